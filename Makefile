@@ -1,0 +1,16 @@
+# The same steps as .ci/run, one by one, in the environment that is active.
+.PHONY: format check test test-fast
+
+format:
+	ruff check --fix .
+	ruff format .
+
+check:
+	ruff check .
+	ruff format --check .
+
+test:
+	pytest
+
+test-fast:
+	pytest -m "not slow"

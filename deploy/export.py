@@ -1,0 +1,8 @@
+"""Export a checkpoint to ONNX for the camera box: `python deploy/export.py --weights best.pt`."""
+
+import sys
+
+from fgd_yolo.export.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

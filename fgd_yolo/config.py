@@ -1,0 +1,191 @@
+"""Options of a distillation, as frozen dataclasses read from YAML: the one place where a default is decided."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgd_yolo.errors import UsageError
+
+METHODS = ("fgd", "fitnet")
+SCALES = ("paper",)
+
+
+@dataclass(frozen=True)
+class FGDConfig:
+    """What is added to the detection loss, and how strongly.
+
+    The four weights are the paper's alpha, beta, gamma and lambda. A weight of 0 switches its term off; with every
+    weight 0 the training is the host's own, bit for bit.
+
+    Args:
+        method: "fgd" (focal and global terms) or "fitnet" (mean square of the aligned maps, which FGD starts from).
+        scale: arithmetic of the FGD terms; "paper" is the authors' (sums over C, H, W, divided by images).
+        temperature: T of both attentions, above 0.
+        fg_weight: alpha, feature term inside boxes.
+        bg_weight: beta, feature term outside boxes.
+        attn_weight: gamma, L1 between the attentions of teacher and student.
+        rel_weight: lambda, global relation term.
+        imitation_weight: weight of the `fitnet` term; the other four are then unused.
+        share: ratio of gradient norms, distillation over detection, at the student's neck maps, that the sum of
+            the terms is scaled to. None keeps the fixed weights, as the paper does.
+        share_every: training batches between two measurements of that ratio.
+        warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength.
+        max_share: the run stops with advice when the share stays above this for a whole epoch.
+    """
+
+    method: str = "fgd"
+    scale: str = "paper"
+    temperature: float = 0.5
+    fg_weight: float = 2e-4
+    bg_weight: float = 1e-4
+    attn_weight: float = 2e-4
+    rel_weight: float = 1e-6
+    imitation_weight: float = 1.0
+    share: float | None = 0.25
+    share_every: int = 50
+    warmup_epochs: float = 3.0
+    max_share: float = 10.0
+
+    def __post_init__(self):
+        _check_choice("method", self.method, METHODS)
+        _check_choice("scale", self.scale, SCALES)
+        for name in ("fg_weight", "bg_weight", "attn_weight", "rel_weight", "imitation_weight", "warmup_epochs"):
+            _check_number(name, getattr(self, name), minimum=0)
+        for name in ("temperature", "max_share", *(("share",) if self.share is not None else ())):
+            _check_number(name, getattr(self, name), minimum=0, exclusive=True)
+        if not isinstance(self.share_every, int) or self.share_every < 1:
+            raise UsageError(f"share_every must be a whole number of batches, at least 1, not {self.share_every!r}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term of the chosen method, by the name of its loss item."""
+        if self.method == "fitnet":
+            return {"imitation_loss": self.imitation_weight}
+        return {
+            "fg_loss": self.fg_weight,
+            "bg_loss": self.bg_weight,
+            "attn_loss": self.attn_weight,
+            "rel_loss": self.rel_weight,
+        }
+
+    @property
+    def active(self) -> bool:
+        """Whether any term is switched on; if not, the run is plain training and needs no teacher."""
+        return any(self.weights.values())
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any]) -> FGDConfig:
+        """Build from plain values.
+
+        Raises:
+            UsageError: an unknown key (the message names the closest one) or a value out of range.
+        """
+        return _build(cls, options, "fgd")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment as a file: who teaches whom on what, the host's train arguments, and the distillation.
+
+    Args:
+        teacher: model name or file of the teacher.
+        student: model name or file of the student.
+        data: Ultralytics dataset YAML; None is the built-in demo data.
+        teacher_epochs: epochs of the teacher's fine-tuning where it does not know the data; None is as many as the
+            student's, 0 forbids it.
+        train: Ultralytics train arguments, passed on untouched.
+        fgd: the distillation.
+    """
+
+    teacher: str | None = None
+    student: str | None = None
+    data: str | None = None
+    teacher_epochs: int | None = None
+    train: dict[str, Any] = field(default_factory=dict)
+    fgd: FGDConfig = field(default_factory=FGDConfig)
+
+    def override(self, train: dict[str, Any] | None = None, **options: Any) -> Recipe:
+        """Return a copy in which every option that is not None, and every train argument, replaces this one's."""
+        said = {key: value for key, value in options.items() if value is not None}
+        return replace(self, **said, train={**self.train, **(train or {})})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` reads back to an equal recipe."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any]) -> Recipe:
+        """Build from plain values.
+
+        Raises:
+            UsageError: an unknown key (the message names the closest one) or a value out of range.
+        """
+        recipe = _build(cls, options, "recipe")
+        if not isinstance(recipe.train, dict):
+            raise UsageError(f"train must be a mapping of Ultralytics train arguments, not {recipe.train!r}")
+        if isinstance(recipe.fgd, dict):
+            recipe = replace(recipe, fgd=FGDConfig.from_dict(recipe.fgd))
+        return recipe
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that ship with the package, sorted."""
+    return sorted(Path(entry.name).stem for entry in files("fgd_yolo.cfg").iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe: a shipped one by name (`plain`, `fitnet`, ...) or a YAML file by path.
+
+    Raises:
+        UsageError: no such recipe or file, a file that is not a YAML mapping, an unknown key, a bad value.
+    """
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise UsageError(f"config file {path} does not exist")
+        text = path.read_text(encoding="utf-8")
+    else:
+        _check_choice("config", str(name_or_path), recipe_names())
+        text = files("fgd_yolo.cfg").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    try:
+        options = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"config {name_or_path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(options, dict):
+        raise UsageError(f"config {name_or_path} must be a mapping of options, not a {type(options).__name__}")
+    return Recipe.from_dict(options)
+
+
+def close_match(word: str, choices) -> str:
+    """Return ", did you mean 'x'?" for the choice nearest to a mistyped word, or an empty string."""
+    near = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _build(cls, options: dict[str, Any], where: str):
+    known = [entry.name for entry in fields(cls)]
+    for key in options:
+        if key not in known:
+            raise UsageError(f"unknown {where} option '{key}'{close_match(str(key), known) or f'; known: {known}'}")
+    return cls(**options)
+
+
+def _check_choice(name: str, value: str, choices) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} '{value}' is unknown{close_match(str(value), choices)} (known: {', '.join(choices)})")
+
+
+def _check_number(name: str, value, minimum: float, exclusive: bool = False) -> None:
+    """Reject what YAML turns into a surprise: `1e-4` without a dot is a string there, `yes` is a bool."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    if not number or value < minimum or (exclusive and value == minimum):
+        bound = f"above {minimum}" if exclusive else f"at least {minimum}"
+        hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
+        raise UsageError(f"{name} must be a number {bound}, not {value!r}{hint}")

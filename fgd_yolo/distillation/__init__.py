@@ -1,0 +1,1 @@
+"""Distillation inside the host's trainer: the only rooms that know Ultralytics."""

@@ -1,0 +1,131 @@
+"""Before anything is learnt: is this teacher fit for this data, and does every term reach what it should?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+from ultralytics.models.yolo.detect import DetectionValidator
+
+from fgd_yolo.distillation.distiller import Distiller
+from fgd_yolo.distillation.randomness import kept_random_state
+from fgd_yolo.errors import FGDError
+from fgd_yolo.losses import FGDLoss
+
+LEAST_TEACHER_MAP = 0.05
+
+
+def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
+    """Stop unless the teacher's classes are the data's, in the same order.
+
+    Raises:
+        FGDError: they differ; the message names `distill()`, which fine-tunes a teacher first.
+    """
+    if not same_classes(teacher_names, data_names):
+        raise FGDError(
+            f"the teacher knows {_listed(teacher_names)}, the data has {_listed(data_names)}: distil with "
+            "fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
+        )
+
+
+def same_classes(one: Mapping[int, str], other: Mapping[int, str]) -> bool:
+    """Return whether two class maps name the same classes under the same numbers, whatever their case and spacing."""
+    return _normal(one) == _normal(other)
+
+
+def check_channels(teacher: nn.Module, data_channels: int) -> None:
+    """Stop unless the teacher reads images with as many channels as the data has.
+
+    Raises:
+        FGDError: it does not.
+    """
+    channels = teacher.yaml.get("channels", 3)
+    if channels != data_channels:
+        raise FGDError(f"the teacher reads {channels}-channel images, the data has {data_channels}: train it on these")
+
+
+def teacher_map(teacher: nn.Module, loader, save_dir, args) -> tuple[float, float]:
+    """Return a teacher's (mAP50-95, mAP50) on the validation images that the student will be measured on.
+
+    Args:
+        teacher: a whole detector; it is fused on the way.
+        loader: the trainer's validation loader.
+        save_dir: the trainer's run folder; no plot is written.
+        args: the trainer's arguments.
+
+    Raises:
+        FGDError: mAP50-95 below 0.05: nothing could be learnt from this teacher.
+    """
+    args = copy(args)
+    args.plots, args.save_json, args.compile = False, False, False
+    with kept_random_state():
+        metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=teacher)
+    map50_95, map50 = metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
+    if not map50_95 >= LEAST_TEACHER_MAP:
+        raise FGDError(
+            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {LEAST_TEACHER_MAP}: it is the "
+            "wrong file, or trained on other data or another image size; train it on this data first"
+        )
+    return map50_95, map50
+
+
+def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_maps: list[Tensor]) -> None:
+    """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
+
+    Only gradients are asked for: nothing steps, and no random number is drawn.
+
+    Args:
+        distiller: whose modules must be reached.
+        terms: of a batch that has boxes, before scaling.
+        student_maps: neck maps of that batch.
+
+    Raises:
+        FGDError: names the term, what it fails to reach, and what to do.
+    """
+    if not all(student_maps[level.student_index].requires_grad for level in distiller.levels):
+        raise FGDError("the student's neck is frozen, so distillation cannot train it: lower freeze=, or use plain")
+    for name, term in terms.items():
+        if not term.isfinite() or term == 0 or not term.requires_grad:
+            raise FGDError(
+                f"{name} is {float(term):g} on the first batch with boxes, or not finite on some level: the neck maps of "
+                "teacher or student are constant or hold NaN; check both checkpoints, or set this term's weight to 0"
+            )
+        targets = _targets(distiller, name, student_maps)
+        gradients = torch.autograd.grad(term, list(targets.values()), retain_graph=True, allow_unused=True)
+        for target, gradient in zip(targets, gradients, strict=True):
+            if gradient is None or not gradient.isfinite().all() or not gradient.any():
+                raise FGDError(
+                    f"{name} sends no usable gradient to {target} on the first batch with boxes: teacher and student "
+                    "maps may be equal or dead there; check both checkpoints, or set this term's weight to 0"
+                )
+
+
+def _targets(distiller: Distiller, name: str, student_maps: list[Tensor]) -> dict[str, Tensor]:
+    """What a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
+    targets: dict[str, Tensor] = {}
+    for level, loss in zip(distiller.levels, distiller.losses, strict=True):
+        targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
+        if loss.align is not None:
+            targets[f"the alignment at stride {level.stride}"] = loss.align.weight
+        if name == "rel_loss" and isinstance(loss, FGDLoss):
+            for side in ("student", "teacher"):
+                targets[f"the {side} context block at stride {level.stride}"] = last_convolution(
+                    getattr(loss, f"{side}_context")
+                ).weight
+    return targets
+
+
+def last_convolution(module: nn.Module) -> nn.Conv2d:
+    """Return the convolution that a module defines last."""
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d)][-1]
+
+
+def _normal(names: Mapping[int, str]) -> dict[int, str]:
+    return {int(number): " ".join(str(name).lower().split()) for number, name in names.items()}
+
+
+def _listed(names: Mapping[int, str], most: int = 4) -> str:
+    shown = ", ".join(str(name) for name in list(names.values())[:most])
+    return f"{len(names)} classes ({shown}{', ...' if len(names) > most else ''})"

@@ -1,0 +1,97 @@
+"""Where the distillation meets the host: the student's loss, with the terms appended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fgd_yolo.distillation.distiller import Distiller
+from fgd_yolo.distillation.share import gradient_norm
+from fgd_yolo.distillation.taps import NeckTap
+
+FirstBatchCheck = Callable[[dict[str, Tensor], list[Tensor]], None]
+
+
+class StudentSeam:
+    """Taps a student's neck and stands in for its `loss`, until detached.
+
+    The host calls `loss(batch, preds=None)` on the live model. An instance attribute hides the class's method and is
+    no part of the weights; it must be gone whenever the live model is deep-copied.
+
+    Args:
+        student: the live model, not its EMA.
+        distiller: computes the terms.
+        check_first_batch: called once, with the terms and the neck maps of the first batch that has boxes.
+        amp_scale: the gradient scaler's current factor.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        distiller: Distiller,
+        check_first_batch: FirstBatchCheck,
+        amp_scale: Callable[[], float] = lambda: 1.0,
+    ):
+        self.student = student
+        self.distiller = distiller
+        self.amp_scale = amp_scale
+        self._check_first_batch: FirstBatchCheck | None = check_first_batch
+        self._tap: NeckTap | None = None
+
+    def attach(self) -> None:
+        """Put tap and loss on; a second call does nothing."""
+        if self._tap is None:
+            self._tap = NeckTap(self.student)
+            self.student.loss = self.loss
+
+    def detach(self) -> None:
+        """Take tap and loss off and leave the student as the host built it; a second call does nothing."""
+        if self._tap is not None:
+            self._tap.close()
+            self._tap = None
+            del self.student.loss
+
+    @contextmanager
+    def detached(self) -> Iterator[None]:
+        """Take them off for a block, and put back on what was on."""
+        was_attached = self._tap is not None
+        self.detach()
+        try:
+            yield
+        finally:
+            if was_attached:
+                self.attach()
+
+    def loss(self, batch: dict[str, Tensor], preds=None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the host's loss with the scaled terms appended, times batch size like the host's own, and the items.
+
+        Args:
+            batch: the host's batch.
+            preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
+        """
+        loss, items = type(self.student).loss(self.student, batch, preds)
+        if not self.student.training:
+            return loss, items
+        distiller, share = self.distiller, self.distiller.share
+        maps = self._tap.take()
+        terms = distiller.terms(maps, batch)
+        self._measure(loss, terms, maps, batch)
+        scaled = torch.stack(list(terms.values())) * share.strength
+        share.batches += 1
+        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
+        return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
+
+    def _measure(self, loss: Tensor, terms: dict[str, Tensor], maps: list[Tensor], batch: dict[str, Tensor]) -> None:
+        share = self.distiller.share
+        first = self._check_first_batch is not None and len(batch["bboxes"]) > 0
+        if first:
+            check, self._check_first_batch = self._check_first_batch, None
+            check(terms, maps)
+        live = [neck_map for neck_map in maps if neck_map.requires_grad]
+        total = sum(terms.values()) * len(batch["img"])
+        if (share.due or first) and live and total.requires_grad:
+            amp_scale = self.amp_scale()
+            share.measured(gradient_norm(total, live, amp_scale), gradient_norm(loss.sum(), live, amp_scale))

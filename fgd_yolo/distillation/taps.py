@@ -1,0 +1,111 @@
+"""Neck maps: what the detection head of a model receives, one map per stride."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fgd_yolo.errors import FGDError
+
+
+class Level(NamedTuple):
+    """One pair of neck maps with the same stride (input pixels per cell)."""
+
+    stride: int
+    student_index: int
+    teacher_index: int
+    student_channels: int
+    teacher_channels: int
+
+
+class NeckTap:
+    """Keeps the neck maps of each forward pass of a live model, until they are taken once.
+
+    A pre-hook on the head sees its input, which is the list of neck maps for every YOLO. The list is copied, since
+    a head may write into it; the maps themselves stay in the graph.
+    """
+
+    def __init__(self, model: nn.Module):
+        self._maps: list[Tensor] | None = None
+        self._handle = model.model[-1].register_forward_pre_hook(self._keep)
+
+    # Kept out of a compiled graph: inside it the maps would be side outputs, which no gradient of the detection
+    # loss passes through, and the share of the distillation could not be measured.
+    @torch.compiler.disable
+    def _keep(self, head: nn.Module, inputs: tuple) -> None:
+        self._maps = list(inputs[0])
+
+    def take(self) -> list[Tensor]:
+        """Return the maps of the latest forward pass, finest first, and forget them.
+
+        Raises:
+            RuntimeError: no forward pass since the last call.
+        """
+        if self._maps is None:
+            raise RuntimeError("no neck maps to take: the model has not run since they were last taken")
+        maps, self._maps = self._maps, None
+        return maps
+
+    def close(self) -> None:
+        """Remove the hook and drop what it kept; a second call does nothing."""
+        self._handle.remove()
+        self._maps = None
+
+
+class NeckEnd(nn.Module):
+    """Stands where a head was and hands the neck maps through, so that the model ends at its neck."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.f, self.i, self.type = head.f, head.i, type(self).__name__  # what the host's forward loop reads
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        return list(maps)
+
+
+def pair_levels(student: nn.Module, teacher: nn.Module) -> list[Level]:
+    """Pair the neck maps of two models by stride, finest first; a stride that only one has is left out.
+
+    Raises:
+        FGDError: the models have no stride in common.
+    """
+    student_channels, teacher_channels = neck_channels(student), neck_channels(teacher)
+    levels = [
+        Level(stride, i, list(teacher_channels).index(stride), channels, teacher_channels[stride])
+        for i, (stride, channels) in enumerate(student_channels.items())
+        if stride in teacher_channels
+    ]
+    if not levels:
+        raise FGDError(
+            f"student (strides {list(student_channels)}) and teacher (strides {list(teacher_channels)}) have no "
+            "neck stride in common: choose models that share at least one, such as any P3-P5 YOLO"
+        )
+    return levels
+
+
+@torch.no_grad()
+def neck_channels(model: nn.Module) -> dict[int, int]:
+    """Return {stride: channels} of a model's neck, finest first, by running it once on zeros without its head."""
+    image_px = 2 * max(int(model.stride.max()), 32)
+    first = next(model.parameters())
+    image = torch.zeros(1, model.yaml.get("channels", 3), image_px, image_px, device=first.device, dtype=first.dtype)
+    was_training = model.training
+    model.eval()
+    with _without_head(model):
+        maps = model.predict(image)
+    model.train(was_training)
+    return {image_px // neck_map.shape[-1]: neck_map.shape[1] for neck_map in maps}
+
+
+@contextmanager
+def _without_head(model: nn.Module):
+    """Run a model up to its neck only: a head caches its anchor grid, which a probe must not change."""
+    head = model.model[-1]
+    model.model[-1] = NeckEnd(head)
+    try:
+        yield
+    finally:
+        model.model[-1] = head

@@ -1,0 +1,34 @@
+"""The teacher of a training: frozen, fused and cut at its neck."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fgd_yolo.distillation.taps import NeckEnd
+
+
+class FrozenTeacher:
+    """Runs a teacher up to its neck, without gradients and without ever changing it.
+
+    Not an `nn.Module`, so that no `train()`, `state_dict()` or optimizer of the student ever reaches it.
+
+    Args:
+        model: a whole detector; it is taken over, fused (convolution and batch norm in one) and loses its head.
+        device: where to run.
+        memory_format: of its weights; channels last makes it faster on CUDA.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, memory_format=torch.contiguous_format):
+        model = model.fuse(verbose=False).eval().requires_grad_(False)
+        model.model[-1] = NeckEnd(model.model[-1])
+        self.model = model.to(device, memory_format=memory_format)
+
+    @torch.no_grad()  # not inference_mode: the loss keeps these maps for its backward pass
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """Return the neck maps, finest first.
+
+        Args:
+            image: (B, C, H, W) in [0, 1], H and W multiples of the largest stride.
+        """
+        return self.model.predict(image)

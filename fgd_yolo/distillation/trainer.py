@@ -1,0 +1,198 @@
+"""The host's detection trainer, with a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
+from ultralytics.utils.torch_utils import unwrap_model
+
+from fgd_yolo.config import FGDConfig
+from fgd_yolo.distillation import state
+from fgd_yolo.distillation.distiller import Distiller
+from fgd_yolo.distillation.limits import refuse_unsupported
+from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, teacher_map
+from fgd_yolo.distillation.randomness import kept_random_state
+from fgd_yolo.distillation.seam import StudentSeam
+from fgd_yolo.distillation.taps import pair_levels
+from fgd_yolo.distillation.teacher import FrozenTeacher
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.host import load_detector
+
+MAX_GRADIENT_NORM = 10.0  # the host's own bound for the student
+
+
+class FGDTrainer(DetectionTrainer):
+    """Trains a student as the host does, with FGD's terms added to its loss.
+
+    Every argument, callback and logger of the host works; every checkpoint is a plain YOLO. The class is given its
+    options by `configured`, as class attributes, so that they survive wherever the host builds a trainer.
+
+    Example:
+        >>> trainer = FGDTrainer.configured(teacher="teacher.pt", config=FGDConfig())
+        >>> YOLO("yolov8n.pt").train(trainer=trainer, data="data.yaml")  # doctest: +SKIP
+    """
+
+    teacher: Path | None = None
+    config: FGDConfig = FGDConfig()
+
+    distiller: Distiller | None = None
+    seam: StudentSeam | None = None
+
+    @classmethod
+    def configured(cls, teacher: str | Path | None, config: FGDConfig | None = None) -> type[FGDTrainer]:
+        """Return a trainer class with a teacher and options.
+
+        Args:
+            teacher: checkpoint of a detector that knows the classes of the data. May be None when every weight is 0.
+            config: the distillation; None is the default.
+
+        Raises:
+            UsageError: a teacher is needed and none is given.
+        """
+        config = config or FGDConfig()
+        if config.active and teacher is None:
+            raise UsageError("a teacher checkpoint is needed: FGDTrainer.configured(teacher='teacher.pt')")
+        return type(cls.__name__, (cls,), {"teacher": Path(teacher) if teacher else None, "config": config})
+
+    def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
+        refuse_unsupported(overrides or {})
+        if self.config.active:
+            if self.teacher is None:
+                raise UsageError("FGDTrainer has no teacher: use FGDTrainer.configured(teacher='teacher.pt')")
+            load_detector(self.teacher)  # a wrong file stops the run before a folder is made
+        super().__init__(cfg, overrides, _callbacks)
+        refuse_unsupported(vars(self.args))
+        if self.config.active:
+            self.add_callback("on_train_epoch_start", FGDTrainer._open_epoch)
+            self.add_callback("on_train_epoch_end", FGDTrainer._close_epoch)
+
+    def setup_model(self) -> dict | None:
+        """Load the student as the host does, then build what distils it, without touching a random stream."""
+        checkpoint = super().setup_model()
+        if self.config.active:
+            with kept_random_state(seed=self.args.seed):
+                self.distiller = self._build_distiller(unwrap_model(self.model))
+        else:
+            LOGGER.info(f"{colorstr('FGD:')} every weight is 0: this is plain training")
+        return checkpoint
+
+    def _build_distiller(self, student: nn.Module) -> Distiller:
+        teacher, _ = load_detector(self.teacher)
+        check_classes(teacher.names, self.data["names"])
+        check_channels(teacher, self.data["channels"])
+        levels = pair_levels(student, teacher)
+        for level in levels:
+            LOGGER.info(
+                f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
+                f"teacher {level.teacher_channels}"
+            )
+        memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        distiller = Distiller(FrozenTeacher(teacher, self.device, memory_format), levels, self.config)
+        distiller.losses.to(self.device)
+        return distiller
+
+    def build_optimizer(self, model, *args, **kwargs):
+        """Build the host's optimizer and give alignments and context blocks a group and a clip of their own."""
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        if self.distiller is not None:
+            weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
+            settings = {key: value for key, value in weights.items() if key != "params"}
+            own = {"weight_decay": 0.0, "param_group": "fgd", "params": list(self.distiller.losses.parameters())}
+            optimizer.add_param_group({**settings, **own})
+            # A hook, because the host has unscaled the gradients by then and refuses to do so twice.
+            optimizer.register_step_pre_hook(self._clip_own)
+        return optimizer
+
+    def _clip_own(self, *_) -> None:
+        torch.nn.utils.clip_grad_norm_(self.distiller.losses.parameters(), MAX_GRADIENT_NORM)
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.distiller is None:
+            return
+        if not self.resume:
+            self._check_teacher()
+        if self.args.compile:
+            # The share is measured by a backward pass of its own before the host's, which donated buffers forbid.
+            torch._functorch.config.donated_buffer = False
+        self.seam = StudentSeam(unwrap_model(self.model), self.distiller, self._check_first_batch, self.scaler.get_scale)
+        self.seam.attach()
+
+    def _check_teacher(self) -> None:
+        teacher, _ = load_detector(self.teacher)
+        map50_95, map50 = teacher_map(teacher, self.test_loader, self.save_dir, self.args)
+        LOGGER.info(
+            f"{colorstr('FGD:')} teacher {self.teacher.name}: mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
+        )
+
+    def _check_first_batch(self, terms, student_maps) -> None:
+        check_first_batch(self.distiller, terms, student_maps)
+        LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
+
+    def _open_epoch(self) -> None:
+        self.distiller.share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
+
+    def _close_epoch(self) -> None:
+        share = self.distiller.share
+        LOGGER.info(
+            f"{colorstr('FGD:')} share of the gradient at the neck {share.now:.3g}, scale {share.strength:.3g}"
+            + (f", warm-up {share.ramp:.0%}" if share.ramp < 1 else "")
+            + (f", {self.distiller.dropped} batches with dropped terms" if self.distiller.dropped else "")
+        )
+        share.close_epoch()
+
+    def label_loss_items(self, loss_items=None, prefix="train"):
+        """Name the loss items as the host does; the distillation's have no value in validation and are left out."""
+        own = {f"{prefix}/{name}" for name in self.config.weights} if prefix == "val" else set()
+        labelled = super().label_loss_items(loss_items, prefix)
+        if isinstance(labelled, dict):
+            return {name: value for name, value in labelled.items() if name not in own}
+        return [name for name in labelled if name not in own]
+
+    def save_metrics(self, metrics) -> None:
+        """Write the epoch's row of results.csv, with the share and the scale in force."""
+        if self.distiller is not None:
+            share = self.distiller.share
+            metrics = {**metrics, "fgd/share": share.now, "fgd/scale": share.strength}
+        super().save_metrics(metrics)
+
+    def save_model(self) -> bool:
+        """Write the host's checkpoints and the side file beside their place, then move them there together."""
+        with state.staging(self.wdir) as folder:
+            with state.pointed_at(self, folder):
+                saved = super().save_model()
+            if saved and self.distiller is not None:
+                state.write_side_file(folder, {"epoch": self.epoch, **self.distiller.state_dict()})
+            state.commit(folder, self.wdir)
+        return saved
+
+    def final_eval(self) -> None:
+        """Strip and validate the final checkpoints as the host does, on copies that replace them when all is done."""
+        with state.staging(self.wdir) as folder:
+            state.copy_checkpoints(self.wdir, folder)
+            with state.pointed_at(self, folder):
+                super().final_eval()
+            state.commit(folder, self.wdir)
+
+    def _load_checkpoint_state(self, ckpt) -> None:
+        """Restore the host's state with the student bare, since the host deep-copies it, then the distillation's."""
+        if self.distiller is None:
+            return super()._load_checkpoint_state(ckpt)
+        side = state.load_side_file(self.wdir, ckpt["epoch"])
+        if side is None:
+            raise FGDError(
+                f"{self.wdir} has no {state.SIDE} for epoch {ckpt['epoch'] + 1}, so its distillation cannot be resumed: "
+                "start a new run from its last.pt"
+            )
+        if self.seam is None:
+            super()._load_checkpoint_state(ckpt)
+        else:
+            with self.seam.detached():
+                super()._load_checkpoint_state(ckpt)
+        self.distiller.load_state_dict(side)
+        return None

@@ -1,0 +1,59 @@
+"""The command line of the export, shared by `deploy/export.py` and `fgd-yolo export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.export.exporter import ExportedModel, export_onnx
+
+EXAMPLES = """examples:
+  %(prog)s --weights best.pt
+  %(prog)s --weights best.pt --imgsz 320 --output camera.onnx
+  %(prog)s --weights yolov8n.pt --data my-images.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the export and return the exit code: 0 done, 1 failed, 2 wrong usage.
+
+    Args:
+        argv: the arguments; None reads the process's own.
+        prog: the name that the help shows.
+    """
+    args = _parser(prog).parse_args(argv)
+    try:
+        exported = export_onnx(args.weights, args.output, imgsz=args.imgsz, data=args.data)
+    except FGDError as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(_summary(exported))
+    return 0
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Export a YOLO checkpoint to ONNX (float32) and compare the file with it on real images.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)")
+    parser.add_argument("--imgsz", type=int, metavar="N", help="input side in pixels (default: as trained)")
+    parser.add_argument("--data", metavar="YAML", help="dataset to compare on (default: the one it was trained on)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _summary(exported: ExportedModel) -> str:
+    found = f"{exported.detections} detections agree" if exported.detections else "no detections to compare"
+    return (
+        f"{exported.path}: {exported.imgsz} px input, equal to PyTorch on {exported.images} images ({found}; boxes "
+        f"within {exported.box_difference_px:.2g} px, scores within {exported.score_difference:.2g})"
+    )

@@ -1,0 +1,33 @@
+"""How a student's map is made comparable with its teacher's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def alignment(student_channels: int, teacher_channels: int) -> nn.Conv2d | None:
+    """Return a 1x1 convolution from the student's width to the teacher's, or None where they are equal."""
+    if student_channels == teacher_channels:
+        return None
+    return nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
+
+
+def comparable(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+    """Return both maps in the teacher's width and at least in float32, the teacher's without gradient.
+
+    Raises:
+        ValueError: the maps differ in batch size or grid, so their cells do not show the same place.
+    """
+    if student_map.shape[0] != teacher_map.shape[0] or student_map.shape[2:] != teacher_map.shape[2:]:
+        raise ValueError(
+            f"student map {tuple(student_map.shape)} and teacher map {tuple(teacher_map.shape)} must share "
+            "batch size and grid (B, ., H, W)"
+        )
+    student_map, teacher_map = at_least_float32(student_map), at_least_float32(teacher_map.detach())
+    return student_map if align is None else align(student_map), teacher_map
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return float64 as it is and every other type as float32: sums over a map overflow float16."""
+    return values if values.dtype == torch.float64 else values.float()

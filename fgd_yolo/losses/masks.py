@@ -1,0 +1,80 @@
+"""Where objects are on a feature level: the foreground and background weights of every cell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
+    """Spread each box's weight of 1 over the cells it fills.
+
+    Small and large objects then count alike. A cell that several boxes fill keeps the largest weight, so a small
+    object is not lost inside a large one.
+
+    Convention:
+        Boxes are (x centre, y centre, width, height) as fractions of the padded network input, not of the photo.
+        A box fills the cells floor(first edge) to ceil(last edge), both included, so one that ends exactly on a
+        cell border fills the next cell too, and an object smaller than a cell fills 2 x 2 of them or more.
+        Its weight is 1 / (cells filled), counted before the box is clipped to the map: a box that touches the
+        right or lower border counts one column or row outside, and its weights sum to less than 1.
+
+    Args:
+        boxes: (M, 4), the boxes of all images; M may be 0.
+        image_index: (M,) whole numbers, which image of the batch each box belongs to.
+        batch_size: B, images without boxes included.
+        grid: (H, W) of the level, in cells.
+
+    Returns:
+        (B, H, W) in the boxes' type, 0 where no box is.
+
+    Raises:
+        ValueError: boxes is not (M, 4) or image_index is not (M,).
+
+    Source:
+        FGD, arXiv:2111.11837, section 3.1, masks M and S. The included last cell is the authors' code, not the paper.
+
+    Example:
+        >>> weights = foreground_weights(torch.tensor([[0.25, 0.5, 0.5, 0.25]]), torch.tensor([0]), 1, (8, 8))
+        >>> [int((weights > 0).sum()), round(float(weights.sum()), 4)]
+        [15, 1.0]
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or image_index.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"boxes must be (M, 4) and image_index (M,), not {tuple(boxes.shape)} and {tuple(image_index.shape)}"
+        )
+    H, W = grid
+    size = boxes.new_tensor([W, H])
+    centre, extent = boxes[:, :2], boxes[:, 2:]
+    first = ((centre - extent / 2) * size).floor()
+    last = ((centre + extent / 2) * size).ceil()
+    weight = 1 / (last - first + 1).prod(dim=1)
+
+    first = first.clamp(min=0).long()
+    last = torch.minimum(last, size - 1).long()
+    columns, rows = (last - first + 1).clamp(min=0).unbind(dim=1)
+    # One entry for each pair of a box and a cell it fills: far fewer than boxes times cells.
+    filled = rows * columns
+    box = torch.repeat_interleave(filled)
+    position = torch.arange(len(box), device=boxes.device) - (filled.cumsum(0) - filled)[box]
+    x = first[box, 0] + position % columns[box]
+    y = first[box, 1] + position // columns[box]
+    cell = (image_index.long()[box] * H + y) * W + x
+    return boxes.new_zeros(batch_size * H * W).scatter_reduce_(0, cell, weight[box], "amax").view(batch_size, H, W)
+
+
+def background_weights(foreground: Tensor) -> Tensor:
+    """Share a weight of 1 among the cells of an image that no box fills.
+
+    Args:
+        foreground: (B, H, W), the result of `foreground_weights`.
+
+    Returns:
+        (B, H, W). 1 / (cells without a box) on those cells and 0 elsewhere, so an image without boxes holds
+        1 / (H * W) everywhere and an image that boxes cover wholly holds 0.
+
+    Source:
+        FGD, arXiv:2111.11837, section 3.1, mask S outside the boxes.
+    """
+    empty = (foreground == 0).to(foreground.dtype)
+    return empty / empty.sum(dim=(1, 2), keepdim=True).clamp(min=1)

@@ -1,0 +1,86 @@
+"""Every test runs alone: no network, own caches, own working folder. And the small material that many of them share."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Ultralytics and matplotlib read these when they are imported, so they are set before any test module is.
+_HOME = tempfile.TemporaryDirectory(prefix="fgd_yolo-tests-")
+_DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens on the discard port: a download in a subprocess fails at once
+os.environ.update(
+    YOLO_CONFIG_DIR=_HOME.name,
+    MPLCONFIGDIR=_HOME.name,
+    MPLBACKEND="Agg",
+    FGD_YOLO_CACHE=f"{_HOME.name}/cache",
+    YOLO_OFFLINE="true",  # also switches the host's telemetry off
+    YOLO_AUTOINSTALL="false",
+    WANDB_MODE="disabled",
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), _DEAD_PROXY),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1"),
+)
+_LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}
+
+
+def _refuse_outside(connect):
+    def guarded(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in _LOOPBACK:
+            raise OSError(f"tests have no network, but something connects to {address}")
+        return connect(self, address)
+
+    return guarded
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """Refuse every connection that leaves this machine, as if it were offline."""
+    resolve = socket.getaddrinfo
+
+    def guarded_resolve(host, *args, **kwargs):
+        if host not in _LOOPBACK:
+            raise socket.gaierror(f"tests have no network, but something looks up {host}")
+        return resolve(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", _refuse_outside(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", _refuse_outside(socket.socket.connect_ex))
+        patch.setattr(socket, "getaddrinfo", guarded_resolve)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Start in an empty folder, with an empty cache, so that no test sees what another one wrote."""
+    monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "cache"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """The dataset YAML of 12 drawn train and 6 val images, 96 px, 3 classes, one image of each split empty."""
+    from fixtures import draw_dataset
+
+    return draw_dataset(tmp_path_factory.mktemp("tiny_data"))
+
+
+@pytest.fixture(scope="session")
+def teacher_pt(tiny_data, tmp_path_factory) -> Path:
+    """A checkpoint of an untrained, narrow YOLOv8 that has the classes of `tiny_data`."""
+    from fixtures import narrow_yaml, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("teacher")
+    return save_checkpoint(folder / "teacher.pt", narrow_yaml(folder / "wide.yaml", width=0.25), tiny_data)
+
+
+@pytest.fixture(scope="session")
+def student_yaml(tmp_path_factory) -> Path:
+    """The model YAML of a YOLOv8 with half the channels of `teacher_pt`."""
+    from fixtures import narrow_yaml
+
+    return narrow_yaml(tmp_path_factory.mktemp("student") / "narrow.yaml", width=0.125)

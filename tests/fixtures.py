@@ -1,0 +1,92 @@
+"""Small real material for tests: a drawn dataset, narrow models, checkpoints as the host writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+CLASSES = ("disc", "block", "wedge")
+IMAGE_PX = 96
+
+
+def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0) -> Path:
+    """Draw discs, blocks and wedges on noise, in the layout Ultralytics reads; return the dataset YAML.
+
+    The last image of each split is empty: it has no objects and an empty label file.
+    """
+    random = np.random.default_rng(seed)
+    for split, count in (("train", train), ("val", val)):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for index in range(count):
+            image = random.integers(90, 130, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
+            objects = 0 if index == count - 1 else 1 + index % 3
+            lines = [_draw_object(image, (index + place) % len(CLASSES), random) for place in range(objects)]
+            cv2.imwrite(str(folder / "images" / split / f"{index:02}.png"), image)
+            (folder / "labels" / split / f"{index:02}.txt").write_text("".join(lines))
+    description = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(description))
+    return path
+
+
+def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> str:
+    """Draw one object and return its label line: class, centre and size as fractions."""
+    half = int(random.integers(8, 20))
+    x, y = (int(v) for v in random.integers(half, IMAGE_PX - half, 2))
+    colour = [int(v) for v in random.integers(0, 60, 3)]
+    colour[label] = 240
+    if label == 0:
+        cv2.circle(image, (x, y), half, colour, -1)
+    elif label == 1:
+        cv2.rectangle(image, (x - half, y - half), (x + half, y + half), colour, -1)
+    else:
+        cv2.fillPoly(image, [np.array([(x, y - half), (x - half, y + half), (x + half, y + half)])], colour)
+    size = 2 * half / IMAGE_PX
+    return f"{label} {x / IMAGE_PX:.6f} {y / IMAGE_PX:.6f} {size:.6f} {size:.6f}\n"
+
+
+def narrow_yaml(path: Path, width: float) -> Path:
+    """Write the host's YOLOv8 with its channels times `width` and no scales, for three classes; return the path."""
+    from ultralytics.utils import ROOT
+
+    model = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
+    del model["scales"]
+    path.write_text(yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width}))
+    return path
+
+
+def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 0) -> Path:
+    """Save an untrained detector as the host saves a trained one: half precision, train arguments beside it.
+
+    Args:
+        path: file to write.
+        model_yaml: the host's model name (`yolo11n.yaml`) or a file.
+        data: dataset YAML that the checkpoint says it was trained on.
+        seed: of the weights.
+    """
+    import torch
+    from ultralytics import __version__
+    from ultralytics.nn.tasks import DetectionModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = DetectionModel(str(model_yaml), nc=len(CLASSES), verbose=False)
+    model.names = dict(enumerate(CLASSES))
+    model.task = "detect"
+    train_args = {"task": "detect", "data": str(data), "imgsz": IMAGE_PX, "model": str(model_yaml)}
+    torch.save(
+        {
+            "epoch": -1,
+            "model": model.half(),
+            "ema": None,
+            "train_args": train_args,
+            "date": "2026-01-01T00:00:00",
+            "version": __version__,
+        },
+        path,
+    )
+    return path

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe, recipe_names
+from fgd_yolo.errors import UsageError
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_an_unknown_fgd_key_names_the_closest_one():
+    with pytest.raises(UsageError, match=r"'fg_wieght', did you mean 'fg_weight'\?"):
+        FGDConfig.from_dict({"fg_wieght": 1.0})
+
+
+def test_an_unknown_recipe_key_names_the_closest_one():
+    with pytest.raises(UsageError, match=r"'techer', did you mean 'teacher'\?"):
+        Recipe.from_dict({"techer": "yolov8l"})
+
+
+def test_an_unknown_recipe_name_names_the_closest_one():
+    with pytest.raises(UsageError, match=r"'plian' is unknown, did you mean 'plain'\?"):
+        load_recipe("plian")
+
+
+def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
+    paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
+    assert set(recipe_names()) == {"default", "fitnet", "plain"} | paper
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_loads(name):
+    assert isinstance(load_recipe(name).fgd, FGDConfig)
+
+
+def test_the_default_recipe_says_what_the_code_defaults_to():
+    assert load_recipe("default") == Recipe()
+
+
+def test_a_paper_recipe_keeps_the_weights_of_its_file():
+    fgd = load_recipe("paper-retinanet").fgd
+    assert (fgd.fg_weight, fgd.bg_weight, fgd.attn_weight, fgd.rel_weight) == (1e-3, 5e-4, 5e-4, 5e-6)
+    assert (fgd.share, fgd.temperature) == (None, 0.5)
+
+
+def test_plain_is_inactive_and_every_other_recipe_is_active():
+    assert {name for name in recipe_names() if not load_recipe(name).fgd.active} == {"plain"}
+
+
+def test_a_single_weight_makes_the_distillation_active():
+    off = {"fg_weight": 0, "bg_weight": 0, "attn_weight": 0}
+    assert FGDConfig(**off, rel_weight=1e-6).active
+    assert not FGDConfig(**off, rel_weight=0).active
+    assert not FGDConfig(method="fitnet", imitation_weight=0).active
+
+
+def test_an_exponent_without_a_dot_is_refused_with_the_reason(tmp_path):
+    path = write(tmp_path / "recipe.yaml", "fgd:\n  fg_weight: 1e-4\n")
+    assert yaml.safe_load(path.read_text())["fgd"]["fg_weight"] == "1e-4"  # the trap: YAML reads text here
+    with pytest.raises(UsageError, match=r"fg_weight must be a number.*write 1\.0e-4"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fg_weight": -1.0},
+        {"bg_weight": True},
+        {"temperature": 0},
+        {"share": 0},
+        {"share": float("nan")},
+        {"rel_weight": float("inf")},
+        {"share_every": 0},
+        {"method": "fgdd"},
+        {"scale": "papper"},
+    ],
+)
+def test_a_value_out_of_range_is_a_usage_error_of_one_line_that_names_it(options):
+    with pytest.raises(UsageError) as caught:
+        FGDConfig.from_dict(options)
+    assert next(iter(options)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_said_later_wins_and_what_is_not_said_stays():
+    recipe = Recipe(teacher="a.pt", student="b.yaml", teacher_epochs=5, train={"imgsz": 320, "batch": 16})
+    changed = recipe.override(teacher="c.pt", student=None, train={"imgsz": 640})
+    assert (changed.teacher, changed.student, changed.teacher_epochs) == ("c.pt", "b.yaml", 5)
+    assert changed.train == {"imgsz": 640, "batch": 16}
+    assert recipe.train == {"imgsz": 320, "batch": 16}
+
+
+def test_a_zero_is_an_override_and_none_is_not():
+    assert Recipe(teacher_epochs=5).override(teacher_epochs=0).teacher_epochs == 0
+
+
+def test_a_recipe_survives_a_round_trip_through_yaml():
+    recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, fgd=FGDConfig(share=None, fg_weight=1e-3))
+    assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "fgd: [unclosed\n", "train: 3\n"])
+def test_a_file_that_is_no_mapping_of_options_is_refused_in_one_line(tmp_path, text):
+    with pytest.raises(UsageError) as caught:
+        load_recipe(write(tmp_path / "recipe.yaml", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UsageError, match=r"nowhere\.yaml does not exist"):
+        load_recipe("nowhere.yaml")
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    assert load_recipe(write(tmp_path / "empty.yaml", "")) == Recipe()
