@@ -1,4 +1,4 @@
-"""Every test runs alone: no network, own caches, own working folder. And the small material that many of them share."""
+"""Every test runs alone: no network, own caches, own folder. And the small material that many share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 
 # Ultralytics and matplotlib read these when they are imported, so they are set before any test module is.
 _HOME = tempfile.TemporaryDirectory(prefix="fgd_yolo-tests-")
-_DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens on the discard port: a download in a subprocess fails at once
+# Nothing listens on the discard port: a download in a subprocess fails at once.
+_PROXIES = dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9"
+)
 os.environ.update(
     YOLO_CONFIG_DIR=_HOME.name,
     MPLCONFIGDIR=_HOME.name,
@@ -20,10 +23,11 @@ os.environ.update(
     YOLO_OFFLINE="true",  # also switches the host's telemetry off
     YOLO_AUTOINSTALL="false",
     WANDB_MODE="disabled",
-    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), _DEAD_PROXY),
-    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1"),
+    NO_PROXY="localhost,127.0.0.1,::1",
+    no_proxy="localhost,127.0.0.1,::1",
+    **_PROXIES,
 )
-_LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None, socket.gethostname()}
 
 
 def _refuse_outside(connect):
@@ -63,7 +67,7 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
-    """The dataset YAML of 12 drawn train and 6 val images, 96 px, 3 classes, one image of each split empty."""
+    """The YAML of 12 drawn train and 6 val images, 96 px, 3 classes, the last image of each split empty."""
     from fixtures import draw_dataset
 
     return draw_dataset(tmp_path_factory.mktemp("tiny_data"))

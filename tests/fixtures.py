@@ -22,15 +22,25 @@ def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0) -> 
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for index in range(count):
-            image = random.integers(90, 130, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
-            objects = 0 if index == count - 1 else 1 + index % 3
-            lines = [_draw_object(image, (index + place) % len(CLASSES), random) for place in range(objects)]
+            image, label = draw_image(random, objects=0 if index == count - 1 else 1 + index % 3)
             cv2.imwrite(str(folder / "images" / split / f"{index:02}.png"), image)
-            (folder / "labels" / split / f"{index:02}.txt").write_text("".join(lines))
-    description = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
+            (folder / "labels" / split / f"{index:02}.txt").write_text(label)
+    description = {
+        "path": str(folder),
+        "train": "images/train",
+        "val": "images/val",
+        "names": dict(enumerate(CLASSES)),
+    }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(description))
     return path
+
+
+def draw_image(random: np.random.Generator, objects: int) -> tuple[np.ndarray, str]:
+    """Return a BGR image with so many objects, each of a random class, and its label file's text."""
+    image = random.integers(90, 130, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
+    labels = random.integers(0, len(CLASSES), objects)
+    return image, "".join([_draw_object(image, int(label), random) for label in labels])
 
 
 def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> str:
@@ -50,17 +60,19 @@ def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> 
 
 
 def narrow_yaml(path: Path, width: float) -> Path:
-    """Write the host's YOLOv8 with its channels times `width` and no scales, for three classes; return the path."""
+    """Write the host's YOLOv8 with its channels times `width` and no scales, three classes; return it."""
     from ultralytics.utils import ROOT
 
     model = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
     del model["scales"]
-    path.write_text(yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width}))
+    path.write_text(
+        yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width})
+    )
     return path
 
 
 def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 0) -> Path:
-    """Save an untrained detector as the host saves a trained one: half precision, train arguments beside it.
+    """Save an untrained but lively detector as the host saves a trained one: in half precision.
 
     Args:
         path: file to write.
@@ -75,6 +87,7 @@ def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DetectionModel(str(model_yaml), nc=len(CLASSES), verbose=False)
+        _enliven(model)
     model.names = dict(enumerate(CLASSES))
     model.task = "detect"
     train_args = {"task": "detect", "data": str(data), "imgsz": IMAGE_PX, "model": str(model_yaml)}
@@ -90,3 +103,28 @@ def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 
         path,
     )
     return path
+
+
+def _enliven(model) -> None:
+    """Give fresh weights the spread of trained ones: else all boxes are alike and no score is above 0.01.
+
+    Batch statistics are taken from drawn images, and the last convolutions of the head get unit gain.
+    """
+    import torch
+
+    random = np.random.default_rng(0)
+    images = np.stack([draw_image(random, objects=3)[0] for _ in range(8)]).transpose(0, 3, 1, 2) / 255
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momentum = norms[0].momentum
+    for norm in norms:
+        norm.momentum = 1.0  # takes over the statistics of the one pass below
+    with torch.no_grad():
+        model.train()(torch.from_numpy(images).float())
+        for name, module in model.model[-1].named_modules():
+            if isinstance(module, torch.nn.Conv2d) and module.bias is not None and not name.startswith("dfl"):
+                torch.nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+                if "cv3" in name:
+                    torch.nn.init.constant_(module.bias, -1.0)
+    for norm in norms:
+        norm.momentum = momentum
+    model.eval()

@@ -23,8 +23,8 @@ def cache_root() -> Path:
 def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     """Return `target`, filled by `fill(folder)` if it is not there yet.
 
-    The work happens in a hidden folder beside it that is renamed at the end, so that a killed process never leaves
-    something half-made under the final name, and two processes at once do no harm: the first to finish wins.
+    The work happens in a hidden folder beside it that is renamed at the end, so that a killed process never
+    leaves something half-made under the final name. Two processes at once do no harm: the first one wins.
 
     Raises:
         FGDError: the folder cannot be written (rights, full disk).
@@ -44,7 +44,7 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     except OSError as error:
         reason = error.strerror or error
         raise FGDError(
-            f"cannot write {target}: {reason}; free some space there or point FGD_YOLO_CACHE at another folder"
+            f"cannot write {target}: {reason}; make room there or point FGD_YOLO_CACHE at another folder"
         ) from error
     return target
 

@@ -10,14 +10,19 @@ import numpy as np
 from fgd_yolo.data.signs import Contours, Sign
 
 MIN_VISIBLE = 0.3
-"""An object of which a smaller share of the area can be seen (the rest hidden or outside the picture) gets no box."""
+"""An object of which a smaller share can be seen, be it hidden or outside the picture, has no box."""
 
 _FINE = 4  # every pixel is 4 x 4 samples, so that edges are smooth and extents exact to a quarter of a pixel
 _SHIFT = 4  # cv2.fillPoly takes fixed-point corners
 
 
 class Pose(NamedTuple):
-    """Where a sign stands. Convention: pixels from the top left corner; the angle in radians, clockwise as seen."""
+    """Where a sign stands.
+
+    Convention:
+        Pixels from the top left corner; the angle in radians, clockwise as seen; `squash` shrinks sideways
+        before the turn; `long_side_px` belongs to the upright box around the turned sign.
+    """
 
     centre_px: tuple[float, float]
     long_side_px: float
@@ -26,7 +31,7 @@ class Pose(NamedTuple):
 
 
 def place(sign: Sign, pose: Pose) -> tuple[Contours, Contours]:
-    """Body and mark contours in pixels: squashed sideways, turned, then sized and centred by the box around the body."""
+    """Body and mark contours in pixels: squashed, turned, then sized and centred by the body's box."""
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     matrix = np.array([[cos, sin], [-sin, cos]]) * np.array([[pose.squash], [1.0]])
     body = [contour @ matrix for contour in sign.body]
@@ -35,16 +40,19 @@ def place(sign: Sign, pose: Pose) -> tuple[Contours, Contours]:
     scale = pose.long_side_px / (high - low).max()
     offset = np.asarray(pose.centre_px) - (low + high) / 2 * scale
     mark = [contour @ matrix for contour in sign.mark]
-    return tuple(contour * scale + offset for contour in body), tuple(contour * scale + offset for contour in mark)
+    return tuple(contour * scale + offset for contour in body), tuple(
+        contour * scale + offset for contour in mark
+    )
 
 
 class Canvas:
     """A picture under construction and, for each pixel, the object that is seen there.
 
     Convention:
-        `image` is (H, W, 3) float32, blue, green, red in [0, 255]. `owner` is (H, W) int32: 0 for background and clutter.
-        Boxes are (left, top, right, bottom) in pixels, edges not centres: a box around the top left pixel is (0, 0, 1, 1).
-        They enclose what can be *seen*: all pixels that the object covers by half or more and nothing hides.
+        `image` is (H, W, 3) float32, blue, green, red in [0, 255]. `owner` is (H, W) int32: 0 for background
+        and clutter. Boxes are (left, top, right, bottom) in pixels, edges not centres: a box around the top
+        left pixel is (0, 0, 1, 1). They enclose what can be *seen*: every pixel that the object covers by
+        half or more and nothing hides.
     """
 
     def __init__(self, background: np.ndarray):
@@ -52,7 +60,9 @@ class Canvas:
         self.owner = np.zeros(background.shape[:2], dtype=np.int32)
         self._area: dict[int, int] = {}
 
-    def paint(self, sign: Sign, pose: Pose, body_bgr: np.ndarray, mark_bgr: np.ndarray, owner: int = 0) -> None:
+    def paint(
+        self, sign: Sign, pose: Pose, body_bgr: np.ndarray, mark_bgr: np.ndarray, owner: int = 0
+    ) -> None:
         """Paint a sign over everything that is already there."""
         body, mark = place(sign, pose)
         corners = np.concatenate(body)
@@ -63,7 +73,7 @@ class Canvas:
             self._area[owner] = int((cover >= 0.5).sum())
 
         left, top = np.maximum(origin, 0)
-        right, bottom = np.minimum(origin + (width, height), self.owner.shape[::-1])
+        right, bottom = np.minimum(origin + np.array([width, height]), self.owner.shape[::-1])
         if left >= right or top >= bottom:
             return
         inside = np.s_[top - origin[1] : bottom - origin[1], left - origin[0] : right - origin[0]]
@@ -80,7 +90,9 @@ class Canvas:
         """The box around what can be seen of an object, None where that is less than `MIN_VISIBLE` of it."""
         seen = (self.owner == owner).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(seen)
-        if cv2.countNonZero(seen[top : top + height, left : left + width]) < max(MIN_VISIBLE * self._area[owner], 1):
+        if cv2.countNonZero(seen[top : top + height, left : left + width]) < max(
+            MIN_VISIBLE * self._area[owner], 1
+        ):
             return None
         return left, top, left + width, top + height
 

@@ -14,8 +14,9 @@ class Sign(NamedTuple):
     """A flat shape: its body, the marks painted on it, and the colour family of both.
 
     Convention:
-        Contours are (N, 2) float arrays of (x right, y down) around the origin, about one unit in radius; where contours
-        of one tuple overlap, the overlap is a hole. Colours are (hue in degrees, saturation, value), the last two in [0, 1].
+        Contours are (N, 2) float arrays of (x right, y down) around the origin, about one unit in radius;
+        where contours of one tuple overlap, the overlap is a hole. Colours are (hue in degrees, saturation,
+        value), the last two in [0, 1].
     """
 
     name: str
@@ -52,14 +53,14 @@ def _checks(cells: int) -> Contours:
     )
 
 
+_EXCLAMATION = (_rectangle(-0.11, -0.5, 0.11, 0.12), _rectangle(-0.11, 0.22, 0.11, 0.4))
+_TWO_BARS = (_rectangle(-0.62, -0.7, -0.2, 0.7), _rectangle(0.2, -0.7, 0.62, 0.7))
 _WHITE, _BLACK = (0.0, 0.03, 0.95), (0.0, 0.1, 0.08)
 
 SIGNS = (
     Sign("disc", (_regular(48),), (_rectangle(-0.68, -0.2, 0.68, 0.2),), (2, 0.88, 0.82), _WHITE),
-    Sign("triangle", (_regular(3),), (_rectangle(-0.11, -0.5, 0.11, 0.12), _rectangle(-0.11, 0.22, 0.11, 0.4)),
-         (50, 0.9, 0.95), _BLACK),
-    Sign("square", (_rectangle(-1, -1, 1, 1),), (_rectangle(-0.62, -0.7, -0.2, 0.7), _rectangle(0.2, -0.7, 0.62, 0.7)),
-         (218, 0.85, 0.8), _WHITE),
+    Sign("triangle", (_regular(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK),
+    Sign("square", (_rectangle(-1, -1, 1, 1),), _TWO_BARS, (218, 0.85, 0.8), _WHITE),
     Sign("ring", (_regular(48), _regular(48, 0.55)), (), (128, 0.8, 0.68), _WHITE),
     Sign("checker", (_rectangle(-1, -1, 1, 1),), _checks(3), _WHITE, _BLACK),
     Sign("cross", (_plus(0.36),), (_regular(4, 0.3),), (312, 0.75, 0.8), _WHITE),
@@ -73,11 +74,18 @@ _CLUTTER_BODIES = (
     _regular(48)[12:37],  # a half disc
     np.array([[-1.0, -0.4], [1.0, -0.7], [0.7, 0.5], [-0.6, 0.6]]),
 )
-_CLUTTER_HSV = ((25, 0.6, 0.45), (182, 0.55, 0.6), (85, 0.4, 0.4), (265, 0.35, 0.5), (0, 0.0, 0.5), (18, 0.35, 0.75))
+_CLUTTER_HSV = (
+    (25, 0.6, 0.45),
+    (182, 0.55, 0.6),
+    (85, 0.4, 0.4),
+    (265, 0.35, 0.5),
+    (0, 0.0, 0.5),
+    (18, 0.35, 0.75),
+)
 
 
 def random_clutter(rng: np.random.Generator) -> Sign:
-    """A shape that carries no label: an other form in an other colour, or a thin rod in any colour, a sign's included."""
+    """A shape without a label: another form and colour, or a thin rod, which may have a sign's colour."""
     colours = _CLUTTER_HSV
     if rng.random() < 0.4:
         thin = rng.uniform(0.07, 0.16)

@@ -85,13 +85,13 @@ class StudentSeam:
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
     def _measure(self, loss: Tensor, terms: dict[str, Tensor], maps: list[Tensor], batch: dict[str, Tensor]) -> None:
-        share = self.distiller.share
-        first = self._check_first_batch is not None and len(batch["bboxes"]) > 0
-        if first:
+        if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch
+            return
+        if self._check_first_batch is not None:
             check, self._check_first_batch = self._check_first_batch, None
             check(terms, maps)
-        live = [neck_map for neck_map in maps if neck_map.requires_grad]
-        total = sum(terms.values()) * len(batch["img"])
-        if (share.due or first) and live and total.requires_grad:
+        share, total = self.distiller.share, sum(terms.values()) * len(batch["img"])
+        if share.due and total.requires_grad:  # it does not when every level was dropped
+            live = [neck_map for neck_map in maps if neck_map.requires_grad]
             amp_scale = self.amp_scale()
             share.measured(gradient_norm(total, live, amp_scale), gradient_norm(loss.sum(), live, amp_scale))

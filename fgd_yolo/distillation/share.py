@@ -63,8 +63,12 @@ class ShareScale:
 
     @property
     def due(self) -> bool:
-        """Whether this batch is to be measured: every `share_every` batches, and at least once in an epoch."""
-        return self.batches % self.config.share_every == 0 or not self.epoch_shares
+        """Whether this batch is to be measured.
+
+        Every `share_every` batches, at least once in an epoch, and again right after a share above `max_share`.
+        """
+        shares = self.epoch_shares
+        return self.batches % self.config.share_every == 0 or not shares or shares[-1] > self.config.max_share
 
     def measured(self, distillation_norm: float, detection_norm: float) -> None:
         """Take in one measurement; one that is not a positive finite number is ignored."""

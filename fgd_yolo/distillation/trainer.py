@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ class FGDTrainer(DetectionTrainer):
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
-            self.add_callback("on_train_epoch_start", FGDTrainer._open_epoch)
-            self.add_callback("on_train_epoch_end", FGDTrainer._close_epoch)
+            self.add_callback("on_train_epoch_start", methodcaller("_open_epoch"))
+            self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
 
     def setup_model(self) -> dict | None:
         """Load the student as the host does, then build what distils it, without touching a random stream."""

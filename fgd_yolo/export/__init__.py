@@ -1,4 +1,4 @@
-"""From a trained checkpoint to a file for the camera box, compared with the checkpoint before it gets its name."""
+"""From a trained checkpoint to a file for the camera box that must agree with it before it gets its name."""
 
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 

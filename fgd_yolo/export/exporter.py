@@ -50,22 +50,24 @@ def export_onnx(
 ) -> ExportedModel:
     """Export a detector to ONNX in float32, and keep the file only if it sees what the checkpoint sees.
 
-    A converted detector that is subtly wrong still draws boxes, so nobody notices. Here the file is validated and its
-    outputs are compared with PyTorch's on real images; it is written beside the target and renamed when all has
-    passed, so that a failure leaves what was there before.
+    A converted detector that is subtly wrong still draws boxes, so nobody notices. Here the file is validated
+    and its outputs are compared with PyTorch's on real images; it is written beside the target and renamed
+    when all has passed, so that a failure leaves what was there before.
 
     Convention:
-        The output is what the host's own evaluation reads: for heads with two branches (YOLO26) the one-to-many
-        branch, so every file gives (1, 4 + classes, anchors), centre-size boxes in input pixels, and wants NMS.
-        A head that lost that branch by fusion gives (1, rows, 6), corner boxes, score, class.
+        The output is what the host's own evaluation reads: for heads with two branches (YOLO26) the
+        one-to-many branch, so every file gives (1, 4 + classes, anchors), centre-size boxes in input pixels,
+        and wants NMS. A head that lost that branch by fusion gives (1, rows, 6), corner boxes, score, class.
     Args:
         weights: the `.pt` checkpoint. It is read, never executed.
         output: the file to write; the default is the checkpoint's name with `.onnx`.
-        imgsz: side of the input in pixels, a multiple of the model's stride; the default is what it was trained with.
+        imgsz: side of the input in pixels, a multiple of the model's stride; the default is what it was
+            trained with.
         data: dataset YAML whose val images are compared; the default is the one that the checkpoint names.
         check_images: image files to compare on instead.
     Raises:
-        FGDError: no detector, no image to compare on, or a file that is invalid or differs; the numbers are named.
+        FGDError: no detector, no image to compare on, or a file that is invalid or differs; the numbers are
+            named.
         UsageError: an image size or an output that cannot be.
     """
     for module in ("torch", "ultralytics", "onnx", "onnxslim"):
@@ -98,11 +100,13 @@ def _require(module: str) -> None:
 
 
 def _input_size(model: nn.Module, asked: int | None, trained: int | list[int] | None) -> int:
-    """Return the side of the input; the host trains at the next multiple of the stride, so the default rounds up."""
+    """Return the side of the input; the default rounds up to a multiple of the stride, as the host trains."""
     from ultralytics.nn.modules import Detect
 
     if not isinstance(model.model[-1], Detect) or model.yaml.get("channels", 3) != 3:
-        raise FGDError(f"only YOLO detectors of colour images can be exported, not a {type(model.model[-1]).__name__}")
+        raise FGDError(
+            f"only YOLO detectors of colour images can be exported, not a {type(model.model[-1]).__name__}"
+        )
     stride = int(model.stride.max())
     if asked is None:
         longest = max(trained) if isinstance(trained, (list, tuple)) else trained or 640
@@ -123,18 +127,27 @@ def _target(weights: Path, output: str | Path | None) -> Path:
 
 
 def _convert(model: nn.Module, size: int, folder: Path) -> Path:
-    """Run the host's exporter on its own copy of the model and return the file that it wrote in the folder."""
+    """Run the host's exporter, which copies the model, and return the file that it wrote in the folder."""
     from ultralytics.engine.exporter import Exporter
 
     model.pt_path = str(folder / "model.pt")  # the host writes beside it and keeps its stem
-    options = {"format": "onnx", "imgsz": size, "batch": 1, "simplify": True, "device": "cpu", "mode": "export"}
+    options = {
+        "format": "onnx",
+        "imgsz": size,
+        "batch": 1,
+        "simplify": True,
+        "device": "cpu",
+        "mode": "export",
+    }
     try:
         with _quiet():
             return Path(Exporter(overrides=options)(model=model))
     except OSError:
         raise
     except Exception as error:
-        raise FGDError(f"Ultralytics could not export this model: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(
+            f"Ultralytics could not export this model: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 @contextmanager
@@ -157,4 +170,6 @@ def _validate(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FGDError(f"the exported file is not valid ONNX: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(
+            f"the exported file is not valid ONNX: {' '.join(str(error).split())[:200]}"
+        ) from error

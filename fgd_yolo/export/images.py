@@ -38,7 +38,8 @@ def load_inputs(
     letterbox = LetterBox((size, size))
     inputs = [_to_input(letterbox(image=image)) for image in images if image is not None]
     if not inputs:
-        raise FGDError(f"none of the {len(paths)} images to compare on can be read, the first is {paths[:1]}")
+        first = f", {paths[0]} for one" if paths else ""
+        raise FGDError(f"none of the {len(paths)} images to compare on can be read{first}")
     return inputs
 
 
@@ -54,19 +55,21 @@ def _spread(paths: list[Path]) -> list[Path]:
 
 def _val_images(data: str | Path | None, recorded: Any) -> list[Path]:
     given = data if data is not None else recorded
+    problem = "no real images to compare the export on"
     advice = "pass data= (--data) with a dataset YAML whose val images are on this disk"
     # A checkpoint may name a URL or an archive; comparing must not download or unpack anything.
-    if not isinstance(given, (str, Path)) or "://" in str(given) or Path(given).suffix not in {".yaml", ".yml"}:
-        raise FGDError(f"no real images to compare the export on: '{given}' is not a dataset YAML on this disk; {advice}")
+    is_yaml = isinstance(given, (str, Path)) and Path(given).suffix in {".yaml", ".yml"}
+    if not is_yaml or "://" in str(given):
+        raise FGDError(f"{problem}: '{given}' is not a dataset YAML on this disk; {advice}")
     try:
         split = check_det_dataset(str(given), autodownload=False)["val"]
     except Exception as error:  # the host raises anything from SyntaxError to FileNotFoundError here
         reason = " ".join(str(error).split())[:200]
-        raise FGDError(f"no real images to compare the export on: {reason}; {advice}") from error
+        raise FGDError(f"{problem}: {reason}; {advice}") from error
     entries = [Path(entry) for entry in (split if isinstance(split, list) else [split])]
     paths = [path for entry in entries for path in _list_images(entry)]
     if not paths:
-        raise FGDError(f"no real images to compare the export on: the val split of {given} is empty; {advice}")
+        raise FGDError(f"{problem}: the val split of {given} is empty; {advice}")
     return paths
 
 

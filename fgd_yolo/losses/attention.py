@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fgd_yolo.losses.reductions import mean_sizes
+
 
 class Attention(NamedTuple):
     """Attention of one map: `spatial` (B, H, W) with mean 1 over the cells, `channel` (B, C) with mean 1."""
@@ -19,7 +21,8 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
     """Turn the mean absolute value of every cell and of every channel into a share of the total.
 
     Convention:
-        spatial = H * W * softmax over cells of mean_c |F| / T; channel = C * softmax over channels of mean_hw |F| / T.
+        spatial = H * W * softmax over the cells of mean_c |F| / T;
+        channel = C * softmax over the channels of mean_hw |F| / T.
 
     Args:
         feature_map: (B, C, H, W).
@@ -31,11 +34,12 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
     Source:
         FGD, arXiv:2111.11837, section 3.1, attention masks A^S and A^C.
     """
-    size = feature_map.abs()
-    return attention_of_sizes(size.mean(dim=1).flatten(1), size.mean(dim=(2, 3)), feature_map.shape[2:], temperature)
+    return attention_of_sizes(*mean_sizes(feature_map), feature_map.shape[2:], temperature)
 
 
-def attention_of_sizes(cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float) -> Attention:
+def attention_of_sizes(
+    cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float
+) -> Attention:
     """Return the attention of a map whose mean |F| is known.
 
     Args:

@@ -27,8 +27,8 @@ class FGDLoss(nn.Module):
     """Foreground, background, attention and relation terms between a student's map and its teacher's.
 
     Convention:
-        Every term is a sum over C, H and W divided by the number of images, so it grows with the level's size.
-        The squared difference is weighted once by mask * spatial attention * channel attention, all of the teacher.
+        Every term is a sum over C, H and W divided by the images: it grows with the level's size.
+        The squared difference is weighted by mask * spatial attention * channel attention of the teacher.
 
     Args:
         student_channels: C of the student's map.
@@ -37,15 +37,16 @@ class FGDLoss(nn.Module):
         fg_weight: alpha, squared difference inside boxes.
         bg_weight: beta, squared difference outside boxes.
         attn_weight: gamma, absolute difference of the attentions.
-        rel_weight: lambda, squared difference after the context blocks. A term whose weight is 0 is not computed.
+        rel_weight: lambda, squared difference after the context blocks.
+            A term whose weight is 0 is not computed.
         scale: arithmetic of the terms; "paper" is the authors'.
 
     Raises:
         ValueError: another scale.
 
     Source:
-        FGD, arXiv:2111.11837, equations 9 to 13, with the authors' code where it is more specific: attentions of
-        the aligned student, sums instead of means, both context blocks trained.
+        FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
+        aligned student, sums and not means, both context blocks trained.
     """
 
     def __init__(
@@ -69,13 +70,16 @@ class FGDLoss(nn.Module):
         self.student_context = GlobalContext(teacher_channels)
         self.teacher_context = GlobalContext(teacher_channels)
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FGDTerms:
-        """Compare two maps of the same images. Runs in float32 (float64 for float64 maps) whatever autocast says.
+    def forward(
+        self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor
+    ) -> FGDTerms:
+        """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
 
         Args:
             student_map: (B, student_channels, H, W).
             teacher_map: (B, teacher_channels, H, W); gets no gradient.
-            boxes: (M, 4), ground truth as fractions (x centre, y centre, width, height) of the input; M may be 0.
+            boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
+                M may be 0.
             image_index: (M,) whole numbers, which image each box belongs to.
 
         Returns:
@@ -110,8 +114,9 @@ class FGDLoss(nn.Module):
                 attn = (mine.spatial - focus.spatial).abs().sum() + (mine.channel - focus.channel).abs().sum()
                 attn = attn_weight * attn
             if rel_weight:
-                shift = self.student_context.shift_of_context(sums.context) - self.teacher_context.shift(teacher_map)
-                # The squares of d + shift: what varies within a channel, and what is one value for all its cells.
+                shift = self.student_context.shift_of_context(sums.context)
+                shift = shift - self.teacher_context.shift(teacher_map)
+                # The squares of d + shift: what varies within a channel, and what all its cells share.
                 constant = (sums.mean_gap + shift.flatten(1)).square().sum()
                 rel = rel_weight * (sums.spread.sum() + H * W * constant)
             return FGDTerms(fg, bg, attn, rel)

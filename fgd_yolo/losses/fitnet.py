@@ -25,8 +25,8 @@ class FitNetLoss(nn.Module):
         weight: factor of the term; at 0 it is not computed.
 
     Source:
-        FitNets, arXiv:1412.6550, as the plain feature imitation of FGD, arXiv:2111.11837, equation 1: the mean runs
-        over C, H, W and images. Its f is a 1x1 convolution here.
+        FitNets, arXiv:1412.6550, in the form of FGD, arXiv:2111.11837, equation 1: the mean runs over C, H, W
+        and images. Its f is a 1x1 convolution here.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, weight: float = 1.0):
@@ -34,8 +34,10 @@ class FitNetLoss(nn.Module):
         self.weight = weight
         self.align = alignment(student_channels, teacher_channels)
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
-        """Compare two maps; boxes and image_index are taken so that every method is called alike, and not read.
+    def forward(
+        self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor
+    ) -> FitNetTerms:
+        """Compare two maps. The boxes are not read; they are taken so that every method is called alike.
 
         Args:
             student_map: (B, student_channels, H, W).

@@ -9,12 +9,12 @@ from torch import Tensor
 def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
     """Spread each box's weight of 1 over the cells it fills.
 
-    Small and large objects then count alike. A cell that several boxes fill keeps the largest weight, so a small
-    object is not lost inside a large one.
+    Small and large objects then count alike. A cell that several boxes fill keeps the largest weight, so a
+    small object is not lost inside a large one.
 
     Convention:
-        Boxes are (x centre, y centre, width, height) as fractions of the padded network input, not of the photo.
-        A box fills the cells floor(first edge) to ceil(last edge), both included, so one that ends exactly on a
+        Boxes are x centre, y centre, width, height as fractions of the padded network input, not the photo.
+        A box fills the cells floor(first edge) to ceil(last edge), both included: one that ends exactly on a
         cell border fills the next cell too, and an object smaller than a cell fills 2 x 2 of them or more.
         Its weight is 1 / (cells filled), counted before the box is clipped to the map: a box that touches the
         right or lower border counts one column or row outside, and its weights sum to less than 1.
@@ -32,7 +32,7 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
         ValueError: boxes is not (M, 4) or image_index is not (M,).
 
     Source:
-        FGD, arXiv:2111.11837, section 3.1, masks M and S. The included last cell is the authors' code, not the paper.
+        FGD, arXiv:2111.11837, section 3.1, masks M and S. The included last cell is from the authors' code.
 
     Example:
         >>> weights = foreground_weights(torch.tensor([[0.25, 0.5, 0.5, 0.25]]), torch.tensor([0]), 1, (8, 8))
@@ -40,9 +40,8 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
         [15, 1.0]
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or image_index.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"boxes must be (M, 4) and image_index (M,), not {tuple(boxes.shape)} and {tuple(image_index.shape)}"
-        )
+        found = f"{tuple(boxes.shape)} and {tuple(image_index.shape)}"
+        raise ValueError(f"boxes must be (M, 4) and image_index (M,), not {found}")
     H, W = grid
     size = boxes.new_tensor([W, H])
     centre, extent = boxes[:, :2], boxes[:, 2:]
@@ -60,7 +59,8 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
     x = first[box, 0] + position % columns[box]
     y = first[box, 1] + position // columns[box]
     cell = (image_index.long()[box] * H + y) * W + x
-    return boxes.new_zeros(batch_size * H * W).scatter_reduce_(0, cell, weight[box], "amax").view(batch_size, H, W)
+    weights = boxes.new_zeros(batch_size * H * W).scatter_reduce_(0, cell, weight[box], "amax")
+    return weights.view(batch_size, H, W)
 
 
 def background_weights(foreground: Tensor) -> Tensor:

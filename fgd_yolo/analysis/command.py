@@ -1,0 +1,88 @@
+"""The benchmark command: `benchmark loss` compares the FGD loss with the same arithmetic in plain torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fgd_yolo.cli import guarded
+
+if TYPE_CHECKING:
+    from fgd_yolo.analysis.loss_benchmark import Comparison, Level
+
+EXAMPLES = """\
+examples:
+  %(prog)s loss
+  OMP_NUM_THREADS=1 %(prog)s loss --repeats 20
+"""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the benchmark command and return the exit code.
+
+    Args:
+        argv: the arguments; None reads the process's own.
+        prog: the name that the help shows.
+    """
+    said = _parser(prog).parse_args(argv)
+    return guarded(lambda: said.run(said), debug=said.debug)
+
+
+def run_loss(said: argparse.Namespace) -> None:
+    """Compare the losses on every kind of device there is, and print a table for each."""
+    # Only now, since it loads torch, for which --help should not wait.
+    import torch
+
+    from fgd_yolo.analysis.loss_benchmark import Level, compare
+
+    level = Level()
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        print(table(level, compare(level, device, said.repeats)), flush=True)
+
+
+def table(level: Level, found: Comparison) -> str:
+    """Return a comparison as lines of text; both ratios are yardstick over ours."""
+    rows = [
+        f"{name:<10} {cost.seconds * 1e3:>18.1f} ms {cost.extra_bytes / 2**20:>17.0f} MiB"
+        for name, cost in (("yardstick", found.yardstick), ("fgd_yolo", found.ours))
+    ]
+    shape = (level.images, level.teacher_channels, level.cells, level.cells)
+    faster = found.yardstick.seconds / found.ours.seconds
+    smaller = found.yardstick.extra_bytes / found.ours.extra_bytes
+    return "\n".join(
+        [
+            f"FGD loss of one level: maps {shape}, student {level.student_channels} channels, "
+            f"{level.boxes} boxes per image",
+            f"on {found.machine}; losses and gradients agree within {found.error:.0e}",
+            f"{'':<10} {'forward + backward':>21} {'peak extra memory':>21}",
+            *rows,
+            f"{'ratio':<10} {f'{faster:.2f} x faster':>21} {f'{smaller:.2f} x smaller':>21}",
+        ]
+    )
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Measure a part of fgd_yolo against a yardstick, on this machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    loss = commands.add_parser(
+        "loss", help="time and memory of the FGD loss of one level", allow_abbrev=False
+    )
+    loss.add_argument(
+        "--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)"
+    )
+    loss.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    loss.set_defaults(run=run_loss)
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not '{text}'")
+    return int(text)

@@ -1,0 +1,176 @@
+"""The command line: `fgd-yolo distill`, `fgd-yolo export`, and the thin scripts of a checkout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fgd_yolo import __version__
+from fgd_yolo.config import close_match, recipe_names
+from fgd_yolo.errors import FGDError, UsageError
+
+EXAMPLES = """\
+examples:
+  %(prog)s --teacher yolov8l --student yolov8n
+      both on the built-in demo scenes
+  %(prog)s --teacher teacher.pt --student yolov8n --data data.yaml --epochs 50 --imgsz 320 cos_lr=True
+  %(prog)s --student yolov8n --data data.yaml --epochs 100 --config plain
+      the same student without a teacher, to compare with
+  %(prog)s --resume runs/distill/yolov8n
+      go on with a run that was stopped
+"""
+_TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
+_RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
+
+
+class _Once(argparse.Action):
+    """Store a value, and refuse a second one: argparse itself silently keeps the last."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if getattr(namespace, self.dest, None) is not None:
+            raise UsageError(f"{option_string} is said twice: leave out one of them")
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other error."""
+
+    @property
+    def flags(self) -> list[str]:
+        return list(self._option_string_actions)
+
+    def error(self, message: str):
+        raise UsageError(f"{message} (see --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = {"distill": distill, "export": export}
+    usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
+    if words and words[0] in commands:
+        return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
+    if words and words[0] in {"-h", "--help"}:
+        print(usage)
+        return 0
+    if words and words[0] == "--version":
+        print(f"fgd-yolo {__version__}")
+        return 0
+    problem = f"unknown command '{words[0]}'{close_match(words[0], commands)}; " if words else ""
+    print(f"error: {problem}{usage}", file=sys.stderr)
+    return UsageError.exit_code
+
+
+def export(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the export command and return the exit code."""
+    from fgd_yolo.export.command import main as export_main
+
+    return export_main(argv, prog=prog)
+
+
+def distill(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the distill command and return the exit code.
+
+    Args:
+        argv: the arguments; None reads the process's own.
+        prog: the name that the help shows.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def run() -> None:
+        options = parse_distill(words, prog)
+        # Only now, since it loads torch: neither --help nor a mistyped option should wait for that.
+        from fgd_yolo.distillation.run import distill as distill_run
+
+        distill_run(**options)
+
+    return guarded(run, debug="--debug" in words)
+
+
+def guarded(action: Callable[[], None], debug: bool = False) -> int:
+    """Run an action and turn whatever it raises into one line on stderr and an exit code.
+
+    Args:
+        action: to run.
+        debug: print the traceback too.
+    """
+    try:
+        action()
+        return 0
+    except (KeyboardInterrupt, Exception) as error:
+        if debug:
+            traceback.print_exc()
+        print(_message(error), file=sys.stderr, flush=True)
+        return getattr(error, "exit_code", FGDError.exit_code)
+
+
+def _message(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return text or "stopped before anything was written"
+    if isinstance(error, FGDError):
+        return f"error: {text}"
+    return f"error: {type(error).__name__}: {text} (--debug shows where)"
+
+
+def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, Any]:
+    """Read the distill command line.
+
+    Returns:
+        Keyword arguments of `fgd_yolo.distill`; only what was said.
+
+    Raises:
+        UsageError: an unknown option or train argument, or a thing said twice.
+    """
+    from fgd_yolo.distillation.options import check_train_args, parse_assignments, parse_value
+
+    parser = _distill_parser(prog)
+    found, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
+    said = vars(found)
+    options = {key: said[key] for key in _RUN_OPTIONS if said[key] is not None}
+    if "teacher_epochs" in options:
+        options["teacher_epochs"] = parse_value(options["teacher_epochs"])
+    train = {key: parse_value(said[key]) for key in _TRAIN_OPTIONS if said[key] is not None}
+    assigned = parse_assignments(said["train_args"], known=[*options, *train])
+    if "data" in assigned:
+        options["data"] = assigned.pop("data")
+    train |= assigned
+    check_train_args(train)
+    return {**options, **train}
+
+
+def _distill_parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=prog,
+        description="Distil an accurate YOLO into a small one, measure both, and export the student.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options = {
+        "--teacher": ("MODEL", "name or .pt of the accurate model, such as yolov8l"),
+        "--student": ("MODEL", "name, .pt or .yaml of the small model, such as yolov8n"),
+        "--data": ("YAML", "Ultralytics dataset (default: the built-in demo scenes)"),
+        "--epochs": ("N", "epochs of the student (default: 100; the demo has its own)"),
+        "--imgsz": ("N", "side of the network's input in pixels (default: 640; the demo has its own)"),
+        "--batch": ("N", "images a step; -1 lets Ultralytics choose (default: 16)"),
+        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU, or else the CPU)"),
+        "--teacher-epochs": (
+            "N",
+            "epochs of a teacher that must learn the data first (default: as the student's; 0: never)",
+        ),
+        "--config": ("RECIPE", f"a YAML file, or one of {', '.join(recipe_names())}"),
+        "--resume": ("RUN", "go on with this run folder, with its own options"),
+    }
+    for flag, (metavar, help_text) in options.items():
+        parser.add_argument(flag, action=_Once, metavar=metavar, help=help_text)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
+    help_text = "any Ultralytics train argument, anywhere on the line"
+    parser.add_argument("train_args", nargs="*", metavar="key=value", help=help_text)
+    return parser

@@ -1,0 +1,102 @@
+"""The data, looked at once and early: its classes, how many images count, a fingerprint of its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import get_cfg
+from ultralytics.data import build_yolo_dataset
+from ultralytics.data.utils import check_det_dataset
+
+from fgd_yolo.distillation.wording import one_line, say
+from fgd_yolo.errors import FGDError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as a run sees it.
+
+    Args:
+        yaml: what the host is given.
+        names: classes by number.
+        train_images: that can be used.
+        val_images: that can be used, of the split that is reported.
+        skipped: images that the host leaves out, since they or their labels cannot be read.
+        channels: of its images.
+        key: the same for the same images' names and sizes, classes and boxes, wherever they lie.
+    """
+
+    yaml: str
+    names: dict[int, str]
+    train_images: int
+    val_images: int
+    skipped: int
+    channels: int
+    key: str
+
+
+def check_dataset(data: str, train: Mapping[str, Any]) -> Dataset:
+    """Read a dataset YAML and scan its images and labels with the host's own functions.
+
+    Args:
+        data: dataset YAML, or a name that the host knows.
+        train: the run's train arguments; split, fraction, classes and single_cls decide what counts.
+
+    Raises:
+        FGDError: no such file, a bad YAML, no readable image, or no object at all in a split.
+    """
+    arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
+    try:
+        facts = check_det_dataset(data, split=arguments.split)
+        if arguments.single_cls:
+            facts["names"] = {0: "item"}
+        splits = [_scan(facts, "train", arguments), _scan(facts, arguments.split, arguments)]
+    except FGDError:
+        raise
+    except Exception as error:
+        raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
+    skipped = sum(len(split.label_files) - len(split.labels) for split in splits)
+    dataset = Dataset(
+        yaml=str(Path(facts["yaml_file"]).absolute()),
+        names=dict(facts["names"]),
+        train_images=len(splits[0].labels),
+        val_images=len(splits[1].labels),
+        skipped=skipped,
+        channels=facts["channels"],
+        key=_fingerprint(facts, splits),
+    )
+    left_out = f"; {skipped} that cannot be read are skipped (listed above)" if skipped else ""
+    counts = f"{dataset.train_images} train and {dataset.val_images} {arguments.split} images"
+    say(f"data: {counts}, {len(dataset.names)} classes{left_out}")
+    return dataset
+
+
+def _scan(facts: dict[str, Any], split: str, arguments):
+    """Build the host's dataset of a split, which reads every label and image header once."""
+    if not facts.get(split):
+        raise FGDError(f"data {facts['yaml_file']} names no {split} images")
+    mode = "train" if split == "train" else "val"
+    dataset = build_yolo_dataset(arguments, facts[split], 1, facts, mode=mode, rect=False)
+    if not any(len(label["cls"]) for label in dataset.labels):
+        raise FGDError(
+            f"data {facts['yaml_file']} has no labelled object in its {split} images: labels are text files "
+            "in a folder `labels` beside `images`"
+        )
+    return dataset
+
+
+def _fingerprint(facts: dict[str, Any], splits) -> str:
+    digest = hashlib.sha256(repr((sorted(facts["names"].items()), facts["channels"])).encode())
+    root = Path(facts["path"]).absolute()
+    for split in splits:
+        digest.update(b"split")
+        for label in split.labels:
+            image = Path(label["im_file"])
+            place = image.relative_to(root) if image.is_relative_to(root) else image
+            digest.update(f"{place} {image.stat().st_size}".encode())
+            digest.update(label["cls"].tobytes() + label["bboxes"].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""The run folder: how it gets its name, and how files appear in it whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgd_yolo.config import Recipe
+from fgd_yolo.errors import FGDError, UsageError
+
+RECIPE = "distill.yaml"
+RESULT = "result.json"
+_TEACHER_TRAIN = "teacher_train"
+
+
+def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
+    """Make `PROJECT/NAME`, numbered like the host's (`NAME-2`, ...) where that exists, and return it.
+
+    Args:
+        project: folder of runs; None is `runs/distill` under the current one.
+        name: of the run; None is the student's.
+        student: model name or file.
+
+    Raises:
+        FGDError: the folder cannot be made.
+    """
+    wanted = Path(project or "runs/distill").absolute() / (name or Path(student).stem)
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise FGDError(
+                f"cannot make the run folder {folder}: {error.strerror or error}; try another project="
+            ) from error
+        return folder
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to; it takes the target's place when the block ends well.
+
+    Raises:
+        FGDError: it cannot be written; the target is untouched.
+    """
+    partial = target.with_name(f".{os.getpid()}-partial-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # where nothing can be written nothing can be removed either
+            partial.unlink(missing_ok=True)
+
+
+def save_recipe(run_dir: Path, recipe: Recipe, teacher_train: dict[str, Any]) -> None:
+    """Write the resolved options of a run.
+
+    Args:
+        run_dir: the run folder.
+        recipe: with files as absolute paths and every train argument that is not the host's default.
+        teacher_train: train arguments of the teacher's own stage.
+    """
+    with replacing(run_dir / RECIPE) as path:
+        options = {**recipe.to_dict(), _TEACHER_TRAIN: teacher_train}
+        path.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
+
+
+def read_recipe(run_dir: Path) -> tuple[Recipe, dict[str, Any]]:
+    """Read the options of a run back, with the train arguments of the teacher's own stage.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    path = run_dir / RECIPE
+    if not path.is_file():
+        raise UsageError(
+            f"{path} does not exist: --resume takes the folder of a run, such as runs/distill/yolov8n"
+        )
+    options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    teacher_train = options.pop(_TEACHER_TRAIN, {})
+    recipe = Recipe.from_dict(options)
+    return replace(recipe, train=dict(recipe.train)), teacher_train
+
+
+def save_result(run_dir: Path, result: dict[str, Any]) -> None:
+    """Write the closing table as plain numbers."""
+    with replacing(run_dir / RESULT) as path:
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return the closing table of a finished run, or None if there is none that can be read."""
+    try:
+        result = json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None

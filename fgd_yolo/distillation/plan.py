@@ -1,0 +1,135 @@
+"""Everything that can be known and refused before a run makes its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import get_cfg
+from ultralytics.utils.torch_utils import select_device
+
+from fgd_yolo.config import Recipe
+from fgd_yolo.distillation.dataset import Dataset, check_dataset
+from fgd_yolo.distillation.demo import demo_arguments, demo_yaml
+from fgd_yolo.distillation.limits import refuse_unsupported
+from fgd_yolo.distillation.options import check_train_args
+from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
+from fgd_yolo.distillation.report import PLAIN
+from fgd_yolo.distillation.resolve import Model, resolve
+from fgd_yolo.distillation.wording import one_line, say
+from fgd_yolo.errors import UsageError
+from fgd_yolo.host import load_detector
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that nothing known stands against.
+
+    Args:
+        recipe: resolved: files as absolute paths, train arguments without project and name.
+        dataset: what is learnt.
+        student: where the student starts.
+        teacher: as named, before it is prepared; None where nothing is distilled.
+        teacher_train: train arguments of the teacher's own stage.
+        device_type: "cpu" or "cuda".
+        device: replaces the recorded device of a resumed run.
+        project: folder of runs that was asked for.
+        name: of the run that was asked for.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    student: Model
+    teacher: Model | None
+    teacher_train: dict[str, Any]
+    device_type: str
+    device: Any = None
+    project: str | None = None
+    name: str | None = None
+
+    @property
+    def method(self) -> str:
+        """What distils: "fgd", "fitnet", or "plain" for nothing."""
+        return self.recipe.fgd.method if self.recipe.fgd.active else PLAIN
+
+    def command(self, run_dir: Path) -> dict[str, Any]:
+        """Return the options of a command that trains this student on this data, beside this run."""
+        own_place = run_dir.parent != Path("runs/distill").absolute()
+        train = {**self.recipe.train, **({"project": str(run_dir.parent)} if own_place else {})}
+        return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
+
+
+def make_plan(recipe: Recipe, teacher_train: dict[str, Any] | None = None, device: Any = None) -> Plan:
+    """Check and resolve a recipe; nothing is written but caches of data and downloads.
+
+    Args:
+        recipe: as the user gave it, or as a run folder holds it.
+        teacher_train: as a run folder holds it; None works it out.
+        device: replaces the recipe's.
+
+    Raises:
+        UsageError: something is missing, unknown, contradictory or unsupported.
+        FGDError: models or data cannot be used.
+    """
+    check_train_args(recipe.train)
+    refuse_unsupported({"data": recipe.data, "device": device})
+    _check_said(recipe)
+    say("Data and models", stage=1)
+    train, place = dict(recipe.train), {}
+    for key in ("project", "name"):
+        value = train.pop(key, None)
+        place[key] = None if value is None else str(value)
+    device_type = _device_type(train.get("device") if device is None else device)
+    demo = recipe.data is None
+    if teacher_train is None:
+        taught = train
+        if demo:
+            train, taught = demo_arguments(train, device_type)
+        teacher_train = teacher_arguments(taught, recipe.teacher_epochs) if recipe.fgd.active else {}
+    _check_values(train)
+    student = resolve(recipe.student, "student", demo)
+    teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
+    dataset = check_dataset(demo_yaml() if demo else recipe.data, train)
+    if teacher is not None:
+        check_may_prepare(teacher, dataset, recipe.teacher_epochs)
+    elif recipe.teacher is not None:
+        say(f"teacher {recipe.teacher} is not used: every weight is 0")
+    resolved = replace(
+        recipe,
+        teacher=teacher and teacher.file,
+        student=student.file,
+        data=None if demo else dataset.yaml,
+        train=train,
+    )
+    return Plan(resolved, dataset, student, teacher, teacher_train, device_type, device, **place)
+
+
+def _check_said(recipe: Recipe) -> None:
+    if recipe.student is None:
+        raise UsageError("which student? name one with --student, such as --student yolov8n")
+    if recipe.teacher is None and recipe.fgd.active:
+        raise UsageError(
+            "which teacher? name one with --teacher, such as --teacher yolov8l, or use --config plain"
+        )
+    epochs = recipe.teacher_epochs
+    if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0):
+        raise UsageError(f"teacher_epochs must be a whole number, 0 or more, not {epochs!r}")
+
+
+def _check_values(train: Mapping[str, Any]) -> None:
+    """Have the host look at every value now, rather than after the teacher's training."""
+    try:
+        get_cfg(overrides=dict(train))
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UsageError(one_line(error)) from error
+    if isinstance(train.get("pretrained"), (str, Path)):
+        load_detector(train["pretrained"])
+
+
+def _device_type(device: Any) -> str:
+    try:
+        return select_device("" if device is None else device, verbose=False).type
+    except (ValueError, AssertionError) as error:
+        raise UsageError(f"device={device} cannot be used here: {one_line(error)}") from error

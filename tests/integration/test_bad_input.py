@@ -1,0 +1,225 @@
+"""What a user gets wrong: one line on stderr, exit code 1 or 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import ultralytics  # noqa: F401  its logger keeps the stdout that it finds: not that of a single test
+import yaml
+
+from fgd_yolo.cli import distill
+from fixtures import CLASSES, draw_dataset
+
+pytestmark = pytest.mark.slow
+
+
+class Trap:
+    """Unpickling it leaves a file behind: whoever executes a pickle is found out."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must fail, and return its one line."""
+
+    def run(*words, code: int = 1) -> str:
+        before = sorted(Path.cwd().rglob("*"))
+        assert distill([str(word) for word in words]) == code
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: "), lines
+        assert sorted(Path.cwd().rglob("*")) == before, "a failed start left something behind"
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return draw_dataset(tmp_path / "data", train=4, val=3)
+
+
+def test_an_unknown_model_name_has_a_close_match(refused, data):
+    line = refused("--teacher", "yolov8ll", "--student", "yolov8n.yaml", "--data", data, code=2)
+    assert "'yolov8ll'" in line and "did you mean 'yolov8l'?" in line
+    line = refused("--student", "yolov88n.yaml", "--config", "plain", "--data", data, code=2)
+    assert "did you mean 'yolov8n.yaml'?" in line
+
+
+def test_weights_that_are_not_here_are_named_with_places_and_options(refused, data):
+    line = refused("--teacher", "yolov8l", "--student", "yolov8n.yaml", "--data", data)
+    for part in (
+        "yolov8l.pt",
+        str(Path.cwd()),
+        "weights",
+        "--teacher path.pt",
+        "--teacher yolov8l.yaml --teacher-epochs",
+    ):
+        assert part in line
+    assert "--student yolov8n.yaml" in refused("--student", "yolov8n", "--config", "plain", "--data", data)
+
+
+def test_a_data_file_that_does_not_exist(refused):
+    assert "nowhere.yaml" in refused(
+        "--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml"
+    )
+
+
+def test_data_without_labels(refused, data, student_yaml):
+    shutil.rmtree(data.parent / "labels")
+    line = refused("--student", student_yaml, "--config", "plain", "--data", data)
+    assert "no label" in line.lower()
+
+
+def test_data_without_labels_in_val_only(refused, data, student_yaml):
+    shutil.rmtree(data.parent / "labels/val")
+    line = refused("--student", student_yaml, "--config", "plain", "--data", data)
+    assert "no labelled object in its val images" in line
+
+
+def test_data_without_a_readable_image(refused, data, student_yaml):
+    for image in (data.parent / "images/train").iterdir():
+        image.write_bytes(b"no picture")
+    assert "cannot be used" in refused("--student", student_yaml, "--config", "plain", "--data", data)
+
+
+def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
+    from fgd_yolo.distillation.dataset import check_dataset
+
+    (data.parent / "images/train/00.png").write_bytes(b"no picture")
+    (data.parent / "images/val/01.png").write_bytes(b"")
+    dataset = check_dataset(str(data), {})
+    assert (dataset.train_images, dataset.val_images, dataset.skipped) == (3, 2, 2)
+    assert "2 that cannot be read are skipped" in capsys.readouterr().out
+
+
+def test_a_list_of_data_sets(refused, data):
+    line = refused("--student", "yolov8n.yaml", "--config", "plain", f"data=[{data},{data}]", code=2)
+    assert "list of data sets" in line
+
+
+def test_a_teacher_that_is_not_a_detector(refused, data, student_yaml, tmp_path):
+    from ultralytics.nn.tasks import SegmentationModel
+
+    model = SegmentationModel("yolov8n-seg.yaml", nc=3, verbose=False)
+    model.names, model.task = dict(enumerate(CLASSES)), "segment"
+    file = tmp_path / "segment.pt"
+    torch.save({"model": model.half(), "train_args": {"task": "segment"}}, file)
+    line = refused("--teacher", file, "--student", student_yaml, "--data", data)
+    assert "SegmentationModel" in line and "not a detector" in line
+
+
+def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):
+    file = tmp_path / "half.pt"
+    file.write_bytes(teacher_pt.read_bytes()[:100_000])
+    assert "half.pt" in refused("--teacher", file, "--student", student_yaml, "--data", data)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student", "pretrained"])
+def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(
+    refused, data, student_yaml, tmp_path, role
+):
+    file, trap = tmp_path / "trap.pt", tmp_path / "sprung"
+    torch.save({"model": Trap(trap)}, file)
+    with pytest.raises(FileExistsError):  # the trap works: loaded the unsafe way it springs
+        trap.mkdir()
+        torch.load(file, weights_only=False)
+    trap.rmdir()
+    words = {
+        "teacher": ["--teacher", file, "--student", student_yaml],
+        "student": ["--student", file, "--config", "plain"],
+        "pretrained": ["--student", student_yaml, "--config", "plain", f"pretrained={file}"],
+    }[role]
+    line = refused(*words, "--data", data)
+    assert "trap.pt" in line and "nothing in it was executed" in line
+    assert not trap.exists()
+
+
+def test_an_exported_teacher(refused, data, student_yaml, tmp_path):
+    (tmp_path / "best.onnx").write_bytes(b"onnx")
+    line = refused("--teacher", tmp_path / "best.onnx", "--student", student_yaml, "--data", data)
+    assert "not a .pt checkpoint" in line
+
+
+def test_a_teacher_of_other_classes_that_must_not_learn(refused, data, student_yaml, teacher_pt):
+    description = yaml.safe_load(data.read_text())
+    data.write_text(yaml.safe_dump({**description, "names": {0: "cat", 1: "dog", 2: "emu"}}))
+    words = ["--teacher", teacher_pt, "--student", student_yaml, "--data", data, "--teacher-epochs", 0]
+    line = refused(*words)
+    assert "disc, block, wedge" in line and "cat, dog, emu" in line and "--teacher-epochs N" in line
+
+
+def test_a_teacher_that_knows_nothing_of_this_data_leaves_no_run_folder(
+    refused, data, student_yaml, teacher_pt, capsys
+):
+    """Its weights are random: the trainer's preflight stops it, when the run folder is there already."""
+    words = [
+        "--teacher",
+        teacher_pt,
+        "--student",
+        student_yaml,
+        "--data",
+        data,
+        "--epochs",
+        1,
+        "imgsz=96",
+        "plots=False",
+    ]
+    Path("runs/distill").mkdir(parents=True)
+    assert "mAP50-95" in refused(*words)
+
+
+def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    words = ["--student", student_yaml, "--config", "plain", "--data", data, f"project={tmp_path / 'file'}"]
+    assert "cannot make the run folder" in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("device=0,1", "several GPUs"),
+        ("device=[0,1]", "several GPUs"),
+        ("device=77", "device=77"),
+        ("distill_model=yolov8l.pt", "distill_model"),
+        ("quantize=8", "quantize=8"),
+        ("task=segment", "task=segment"),
+        ("exist_ok=True", "exist_ok"),
+        ("imgz=320", "did you mean 'imgsz'?"),
+        ("epochs=none", "epochs"),
+        ("lr0=fast", "lr0"),
+        ("seed=-1", "seed"),
+        ("mosaic=2", "mosaic"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_before_anything_starts(refused, data, student_yaml, word, part):
+    assert part in refused("--student", student_yaml, "--config", "plain", "--data", data, word, code=2)
+
+
+def test_a_resumed_run_takes_no_other_options_and_must_exist(refused, tmp_path):
+    assert "leave out student, epochs" in refused("--resume", tmp_path, "--student", "x", "epochs=3", code=2)
+    assert "does not exist" in refused("--resume", tmp_path, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [(["--teacher", "yolov8l"], "which student?"), (["--student", "yolov8n"], "which teacher?")],
+)
+def test_a_model_that_was_not_named(refused, words, part):
+    assert part in refused(*words, code=2)
+
+
+def test_debug_shows_the_traceback_as_well(capsys):
+    assert (
+        distill(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
+    )
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.splitlines()[-1].startswith("error: ")

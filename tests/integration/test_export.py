@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from fgd_yolo import export_onnx
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.export import exporter
+from fgd_yolo.export.command import main
+from fixtures import save_checkpoint
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
+
+
+@pytest.fixture
+def weights(teacher_pt, tmp_path):
+    """The teacher alone in a folder, so that what an export leaves there is seen."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.pt").write_bytes(teacher_pt.read_bytes())
+    return folder / "model.pt"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
+def test_an_export_agrees_with_its_checkpoint_and_reports_how_closely(model, tiny_data, tmp_path):
+    weights = save_checkpoint(tmp_path / "model.pt", model, tiny_data)
+    exported = export_onnx(weights)
+    assert exported.path == tmp_path / "model.onnx"
+    assert (exported.imgsz, exported.images) == (96, 6)
+    assert exported.detections > 20
+    assert exported.box_difference_px < 0.05
+    assert exported.score_difference < 5e-4
+    session = onnxruntime.InferenceSession(str(exported.path))
+    (output,) = session.run(None, {"images": np.zeros((1, 3, 96, 96), "f4")})
+    assert output.shape == (1, 4 + 3, 12 * 12 + 6 * 6 + 3 * 3)
+
+
+def test_the_file_says_what_a_runtime_must_know(weights):
+    entries = {entry.key: entry.value for entry in onnx.load(export_onnx(weights).path).metadata_props}
+    assert entries["names"] == "{0: 'disc', 1: 'block', 2: 'wedge'}"
+    assert (entries["imgsz"], entries["stride"], entries["task"]) == ("[96, 96]", "32", "detect")
+
+
+def test_size_and_name_can_be_chosen(weights, tmp_path):
+    exported = export_onnx(weights, tmp_path / "camera.onnx", imgsz=64)
+    assert (exported.path, exported.imgsz) == (tmp_path / "camera.onnx", 64)
+    assert names(weights.parent) == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"imgsz": 100}, "take 96"),
+        ({"imgsz": 0}, "take 32"),
+        ({"output": "model.bin"}, "must end in .onnx"),
+        ({"output": "no/such/folder/model.onnx"}, "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(weights, options, message):
+    with pytest.raises(UsageError, match=message):
+        export_onnx(weights, **options)
+    assert names(weights.parent) == ["model.pt"]
+
+
+def damage(path):
+    """Add a little to one weight of a file, the kind of fault that still draws boxes."""
+    model = onnx.load(path)
+    kernel = next(entry for entry in model.graph.initializer if len(entry.dims) == 4)
+    values = numpy_helper.to_array(kernel).copy()
+    values[0] += 0.05
+    kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("spoil", [damage, lambda path: path.write_bytes(path.read_bytes()[:5000])])
+def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypatch, spoil):
+    convert = exporter._convert
+
+    def convert_wrongly(*args):
+        path = convert(*args)
+        spoil(path)
+        return path
+
+    monkeypatch.setattr(exporter, "_convert", convert_wrongly)
+    with pytest.raises(FGDError):
+        export_onnx(weights)
+    assert names(weights.parent) == ["model.pt"]
+    weights.with_suffix(".onnx").write_text("the export of yesterday")
+    with pytest.raises(FGDError):
+        export_onnx(weights)
+    assert names(weights.parent) == ["model.onnx", "model.pt"]
+    assert weights.with_suffix(".onnx").read_text() == "the export of yesterday"
+
+
+def test_data_that_is_gone_asks_for_data_and_leaves_nothing(tmp_path):
+    weights = save_checkpoint(tmp_path / "model.pt", "yolov8n.yaml", tmp_path / "gone.yaml")
+    with pytest.raises(FGDError, match=r"pass data= \(--data\)"):
+        export_onnx(weights)
+    assert "model.onnx" not in names(tmp_path)
+
+
+class Malicious:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("shape", ["bare", "torch", "checkpoint"])
+def test_a_malicious_pickle_is_refused_and_never_executed(tmp_path, tiny_data, shape):
+    import torch
+
+    trap, marker = tmp_path / "trap.pt", tmp_path / "executed"
+    if shape == "bare":
+        trap.write_bytes(pickle.dumps(Malicious(marker)))
+    elif shape == "torch":
+        torch.save({"model": Malicious(marker)}, trap)
+    else:
+        checkpoint = torch.load(save_checkpoint(trap, "yolov8n.yaml", tiny_data), weights_only=False)
+        checkpoint["model"].model[0].extra = Malicious(marker)
+        torch.save(checkpoint, trap)
+    with pytest.raises(FGDError, match="nothing in it was executed"):
+        export_onnx(trap)
+    assert not marker.exists()
+    with pytest.raises(Exception, match=r".*"):  # the trap does work: the plain loader springs it
+        torch.load(trap, weights_only=False)["model"].missing  # noqa: B018
+    assert marker.exists()
+
+
+@pytest.mark.slow
+def test_a_malicious_pickle_is_refused_where_the_host_was_imported_first(tmp_path):
+    marker = tmp_path / "executed"
+    (tmp_path / "trap.pt").write_bytes(pickle.dumps(Malicious(marker)))
+    code = "import sys, ultralytics\nfrom fgd_yolo import export_onnx\nexport_onnx(sys.argv[1])"
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "trap.pt"], capture_output=True, text=True)
+    assert "FGDError" in run.stderr
+    assert not marker.exists()
+
+
+def test_a_truncated_checkpoint_and_a_text_file_are_refused_in_one_line(weights, tmp_path):
+    weights.write_bytes(weights.read_bytes()[:-2000])
+    (tmp_path / "text.pt").write_text("hello")
+    for path in (weights, tmp_path / "text.pt"):
+        with pytest.raises(FGDError, match="is not an Ultralytics checkpoint, or a damaged one") as caught:
+            export_onnx(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_no_detector_is_refused(tmp_path):
+    from ultralytics import YOLO
+
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")
+    with pytest.raises(FGDError, match="not a detector"):
+        export_onnx(tmp_path / "classifier.pt")
+    YOLO("yolov8n-seg.yaml").save(tmp_path / "segmenter.pt")
+    with pytest.raises(FGDError, match=r"not a detector|not a Segment"):
+        export_onnx(tmp_path / "segmenter.pt")
+
+
+@pytest.mark.slow
+def test_the_script_exports_from_any_folder(weights):
+    command = [sys.executable, SCRIPT, "--weights", weights, "--imgsz", "64"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.count("\n") == 1
+    assert "64 px input, equal to PyTorch on 6 images" in run.stdout
+    assert names(weights.parent) == ["model.onnx", "model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--weights", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
+        (["--weights", "missing.pt", "--precision"], 2, "unrecognized arguments"),
+        ([], 2, "--weights"),
+    ],
+)
+def test_exit_codes_and_one_line_errors(arguments, code, message, capsys):
+    assert main(arguments) == code
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_usage_error_of_the_export_is_exit_code_two(weights, capsys):
+    assert main(["--weights", str(weights), "--imgsz", "100"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["--weights", "missing.pt", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_gives_examples(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    assert "--weights best.pt --imgsz 320" in capsys.readouterr().out

@@ -1,0 +1,319 @@
+"""The trainer's contracts, on real trainings of narrow models."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from fixtures import save_checkpoint
+from training import same_weights, train, weights
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from fgd_yolo import FGDConfig, FGDTrainer
+from fgd_yolo.distillation import preflight, state
+from fgd_yolo.errors import FGDError, UsageError
+
+pytestmark = pytest.mark.slow
+
+TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss"]
+
+
+@pytest.fixture(autouse=True)
+def untrained_teachers_pass(monkeypatch):
+    """The teachers here are untrained, so that a test takes seconds; one test puts the bound back."""
+    monkeypatch.setattr(preflight, "LEAST_TEACHER_MAP", 0.0)
+
+
+@pytest.fixture
+def configured(teacher_pt):
+    return FGDTrainer.configured(teacher=teacher_pt, config=FGDConfig(warmup_epochs=0))
+
+
+@pytest.fixture(scope="module")
+def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
+    """One distilled training that several tests look at: the trainer, and its modules before the first step."""
+    before = {}
+
+    class Watching(FGDTrainer.configured(teacher=teacher_pt, config=FGDConfig(warmup_epochs=0))):
+        def _setup_train(self):
+            super()._setup_train()
+            before["losses"] = {k: v.clone() for k, v in self.distiller.losses.state_dict().items()}
+            before["teacher"] = {k: v.clone() for k, v in self.distiller.teacher.model.state_dict().items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "LEAST_TEACHER_MAP", 0.0)
+        trainer = train(Watching, student_yaml, tiny_data, tmp_path_factory.mktemp("finished"))
+    return trainer, before
+
+
+def rows(trainer) -> list[dict[str, str]]:
+    with trainer.csv.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
+    trainer, _ = finished
+    assert trainer.loss_names[-4:] == tuple(TERMS)
+    for row in rows(trainer):
+        assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
+        assert float(row["fgd/share"]) > 0
+        assert not any(f"val/{name}" in row for name in TERMS)
+
+
+def test_teacher_is_bit_identical_after_training(finished):
+    trainer, before = finished
+    after = trainer.distiller.teacher.model.state_dict()
+    assert all(torch.equal(before["teacher"][name], after[name]) for name in after)
+    assert not any(p.requires_grad for p in trainer.distiller.teacher.model.parameters())
+
+
+def test_alignments_and_both_context_blocks_train(finished):
+    trainer, before = finished
+    after = trainer.distiller.losses.state_dict()
+    moved = {name for name in after if not torch.equal(before["losses"][name], after[name])}
+    # The bias of a key convolution moves every position alike, which a softmax over positions cannot see.
+    assert {name for name in after if not name.endswith("key.bias")} - moved == set()
+
+
+def test_the_first_measurement_brings_the_share_to_its_target(finished):
+    trainer, _ = finished
+    assert float(rows(trainer)[0]["fgd/share"]) == pytest.approx(0.25, rel=1e-3)
+
+
+def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished, tmp_path):
+    trainer, _ = finished
+    script = (
+        "import sys, importlib.abc\n"
+        "class Block(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] == 'fgd_yolo': raise ImportError('not installed')\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from ultralytics.nn.tasks import torch_safe_load\n"
+        "for path in sys.argv[1:]:\n"
+        "    checkpoint, _ = torch_safe_load(path, safe_only=True)\n"
+        "    model = checkpoint['ema'] or checkpoint['model']\n"
+        "    assert type(model).__name__ == 'DetectionModel'\n"
+        "    assert 'loss' not in vars(model) and not model.model[-1]._forward_pre_hooks\n"
+        "    assert not [n for n in model.state_dict() if 'align' in n or 'context' in n or 'teacher' in n]\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(trainer.best), str(trainer.last)], check=True, cwd=tmp_path)
+
+
+def test_side_file_holds_plain_tensors_and_names_its_epoch(finished):
+    trainer, _ = finished
+    side = torch.load(trainer.wdir / state.SIDE, weights_only=True)
+    assert side["epoch"] == 1
+    assert side["losses"].keys() == trainer.distiller.losses.state_dict().keys()
+
+
+def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student_yaml, tiny_data, tmp_path):
+    seen = []
+
+    class Looking(configured):
+        def save_model(self):
+            saved = super().save_model()
+            model = torch.load(self.last, weights_only=False)["ema"]
+            seen.append((type(model).__name__, "loss" in vars(model), len(model.model[-1]._forward_pre_hooks)))
+            return saved
+
+    train(Looking, student_yaml, tiny_data, tmp_path)
+    assert seen == [("DetectionModel", False, 0)] * 2
+
+
+@pytest.mark.parametrize("case", ["weights 0", "strength 0"])
+def test_without_strength_the_training_is_the_hosts_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
+    """With a warm-up without end everything is attached and measured, but nothing is added."""
+    off = FGDConfig(fg_weight=0, bg_weight=0, attn_weight=0, rel_weight=0)
+    config = off if case == "weights 0" else FGDConfig(warmup_epochs=1e300)
+    plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
+    ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
+    assert same_weights(plain.last, ours.last)
+    shared = [key for key in rows(plain)[0] if key != "time"]
+    assert [[row[key] for key in shared] for row in rows(plain)] == [[row[key] for key in shared] for row in rows(ours)]
+
+
+def test_distillation_changes_what_is_learnt(finished, student_yaml, tiny_data, tmp_path):
+    plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path)
+    assert not same_weights(plain.last, finished[0].last)
+
+
+def test_student_and_distillation_are_clipped_apart(configured, student_yaml, tiny_data, tmp_path):
+    """A huge gradient in the alignments must not shorten the student's step, and the other way round."""
+    norms = []
+
+    class Measuring(configured):
+        def build_optimizer(self, model, *args, **kwargs):
+            optimizer = super().build_optimizer(model, *args, **kwargs)
+
+            def measure(*_):
+                norms.append((_norm(self.distiller.losses.parameters()), _norm(model.parameters())))
+
+            optimizer.register_step_pre_hook(measure)
+            return optimizer
+
+        def optimizer_step(self):
+            for parameter in self.distiller.losses.parameters():
+                parameter.grad.mul_(1e6)
+            super().optimizer_step()
+
+    train(Measuring, student_yaml, tiny_data, tmp_path, epochs=1)
+    for own, student in norms:
+        assert own == pytest.approx(10, rel=1e-3)
+        assert student == pytest.approx(10, rel=1e-3)  # the host's clip is active in a first epoch
+
+
+def _norm(parameters) -> float:
+    return float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm())
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
+def test_own_modules_get_the_settings_of_the_hosts_weights_without_decay(
+    optimizer, configured, student_yaml, tiny_data, tmp_path
+):
+    trainer = train(configured, student_yaml, tiny_data, tmp_path, epochs=1, optimizer=optimizer)
+    *host, own = trainer.optimizer.param_groups
+    like = [group for group in host if group["param_group"] == "weight"][-1]
+    assert own["param_group"] == "fgd" and own["weight_decay"] == 0 and not own.get("use_muon")
+    assert (own["lr"], own["initial_lr"]) == (like["lr"], like["initial_lr"])
+    assert {id(p) for p in own["params"]} == {id(p) for p in trainer.distiller.losses.parameters()}
+
+
+@pytest.mark.parametrize("student", ["yolo11n.yaml", "yolo26n.yaml", "yolov8n.yaml"])
+def test_every_family_distils(student, configured, tiny_data, tmp_path):
+    trainer = train(configured, student, tiny_data, tmp_path, epochs=1)
+    assert all(float(rows(trainer)[0][f"train/{name}"]) > 0 for name in TERMS)
+    assert weights(trainer.best)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"multi_scale": 0.5},
+        {"rect": True},
+        {"freeze": 3},
+        {"nbs": 16, "warmup_epochs": 1},
+        {"close_mosaic": 1},
+        {"single_cls": False, "mosaic": 0.0, "cos_lr": True},
+        {"patience": 1, "epochs": 3},
+        {"batch": -1},
+        {"val": False},
+        {"save_period": 1},
+    ],
+    ids=lambda arguments: ",".join(arguments),
+)
+def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_path):
+    trainer = train(configured, student_yaml, tiny_data, tmp_path, **arguments)
+    assert all(np.isfinite(float(row[f"train/{name}"])) for row in rows(trainer) for name in TERMS)
+    assert weights(trainer.last)
+
+
+def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
+    trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
+    assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
+    assert trainer.distiller.share.now == pytest.approx(0.25, rel=0.5)
+    assert weights(trainer.best)
+
+
+def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
+    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=FGDConfig(method="fitnet", warmup_epochs=0))
+    trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
+    assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_can_stand_alone(term, teacher_pt, student_yaml, tiny_data, tmp_path):
+    config = FGDConfig(warmup_epochs=0, **{f"{name[:-5]}_weight": 1e-4 * (name == term) for name in TERMS})
+    trainer = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1)
+    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [f"train/{term}"]
+
+
+def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configured, student_yaml, tiny_data, tmp_path):
+    restored = []
+
+    class Poisoned(configured):
+        poisoned = False
+
+        def optimizer_step(self):
+            super().optimizer_step()
+            if self.epoch == 1 and not self.poisoned:
+                type(self).poisoned = True
+                with torch.no_grad():
+                    next(self.model.parameters()).fill_(float("nan"))
+
+        def _load_checkpoint_state(self, ckpt):
+            super()._load_checkpoint_state(ckpt)
+            side = torch.load(self.wdir / state.SIDE, weights_only=True)
+            own = self.distiller.losses.state_dict()
+            restored.append(all(torch.equal(own[name], side["losses"][name]) for name in own))
+
+    trainer = train(Poisoned, student_yaml, tiny_data, tmp_path, epochs=3)
+    assert restored == [True]
+    assert "loss" in vars(trainer.model), "the seam was not put back after the recovery"
+    assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
+
+
+def test_a_teacher_that_does_not_know_the_data_stops_the_run(
+    monkeypatch, teacher_pt, configured, student_yaml, tiny_data, tmp_path
+):
+    monkeypatch.setattr(preflight, "LEAST_TEACHER_MAP", 0.05)
+    with pytest.raises(FGDError, match="mAP50-95 0.0"):
+        train(configured, student_yaml, tiny_data, tmp_path)
+
+
+def test_a_teacher_with_other_classes_is_refused_and_names_distill(student_yaml, tiny_data, tmp_path):
+    other = save_checkpoint(tmp_path / "other.pt", "yolov8n.yaml", tiny_data)
+    checkpoint = torch.load(other, weights_only=False)
+    checkpoint["model"].names = {0: "cat", 1: "dog", 2: "bird"}
+    torch.save(checkpoint, other)
+    with pytest.raises(FGDError, match=r"cat, dog, bird.*distill\(\)"):
+        train(FGDTrainer.configured(teacher=other), student_yaml, tiny_data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"device": "0,1"}, {"task": "segment"}, {"distill_model": "yolov8s.pt"}, {"quantize": 8}],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_what_is_not_supported_is_refused_before_a_folder_is_made(arguments, configured, student_yaml, tiny_data, tmp_path):
+    with pytest.raises(UsageError):
+        train(configured, student_yaml, tiny_data, tmp_path / "runs", **arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path):
+    with pytest.raises(FGDError, match="neck is frozen"):
+        train(configured, student_yaml, tiny_data, tmp_path, freeze=22)
+
+
+def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
+    config = FGDConfig(fg_weight=1e3, share=None, warmup_epochs=0)
+    with pytest.raises(FGDError, match="share"):
+        train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
+
+
+def test_nan_in_the_teacher_is_dropped_and_counted(configured, student_yaml, tiny_data, tmp_path):
+    class Spoiled(configured):
+        def _close_epoch(self):
+            super()._close_epoch()
+            whole = self.distiller.teacher
+            if self.epoch == 0:  # from the second epoch on one level is not finite
+                self.distiller.teacher = lambda image: [*whole(image)[:2], whole(image)[2] * float("nan")]
+
+    trainer = train(Spoiled, student_yaml, tiny_data, tmp_path)
+    assert trainer.distiller.dropped == 3  # batches of an epoch
+    assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
+    assert float(rows(trainer)[1]["train/fg_loss"]) > 0  # the other levels go on
+
+
+def test_the_run_stops_when_too_much_is_dropped(configured, student_yaml, tiny_data, tmp_path):
+    class Spoiled(configured):
+        def _close_epoch(self):
+            super()._close_epoch()
+            self.distiller.teacher = lambda image, whole=self.distiller.teacher: [m * float("nan") for m in whole(image)]
+
+    with pytest.raises(FGDError, match="not finite in 10 of 13 batches"):
+        train(Spoiled, student_yaml, tiny_data, tmp_path, epochs=9)

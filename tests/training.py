@@ -1,0 +1,40 @@
+"""Run a host trainer on small data, as the tests of training need it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):
+    """Train to the end on one thread's worth of work and return the trainer; `arguments` are the host's."""
+    small = {"imgsz": 64, "epochs": 2, "batch": 4, "device": "cpu", "plots": False, "warmup_epochs": 0, "nbs": 4}
+    place = {"project": str(folder), "name": "student", "exist_ok": True}
+    trainer = trainer_class(overrides={"model": str(student), "data": str(data), **small, **place, **arguments})
+    trainer.train()
+    return trainer
+
+
+def batch(boxes: int = 3) -> dict[str, torch.Tensor]:
+    """Return a batch of two images, 64 px, as the host hands it to a model's loss; all boxes are the first image's."""
+    torch.manual_seed(1)
+    return {
+        "img": torch.rand(2, 3, 64, 64),
+        "bboxes": torch.rand(boxes, 4) * 0.4 + 0.2,
+        "cls": torch.zeros(boxes, 1),
+        "batch_idx": torch.zeros(boxes),
+    }
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Return the weights that a checkpoint holds, by name."""
+    from fgd_yolo.host import load_detector
+
+    return load_detector(checkpoint)[0].state_dict()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Return whether two checkpoints hold the same weights to the last bit."""
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,33 @@
+"""A student and its distillation, joined as the trainer joins them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def joined(teacher_pt, student_yaml):
+    """A student, its distiller, and the seam between them, attached."""
+    import torch
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+
+    from fgd_yolo.config import FGDConfig
+    from fgd_yolo.distillation.distiller import Distiller
+    from fgd_yolo.distillation.preflight import check_first_batch
+    from fgd_yolo.distillation.seam import StudentSeam
+    from fgd_yolo.distillation.taps import pair_levels
+    from fgd_yolo.distillation.teacher import FrozenTeacher
+    from fgd_yolo.host import load_detector
+
+    torch.manual_seed(0)
+    student = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
+    student.args = get_cfg()
+    teacher, _ = load_detector(teacher_pt)
+    levels = pair_levels(student, teacher)
+    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu")), levels, FGDConfig(warmup_epochs=0))
+    seam = StudentSeam(student, distiller, lambda terms, maps: check_first_batch(distiller, terms, maps))
+    seam.attach()
+    return SimpleNamespace(student=student, distiller=distiller, seam=seam)

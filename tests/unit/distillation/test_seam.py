@@ -1,0 +1,83 @@
+"""The seam appends terms to the host's loss, under autocast too, and comes off without a trace."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from training import batch
+
+from fgd_yolo.config import FGDConfig
+
+
+def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
+    loss, items = joined.student(batch())
+    joined.seam.detach()
+    plain, plain_items = joined.student(batch())
+    assert list(items) == [*plain_items, "fg_loss", "bg_loss", "attn_loss", "rel_loss"]
+    torch.testing.assert_close(loss[: len(plain)], plain)
+    own = torch.stack([items[name] for name in list(items)[-4:]])
+    torch.testing.assert_close(loss[len(plain) :], own * 2)
+    assert not own.requires_grad and loss.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_terms_stay_float32_and_close_to_exact(joined, dtype):
+    joined.seam._check_first_batch = None
+    joined.distiller.share.config = FGDConfig(share=None)
+    joined.student.eval()  # batch statistics would differ between the two passes
+    joined.student.training = True
+    _, exact = joined.student(batch())
+    with torch.autocast("cpu", dtype=dtype):
+        loss, items = joined.student(batch())
+    for name in ("fg_loss", "bg_loss", "attn_loss", "rel_loss"):
+        assert items[name].dtype == torch.float32
+        torch.testing.assert_close(items[name], exact[name], rtol=0.1, atol=0)
+    loss.sum().backward()
+
+
+def test_gradients_reach_student_and_own_modules_but_not_the_teacher(joined):
+    joined.student(batch())[0].sum().backward()
+    assert joined.student.model[15].cv2.conv.weight.grad.any()
+    assert all(loss.align.weight.grad.any() for loss in joined.distiller.losses)
+    assert all(p.grad is None for p in joined.distiller.teacher.model.parameters())
+
+
+def test_measuring_the_share_changes_no_gradient(joined):
+    gradients = []
+    for every in (1, 10**9):
+        joined.student.zero_grad()
+        joined.distiller.share.epoch_shares = [0.25] if every > 1 else []
+        joined.distiller.share.config = FGDConfig(share=None, share_every=every)
+        joined.distiller.share.batches = 1
+        joined.student(batch())[0].sum().backward()
+        gradients.append([p.grad.clone() for p in joined.student.parameters() if p.grad is not None])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
+    loss, items = joined.student(batch(boxes=0))
+    assert items["fg_loss"] == 0 and items["bg_loss"] > 0
+    assert not joined.distiller.share.epoch_shares
+    loss.sum().backward()
+
+
+def test_in_eval_mode_the_loss_is_the_hosts(joined):
+    joined.student.eval()
+    _, items = joined.student(batch())
+    assert "fg_loss" not in items
+
+
+def test_detached_student_can_be_copied_and_is_as_the_host_built_it(joined):
+    joined.student(batch())[0].sum().backward()
+    with joined.seam.detached():
+        assert "loss" not in vars(joined.student)
+        assert not joined.student.model[-1]._forward_pre_hooks
+        copied = deepcopy(joined.student)
+    assert "loss" in vars(joined.student) and "loss" not in vars(copied)
+    joined.seam.detach()
+    joined.seam.detach()
+    with joined.seam.detached():
+        pass
+    assert "loss" not in vars(joined.student), "what was off is put on by detached()"

@@ -1,0 +1,41 @@
+"""A frozen teacher gives the maps its own head would read, and never changes."""
+
+from __future__ import annotations
+
+import torch
+
+from fgd_yolo.distillation.taps import NeckTap
+from fgd_yolo.distillation.teacher import FrozenTeacher
+from fgd_yolo.host import load_detector
+
+
+def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
+    whole, _ = load_detector(teacher_pt)
+    image = torch.rand(2, 3, 96, 64)
+    tap = NeckTap(whole)
+    with torch.no_grad():
+        whole(image)
+    wanted = tap.take()
+    maps = FrozenTeacher(load_detector(teacher_pt)[0], torch.device("cpu"))(image)
+    assert [m.shape for m in maps] == [m.shape for m in wanted]
+    # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
+    for ours, theirs in zip(maps, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
+    whole, _ = load_detector(teacher_pt)
+    count = sum(p.numel() for p in whole.parameters())
+    head = sum(p.numel() for p in whole.model[-1].parameters())
+    teacher = FrozenTeacher(whole, torch.device("cpu"))
+    assert sum(p.numel() for p in teacher.model.parameters()) <= count - head
+    maps = teacher(torch.rand(1, 3, 64, 64, requires_grad=True))
+    assert not any(m.requires_grad for m in maps) and not any(p.requires_grad for p in teacher.model.parameters())
+    assert not teacher.model.training
+
+
+def test_maps_can_be_kept_for_a_backward_pass(teacher_pt):
+    teacher = FrozenTeacher(load_detector(teacher_pt)[0], torch.device("cpu"))
+    weight = torch.ones(1, requires_grad=True)
+    (teacher(torch.rand(1, 3, 64, 64))[0] * weight).sum().backward()
+    assert weight.grad is not None

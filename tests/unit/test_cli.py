@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo import __version__, cli
+from fgd_yolo.cli import guarded, main, parse_distill
+from fgd_yolo.errors import FGDError, UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["imgz=3"], ["--imgsz", "3", "imgsz=4"]])
+def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
+    code = (
+        "import sys; from fgd_yolo.cli import distill\n"
+        "try: distill(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('loaded', sorted({'torch', 'ultralytics', 'numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_help_lists_every_option_and_runs_from_the_script():
+    script = [sys.executable, str(ROOT / "tools/distill.py"), "--help"]
+    text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    options = "teacher student data epochs imgsz batch device teacher-epochs config resume debug version"
+    for option in options.split():
+        assert f"--{option}" in text
+    assert "key=value" in text and "examples:" in text
+
+
+def test_train_arguments_stand_anywhere_on_the_line():
+    words = (
+        "lr0=1e-3 --teacher t.pt imgsz=320 --student s.yaml --epochs 3 cos_lr=True --data d.yaml freeze=[0,1]"
+    )
+    assert parse_distill(words.split()) == {
+        "teacher": "t.pt",
+        "student": "s.yaml",
+        "data": "d.yaml",
+        "epochs": 3,
+        "imgsz": 320,
+        "lr0": 0.001,
+        "cos_lr": True,
+        "freeze": [0, 1],
+    }
+
+
+def test_values_of_options_are_read_like_those_of_assignments():
+    read = parse_distill(["--batch", "-1", "--device", "cpu", "--teacher-epochs", "0", "--imgsz=64"])
+    assert read == {"batch": -1, "device": "cpu", "teacher_epochs": 0, "imgsz": 64}
+    assert parse_distill(["data=d.yaml"]) == {"data": "d.yaml"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--imgsz 320 imgsz=640",
+        "imgsz=1 imgsz=2",
+        "--imgsz 320 --imgsz 320",
+        "--data a.yaml data=a.yaml",
+        "--teacher a --teacher=b",
+        "--device cpu device=cpu",
+    ],
+)
+def test_the_same_thing_said_twice_is_refused(words):
+    with pytest.raises(UsageError, match="said twice"):
+        parse_distill(words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--studnet x", "did you mean '--student'"),
+        ("--teacher", "expected one argument"),
+        ("yolov8n", "neither an option nor a train argument"),
+        ("imgz=3", "did you mean 'imgsz'"),
+        ("teacher=x", "write --teacher x"),
+        ("--teach x", "unknown option '--teach'"),
+    ],
+)
+def test_a_wrong_word_is_named(words, part):
+    with pytest.raises(UsageError, match=part):
+        parse_distill(words.split())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (FGDError("no\n  way"), 1, "error: no way"),
+        (UsageError("what?"), 2, "error: what?"),
+        (KeyboardInterrupt("stopped; go on with: x"), 1, "stopped; go on with: x"),
+        (KeyboardInterrupt(), 1, "stopped before anything was written"),
+        (ValueError("two\nlines"), 1, "error: ValueError: two lines (--debug shows where)"),
+    ],
+)
+def test_every_error_is_one_line_and_an_exit_code(capsys, error, code, line):
+    def fail():
+        raise error
+
+    assert guarded(fail) == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
+    called = []
+    monkeypatch.setattr(cli, "distill", lambda words, prog: called.append((words, prog)) or 0)
+    assert main(["distill", "a=1"]) == 0
+    assert called == [(["a=1"], "fgd-yolo distill")]
+    assert main(["--version"]) == 0 and __version__ in capsys.readouterr().out
+    assert main(["distil"]) == 2
+    assert "did you mean 'distill'" in capsys.readouterr().err
+    assert main([]) == 2
+
+
+def test_fgd_yolo_export_is_the_export_of_the_camera_box(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "--help"])
+    assert stop.value.code == 0
+    assert "fgd-yolo export" in capsys.readouterr().out

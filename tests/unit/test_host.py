@@ -1,0 +1,95 @@
+"""Checkpoints are read, never executed, and a wrong one is named in one line."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from fixtures import save_checkpoint
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.host import load_detector
+
+
+class Malicious:
+    """Leaves a marker file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_detector_is_loaded_in_float32_and_eval_mode(teacher_pt, tiny_data):
+    model, checkpoint = load_detector(teacher_pt)
+    assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.args["data"] == str(tiny_data) and checkpoint["epoch"] == -1
+
+
+@pytest.mark.parametrize("wrapped", ["model", "whole file", "plain pickle"])
+def test_a_malicious_pickle_is_refused_and_never_executed(wrapped, tmp_path):
+    marker, path = tmp_path / "executed", tmp_path / "evil.pt"
+    if wrapped == "plain pickle":
+        path.write_bytes(pickle.dumps(Malicious(marker)))
+    else:
+        torch.save({"model": Malicious(marker)} if wrapped == "model" else Malicious(marker), path)
+    with pytest.raises(FGDError, match="nothing in it was executed") as refusal:
+        load_detector(path)
+    assert not marker.exists() and "\n" not in str(refusal.value)
+    torch.load(path, weights_only=False) if wrapped != "plain pickle" else pickle.loads(path.read_bytes())
+    assert marker.exists(), "the trap itself does not work"
+
+
+def test_a_truncated_checkpoint_is_named(teacher_pt, tmp_path):
+    path = tmp_path / "half.pt"
+    path.write_bytes(teacher_pt.read_bytes()[:20000])
+    with pytest.raises(FGDError, match="damaged"):
+        load_detector(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_checkpoint_is_named(content, tmp_path):
+    path = tmp_path / "wrong.pt"
+    path.write_bytes(content)
+    with pytest.raises(FGDError, match=r"wrong\.pt"):
+        load_detector(path)
+
+
+def test_a_zip_that_is_no_checkpoint_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.pt", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(FGDError, match=r"archive\.pt"):
+        load_detector(tmp_path / "archive.pt")
+
+
+def test_a_missing_file_and_another_suffix_are_named(tmp_path):
+    with pytest.raises(FGDError, match="does not exist"):
+        load_detector(tmp_path / "none.pt")
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(FGDError, match=r"not a \.pt checkpoint"):
+        load_detector(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["yolov8n-cls.yaml", "yolov8n-seg.yaml", "yolov8n-pose.yaml", "yolov8n-obb.yaml"])
+def test_another_task_is_refused(name, tmp_path):
+    from ultralytics import YOLO
+
+    YOLO(name).save(tmp_path / "other.pt")
+    with pytest.raises(FGDError, match="not a detector"):
+        load_detector(tmp_path / "other.pt")
+
+
+def test_weights_without_a_model_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "bare.pt")
+    with pytest.raises(FGDError, match="holds no model"):
+        load_detector(tmp_path / "bare.pt")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
+def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
+    model, _ = load_detector(save_checkpoint(tmp_path / "fine.pt", name, tiny_data))
+    assert model.names == {0: "disc", 1: "block", 2: "wedge"}

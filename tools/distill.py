@@ -1,0 +1,8 @@
+"""Distil one detector into another: `python tools/distill.py --teacher yolov8l --student yolov8n`."""
+
+import sys
+
+from fgd_yolo.cli import distill
+
+if __name__ == "__main__":
+    sys.exit(distill())
