@@ -38,6 +38,7 @@ class FGDConfig:
         share_every: training batches between two measurements of that ratio.
         warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength.
         max_share: the run stops with advice when the share stays above this for a whole epoch.
+        least_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
     """
 
     method: str = "fgd"
@@ -52,11 +53,14 @@ class FGDConfig:
     share_every: int = 50
     warmup_epochs: float = 3.0
     max_share: float = 10.0
+    least_teacher_map: float = 0.05
 
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
         _check_choice("scale", self.scale, SCALES)
-        for name in ("fg_weight", "bg_weight", "attn_weight", "rel_weight", "imitation_weight", "warmup_epochs"):
+        for name in ("fg_weight", "bg_weight", "attn_weight", "rel_weight", "imitation_weight"):
+            _check_number(name, getattr(self, name), minimum=0)
+        for name in ("warmup_epochs", "least_teacher_map"):
             _check_number(name, getattr(self, name), minimum=0)
         for name in ("temperature", "max_share", *(("share",) if self.share is not None else ())):
             _check_number(name, getattr(self, name), minimum=0, exclusive=True)
@@ -101,6 +105,7 @@ class Recipe:
         teacher_epochs: epochs of the teacher's fine-tuning where it does not know the data; None is as many as the
             student's, 0 forbids it.
         train: Ultralytics train arguments, passed on untouched.
+        teacher_train: those of the teacher's own stage; None is the student's, with `teacher_epochs`.
         fgd: the distillation.
     """
 
@@ -109,6 +114,7 @@ class Recipe:
     data: str | None = None
     teacher_epochs: int | None = None
     train: dict[str, Any] = field(default_factory=dict)
+    teacher_train: dict[str, Any] | None = None
     fgd: FGDConfig = field(default_factory=FGDConfig)
 
     def override(self, train: dict[str, Any] | None = None, **options: Any) -> Recipe:
@@ -128,11 +134,15 @@ class Recipe:
             UsageError: an unknown key (the message names the closest one) or a value out of range.
         """
         recipe = _build(cls, options, "recipe")
-        if not isinstance(recipe.train, dict):
-            raise UsageError(f"train must be a mapping of Ultralytics train arguments, not {recipe.train!r}")
-        if isinstance(recipe.fgd, dict):
-            recipe = replace(recipe, fgd=FGDConfig.from_dict(recipe.fgd))
-        return recipe
+        given = {
+            "train": recipe.train,
+            "teacher_train": recipe.teacher_train or {},
+            "fgd": options.get("fgd", {}),
+        }
+        for key, value in given.items():
+            if not isinstance(value, dict):
+                raise UsageError(f"{key} must be a mapping of options, not {value!r}")
+        return replace(recipe, fgd=FGDConfig.from_dict(options["fgd"])) if "fgd" in options else recipe
 
 
 def recipe_names() -> list[str]:

@@ -1,22 +1,17 @@
-"""The one door to Ultralytics: its safe settings, set before the import, and checkpoints that are read, never executed."""
+"""The door to the host's checkpoints: they are read, never executed."""
 
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 from typing import Any
-
-# Read once, when the host is imported: without the first its loader executes pickles, without the second it
-# pip-installs the modules that a pickle names.
-os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
-os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, torch_safe_load
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from fgd_yolo.errors import FGDError
+
+HEADS = ("Detect", "v10Detect")  # a segmentation, pose, RT-DETR or open-vocabulary model has another
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
@@ -32,7 +27,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         raise FGDError(f"{path} is not a .pt checkpoint of Ultralytics")
     try:
         checkpoint, _ = torch_safe_load(path, safe_only=True)
-    except (TypeError, RuntimeError, EOFError, pickle.UnpicklingError, ModuleNotFoundError, AttributeError) as error:
+    except Exception as error:  # a damaged file reaches the unpickler as almost any error
         raise FGDError(
             f"{path} is not an Ultralytics checkpoint, or a damaged one; nothing in it was executed "
             f"({' '.join(str(error).split())[:160]})"
@@ -52,15 +47,15 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         The model in float32 and eval mode, on the CPU, with its train arguments as `args`; and the checkpoint.
 
     Raises:
-        FGDError: as `load_checkpoint_file`, or a model of another task than detect.
+        FGDError: as `load_checkpoint_file`, or a model of another task than detect, RT-DETR, or open-vocabulary.
     """
     checkpoint = load_checkpoint_file(path)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
         raise FGDError(f"{path} holds no model: an Ultralytics checkpoint is needed, such as a run's best.pt")
-    task = getattr(model, "task", None) or (checkpoint.get("train_args") or {}).get("task")
-    if not isinstance(model, DetectionModel) or task not in {None, "detect"}:
-        raise FGDError(f"{path} is a {type(model).__name__} ({task or 'unknown task'}), not a detector")
+    head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
+    if type(model) is not DetectionModel or head not in HEADS:
+        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a plain YOLO detector")
     model = model.float().eval()
     model.args = {**DEFAULT_CFG_DICT, **(checkpoint.get("train_args") or {})}
     model.task = "detect"

@@ -23,6 +23,7 @@ os.environ.update(
     YOLO_OFFLINE="true",  # also switches the host's telemetry off
     YOLO_AUTOINSTALL="false",
     WANDB_MODE="disabled",
+    OMP_NUM_THREADS="1",  # the models here are too small for two threads, which would wait for each other instead
     NO_PROXY="localhost,127.0.0.1,::1",
     no_proxy="localhost,127.0.0.1,::1",
     **_PROXIES,

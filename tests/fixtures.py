@@ -65,9 +65,7 @@ def narrow_yaml(path: Path, width: float) -> Path:
 
     model = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
     del model["scales"]
-    path.write_text(
-        yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width})
-    )
+    path.write_text(yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width}))
     return path
 
 

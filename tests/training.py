@@ -9,7 +9,15 @@ import torch
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):
     """Train to the end on one thread's worth of work and return the trainer; `arguments` are the host's."""
-    small = {"imgsz": 64, "epochs": 2, "batch": 4, "device": "cpu", "plots": False, "warmup_epochs": 0, "nbs": 4}
+    small = {
+        "imgsz": 64,
+        "epochs": 2,
+        "batch": 4,
+        "device": "cpu",
+        "plots": False,
+        "warmup_epochs": 0,
+        "nbs": 4,
+    }
     place = {"project": str(folder), "name": "student", "exist_ok": True}
     trainer = trainer_class(overrides={"model": str(student), "data": str(data), **small, **place, **arguments})
     trainer.train()

@@ -71,12 +71,8 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    loss = commands.add_parser(
-        "loss", help="time and memory of the FGD loss of one level", allow_abbrev=False
-    )
-    loss.add_argument(
-        "--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)"
-    )
+    loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level", allow_abbrev=False)
+    loss.add_argument("--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
     loss.add_argument("--debug", action="store_true", help="show the traceback of an error")
     loss.set_defaults(run=run_loss)
     return parser

@@ -80,9 +80,7 @@ def compare(level: Level, device: str, repeats: int) -> Comparison:
     loss, maps = make_level(level, device)
     error = disagreement(loss, maps)
     if not error <= TOLERANCE:
-        raise FGDError(
-            f"benchmark refused: loss and yardstick differ by {error:.1e} on {device}, so one is wrong"
-        )
+        raise FGDError(f"benchmark refused: loss and yardstick differ by {error:.1e} on {device}, so one is wrong")
     seconds = fastest(loss, maps, repeats)
     if device == "cpu":
         peaks = [in_fresh_process(extra_bytes_on_cpu, name, level) for name in VARIANTS]
@@ -131,9 +129,7 @@ def disagreement(loss: FGDLoss, maps: Maps) -> float:
     found = []
     for variant in VARIANTS.values():
         terms = variant(loss, *maps)
-        found.append(
-            (*(term.detach() for term in terms), *torch.autograd.grad(sum(terms), [maps[0], *wanted]))
-        )
+        found.append((*(term.detach() for term in terms), *torch.autograd.grad(sum(terms), [maps[0], *wanted])))
     pairs = zip(*found, strict=True)
     return max(((ours - theirs).norm() / theirs.norm()).item() for theirs, ours in pairs)
 

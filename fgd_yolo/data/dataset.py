@@ -63,9 +63,7 @@ def _write(folder: Path, split: str, stem: str, scene: Scene) -> None:
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
     (folder / "images" / split / f"{stem}.jpg").write_bytes(jpeg.tobytes())  # cv2.imwrite hides a full disk
     height, width = scene.image.shape[:2]
-    (folder / "labels" / split / f"{stem}.txt").write_text(
-        _label_lines(scene, width, height), encoding="utf-8"
-    )
+    (folder / "labels" / split / f"{stem}.txt").write_text(_label_lines(scene, width, height), encoding="utf-8")
 
 
 def _label_lines(scene: Scene, width: int, height: int) -> str:

@@ -40,9 +40,7 @@ def place(sign: Sign, pose: Pose) -> tuple[Contours, Contours]:
     scale = pose.long_side_px / (high - low).max()
     offset = np.asarray(pose.centre_px) - (low + high) / 2 * scale
     mark = [contour @ matrix for contour in sign.mark]
-    return tuple(contour * scale + offset for contour in body), tuple(
-        contour * scale + offset for contour in mark
-    )
+    return tuple(contour * scale + offset for contour in body), tuple(contour * scale + offset for contour in mark)
 
 
 class Canvas:
@@ -60,9 +58,7 @@ class Canvas:
         self.owner = np.zeros(background.shape[:2], dtype=np.int32)
         self._area: dict[int, int] = {}
 
-    def paint(
-        self, sign: Sign, pose: Pose, body_bgr: np.ndarray, mark_bgr: np.ndarray, owner: int = 0
-    ) -> None:
+    def paint(self, sign: Sign, pose: Pose, body_bgr: np.ndarray, mark_bgr: np.ndarray, owner: int = 0) -> None:
         """Paint a sign over everything that is already there."""
         body, mark = place(sign, pose)
         corners = np.concatenate(body)
@@ -90,9 +86,7 @@ class Canvas:
         """The box around what can be seen of an object, None where that is less than `MIN_VISIBLE` of it."""
         seen = (self.owner == owner).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(seen)
-        if cv2.countNonZero(seen[top : top + height, left : left + width]) < max(
-            MIN_VISIBLE * self._area[owner], 1
-        ):
+        if cv2.countNonZero(seen[top : top + height, left : left + width]) < max(MIN_VISIBLE * self._area[owner], 1):
             return None
         return left, top, left + width, top + height
 

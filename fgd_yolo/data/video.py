@@ -49,9 +49,7 @@ class Actor(NamedTuple):
         x, y = start + progress * (end - start)
         y += self.sway_px * np.sin(progress * 4 * np.pi)
         near, far = self.long_side_px
-        return Pose(
-            (x, y), near * (far / near) ** progress, self.angle[0] + self.angle[1] * progress, self.squash
-        )
+        return Pose((x, y), near * (far / near) ** progress, self.angle[0] + self.angle[1] * progress, self.squash)
 
 
 def demo_video(
@@ -112,9 +110,7 @@ def _film(
         for index in counted(range(seconds * fps), "rendering demo video frames"):
             canvas = Canvas(stage.copy())
             truth.append(_paint_frame(canvas, actors, index / fps))
-            down, right = rng.integers(
-                64, size=2
-            )  # a new cut of one noise field costs nothing and never stands still
+            down, right = rng.integers(64, size=2)  # a new cut of one noise field costs nothing and never stands still
             canvas.image *= lamp
             writer.write(expose(canvas.image, noise[down : down + height, right : right + width]))
     finally:
@@ -142,9 +138,7 @@ def _stage(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 def _cast(rng: np.random.Generator, seconds: int, width: int, height: int) -> list[Actor]:
     """Who crosses when. Every fourth is clutter; the order is the depth, the last stands in front."""
-    entries = np.sort(
-        rng.uniform(_QUIET_S, max(seconds - 2, _QUIET_S), size=round(seconds * _CROSSINGS_PER_S))
-    )
+    entries = np.sort(rng.uniform(_QUIET_S, max(seconds - 2, _QUIET_S), size=round(seconds * _CROSSINGS_PER_S)))
     actors, signs = [], 0
     for index, enters_s in enumerate(entries):
         is_clutter = index % 4 == 3

@@ -71,9 +71,7 @@ class Distiller:
         boxes = batch["bboxes"].to(batch["img"].device)
         image_index = batch["batch_idx"].to(batch["img"].device).long()
         per_level = [
-            torch.stack(
-                loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index)
-            )
+            torch.stack(loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index))
             for level, loss in zip(self.levels, self.losses, strict=True)
         ]
         finite = torch.stack(per_level).isfinite().all(dim=1).tolist()

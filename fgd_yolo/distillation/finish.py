@@ -51,9 +51,7 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
     with tempfile.TemporaryDirectory() as folder:  # the host makes a folder for plots, though none is drawn
         box = (
             YOLO(str(weights))
-            .val(
-                data=dataset.yaml, batch=batch, plots=False, verbose=False, project=folder, name="val", **same
-            )
+            .val(data=dataset.yaml, batch=batch, plots=False, verbose=False, project=folder, name="val", **same)
             .box
         )
     parameters, gflops, cpu_ms = _cost(weights, int(arguments["imgsz"]), dataset.channels)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from fgd_yolo.errors import FGDError, UsageError
 
 RECIPE = "distill.yaml"
 RESULT = "result.json"
-_TEACHER_TRAIN = "teacher_train"
 
 
 def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
@@ -65,34 +63,27 @@ def replacing(target: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def save_recipe(run_dir: Path, recipe: Recipe, teacher_train: dict[str, Any]) -> None:
+def save_recipe(run_dir: Path, recipe: Recipe) -> None:
     """Write the resolved options of a run.
 
     Args:
         run_dir: the run folder.
         recipe: with files as absolute paths and every train argument that is not the host's default.
-        teacher_train: train arguments of the teacher's own stage.
     """
     with replacing(run_dir / RECIPE) as path:
-        options = {**recipe.to_dict(), _TEACHER_TRAIN: teacher_train}
-        path.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
 
 
-def read_recipe(run_dir: Path) -> tuple[Recipe, dict[str, Any]]:
-    """Read the options of a run back, with the train arguments of the teacher's own stage.
+def read_recipe(run_dir: Path) -> Recipe:
+    """Read the options of a run back.
 
     Raises:
         UsageError: the folder holds no run.
     """
     path = run_dir / RECIPE
     if not path.is_file():
-        raise UsageError(
-            f"{path} does not exist: --resume takes the folder of a run, such as runs/distill/yolov8n"
-        )
-    options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    teacher_train = options.pop(_TEACHER_TRAIN, {})
-    recipe = Recipe.from_dict(options)
-    return replace(recipe, train=dict(recipe.train)), teacher_train
+        raise UsageError(f"{path} does not exist: --resume takes the folder of a run, such as runs/distill/yolov8n")
+    return Recipe.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def save_result(run_dir: Path, result: dict[str, Any]) -> None:

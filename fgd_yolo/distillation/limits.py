@@ -26,7 +26,9 @@ def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
     if task not in {None, "detect"}:
         raise UsageError(f"task={task}: only detect is supported yet")
     if arguments.get("distill_model") is not None:
-        raise UsageError("distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out")
+        raise UsageError(
+            "distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out"
+        )
     if str(arguments.get("quantize")) in {"8", "int8"}:
         raise UsageError("quantize=8 (quantization-aware training) is not supported yet: leave it out")
     # For a list the host starts one trainer for each data set, in a folder of this name.

@@ -81,9 +81,7 @@ def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[s
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            raise UsageError(
-                f"'{word}' is neither an option nor a train argument: those are written key=value"
-            )
+            raise UsageError(f"'{word}' is neither an option nor a train argument: those are written key=value")
         if key in values or key in known:
             raise UsageError(f"{key} is said twice: leave out one of them")
         values[key] = text if key in _VERBATIM else parse_value(text)

@@ -32,7 +32,6 @@ class Plan:
         dataset: what is learnt.
         student: where the student starts.
         teacher: as named, before it is prepared; None where nothing is distilled.
-        teacher_train: train arguments of the teacher's own stage.
         device_type: "cpu" or "cuda".
         device: replaces the recorded device of a resumed run.
         project: folder of runs that was asked for.
@@ -43,7 +42,6 @@ class Plan:
     dataset: Dataset
     student: Model
     teacher: Model | None
-    teacher_train: dict[str, Any]
     device_type: str
     device: Any = None
     project: str | None = None
@@ -61,12 +59,11 @@ class Plan:
         return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
 
 
-def make_plan(recipe: Recipe, teacher_train: dict[str, Any] | None = None, device: Any = None) -> Plan:
+def make_plan(recipe: Recipe, device: Any = None) -> Plan:
     """Check and resolve a recipe; nothing is written but caches of data and downloads.
 
     Args:
         recipe: as the user gave it, or as a run folder holds it.
-        teacher_train: as a run folder holds it; None works it out.
         device: replaces the recipe's.
 
     Raises:
@@ -83,6 +80,7 @@ def make_plan(recipe: Recipe, teacher_train: dict[str, Any] | None = None, devic
         place[key] = None if value is None else str(value)
     device_type = _device_type(train.get("device") if device is None else device)
     demo = recipe.data is None
+    teacher_train = recipe.teacher_train
     if teacher_train is None:
         taught = train
         if demo:
@@ -102,17 +100,16 @@ def make_plan(recipe: Recipe, teacher_train: dict[str, Any] | None = None, devic
         student=student.file,
         data=None if demo else dataset.yaml,
         train=train,
+        teacher_train=teacher_train,
     )
-    return Plan(resolved, dataset, student, teacher, teacher_train, device_type, device, **place)
+    return Plan(resolved, dataset, student, teacher, device_type, device, **place)
 
 
 def _check_said(recipe: Recipe) -> None:
     if recipe.student is None:
         raise UsageError("which student? name one with --student, such as --student yolov8n")
     if recipe.teacher is None and recipe.fgd.active:
-        raise UsageError(
-            "which teacher? name one with --teacher, such as --teacher yolov8l, or use --config plain"
-        )
+        raise UsageError("which teacher? name one with --teacher, such as --teacher yolov8l, or use --config plain")
     epochs = recipe.teacher_epochs
     if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0):
         raise UsageError(f"teacher_epochs must be a whole number, 0 or more, not {epochs!r}")

@@ -14,8 +14,6 @@ from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
 
-LEAST_TEACHER_MAP = 0.05
-
 
 def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
     """Stop unless the teacher's classes are the data's, in the same order.
@@ -46,7 +44,7 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         raise FGDError(f"the teacher reads {channels}-channel images, the data has {data_channels}: train it on these")
 
 
-def teacher_map(teacher: nn.Module, loader, save_dir, args) -> tuple[float, float]:
+def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tuple[float, float]:
     """Return a teacher's (mAP50-95, mAP50) on the validation images that the student will be measured on.
 
     Args:
@@ -54,18 +52,19 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args) -> tuple[float, floa
         loader: the trainer's validation loader.
         save_dir: the trainer's run folder; no plot is written.
         args: the trainer's arguments.
+        least: bound on mAP50-95.
 
     Raises:
-        FGDError: mAP50-95 below 0.05: nothing could be learnt from this teacher.
+        FGDError: mAP50-95 is below the bound: nothing could be learnt from this teacher.
     """
     args = copy(args)
     args.plots, args.save_json, args.compile = False, False, False
     with kept_random_state():
         metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=teacher)
     map50_95, map50 = metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
-    if not map50_95 >= LEAST_TEACHER_MAP:
+    if not map50_95 >= least:
         raise FGDError(
-            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {LEAST_TEACHER_MAP}: it is the "
+            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {least:g}: it is the "
             "wrong file, or trained on other data or another image size; train it on this data first"
         )
     return map50_95, map50
@@ -89,7 +88,7 @@ def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_ma
     for name, term in terms.items():
         if not term.isfinite() or term == 0 or not term.requires_grad:
             raise FGDError(
-                f"{name} is {float(term):g} on the first batch with boxes, or not finite on some level: the neck maps of "
+                f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: the maps of "
                 "teacher or student are constant or hold NaN; check both checkpoints, or set this term's weight to 0"
             )
         targets = _targets(distiller, name, student_maps)

@@ -59,9 +59,7 @@ def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str,
 def prepared_file(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
     """Return where the teacher that these arguments lead to is kept, once there is one."""
     content = json.dumps([teacher.key, dataset.key, what_is_learnt(train)], sort_keys=True, default=str)
-    return (
-        cache_root() / "teachers" / f"{teacher.name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.pt"
-    )
+    return cache_root() / "teachers" / f"{teacher.name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.pt"
 
 
 def prepare_teacher(

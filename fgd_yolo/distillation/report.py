@@ -59,15 +59,9 @@ def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None
         result: this run's closing table.
     """
     plain = result["method"] == PLAIN
-    for path in sorted(
-        run_dir.parent.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True
-    ):
+    for path in sorted(run_dir.parent.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True):
         other = read_result(path.parent) if path.parent != run_dir else None
-        if (
-            other
-            and other.get("fingerprint") == result["fingerprint"]
-            and (other["method"] == PLAIN) != plain
-        ):
+        if other and other.get("fingerprint") == result["fingerprint"] and (other["method"] == PLAIN) != plain:
             return {"run": path.parent.name, "method": other["method"], "student": other["student"]}
     return None
 
@@ -93,9 +87,7 @@ def table(result: Mapping[str, Any]) -> str:
         if result["method"] == PLAIN:
             distilled, plain = plain, distilled
         gains = (f"{distilled[key] - plain[key]:+.3f}" for key in ("map50_95", "map50"))
-        lines.append(
-            f"{'distilled - plain':{width}}{next(gains):>10}{next(gains):>9}   one seed ({result['seed']})"
-        )
+        lines.append(f"{'distilled - plain':{width}}{next(gains):>10}{next(gains):>9}   one seed ({result['seed']})")
     threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
     lines.append(
         f"mAP on {result['val_images']} {result['split']} images at {result['imgsz']} px. "

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
 from fgd_yolo.config import close_match
 from fgd_yolo.distillation.wording import one_line, say
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.host import load_detector
+from fgd_yolo.host import HEADS, load_detector
 
-_HEADS = ("Detect", "v10Detect")
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
     "--teacher-epochs N)",
@@ -62,9 +61,7 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
     if path.suffix in {".yaml", ".yml"}:
         return _architecture(path, role)
     if path.suffix not in {"", ".pt"} and path.name not in GITHUB_ASSETS_STEMS:
-        raise FGDError(
-            f"{role} {path} is not a .pt checkpoint: an exported model cannot be trained or taught from"
-        )
+        raise FGDError(f"{role} {path} is not a .pt checkpoint: an exported model cannot be trained or taught from")
     if not path.is_file() and path.suffix != ".pt":
         path = path.with_name(f"{path.name}.pt")
     weights_dir = Path(SETTINGS["weights_dir"])
@@ -87,10 +84,6 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
 def _checkpoint(path: Path) -> Model:
     path = path.absolute()
     model, _ = load_detector(path)
-    if type(model) is not DetectionModel or type(model.model[-1]).__name__ not in _HEADS:
-        raise FGDError(
-            f"{path} is a {type(model).__name__}, which is not supported: give a plain YOLO detector"
-        )
     key = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(path.stem, str(path), dict(model.names), model.yaml.get("channels", 3), key)
 
@@ -101,10 +94,8 @@ def _architecture(path: Path, role: str) -> Model:
     except FileNotFoundError as error:
         raise _missing(path, role) from error
     head = (model.get("head") or [[None] * 4])[-1][2]
-    if head not in _HEADS:
-        raise FGDError(
-            f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector"
-        )
+    if head not in HEADS:
+        raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
     key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -93,13 +93,13 @@ def distill(
 def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
     if said:
         raise UsageError(f"--resume goes on with the options of the run: leave out {', '.join(said)}")
-    recipe, teacher_train = read_recipe(run_dir)
+    recipe = read_recipe(run_dir)
     result = read_result(run_dir)
     if result is not None and all(Path(result["files"][key]).is_file() for key in ("weights", "onnx")):
         say(f"{shown(run_dir)} is finished already: nothing is left to do")
         return _close(run_dir, result)
     say(f"resuming {shown(run_dir)}")
-    plan = make_plan(recipe, teacher_train=teacher_train, device=device)
+    plan = make_plan(recipe, device=device)
     return _carry_out(plan, run_dir, fresh=False)
 
 
@@ -108,7 +108,7 @@ def _carry_out(plan: Plan, run_dir: Path, fresh: bool) -> DistillResult:
     go_on = f"go on with: {distill_command(resume=shown(run_dir))}"
     try:
         if fresh:
-            save_recipe(run_dir, plan.recipe, plan.teacher_train)
+            save_recipe(run_dir, plan.recipe)
         return _close(run_dir, _work(plan, run_dir))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {go_on}") from None
@@ -127,7 +127,7 @@ def _work(plan: Plan, run_dir: Path) -> dict[str, Any]:
         say("Teacher: none, every weight is 0", stage=2)
     else:
         say(f"Teacher {plan.teacher.name}", stage=2)
-        teacher_file = prepare_teacher(plan.teacher, dataset, plan.teacher_train, run_dir, plan.device)
+        teacher_file = prepare_teacher(plan.teacher, dataset, plan.recipe.teacher_train, run_dir, plan.device)
 
     say(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
     trainer = FGDTrainer.configured(teacher=teacher_file, config=config)
@@ -137,16 +137,12 @@ def _work(plan: Plan, run_dir: Path) -> dict[str, Any]:
 
     say("Measuring on the same images", stage=4)
     measured = train if plan.device is None else {**train, "device": plan.device}
-    teacher_row = teacher_file and finish.measure(
-        f"teacher {plan.teacher.name}", teacher_file, dataset, measured
-    )
+    teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
     student_row = finish.measure(f"student {plan.student.name}, {plan.method}", weights, dataset, measured)
 
     say("Exporting to ONNX and comparing with PyTorch", stage=5)
     effective = {**host_defaults(), **train}
-    exported = export_onnx(
-        weights, run_dir / "student.onnx", imgsz=int(effective["imgsz"]), data=dataset.yaml
-    )
+    exported = export_onnx(weights, run_dir / "student.onnx", imgsz=int(effective["imgsz"]), data=dataset.yaml)
     result = {
         "method": plan.method,
         "fingerprint": report.fingerprint(plan.student.key, dataset.key, train, plan.device_type),

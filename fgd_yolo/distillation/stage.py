@@ -14,9 +14,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_checkpoint_file
 
 
-def train_stage(
-    model: str, trainer, data: str, folder: Path, train: Mapping[str, Any], device: Any = None
-) -> Path:
+def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str, Any], device: Any = None) -> Path:
     """Train, or go on training, into `folder`, and return the best checkpoint.
 
     Args:

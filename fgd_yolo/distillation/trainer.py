@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,11 @@ class FGDTrainer(DetectionTrainer):
         if self.distiller is not None:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
             settings = {key: value for key, value in weights.items() if key != "params"}
-            own = {"weight_decay": 0.0, "param_group": "fgd", "params": list(self.distiller.losses.parameters())}
+            own = {
+                "weight_decay": 0.0,
+                "param_group": "fgd",
+                "params": list(self.distiller.losses.parameters()),
+            }
             optimizer.add_param_group({**settings, **own})
             # A hook, because the host has unscaled the gradients by then and refuses to do so twice.
             optimizer.register_step_pre_hook(self._clip_own)
@@ -121,15 +126,18 @@ class FGDTrainer(DetectionTrainer):
         if self.args.compile:
             # The share is measured by a backward pass of its own before the host's, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
-        self.seam = StudentSeam(unwrap_model(self.model), self.distiller, self._check_first_batch, self.scaler.get_scale)
+        self.seam = StudentSeam(
+            unwrap_model(self.model), self.distiller, self._check_first_batch, self.scaler.get_scale
+        )
         self.seam.attach()
 
     def _check_teacher(self) -> None:
         teacher, _ = load_detector(self.teacher)
-        map50_95, map50 = teacher_map(teacher, self.test_loader, self.save_dir, self.args)
-        LOGGER.info(
-            f"{colorstr('FGD:')} teacher {self.teacher.name}: mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
+        map50_95, map50 = teacher_map(
+            teacher, self.test_loader, self.save_dir, self.args, self.config.least_teacher_map
         )
+        reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
+        LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
 
     def _check_first_batch(self, terms, student_maps) -> None:
         check_first_batch(self.distiller, terms, student_maps)
@@ -187,13 +195,10 @@ class FGDTrainer(DetectionTrainer):
         side = state.load_side_file(self.wdir, ckpt["epoch"])
         if side is None:
             raise FGDError(
-                f"{self.wdir} has no {state.SIDE} for epoch {ckpt['epoch'] + 1}, so its distillation cannot be resumed: "
+                f"{self.wdir} has no {state.SIDE} for epoch {ckpt['epoch'] + 1}, so it cannot be resumed: "
                 "start a new run from its last.pt"
             )
-        if self.seam is None:
+        self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
+        with self.seam.detached() if self.seam else nullcontext():
             super()._load_checkpoint_state(ckpt)
-        else:
-            with self.seam.detached():
-                super()._load_checkpoint_state(ckpt)
-        self.distiller.load_state_dict(side)
         return None

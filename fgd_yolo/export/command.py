@@ -50,13 +50,9 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)"
-    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)")
     parser.add_argument("--imgsz", type=int, metavar="N", help="input side in pixels (default: as trained)")
-    parser.add_argument(
-        "--data", metavar="YAML", help="dataset to compare on (default: the one it was trained on)"
-    )
+    parser.add_argument("--data", metavar="YAML", help="dataset to compare on (default: the one it was trained on)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

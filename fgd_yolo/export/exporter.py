@@ -104,9 +104,7 @@ def _input_size(model: nn.Module, asked: int | None, trained: int | list[int] | 
     from ultralytics.nn.modules import Detect
 
     if not isinstance(model.model[-1], Detect) or model.yaml.get("channels", 3) != 3:
-        raise FGDError(
-            f"only YOLO detectors of colour images can be exported, not a {type(model.model[-1]).__name__}"
-        )
+        raise FGDError(f"only YOLO detectors of colour images can be exported, not a {type(model.model[-1]).__name__}")
     stride = int(model.stride.max())
     if asked is None:
         longest = max(trained) if isinstance(trained, (list, tuple)) else trained or 640
@@ -145,9 +143,7 @@ def _convert(model: nn.Module, size: int, folder: Path) -> Path:
     except OSError:
         raise
     except Exception as error:
-        raise FGDError(
-            f"Ultralytics could not export this model: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise FGDError(f"Ultralytics could not export this model: {' '.join(str(error).split())[:200]}") from error
 
 
 @contextmanager
@@ -170,6 +166,4 @@ def _validate(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FGDError(
-            f"the exported file is not valid ONNX: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise FGDError(f"the exported file is not valid ONNX: {' '.join(str(error).split())[:200]}") from error

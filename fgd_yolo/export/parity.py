@@ -78,18 +78,14 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes share no base but Exception
-        raise FGDError(
-            f"onnxruntime cannot load the exported file: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise FGDError(f"onnxruntime cannot load the exported file: {' '.join(str(error).split())[:200]}") from error
 
 
 def _run(session: onnxruntime.InferenceSession, batch: np.ndarray) -> np.ndarray:
     try:
         (output,) = session.run(None, {session.get_inputs()[0].name: batch})
     except Exception as error:
-        raise FGDError(
-            f"onnxruntime cannot run the exported file: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise FGDError(f"onnxruntime cannot run the exported file: {' '.join(str(error).split())[:200]}") from error
     return output
 
 
@@ -104,9 +100,7 @@ def _compare_rows(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, floa
     ours, theirs = ours[0], theirs[0]
     in_order = float((ours[:, 4] - theirs[:, 4]).abs().max())
     above_cut = float(max(ours[-1, 4], theirs[-1, 4])) + SCORE_TOLERANCE
-    pairs = [
-        _nearest(rows[rows[:, 4] > above_cut], other) for rows, other in ((ours, theirs), (theirs, ours))
-    ]
+    pairs = [_nearest(rows[rows[:, 4] > above_cut], other) for rows, other in ((ours, theirs), (theirs, ours))]
     differences = torch.cat(pairs).amax(0) if sum(map(len, pairs)) else torch.zeros(2)
     return float(differences[0]), max(in_order, float(differences[1]))
 

@@ -37,9 +37,7 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
     return attention_of_sizes(*mean_sizes(feature_map), feature_map.shape[2:], temperature)
 
 
-def attention_of_sizes(
-    cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float
-) -> Attention:
+def attention_of_sizes(cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float) -> Attention:
     """Return the attention of a map whose mean |F| is known.
 
     Args:

@@ -70,9 +70,7 @@ class FGDLoss(nn.Module):
         self.student_context = GlobalContext(teacher_channels)
         self.teacher_context = GlobalContext(teacher_channels)
 
-    def forward(
-        self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor
-    ) -> FGDTerms:
+    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FGDTerms:
         """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
 
         Args:

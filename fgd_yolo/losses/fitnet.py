@@ -34,9 +34,7 @@ class FitNetLoss(nn.Module):
         self.weight = weight
         self.align = alignment(student_channels, teacher_channels)
 
-    def forward(
-        self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor
-    ) -> FitNetTerms:
+    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
         """Compare two maps. The boxes are not read; they are taken so that every method is called alike.
 
         Args:

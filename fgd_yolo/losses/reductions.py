@@ -128,9 +128,7 @@ class _Reduce(torch.autograd.Function):
             for block in _blocks(student):
                 part = grad[:, block]
                 if on_difference:
-                    torch.sub(student[:, block], teacher[:, block], out=part).mul_(
-                        _outer(on_difference, block)
-                    )
+                    torch.sub(student[:, block], teacher[:, block], out=part).mul_(_outer(on_difference, block))
                 if ctx.sizes:
                     sign = student[:, block].sign()
                     part.addcmul_(sign, cell_size.unsqueeze(1), value=1 / student.shape[1])

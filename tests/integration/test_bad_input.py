@@ -68,9 +68,7 @@ def test_weights_that_are_not_here_are_named_with_places_and_options(refused, da
 
 
 def test_a_data_file_that_does_not_exist(refused):
-    assert "nowhere.yaml" in refused(
-        "--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml"
-    )
+    assert "nowhere.yaml" in refused("--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml")
 
 
 def test_data_without_labels(refused, data, student_yaml):
@@ -124,9 +122,7 @@ def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):
 
 
 @pytest.mark.parametrize("role", ["teacher", "student", "pretrained"])
-def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(
-    refused, data, student_yaml, tmp_path, role
-):
+def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(refused, data, student_yaml, tmp_path, role):
     file, trap = tmp_path / "trap.pt", tmp_path / "sprung"
     torch.save({"model": Trap(trap)}, file)
     with pytest.raises(FileExistsError):  # the trap works: loaded the unsafe way it springs
@@ -218,8 +214,6 @@ def test_a_model_that_was_not_named(refused, words, part):
 
 
 def test_debug_shows_the_traceback_as_well(capsys):
-    assert (
-        distill(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
-    )
+    assert distill(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and err.splitlines()[-1].startswith("error: ")

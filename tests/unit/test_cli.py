@@ -35,9 +35,7 @@ def test_help_lists_every_option_and_runs_from_the_script():
 
 
 def test_train_arguments_stand_anywhere_on_the_line():
-    words = (
-        "lr0=1e-3 --teacher t.pt imgsz=320 --student s.yaml --epochs 3 cos_lr=True --data d.yaml freeze=[0,1]"
-    )
+    words = "lr0=1e-3 --teacher t.pt imgsz=320 --student s.yaml --epochs 3 cos_lr=True --data d.yaml freeze=[0,1]"
     assert parse_distill(words.split()) == {
         "teacher": "t.pt",
         "student": "s.yaml",

@@ -99,9 +99,7 @@ def test_a_zero_is_an_override_and_none_is_not():
 
 
 def test_a_recipe_survives_a_round_trip_through_yaml():
-    recipe = Recipe(
-        teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, fgd=FGDConfig(share=None, fg_weight=1e-3)
-    )
+    recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, fgd=FGDConfig(share=None, fg_weight=1e-3))
     assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
 
 

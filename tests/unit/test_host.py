@@ -8,10 +8,10 @@ import zipfile
 
 import pytest
 import torch
-from fixtures import save_checkpoint
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_detector
+from fixtures import save_checkpoint
 
 
 class Malicious:
@@ -79,7 +79,7 @@ def test_another_task_is_refused(name, tmp_path):
     from ultralytics import YOLO
 
     YOLO(name).save(tmp_path / "other.pt")
-    with pytest.raises(FGDError, match="not a detector"):
+    with pytest.raises(FGDError, match="not a plain YOLO detector"):
         load_detector(tmp_path / "other.pt")
 
 

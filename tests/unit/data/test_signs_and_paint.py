@@ -71,5 +71,5 @@ def test_an_object_that_is_mostly_outside_has_no_box():
 def test_the_hole_of_the_ring_shows_what_is_behind():
     canvas = black()
     canvas.paint(BY_NAME["ring"], Pose((100.0, 100.0), 100.0, 0.0, 1.0), GREEN, GREEN, owner=1)
-    assert canvas.owner[100, 100] == 0
+    assert canvas.owner[100, 100] == canvas.owner[100, 80] == canvas.owner[120, 100] == 0
     assert canvas.owner[100, 60] == 1

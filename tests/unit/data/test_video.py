@@ -36,9 +36,7 @@ def test_it_begins_empty_and_then_several_things_move_at_once(video):
     counts = [len(objects) for objects in truth["frames"]]
     assert not any(counts[:10])
     assert max(counts) >= 3
-    assert {entry["class"] for objects in truth["frames"] for entry in objects} == set(
-        range(len(truth["names"]))
-    )
+    assert {entry["class"] for objects in truth["frames"] for entry in objects} == set(range(len(truth["names"])))
 
 
 def test_ids_are_unique_per_frame_keep_their_class_and_their_boxes_move_smoothly(video):

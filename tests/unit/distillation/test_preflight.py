@@ -6,10 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training import batch
 
-from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, last_convolution, same_classes
+from fgd_yolo.distillation.preflight import (
+    check_channels,
+    check_classes,
+    check_first_batch,
+    last_convolution,
+    same_classes,
+)
 from fgd_yolo.errors import FGDError
+from training import batch
 
 
 def terms_of(joined):

@@ -52,9 +52,7 @@ def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_pa
 def test_epochs_0_is_an_error_only_where_the_teacher_would_have_to_learn(teacher, dataset):
     check_may_prepare(teacher, dataset, 0)
     check_may_prepare(named(teacher, "cat"), dataset, None)
-    with pytest.raises(
-        FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"
-    ):
+    with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
         check_may_prepare(named(teacher, "cat"), dataset, 0)
 
 
@@ -94,9 +92,7 @@ def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt
     assert len({kept, *(prepared_file(*case) for case in other)}) == 1 + len(other)
 
 
-def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(
-    teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch
-):
+def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch):
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
     kept = prepared_file(stranger, dataset, train)
     kept.parent.mkdir(parents=True)
@@ -110,9 +106,7 @@ def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(
     assert list(kept.parent.iterdir()) == [kept], "nothing half-written lies beside it"
 
 
-def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(
-    teacher, dataset, tmp_path, capsys, monkeypatch
-):
+def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr("fgd_yolo.distillation.prepare.train_stage", lambda *args: Path("best.pt"))

@@ -97,9 +97,7 @@ def test_on_the_demo_data_missing_weights_are_said_aloud_and_replaced_by_random_
     assert "yolov8l.pt" in said and "RANDOM WEIGHTS" in said
 
 
-@pytest.mark.parametrize(
-    "name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"]
-)
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
 def test_an_architecture_that_is_no_plain_detector_is_refused(name):
     with pytest.raises(FGDError, match="not in Detect"):
         resolve(name, "student")

@@ -6,9 +6,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from training import batch
 
 from fgd_yolo.config import FGDConfig
+from training import batch
 
 
 def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):

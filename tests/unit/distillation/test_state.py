@@ -6,10 +6,10 @@ import errno
 
 import pytest
 import torch
-from fixtures import save_checkpoint
 
 from fgd_yolo.distillation import state
 from fgd_yolo.errors import FGDError
+from fixtures import save_checkpoint
 
 
 def stage(folder, epoch: int) -> None:

@@ -20,7 +20,7 @@ def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
     assert [m.shape for m in maps] == [m.shape for m in wanted]
     # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
     for ours, theirs in zip(maps, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
 
 
 def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):

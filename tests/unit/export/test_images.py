@@ -53,9 +53,7 @@ def test_an_image_that_cannot_be_read_is_left_out(tiny_data, tmp_path):
         load_inputs(96, data=None, recorded=None, files=[tmp_path / "broken.png"])
 
 
-@pytest.mark.parametrize(
-    "recorded", [None, "gone.yaml", "https://example.com/data.yaml", "data.zip", {"train": "x"}]
-)
+@pytest.mark.parametrize("recorded", [None, "gone.yaml", "https://example.com/data.yaml", "data.zip", {"train": "x"}])
 def test_without_images_on_this_disk_the_advice_is_to_pass_data(recorded):
     with pytest.raises(FGDError, match=r"pass data= \(--data\)") as caught:
         load_inputs(96, data=None, recorded=recorded, files=None)

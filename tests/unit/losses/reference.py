@@ -19,17 +19,13 @@ def fgd_terms(student_map, teacher_map, boxes, image_index, params, weights, tem
     terms = [torch.zeros((), dtype=student_map.dtype) for _ in range(4)]
     for image in range(images):
         student, teacher = student_map[image], teacher_map[image]
-        mine = [
-            box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image
-        ]
+        mine = [box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image]
         foreground = paint(mine, height, width)
         background = share_out(foreground)
         spatial, channel = attentions(teacher, temperature)
         for y in range(height):
             for x in range(width):
-                square = sum(
-                    channel[c] * (student[c, y, x] - teacher[c, y, x]) ** 2 for c in range(len(teacher))
-                )
+                square = sum(channel[c] * (student[c, y, x] - teacher[c, y, x]) ** 2 for c in range(len(teacher)))
                 terms[0] = terms[0] + foreground[y][x] * spatial[y][x] * square
                 terms[1] = terms[1] + background[y][x] * spatial[y][x] * square
         own_spatial, own_channel = attentions(student, temperature)
@@ -38,9 +34,7 @@ def fgd_terms(student_map, teacher_map, boxes, image_index, params, weights, tem
                 terms[2] = terms[2] + (own_spatial[y][x] - spatial[y][x]).abs()
         for c in range(len(teacher)):
             terms[2] = terms[2] + (own_channel[c] - channel[c]).abs()
-        gap = in_context(student, params, "student_context.") - in_context(
-            teacher, params, "teacher_context."
-        )
+        gap = in_context(student, params, "student_context.") - in_context(teacher, params, "teacher_context.")
         terms[3] = terms[3] + (gap**2).sum()
     return [weight * term / images for weight, term in zip(weights, terms, strict=True)]
 

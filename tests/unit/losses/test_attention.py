@@ -14,9 +14,7 @@ def test_attention_equals_the_plain_loops():
     found = attention(feature_map, 0.5)
     for image in range(2):
         spatial, channel = attentions(feature_map[image], 0.5)
-        assert torch.allclose(
-            found.spatial[image], torch.stack([torch.stack(row) for row in spatial]), rtol=1e-12
-        )
+        assert torch.allclose(found.spatial[image], torch.stack([torch.stack(row) for row in spatial]), rtol=1e-12)
         assert torch.allclose(found.channel[image], torch.stack(channel), rtol=1e-12)
 
 

@@ -12,9 +12,7 @@ from unit.losses.reference import attentions, paint
 
 @pytest.mark.parametrize("off", range(1, 16))
 def test_any_set_of_terms_switches_off_without_touching_the_others(off):
-    weights = {
-        name: 0.0 if off >> index & 1 else value for index, (name, value) in enumerate(WEIGHTS.items())
-    }
+    weights = {name: 0.0 if off >> index & 1 else value for index, (name, value) in enumerate(WEIGHTS.items())}
     maps, boxes = make_maps(3, 6), make_boxes("random")
     full, part = make_loss(3, 6)(*maps, *boxes), make_loss(3, 6, **weights)(*maps, *boxes)
     for weight, whole, term in zip(weights.values(), full, part, strict=True):
@@ -75,9 +73,7 @@ def test_equal_attention_reduces_the_foreground_to_a_weighted_square():
     boxes = torch.tensor([[0.4, 0.57, 0.5, 0.3]])
     term = make_loss(4, 4, temperature=1e9)(student_map, teacher_map, boxes, torch.tensor([0])).fg
     mask = torch.tensor(paint(boxes.tolist(), *student_map.shape[2:]))
-    assert term.item() == pytest.approx(
-        0.7 * ((student_map - teacher_map) ** 2 * mask).sum().item(), rel=1e-4
-    )
+    assert term.item() == pytest.approx(0.7 * ((student_map - teacher_map) ** 2 * mask).sum().item(), rel=1e-4)
 
 
 def test_image_without_boxes_has_no_foreground_and_a_whole_background():
@@ -151,9 +147,7 @@ def test_maps_of_lower_precision_are_summed_in_float32(lower):
         terms = loss(student_map, teacher_map, *boxes)
     sum(terms).backward()
     wanted = loss(student_map.detach().float(), teacher_map.float(), *boxes)
-    assert all(
-        torch.equal(term, other) and term.isfinite() for term, other in zip(terms, wanted, strict=True)
-    )
+    assert all(torch.equal(term, other) and term.isfinite() for term, other in zip(terms, wanted, strict=True))
     assert student_map.grad.dtype == lower and student_map.grad.isfinite().all()
 
 

@@ -20,9 +20,7 @@ def expected(loss, student_map, teacher_map, boxes, image_index, weights=None):
     params = {name: value.detach().double().requires_grad_() for name, value in loss.named_parameters()}
     student_map = student_map.detach().double().requires_grad_()
     weights = list(weights or WEIGHTS.values())
-    terms = fgd_terms(
-        student_map, teacher_map.double(), boxes, image_index, params, weights, loss.temperature
-    )
+    terms = fgd_terms(student_map, teacher_map.double(), boxes, image_index, params, weights, loss.temperature)
     return terms, gradients(terms, [student_map, *params.values()])
 
 
@@ -58,9 +56,7 @@ def test_relation_stays_exact_when_the_contexts_have_closed_a_large_gap(offset):
         gap = loss.teacher_context(teacher_map) - loss.student_context(student_map)
         loss.student_context.transform[-1].bias += gap.mean(dim=(0, 2, 3))
     terms = loss(student_map, teacher_map, *make_boxes("random"))
-    wanted_terms, wanted_gradients = expected(
-        loss, student_map, teacher_map, *make_boxes("random"), [0, 0, 0, 0.03]
-    )
+    wanted_terms, wanted_gradients = expected(loss, student_map, teacher_map, *make_boxes("random"), [0, 0, 0, 0.03])
     assert terms.rel.item() == pytest.approx(wanted_terms[3].item(), rel=1e-5)
     assert largest_relative_error(gradients(terms, [student_map])[0], wanted_gradients[0]) <= 1e-5
 
@@ -74,9 +70,7 @@ def test_gradients_are_right_in_float64(channels):
 
     def run(student_map, *values):
         replaced = dict(zip(names, values, strict=True))
-        return tuple(
-            torch.func.functional_call(loss, replaced, (student_map, teacher_map, *make_boxes("random")))
-        )
+        return tuple(torch.func.functional_call(loss, replaced, (student_map, teacher_map, *make_boxes("random"))))
 
     assert torch.autograd.gradcheck(run, (student_map, *parameters))
 

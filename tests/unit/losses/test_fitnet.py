@@ -16,9 +16,7 @@ def test_term_is_the_weighted_mean_square_after_alignment(channels):
     student_map, teacher_map = make_maps(*channels)
     term = loss(student_map, teacher_map, *make_boxes("random")).imitation
     gap = align(student_map, dict(loss.named_parameters())) - teacher_map
-    assert term.item() == pytest.approx(
-        0.6 * sum(x * x for x in gap.flatten().tolist()) / gap.numel(), rel=1e-5
-    )
+    assert term.item() == pytest.approx(0.6 * sum(x * x for x in gap.flatten().tolist()) / gap.numel(), rel=1e-5)
 
 
 def test_alignment_exists_only_where_widths_differ():
@@ -28,9 +26,7 @@ def test_alignment_exists_only_where_widths_differ():
 
 def test_weight_zero_gives_a_zero_without_gradient():
     student_map, teacher_map = make_maps(4, 4)
-    term = FitNetLoss(4, 4, weight=0)(
-        student_map, torch.full_like(teacher_map, torch.nan), *make_boxes("random")
-    )
+    term = FitNetLoss(4, 4, weight=0)(student_map, torch.full_like(teacher_map, torch.nan), *make_boxes("random"))
     assert term.imitation.item() == 0 and not term.imitation.requires_grad
 
 

@@ -63,9 +63,7 @@ def test_masks_equal_the_plain_loops(kind):
     for image in range(2):
         expected = paint(boxes[image_index == image].tolist(), *GRID)
         assert torch.allclose(foreground[image], torch.tensor(expected), rtol=1e-6)
-        assert torch.allclose(
-            background_weights(foreground)[image], torch.tensor(share_out(expected)), rtol=1e-6
-        )
+        assert torch.allclose(background_weights(foreground)[image], torch.tensor(share_out(expected)), rtol=1e-6)
 
 
 def test_hundreds_of_random_boxes_equal_the_plain_loops():
@@ -88,9 +86,7 @@ def test_image_wholly_covered_has_no_background():
     assert background_weights(painted([[0.5, 0.5, 1.0, 1.0]], (6, 6))).abs().max() == 0
 
 
-@pytest.mark.parametrize(
-    ("boxes", "image_index"), [((3, 5), (3,)), ((4,), (4,)), ((3, 4), (2,)), ((3, 4), (3, 1))]
-)
+@pytest.mark.parametrize(("boxes", "image_index"), [((3, 5), (3,)), ((4,), (4,)), ((3, 4), (2,)), ((3, 4), (3, 1))])
 def test_wrong_shapes_are_refused(boxes, image_index):
     with pytest.raises(ValueError, match="boxes must be"):
         foreground_weights(torch.zeros(boxes), torch.zeros(image_index, dtype=torch.long), 1, (4, 4))

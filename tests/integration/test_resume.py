@@ -1,0 +1,133 @@
+"""A training that is killed goes on with exactly what its files hold."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from ultralytics import YOLO
+
+from fgd_yolo import FGDConfig, FGDTrainer
+from fgd_yolo.distillation import state
+from fgd_yolo.errors import FGDError
+from training import train
+
+pytestmark = pytest.mark.slow
+
+
+class Killed(BaseException):
+    """Ends a training where a SIGKILL would, without any handler of the host."""
+
+
+@pytest.fixture(scope="module")
+def trainer_class(teacher_pt):
+    config = FGDConfig(warmup_epochs=2, least_teacher_map=0.0)
+    return FGDTrainer.configured(teacher=teacher_pt, config=config)
+
+
+@pytest.fixture(scope="module")
+def killed_run(trainer_class, student_yaml, tiny_data, tmp_path_factory):
+    """A run of four epochs that ends in the middle of its third; returns the folder."""
+
+    class Dying(trainer_class):
+        def optimizer_step(self):
+            if self.epoch == 2:
+                raise Killed
+            super().optimizer_step()
+
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.raises(Killed):
+        train(Dying, student_yaml, tiny_data, folder, epochs=4)
+    return folder / "student"
+
+
+@pytest.fixture
+def run(killed_run, tmp_path):
+    """A copy of the killed run."""
+    return shutil.copytree(killed_run, tmp_path / "run")
+
+
+def resume(trainer_class, run, data):
+    last = state.resumable(run / "weights")
+    model = YOLO(last)
+    model.train(trainer=trainer_class, resume=str(last), data=str(data), save_dir=str(run))
+    return model.trainer
+
+
+def test_what_is_restored_equals_what_the_files_hold(trainer_class, run, tiny_data):
+    restored = {}
+
+    class Looking(trainer_class):
+        def _setup_train(self):
+            super()._setup_train()
+            restored.update(self.distiller.state_dict(), epoch=self.start_epoch - 1)
+            restored["losses"] = {name: value.clone() for name, value in restored["losses"].items()}
+            restored["own"] = [group for group in self.optimizer.param_groups if group["param_group"] == "fgd"]
+            restored["moments"] = [self.optimizer.state[p]["exp_avg"].clone() for p in restored["own"][0]["params"][:3]]
+
+    side = torch.load(run / "weights" / state.SIDE, weights_only=True)
+    saved = torch.load(run / "weights" / state.LAST, weights_only=False)["optimizer"]
+    resume(Looking, run, tiny_data)
+    assert side["epoch"] == restored["epoch"] == 1
+    assert side["share"] == restored["share"] and side["share"]["batches"] == 6
+    assert all(torch.equal(value, side["losses"][name]) for name, value in restored["losses"].items())
+    indices = next(group for group in saved["param_groups"] if group["param_group"] == "fgd")["params"][:3]
+    for index, moment in zip(indices, restored["moments"], strict=True):
+        torch.testing.assert_close(moment, saved["state"][index]["exp_avg"].float())
+
+
+def test_the_resumed_run_ends_with_every_epoch_once(trainer_class, run, tiny_data):
+    trainer = resume(trainer_class, run, tiny_data)
+    epochs = [int(line.split(",")[0]) for line in trainer.csv.read_text().splitlines()[1:]]
+    assert epochs == [1, 2, 3, 4]
+    assert torch.load(run / "weights" / state.SIDE, weights_only=True)["share"]["batches"] == 12
+    assert not (run / "weights" / ".staged").exists()
+
+
+def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(trainer_class, run, tiny_data):
+    """The newer side file is there already, last.pt is not."""
+    weights = run / "weights"
+    (weights / state.SIDE).replace(weights / state.PREVIOUS_SIDE)
+    newer = torch.load(weights / state.PREVIOUS_SIDE, weights_only=True)
+    torch.save({**newer, "epoch": 2}, weights / state.SIDE)
+    assert resume(trainer_class, run, tiny_data).start_epoch == 2
+
+
+def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run, tiny_data):
+    (run / "weights" / state.SIDE).unlink()
+    (run / "weights" / state.PREVIOUS_SIDE).unlink()
+    with pytest.raises(FGDError, match=r"has no fgd_last\.pt for epoch 2"):
+        resume(trainer_class, run, tiny_data)
+
+
+def test_another_method_cannot_take_over_a_run(teacher_pt, run, tiny_data):
+    other = FGDTrainer.configured(teacher=teacher_pt, config=FGDConfig(method="fitnet", least_teacher_map=0.0))
+    with pytest.raises(FGDError, match="does not fit"):
+        resume(other, run, tiny_data)
+
+
+def test_a_full_disk_while_saving_keeps_the_previous_pair(trainer_class, student_yaml, tiny_data, tmp_path):
+    """The limit is the operating system's own, on the size of a file, in effect from the second epoch on."""
+    import resource
+    import signal
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails with an error, as on a full disk
+
+    class Filling(trainer_class):
+        def save_model(self):
+            if self.epoch == 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (self.last.stat().st_size // 2, hard))
+            return super().save_model()
+
+    try:
+        with pytest.raises(FGDError, match="previous ones are intact"):
+            train(Filling, student_yaml, tiny_data, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    weights = tmp_path / "student" / "weights"
+    epoch = torch.load(weights / state.LAST, weights_only=False)["epoch"]
+    assert epoch == 0 and state.load_side_file(weights, epoch) is not None
+    assert state.resumable(weights) == weights / state.LAST
