@@ -20,7 +20,7 @@ _SPLITS = {"train": 0, "val": 1}
 
 
 def demo_dataset(
-    cache_dir: Path, *, train_images: int = 1024, val_images: int = 128, image_px: int = 320, seed: int = 0
+    cache_dir: Path, *, train_images: int = 768, val_images: int = 128, image_px: int = 320, seed: int = 0
 ) -> Path:
     """Render the labelled demo scenes on first use, and return their data yaml.
 

@@ -88,8 +88,8 @@ def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_ma
     for name, term in terms.items():
         if not term.isfinite() or term == 0 or not term.requires_grad:
             raise FGDError(
-                f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: the maps of "
-                "teacher or student are constant or hold NaN; check both checkpoints, or set this term's weight to 0"
+                f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: "
+                "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
             )
         targets = _targets(distiller, name, student_maps)
         gradients = torch.autograd.grad(term, list(targets.values()), retain_graph=True, allow_unused=True)

@@ -32,3 +32,22 @@ class FrozenTeacher:
             image: (B, C, H, W) in [0, 1], H and W multiples of the largest stride.
         """
         return self.model.predict(image)
+
+
+class SideBySide(nn.Module):
+    """Student and teacher as one model, for the host to measure the memory of both.
+
+    Args:
+        student: the live model, compiled or not.
+        teacher: cut at its neck.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module):
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # what the host reads
+
+    def forward(self, image: Tensor):
+        with torch.no_grad():
+            maps = self.teacher.predict(image)
+        return self.student(image), maps

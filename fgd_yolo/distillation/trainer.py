@@ -21,7 +21,7 @@ from fgd_yolo.distillation.preflight import check_channels, check_classes, check
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.seam import StudentSeam
 from fgd_yolo.distillation.taps import pair_levels
-from fgd_yolo.distillation.teacher import FrozenTeacher
+from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.host import load_detector
 
@@ -116,6 +116,17 @@ class FGDTrainer(DetectionTrainer):
 
     def _clip_own(self, *_) -> None:
         torch.nn.utils.clip_grad_norm_(self.distiller.losses.parameters(), MAX_GRADIENT_NORM)
+
+    def auto_batch(self):
+        """Estimate the batch size as the host does, with the teacher's forward pass beside the student's."""
+        if self.distiller is None:
+            return super().auto_batch()
+        student = self.model
+        self.model = SideBySide(student, self.distiller.teacher.model)
+        try:
+            return super().auto_batch()
+        finally:
+            self.model = student
 
     def _setup_train(self) -> None:
         super()._setup_train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 import subprocess
 import sys
 from functools import partial
@@ -129,6 +130,24 @@ def test_without_strength_the_training_is_the_hosts_bit_for_bit(case, teacher_pt
     assert same_weights(plain.last, ours.last)
     shared = [key for key in rows(plain)[0] if key != "time"]
     assert [[row[key] for key in shared] for row in rows(plain)] == [[row[key] for key in shared] for row in rows(ours)]
+
+
+def test_setting_up_and_checking_the_teacher_draws_no_random_number(teacher_pt, student_yaml, tiny_data, tmp_path):
+    states = []
+
+    def note(trainer_class):
+        class Noting(trainer_class):
+            def _setup_train(self):
+                super()._setup_train()
+                numpy_state = np.random.get_state()[1].tolist()
+                states.append((random.getstate(), numpy_state, torch.get_rng_state().tolist()))
+
+        return Noting
+
+    train(note(DetectionTrainer), student_yaml, tiny_data, tmp_path / "plain", epochs=1)
+    ours = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    train(note(ours), student_yaml, tiny_data, tmp_path / "ours", epochs=1)
+    assert states[0] == states[1]
 
 
 def test_distillation_changes_what_is_learnt(finished, student_yaml, tiny_data, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
+from torch.utils._pytree import tree_flatten
 
 from fgd_yolo.distillation.taps import NeckTap
-from fgd_yolo.distillation.teacher import FrozenTeacher
+from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.host import load_detector
 
 
@@ -39,3 +42,21 @@ def test_maps_can_be_kept_for_a_backward_pass(teacher_pt):
     weight = torch.ones(1, requires_grad=True)
     (teacher(torch.rand(1, 3, 64, 64))[0] * weight).sum().backward()
     assert weight.grad is not None
+
+
+def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
+    """As the host's memory profile uses it: a copy in train mode, all outputs summed, backward."""
+    pair = deepcopy(SideBySide(_bare(joined), joined.distiller.teacher.model)).train()
+    ran = []
+    for name in ("student", "teacher"):
+        getattr(pair, name).model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
+    outputs, _ = tree_flatten(pair(torch.rand(2, 3, 64, 64)))
+    sum(output.sum() for output in outputs if isinstance(output, torch.Tensor)).backward()
+    assert sorted(ran) == ["student", "teacher"]
+    assert any(p.grad is not None for p in pair.student.parameters())
+    assert all(p.grad is None for p in pair.teacher.parameters())
+
+
+def _bare(joined):
+    joined.seam.detach()
+    return joined.student
