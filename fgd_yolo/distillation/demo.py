@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fgd_yolo.data import cache_root, demo_dataset
+from fgd_yolo.data.demo_settings import STUDENT, TEACHER
 from fgd_yolo.distillation.wording import say
 
 
@@ -25,8 +26,6 @@ def demo_arguments(said: Mapping[str, Any], device_type: str) -> tuple[dict[str,
     Returns:
         Train arguments of the student, and of the teacher's own stage.
     """
-    from fgd_yolo.data.demo_settings import STUDENT, TEACHER
-
     filled = []
     for role, settings in (("student", STUDENT), ("teacher", TEACHER)):
         chosen = settings.get(device_type, settings["cpu"])
