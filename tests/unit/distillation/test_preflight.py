@@ -35,7 +35,7 @@ def test_a_sound_pair_passes(joined):
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_a_term_that_is_zero_or_not_finite_is_named(joined, value):
     terms, maps = terms_of(joined)
-    with pytest.raises(FGDError, match="attn_loss is (0|nan|inf) on the first batch"):
+    with pytest.raises(FGDError, match=r"attn_loss is (0|nan|inf) on the first batch"):
         check_first_batch(joined.distiller, {**terms, "attn_loss": terms["attn_loss"] * value}, maps)
 
 
