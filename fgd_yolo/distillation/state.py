@@ -108,6 +108,25 @@ def resumable(weights_dir: Path) -> Path | None:
     return last if checkpoint.get("epoch", -1) >= 0 and checkpoint.get("optimizer") is not None else None
 
 
+def drop_later_rows(results: Path, epochs: int) -> None:
+    """Drop the rows of epochs that a resumed training runs again.
+
+    The host appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves the row alone.
+
+    Args:
+        results: the host's `results.csv`, with the epoch (from 1) in its first column; may be missing.
+        epochs: how many epochs the checkpoint has behind it.
+    """
+    if not results.is_file():
+        return
+    header, *rows = results.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if int(row.split(",")[0]) <= epochs]
+    if len(kept) < len(rows):
+        partial = results.with_suffix(".partial")
+        partial.write_text("".join([header, *kept]), encoding="utf-8")
+        partial.replace(results)
+
+
 def _flush(path: Path) -> None:
     """Bring a file to the disk before its name changes, so that a power cut cannot leave an empty one."""
     with path.open("rb") as file:

@@ -130,6 +130,8 @@ class FGDTrainer(DetectionTrainer):
 
     def _setup_train(self) -> None:
         super()._setup_train()
+        if self.resume:
+            state.drop_later_rows(self.csv, self.start_epoch)
         if self.distiller is None:
             return
         if not self.resume:

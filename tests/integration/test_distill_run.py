@@ -168,6 +168,20 @@ def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, teacher_pt):
     assert (run_dir / "student.onnx").is_file()
 
 
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(shell, teacher_pt):
+    process = shell.start(shell.job("--teacher", teacher_pt, "name=torn", epochs=4))
+    weights = shell.folder / "runs/distill/torn/student/weights"
+    wait_for(weights / "fgd_last.pt", process)
+    while not (weights / ".staged/last.pt").exists():  # without a pause: it is there for milliseconds
+        assert process.poll() is None, process.communicate()[1]
+    process.kill()
+    process.communicate()
+    resumed = shell.run(["--resume", "runs/distill/torn"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert shell.epochs("torn") == [1, 2, 3, 4]
+    assert not (weights / ".staged").exists()
+
+
 def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
     process = shell.start(
         shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "seed=1", "name=early")

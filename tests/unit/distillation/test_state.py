@@ -80,3 +80,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path, tiny_data):
     (tmp_path / state.LAST).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FGDError, match="damaged"):
         state.resumable(tmp_path)
+
+
+def test_rows_of_epochs_that_run_again_are_dropped(tmp_path):
+    results = tmp_path / "results.csv"
+    state.drop_later_rows(results, 1)
+    assert not results.exists()
+    results.write_text("epoch,time\n1,10\n2,20\n10,30\n")
+    state.drop_later_rows(results, 2)
+    assert results.read_text() == "epoch,time\n1,10\n2,20\n"
