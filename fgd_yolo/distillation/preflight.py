@@ -70,7 +70,9 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tup
     return map50_95, map50
 
 
-def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_maps: list[Tensor]) -> None:
+def check_first_batch(
+    distiller: Distiller, terms: dict[str, Tensor], student_maps: list[Tensor], amp_scale: float = 1.0
+) -> None:
     """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
 
     Only gradients are asked for: nothing steps, and no random number is drawn.
@@ -79,6 +81,7 @@ def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_ma
         distiller: whose modules must be reached.
         terms: of a batch that has boxes, before scaling.
         student_maps: neck maps of that batch.
+        amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
 
     Raises:
         FGDError: names the term, what it fails to reach, and what to do.
@@ -92,13 +95,20 @@ def check_first_batch(distiller: Distiller, terms: dict[str, Tensor], student_ma
                 "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
             )
         targets = _targets(distiller, name, student_maps)
-        gradients = torch.autograd.grad(term, list(targets.values()), retain_graph=True, allow_unused=True)
-        for target, gradient in zip(targets, gradients, strict=True):
-            if gradient is None or not gradient.isfinite().all() or not gradient.any():
+        reached = [False] * len(targets)
+        for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler may begin where float16 overflows
+            gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
+            reached = [before or _usable(gradient) for before, gradient in zip(reached, gradients, strict=True)]
+        for target, usable in zip(targets, reached, strict=True):
+            if not usable:
                 raise FGDError(
                     f"{name} sends no usable gradient to {target} on the first batch with boxes: teacher and student "
                     "maps may be equal or dead there; check both checkpoints, or set this term's weight to 0"
                 )
+
+
+def _usable(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all() and gradient.any())
 
 
 def _targets(distiller: Distiller, name: str, student_maps: list[Tensor]) -> dict[str, Tensor]:

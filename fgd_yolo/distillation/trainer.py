@@ -153,7 +153,7 @@ class FGDTrainer(DetectionTrainer):
         LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
 
     def _check_first_batch(self, terms, student_maps) -> None:
-        check_first_batch(self.distiller, terms, student_maps)
+        check_first_batch(self.distiller, terms, student_maps, self.scaler.get_scale())
         LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
 
     def _open_epoch(self) -> None:

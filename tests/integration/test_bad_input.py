@@ -112,7 +112,7 @@ def test_a_teacher_that_is_not_a_detector(refused, data, student_yaml, tmp_path)
     file = tmp_path / "segment.pt"
     torch.save({"model": model.half(), "train_args": {"task": "segment"}}, file)
     line = refused("--teacher", file, "--student", student_yaml, "--data", data)
-    assert "SegmentationModel" in line and "not a detector" in line
+    assert "SegmentationModel" in line and "not a plain YOLO detector" in line
 
 
 def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):

@@ -85,3 +85,17 @@ def test_other_classes_stop_with_both_lists_and_the_way_out():
 def test_other_channels_stop():
     with pytest.raises(FGDError, match="1-channel images, the data has 3"):
         check_channels(SimpleNamespace(yaml={"channels": 1}), 3)
+
+
+def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):
+    """Its gradient is below the smallest float16 unless the loss is scaled, as it is in training."""
+    joined.seam._check_first_batch = None
+    maps = []
+    joined.seam._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
+    with torch.autocast("cpu", dtype=torch.float16):
+        joined.student(batch())
+    assert {neck_map.dtype for neck_map in maps} == {torch.float16}
+    weak = {name: term * 1e-6 for name, term in joined.distiller.terms(maps, batch()).items()}
+    with pytest.raises(FGDError, match="no usable gradient"):
+        check_first_batch(joined.distiller, weak, maps)
+    check_first_batch(joined.distiller, weak, maps, amp_scale=65536.0)
