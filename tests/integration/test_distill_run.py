@@ -154,6 +154,28 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
+def test_the_same_works_from_python_and_the_host_reads_every_file(shell, teacher_pt):
+    """The calls of the README: the whole job, the training alone, and the ONNX file on an image."""
+    code = f"""
+from fgd_yolo import FGDConfig, FGDTrainer, distill
+from ultralytics import YOLO
+small = dict(epochs=1, imgsz={IMAGE_PX}, batch=8, device="cpu", plots=False)
+result = distill({str(teacher_pt)!r}, {str(shell.narrow)!r}, {str(shell.data)!r}, name="python", **small)
+assert result.metrics["student"]["map50_95"] >= 0 and result.run_dir.name == "python"
+image = {str(next((shell.data.parent / "images/val").glob("*.png")))!r}
+for weights in (result.weights, result.onnx):
+    assert len(YOLO(weights, task="detect").predict(image, imgsz={IMAGE_PX}, device="cpu")) == 1
+trainer = FGDTrainer.configured(teacher={str(teacher_pt)!r}, config=FGDConfig(share=0.25))
+model = YOLO(result.weights)
+model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
+assert "fg_loss" in model.trainer.loss_names
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=shell.folder, env=shell.environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, teacher_pt):
     process = shell.start(shell.job("--teacher", teacher_pt, "name=killed", epochs=5))
     run_dir = shell.folder / "runs/distill/killed"
