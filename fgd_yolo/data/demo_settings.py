@@ -51,7 +51,7 @@ _ACCELERATOR = {**_BOTH, "imgsz": 320, "batch": 16, "nbs": 16, "warmup_epochs": 
 
 TEACHER: Mapping[str, Settings] = MappingProxyType(
     {
-        "cpu": MappingProxyType({**_CPU, "epochs": 4, "lr0": 0.001, "warmup_bias_lr": 0.001}),
+        "cpu": MappingProxyType({**_CPU, "epochs": 5, "lr0": 0.001, "warmup_bias_lr": 0.001}),
         "cuda": MappingProxyType({**_ACCELERATOR, "epochs": 40, "lr0": 0.001, "warmup_bias_lr": 0.001}),
     }
 )

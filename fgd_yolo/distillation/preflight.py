@@ -13,6 +13,7 @@ from fgd_yolo.distillation.distiller import Distiller
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
+from fgd_yolo.losses.masks import foreground_weights
 
 
 def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
@@ -71,7 +72,11 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tup
 
 
 def check_first_batch(
-    distiller: Distiller, terms: dict[str, Tensor], student_maps: list[Tensor], amp_scale: float = 1.0
+    distiller: Distiller,
+    terms: dict[str, Tensor],
+    student_maps: list[Tensor],
+    batch: dict[str, Tensor],
+    amp_scale: float = 1.0,
 ) -> None:
     """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
 
@@ -81,6 +86,7 @@ def check_first_batch(
         distiller: whose modules must be reached.
         terms: of a batch that has boxes, before scaling.
         student_maps: neck maps of that batch.
+        batch: the host's batch. Where its boxes fill a level wholly, there is no background to learn from on it.
         amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
 
     Raises:
@@ -89,12 +95,14 @@ def check_first_batch(
     if not all(student_maps[level.student_index].requires_grad for level in distiller.levels):
         raise FGDError("the student's neck is frozen, so distillation cannot train it: lower freeze=, or use plain")
     for name, term in terms.items():
+        targets = _targets(distiller, name, student_maps, batch)
+        if not targets:
+            continue
         if not term.isfinite() or term == 0 or not term.requires_grad:
             raise FGDError(
                 f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: "
                 "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
             )
-        targets = _targets(distiller, name, student_maps)
         reached = [False] * len(targets)
         for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler may begin where float16 overflows
             gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
@@ -111,10 +119,15 @@ def _usable(gradient: Tensor | None) -> bool:
     return gradient is not None and bool(gradient.isfinite().all() and gradient.any())
 
 
-def _targets(distiller: Distiller, name: str, student_maps: list[Tensor]) -> dict[str, Tensor]:
+def _targets(
+    distiller: Distiller, name: str, student_maps: list[Tensor], batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """What a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
     targets: dict[str, Tensor] = {}
     for level, loss in zip(distiller.levels, distiller.losses, strict=True):
+        B, _, H, W = student_maps[level.student_index].shape
+        if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
+            continue
         targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
         if loss.align is not None:
             targets[f"the alignment at stride {level.stride}"] = loss.align.weight

@@ -12,7 +12,7 @@ from fgd_yolo.distillation.distiller import Distiller
 from fgd_yolo.distillation.share import gradient_norm
 from fgd_yolo.distillation.taps import NeckTap
 
-FirstBatchCheck = Callable[[dict[str, Tensor], list[Tensor]], None]
+FirstBatchCheck = Callable[[dict[str, Tensor], list[Tensor], dict[str, Tensor]], None]
 
 
 class StudentSeam:
@@ -24,7 +24,7 @@ class StudentSeam:
     Args:
         student: the live model, not its EMA.
         distiller: computes the terms.
-        check_first_batch: called once, with the terms and the neck maps of the first batch that has boxes.
+        check_first_batch: called with terms, neck maps and batch of the first batch that has boxes.
         amp_scale: the gradient scaler's current factor.
     """
 
@@ -72,7 +72,11 @@ class StudentSeam:
             batch: the host's batch.
             preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
         """
-        loss, items = type(self.student).loss(self.student, batch, preds)
+        try:
+            loss, items = type(self.student).loss(self.student, batch, preds)
+        except BaseException:  # out of memory, perhaps: what the tap holds would keep the whole graph alive
+            self._tap.forget()
+            raise
         if not self.student.training:
             return loss, items
         distiller, share = self.distiller, self.distiller.share
@@ -88,8 +92,8 @@ class StudentSeam:
         if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch
             return
         if self._check_first_batch is not None:
-            check, self._check_first_batch = self._check_first_batch, None
-            check(terms, maps)
+            self._check_first_batch(terms, maps, batch)
+            self._check_first_batch = None  # only now: after an error the host may go on with another batch
         share, total = self.distiller.share, sum(terms.values()) * len(batch["img"])
         if share.due and total.requires_grad:  # it does not when every level was dropped
             live = [neck_map for neck_map in maps if neck_map.requires_grad]

@@ -8,6 +8,7 @@ Convention:
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,13 +49,15 @@ def staging(weights_dir: Path) -> Iterator[Path]:
 
 def write_side_file(folder: Path, state: dict[str, Any]) -> None:
     """Write the distillation's state (plain tensors and numbers, with its `epoch`) into a staging folder."""
-    torch.save(state, folder / SIDE)
+    buffer = io.BytesIO()  # torch turns a full disk into an error of its own, write_bytes into the system's
+    torch.save(state, buffer)
+    (folder / SIDE).write_bytes(buffer.getvalue())
 
 
 def commit(folder: Path, weights_dir: Path) -> None:
     """Move staged checkpoints into place, in an order that leaves a fitting pair at every moment.
 
-    The side file goes first and `last.pt` after it; everything else (best.pt, epochN.pt) follows.
+    The side file goes first and `last.pt` last: it knows the best fitness so far, so best.pt must not lag behind it.
     """
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
@@ -62,8 +65,25 @@ def commit(folder: Path, weights_dir: Path) -> None:
     side = weights_dir / SIDE
     if SIDE in names and side.exists():
         side.replace(weights_dir / PREVIOUS_SIDE)
-    for name in sorted(names, key=lambda name: (name != SIDE, name != LAST)):
+    for name in sorted(names, key=lambda name: (name != SIDE, name == LAST)):
         (folder / name).replace(weights_dir / name)
+
+
+def check_origin(side: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Stop unless a side file was written with the teacher and the options at hand.
+
+    Args:
+        side: what `load_side_file` returned.
+        origin: `teacher`, a fingerprint of its checkpoint, and `options`, a mapping.
+
+    Raises:
+        FGDError: names what differs.
+    """
+    if side["teacher"] != origin["teacher"]:
+        raise FGDError("this run began with another teacher: resume with the same checkpoint, or start a new run")
+    changed = [key for key, value in origin["options"].items() if side["options"].get(key) != value]
+    if changed:
+        raise FGDError(f"this run began with another {', '.join(changed)}: resume with the same, or start a new run")
 
 
 def copy_checkpoints(weights_dir: Path, folder: Path) -> None:
@@ -111,19 +131,19 @@ def resumable(weights_dir: Path) -> Path | None:
 def drop_later_rows(results: Path, epochs: int) -> None:
     """Drop the rows of epochs that a resumed training runs again.
 
-    The host appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves the row alone.
+    The host appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves the row alone,
+    and a full disk leaves half a row.
 
     Args:
         results: the host's `results.csv`, with the epoch (from 1) in its first column; may be missing.
         epochs: how many epochs the checkpoint has behind it.
     """
-    if not results.is_file():
-        return
-    header, *rows = results.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if int(row.split(",")[0]) <= epochs]
-    if len(kept) < len(rows):
+    lines = results.read_text(encoding="utf-8").splitlines(keepends=True) if results.is_file() else []
+    numbers = [line.split(",")[0] for line in lines[1:]]
+    kept = [line for line, number in zip(lines[1:], numbers, strict=True) if number.isdigit() and int(number) <= epochs]
+    if len(kept) < len(numbers):
         partial = results.with_suffix(".partial")
-        partial.write_text("".join([header, *kept]), encoding="utf-8")
+        partial.write_text("".join([lines[0], *kept]), encoding="utf-8")
         partial.replace(results)
 
 

@@ -49,10 +49,14 @@ class NeckTap:
         maps, self._maps = self._maps, None
         return maps
 
+    def forget(self) -> None:
+        """Drop what was kept."""
+        self._maps = None
+
     def close(self) -> None:
         """Remove the hook and drop what it kept; a second call does nothing."""
         self._handle.remove()
-        self._maps = None
+        self.forget()
 
 
 class NeckEnd(nn.Module):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgd_yolo.distillation.taps import NeckEnd
+
+GREY = 114 / 255  # what the host pads images with
 
 
 class FrozenTeacher:
@@ -23,15 +26,31 @@ class FrozenTeacher:
         model = model.fuse(verbose=False).eval().requires_grad_(False)
         model.model[-1] = NeckEnd(model.model[-1])
         self.model = model.to(device, memory_format=memory_format)
+        self.stride = int(model.stride.max())
 
     @torch.no_grad()  # not inference_mode: the loss keeps these maps for its backward pass
     def __call__(self, image: Tensor) -> list[Tensor]:
         """Return the neck maps, finest first.
 
+        A teacher with a larger stride than the student's (P6) may need a larger image than the student: it is padded
+        on the right and below, and the maps are cut to what the image covers.
+
         Args:
-            image: (B, C, H, W) in [0, 1], H and W multiples of the largest stride.
+            image: (B, C, H, W) in [0, 1].
         """
-        return self.model.predict(image)
+        height, width = image.shape[2:]
+        below, right = -height % self.stride, -width % self.stride
+        if not below and not right:
+            return self.model.predict(image)
+        maps = self.model.predict(F.pad(image, (0, right, 0, below), value=GREY))
+        return [
+            neck_map[
+                ...,
+                : -(-height * neck_map.shape[-2] // (height + below)),
+                : -(-width * neck_map.shape[-1] // (width + right)),
+            ]
+            for neck_map in maps
+        ]
 
 
 class SideBySide(nn.Module):

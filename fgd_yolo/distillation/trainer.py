@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import asdict
+from hashlib import sha256
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -152,8 +154,8 @@ class FGDTrainer(DetectionTrainer):
         reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
         LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
 
-    def _check_first_batch(self, terms, student_maps) -> None:
-        check_first_batch(self.distiller, terms, student_maps, self.scaler.get_scale())
+    def _check_first_batch(self, terms, student_maps, batch) -> None:
+        check_first_batch(self.distiller, terms, student_maps, batch, self.scaler.get_scale())
         LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
 
     def _open_epoch(self) -> None:
@@ -189,7 +191,7 @@ class FGDTrainer(DetectionTrainer):
             with state.pointed_at(self, folder):
                 saved = super().save_model()
             if saved and self.distiller is not None:
-                state.write_side_file(folder, {"epoch": self.epoch, **self.distiller.state_dict()})
+                state.write_side_file(folder, {"epoch": self.epoch, **self._origin(), **self.distiller.state_dict()})
             state.commit(folder, self.wdir)
         return saved
 
@@ -201,6 +203,10 @@ class FGDTrainer(DetectionTrainer):
                 super().final_eval()
             state.commit(folder, self.wdir)
 
+    def _origin(self) -> dict[str, Any]:
+        """What a resumed run must have in common with its beginning."""
+        return {"teacher": sha256(self.teacher.read_bytes()).hexdigest(), "options": asdict(self.config)}
+
     def _load_checkpoint_state(self, ckpt) -> None:
         """Restore the host's state with the student bare, since the host deep-copies it, then the distillation's."""
         if self.distiller is None:
@@ -211,6 +217,7 @@ class FGDTrainer(DetectionTrainer):
                 f"{self.wdir} has no {state.SIDE} for epoch {ckpt['epoch'] + 1}, so it cannot be resumed: "
                 "start a new run from its last.pt"
             )
+        state.check_origin(side, self._origin())
         self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
         with self.seam.detached() if self.seam else nullcontext():
             super()._load_checkpoint_state(ckpt)

@@ -11,6 +11,7 @@ from ultralytics import YOLO
 from fgd_yolo import FGDConfig, FGDTrainer
 from fgd_yolo.distillation import state
 from fgd_yolo.errors import FGDError
+from fixtures import save_checkpoint
 from training import train
 
 pytestmark = pytest.mark.slow
@@ -101,13 +102,20 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
         resume(trainer_class, run, tiny_data)
 
 
-def test_another_method_cannot_take_over_a_run(teacher_pt, run, tiny_data):
-    other = FGDTrainer.configured(teacher=teacher_pt, config=FGDConfig(method="fitnet", least_teacher_map=0.0))
-    with pytest.raises(FGDError, match="does not fit"):
-        resume(other, run, tiny_data)
+def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
+    config = FGDConfig(method="fitnet", share=None, warmup_epochs=2, least_teacher_map=0.0)
+    with pytest.raises(FGDError, match="began with another method, share:"):
+        resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 
 
-def test_a_full_disk_while_saving_keeps_the_previous_pair(trainer_class, student_yaml, tiny_data, tmp_path):
+def test_another_teacher_cannot_take_over_a_run(trainer_class, run, tiny_data, student_yaml, tmp_path):
+    other = save_checkpoint(tmp_path / "other.pt", student_yaml, tiny_data)
+    with pytest.raises(FGDError, match="began with another teacher"):
+        resume(FGDTrainer.configured(teacher=other, config=trainer_class.config), run, tiny_data)
+
+
+@pytest.mark.parametrize("torn", ["last.pt", "the larger of both"])
+def test_a_full_disk_while_saving_keeps_the_previous_pair(torn, trainer_class, student_yaml, tiny_data, tmp_path):
     """The limit is the operating system's own, on the size of a file, in effect from the second epoch on."""
     import resource
     import signal
@@ -118,7 +126,9 @@ def test_a_full_disk_while_saving_keeps_the_previous_pair(trainer_class, student
     class Filling(trainer_class):
         def save_model(self):
             if self.epoch == 1:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (self.last.stat().st_size // 2, hard))
+                sizes = self.last.stat().st_size, (self.wdir / state.SIDE).stat().st_size
+                room = min(sizes) // 2 if torn == "last.pt" else sum(sizes) // 2
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
             return super().save_model()
 
     try:

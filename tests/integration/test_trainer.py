@@ -216,6 +216,7 @@ def test_every_family_distils(student, configured, tiny_data, tmp_path):
         {"batch": -1},
         {"val": False},
         {"save_period": 1},
+        {"time": 0.0002},
     ],
     ids=lambda arguments: ",".join(arguments),
 )

@@ -28,6 +28,6 @@ def joined(teacher_pt, student_yaml):
     teacher, _ = load_detector(teacher_pt)
     levels = pair_levels(student, teacher)
     distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu")), levels, FGDConfig(warmup_epochs=0))
-    seam = StudentSeam(student, distiller, lambda terms, maps: check_first_batch(distiller, terms, maps))
+    seam = StudentSeam(student, distiller, lambda *found: check_first_batch(distiller, *found))
     seam.attach()
     return SimpleNamespace(student=student, distiller=distiller, seam=seam)

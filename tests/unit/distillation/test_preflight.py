@@ -28,7 +28,7 @@ def terms_of(joined):
 
 def test_a_sound_pair_passes(joined):
     terms, maps = terms_of(joined)
-    check_first_batch(joined.distiller, terms, maps)
+    check_first_batch(joined.distiller, terms, maps, batch())
     assert set(terms) == {"fg_loss", "bg_loss", "attn_loss", "rel_loss"}
 
 
@@ -36,14 +36,24 @@ def test_a_sound_pair_passes(joined):
 def test_a_term_that_is_zero_or_not_finite_is_named(joined, value):
     terms, maps = terms_of(joined)
     with pytest.raises(FGDError, match=r"attn_loss is (0|nan|inf) on the first batch"):
-        check_first_batch(joined.distiller, {**terms, "attn_loss": terms["attn_loss"] * value}, maps)
+        check_first_batch(joined.distiller, {**terms, "attn_loss": terms["attn_loss"] * value}, maps, batch())
 
 
 def test_a_term_cut_from_the_student_is_named(joined):
     terms, maps = terms_of(joined)
     detached = {**terms, "bg_loss": joined.distiller.losses[0].align.weight.square().sum()}
     with pytest.raises(FGDError, match="bg_loss sends no usable gradient to the student's neck at stride 8"):
-        check_first_batch(joined.distiller, detached, maps)
+        check_first_batch(joined.distiller, detached, maps, batch())
+
+
+@pytest.mark.parametrize("size", [1.0, 0.6])
+def test_objects_that_fill_the_frame_leave_no_background_to_ask_for(joined, size):
+    """At 0.6 of the image the finest level alone has background left."""
+    filled = {**batch(boxes=2), "batch_idx": torch.tensor([0.0, 1.0])}
+    filled["bboxes"] = torch.tensor([[0.5, 0.5, size, size]] * 2)
+    _, items = joined.student(filled)
+    assert (items["bg_loss"] == 0) == (size == 1.0)
+    assert joined.seam._check_first_batch is None
 
 
 @pytest.mark.parametrize("side", ["student", "teacher"])
@@ -54,7 +64,7 @@ def test_a_dead_context_block_is_named(joined, side):
     torch.nn.init.constant_(norm.bias, -1.0)  # the ReLU behind it is now always 0
     terms, maps = terms_of(joined)
     with pytest.raises(FGDError, match=f"rel_loss sends no usable gradient to the {side} context block at stride 16"):
-        check_first_batch(joined.distiller, terms, maps)
+        check_first_batch(joined.distiller, terms, maps, batch())
 
 
 def test_the_last_convolution_is_the_zero_initialised_one(joined):
@@ -97,5 +107,5 @@ def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):
     assert {neck_map.dtype for neck_map in maps} == {torch.float16}
     weak = {name: term * 1e-6 for name, term in joined.distiller.terms(maps, batch()).items()}
     with pytest.raises(FGDError, match="no usable gradient"):
-        check_first_batch(joined.distiller, weak, maps)
-    check_first_batch(joined.distiller, weak, maps, amp_scale=65536.0)
+        check_first_batch(joined.distiller, weak, maps, batch())
+    check_first_batch(joined.distiller, weak, maps, batch(), amp_scale=65536.0)

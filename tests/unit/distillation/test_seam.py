@@ -81,3 +81,27 @@ def test_detached_student_can_be_copied_and_is_as_the_host_built_it(joined):
     with joined.seam.detached():
         pass
     assert "loss" not in vars(joined.student), "what was off is put on by detached()"
+
+
+def test_a_failed_loss_leaves_no_map_behind(joined, monkeypatch):
+    """Out of memory in the host's loss: what the tap kept would hold the whole graph while the host retries."""
+    monkeypatch.setattr(type(joined.student), "init_criterion", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        joined.student(batch())
+    assert joined.seam._tap._maps is None
+
+
+def test_a_check_that_could_not_finish_is_made_again(joined):
+    calls = []
+
+    def check(*_):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory")
+
+    joined.seam._check_first_batch = check
+    with pytest.raises(RuntimeError):
+        joined.student(batch())
+    joined.student(batch())
+    joined.student(batch())
+    assert len(calls) == 2

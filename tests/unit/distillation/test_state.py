@@ -53,6 +53,7 @@ def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, tmp_p
         assert killed_at < 4
     last = torch.load(tmp_path / state.LAST)["epoch"]
     assert state.load_side_file(tmp_path, last)["epoch"] == last
+    assert torch.load(tmp_path / "best.pt")["epoch"] >= last, "last.pt knows a fitness that best.pt does not have"
 
 
 def test_a_full_disk_leaves_the_previous_pair_and_says_so(tmp_path):
@@ -89,3 +90,11 @@ def test_rows_of_epochs_that_run_again_are_dropped(tmp_path):
     results.write_text("epoch,time\n1,10\n2,20\n10,30\n")
     state.drop_later_rows(results, 2)
     assert results.read_text() == "epoch,time\n1,10\n2,20\n"
+
+
+@pytest.mark.parametrize("torn", ["", "epoch,time\n", "epoch,time\n\n", "epoch,time\n1,10\n-"])
+def test_a_torn_table_of_results_is_no_error(torn, tmp_path):
+    results = tmp_path / "results.csv"
+    results.write_text(torn)
+    state.drop_later_rows(results, 2)
+    assert results.read_text() == torn.removesuffix("-").replace("\n\n", "\n")
