@@ -1,8 +1,7 @@
-"""The command line: `fgd-yolo distill`, `fgd-yolo export`, and the thin scripts of a checkout."""
+"""The command line: `fgd-yolo distill`, `export` and `benchmark`, and the thin scripts of a checkout."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,7 +9,9 @@ from typing import Any
 
 from fgd_yolo import __version__
 from fgd_yolo.config import close_match, recipe_names
+from fgd_yolo.distillation.wording import one_line
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.parsing import Parser
 
 EXAMPLES = """\
 examples:
@@ -26,30 +27,10 @@ _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
 _RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
 
 
-class _Once(argparse.Action):
-    """Store a value, and refuse a second one: argparse itself silently keeps the last."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if getattr(namespace, self.dest, None) is not None:
-            raise UsageError(f"{option_string} is said twice: leave out one of them")
-        setattr(namespace, self.dest, values)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like every other error."""
-
-    @property
-    def flags(self) -> list[str]:
-        return list(self._option_string_actions)
-
-    def error(self, message: str):
-        raise UsageError(f"{message} (see --help)")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"distill": distill, "export": export}
+    commands = {"distill": distill, "export": export, "benchmark": benchmark}
     usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in commands:
         return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
@@ -69,6 +50,13 @@ def export(argv: Sequence[str], prog: str | None = None) -> int:
     from fgd_yolo.export.command import main as export_main
 
     return export_main(argv, prog=prog)
+
+
+def benchmark(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the benchmark command and return the exit code."""
+    from fgd_yolo.analysis.command import main as benchmark_main
+
+    return benchmark_main(argv, prog=prog)
 
 
 def distill(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -108,12 +96,11 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
 
 
 def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        return text or "stopped before anything was written"
+        return one_line(error) if str(error) else "stopped before anything was written"
     if isinstance(error, FGDError):
-        return f"error: {text}"
-    return f"error: {type(error).__name__}: {text} (--debug shows where)"
+        return f"error: {one_line(error)}"
+    return f"error: {type(error).__name__}: {one_line(error)} (--debug shows where)"
 
 
 def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, Any]:
@@ -144,13 +131,11 @@ def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, An
     return {**options, **train}
 
 
-def _distill_parser(prog: str | None) -> argparse.ArgumentParser:
-    parser = _Parser(
+def _distill_parser(prog: str | None) -> Parser:
+    parser = Parser(
         prog=prog,
         description="Distil an accurate YOLO into a small one, measure both, and export the student.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     options = {
         "--teacher": ("MODEL", "name or .pt of the accurate model, such as yolov8l"),
@@ -168,7 +153,7 @@ def _distill_parser(prog: str | None) -> argparse.ArgumentParser:
         "--resume": ("RUN", "go on with this run folder, with its own options"),
     }
     for flag, (metavar, help_text) in options.items():
-        parser.add_argument(flag, action=_Once, metavar=metavar, help=help_text)
+        parser.add_argument(flag, metavar=metavar, help=help_text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
     help_text = "any Ultralytics train argument, anywhere on the line"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fgd_yolo.cli import guarded
+from fgd_yolo.parsing import Parser
 
 if TYPE_CHECKING:
     from fgd_yolo.analysis.loss_benchmark import Comparison, Level
@@ -25,8 +27,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    said = _parser(prog).parse_args(argv)
-    return guarded(lambda: said.run(said), debug=said.debug)
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def run() -> None:
+        said = _parser(prog).parse_args(words)
+        said.run(said)
+
+    return guarded(run, debug="--debug" in words)
 
 
 def run_loss(said: argparse.Namespace) -> None:
@@ -62,16 +69,14 @@ def table(level: Level, found: Comparison) -> str:
     )
 
 
-def _parser(prog: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str | None) -> Parser:
+    parser = Parser(
         prog=prog,
         description="Measure a part of fgd_yolo against a yardstick, on this machine.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level", allow_abbrev=False)
+    loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level")
     loss.add_argument("--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
     loss.add_argument("--debug", action="store_true", help="show the traceback of an error")
     loss.set_defaults(run=run_loss)

@@ -71,7 +71,7 @@ def check_dataset(data: str, train: Mapping[str, Any]) -> Dataset:
     )
     left_out = f"; {skipped} that cannot be read are skipped (listed above)" if skipped else ""
     counts = f"{dataset.train_images} train and {dataset.val_images} {arguments.split} images"
-    say(f"data: {counts}, {len(dataset.names)} classes{left_out}")
+    say(f"data: {counts}, {len(dataset.names)} class{'es' * (len(dataset.names) != 1)}{left_out}")
     return dataset
 
 

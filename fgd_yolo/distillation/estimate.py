@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.distillation.dataset import Dataset
@@ -34,23 +35,23 @@ def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float |
     """
     arguments = get_cfg(overrides=dict(train))
     device = select_device(arguments.device, verbose=False)
-    size = max(int(arguments.imgsz) // 32, 1) * 32
     batch = int(arguments.batch) if arguments.batch >= 1 else 16
     images = min(batch, _MOST_IMAGES) if device.type == "cpu" else batch
     try:
         with kept_random_state(seed=0):
-            step_s = _step_s(model, dataset, arguments, images, size, device)
+            step_s = _step_s(model, dataset, arguments, images, device)
     except RuntimeError:
         return None
     return step_s / images * (dataset.train_images + _VAL_SHARE * dataset.val_images)
 
 
-def _step_s(model: Model, dataset: Dataset, arguments, images: int, size: int, device: torch.device) -> float:
+def _step_s(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
     """The faster of a few training steps on noise with one object an image."""
     config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else yaml_model_load(model.file)
     detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.args = arguments
     detector.to(device).train()
+    size = check_imgsz(arguments.imgsz, stride=detector.stride, floor=32, max_dim=1)
     batch = {
         "img": torch.rand(images, dataset.channels, size, size, device=device),
         "batch_idx": torch.arange(images, device=device),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from ultralytics import YOLO
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
 from fgd_yolo.distillation.dataset import Dataset
@@ -62,7 +63,7 @@ def _cost(weights: Path, size: int, channels: int) -> tuple[int, float, float]:
     """Parameters, GFLOPs and the fastest of some passes of one image, in ms, fused, on the CPU."""
     model, _ = load_detector(weights)
     model = model.fuse(verbose=False)
-    size = max(size // 32, 1) * 32
+    size = check_imgsz(size, stride=model.stride, floor=32, max_dim=1)  # as the host's own validation
     image = torch.zeros(1, channels, size, size)
     taken = []
     with torch.inference_mode():

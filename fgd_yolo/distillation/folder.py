@@ -17,6 +17,7 @@ from fgd_yolo.errors import FGDError, UsageError
 
 RECIPE = "distill.yaml"
 RESULT = "result.json"
+_TOLD = ("method", "fingerprint", "seed", "imgsz", "split", "val_images", "cpu_threads", "command")
 
 
 def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
@@ -93,9 +94,11 @@ def save_result(run_dir: Path, result: dict[str, Any]) -> None:
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the closing table of a finished run, or None if there is none that can be read."""
+    """Return the closing table of a measured run, or None if there is none that can be read and is whole."""
     try:
         result = json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return result if isinstance(result, dict) else None
+    if not isinstance(result, dict) or not all(key in result for key in _TOLD):
+        return None
+    return result if all(isinstance(result.get(key), dict) for key in ("student", "files")) else None

@@ -23,9 +23,10 @@ _TAKEN = {
     "exist_ok": "it would overwrite a run: without it a new run gets a number of its own",
     "save_dir": "the run folder is set by project= and name=",
     "mode": "a distillation always trains",
+    "save": "a run needs its checkpoints: to be resumed, measured and exported",
 }
 _COSMETIC = (
-    *("project", "name", "exist_ok", "plots", "verbose", "save", "save_period"),
+    *("project", "name", "exist_ok", "plots", "verbose", "save_period"),
     *("device", "workers", "cache", "profile"),
 )
 _VERBATIM = ("project", "name")  # a folder called 007 or 2024-01-01 is not a number or a date

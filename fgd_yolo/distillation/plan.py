@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import yaml_model_load
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.config import Recipe
+from fgd_yolo.config import Recipe, close_match
 from fgd_yolo.distillation.dataset import Dataset, check_dataset
 from fgd_yolo.distillation.demo import demo_arguments, demo_yaml
 from fgd_yolo.distillation.limits import refuse_unsupported
@@ -19,8 +21,11 @@ from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
 from fgd_yolo.distillation.report import PLAIN
 from fgd_yolo.distillation.resolve import Model, resolve
 from fgd_yolo.distillation.wording import one_line, say
-from fgd_yolo.errors import UsageError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.host import load_detector
+
+# The host knows them inside a function only, and looks there when the data is loaded.
+OPTIMIZERS = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,18 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
             train, taught = demo_arguments(train, device_type)
         teacher_train = teacher_arguments(taught, recipe.teacher_epochs) if recipe.fgd.active else {}
     _check_values(train)
+    if train.get("imgsz", 32) % 32:
+        say(f"imgsz {train['imgsz']} is not a multiple of 32: {_whole_strides(train)['imgsz']} is used throughout")
+    train, teacher_train = _whole_strides(train), _whole_strides(teacher_train)
     student = resolve(recipe.student, "student", demo)
+    _check_frozen(train.get("freeze"), student)
     teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
     dataset = check_dataset(demo_yaml() if demo else recipe.data, train)
+    if dataset.channels != 3:
+        raise FGDError(
+            f"data {dataset.yaml} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
+            "set `channels: 3` in it or leave that line out"
+        )
     if teacher is not None:
         check_may_prepare(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:
@@ -116,13 +130,42 @@ def _check_said(recipe: Recipe) -> None:
 
 
 def _check_values(train: Mapping[str, Any]) -> None:
-    """Have the host look at every value now, rather than after the teacher's training."""
+    """Look at every value now, the host's way and beyond, rather than after the teacher's training."""
+    imgsz, optimizer, freeze = train.get("imgsz", 640), train.get("optimizer", "auto"), train.get("freeze")
+    if not _is_count(imgsz) or imgsz == 0:
+        raise UsageError(f"imgsz must be one whole number of pixels above 0, such as 640, not {imgsz!r}")
+    if str(optimizer).lower() not in {name.lower() for name in OPTIMIZERS}:
+        raise UsageError(f"unknown optimizer '{optimizer}'{close_match(str(optimizer), OPTIMIZERS)}")
+    layers = freeze if isinstance(freeze, list) else [freeze]
+    if freeze is not None and not all(_is_count(layer) for layer in layers):
+        raise UsageError(f"freeze must be a number of layers or a list of layer numbers, such as [0,1], not {freeze!r}")
     try:
         get_cfg(overrides=dict(train))
     except (TypeError, ValueError, SyntaxError) as error:
         raise UsageError(one_line(error)) from error
     if isinstance(train.get("pretrained"), (str, Path)):
         load_detector(train["pretrained"])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
+    """Stop on layers that the student does not have: the host would freeze nothing, without a word."""
+    if not freeze:
+        return
+    config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else yaml_model_load(student.file)
+    layers = len(config["backbone"]) + len(config["head"])
+    if (freeze if isinstance(freeze, int) else max(freeze)) >= layers:
+        raise UsageError(f"freeze={freeze}: {student.name} has {layers} layers, 0 to {layers - 1}, and some must learn")
+
+
+def _whole_strides(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Round imgsz up as the host does for itself, so that measuring and export use what was trained with."""
+    if train.get("imgsz") is None:
+        return dict(train)
+    return {**train, "imgsz": check_imgsz(train["imgsz"], stride=32, floor=32, max_dim=1)}
 
 
 def _device_type(device: Any) -> str:

@@ -11,6 +11,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 
 from fgd_yolo.distillation.distiller import Distiller
 from fgd_yolo.distillation.randomness import kept_random_state
+from fgd_yolo.distillation.wording import listed_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
 from fgd_yolo.losses.masks import foreground_weights
@@ -24,7 +25,7 @@ def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str
     """
     if not same_classes(teacher_names, data_names):
         raise FGDError(
-            f"the teacher knows {_listed(teacher_names)}, the data has {_listed(data_names)}: distil with "
+            f"the teacher knows {listed_classes(teacher_names)}, the data has {listed_classes(data_names)}: distil with "
             "fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
         )
 
@@ -146,8 +147,3 @@ def last_convolution(module: nn.Module) -> nn.Conv2d:
 
 def _normal(names: Mapping[int, str]) -> dict[int, str]:
     return {int(number): " ".join(str(name).lower().split()) for number, name in names.items()}
-
-
-def _listed(names: Mapping[int, str], most: int = 4) -> str:
-    shown = ", ".join(str(name) for name in list(names.values())[:most])
-    return f"{len(names)} classes ({shown}{', ...' if len(names) > most else ''})"

@@ -19,7 +19,7 @@ from fgd_yolo.distillation.preflight import same_classes
 from fgd_yolo.distillation.resolve import Model
 from fgd_yolo.distillation.stage import train_stage
 from fgd_yolo.distillation.trainer import FGDTrainer
-from fgd_yolo.distillation.wording import duration, say
+from fgd_yolo.distillation.wording import duration, listed_classes, say
 from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_detector
 
@@ -40,7 +40,7 @@ def check_may_prepare(teacher: Model, dataset: Dataset, epochs: int | None) -> N
     """
     if epochs == 0 and not knows(teacher, dataset):
         raise FGDError(
-            f"teacher {teacher.file} {_described(teacher)}, the data has {_listed(dataset.names)}: let it be "
+            f"teacher {teacher.file} {_described(teacher)}, the data has {listed_classes(dataset.names)}: let it be "
             "fine-tuned on the data (--teacher-epochs N), or give one that knows it (--teacher path.pt)"
         )
 
@@ -81,7 +81,7 @@ def prepare_teacher(
     if kept.is_file() and _readable(kept):
         say(f"teacher: fine-tuned by an earlier run and reused: {kept}")
         return kept
-    classes = _listed(dataset.names)
+    classes = listed_classes(dataset.names)
     say(f"the teacher {_described(teacher)}, the data has {classes}: it is trained on the data first")
     epochs, imgsz = ({**host_defaults(), **train}[key] for key in ("epochs", "imgsz"))
     seconds = epoch_s(teacher, dataset, train)
@@ -110,9 +110,4 @@ def _readable(path: Path) -> bool:
 
 
 def _described(teacher: Model) -> str:
-    return "is untrained" if teacher.names is None else f"knows {_listed(teacher.names)}"
-
-
-def _listed(names: Mapping[int, str], most: int = 4) -> str:
-    shown = ", ".join(list(names.values())[:most])
-    return f"{len(names)} class{'es' * (len(names) != 1)} ({shown}{', ...' if len(names) > most else ''})"
+    return "is untrained" if teacher.names is None else f"knows {listed_classes(teacher.names)}"

@@ -95,7 +95,7 @@ def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
         raise UsageError(f"--resume goes on with the options of the run: leave out {', '.join(said)}")
     recipe = read_recipe(run_dir)
     result = read_result(run_dir)
-    if result is not None and all(Path(result["files"][key]).is_file() for key in ("weights", "onnx")):
+    if result is not None and all(Path(result["files"].get(key) or "").is_file() for key in ("weights", "onnx")):
         say(f"{shown(run_dir)} is finished already: nothing is left to do")
         return _close(run_dir, result)
     say(f"resuming {shown(run_dir)}")
@@ -140,9 +140,7 @@ def _work(plan: Plan, run_dir: Path) -> dict[str, Any]:
     teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
     student_row = finish.measure(f"student {plan.student.name}, {plan.method}", weights, dataset, measured)
 
-    say("Exporting to ONNX and comparing with PyTorch", stage=5)
     effective = {**host_defaults(), **train}
-    exported = export_onnx(weights, run_dir / "student.onnx", imgsz=int(effective["imgsz"]), data=dataset.yaml)
     result = {
         "method": plan.method,
         "fingerprint": report.fingerprint(plan.student.key, dataset.key, train, plan.device_type),
@@ -153,22 +151,37 @@ def _work(plan: Plan, run_dir: Path) -> dict[str, Any]:
         "student": asdict(student_row),
         "files": {
             "weights": str(weights),
-            "onnx": str(exported.path),
+            "onnx": None,
             "teacher": teacher_file and str(teacher_file),
             "training": str(run_dir / "student"),
         },
         "command": plan.command(run_dir),
     }
+    say("Exporting to ONNX and comparing with PyTorch", stage=5)
+    save_result(run_dir, result)
+    try:
+        # Without imgsz it is the one that the checkpoint was trained with.
+        exported = export_onnx(weights, run_dir / "student.onnx", data=dataset.yaml)
+    except Exception:
+        print(f"\n{report.table(_beside_twin(run_dir, result))}\n", flush=True)
+        raise
+    result |= {"imgsz": exported.imgsz, "files": {**result["files"], "onnx": str(exported.path)}}
     save_result(run_dir, result)
     return result
 
 
-def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
-    """Print the table, with a twin that may be newer than the run, the files, and what to do next."""
+def _beside_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with its twin, which may be newer than the run, and keep it so."""
     twin = report.find_twin(run_dir, result)
     if twin != result.get("twin"):
         result = {**result, "twin": twin}
         save_result(run_dir, result)
+    return result
+
+
+def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
+    """Print the table, the files, and what to do next."""
+    result = _beside_twin(run_dir, result)
     files = [f"{name:9}{shown(Path(path))}" for name, path in result["files"].items() if path]
     print(f"\n{report.table(result)}\n\nfiles", *files, sep="\n  ")
     print("\nnext", *report.next_steps(result), sep="\n  ", flush=True)

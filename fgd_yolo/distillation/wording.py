@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,16 +36,39 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def listed_classes(names: Mapping[int, str], most: int = 4) -> str:
+    """Return how many classes there are and what the first are called: `2 classes (cat, dog)`.
+
+    Args:
+        names: classes by number.
+        most: of them to name.
+    """
+    first = ", ".join(str(name) for name in list(names.values())[:most])
+    return f"{len(names)} class{'es' * (len(names) != 1)} ({first}{', ...' if len(names) > most else ''})"
+
+
 def command(name: str) -> str:
     """Return how a command is called here: by the scripts of a checkout if one is running, or `fgd-yolo`.
+
+    Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
 
     Args:
         name: "distill" or "export".
     """
     running = Path(sys.argv[0])
     if running.name == "distill.py" and running.parent.name == "tools":
-        return f"python {shlex.quote(str(running.parent.parent / _SCRIPTS[name]))}"
-    return f"fgd-yolo {name}"
+        return f"{_program(Path(sys.executable))} {shlex.quote(str(running.parent.parent / _SCRIPTS[name]))}"
+    installed = Path(sys.executable).with_name("fgd-yolo")
+    found = shutil.which("fgd-yolo")
+    if not installed.is_file() or (found and installed.samefile(found)):
+        return f"fgd-yolo {name}"
+    return f"{_program(installed)} {name}"
+
+
+def _program(path: Path) -> str:
+    """A program's path for a shell, which looks for a bare name elsewhere than here."""
+    text = shown(path)
+    return shlex.quote(text if "/" in text or "\\" in text else f"./{text}")
 
 
 def distill_command(**options: Any) -> str:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fgd_yolo.cli import guarded
-from fgd_yolo.errors import UsageError
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
+from fgd_yolo.parsing import Parser
 
 EXAMPLES = """examples:
   %(prog)s --weights best.pt
   %(prog)s --weights best.pt --imgsz 320 --output camera.onnx
   %(prog)s --weights yolov8n.pt --data my-images.yaml
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like every other error."""
-
-    def error(self, message: str):
-        raise UsageError(f"{message} (see --help)")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -41,13 +33,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return guarded(run, debug="--debug" in words)
 
 
-def _parser(prog: str | None) -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser(prog: str | None) -> Parser:
+    parser = Parser(
         prog=prog,
         description="Export a YOLO checkpoint to ONNX (float32) and compare the file with it on real images.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)")

@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgd_yolo.distillation.wording import one_line
 from fgd_yolo.errors import FGDError, UsageError
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _convert(model: nn.Module, size: int, folder: Path) -> Path:
     except OSError:
         raise
     except Exception as error:
-        raise FGDError(f"Ultralytics could not export this model: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(f"Ultralytics could not export this model: {one_line(error)[:200]}") from error
 
 
 @contextmanager
@@ -166,4 +167,4 @@ def _validate(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FGDError(f"the exported file is not valid ONNX: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(f"the exported file is not valid ONNX: {one_line(error)[:200]}") from error

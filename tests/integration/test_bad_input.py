@@ -194,6 +194,12 @@ def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path)
         ("lr0=fast", "lr0"),
         ("seed=-1", "seed"),
         ("mosaic=2", "mosaic"),
+        ("imgsz=[320,640]", "imgsz must be"),
+        ("imgsz=big", "imgsz must be"),
+        ("optimizer=Adamm", "did you mean 'Adam"),
+        ("freeze=all", "freeze must be"),
+        ("freeze=99", "layers"),
+        ("save=False", "save=False is not taken"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_before_anything_starts(refused, data, student_yaml, word, part):

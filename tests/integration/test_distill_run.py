@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import shlex
 import signal
 import subprocess
 import sys
@@ -37,8 +36,8 @@ class Shell:
         self.narrow = narrow_yaml(folder / "narrow.yaml", width=0.125)
         self.environment = {**os.environ, "FGD_YOLO_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
-    def job(self, *words, epochs: int = 1) -> list[str]:
-        models = ["--student", self.narrow, "--data", self.data, "--epochs", epochs, *QUICK]
+    def job(self, *words, epochs: int = 1, quick=QUICK) -> list[str]:
+        models = ["--student", self.narrow, "--data", self.data, "--epochs", epochs, *quick]
         return [str(word) for word in (*models, *words)]
 
     def start(self, words, **options) -> subprocess.Popen:
@@ -46,6 +45,11 @@ class Shell:
         return subprocess.Popen(
             [sys.executable, str(SCRIPT), *words], cwd=self.folder, env=self.environment, **pipes, **options
         )
+
+    def paste(self, line: str) -> subprocess.CompletedProcess:
+        """Run a line that was printed, word for word."""
+        place = {"cwd": self.folder, "env": self.environment}
+        return subprocess.run(line, shell=True, capture_output=True, text=True, **place)
 
     def run(self, words, **options) -> subprocess.CompletedProcess:
         process = self.start(words, **options)
@@ -135,15 +139,20 @@ def test_a_second_run_reuses_the_prepared_teacher(shell, first_run):
 
 def test_the_printed_plain_command_works_and_its_row_joins_the_table(shell, first_run):
     plain = next(line for line in first_run.stdout.splitlines() if "--config plain" in line)
-    words = shlex.split(plain)
-    assert words[:2] == ["python", str(SCRIPT)]
-    run = shell.run([*words[2:], "name=plain"])
+    run = shell.paste(plain)
     assert run.returncode == 0, run.stderr
     difference = re.search(r"^distilled - plain +([+-][\d.]+) +([+-][\d.]+) +one seed \(0\)$", run.stdout, re.MULTILINE)
     assert difference
     again = shell.run(["--resume", "runs/distill/first"])
-    assert "the same student, plain (plain)" in again.stdout
-    assert shell.result("first")["twin"]["run"] == "plain"
+    assert "the same student, plain (narrow)" in again.stdout
+    assert shell.result("first")["twin"]["run"] == "narrow"
+
+
+def test_the_printed_export_command_works(shell, first_run):
+    export = next(line for line in first_run.stdout.splitlines() if str(SCRIPT.parents[1] / "deploy") in line)
+    run = shell.paste(export)
+    assert run.returncode == 0, run.stderr
+    assert f"student.onnx: {IMAGE_PX} px input" in run.stdout
 
 
 def test_a_finished_run_is_resumed_without_harm(shell, first_run):
@@ -224,8 +233,9 @@ def test_ctrl_c_ends_in_one_line_with_a_command_that_goes_on(shell, teacher_pt):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 1
-    assert re.fullmatch(r"stopped; go on with: python \S+distill.py --resume runs/distill/stopped\n", err)
-    run = shell.run(shlex.split(err)[-2:])
+    said = re.fullmatch(r"stopped; go on with: (.+ \S+distill.py --resume runs/distill/stopped)\n", err)
+    assert said, err
+    run = shell.paste(said.group(1))
     assert run.returncode == 0, run.stderr
     assert shell.epochs("stopped") == [1, 2, 3, 4]
 
@@ -242,9 +252,22 @@ def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
     )
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1 and full.stderr.startswith("error: ")
+    assert re.search(r"^student narrow, fgd +[\d.]+ ", full.stdout, re.MULTILINE), "what was measured is shown"
+    assert shell.result("first")["student"]["parameters"] > 0 and shell.result("first")["files"]["onnx"] is None
     assert student.read_bytes() == kept and not onnx.exists()
     assert shell.run(["--resume", "runs/distill/first"]).returncode == 0
     assert onnx.is_file()
+
+
+def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(shell):
+    run = shell.run(shell.job("--config", "plain", "name=between", f"imgsz={IMAGE_PX - 20}", quick=QUICK[2:]))
+    assert run.returncode == 0, run.stderr
+    assert f"imgsz {IMAGE_PX - 20} is not a multiple of 32: {IMAGE_PX} is used throughout" in run.stdout
+    assert f"images at {IMAGE_PX} px" in run.stdout
+    (shell.folder / "runs/distill/between/result.json").write_text('{"method": "plain"}')
+    again = shell.run(["--resume", "runs/distill/between"])
+    assert again.returncode == 0, "a damaged result is measured again: " + again.stderr
+    assert shell.result("between")["imgsz"] == IMAGE_PX
 
 
 def test_the_demo_goes_from_two_names_to_a_table_without_network_or_weights(shell):

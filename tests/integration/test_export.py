@@ -167,10 +167,10 @@ def test_a_model_that_is_no_detector_is_refused(tmp_path):
     from ultralytics import YOLO
 
     YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")
-    with pytest.raises(FGDError, match="not a detector"):
+    with pytest.raises(FGDError, match="not a plain YOLO detector"):
         export_onnx(tmp_path / "classifier.pt")
     YOLO("yolov8n-seg.yaml").save(tmp_path / "segmenter.pt")
-    with pytest.raises(FGDError, match=r"not a detector|not a Segment"):
+    with pytest.raises(FGDError, match=r"not a plain YOLO detector|not a Segment"):
         export_onnx(tmp_path / "segmenter.pt")
 
 

@@ -120,3 +120,26 @@ def test_fgd_yolo_export_is_the_export_of_the_camera_box(capsys):
         main(["export", "--help"])
     assert stop.value.code == 0
     assert "fgd-yolo export" in capsys.readouterr().out
+
+
+def test_fgd_yolo_benchmark_measures_the_loss(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["benchmark", "loss", "--help"])
+    assert stop.value.code == 0
+    assert "fgd-yolo benchmark loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("export --weights a.pt --imgsz 320 --imgsz 640", "error: --imgsz is said twice: leave out one of them"),
+        ("export --weights a.pt --imgsz 320 --imgsz 320", "error: --imgsz is said twice: leave out one of them"),
+        ("benchmark loss --repeats 10 --repeats 3", "error: --repeats is said twice: leave out one of them"),
+        ("benchmark loss --repeats few", "error: argument --repeats: must be a whole number, at least 1, not 'few'"),
+        ("distill --student a --student a", "error: --student is said twice: leave out one of them"),
+    ],
+)
+def test_every_command_refuses_a_wrong_word_in_one_line(capsys, words, line):
+    assert main(words.split()) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(line) and printed.count("\n") == 1

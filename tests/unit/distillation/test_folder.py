@@ -11,6 +11,7 @@ from fgd_yolo.distillation.folder import (
     read_result,
     replacing,
     save_recipe,
+    save_result,
 )
 from fgd_yolo.errors import FGDError, UsageError
 
@@ -58,7 +59,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert [(file.name, file.read_text()) for file in target.parent.iterdir()] == [("student.pt", "old")]
 
 
-def test_a_result_that_cannot_be_read_is_no_result(tmp_path):
+def test_a_result_that_cannot_be_read_or_lacks_a_part_is_no_result(tmp_path):
     assert read_result(tmp_path) is None
-    (tmp_path / "result.json").write_text("[1]")
+    facts = ("method", "fingerprint", "seed", "imgsz", "split", "val_images", "cpu_threads", "command")
+    whole = {**dict.fromkeys(facts, 1), "student": {}, "files": {}}
+    save_result(tmp_path, whole)
+    assert read_result(tmp_path) == whole
+    for key in whole:
+        save_result(tmp_path, {other: value for other, value in whole.items() if other != key})
+        assert read_result(tmp_path) is None, f"without {key}"
+    save_result(tmp_path, {**whole, "files": None})
     assert read_result(tmp_path) is None
+    for text in ("[1]", "{", '{"method": "fgd"'):
+        (tmp_path / "result.json").write_text(text)
+        assert read_result(tmp_path) is None

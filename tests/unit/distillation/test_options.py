@@ -71,6 +71,7 @@ def test_the_hosts_defaults_are_those_it_uses_itself():
         ({"model": "x.pt"}, "--student"),
         ({"resume": True}, "--resume RUN"),
         ({"exist_ok": True}, "overwrite"),
+        ({"save": False}, "save=False is not taken: a run needs its checkpoints"),
         ({"data": "x.yaml"}, "beside student and teacher"),
         ({"device": "0,1"}, "several GPUs"),
         ({"quantize": 8}, "quantize=8"),
@@ -82,7 +83,7 @@ def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
 
 
 def test_every_other_argument_of_the_host_is_taken():
-    check_train_args({"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "mode": "train", "task": "detect"})
+    check_train_args({"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"})
 
 
 def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):

@@ -88,7 +88,7 @@ def test_classes_are_compared_in_order(names, same):
 
 def test_other_classes_stop_with_both_lists_and_the_way_out():
     coco = {number: f"class{number}" for number in range(80)}
-    with pytest.raises(FGDError, match=r"80 classes \(class0, .*\.\.\.\), the data has 1 classes \(cat\).*distill\(\)"):
+    with pytest.raises(FGDError, match=r"80 classes \(class0, .*\.\.\.\), the data has 1 class \(cat\).*distill\(\)"):
         check_classes(coco, {0: "cat"})
 
 

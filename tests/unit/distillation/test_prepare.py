@@ -115,6 +115,11 @@ def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset
     assert "serves this run alone" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolov8n-p6.yaml"])
+def test_an_image_size_between_strides_has_an_estimate_too(model, dataset):
+    assert epoch_s(resolve(model, "teacher"), dataset, {"imgsz": 96, "batch": 2, "device": "cpu"}) > 0
+
+
 def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_number(teacher, dataset):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}

@@ -66,6 +66,7 @@ def test_a_twin_is_a_finished_neighbour_that_differs_in_the_distillation_alone(t
     run = keep(tmp_path, "run", make_result())
     keep(tmp_path, "same-method", make_result())
     keep(tmp_path, "other-data", make_result("plain", fingerprint="other"))
+    keep(tmp_path, "half", {"method": "plain", "fingerprint": "same"})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/result.json").write_text("{")
     assert find_twin(run, read_result(run)) is None
@@ -95,7 +96,8 @@ def test_a_fingerprint_changes_with_everything_that_decides_what_is_learnt():
     assert len({base, *others}) == 1 + len(others)
 
 
-def test_the_commands_for_the_next_step_survive_a_shell():
+def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
     steps = next_steps(make_result())
     export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
     assert export == [
@@ -121,6 +123,7 @@ def test_a_plain_run_and_one_with_a_twin_are_not_sent_to_a_plain_run_again():
 
 def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
     monkeypatch.setattr("sys.argv", ["../checkout/tools/distill.py"])
+    monkeypatch.setattr("sys.executable", "/env/bin/python")
     commands = [line for line in next_steps(make_result()) if not line.startswith("#")]
-    assert commands[0].startswith("python ../checkout/deploy/export.py --weights")
-    assert commands[1].startswith("python ../checkout/tools/distill.py --student")
+    assert commands[0].startswith("/env/bin/python ../checkout/deploy/export.py --weights")
+    assert commands[1].startswith("/env/bin/python ../checkout/tools/distill.py --student")
