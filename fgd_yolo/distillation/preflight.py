@@ -25,8 +25,8 @@ def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str
     """
     if not same_classes(teacher_names, data_names):
         raise FGDError(
-            f"the teacher knows {listed_classes(teacher_names)}, the data has {listed_classes(data_names)}: distil with "
-            "fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
+            f"the teacher knows {listed_classes(teacher_names)}, the data has {listed_classes(data_names)}: distil "
+            "with fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
         )
 
 
