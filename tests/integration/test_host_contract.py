@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -10,7 +13,6 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import ModelEMA
 
@@ -26,10 +28,16 @@ def model(request) -> DetectionModel:
     return model
 
 
-def test_safe_loading_is_on_and_automatic_installs_are_off():
-    from ultralytics import utils
-
-    assert tasks.SAFE_LOAD and not utils.AUTOINSTALL
+def test_safe_loading_is_on_and_automatic_installs_are_off_wherever_we_come_first():
+    code = (
+        "import fgd_yolo.distillation.trainer\n"
+        "from ultralytics import utils\n"
+        "from ultralytics.nn import tasks\n"
+        "assert tasks.SAFE_LOAD and not utils.AUTOINSTALL"
+    )
+    ours = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
+    bare = {key: value for key, value in os.environ.items() if key not in ours}
+    assert subprocess.run([sys.executable, "-c", code], env=bare).returncode == 0
 
 
 def test_a_batch_given_to_the_model_goes_to_its_loss_attribute(model):
