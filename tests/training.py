@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from functools import partial
 from pathlib import Path
 
 import torch
+
+from fgd_yolo import FGDConfig
+
+# The teachers of most tests are untrained, so that a test takes seconds; the tests of the bound keep it.
+untaught = partial(FGDConfig, least_teacher_map=0.0)
+TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss"]
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):
@@ -46,3 +54,9 @@ def same_weights(one: Path, other: Path) -> bool:
     """Return whether two checkpoints hold the same weights to the last bit."""
     first, second = weights(one), weights(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def rows(trainer) -> list[dict[str, str]]:
+    """Return the rows of a training's results.csv."""
+    with trainer.csv.open() as file:
+        return list(csv.DictReader(file))

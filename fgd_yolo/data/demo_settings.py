@@ -5,9 +5,9 @@ little time. On a CPU the whole command must end within 25 minutes on two cores,
 with one thread fewer than there are cores.
 
 Measured on one core (AMD Zen 5, 2.6 GHz, torch 2.14, float32, one seed): yolov8l takes 1.95 s a step, so 16 minutes for
-its 480 steps, and reached mAP50 0.675, mAP50-95 0.42. yolov8n, trained plainly with the student's settings, takes
-0.17 s a step and reached 0.595 and 0.36; distilling adds at least the teacher's forward pass, 0.07 s a picture. Time
-grows in proportion to epochs and pictures; the batch hardly changes the time of a picture.
+its 480 steps. yolov8n, trained plainly with the student's settings, takes 0.17 s a step; distilling adds at least the
+teacher's forward pass, 0.07 s a picture. Time grows in proportion to epochs and pictures; the batch hardly changes the
+time of a picture. What the whole command reaches is in docs/experiments.md.
 """
 
 from __future__ import annotations

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from fgd_yolo import FGDConfig, FGDTrainer
+from fgd_yolo import FGDTrainer
 from fgd_yolo.distillation import state
-from fgd_yolo.errors import FGDError, UsageError
-from fixtures import save_checkpoint
-from training import same_weights, train, weights
+from training import TERMS, rows, same_weights, train, untaught, weights
 
 pytestmark = pytest.mark.slow
-
-# The teachers here are untrained, so that a test takes seconds; one test keeps the bound.
-untaught = partial(FGDConfig, least_teacher_map=0.0)
-TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss"]
-
-
-@pytest.fixture
-def configured(teacher_pt):
-    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0))
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +31,6 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
 
     trainer = train(Watching, student_yaml, tiny_data, tmp_path_factory.mktemp("finished"))
     return trainer, before
-
-
-def rows(trainer) -> list[dict[str, str]]:
-    with trainer.csv.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
@@ -196,58 +178,6 @@ def test_own_modules_get_the_settings_of_the_hosts_weights_without_decay(
     assert {id(p) for p in own["params"]} == {id(p) for p in trainer.distiller.losses.parameters()}
 
 
-@pytest.mark.parametrize("student", ["yolo11n.yaml", "yolo26n.yaml", "yolov8n.yaml"])
-def test_every_family_distils(student, configured, tiny_data, tmp_path):
-    trainer = train(configured, student, tiny_data, tmp_path, epochs=1)
-    assert all(float(rows(trainer)[0][f"train/{name}"]) > 0 for name in TERMS)
-    assert weights(trainer.best)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"multi_scale": 0.5},
-        {"rect": True},
-        {"freeze": 3},
-        {"nbs": 16, "warmup_epochs": 1},
-        {"close_mosaic": 1},
-        {"single_cls": False, "mosaic": 0.0, "cos_lr": True},
-        {"patience": 1, "epochs": 3},
-        {"batch": -1},
-        {"val": False},
-        {"save_period": 1},
-        {"time": 0.0002},
-    ],
-    ids=lambda arguments: ",".join(arguments),
-)
-def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_path):
-    trainer = train(configured, student_yaml, tiny_data, tmp_path, **arguments)
-    assert all(np.isfinite(float(row[f"train/{name}"])) for row in rows(trainer) for name in TERMS)
-    assert weights(trainer.last)
-
-
-def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
-    trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
-    assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.share.now == pytest.approx(0.25, rel=0.5)
-    assert weights(trainer.best)
-
-
-def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
-    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=untaught(method="fitnet", warmup_epochs=0))
-    trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
-    assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
-
-
-@pytest.mark.parametrize("term", TERMS)
-def test_each_term_can_stand_alone(term, teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, **{f"{name[:-5]}_weight": 1e-4 * (name == term) for name in TERMS})
-    trainer = train(
-        FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
-    )
-    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [f"train/{term}"]
-
-
 def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configured, student_yaml, tiny_data, tmp_path):
     restored = []
 
@@ -271,67 +201,3 @@ def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configur
     assert restored == [True]
     assert "loss" in vars(trainer.model), "the seam was not put back after the recovery"
     assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
-
-
-def test_a_teacher_that_does_not_know_the_data_stops_the_run(teacher_pt, student_yaml, tiny_data, tmp_path):
-    with pytest.raises(FGDError, match=r"mAP50-95 0\.0.*below 0\.05"):
-        train(FGDTrainer.configured(teacher=teacher_pt), student_yaml, tiny_data, tmp_path)
-
-
-def test_a_teacher_with_other_classes_is_refused_and_names_distill(student_yaml, tiny_data, tmp_path):
-    other = save_checkpoint(tmp_path / "other.pt", "yolov8n.yaml", tiny_data)
-    checkpoint = torch.load(other, weights_only=False)
-    checkpoint["model"].names = {0: "cat", 1: "dog", 2: "bird"}
-    torch.save(checkpoint, other)
-    with pytest.raises(FGDError, match=r"cat, dog, bird.*distill\(\)"):
-        train(FGDTrainer.configured(teacher=other), student_yaml, tiny_data, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"device": "0,1"}, {"task": "segment"}, {"distill_model": "yolov8s.pt"}, {"quantize": 8}],
-    ids=lambda arguments: next(iter(arguments)),
-)
-def test_what_is_not_supported_is_refused_before_a_folder_is_made(
-    arguments, configured, student_yaml, tiny_data, tmp_path
-):
-    with pytest.raises(UsageError):
-        train(configured, student_yaml, tiny_data, tmp_path / "runs", **arguments)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path):
-    with pytest.raises(FGDError, match="neck is frozen"):
-        train(configured, student_yaml, tiny_data, tmp_path, freeze=22)
-
-
-def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(fg_weight=1e3, share=None, warmup_epochs=0)
-    with pytest.raises(FGDError, match="share"):
-        train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
-
-
-def test_nan_in_the_teacher_is_dropped_and_counted(configured, student_yaml, tiny_data, tmp_path):
-    class Spoiled(configured):
-        def _close_epoch(self):
-            super()._close_epoch()
-            whole = self.distiller.teacher
-            if self.epoch == 0:  # from the second epoch on one level is not finite
-                self.distiller.teacher = lambda image: [*whole(image)[:2], whole(image)[2] * float("nan")]
-
-    trainer = train(Spoiled, student_yaml, tiny_data, tmp_path)
-    assert trainer.distiller.dropped == 3  # batches of an epoch
-    assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
-    assert float(rows(trainer)[1]["train/fg_loss"]) > 0  # the other levels go on
-
-
-def test_the_run_stops_when_too_much_is_dropped(configured, student_yaml, tiny_data, tmp_path):
-    class Spoiled(configured):
-        def _close_epoch(self):
-            super()._close_epoch()
-            self.distiller.teacher = lambda image, whole=self.distiller.teacher: [
-                m * float("nan") for m in whole(image)
-            ]
-
-    with pytest.raises(FGDError, match="not finite in 10 of 13 batches"):
-        train(Spoiled, student_yaml, tiny_data, tmp_path, epochs=9)

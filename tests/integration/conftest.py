@@ -1,0 +1,37 @@
+"""What several trainings share: a trainer class, and one folder for runs of the distill command."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shell import TEACHER_EPOCHS, Shell
+
+
+@pytest.fixture
+def configured(teacher_pt):
+    """The trainer of an untrained teacher, at full strength from the first batch on."""
+    from fgd_yolo import FGDTrainer
+    from training import untaught
+
+    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0))
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory) -> Shell:
+    return Shell(tmp_path_factory.mktemp("shell"))
+
+
+@pytest.fixture(scope="session")
+def first_run(shell) -> subprocess.CompletedProcess:
+    """A run whose teacher must learn the data first."""
+    teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
+    return shell.run(shell.job(*teacher, "name=first"))
+
+
+@pytest.fixture(scope="session")
+def taught_teacher(shell, first_run) -> Path:
+    """The teacher that the first run trained."""
+    return next((shell.folder / "cache/teachers").glob("*.pt"))

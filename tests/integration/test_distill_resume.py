@@ -1,0 +1,95 @@
+"""Runs that are killed, stopped or out of disk, and go on."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+
+import pytest
+
+from shell import TEACHER_EPOCHS, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_finished_run_is_resumed_without_harm(shell, first_run):
+    files = [shell.folder / "runs/distill/first" / name for name in ("student.pt", "student.onnx")]
+    before = [path.stat().st_mtime_ns for path in files]
+    run = shell.run(["--resume", "runs/distill/first"])
+    assert run.returncode == 0 and "finished already" in run.stdout
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, taught_teacher):
+    process = shell.start(shell.job("--teacher", taught_teacher, "name=killed", epochs=5))
+    run_dir = shell.folder / "runs/distill/killed"
+    wait_for(run_dir / "student/weights/fgd_previous.pt", process)  # the second epoch has been saved
+    process.kill()
+    process.communicate()
+    assert not (run_dir / "result.json").exists()
+    run = shell.run(["--resume", str(run_dir)])
+    assert run.returncode == 0, run.stderr
+    assert "student: going on from" in run.stdout
+    assert shell.epochs("killed") == [1, 2, 3, 4, 5]
+    assert (run_dir / "student.onnx").is_file()
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(shell, taught_teacher):
+    process = shell.start(shell.job("--teacher", taught_teacher, "name=torn", epochs=4))
+    weights = shell.folder / "runs/distill/torn/student/weights"
+    wait_for(weights / "fgd_last.pt", process)
+    while not (weights / ".staged/last.pt").exists():  # without a pause: it is there for milliseconds
+        assert process.poll() is None, process.communicate()[1]
+    process.kill()
+    process.communicate()
+    resumed = shell.run(["--resume", "runs/distill/torn"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert shell.epochs("torn") == [1, 2, 3, 4]
+    assert not (weights / ".staged").exists()
+
+
+def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
+    process = shell.start(
+        shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "seed=1", "name=early")
+    )
+    run_dir = shell.folder / "runs/distill/early"
+    wait_for(run_dir / "teacher/weights/last.pt", process)
+    process.kill()
+    process.communicate()
+    run = shell.run(["--resume", str(run_dir)])
+    assert run.returncode == 0, run.stderr
+    assert "teacher: going on from" in run.stdout
+    assert shell.epochs("early", "teacher") == list(range(1, TEACHER_EPOCHS + 1))
+
+
+def test_ctrl_c_ends_in_one_line_with_a_command_that_goes_on(shell, taught_teacher):
+    process = shell.start(shell.job("--teacher", taught_teacher, "name=stopped", epochs=4))
+    wait_for(shell.folder / "runs/distill/stopped/student/weights/last.pt", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    said = re.fullmatch(r"stopped; go on with: (.+ \S+distill.py --resume runs/distill/stopped)\n", err)
+    assert said, err
+    run = shell.paste(said.group(1))
+    assert run.returncode == 0, run.stderr
+    assert shell.epochs("stopped") == [1, 2, 3, 4]
+
+
+def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
+    run_dir = shell.folder / "runs/distill/first"
+    student, onnx = run_dir / "student.pt", run_dir / "student.onnx"
+    kept, room = student.read_bytes(), onnx.stat().st_size // 2 + len(student.read_bytes()) // 2
+    assert len(kept) < room < onnx.stat().st_size
+    onnx.unlink()
+    full = shell.run(
+        ["--resume", "runs/distill/first"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )
+    assert full.returncode == 1
+    assert len(full.stderr.splitlines()) == 1 and full.stderr.startswith("error: ")
+    assert re.search(r"^student narrow, fgd +[\d.]+ ", full.stdout, re.MULTILINE), "what was measured is shown"
+    assert shell.result("first")["student"]["parameters"] > 0 and shell.result("first")["files"]["onnx"] is None
+    assert student.read_bytes() == kept and not onnx.exists()
+    assert shell.run(["--resume", "runs/distill/first"]).returncode == 0
+    assert onnx.is_file()

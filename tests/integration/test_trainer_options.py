@@ -1,0 +1,63 @@
+"""Distillation with what the host and the recipes offer: families, train arguments, methods, single terms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fgd_yolo import FGDTrainer
+from training import TERMS, rows, train, untaught, weights
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("student", ["yolo11n.yaml", "yolo26n.yaml", "yolov8n.yaml"])
+def test_every_family_distils(student, configured, tiny_data, tmp_path):
+    trainer = train(configured, student, tiny_data, tmp_path, epochs=1)
+    assert all(float(rows(trainer)[0][f"train/{name}"]) > 0 for name in TERMS)
+    assert weights(trainer.best)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"multi_scale": 0.5},
+        {"rect": True},
+        {"freeze": 3},
+        {"nbs": 16, "warmup_epochs": 1},
+        {"close_mosaic": 1},
+        {"single_cls": False, "mosaic": 0.0, "cos_lr": True},
+        {"patience": 1, "epochs": 3},
+        {"batch": -1},
+        {"val": False},
+        {"save_period": 1},
+        {"time": 0.0002},
+    ],
+    ids=lambda arguments: ",".join(arguments),
+)
+def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_path):
+    trainer = train(configured, student_yaml, tiny_data, tmp_path, **arguments)
+    assert all(np.isfinite(float(row[f"train/{name}"])) for row in rows(trainer) for name in TERMS)
+    assert weights(trainer.last)
+
+
+def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
+    trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
+    assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
+    assert trainer.distiller.share.now == pytest.approx(0.25, rel=0.5)
+    assert weights(trainer.best)
+
+
+def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
+    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=untaught(method="fitnet", warmup_epochs=0))
+    trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
+    assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_can_stand_alone(term, teacher_pt, student_yaml, tiny_data, tmp_path):
+    config = untaught(warmup_epochs=0, **{f"{name[:-5]}_weight": 1e-4 * (name == term) for name in TERMS})
+    trainer = train(
+        FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
+    )
+    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [f"train/{term}"]
