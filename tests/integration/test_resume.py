@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import signal
 
 import pytest
 import torch
@@ -114,28 +116,32 @@ def test_another_teacher_cannot_take_over_a_run(trainer_class, run, tiny_data, s
         resume(FGDTrainer.configured(teacher=other, config=trainer_class.config), run, tiny_data)
 
 
-@pytest.mark.parametrize("torn", ["last.pt", "the larger of both"])
+@pytest.mark.parametrize("torn", [state.LAST, state.SIDE])
 def test_a_full_disk_while_saving_keeps_the_previous_pair(torn, trainer_class, student_yaml, tiny_data, tmp_path):
-    """The limit is the operating system's own, on the size of a file, in effect from the second epoch on."""
-    import resource
-    import signal
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """The limit is the operating system's own, on the size of a file, set before one of both is written."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails with an error, as on a full disk
+
+    def fill(trainer):
+        room = (trainer.wdir / torn).stat().st_size // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
 
     class Filling(trainer_class):
         def save_model(self):
-            if self.epoch == 1:
-                sizes = self.last.stat().st_size, (self.wdir / state.SIDE).stat().st_size
-                room = min(sizes) // 2 if torn == "last.pt" else sum(sizes) // 2
-                resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+            if self.epoch == 1 and torn == state.LAST:
+                fill(self)
             return super().save_model()
+
+        def _origin(self):
+            if self.epoch == 1 and torn == state.SIDE:  # asked for when last.pt is staged and the side file is not
+                fill(self)
+            return super()._origin()
 
     try:
         with pytest.raises(FGDError, match="previous ones are intact"):
             train(Filling, student_yaml, tiny_data, tmp_path)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, previous)
     weights = tmp_path / "student" / "weights"
     epoch = torch.load(weights / state.LAST, weights_only=False)["epoch"]
