@@ -44,6 +44,7 @@ class FGDTrainer(DetectionTrainer):
     teacher: Path | None = None
     config: FGDConfig = FGDConfig()
 
+    teacher_digest: str | None = None
     distiller: Distiller | None = None
     seam: StudentSeam | None = None
 
@@ -86,6 +87,7 @@ class FGDTrainer(DetectionTrainer):
         return checkpoint
 
     def _build_distiller(self, student: nn.Module) -> Distiller:
+        self.teacher_digest = sha256(self.teacher.read_bytes()).hexdigest()  # of what is loaded: the file may change
         teacher, _ = load_detector(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
@@ -205,7 +207,7 @@ class FGDTrainer(DetectionTrainer):
 
     def _origin(self) -> dict[str, Any]:
         """What a resumed run must have in common with its beginning."""
-        return {"teacher": sha256(self.teacher.read_bytes()).hexdigest(), "options": asdict(self.config)}
+        return {"teacher": self.teacher_digest, "options": asdict(self.config)}
 
     def _load_checkpoint_state(self, ckpt) -> None:
         """Restore the host's state with the student bare, since the host deep-copies it, then the distillation's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
+from hashlib import sha256
 
 import pytest
 import torch
@@ -95,6 +96,20 @@ def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(
     newer = torch.load(weights / state.PREVIOUS_SIDE, weights_only=True)
     torch.save({**newer, "epoch": 2}, weights / state.SIDE)
     assert resume(trainer_class, run, tiny_data).start_epoch == 2
+
+
+def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, student_yaml, tiny_data, tmp_path):
+    teacher = shutil.copy(teacher_pt, tmp_path / "teacher.pt")
+    config = FGDConfig(least_teacher_map=0.0)
+
+    class Losing(FGDTrainer.configured(teacher=teacher, config=config)):
+        def _open_epoch(self):
+            super()._open_epoch()
+            self.teacher.unlink(missing_ok=True)
+
+    trainer = train(Losing, student_yaml, tiny_data, tmp_path)
+    side = torch.load(trainer.wdir / state.SIDE, weights_only=True)
+    assert side["teacher"] == sha256(teacher_pt.read_bytes()).hexdigest()
 
 
 def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run, tiny_data):
