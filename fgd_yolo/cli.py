@@ -9,8 +9,7 @@ from typing import Any
 
 from fgd_yolo import __version__
 from fgd_yolo.config import close_match, recipe_names
-from fgd_yolo.distillation.wording import one_line
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.parsing import Parser
 
 EXAMPLES = """\

@@ -12,8 +12,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 
-from fgd_yolo.distillation.wording import one_line, say
-from fgd_yolo.errors import FGDError
+from fgd_yolo.distillation.wording import say
+from fgd_yolo.errors import FGDError, one_line
 
 
 @dataclass(frozen=True)

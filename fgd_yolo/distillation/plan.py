@@ -20,8 +20,8 @@ from fgd_yolo.distillation.options import check_train_args
 from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
 from fgd_yolo.distillation.report import PLAIN
 from fgd_yolo.distillation.resolve import Model, resolve
-from fgd_yolo.distillation.wording import one_line, say
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.distillation.wording import say
+from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.host import load_detector
 
 # The host knows them inside a function only, and looks there when the data is loaded.

@@ -15,8 +15,8 @@ from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
 from fgd_yolo.config import close_match
-from fgd_yolo.distillation.wording import one_line, say
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.distillation.wording import say
+from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.host import HEADS, load_detector
 
 _SUGGEST = {

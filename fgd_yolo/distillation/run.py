@@ -17,8 +17,8 @@ from fgd_yolo.distillation.plan import Plan, make_plan
 from fgd_yolo.distillation.prepare import prepare_teacher
 from fgd_yolo.distillation.stage import train_stage
 from fgd_yolo.distillation.trainer import FGDTrainer
-from fgd_yolo.distillation.wording import distill_command, one_line, say, shown
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.distillation.wording import distill_command, say, shown
+from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.export import export_onnx
 
 

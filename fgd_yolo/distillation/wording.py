@@ -1,8 +1,7 @@
-"""What a run says: one line for each stage, one for each error, and how its commands are spelled."""
+"""What a run says: one line for each stage, and how its commands are spelled."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import sys
@@ -12,20 +11,11 @@ from typing import Any
 
 STAGES = 5
 _SCRIPTS = {"distill": "tools/distill.py", "export": "deploy/export.py"}
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def say(text: str, stage: int | None = None) -> None:
     """Print one line at once, with the number of the stage that it opens."""
     print(f"[{stage}/{STAGES}] {text}" if stage else f"      {text}", flush=True)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text on a single line, without colours; its type where it has no text."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return " ".join(_COLOUR.sub("", str(error)).split()) or type(error).__name__
 
 
 def duration(seconds: float) -> str:

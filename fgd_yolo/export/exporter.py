@@ -13,8 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgd_yolo.distillation.wording import one_line
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import FGDError, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import nn

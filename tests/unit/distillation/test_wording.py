@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.distillation.wording import command, duration, listed_classes, one_line
+from fgd_yolo.distillation.wording import command, duration, listed_classes
 
 
 @pytest.mark.parametrize(
@@ -24,20 +24,6 @@ from fgd_yolo.distillation.wording import command, duration, listed_classes, one
 )
 def test_durations_have_at_most_two_units(seconds, text):
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (ValueError("two\n  lines"), "two lines"),
-        (ValueError("\x1b[31mred\x1b[0m"), "red"),
-        (ValueError(), "ValueError"),
-        (OSError(28, "No space left on device", "/runs/x.pt"), "No space left on device: /runs/x.pt"),
-        (ConnectionError("refused"), "refused"),
-    ],
-)
-def test_an_error_becomes_one_plain_line(error, text):
-    assert one_line(error) == text
 
 
 @pytest.mark.parametrize(
