@@ -18,11 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from fgd_yolo.analysis.timing import minima
 from fgd_yolo.analysis.yardstick import yardstick_terms
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
@@ -74,9 +74,12 @@ Variant = Callable[..., tuple[Tensor, ...]]
 def compare(level: Level, device: str, repeats: int) -> Comparison:
     """Check that both variants agree, then measure them.
 
+    On CUDA convolutions round to TF32 by default, differently in the two variants' shapes; here they may not.
+
     Raises:
         FGDError: they do not agree, so that their cost cannot be compared.
     """
+    torch.backends.cudnn.allow_tf32 = False
     loss, maps = make_level(level, device)
     error = disagreement(loss, maps)
     if not error <= TOLERANCE:
@@ -136,13 +139,8 @@ def disagreement(loss: FGDLoss, maps: Maps) -> float:
 
 def fastest(loss: FGDLoss, maps: Maps, repeats: int) -> list[float]:
     """Return the smallest time in seconds of each variant, after one warm-up round."""
-    times = {name: [] for name in VARIANTS}
-    for _ in range(repeats + 1):
-        for name, variant in VARIANTS.items():
-            start = perf_counter()
-            run_once(variant, loss, maps)
-            times[name].append(perf_counter() - start)
-    return [min(taken[1:]) for taken in times.values()]
+    passes = {name: lambda variant=variant: run_once(variant, loss, maps) for name, variant in VARIANTS.items()}
+    return list(minima(passes, repeats).values())
 
 
 def run_once(variant: Variant, loss: FGDLoss, maps: Maps) -> None:
