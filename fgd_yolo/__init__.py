@@ -16,10 +16,12 @@ os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 _HOME = {
+    "Detections": "fgd_yolo.runtime",
     "FGDConfig": "fgd_yolo.config",
     "FGDError": "fgd_yolo.errors",
     "FGDLoss": "fgd_yolo.losses",
     "FGDTrainer": "fgd_yolo.distillation.trainer",
+    "OnnxDetector": "fgd_yolo.runtime",
     "distill": "fgd_yolo.distillation.run",
     "export_onnx": "fgd_yolo.export",
 }

@@ -1,4 +1,4 @@
-"""The command line: `fgd-yolo distill`, `export` and `benchmark`, and the thin scripts of a checkout."""
+"""The command line: `fgd-yolo distill`, `export`, `predict` and `benchmark`, and the thin scripts of a checkout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resum
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"distill": distill, "export": export, "benchmark": benchmark}
+    commands = {"distill": distill, "export": export, "predict": predict, "benchmark": benchmark}
     usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in commands:
         return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
@@ -49,6 +49,13 @@ def export(argv: Sequence[str], prog: str | None = None) -> int:
     from fgd_yolo.export.command import main as export_main
 
     return export_main(argv, prog=prog)
+
+
+def predict(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the predict command, which needs no torch, and return the exit code."""
+    from fgd_yolo.runtime.command import main as predict_main
+
+    return predict_main(argv, prog=prog)
 
 
 def benchmark(argv: Sequence[str], prog: str | None = None) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from fgd_yolo.data.cache import make_folder
-from fgd_yolo.data.progress import counted
 from fgd_yolo.data.scene import Scene, render_scene
 from fgd_yolo.data.signs import NAMES
+from fgd_yolo.progress import counted
 
 FORMAT = 1
 """Part of every cached folder's name: raise it when the same seed gives other files."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from fgd_yolo.data.cache import make_folder
 from fgd_yolo.data.paint import Canvas, Pose
-from fgd_yolo.data.progress import counted
 from fgd_yolo.data.scene import LARGEST, SMALLEST, background, expose, grain, light, random_pose
 from fgd_yolo.data.signs import NAMES, SIGNS, Sign, random_clutter, vary
 from fgd_yolo.errors import FGDError
+from fgd_yolo.progress import counted
 
 FORMAT = 1
 """Part of the cached folder's name: raise it when the same seed gives other files."""

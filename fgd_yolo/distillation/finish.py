@@ -15,9 +15,9 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
 from fgd_yolo.distillation.dataset import Dataset
-from fgd_yolo.distillation.folder import replacing
 from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.distillation.report import Row
+from fgd_yolo.files import replacing
 from fgd_yolo.host import load_detector
 
 _VAL_ARGUMENTS = (

@@ -1,19 +1,16 @@
-"""The run folder: how it gets its name, and how files appear in it whole or not at all."""
+"""The run folder: how it gets its name, and what is written to it and read back."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fgd_yolo.config import Recipe
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import UsageError
+from fgd_yolo.files import numbered_folder, replacing
 
 RECIPE = "distill.yaml"
 RESULT = "result.json"
@@ -21,7 +18,7 @@ _TOLD = ("method", "fingerprint", "seed", "imgsz", "split", "val_images", "cpu_t
 
 
 def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
-    """Make `PROJECT/NAME`, numbered like the host's (`NAME-2`, ...) where that exists, and return it.
+    """Make `PROJECT/NAME`, or `NAME-2`, ... where that exists, and return it.
 
     Args:
         project: folder of runs; None is `runs/distill` under the current one.
@@ -31,37 +28,7 @@ def new_run_folder(project: str | Path | None, name: str | None, student: str) -
     Raises:
         FGDError: the folder cannot be made.
     """
-    wanted = Path(project or "runs/distill").absolute() / (name or Path(student).stem)
-    for number in count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise FGDError(
-                f"cannot make the run folder {folder}: {error.strerror or error}; try another project="
-            ) from error
-        return folder
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` to write to; it takes the target's place when the block ends well.
-
-    Raises:
-        FGDError: it cannot be written; the target is untouched.
-    """
-    partial = target.with_name(f".{os.getpid()}-partial-{target.name}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(target)
-    except OSError as error:
-        raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # where nothing can be written nothing can be removed either
-            partial.unlink(missing_ok=True)
+    return numbered_folder(Path(project or "runs/distill").absolute() / (name or Path(student).stem))
 
 
 def save_recipe(run_dir: Path, recipe: Recipe) -> None:

@@ -13,7 +13,6 @@ from fgd_yolo.config import load_recipe
 from fgd_yolo.data.cache import cache_root
 from fgd_yolo.distillation.dataset import Dataset
 from fgd_yolo.distillation.estimate import epoch_s
-from fgd_yolo.distillation.folder import replacing
 from fgd_yolo.distillation.options import host_defaults, what_is_learnt
 from fgd_yolo.distillation.preflight import same_classes
 from fgd_yolo.distillation.resolve import Model
@@ -21,6 +20,7 @@ from fgd_yolo.distillation.stage import train_stage
 from fgd_yolo.distillation.trainer import FGDTrainer
 from fgd_yolo.distillation.wording import duration, listed_classes, say
 from fgd_yolo.errors import FGDError
+from fgd_yolo.files import replacing
 from fgd_yolo.host import load_detector
 
 _STUDENT_ONLY = ("pretrained", "freeze", "time")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.host import load_detector
-from fixtures import save_checkpoint
+from fgd_yolo.host import load_detector, load_exportable
+from fixtures import narrow_yaml, save_checkpoint
 
 
 class Malicious:
@@ -83,10 +83,28 @@ def test_another_task_is_refused(name, tmp_path):
         load_detector(tmp_path / "other.pt")
 
 
-def test_weights_without_a_model_are_refused(tmp_path):
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+def test_four_tasks_can_be_exported(task, tiny_data, tmp_path):
+    narrow = narrow_yaml(tmp_path / "narrow.yaml", 0.125, task)
+    model, checkpoint = load_exportable(save_checkpoint(tmp_path / "fine.pt", narrow, tiny_data, task=task))
+    assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+    assert (model.task, model.args["data"], checkpoint["epoch"]) == (task, str(tiny_data), -1)
+
+
+@pytest.mark.parametrize("name", ["yolov8n-cls.yaml", "yolov8-rtdetr.yaml", "yolov8s-worldv2.yaml"])
+def test_other_models_cannot_be_exported(name, tmp_path):
+    from ultralytics import RTDETR, YOLO
+
+    (RTDETR if "rtdetr" in name else YOLO)(name).save(tmp_path / "other.pt")
+    with pytest.raises(FGDError, match="is not exported here: it must be a YOLO for detect, obb, pose, segment"):
+        load_exportable(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("load", [load_detector, load_exportable])
+def test_weights_without_a_model_are_refused(load, tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "bare.pt")
     with pytest.raises(FGDError, match="holds no model"):
-        load_detector(tmp_path / "bare.pt")
+        load(tmp_path / "bare.pt")
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])

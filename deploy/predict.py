@@ -1,0 +1,8 @@
+"""Detect on pictures with an exported model: `python deploy/predict.py --model best.onnx --source IMAGES`."""
+
+import sys
+
+from fgd_yolo.runtime.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

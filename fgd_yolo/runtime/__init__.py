@@ -1,0 +1,26 @@
+"""Running an exported detector, on numpy, OpenCV and onnxruntime alone: never torch, never Ultralytics.
+
+The room's map: `detector` puts the pieces together. `images` reads photos, `letterbox` places them on the network's
+canvas and coordinates back on the photo; `metadata` tells what a file is, `session` runs it on a device, `threads`
+counts the cores it may use; `decode`, `nms` and `masks` turn its outputs into objects; `detections` is what comes out,
+`drawing` paints it. `command` is `fgd-yolo predict`.
+
+The public names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOME = {"Detections": "fgd_yolo.runtime.detections", "OnnxDetector": "fgd_yolo.runtime.detector"}
+__all__ = ["Detections", "OnnxDetector"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'fgd_yolo.runtime' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

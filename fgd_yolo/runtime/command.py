@@ -1,0 +1,77 @@
+"""The command line of the detector, shared by `deploy/predict.py` and `fgd-yolo predict`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fgd_yolo.cli import guarded
+from fgd_yolo.errors import UsageError
+from fgd_yolo.parsing import Parser
+from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.runtime.images import list_images
+from fgd_yolo.runtime.predict import predict, targets
+
+EXAMPLES = """examples:
+  %(prog)s --model best.onnx --source photo.jpg
+      draws what it finds on a copy in runs/predict/best
+  %(prog)s --model best.onnx --source photos --output drawn --conf 0.5
+  %(prog)s --model best.onnx --source 'photos/**/*.jpg' --json found.jsonl
+      writes one line of JSON for each picture, and draws nothing
+"""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the detector on pictures and return the exit code: 0 done, 1 failed, 2 wrong usage.
+
+    Args:
+        argv: the arguments; None reads the process's own.
+        prog: the name that the help shows.
+    """
+    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+
+    def run() -> None:
+        said = _parser(prog).parse_args(words)
+        images = list(dict.fromkeys(path for source in said.source for path in list_images(source)))
+        _check_outputs(images, said.output, said.json)
+        detector = OnnxDetector(said.model, said.device, said.threads, conf=said.conf, iou=said.iou)
+        folder = said.output or (None if said.json else Path("runs/predict", said.model.stem))
+        print(predict(detector, images, folder, numbered=said.output is None, json_path=said.json))
+
+    return guarded(run, debug="--debug" in words)
+
+
+def _parser(prog: str | None) -> Parser:
+    parser = Parser(
+        prog=prog,
+        description="Run an exported detector on pictures; draw what it finds on copies of them, or write it as JSON.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="the .onnx file")
+    help_text = "pictures, folders of them, or patterns in quotes; may be said several times"
+    parser.add_argument("--source", required=True, nargs="+", action="extend", metavar="IMAGES", help=help_text)
+    help_text = "folder of the drawn copies (default: runs/predict/MODEL, numbered; none with --json alone)"
+    parser.add_argument("--output", type=Path, metavar="DIR", help=help_text)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON for each picture")
+    help_text = "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, the GPU where it opens)"
+    parser.add_argument("--device", default="auto", metavar="D", help=help_text)
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the cores it may use)")
+    parser.add_argument("--conf", type=float, default=0.25, metavar="F", help="least score (default: %(default)s)")
+    help_text = "boxes of a class that overlap by more are one object (default: %(default)s)"
+    parser.add_argument("--iou", type=float, default=0.7, metavar="F", help=help_text)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _check_outputs(images: Sequence[Path], output: Path | None, json_path: Path | None) -> None:
+    """Raise UsageError before any work where a result cannot be written or would replace a source."""
+    if output and output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file: name a folder")
+    if json_path and (json_path.is_dir() or json_path.name == "-"):
+        raise UsageError(f"--json {json_path} is no file name: name a file such as found.jsonl")
+    sources = {path.resolve() for path in images}
+    written = [output / name for name in targets(images)] if output else []
+    for path in [*written, *([json_path] if json_path else [])]:
+        if path.resolve() in sources:
+            raise UsageError(f"{path} is a source and would be overwritten: choose another place for the results")

@@ -1,0 +1,197 @@
+"""The detector and Ultralytics see the same objects in the same file, on photo-like pictures of every shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.runtime import OnnxDetector
+
+SIDE = 160
+BOX_PX, SCORE = 0.5, 1e-3
+# Heights and widths: a camera's, odd ones, tall, one pixel, a line, panoramas.
+SHAPES = [(480, 640), (333, 777), (101, 97), (1000, 300), (1, 1), (3, 200), (60, 60), (400, 8000)]
+TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}  # and how the host's files end
+FORMS = {
+    "raw": {},
+    "raw of any size": {"dynamic": True},
+    "nms inside": {"nms": True},
+    "nms inside, of any size": {"nms": True, "dynamic": True, "batch": 2},
+}
+CONFIDENCE, OVERLAP = 0.3, 0.65
+LEAST_COMPARED = 40
+
+pytestmark = pytest.mark.slow
+
+
+def scene(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Paint a photo-like picture: uneven light, blobs and blocks at many scales, blur and sensor noise."""
+    y, x = np.mgrid[:height, :width].astype(np.float32) / max(height, width)
+    light = 110 + 70 * np.sin(3 * x[..., None] + 5 * y[..., None] + random.uniform(0, 6, 3))
+    image = light.astype(np.uint8).copy()
+    for _ in range(40):
+        centre = [int(v) for v in (random.integers(0, width), random.integers(0, height))]
+        half = [int(v) for v in random.integers(1, max(2, min(height, max(width // 4, 2)) // 3 + 2), 2)]
+        paint = [int(v) for v in random.integers(0, 256, 3)]
+        if random.random() < 0.6:
+            cv2.ellipse(image, centre, half, float(random.uniform(0, 180)), 0, 360, paint, -1, cv2.LINE_AA)
+        else:
+            cv2.rectangle(image, np.subtract(centre, half).tolist(), np.add(centre, half).tolist(), paint, -1)
+    noisy = cv2.GaussianBlur(image, (0, 0), 1.2) + random.normal(0, 6, image.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> list[Path]:
+    """JPEG files, as a camera writes them."""
+    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    paths = []
+    for height, width in SHAPES:
+        paths.append(folder / f"{width}x{height}.jpg")
+        cv2.imwrite(str(paths[-1]), scene(random, height, width))
+    return paths
+
+
+def enliven(model, random: np.random.Generator) -> None:
+    """Give fresh weights the spread of trained ones, measured on pictures: some anchors in a hundred are objects."""
+    import torch
+
+    scenes = [cv2.resize(scene(random, side, side), (SIDE, SIDE)) for side in (60, 160, 300, 480, 640, 900) * 2]
+    images = np.stack(scenes)[..., ::-1].transpose(0, 3, 1, 2) / 255
+    batch = torch.from_numpy(images).float()
+    head = model.model[-1]
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # takes over the statistics of the first pass
+    with torch.no_grad():
+        model.train()(batch)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # a channel that slept through the pass must not explode later
+                module.running_var.clamp_(min=0.2 * float(module.running_var.mean()))
+        lasts = {
+            name: module
+            for name, module in head.named_modules()
+            if isinstance(module, torch.nn.Conv2d) and module.bias is not None
+        }
+        hooks = [module.register_forward_hook(spread_out(*spread(name, head))) for name, module in lasts.items()]
+        model.eval()(batch)
+    for hook in hooks:
+        hook.remove()
+
+
+def spread(name: str, head) -> tuple[float, float]:
+    """Return the mean and the deviation that outputs of a head's last convolution shall have."""
+    if "cv3" in name:
+        return -2.0, 1.0
+    if "cv2" in name and head.reg_max == 1:
+        return 2.5, 0.5  # distances themselves: below zero a box would be inside out
+    return 0.0, 1.5
+
+
+def spread_out(mean: float, deviation: float):
+    def hook(module, inputs, output):
+        scale = deviation / output.std()
+        module.bias.copy_((module.bias - output.mean()) * scale + mean)
+        module.weight.mul_(scale)
+        return (output - output.mean()) * scale + mean
+
+    return hook
+
+
+def build(folder: Path, family: str, task: str) -> Path:
+    """Write a checkpoint of the host's model, `yolov8` or `yolo26`, with few channels and three classes."""
+    import torch
+    import yaml
+    from ultralytics import __version__
+    from ultralytics.nn import tasks
+    from ultralytics.utils import ROOT
+
+    kind = {"segment": "Segmentation", "detect": "Detection", "pose": "Pose", "obb": "OBB"}[task]
+    source = ROOT / f"cfg/models/{family.removeprefix('yolo')}/{family}{TASKS[task]}.yaml"
+    described = yaml.safe_load(source.read_text(encoding="utf-8"))
+    del described["scales"]
+    described |= {"nc": 3, "depth_multiple": 0.33, "width_multiple": 0.125}
+    (folder / source.name).write_text(yaml.safe_dump(described))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = getattr(tasks, f"{kind}Model")(str(folder / source.name), verbose=False)
+        enliven(model, np.random.default_rng(1))
+    model.names, model.task = {0: "disc", 1: "block", 2: "wedge"}, task
+    train_args = {"task": task, "imgsz": SIDE, "data": "none.yaml", "model": source.name}
+    checkpoint = {"epoch": -1, "model": model.half(), "ema": None, "train_args": train_args}
+    path = folder / f"{family}.pt"
+    torch.save({**checkpoint, "date": "2026-01-01T00:00:00", "version": __version__}, path)
+    return path
+
+
+def export(weights: Path, size: int = SIDE, **options) -> Path:
+    """Convert with the host's exporter, unasked for simplification, which changes no number."""
+    from ultralytics import YOLO
+
+    return Path(YOLO(weights).export(format="onnx", imgsz=size, simplify=False, verbose=False, **options))
+
+
+def compare(file: Path, task: str, photos: list[Path], size: int = SIDE) -> int:
+    """Assert that every object is the host's, in the host's order; return how many there were."""
+    from ultralytics import YOLO
+
+    options = {"conf": CONFIDENCE, "iou": OVERLAP, "imgsz": size, "retina_masks": True, "verbose": False}
+    host = YOLO(file, task=task)
+    found = OnnxDetector(file, "cpu", threads=1, conf=CONFIDENCE, iou=OVERLAP)([*photos])
+    for path, ours in zip(photos, found, strict=True):
+        theirs = host.predict(str(path), **options)[0]
+        boxes = theirs.obb if task == "obb" else theirs.boxes
+        assert ours.shape == theirs.orig_shape and len(ours) == len(boxes), path.name
+        assert ours.classes.tolist() == boxes.cls.tolist(), path.name
+        near(ours.boxes, boxes.xyxy, BOX_PX, path)
+        near(ours.scores, boxes.conf, SCORE, path)
+        if task == "obb":
+            near(ours.rotated_boxes[:, :4], boxes.xywhr[:, :4], BOX_PX, path)
+            near(ours.rotated_boxes[:, 4], boxes.xywhr[:, 4], SCORE, path)
+        elif task == "pose":
+            near(ours.keypoints[..., :2], theirs.keypoints.xy, BOX_PX, path)
+            near(ours.keypoints[..., 2], theirs.keypoints.conf, SCORE, path)
+        elif task == "segment" and len(ours):
+            differing = (ours.masks != theirs.masks.data.numpy().astype(bool)).mean()
+            assert differing < 1e-5, f"{path.name}: {differing:.1e} of all mask pixels"
+    return sum(map(len, found))
+
+
+def near(ours: np.ndarray, theirs, tolerance: float, path: Path) -> None:
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=tolerance, err_msg=path.name)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("task", TASKS)
+def test_yolov8_files_give_the_hosts_objects(task, form, photos, tmp_path):
+    options = {"conf": CONFIDENCE, "iou": OVERLAP} if "nms" in FORMS[form] else {}
+    file = export(build(tmp_path, "yolov8", task), **FORMS[form], **options)
+    assert compare(file, task, photos) >= LEAST_COMPARED
+
+
+@pytest.mark.parametrize("options", [{}, {"nms": False}], ids=str)
+@pytest.mark.parametrize("task", TASKS)
+def test_yolo26_files_give_the_hosts_objects(task, options, photos, tmp_path):
+    file = export(build(tmp_path, "yolo26", task), **options)
+    assert OnnxDetector(file, "cpu").info.decoded == (options != {})
+    assert compare(file, task, photos) >= LEAST_COMPARED
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_end_to_end_files_of_any_size_take_thin_photos_that_the_host_cannot_run(task, photos, tmp_path):
+    weights = build(tmp_path, "yolo26", task)
+    file = export(weights, nms=False, dynamic=True, size=256)
+    thin = [path for path in photos if path.stem in {"8000x400", "200x3"}]
+    assert compare(file, task, [path for path in photos if path not in thin], size=256) >= LEAST_COMPARED
+    assert len(thin) == 2
+    # What such a file gives for them is what the file of a fixed size gives, which takes its place on the disk.
+    options = {"device": "cpu", "threads": 1, "conf": CONFIDENCE}
+    free = OnnxDetector(file, **options)(thin)
+    fixed = OnnxDetector(export(weights, nms=False, size=256), **options)(thin)
+    assert sum(map(len, free)) > 0
+    for ours, expected in zip(free, fixed, strict=True):
+        assert len(ours) == len(expected)
+        np.testing.assert_allclose(ours.boxes, expected.boxes, rtol=0, atol=BOX_PX)

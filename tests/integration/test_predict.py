@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.runtime.command import main
+from fgd_yolo.runtime.predict import FEW, Tally, targets
+from onnx_files import save_detector
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "predict.py"
+# What the detector of `onnx_files` finds on its 64 px canvas, on a photo that fills it exactly.
+BOX = [22.0, 26.0, 42.0, 38.0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_detector(tmp_path_factory.mktemp("model") / "best.onnx")
+
+
+def photo(path: str, side: int = 64) -> Path:
+    """Save a grey square photo below the current folder."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(cv2.imencode(target.suffix, np.full((side, side, 3), 90, np.uint8))[1].tobytes())
+    return target
+
+
+def drawn(path: Path) -> np.ndarray:
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_the_script_draws_into_a_new_folder_each_time(model):
+    photo("photo.png")
+    words = ["--model", str(model), "--source", "photo.png", "--device", "cpu"]
+    for folder in ("best", "best-2"):
+        run = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.startswith("photo.png: 1 block (")
+        assert run.stdout.splitlines()[-1].startswith("1 picture; 1 block; ")
+        assert run.stdout.endswith(f"ms a picture; results in {Path('runs/predict', folder)}\n")
+        image = drawn(Path("runs/predict", folder, "photo.png"))
+        assert image.shape == (64, 64, 3)
+        assert (image != 90).any()
+    assert (drawn(Path("photo.png")) == 90).all()
+
+
+def test_json_alone_writes_a_line_for_each_picture_and_draws_nothing(model, capsys):
+    photo("photos/a.png")
+    photo("photos/b.jpg", side=128)
+    assert main(["--model", model, "--source", "photos", "--json", "out/found.jsonl"]) == 0
+    lines = [json.loads(line) for line in Path("out/found.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines] == ["photos/a.png", "photos/b.jpg"]
+    assert [(line["height"], line["width"]) for line in lines] == [(64, 64), (128, 128)]
+    assert lines[0]["objects"] == [{"class": 1, "name": "block", "score": 0.9, "box": BOX}]
+    assert lines[1]["objects"][0]["box"] == [2 * edge for edge in BOX]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["out", "photos"]
+    assert [path.name for path in Path("out").iterdir()] == ["found.jsonl"]
+    assert "2 pictures; 2 block; " in capsys.readouterr().out
+
+
+def test_output_and_json_together_give_both(model):
+    photo("a.png")
+    assert main(["--model", model, "--source", "a.png", "--output", "drawn", "--json", "found.jsonl"]) == 0
+    assert Path("drawn/a.png").is_file()
+    assert len(Path("found.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_output_folder_may_be_written_to_again(model):
+    photo("a.png")
+    for _ in range(2):
+        assert main(["--model", model, "--source", "a.png", "--output", "drawn"]) == 0
+    assert [path.name for path in Path("drawn").iterdir()] == ["a.png"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "drawn"]
+
+
+def test_sources_of_one_name_in_different_folders_keep_their_folders(model):
+    photo("north/cat.png")
+    photo("south/cat.png")
+    words = ["--source", "north", "--source", "south/cat.png", "--output", "drawn"]
+    assert main(["--model", model, *words]) == 0
+    assert Path("drawn/north/cat.png").is_file()
+    assert Path("drawn/south/cat.png").is_file()
+
+
+def test_several_files_behind_one_source_are_taken_and_the_same_file_once(model, capsys):
+    photo("a.png")
+    photo("b.png")
+    assert main(["--model", model, "--source", "a.png", "b.png", "--source", "a.png", "--json", "f.jsonl"]) == 0
+    assert "2 pictures" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_is_skipped_counted_and_not_commented_by_libraries(model, capfd):
+    photo("photos/good.png")
+    whole = photo("photos/damaged.png").read_bytes()
+    Path("photos/damaged.png").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+    Path("photos/text.jpg").write_text("no picture")
+    assert main(["--model", model, "--source", "photos", "--output", "drawn"]) == 0
+    out, err = capfd.readouterr()
+    assert "photos/text.jpg: cannot be read, skipped\n" in out
+    assert "1 picture; 2 unreadable and skipped (photos/damaged.png, photos/text.jpg); 1 block; " in out
+    assert err.splitlines() == [err.splitlines()[0]]
+    assert err.startswith("best.onnx runs on ")
+    assert [path.name for path in Path("drawn").iterdir()] == ["good.png"]
+
+
+def test_when_nothing_can_be_read_it_fails_and_leaves_nothing(model, capsys):
+    Path("text.jpg").write_text("no picture")
+    assert main(["--model", model, "--source", "text.jpg", "--json", "found.jsonl"]) == 1
+    assert "error: of 1 file none is a picture that can be read, such as text.jpg" in capsys.readouterr().err
+    assert main(["--model", model, "--source", "text.jpg"]) == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["text.jpg"]
+
+
+def test_a_threshold_above_every_score_finds_nothing(model, capsys):
+    photo("a.png")
+    assert main(["--model", model, "--source", "a.png", "--conf", "0.95", "--json", "f.jsonl"]) == 0
+    assert "a.png: no objects (" in capsys.readouterr().out
+    assert json.loads(Path("f.jsonl").read_text())["objects"] == []
+
+
+def test_many_pictures_are_counted_instead_of_listed(model, capsys):
+    for index in range(FEW + 1):
+        photo(f"photos/{index}.png")
+    assert main(["--model", model, "--source", "photos", "--json", "f.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert f"detecting: {FEW + 1}" in err
+    assert len(Path("f.jsonl").read_text().splitlines()) == FEW + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--source", "none.png"], "'none.png' does not exist"),
+        (["--source", "a.png", "--device", "gpu"], "device 'gpu' is unknown"),
+        (["--source", "a.png", "--threads", "0"], "threads must be a whole number"),
+        (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
+        (["--source", "a.png", "--conf", "25"], "conf is 25.0"),
+        (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf is said twice"),
+        (["--source", "a.png", "--output", "a.png"], "is a file: name a folder"),
+        (["--source", "a.png", "--output", "."], "a.png is a source and would be overwritten"),
+        (["--source", "a.png", "--json", "a.png"], "a.png is a source and would be overwritten"),
+        (["--source", "a.png", "--json", "."], "is no file name"),
+        (["--source", "a.png", "--json", "-"], "is no file name"),
+        ([], "--source"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(model, words, complaint, capsys):
+    before = photo("a.png").read_bytes()
+    assert main(["--model", model, *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("error: ")
+    assert complaint in err.splitlines()[-1]
+    assert Path("a.png").read_bytes() == before
+    assert [path.name for path in Path.cwd().iterdir()] == ["a.png"]
+
+
+def test_a_model_that_cannot_be_opened_is_one_line_and_exit_code_1(capsys):
+    photo("a.png")
+    assert main(["--model", "none.onnx", "--source", "a.png"]) == 1
+    assert capsys.readouterr().err == "error: none.onnx does not exist: name the .onnx file that the export wrote\n"
+
+
+def test_a_model_of_another_kind_is_one_line_and_exit_code_1(tmp_path, capsys):
+    photo("a.png")
+    path = save_detector(tmp_path / "c.onnx", {"task": "classify"})
+    assert main(["--model", path, "--source", "a.png"]) == 1
+    assert "it is a classify model" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_without_metadata_says_what_it_assumes(tmp_path, capsys):
+    photo("a.png")
+    assert main(["--model", save_detector(tmp_path / "m.onnx", {}), "--source", "a.png", "--json", "f.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert "a.png: 1 1 (" in out
+    assert "m.onnx: 'names' is missing in the file's metadata: the 3 classes are numbered from 0" in err
+
+
+def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeypatch, capsys):
+    from fgd_yolo.runtime import predict
+
+    photo("a.png")
+    photo("b.png")
+    read = predict.read_image
+
+    def stop_at_b(path):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(predict, "read_image", stop_at_b)
+    assert main(["--model", model, "--source", "a.png", "b.png", "--output", "drawn", "--json", "f.jsonl"]) == 1
+    assert "stopped: 1 picture; 1 block; " in capsys.readouterr().err
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "b.png", "drawn"]
+
+
+def test_the_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"], prog="fgd-yolo predict")
+    assert caught.value.code == 0
+    assert "fgd-yolo predict --model best.onnx --source photo.jpg" in capsys.readouterr().out
+
+
+def test_copies_keep_their_names_where_these_differ():
+    assert targets([Path("x/a.jpg"), Path("y/b.PNG")]) == [Path("a.jpg"), Path("b.PNG")]
+
+
+def test_formats_that_are_not_written_become_jpeg_beside_their_namesakes():
+    assert targets([Path("a.heic"), Path("a.jpg")]) == [Path("a.heic.jpg"), Path("a.jpg")]
+    assert targets([Path("x/a.heic"), Path("y/a.heic.jpg")]) == [Path("x/a.heic.jpg"), Path("y/a.heic.jpg")]
+
+
+def test_the_closing_line_names_three_of_many_unreadable_files():
+    line = str(Tally(unreadable=[Path(f"{index}.jpg") for index in range(5)]))
+    assert line == "0 pictures; 5 unreadable and skipped (0.jpg, 1.jpg, 2.jpg, ...)"

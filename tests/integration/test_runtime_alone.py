@@ -1,0 +1,81 @@
+"""The runtime works where nothing of the training side is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from onnx_files import save_detector
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+BLOCKED = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "supervision", "matplotlib", "PIL")
+# Run before the code of a test: importing a blocked package fails as if it were not there.
+PRELUDE = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED}:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.fixture
+def model() -> Path:
+    cv2.imwrite("photo.png", np.full((64, 64, 3), 90, np.uint8))
+    return save_detector(Path("best.onnx").absolute())
+
+
+def run_alone(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", PRELUDE + code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_blockade_holds():
+    code = "try:\n import torch\nexcept ModuleNotFoundError as error: print(error)"
+    assert run_alone(code) == "No module named 'torch'\n"
+
+
+def test_the_detector_runs_alone(model):
+    code = """
+from fgd_yolo import OnnxDetector
+found = OnnxDetector("best.onnx")("photo.png")
+print(len(found), found.boxes.tolist(), found.names[int(found.classes[0])])
+"""
+    assert run_alone(code) == "1 [[22.0, 26.0, 42.0, 38.0]] block\n"
+
+
+def test_the_predict_script_runs_alone(model):
+    code = f"""
+import runpy
+sys.argv = ["predict.py", "--model", "best.onnx", "--source", "photo.png", "--output", "drawn", "--json", "f.jsonl"]
+sys.path.insert(0, {str(DEPLOY)!r})
+runpy.run_path({str(DEPLOY / "predict.py")!r}, run_name="__main__")
+"""
+    assert "photo.png: 1 block (" in run_alone(code)
+    assert Path("drawn/photo.png").is_file()
+    assert '"name": "block"' in Path("f.jsonl").read_text()
+
+
+def test_what_needs_an_extra_says_so_in_one_line(model):
+    code = """
+from fgd_yolo.errors import FGDError
+from fgd_yolo.runtime import OnnxDetector
+for attempt in (
+    lambda: OnnxDetector("best.onnx", device="openvino"),
+    lambda: OnnxDetector("best.onnx", device="cpu")("photo.png").to_supervision(),
+):
+    try:
+        attempt()
+    except FGDError as error:
+        print(error)
+"""
+    openvino, supervision = run_alone(code).splitlines()
+    assert "openvino is not installed; run pip install" in openvino
+    assert "supervision is not installed" in supervision

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.runtime.metadata import ModelInfo, read_info
+from fgd_yolo.runtime.session import TensorSpec
+
+# As the host 8.4.190 writes them.
+DETECT = {
+    "task": "detect",
+    "stride": "32",
+    "batch": "1",
+    "imgsz": "[96, 128]",
+    "names": "{0: 'RBC', 1: 'WBC', 2: 'it\\'s'}",
+    "args": "{'batch': 1, 'nms': None, 'dynamic': False}",
+    "end2end": "False",
+}
+NAMES = {0: "RBC", 1: "WBC", 2: "it's"}
+POSE = {**DETECT, "task": "pose", "kpt_shape": "[17, 3]", "names": "{0: 'person'}"}
+NMS = {"args": "{'nms': True}"}
+
+
+def spec(*shape: int | None, name: str = "x", dtype=np.float32) -> TensorSpec:
+    return TensorSpec(name, shape, np.dtype(dtype))
+
+
+IMAGE = spec(1, 3, 96, 128)
+OPEN = spec(None, 3, None, None)
+PROTOTYPES = spec(1, 32, 24, 32)
+
+
+def read(metadata, *outputs, image=IMAGE):
+    return read_info(metadata, [image], outputs)
+
+
+def test_a_file_of_the_host_is_read_without_assuming_anything():
+    info, notes = read(DETECT, spec(1, 7, 252))
+    assert notes == []
+    assert info == ModelInfo(
+        task="detect",
+        names=NAMES,
+        stride=32,
+        imgsz=(96, 128),
+        batch=1,
+        dynamic_size=False,
+        decoded=False,
+        embedded_nms=False,
+        keypoint_shape=None,
+        uint8_input=False,
+        dtype=np.dtype("float32"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "outputs"),
+    [
+        ({**DETECT, "task": "segment"}, [spec(1, 39, 252), PROTOTYPES]),
+        ({**DETECT, "task": "segment"}, [spec(1, 23, 252), spec(1, 16, 24, 32)]),
+        ({**DETECT, "task": "obb"}, [spec(1, 8, 252)]),
+        (POSE, [spec(1, 56, 252)]),
+        ({**DETECT, **NMS}, [spec(1, 300, 6)]),
+        ({**DETECT, **NMS, "task": "segment"}, [spec(1, 300, 38), PROTOTYPES]),
+        ({**DETECT, **NMS, "task": "obb"}, [spec(1, 300, 7)]),
+        ({**POSE, **NMS}, [spec(1, 300, 57)]),
+        ({**DETECT, "end2end": "True"}, [spec(1, 300, 6)]),
+        (DETECT, [spec(None, None, None)]),
+    ],
+)
+def test_every_task_and_form_of_the_host_is_read_without_assuming_anything(metadata, outputs):
+    info, notes = read(metadata, *outputs)
+    assert notes == []
+    assert info.task == metadata["task"]
+    assert info.keypoint_shape == ((17, 3) if info.task == "pose" else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "decoded", "embedded"),
+    [
+        ({}, False, False),
+        (NMS, True, True),
+        ({"end2end": "True"}, True, False),
+        ({"end2end": "True", **NMS}, True, False),
+    ],
+)
+def test_raw_columns_end_to_end_rows_and_embedded_nms_are_told_apart(said, decoded, embedded):
+    info, _ = read({**DETECT, **said}, spec(None, None, None))
+    assert (info.decoded, info.embedded_nms) == (decoded, embedded)
+
+
+def test_a_denied_end_to_end_counts_more_than_the_number_of_columns():
+    assert not read(DETECT, spec(1, 7, 6))[0].decoded
+
+
+def test_keypoints_of_another_task_are_ignored():
+    assert read({**DETECT, "kpt_shape": "[17, 3]"}, spec(1, 7, 252))[0].keypoint_shape is None
+
+
+def test_a_file_of_open_size_takes_its_size_from_the_metadata():
+    info, notes = read(DETECT, spec(None, 7, None), image=OPEN)
+    assert (info.batch, info.dynamic_size, info.imgsz, notes) == (None, True, (96, 128), [])
+    assert read({**DETECT, "imgsz": "64"}, spec(None, 7, None), image=OPEN)[0].imgsz == (64, 64)
+
+
+def test_the_size_of_the_input_counts_more_than_the_metadata():
+    info, _ = read({**DETECT, "imgsz": "[640, 640]"}, spec(1, 7, 252))
+    assert info.imgsz == (96, 128)
+    half_open, _ = read(DETECT, spec(1, 7, None), image=spec(1, 3, 320, None))
+    assert (half_open.imgsz, half_open.dynamic_size) == ((320, 128), False)
+
+
+def test_half_precision_inputs_are_read():
+    assert read(DETECT, spec(1, 7, 252), image=spec(1, 3, 96, 128, dtype=np.float16))[0].dtype == np.float16
+
+
+def test_without_metadata_a_detector_is_read_and_everything_assumed_is_said():
+    info, notes = read({}, spec(None, 7, 8400), image=OPEN)
+    assert (info.task, info.names, info.stride, info.imgsz) == ("detect", {0: "0", 1: "1", 2: "2"}, 32, (640, 640))
+    assert [note.split("'")[1] for note in notes] == ["stride", "task", "names", "imgsz"]
+    assert all(" is missing in the file's metadata: " in note and "\n" not in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{0: 'RBC'", "__import__('os')", "[" * 5000, "-" * 100_000 + "1", "nan", "{'a': 1}", "()", "b'\\xff'"],
+)
+@pytest.mark.parametrize("key", ["names", "stride", "imgsz", "args", "end2end", "kpt_shape"])
+def test_a_damaged_value_is_replaced_aloud_and_never_a_traceback(key, damage):
+    info, notes = read({**DETECT, key: damage}, spec(None, 7, None), image=OPEN)
+    expected = {"names": {0: "0", 1: "1", 2: "2"}, "stride": 32, "imgsz": (640, 640)}
+    assert (info.task, info.decoded, info.keypoint_shape) == ("detect", False, None)
+    if key in expected:
+        assert getattr(info, key) == expected[key]
+        assert len(notes) == 1
+        assert notes[0].startswith(f"'{key}' ")
+
+
+@pytest.mark.parametrize("value", ["0", "-32", "True", "1e9", "99999"])
+def test_an_absurd_stride_is_replaced(value):
+    info, notes = read({**DETECT, "stride": value}, spec(1, 7, 252))
+    assert info.stride == 32
+    assert notes == ["'stride' cannot be read in the file's metadata: 32 is taken"]
+
+
+@pytest.mark.parametrize("value", ["[0, 64]", "[64]", "[64, 64, 64]", "[100, 64]", "'big'"])
+def test_an_absurd_size_is_replaced(value):
+    info, notes = read({**DETECT, "imgsz": value}, spec(None, 7, None), image=OPEN)
+    assert info.imgsz == (640, 640)
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["['RBC', 'WBC', 3]", "{2: 3, 0: 'RBC', 1: 'WBC'}", "{'0': 'RBC', '1': 'WBC', '2': '3'}"]
+)
+def test_names_may_be_a_list_or_numbered_by_text_and_come_out_in_order(value):
+    info, notes = read({**DETECT, "names": value}, spec(1, 7, 252))
+    assert list(info.names.items()) == [(0, "RBC"), (1, "WBC"), (2, "3")]
+    assert notes == []
+
+
+def test_names_with_a_gap_are_replaced():
+    assert read({**DETECT, "names": "{0: 'a', 2: 'b', 3: 'c'}"}, spec(1, 7, 252))[0].names == {0: "0", 1: "1", 2: "2"}
+
+
+def without(*keys: str, metadata=DETECT) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "outputs", "task"),
+    [
+        (DETECT, [spec(1, 7, 252)], "detect"),
+        (DETECT, [spec(1, 8, 252)], "obb"),
+        (DETECT, [spec(1, 39, 252), PROTOTYPES], "segment"),
+        (POSE, [spec(1, 56, 252)], "pose"),
+        ({**DETECT, **NMS}, [spec(1, 300, 6)], "detect"),
+        ({**DETECT, **NMS}, [spec(1, 300, 7)], "obb"),
+    ],
+)
+def test_a_missing_task_is_told_from_the_shapes(metadata, outputs, task):
+    info, notes = read(without("task", metadata=metadata), *outputs)
+    assert info.task == task
+    assert notes == [f"'task' is missing in the file's metadata: {task} is taken, from the shape of its outputs"]
+
+
+def test_finished_rows_are_known_by_their_columns_where_nothing_tells():
+    info, notes = read(without("end2end", "args"), spec(1, 300, 6))
+    assert (info.decoded, info.embedded_nms) == (True, True)
+    assert len(notes) == 1
+    assert read(without("end2end", "args"), spec(1, 7, 252))[0].decoded is False
+
+
+def test_finished_rows_without_names_have_no_names():
+    info, notes = read({**without("names"), **NMS}, spec(1, 300, 6))
+    assert info.names == {}
+    assert notes == ["'names' is missing in the file's metadata: classes are shown by number"]
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(56, (17, 3)), (5 + 4, (2, 2)), (5 + 21, (7, 3))])
+def test_missing_keypoint_shapes_are_taken_where_only_one_fits(channels, shape):
+    info, notes = read(without("kpt_shape", metadata=POSE), spec(1, channels, 252))
+    assert info.keypoint_shape == shape
+    assert len(notes) == 1
+
+
+def test_keypoints_of_four_numbers_are_replaced():
+    info, notes = read({**POSE, "kpt_shape": "[17, 4]"}, spec(1, 56, 252))
+    assert (info.keypoint_shape, len(notes)) == ((17, 3), 1)
+
+
+@pytest.mark.parametrize("channels", [5, 5 + 12, 5 + 7, None])
+def test_keypoint_shapes_that_could_be_either_are_refused(channels):
+    with pytest.raises(FGDError, match="does not say its keypoints"):
+        read(without("kpt_shape", metadata=POSE), spec(1, channels, 252))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "outputs", "complaint"),
+    [
+        ({**DETECT, "task": "classify"}, [spec(1, 3)], "it is a classify model, and this reads detect"),
+        ({**DETECT, "task": "semantic"}, [spec(1, 3, 96, 128)], "it is a semantic model"),
+        ({**DETECT, "task": "depth"}, [spec(1, 1, 252)], "it is a depth model"),
+        ({}, [spec(1, 1000)], "its outputs are 1 x 1000 float32"),
+        ({}, [spec(1, 25200, 85)], "class names are missing, and its output is 1 x 25200 x 85"),
+        ({}, [spec(1, 4, 252)], "class names are missing"),
+        ({}, [spec(None, None, None)], "class names are missing, and its output is . x . x ."),
+        ({}, [], "its outputs are"),
+        (DETECT, [spec(1, 7, 252)] * 2, "its outputs are 1 x 7 x 252 float32, 1 x 7 x 252"),
+        (DETECT, [spec(1, 84, 252)], "task detect with 3 classes needs columns of 7 numbers, and its output is 1 x 84"),
+        (DETECT, [spec(1, 300, 7)], "needs columns of 7 numbers"),
+        ({**DETECT, **NMS}, [spec(1, 300, 7)], "needs rows of 6 numbers"),
+        ({**DETECT, "task": "obb"}, [spec(1, 7, 252)], "task obb with 3 classes needs columns of 8 numbers"),
+        (POSE, [spec(1, 39, 252)], "needs columns of 56 numbers"),
+        (DETECT, [spec(1, 39, 252), PROTOTYPES], "said to be a detect model, but its outputs are"),
+        ({**DETECT, "task": "segment"}, [spec(1, 39, 252)], "said to be a segment model"),
+        (without("task"), [spec(1, 20, 252)], "its task is not said"),
+    ],
+)
+def test_a_file_that_is_no_detector_or_contradicts_itself_is_refused(metadata, outputs, complaint):
+    with pytest.raises(FGDError, match=complaint) as caught:
+        read(metadata, *outputs)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ([], "it has 0 inputs"),
+        ([IMAGE, spec(1, 2, name="sizes")], r"it has 2 inputs \(x, sizes\)"),
+        ([spec(1, 96, 128)], "its input is 1 x 96 x 128 float32"),
+        ([spec(1, 3, 96, 128, dtype=np.int64)], "its input is 1 x 3 x 96 x 128 int64"),
+        ([spec(1, 1, 96, 128)], "its input has 1 channels"),
+        ([spec(1, 96, 128, 3)], "its input has 96 channels"),
+    ],
+)
+def test_an_input_that_is_no_colour_picture_is_refused(inputs, complaint):
+    with pytest.raises(FGDError, match=complaint):
+        read_info(DETECT, inputs, [spec(1, 7, 252)])
+
+
+BYTES = spec(None, 96, 128, 3, dtype=np.uint8)
+PREPARED = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+
+
+def ours(**preprocessing) -> dict[str, str]:
+    return {**DETECT, "fgd_yolo": json.dumps({"version": "0.1.0", "preprocessing": preprocessing})}
+
+
+def test_a_file_that_takes_bytes_is_read():
+    info, notes = read(ours(**PREPARED), spec(None, 7, 252), image=BYTES)
+    assert (info.uint8_input, info.dtype, info.imgsz, info.batch) == (True, np.uint8, (96, 128), None)
+    assert notes == []
+
+
+def test_bytes_of_unknown_colour_order_are_refused():
+    with pytest.raises(FGDError, match="in which order the colours are"):
+        read(DETECT, spec(None, 7, 252), image=BYTES)
+
+
+@pytest.mark.parametrize("strange", [{"channels": "RGB"}, {"layout": "NCHW"}, {"padding": 0}, {"scale": "x"}])
+def test_another_preparation_is_refused(strange):
+    with pytest.raises(FGDError, match=f"does not know \\({next(iter(strange))} "):
+        read(ours(**{**PREPARED, **strange}), spec(None, 7, 252), image=BYTES)
+
+
+def test_a_float_file_of_ours_is_read_and_one_with_another_scale_refused():
+    floats = {"input": "float32", "layout": "NCHW", "channels": "RGB", "padding": 114}
+    assert read(ours(**floats, scale=0.00392157), spec(1, 7, 252))[1] == []
+    with pytest.raises(FGDError, match=r"does not know \(scale 1\)"):
+        read(ours(**floats, scale=1), spec(1, 7, 252))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000])
+def test_our_own_metadata_damaged_is_refused(text):
+    with pytest.raises(FGDError, match="'fgd_yolo' is damaged"):
+        read({**DETECT, "fgd_yolo": text}, spec(1, 7, 252))

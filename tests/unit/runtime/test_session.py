@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.session import TensorSpec, open_session, open_unoptimised
+from fgd_yolo.runtime.threads import available_cores
+from onnx_files import NAMES, save_detector, save_doubling
+
+ONES = np.ones((1, 3, 8, 8), np.float32)
+GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.fixture(scope="module")
+def doubling(tmp_path_factory) -> Path:
+    return save_doubling(tmp_path_factory.mktemp("session") / "doubling.onnx")
+
+
+def test_a_file_runs_and_describes_its_tensors(doubling):
+    session = open_session(doubling, "cpu")
+    np.testing.assert_array_equal(session.run(ONES)[0], 2 * ONES)
+    assert session.inputs == [TensorSpec("images", (1, 3, 8, 8), np.dtype("float32"))]
+    assert session.outputs == [TensorSpec("output0", (1, 3, 8, 8), np.dtype("float32"))]
+
+
+def test_sizes_that_a_file_leaves_open_are_none(tmp_path, doubling):
+    model = onnx.load(doubling)
+    sizes = model.graph.input[0].type.tensor_type.shape.dim
+    sizes[0].dim_param = "batch"
+    sizes[2].ClearField("dim_value")
+    onnx.save(model, tmp_path / "open.onnx")
+    assert open_session(tmp_path / "open.onnx", "cpu").inputs[0].shape == (None, 3, None, 8)
+
+
+def test_metadata_is_the_files_own(tmp_path):
+    session = open_session(save_detector(tmp_path / "d.onnx"), "cpu")
+    assert session.metadata["names"] == str(NAMES)
+    assert session.metadata["task"] == "detect"
+
+
+def test_the_device_is_told_on_one_line_of_stderr(doubling, capfd):
+    session = open_session(doubling, "cpu", threads=1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == f"doubling.onnx runs on {session.device}\n"
+    assert session.device == f"cpu (onnxruntime {onnxruntime.__version__}, 1 thread)"
+
+
+def intra_op_threads(session) -> int:
+    return session._session.get_session_options().intra_op_num_threads
+
+
+def test_latency_gives_every_thread_to_one_call(doubling):
+    session = open_session(doubling, "cpu", threads=3)
+    assert (session.workers, intra_op_threads(session)) == (1, 3)
+
+
+def test_throughput_gives_one_thread_to_each_of_several_calls(doubling):
+    session = open_session(doubling, "cpu", threads=3, mode="throughput")
+    assert (session.workers, intra_op_threads(session)) == (3, 1)
+
+
+def test_without_a_number_of_threads_the_usable_cores_are_taken(doubling):
+    assert intra_op_threads(open_session(doubling, "cpu")) == available_cores()
+
+
+def test_waiting_threads_do_not_spin_and_nodes_run_one_after_another(doubling):
+    options = open_session(doubling, "cpu")._session.get_session_options()
+    assert options.inter_op_num_threads == 1
+    for pool in ("intra_op", "inter_op"):
+        assert options.get_session_config_entry(f"session.{pool}.allow_spinning") == "0"
+
+
+def test_several_threads_may_run_at_once(doubling):
+    session = open_session(doubling, "cpu", threads=4, mode="throughput")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda factor: session.run(factor * ONES)[0], range(40)))
+    for factor, result in enumerate(results):
+        np.testing.assert_array_equal(result, 2 * factor * ONES)
+
+
+@pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
+def test_auto_takes_the_cpu_where_there_is_nothing_better(doubling):
+    assert open_session(doubling).device.startswith("cpu ")
+
+
+@pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "tensorrt"])
+def test_a_device_that_cannot_be_had_is_an_error_that_says_what_to_install(doubling, device, capfd):
+    with pytest.raises(FGDError, match=r"cannot be had: this onnxruntime .* install onnxruntime-gpu") as caught:
+        open_session(doubling, device)
+    assert caught.value.exit_code == 1
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def cuda_without_libraries(monkeypatch):
+    """Let a CPU build claim CUDA: asked for it, onnxruntime then opens on the CPU and only warns."""
+    built = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
+
+
+@pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_device_that_silently_became_the_cpu_is_an_error(doubling, cuda_without_libraries, device, capfd):
+    with pytest.raises(FGDError, match=f"device '{device}' does not open: .* or choose --device cpu"):
+        open_session(doubling, device)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_goes_on_with_the_cpu_and_says_why(doubling, cuda_without_libraries, capfd):
+    np.testing.assert_array_equal(open_session(doubling).run(ONES)[0], 2 * ONES)
+    err = capfd.readouterr().err
+    assert err.startswith("doubling.onnx runs on cpu (")
+    assert "not on cuda: device 'cuda' does not open" in err
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "", None])
+def test_an_unknown_device_is_a_usage_error(doubling, device):
+    with pytest.raises(UsageError, match=r"device '.*' is unknown.*cuda:N"):
+        open_session(doubling, device)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 100_000])
+def test_an_impossible_number_of_threads_is_a_usage_error(doubling, threads):
+    with pytest.raises(UsageError, match="threads must be a whole number"):
+        open_session(doubling, "cpu", threads)
+
+
+def test_an_unknown_mode_is_a_usage_error(doubling):
+    with pytest.raises(UsageError, match="mode 'thruput' is unknown"):
+        open_session(doubling, "cpu", mode="thruput")
+
+
+def refusal(path: Path, capfd) -> str:
+    """Return the one line of the error for a file; nothing else may be printed."""
+    with pytest.raises(FGDError) as caught:
+        open_session(path, "cpu")
+    assert capfd.readouterr() == ("", "")
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+    assert type(caught.value) is FGDError
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", bytes(500)])
+def test_a_file_that_is_no_onnx_says_so(tmp_path, content, capfd):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    assert "is no ONNX file" in refusal(path, capfd)
+
+
+def test_half_a_file_says_so(tmp_path, doubling, capfd):
+    whole = doubling.read_bytes()
+    (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "only a part of one" in refusal(tmp_path / "half.onnx", capfd)
+
+
+def test_a_missing_file_a_folder_and_a_checkpoint_say_so(tmp_path, capfd):
+    assert "does not exist" in refusal(tmp_path / "none.onnx", capfd)
+    assert "is a folder" in refusal(tmp_path, capfd)
+    (tmp_path / "best.pt").write_bytes(b"PK")
+    assert "PyTorch checkpoint" in refusal(tmp_path / "best.pt", capfd)
+
+
+def test_a_file_that_is_newer_than_the_runtime_says_so(tmp_path, capfd):
+    assert "needs a newer onnxruntime" in refusal(save_doubling(tmp_path / "a.onnx", opset=99), capfd)
+    assert "needs a newer onnxruntime" in refusal(save_doubling(tmp_path / "b.onnx", ir=99), capfd)
+
+
+def test_missing_external_weights_say_so(tmp_path, doubling, capfd):
+    options = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save_model(onnx.load(doubling), tmp_path / "e.onnx", **options)
+    (tmp_path / "weights.bin").unlink()
+    assert "weights in a second file" in refusal(tmp_path / "e.onnx", capfd)
+
+
+def test_an_unknown_operation_says_so(tmp_path, doubling, capfd):
+    model = onnx.load(doubling)
+    model.graph.node[0].op_type = "Nonesuch"
+    onnx.save(model, tmp_path / "op.onnx")
+    assert "has an operation that onnxruntime" in refusal(tmp_path / "op.onnx", capfd)
+
+
+def test_any_other_fault_is_told_in_the_runtimes_words_alone(tmp_path, doubling, capfd):
+    model = onnx.load(doubling)
+    model.graph.node[0].input[1] = "nowhere"
+    folder = tmp_path / "opset and external data"  # a name must not be read as a reason
+    folder.mkdir()
+    onnx.save(model, folder / "opset.onnx")
+    told = refusal(folder / "opset.onnx", capfd)
+    assert told.startswith(f"onnxruntime {onnxruntime.__version__} cannot open {folder / 'opset.onnx'} on cpu: Invalid")
+    assert "'nowhere'" in told
+
+
+def test_the_unoptimised_session_says_the_same_of_a_file_and_nothing_aloud(tmp_path, capfd):
+    path = save_detector(tmp_path / "d.onnx")
+    described = open_unoptimised(path)
+    assert capfd.readouterr() == ("", "")
+    opened = open_session(path, "cpu")
+    assert described.metadata == opened.metadata
+    assert (described.inputs, described.outputs) == (opened.inputs, opened.outputs)
