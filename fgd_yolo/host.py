@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel, torch_safe_load
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from fgd_yolo.errors import FGDError
 
 HEADS = ("Detect", "v10Detect")  # a segmentation, pose, RT-DETR or open-vocabulary model has another
+TASKS = {
+    (DetectionModel, "Detect"): "detect",
+    (DetectionModel, "v10Detect"): "detect",
+    (SegmentationModel, "Segment"): "segment",
+    (SegmentationModel, "Segment26"): "segment",
+    (PoseModel, "Pose"): "pose",
+    (PoseModel, "Pose26"): "pose",
+    (OBBModel, "OBB"): "obb",
+    (OBBModel, "OBB26"): "obb",
+}
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
@@ -49,15 +62,54 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         FGDError: as `load_checkpoint_file`, or a model of another task than detect, RT-DETR, or open-vocabulary.
     """
+    model, checkpoint = _load(path)
+    head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
+    if type(model) is not DetectionModel or head not in HEADS:
+        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a plain YOLO detector")
+    return _ready(model, "detect", path, checkpoint), checkpoint
+
+
+def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a model of any task that is exported: as `load_detector`, and segment, pose and obb besides.
+
+    Raises:
+        FGDError: as `load_checkpoint_file`, or a model of another kind, such as RT-DETR or a classifier.
+    """
+    model, checkpoint = _load(path)
+    layers = getattr(model, "model", None)
+    head = type(layers[-1]).__name__ if isinstance(layers, nn.Sequential) else "no YOLO head"
+    task = TASKS.get((type(model), head))
+    if task is None:
+        raise FGDError(
+            f"{path} is a {type(model).__name__} ({head}), which is not exported here: "
+            f"it must be a YOLO for {', '.join(sorted(set(TASKS.values())))}"
+        )
+    return _ready(model, task, path, checkpoint), checkpoint
+
+
+def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     checkpoint = load_checkpoint_file(path)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
         raise FGDError(f"{path} holds no model: an Ultralytics checkpoint is needed, such as a run's best.pt")
-    head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
-    if type(model) is not DetectionModel or head not in HEADS:
-        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a plain YOLO detector")
+    return model, checkpoint
+
+
+def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
     model = model.float().eval()
     model.args = {**DEFAULT_CFG_DICT, **(checkpoint.get("train_args") or {})}
-    model.task = "detect"
+    model.task = task
     model.pt_path = str(path)
-    return model, checkpoint
+    return model
+
+
+@contextmanager
+def quiet_host(level: int = logging.WARNING) -> Iterator[None]:
+    """Keep what the host says below a level to itself, as while it works on temporary files."""
+    logger = logging.getLogger("ultralytics")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

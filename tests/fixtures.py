@@ -59,17 +59,20 @@ def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> 
     return f"{label} {x / IMAGE_PX:.6f} {y / IMAGE_PX:.6f} {size:.6f} {size:.6f}\n"
 
 
-def narrow_yaml(path: Path, width: float) -> Path:
+def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
     """Write the host's YOLOv8 with its channels times `width` and no scales, three classes; return it."""
     from ultralytics.utils import ROOT
 
-    model = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
+    name = {"detect": "yolov8.yaml", "segment": "yolov8-seg.yaml"}.get(task, f"yolov8-{task}.yaml")
+    model = yaml.safe_load((ROOT / "cfg/models/v8" / name).read_text(encoding="utf-8"))
     del model["scales"]
     path.write_text(yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width}))
     return path
 
 
-def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 0) -> Path:
+def save_checkpoint(
+    path: Path, model_yaml: str | Path, data: Path, seed: int = 0, task: str = "detect", small_boxes: bool = False
+) -> Path:
     """Save an untrained but lively detector as the host saves a trained one: in half precision.
 
     Args:
@@ -77,18 +80,24 @@ def save_checkpoint(path: Path, model_yaml: str | Path, data: Path, seed: int = 
         model_yaml: the host's model name (`yolo11n.yaml`) or a file.
         data: dataset YAML that the checkpoint says it was trained on.
         seed: of the weights.
+        task: detect, segment, pose or obb, which the model must be made for.
+        small_boxes: keep boxes within the image's size, as trained ones are; the host's embedded NMS, which
+            moves classes apart by that, lets larger ones suppress those of other classes.
     """
     import torch
     from ultralytics import __version__
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn import tasks
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = DetectionModel(str(model_yaml), nc=len(CLASSES), verbose=False)
+        kind = {"detect": "Detection", "segment": "Segmentation", "pose": "Pose", "obb": "OBB"}[task]
+        model = getattr(tasks, f"{kind}Model")(str(model_yaml), nc=len(CLASSES), verbose=False)
         _enliven(model)
+        for branch in model.model[-1].cv2 if small_boxes else ():
+            branch[-1].bias.data -= torch.arange(16.0).repeat(4)
     model.names = dict(enumerate(CLASSES))
-    model.task = "detect"
-    train_args = {"task": "detect", "data": str(data), "imgsz": IMAGE_PX, "model": str(model_yaml)}
+    model.task = task
+    train_args = {"task": task, "data": str(data), "imgsz": IMAGE_PX, "model": str(model_yaml)}
     torch.save(
         {
             "epoch": -1,

@@ -1,10 +1,11 @@
-"""The benchmark command: `benchmark loss` compares the FGD loss with the same arithmetic in plain torch."""
+"""The benchmark command: `loss` against the same arithmetic in plain torch, `inference` across precisions."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgd_yolo.cli import guarded
@@ -17,6 +18,8 @@ EXAMPLES = """\
 examples:
   %(prog)s loss
   OMP_NUM_THREADS=1 %(prog)s loss --repeats 20
+  %(prog)s inference
+  %(prog)s inference --weights student.pt --data data.yaml --imgsz 320 640 --threads 1 2
 """
 
 
@@ -46,6 +49,14 @@ def run_loss(said: argparse.Namespace) -> None:
     level = Level()
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         print(table(level, compare(level, device, said.repeats)), flush=True)
+
+
+def run_inference(said: argparse.Namespace) -> None:
+    """Export a detector in every precision, and print a table for each input size."""
+    from fgd_yolo.analysis.inference_report import report
+
+    for part in report(said.weights, said.data, said.imgsz, said.threads, said.rounds):
+        print(part, flush=True)
 
 
 def table(level: Level, found: Comparison) -> str:
@@ -78,8 +89,19 @@ def _parser(prog: str | None) -> Parser:
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level")
     loss.add_argument("--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
-    loss.add_argument("--debug", action="store_true", help="show the traceback of an error")
     loss.set_defaults(run=run_loss)
+    inference = commands.add_parser("inference", help="precisions and runtimes of an exported detector")
+    weights = "a .pt checkpoint (default: YOLOv8n with random weights, speed alone)"
+    inference.add_argument("--weights", type=Path, metavar="FILE", help=weights)
+    data = "dataset for calibration and mAP (default: what the weights name, or the demo scenes)"
+    inference.add_argument("--data", metavar="YAML", help=data)
+    number = {"type": _at_least_one, "metavar": "N"}
+    inference.add_argument("--imgsz", nargs="+", default=[320, 640], help="input sides (default: 320 640)", **number)
+    inference.add_argument("--threads", nargs="+", default=[1, 2], help="CPU threads (default: 1 2)", **number)
+    inference.add_argument("--rounds", default=60, help="timed rounds (default: 60)", **number)
+    inference.set_defaults(run=run_inference)
+    for command in (loss, inference):
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 STAGES = 5
-_SCRIPTS = {"distill": "tools/distill.py", "export": "deploy/export.py"}
+_SCRIPTS = {"distill": "tools/distill.py", "export": "deploy/export.py", "predict": "deploy/predict.py"}
 
 
 def say(text: str, stage: int | None = None) -> None:
@@ -43,10 +43,10 @@ def command(name: str) -> str:
     Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
 
     Args:
-        name: "distill" or "export".
+        name: "distill", "export" or "predict".
     """
     running = Path(sys.argv[0])
-    if running.name == "distill.py" and running.parent.name == "tools":
+    if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():
         return f"{_program(Path(sys.executable))} {shlex.quote(str(running.parent.parent / _SCRIPTS[name]))}"
     installed = Path(sys.executable).with_name("fgd-yolo")
     found = shutil.which("fgd-yolo")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fgd_yolo.cli import guarded
+from fgd_yolo.distillation.wording import command, shown
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
+from fgd_yolo.export.options import PRECISIONS
 from fgd_yolo.parsing import Parser
 
 EXAMPLES = """examples:
   %(prog)s --weights best.pt
   %(prog)s --weights best.pt --imgsz 320 --output camera.onnx
-  %(prog)s --weights yolov8n.pt --data my-images.yaml
+  %(prog)s --weights best.pt --precision int8
+      calibrated and measured on the data that it was trained on
+  %(prog)s --weights best.pt --precision int8 --data my-images.yaml --max-drop 0.5
+  %(prog)s --weights best.pt --uint8-input
+      takes the pixels as OpenCV reads them; for fgd_yolo's detector alone
+  %(prog)s --weights best.pt --dynamic
+      any batch and size; with --nms the detections instead of all anchors
 """
+_FLOAT_NODES_SHOWN = 4
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -27,8 +37,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
 
     def run() -> None:
-        said = _parser(prog).parse_args(words)
-        print(_summary(export_onnx(said.weights, said.output, imgsz=said.imgsz, data=said.data)))
+        said = vars(_parser(prog).parse_args(words))
+        del said["debug"]
+        print(_announcement(said["weights"], said["precision"]), flush=True)
+        print(_summary(export_onnx(**said)), flush=True)
 
     return guarded(run, debug="--debug" in words)
 
@@ -36,20 +48,78 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Export a YOLO checkpoint to ONNX (float32) and compare the file with it on real images.",
+        description="Export a YOLO checkpoint to ONNX, and compare the file with it on real images.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)")
-    parser.add_argument("--imgsz", type=int, metavar="N", help="input side in pixels (default: as trained)")
-    parser.add_argument("--data", metavar="YAML", help="dataset to compare on (default: the one it was trained on)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add = parser.add_argument
+    add("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
+    add("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's .onnx)")
+    add("--precision", default="fp32", metavar="P", help=f"{', '.join(PRECISIONS)} (default: fp32)")
+    add("--imgsz", type=int, metavar="N", help="input side in pixels (default: as trained)")
+    add("--batch", type=int, default=1, metavar="N", help="images in one call (default: 1)")
+    add("--dynamic", action="store_true", help="take any batch and any size")
+    add("--nms", action="store_true", help="put NMS into the file")
+    add("--uint8-input", action="store_true", help="take pixels as OpenCV reads them (fgd_yolo's detector alone)")
+    add("--opset", type=int, metavar="N", help="ONNX opset (default: what Ultralytics chooses)")
+    add("--data", metavar="YAML", help="dataset to calibrate, measure and compare on (default: as trained)")
+    add("--max-drop", type=float, default=1.0, metavar="P", help="mAP50-95 points int8 may lose (default: 1.0)")
+    add("--keep", action="store_true", help="write an int8 file that loses more, or is slower, all the same")
+    add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def _summary(exported: ExportedModel) -> str:
-    found = f"{exported.detections} detections agree" if exported.detections else "no detections to compare"
-    return (
-        f"{exported.path}: {exported.imgsz} px input, equal to PyTorch on {exported.images} images ({found}; "
-        f"boxes within {exported.box_difference_px:.2g} px, scores within {exported.score_difference:.2g})"
+def _announcement(weights: Path, precision: str) -> str:
+    steps = {"int8": "calibrating, measuring and comparing", "fp16": "rounding and comparing"}.get(
+        precision, "comparing"
     )
+    return f"exporting {weights} to ONNX, then {steps} with PyTorch"
+
+
+def _summary(exported: ExportedModel) -> str:
+    megabytes = exported.path.stat().st_size / 1e6
+    kind = f"{exported.precision} {exported.task}, {exported.imgsz} px"
+    lines = [f"{shown(exported.path.absolute())}: {megabytes:.1f} MB, {kind}", _agreement(exported)]
+    if exported.unreadable:
+        lines.append(f"{_images(exported.unreadable)} could not be read")
+    lines += _measured(exported)
+    if exported.uint8_input:
+        lines.append("takes bytes as OpenCV reads them: for fgd_yolo's detector alone, not for Ultralytics")
+    next_command = f"{command('predict')} --model {shlex.quote(shown(exported.path.absolute()))} --source IMAGES"
+    return "\n  ".join(lines) + f"\nnext\n  {next_command}"
+
+
+def _agreement(exported: ExportedModel) -> str:
+    on = f"on {_images(exported.images)}"
+    within = f"boxes within {exported.box_difference_px:.2g} px, scores within {exported.score_difference:.2g}"
+    if exported.precision == "int8":
+        found = exported.detections - exported.missing
+        return f"finds {found} of the {exported.detections} detections of PyTorch {on}, and {exported.extra} others"
+    if not exported.detections:
+        return f"equal to PyTorch {on} (no detections to compare; {within})"
+    return f"equal to PyTorch {on} ({exported.detections} detections agree; {within})"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' * (count != 1)}"
+
+
+def _measured(exported: ExportedModel) -> list[str]:
+    """Return what int8 lost and gained, on the val images; nothing for another precision."""
+    report = exported.report
+    if report is None:
+        return []
+    before, after = (f"{100 * found['map50_95']:.2f}" for found in (report.map_fp32, report.map_int8))
+    change = "lost" if report.drop_points >= 0 else "gained"
+    lines = [
+        f"mAP50-95 {before} in fp32, {after} in int8: {abs(report.drop_points):.2f} points {change}",
+        f"{report.speed_ratio:.2f} times as fast as fp32 on this machine's CPU",
+    ]
+    if report.float_nodes:
+        names = ", ".join(report.float_nodes[:_FLOAT_NODES_SHOWN])
+        more = ", ..." if len(report.float_nodes) > _FLOAT_NODES_SHOWN else ""
+        count = len(report.float_nodes)
+        stay = "1 sensitive node stays" if count == 1 else f"{count} sensitive nodes stay"
+        lines.append(f"{stay} in float: {names}{more}")
+    if not report.accepted:
+        lines.append(f"kept although refused: {report.refusal}")
+    return lines

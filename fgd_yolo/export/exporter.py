@@ -1,22 +1,18 @@
-"""ONNX export by the host's exporter, and the checks that a file must pass before it appears."""
+"""A checkpoint becomes a file for the camera box, which gets its name only when every check has passed."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
-from math import ceil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError
+from fgd_yolo.export import options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from fgd_yolo.export.int8 import Int8Report
 
 
 @dataclass(frozen=True)
@@ -25,11 +21,18 @@ class ExportedModel:
 
     Args:
         path: the ONNX file.
-        imgsz: side of the square input, in pixels.
+        imgsz: side of the square input, in pixels; a file of dynamic size was made at it.
         images: images that were compared.
-        detections: detections that the checkpoint finds on them, all of which the file finds too.
-        box_difference_px: largest difference of a box coordinate, in input pixels.
-        score_difference: largest difference of a class score, which lies in [0, 1].
+        detections: detections that the checkpoint finds on them; the file finds all of them too, unless it is int8.
+        box_difference_px: largest difference of a box coordinate, in input pixels; for int8 of those found by both.
+        score_difference: largest difference of a class score, which lies in [0, 1]; likewise.
+        precision: fp32, fp16 or int8.
+        task: detect, segment, pose or obb.
+        uint8_input: it takes bytes as OpenCV reads them, and so is for this package's detector alone.
+        missing: detections of the checkpoint that an int8 file lacks.
+        extra: detections that an int8 file has beyond.
+        unreadable: images to compare on that could not be read.
+        report: what quantization did, for int8.
     """
 
     path: Path
@@ -38,132 +41,80 @@ class ExportedModel:
     detections: int
     box_difference_px: float
     score_difference: float
+    precision: str = "fp32"
+    task: str = "detect"
+    uint8_input: bool = False
+    missing: int = 0
+    extra: int = 0
+    unreadable: int = 0
+    report: Int8Report | None = None
 
 
 def export_onnx(
     weights: str | Path,
     output: str | Path | None = None,
     *,
+    precision: str = "fp32",
     imgsz: int | None = None,
+    batch: int = 1,
+    dynamic: bool = False,
+    nms: bool = False,
+    uint8_input: bool = False,
+    opset: int | None = None,
     data: str | Path | None = None,
+    max_drop: float = 1.0,
+    keep: bool = False,
     check_images: Iterable[str | Path] | None = None,
 ) -> ExportedModel:
-    """Export a detector to ONNX in float32, and keep the file only if it sees what the checkpoint sees.
+    """Export a YOLO to ONNX, and keep the file only if it sees what the checkpoint sees.
 
     A converted detector that is subtly wrong still draws boxes, so nobody notices. Here the file is validated
-    and its outputs are compared with PyTorch's on real images; it is written beside the target and renamed
-    when all has passed, so that a failure leaves what was there before.
+    and compared with PyTorch on real images, an int8 file is measured besides, against float32. All is written
+    beside the target and renamed when it has passed, so that a failure leaves what was there before.
 
     Convention:
         The output is what the host's own evaluation reads: for heads with two branches (YOLO26) the
-        one-to-many branch, so every file gives (1, 4 + classes, anchors), centre-size boxes in input pixels,
-        and wants NMS. A head that lost that branch by fusion gives (1, rows, 6), corner boxes, score, class.
+        one-to-many branch, so a file gives (B, 4 + classes + extras, anchors), centre-size boxes in input
+        pixels, and wants NMS. A head that lost that branch by fusion gives (B, rows, 6 + extras), corner boxes,
+        score, class; so does embedded NMS (rotated boxes stay centre-size), with rows of zeros at the end.
     Args:
-        weights: the `.pt` checkpoint. It is read, never executed.
+        weights: the `.pt` checkpoint of a detect, segment, pose or obb model. It is read, never executed.
         output: the file to write; the default is the checkpoint's name with `.onnx`.
-        imgsz: side of the input in pixels, a multiple of the model's stride; the default is what it was
-            trained with.
-        data: dataset YAML whose val images are compared; the default is the one that the checkpoint names.
+        precision: fp32, fp16 (input and output stay float32) or int8 (calibrated and measured on the data).
+        imgsz: side in pixels, a multiple of the model's stride; the default is what it was trained with.
+        batch: images in one call; with `nms` also where `dynamic`.
+        dynamic: any batch, and any height and width that are multiples of the stride.
+        nms: put the host's NMS (confidence 0.25, overlap 0.7, 300 detections) into the graph.
+        uint8_input: take (B, H, W, 3) BGR bytes; then only this package's detector reads the file.
+        opset: of ONNX; the default is the host's choice.
+        data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
+            int8; the default is the one that the checkpoint names.
+        max_drop: points of mAP50-95, in hundredths, that int8 may lose.
+        keep: write an int8 file that loses more, or is slower, all the same; its metadata says so.
         check_images: image files to compare on instead.
     Raises:
-        FGDError: no detector, no image to compare on, or a file that is invalid or differs; the numbers are
-            named.
-        UsageError: an image size or an output that cannot be.
+        FGDError: no such model, no image to compare on, or a file that is invalid, differs, loses too much or
+            is slower; the numbers are named.
+        UsageError: an option that cannot be.
     """
-    for module in ("torch", "ultralytics", "onnx", "onnxslim"):
-        _require(module)
-    from fgd_yolo.export.images import load_inputs
-    from fgd_yolo.export.parity import compare_with_torch
-    from fgd_yolo.host import load_detector
+    options.require_modules()
+    from fgd_yolo.export.build import build
+    from fgd_yolo.export.images import load_photos
+    from fgd_yolo.host import load_exportable
 
-    model, checkpoint = load_detector(weights)
+    request = options.Request(precision, batch, dynamic, nms, uint8_input, opset, data, max_drop=max_drop, keep=keep)
+    model, checkpoint = load_exportable(weights)
+    options.check_model(model, nms)
     trained = checkpoint.get("train_args") or {}
-    size = _input_size(model, imgsz, trained.get("imgsz"))
-    target = _target(Path(weights), output)
-    inputs = load_inputs(size, data=data, recorded=trained.get("data"), files=check_images)
+    request = replace(request, recorded=trained.get("data"))
+    size = options.input_size(model, imgsz, trained.get("imgsz"))
+    target = options.target_path(Path(weights), output)
+    photos, unreadable = load_photos(data=data, recorded=request.recorded, files=check_images)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-            candidate = _convert(model, size, Path(folder))
-            _validate(candidate)
-            parity = compare_with_torch(candidate, model, inputs)
-            candidate.replace(target)
+            made, parity, report = build(request, model, checkpoint, size, photos, Path(folder))
+            made.replace(target)
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
-    return ExportedModel(target, size, *parity)
-
-
-def _require(module: str) -> None:
-    try:
-        import_module(module)
-    except ImportError as error:
-        raise FGDError(f"export needs {module}: pip install 'fgd_yolo[train]' ({error})") from error
-
-
-def _input_size(model: nn.Module, asked: int | None, trained: int | list[int] | None) -> int:
-    """Return the side of the input; the default rounds up to a multiple of the stride, as the host trains."""
-    from ultralytics.nn.modules import Detect
-
-    if not isinstance(model.model[-1], Detect) or model.yaml.get("channels", 3) != 3:
-        raise FGDError(f"only YOLO detectors of colour images can be exported, not a {type(model.model[-1]).__name__}")
-    stride = int(model.stride.max())
-    if asked is None:
-        longest = max(trained) if isinstance(trained, (list, tuple)) else trained or 640
-        return ceil(longest / stride) * stride
-    if asked < stride or asked % stride:
-        near = max(round(asked / stride), 1) * stride
-        raise UsageError(f"imgsz {asked} is not a multiple of the model's stride {stride}, take {near}")
-    return asked
-
-
-def _target(weights: Path, output: str | Path | None) -> Path:
-    target = Path(output) if output is not None else weights.with_suffix(".onnx")
-    if target.suffix != ".onnx":
-        raise UsageError(f"output {target} must end in .onnx")
-    if not target.parent.is_dir():
-        raise UsageError(f"the folder of output {target} does not exist")
-    return target
-
-
-def _convert(model: nn.Module, size: int, folder: Path) -> Path:
-    """Run the host's exporter, which copies the model, and return the file that it wrote in the folder."""
-    from ultralytics.engine.exporter import Exporter
-
-    model.pt_path = str(folder / "model.pt")  # the host writes beside it and keeps its stem
-    options = {
-        "format": "onnx",
-        "imgsz": size,
-        "batch": 1,
-        "simplify": True,
-        "device": "cpu",
-        "mode": "export",
-    }
-    try:
-        with _quiet():
-            return Path(Exporter(overrides=options)(model=model))
-    except OSError:
-        raise
-    except Exception as error:
-        raise FGDError(f"Ultralytics could not export this model: {one_line(error)[:200]}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the host from advertising the temporary file; its warnings and errors still come through."""
-    logger = logging.getLogger("ultralytics")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracer notes about shapes that are constant here on purpose
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _validate(path: Path) -> None:
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FGDError(f"the exported file is not valid ONNX: {one_line(error)[:200]}") from error
+    found = {"images": len(photos), "unreadable": unreadable, **parity._asdict(), "report": report}
+    return ExportedModel(target, size, precision=precision, task=model.task, uint8_input=uint8_input, **found)

@@ -6,70 +6,93 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.runtime.images import read_image
 
 COMPARED_IMAGES = 8
 
 
-def load_inputs(
-    size: int, *, data: str | Path | None, recorded: Any, files: Iterable[str | Path] | None
-) -> list[np.ndarray]:
-    """Return network inputs made from real images.
+def load_photos(
+    *, data: str | Path | None, recorded: Any, files: Iterable[str | Path] | None
+) -> tuple[list[np.ndarray], int]:
+    """Return real images, and how many more could not be read.
 
-    Convention:
-        Letterboxed to a square: scaled by one factor, centred, padded with grey 114; RGB, channels first.
     Args:
-        size: side of the square, in pixels.
         data: dataset YAML given by the user; its val split is read.
         recorded: what the checkpoint says it was trained on, used when neither of the others is given.
         files: image files, taken as they are.
     Returns:
-        Arrays (3, size, size) in [0, 1], at most eight from a dataset, spread over its val split.
+        BGR uint8 images of any size, at most eight from a dataset, spread over its val split; and a count.
     Raises:
         FGDError: there is no image that can be read.
     """
-    paths = [Path(file) for file in files] if files is not None else _spread(_val_images(data, recorded))
-    images = [cv2.imread(str(path)) for path in paths]
-    letterbox = LetterBox((size, size))
-    inputs = [_to_input(letterbox(image=image)) for image in images if image is not None]
-    if not inputs:
+    if files is not None:
+        paths = [Path(file) for file in files]
+    else:
+        paths = spread(split_images("val", data, recorded), COMPARED_IMAGES)
+    photos = [photo for photo in map(read_image, paths) if photo is not None]
+    if not photos:
         first = f", {paths[0]} for one" if paths else ""
         raise FGDError(f"none of the {len(paths)} images to compare on can be read{first}")
-    return inputs
+    return photos, len(paths) - len(photos)
 
 
-def _to_input(image: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1), dtype=np.float32) / 255
+def letterbox(photos: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Return the photos scaled by one factor each, centred, and padded with grey 114: (n, height, width, 3) BGR."""
+    place = LetterBox((height, width))
+    return np.stack([place(image=photo) for photo in photos])
 
 
-def _spread(paths: list[Path]) -> list[Path]:
-    """Return at most `COMPARED_IMAGES` of the paths, evenly spaced."""
-    picks = np.linspace(0, len(paths) - 1, min(COMPARED_IMAGES, len(paths))).round().astype(int)
+def as_input(pixels: np.ndarray) -> np.ndarray:
+    """Return what a file with a float input wants, from letterboxed photos: (n, 3, H, W), RGB, in [0, 1]."""
+    return np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32) / 255
+
+
+def in_batches(pixels: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Return all images in batches of that many; the last one is filled up with the first images."""
+    picks = np.resize(np.arange(len(pixels)), -(-len(pixels) // batch) * batch)
+    return list(pixels[picks.reshape(-1, batch)])
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """Return at most that many of the paths, evenly spaced."""
+    picks = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
     return [paths[pick] for pick in picks]
 
 
-def _val_images(data: str | Path | None, recorded: Any) -> list[Path]:
+def split_images(
+    split: str, data: str | Path | None, recorded: Any, purpose: str = "to compare the export on"
+) -> list[Path]:
+    """Return the images of one split of a dataset on this disk.
+
+    Args:
+        split: `train` or `val`.
+        data: dataset YAML given by the user.
+        recorded: what the checkpoint says it was trained on, used when no data is given.
+        purpose: what they are for, for the error's text.
+    Raises:
+        FGDError: there is no such data, or no image in the split.
+    """
     given = data if data is not None else recorded
-    problem = "no real images to compare the export on"
-    advice = "pass data= (--data) with a dataset YAML whose val images are on this disk"
+    problem = f"no real images {purpose}"
+    advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
     # A checkpoint may name a URL or an archive; comparing must not download or unpack anything.
     is_yaml = isinstance(given, (str, Path)) and Path(given).suffix in {".yaml", ".yml"}
     if not is_yaml or "://" in str(given):
         raise FGDError(f"{problem}: '{given}' is not a dataset YAML on this disk; {advice}")
     try:
-        split = check_det_dataset(str(given), autodownload=False)["val"]
+        listed = check_det_dataset(str(given), autodownload=False)[split]
     except Exception as error:  # the host raises anything from SyntaxError to FileNotFoundError here
         reason = " ".join(str(error).split())[:200]
         raise FGDError(f"{problem}: {reason}; {advice}") from error
-    entries = [Path(entry) for entry in (split if isinstance(split, list) else [split])]
+    entries = [Path(entry) for entry in (listed if isinstance(listed, list) else [listed])]
     paths = [path for entry in entries for path in _list_images(entry)]
     if not paths:
-        raise FGDError(f"{problem}: the val split of {given} is empty; {advice}")
+        raise FGDError(f"{problem}: the {split} split of {given} is empty; {advice}")
     return paths
 
 

@@ -68,7 +68,8 @@ def _check_outputs(images: Sequence[Path], output: Path | None, json_path: Path 
     """Raise UsageError before any work where a result cannot be written or would replace a source."""
     if output and output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file: name a folder")
-    if json_path and (json_path.is_dir() or json_path.name == "-"):
+    # A device or pipe that exists would be replaced by a file, /dev/null too.
+    if json_path and (json_path.name == "-" or (json_path.exists() and not json_path.is_file())):
         raise UsageError(f"--json {json_path} is no file name: name a file such as found.jsonl")
     sources = {path.resolve() for path in images}
     written = [output / name for name in targets(images)] if output else []

@@ -170,7 +170,8 @@ def write_picture(image: np.ndarray, path: Path) -> None:
 
 @contextmanager
 def _new_text(path: Path) -> Iterator[TextIO]:
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as stream:
+    # Resolved, since a file that takes a link's place would leave what it points to as it was.
+    with replacing(path.resolve()) as partial, partial.open("w", encoding="utf-8") as stream:
         yield stream
 
 

@@ -14,11 +14,8 @@ from onnx import numpy_helper
 
 from fgd_yolo import export_onnx
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.export import exporter
-from fgd_yolo.export.command import main
+from fgd_yolo.export import build
 from fixtures import save_checkpoint
-
-SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
 
 
 @pytest.fixture
@@ -67,6 +64,10 @@ def test_size_and_name_can_be_chosen(weights, tmp_path):
         ({"imgsz": 0}, "take 32"),
         ({"output": "model.bin"}, "must end in .onnx"),
         ({"output": "no/such/folder/model.onnx"}, "does not exist"),
+        ({"opset": 5}, "from 9 to 20"),
+        ({"opset": 12, "precision": "int8"}, "from 13 to 20"),
+        ({"precision": "bf16"}, "take fp32, fp16, int8"),
+        ({"batch": 0}, "from 1"),
     ],
 )
 def test_what_cannot_be_is_a_usage_error(weights, options, message):
@@ -87,14 +88,14 @@ def damage(path):
 
 @pytest.mark.parametrize("spoil", [damage, lambda path: path.write_bytes(path.read_bytes()[:5000])])
 def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypatch, spoil):
-    convert = exporter._convert
+    convert = build.convert
 
-    def convert_wrongly(*args):
-        path = convert(*args)
+    def convert_wrongly(*args, **options):
+        path = convert(*args, **options)
         spoil(path)
         return path
 
-    monkeypatch.setattr(exporter, "_convert", convert_wrongly)
+    monkeypatch.setattr(build, "convert", convert_wrongly)
     with pytest.raises(FGDError):
         export_onnx(weights)
     assert names(weights.parent) == ["model.pt"]
@@ -103,6 +104,22 @@ def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypat
         export_onnx(weights)
     assert names(weights.parent) == ["model.onnx", "model.pt"]
     assert weights.with_suffix(".onnx").read_text() == "the export of yesterday"
+
+
+def test_bytes_that_are_read_in_another_order_are_found_out(weights, monkeypatch):
+    take = build.take_uint8
+
+    def take_wrongly(source, target):
+        take(source, target)
+        model = onnx.load(target)
+        order = next(entry for entry in model.graph.initializer if entry.name == "from_uint8_reverse")
+        order.CopyFrom(numpy_helper.from_array(np.array([0, 1, 2]), order.name))
+        onnx.save(model, target)
+
+    monkeypatch.setattr(build, "take_uint8", take_wrongly)
+    with pytest.raises(FGDError, match="not those of the float input"):
+        export_onnx(weights, uint8_input=True)
+    assert names(weights.parent) == ["model.pt"]
 
 
 def test_data_that_is_gone_asks_for_data_and_leaves_nothing(tmp_path):
@@ -167,50 +184,41 @@ def test_a_model_that_is_no_detector_is_refused(tmp_path):
     from ultralytics import YOLO
 
     YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")
-    with pytest.raises(FGDError, match="not a plain YOLO detector"):
+    with pytest.raises(FGDError, match=r"ClassificationModel .* must be a YOLO for detect, obb, pose, segment"):
         export_onnx(tmp_path / "classifier.pt")
-    YOLO("yolov8n-seg.yaml").save(tmp_path / "segmenter.pt")
-    with pytest.raises(FGDError, match=r"not a plain YOLO detector|not a Segment"):
-        export_onnx(tmp_path / "segmenter.pt")
+    assert names(tmp_path) == ["classifier.pt", "here"]
 
 
 @pytest.mark.slow
-def test_the_script_exports_from_any_folder(weights):
-    command = [sys.executable, SCRIPT, "--weights", weights, "--imgsz", "64"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.count("\n") == 1
-    assert "64 px input, equal to PyTorch on 6 images" in run.stdout
-    assert names(weights.parent) == ["model.onnx", "model.pt"]
+def test_nms_for_a_head_that_lost_its_other_branch_is_a_usage_error(tiny_data, tmp_path):
+    import torch
+
+    weights = save_checkpoint(tmp_path / "model.pt", "yolo26n.yaml", tiny_data)
+    checkpoint = torch.load(weights, weights_only=False)
+    checkpoint["model"].end2end = True
+    checkpoint["model"].model[-1].fuse()
+    torch.save(checkpoint, weights)
+    with pytest.raises(UsageError, match="leave out nms"):
+        export_onnx(weights, nms=True)
+    exported = export_onnx(weights, dynamic=True)
+    assert exported.detections > 20
+    assert onnxruntime.InferenceSession(exported.path).get_outputs()[0].shape[2] == 6
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["--weights", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
-        (["--weights", "missing.pt", "--precision"], 2, "unrecognized arguments"),
-        ([], 2, "--weights"),
-    ],
-)
-def test_exit_codes_and_one_line_errors(arguments, code, message, capsys):
-    assert main(arguments) == code
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert printed.count("\n") == 1
+def test_images_that_cannot_be_read_are_counted(weights, tiny_data, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    good = sorted((tiny_data.parent / "images/val").iterdir())[:2]
+    exported = export_onnx(weights, check_images=[tmp_path / "broken.jpg", *good])
+    assert (exported.images, exported.unreadable) == (2, 1)
 
 
-def test_a_usage_error_of_the_export_is_exit_code_two(weights, capsys):
-    assert main(["--weights", str(weights), "--imgsz", "100"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write")
+def test_a_folder_that_cannot_be_written_is_one_line(weights):
+    with pytest.raises(FGDError, match=r"cannot write /proc/model\.onnx: ") as caught:
+        export_onnx(weights, "/proc/model.onnx")
+    assert "\n" not in str(caught.value)
 
 
-def test_debug_shows_the_traceback(capsys):
-    assert main(["--weights", "missing.pt", "--debug"]) == 1
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_help_gives_examples(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    assert stopped.value.code == 0
-    assert "--weights best.pt --imgsz 320" in capsys.readouterr().out
+@pytest.mark.parametrize("opset", [9, 20])
+def test_the_opset_is_the_one_that_was_asked_for(weights, opset):
+    assert onnx.load(export_onnx(weights, opset=opset).path).opset_import[0].version == opset

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,27 @@ def test_wrong_usage_is_one_line_and_exit_code_2(model, words, complaint, capsys
     assert complaint in err.splitlines()[-1]
     assert Path("a.png").read_bytes() == before
     assert [path.name for path in Path.cwd().iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_or_device_is_refused_instead_of_replaced(model, linked, capsys):
+    photo("a.png")
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    assert main(["--model", model, "--source", "a.png", "--json", "link" if linked else "pipe"]) == 2
+    assert "is no file name" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+    assert Path("link").is_symlink()
+
+
+def test_a_link_to_the_json_file_stays_a_link(model):
+    photo("a.png")
+    Path("there").mkdir()
+    Path("there/found.jsonl").write_text("old")
+    Path("link.jsonl").symlink_to("there/found.jsonl")
+    assert main(["--model", model, "--source", "a.png", "--json", "link.jsonl"]) == 0
+    assert Path("link.jsonl").is_symlink()
+    assert json.loads(Path("there/found.jsonl").read_text())["path"] == "a.png"
 
 
 def test_a_model_that_cannot_be_opened_is_one_line_and_exit_code_1(capsys):

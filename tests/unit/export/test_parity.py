@@ -1,50 +1,61 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.images import load_inputs
-from fgd_yolo.export.parity import (
-    BOX_TOLERANCE_PX,
-    SCORE_TOLERANCE,
-    _compare_elements,
-    _compare_rows,
-    _lost,
-    compare_with_torch,
-)
-from fgd_yolo.host import load_detector
+from fgd_yolo.export.half import to_half
+from fgd_yolo.export.images import in_batches, letterbox, load_photos
+from fgd_yolo.export.parity import TOLERANCES, compare_files, compare_with_torch
+from fgd_yolo.export.uint8 import take_uint8
+from fgd_yolo.host import load_exportable
 from fixtures import save_checkpoint
 
 # Notes of the host's tracing, which the package silences and this file, calling the host itself, does not.
-pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor")
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor", "ignore:Iterating over a tensor")
+FINE = TOLERANCES["fp32"]
 
 
-@pytest.fixture(scope="module", params=["yolov8n.yaml", "yolo26n.yaml"])
+def views(data, height=96, width=96, batch=1):
+    photos, _ = load_photos(data=data, recorded=None, files=None)
+    return in_batches(letterbox(photos, height, width), batch)
+
+
+@pytest.fixture(scope="module", params=["yolov8n.yaml", "yolo26n.yaml", "yolov8n-seg.yaml", "embedded NMS"])
 def exported(request, tiny_data, tmp_path_factory):
-    """A model, its inputs, and the file the host makes of it: raw outputs, or decoded ones for YOLO26."""
+    """A model, its inputs, and the file the host makes of it: raw, final rows of YOLO26, masks, embedded NMS."""
     from ultralytics import YOLO
 
-    weights = save_checkpoint(tmp_path_factory.mktemp("parity") / "model.pt", request.param, tiny_data)
-    decoded = request.param.startswith("yolo26")
-    path = YOLO(weights).export(format="onnx", imgsz=96, device="cpu", nms=False if decoded else None)
-    return load_detector(weights)[0], load_inputs(96, data=tiny_data, recorded=None, files=None), path
+    model, nms = request.param, None
+    if model == "embedded NMS":
+        model, nms = "yolov8n.yaml", True
+    elif model.startswith("yolo26"):
+        nms = False
+    task = "segment" if "seg" in model else "detect"
+    path = tmp_path_factory.mktemp("parity") / "model.pt"
+    weights = save_checkpoint(path, model, tiny_data, task=task, small_boxes=bool(nms))
+    path = YOLO(weights).export(format="onnx", imgsz=96, device="cpu", nms=nms)
+    return load_exportable(weights)[0], views(tiny_data), path
 
 
 def tampered(path, folder, change):
-    """Save a copy of the file in which one convolution's weights were changed."""
+    """Save a copy of the file in which something was changed."""
     model = onnx.load(path)
     change(model)
     onnx.save(model, folder / "tampered.onnx")
     return folder / "tampered.onnx"
 
 
-def scale_last_weights(factor, at=-1):
+def scale_weights(factor, at=-1):
+    """Change one convolution, the first or the last that was learned."""
+
     def change(model):
         weights = [entry for entry in model.graph.initializer if len(entry.dims) == 4 and entry.dims[1] > 1]
-        scaled = numpy_helper.to_array(weights[at]) * factor
+        weights = [entry for entry in weights if list(entry.dims) != [1, 16, 1, 1]]
+        scaled = numpy_helper.to_array(weights[at]) * np.float32(factor)
         weights[at].CopyFrom(numpy_helper.from_array(scaled, weights[at].name))
 
     return change
@@ -53,29 +64,56 @@ def scale_last_weights(factor, at=-1):
 def test_the_file_of_the_host_agrees_and_the_agreement_is_not_empty(exported):
     model, inputs, path = exported
     parity = compare_with_torch(path, model, inputs)
-    assert parity.images == 6
     assert parity.detections > 20
-    assert 0 < parity.box_difference_px < BOX_TOLERANCE_PX / 2
-    assert parity.score_difference < SCORE_TOLERANCE / 2
+    assert (parity.missing, parity.extra) == (0, 0)
+    assert 0 < parity.box_difference_px < FINE.box_px / 2
+    assert 0 < parity.score_difference < FINE.score / 2
 
 
-@pytest.mark.parametrize("at", [0, -1])
-def test_weights_changed_by_one_percent_are_refused_with_the_numbers(exported, tmp_path, at):
+def test_weights_changed_by_one_percent_are_refused_with_the_numbers(exported, tmp_path):
     model, inputs, path = exported
-    with pytest.raises(FGDError, match=r"differ from PyTorch's by \d.* px \(allowed 0.1\), scores by \d"):
-        compare_with_torch(tampered(path, tmp_path, scale_last_weights(1.01, at)), model, inputs)
+    numbers = r"differ from PyTorch's by \d.* px \(allowed 0.1\), scores by \d|after NMS \d+ of PyTorch's \d+"
+    for at in (0, -1):
+        with pytest.raises(FGDError, match=numbers):
+            compare_with_torch(tampered(path, tmp_path, scale_weights(1.01, at)), model, inputs)
 
 
-def test_a_file_that_gives_nan_is_refused(exported, tmp_path):
+def test_coarser_precisions_allow_more_but_not_everything(exported, tmp_path):
     model, inputs, path = exported
-    with pytest.raises(FGDError, match="finite"):
-        compare_with_torch(tampered(path, tmp_path, scale_last_weights(float("nan"), 0)), model, inputs)
+    if "26" in model.yaml["yaml_file"]:
+        pytest.skip("float16 moves scores of an untrained YOLO26, whose attention is at random, by 0.05")
+    slightly = tmp_path / "half.onnx"
+    to_half(path, slightly)
+    with pytest.raises(FGDError, match="the export is wrong"):
+        compare_with_torch(slightly, model, inputs)
+    assert compare_with_torch(slightly, model, inputs, "fp16").detections > 20
+    largely = tampered(path, tmp_path, scale_weights(1.3, 0))
+    with pytest.raises(FGDError, match="the export is wrong"):
+        compare_with_torch(largely, model, inputs, "fp16")
+    parity = compare_with_torch(largely, model, inputs, "int8")
+    assert 0 < parity.missing < parity.detections and parity.extra > 0
+    assert parity.box_difference_px > 1
+
+
+def test_a_file_that_gives_nan_is_refused_at_every_precision(exported, tmp_path):
+    model, inputs, path = exported
+
+    def spoil(model):
+        last = model.graph.output[0].name
+        node = next(node for node in model.graph.node if last in node.output)
+        node.output[list(node.output).index(last)] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(np.nan, "f4"), "nan"))
+        model.graph.node.append(onnx.helper.make_node("Add", ["before", "nan"], [last]))
+
+    for precision in TOLERANCES:
+        with pytest.raises(FGDError, match="finite"):
+            compare_with_torch(tampered(path, tmp_path, spoil), model, inputs, precision)
 
 
 def test_a_file_of_another_input_size_is_refused(exported, tiny_data):
     model, _, path = exported
     with pytest.raises(FGDError, match="cannot run"):
-        compare_with_torch(path, model, load_inputs(128, data=tiny_data, recorded=None, files=None))
+        compare_with_torch(path, model, views(tiny_data, 128, 128))
 
 
 def test_a_file_that_is_no_model_is_refused(exported, tmp_path):
@@ -85,78 +123,56 @@ def test_a_file_that_is_no_model_is_refused(exported, tmp_path):
         compare_with_torch(tmp_path / "text.onnx", model, inputs)
 
 
-def test_raw_boxes_and_scores_are_told_apart():
-    raw = torch.zeros(1, 4 + 3, 5)
-    moved, rescored = raw.clone(), raw.clone()
-    moved[0, 3, 2], rescored[0, 4, 1] = -2.0, 0.5
-    assert _compare_elements(raw, moved) == (2.0, 0.0)
-    assert _compare_elements(raw, rescored) == (0.0, 0.5)
+def test_an_int8_file_that_finds_nothing_is_refused(exported, tmp_path):
+    model, inputs, path = exported
+
+    def silence(model):
+        last = model.graph.output[0].name
+        node = next(node for node in model.graph.node if last in node.output)
+        node.output[list(node.output).index(last)] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0, "f4"), "zero"))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["before", "zero"], [last]))
+
+    with pytest.raises(FGDError, match=r"finds none of the \d+ objects"):
+        compare_with_torch(tampered(path, tmp_path, silence), model, inputs, "int8")
 
 
-ROWS = torch.tensor(
-    [
-        [10.0, 10.0, 30.0, 30.0, 0.9000, 0.0],
-        [50.0, 50.0, 70.0, 70.0, 0.8000, 1.0],
-        [20.0, 20.0, 40.0, 40.0, 0.8000, 1.0],
-        [0.0, 0.0, 5.0, 5.0, 0.1000, 2.0],
-    ]
-)[None]
+def test_a_file_with_uint8_input_is_fed_bytes(exported, tmp_path):
+    model, inputs, path = exported
+    take_uint8(path, tmp_path / "bytes.onnx")
+    compare_files(path, tmp_path / "bytes.onnx", inputs)
+    assert compare_with_torch(tmp_path / "bytes.onnx", model, inputs) == compare_with_torch(path, model, inputs)
 
 
-def test_rows_of_equal_score_may_change_places():
-    assert _compare_rows(ROWS, ROWS[:, [0, 2, 1, 3]]) == (0.0, 0.0)
+def test_two_files_that_differ_in_one_channels_order_are_not_the_same(exported, tmp_path):
+    _, inputs, path = exported
+    take_uint8(path, tmp_path / "bytes.onnx")
+
+    def keep_order(model):
+        entry = next(entry for entry in model.graph.initializer if entry.name == "from_uint8_reverse")
+        entry.CopyFrom(numpy_helper.from_array(np.array([0, 1, 2]), entry.name))
+
+    with pytest.raises(FGDError, match="not those of the float input"):
+        compare_files(path, tampered(tmp_path / "bytes.onnx", tmp_path, keep_order), inputs)
 
 
-def test_a_row_at_the_cut_of_top_k_may_be_another_anchor():
-    other = ROWS.clone()
-    other[0, 3, :4] += 40
-    assert _compare_rows(ROWS, other) == (0.0, 0.0)
+def test_masks_are_compared_too(tiny_data, tmp_path):
+    from ultralytics import YOLO
+
+    weights = save_checkpoint(tmp_path / "seg.pt", "yolov8n-seg.yaml", tiny_data, task="segment")
+    path = YOLO(weights).export(format="onnx", imgsz=96, device="cpu")
+
+    def spoil(model):
+        node = next(node for node in model.graph.node if "output1" in node.output)
+        node.output[0] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(1.01, "f4"), "more"))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["before", "more"], ["output1"]))
+
+    with pytest.raises(FGDError, match=r"mask coefficients and prototypes by 0.0[01]\d* of the largest"):
+        compare_with_torch(tampered(path, tmp_path, spoil), load_exportable(weights)[0], views(tiny_data))
 
 
-@pytest.mark.parametrize(("column", "amount"), [(0, 1.0), (3, -1.0), (5, 1.0)])
-def test_a_row_that_moved_or_changed_class_is_a_difference(column, amount):
-    other = ROWS.clone()
-    other[0, 1, column] += amount
-    assert _compare_rows(ROWS, other)[0] > BOX_TOLERANCE_PX
-
-
-def test_a_score_that_moved_is_a_difference():
-    other = ROWS.clone()
-    other[0, 0, 4] += 0.01
-    assert _compare_rows(ROWS, other)[1] == pytest.approx(0.01, rel=1e-3)
-
-
-def test_a_doubled_row_that_pushes_another_out_is_a_difference():
-    assert _compare_rows(ROWS, ROWS[:, [0, 1, 1, 3]])[0] > BOX_TOLERANCE_PX
-
-
-def detections(*rows):
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
-
-
-BOX = [10, 10, 30, 30, 0.9, 0]
-
-
-def test_a_detection_that_the_other_lacks_is_lost():
-    assert _lost(detections(BOX, [50, 50, 70, 70, 0.8, 0]), detections(BOX)) == 1
-    assert _lost(detections(BOX), detections()) == 1
-    assert _lost(detections(), detections(BOX)) == 0
-
-
-def test_a_detection_of_another_class_or_place_or_a_lower_score_is_no_stand_in():
-    assert _lost(detections(BOX), detections([10, 10, 30, 30, 0.9, 1])) == 1
-    assert _lost(detections(BOX), detections([16, 10, 36, 30, 0.9, 0])) == 1
-    assert _lost(detections(BOX), detections([11, 10, 31, 30, 0.8, 0])) == 1
-
-
-def test_a_tie_that_nms_settled_the_other_way_is_no_loss():
-    assert _lost(detections(BOX), detections([11, 10, 31, 30, 0.9, 0])) == 0
-
-
-def test_a_detection_at_the_confidence_threshold_may_be_on_one_side_only():
-    assert _lost(detections([10, 10, 30, 30, 0.2505, 0]), detections()) == 0
-    assert _lost(detections([10, 10, 30, 30, 0.2520, 0]), detections()) == 1
-
-
-def test_a_box_without_area_equals_itself():
-    assert _lost(detections([30, 30, 10, 10, 0.9, 0]), detections([30, 30, 10, 10, 0.9, 0])) == 0
+def test_the_prediction_is_left_without_gradients(exported):
+    model, inputs, path = exported
+    compare_with_torch(path, model, inputs[:1])
+    assert torch.is_grad_enabled()

@@ -1,0 +1,49 @@
+"""A float16 copy of an exported detector, for hardware that computes in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from fgd_yolo.export.tail import decode_tail
+
+
+def to_half(source: Path, target: Path) -> None:
+    """Write a copy with weights and activations in float16; input, output and the decode tail stay float32.
+
+    The tail stays, because float16 has steps of half a pixel beyond 512 px.
+
+    Args:
+        source: a float32 detector.
+        target: the file to write. Its metadata is that of the source.
+    """
+    model = onnx.load(source)
+    own = {node.name for node in model.graph.node}
+    half = convert_float_to_float16(model, keep_io_types=True, node_block_list=decode_tail(model))
+    _join_casts(half, own)
+    editor = OnnxModel(half)
+    editor.prune_graph()
+    editor.topological_sort()  # the converter appends its casts at the end
+    onnx.save(half, target)
+
+
+def _join_casts(model: ModelProto, own: set[str]) -> None:
+    """Let neighbours in float32 exchange float32: the converter rounds to float16 between any two of them."""
+    narrowed = {node.output[0]: node.input[0] for node in _casts(model, TensorProto.FLOAT16, own)}
+    joined = [node for node in _casts(model, TensorProto.FLOAT, own) if node.input[0] in narrowed]
+    sources = {node.output[0]: narrowed[node.input[0]] for node in joined}
+    for node in joined:  # one that writes an output of the file stays, as a copy
+        node.input[0] = narrowed[node.input[0]]
+    for node in model.graph.node:
+        node.input[:] = [sources.get(name, name) for name in node.input]
+
+
+def _casts(model: ModelProto, to: int, own: set[str]) -> list[NodeProto]:
+    """Return the casts that the converter added, of those to one type, beside that of the image."""
+    images = {entry.name for entry in model.graph.input}
+    added = [node for node in model.graph.node if node.name not in own and node.op_type == "Cast"]
+    return [node for node in added if node.attribute[0].i == to and node.input[0] not in images]

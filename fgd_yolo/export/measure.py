@@ -1,0 +1,122 @@
+"""What a file is worth: its mAP by the host's validator, and its speed beside other files."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.host import quiet_host
+from fgd_yolo.progress import counted
+
+_ERROR = 3  # onnxruntime's log level
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+
+
+def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str = "detect") -> dict[str, float]:
+    """Return the mAPs of an ONNX file on the data's val split, on the CPU, by the host's own validator.
+
+    Args:
+        path: a file with the host's metadata and a float input.
+        data: dataset YAML.
+        imgsz: height and width, or the side of a square, of a file with a dynamic size, in pixels.
+        task: detect, segment, pose or obb.
+    Returns:
+        `map50_95` and `map50` of the boxes, in [0, 1]; of masks and keypoints too, as `mask_map50_95`,
+        `pose_map50_95` and so on, where the task has them.
+    Raises:
+        FGDError: the split has no labels, or the host cannot validate this file on it.
+    """
+    from ultralytics import YOLO
+
+    parts = {"B": "", "M": "mask_", "P": "pose_"}
+    model = YOLO(str(path), task=task)
+    _show_progress(model, f"measuring mAP of {path.name}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_host(logging.ERROR):
+            found = model.val(
+                data=str(data),
+                imgsz=int(np.max(imgsz)),
+                device="cpu",
+                batch=1,
+                workers=0,
+                plots=False,
+                verbose=False,
+                project=folder,
+            )
+    except Exception as error:  # the host raises anything here
+        raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)[:200]}") from error
+    if not np.sum(found.nt_per_class):
+        raise FGDError(f"the val split of {data} has no labels, so the mAP of int8 cannot be measured: label it")
+    return {
+        f"{parts[key[-2]]}{name}": float(value)
+        for key, value in found.results_dict.items()
+        for name in [key[len("metrics/") : -3].lower().replace("-", "_")]
+        if name in ("map50_95", "map50")
+    }
+
+
+def seconds_per_run(
+    paths: Sequence[Path], threads: int = 1, rounds: int = 100, imgsz: int | tuple[int, int] = 640
+) -> list[float]:
+    """Return the shortest time of one run of each file on the CPU, in seconds.
+
+    The files take turns, and minima are compared: whatever else the machine does hits all of them alike, and
+    a disturbed run counts for none.
+
+    Args:
+        paths: files with one input.
+        threads: for each; they sleep rather than spin between runs.
+        rounds: runs of each file that count.
+        imgsz: height and width, or the side of a square, where a file leaves its size open, in pixels.
+    """
+    sessions = [_session(path, threads) for path in paths]
+    feeds = [_noise(session, imgsz) for session in sessions]
+    for session, feed in zip(sessions, feeds, strict=True):
+        session.run(None, feed)
+    shortest = np.full(len(paths), np.inf)
+    for _ in range(rounds):
+        for index, (session, feed) in enumerate(zip(sessions, feeds, strict=True)):
+            start = time.perf_counter()
+            session.run(None, feed)
+            shortest[index] = min(shortest[index], time.perf_counter() - start)
+    return shortest.tolist()
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERROR
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _noise(session: onnxruntime.InferenceSession, imgsz: int | tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return a random input of the kind that the file wants; dimensions it leaves open become 1, 3 and the size."""
+    wanted = session.get_inputs()[0]
+    dtype = _TYPES[wanted.type]
+    height, width = np.broadcast_to(imgsz, 2).tolist()
+    usual = (1, height, width, 3) if dtype == np.uint8 else (1, 3, height, width)
+    shape = [size if isinstance(size, int) else other for size, other in zip(wanted.shape, usual, strict=True)]
+    noise = np.random.default_rng(0).random(shape, dtype=np.float32)
+    return {wanted.name: (noise * 255 if dtype == np.uint8 else noise).astype(dtype)}
+
+
+def _show_progress(model: Any, what: str) -> None:
+    """Count the validator's batches in our own line: its bar falls silent with its logger."""
+    bars: list[Iterator[int]] = []
+
+    def start(validator: Any) -> None:
+        bars.append(counted(range(len(validator.dataloader)), what))
+        next(bars[-1])
+
+    model.add_callback("on_val_start", start)
+    model.add_callback("on_val_batch_end", lambda _: next(bars[-1], None))

@@ -1,0 +1,84 @@
+"""The export's command line, as people use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.export.command import main
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
+
+
+@pytest.fixture
+def weights(teacher_pt, tmp_path):
+    """The teacher alone in a folder, so that what an export leaves there is seen."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.pt").write_bytes(teacher_pt.read_bytes())
+    return folder / "model.pt"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_the_script_exports_from_any_folder(weights):
+    command = [sys.executable, SCRIPT, "--weights", weights, "--imgsz", "64"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "model.onnx" in run.stdout and " MB, fp32 detect, 64 px" in run.stdout
+    assert "equal to PyTorch on 6 images" in run.stdout
+    assert f"{SCRIPT.parent / 'predict.py'} --model" in run.stdout
+    assert names(weights.parent) == ["model.onnx", "model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--weights", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
+        (["--weights", "missing.pt", "--precision"], 2, "expected one argument"),
+        (["--weights", "missing.pt", "--size", "3"], 2, "unrecognized arguments"),
+        ([], 2, "--weights"),
+    ],
+)
+def test_exit_codes_and_one_line_errors(arguments, code, message, capsys):
+    assert main(arguments) == code
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_usage_error_of_the_export_is_exit_code_two(weights, capsys):
+    assert main(["--weights", str(weights), "--imgsz", "100"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["--weights", "missing.pt", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_gives_examples(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    assert "--weights best.pt --imgsz 320" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_read_and_an_input_of_bytes_are_said(weights, tiny_data, tmp_path, capsys):
+    import yaml
+
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    good = next((tiny_data.parent / "images/val").iterdir())
+    (tmp_path / "val.txt").write_text(f"{good}\n{tmp_path / 'broken.jpg'}\n")
+    data = tmp_path / "listed.yaml"
+    data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "val": str(tmp_path / "val.txt")}))
+    assert main(["--weights", str(weights), "--data", str(data), "--uint8-input"]) == 0
+    printed = capsys.readouterr().out
+    assert "equal to PyTorch on 1 image (" in printed and "1 image could not be read" in printed
+    assert "for fgd_yolo's detector alone" in printed

@@ -1,0 +1,121 @@
+"""An int8 file comes with its measured losses, and is refused where they are too large."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import onnxruntime
+import pytest
+
+from fgd_yolo import export_onnx
+from fgd_yolo.errors import FGDError
+from fgd_yolo.export import build, int8
+from fgd_yolo.export.command import main
+from fixtures import draw_dataset, narrow_yaml, save_checkpoint
+
+TRAIN_IMAGES = 16
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8")
+    data = draw_dataset(folder / "data", train=TRAIN_IMAGES, val=4)
+    return save_checkpoint(folder / "model.pt", narrow_yaml(folder / "narrow.yaml", width=0.125), data)
+
+
+def report(accepted):
+    """What the measurements of this machine say is left to chance by narrow models, so the verdict is given."""
+    refusal = "int8 runs 0.50 times as fast as float32 here and loses 3.00 mAP50-95 points (boxes: 0.4800 to 0.4500)"
+    maps = {"map50_95": 0.48, "map50": 0.8}, {"map50_95": 0.45, "map50": 0.79}
+    calibration = {"images": 12, "unreadable": 0, "sha256": "ab", "data": "tiny.yaml", "method": "minmax"}
+    verdict = (True, None) if accepted else (False, refusal)
+    return int8.Int8Report(("/model.0/conv/Conv",), calibration, *maps, 3.0, 2.0 if accepted else 0.5, *verdict)
+
+
+def judged(monkeypatch, accepted):
+    """Let the real quantization write its file, and replace its verdict alone."""
+    make = int8.make_int8
+
+    def make_and_judge(*paths, **options):
+        make(*paths, **options)
+        return report(accepted)
+
+    monkeypatch.setattr(int8, "make_int8", make_and_judge)
+
+
+def said(path):
+    return json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["fgd_yolo"])
+
+
+@pytest.mark.slow
+def test_an_int8_file_is_quantized_measured_and_takes_bytes(weights, tmp_path):
+    exported = export_onnx(weights, tmp_path / "model.onnx", precision="int8", uint8_input=True, keep=True)
+    assert exported.precision == "int8"
+    assert exported.detections > 20 and exported.missing < exported.detections
+    assert exported.report.calibration["images"] == TRAIN_IMAGES
+    nodes = [node.op_type for node in onnx.load(exported.path).graph.node]
+    assert nodes.count("QuantizeLinear") > 20
+    entry = said(exported.path)
+    assert entry["precision"] == "int8" and entry["preprocessing"]["input"] == "uint8"
+    assert entry["calibration"] == exported.report.calibration
+    assert onnxruntime.InferenceSession(exported.path).get_inputs()[0].type == "tensor(uint8)"
+
+
+@pytest.mark.slow
+def test_a_refused_file_is_not_written_and_a_kept_one_says_so(weights, tmp_path, monkeypatch, capsys):
+    judged(monkeypatch, accepted=False)
+    words = ["--weights", str(weights), "--output", str(tmp_path / "camera.onnx"), "--precision", "int8"]
+    (tmp_path / "camera.onnx").write_text("the export of yesterday")
+    assert main(words) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "0.50 times" in error and "3.00 mAP50-95 points" in error and "--keep" in error
+    assert (tmp_path / "camera.onnx").read_text() == "the export of yesterday"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["camera.onnx", "here"]
+    assert main([*words, "--keep"]) == 0
+    printed = capsys.readouterr().out
+    assert "kept although refused: int8 runs 0.50 times" in printed
+    assert said(tmp_path / "camera.onnx")["refused"] == report(False).refusal
+
+
+@pytest.mark.slow
+def test_the_summary_tells_what_int8_lost_and_gained(weights, tmp_path, monkeypatch, capsys):
+    judged(monkeypatch, accepted=True)
+    output = tmp_path / "camera.onnx"
+    words = ["--weights", str(weights), "--output", str(output), "--precision", "int8", "--max-drop", "3"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "mAP50-95 48.00 in fp32, 45.00 in int8: 3.00 points lost" in printed
+    assert "2.00 times as fast as fp32" in printed
+    assert "1 sensitive node stays in float: /model.0/conv/Conv" in printed
+    assert f"predict --model {output} --source" in printed
+    assert "refused" not in said(output)
+
+
+def test_a_wrong_conversion_is_refused_before_it_is_calibrated(weights, tmp_path, monkeypatch):
+    convert = build.convert
+
+    def convert_wrongly(*args, **options):
+        path = convert(*args, **options)
+        model = onnx.load(path)
+        kernel = next(entry for entry in model.graph.initializer if len(entry.dims) == 4)
+        values = onnx.numpy_helper.to_array(kernel) + 0.05
+        kernel.CopyFrom(onnx.numpy_helper.from_array(values.astype("f4"), kernel.name))
+        onnx.save(model, path)
+        return path
+
+    monkeypatch.setattr(build, "convert", convert_wrongly)
+    monkeypatch.setattr(int8, "make_int8", lambda *paths, **options: pytest.fail("it was calibrated"))
+    with pytest.raises(FGDError, match="the export is wrong"):
+        export_onnx(weights, tmp_path / "model.onnx", precision="int8")
+
+
+def test_int8_without_train_images_is_one_line(weights, tmp_path, tiny_data):
+    import yaml
+
+    data = tmp_path / "few.yaml"
+    data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "train": "images/gone"}))
+    with pytest.raises(FGDError) as caught:
+        export_onnx(weights, tmp_path / "model.onnx", precision="int8", data=data)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model.onnx").exists()

@@ -1,0 +1,33 @@
+"""The inference benchmark from a checkpoint to its table, on a narrow model and few rounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from fgd_yolo.analysis.command import main
+from fgd_yolo.analysis.inference_files import HOST_INT8
+from fixtures import draw_dataset
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Drawn images, enough of them to calibrate on."""
+    return draw_dataset(tmp_path_factory.mktemp("data"), train=20, val=6)
+
+
+def test_every_variant_is_measured(teacher_pt, data, capsys):
+    words = f"inference --weights {teacher_pt} --data {data} --imgsz 96 --threads 1 --rounds 2 --debug"
+    assert main(words.split()) == 0
+    printed = capsys.readouterr()
+    rows = {line.split("|")[1].strip(): line for line in printed.out.splitlines() if line.startswith("| ")}
+    assert {"fp32", "fp16", "int8", HOST_INT8, "fp32, OpenVINO", "int8, OpenVINO"} <= rows.keys()
+    assert all(" ms |" in line for name, line in rows.items() if name)
+    assert "teacher.pt, 96 px" in printed.out
+    assert "the whole call takes" in printed.out
+
+
+def test_a_size_that_cannot_be_is_one_line(teacher_pt, data, capsys):
+    assert main(f"inference --weights {teacher_pt} --data {data} --imgsz 100".split()) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: imgsz 100 is not a multiple")
