@@ -15,11 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 
-from fgd_yolo.analysis.timing import minima
+from fgd_yolo.export.measure import bare_session
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
+from fgd_yolo.timing import minima
 
 PHOTO_PX = (480, 640)
 
@@ -71,7 +71,7 @@ def measure_stages(file: Path, photo: np.ndarray, threads: int, rounds: int) -> 
     """
     with redirect_stderr(StringIO()):
         detector = OnnxDetector(file, "cpu", threads)
-    bare = _bare_session(file, threads)
+    bare = bare_session(file, threads)
     name = bare.get_inputs()[0].name
     tensor, placement = detector.preprocess(photo)
     outputs = detector.infer(tensor)
@@ -95,11 +95,3 @@ def benchmark_photo(data: str) -> np.ndarray:
 def _open(path: Path, device: str, threads: int) -> Session:
     with redirect_stderr(StringIO()):  # a dozen sessions would each say what they run on
         return open_session(path, device, threads)
-
-
-def _bare_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Open a file with nothing of this package around it, and settings like the detector's."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

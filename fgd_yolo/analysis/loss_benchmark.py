@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fgd_yolo.analysis.timing import minima
 from fgd_yolo.analysis.yardstick import yardstick_terms
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
+from fgd_yolo.timing import minima
 
 TOLERANCE = 1e-4
 

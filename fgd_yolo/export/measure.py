@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import onnxruntime
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.host import quiet_host
 from fgd_yolo.progress import counted
+from fgd_yolo.timing import minima
 
 _ERROR = 3  # onnxruntime's log level
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -68,29 +69,25 @@ def seconds_per_run(
 ) -> list[float]:
     """Return the shortest time of one run of each file on the CPU, in seconds.
 
-    The files take turns, and minima are compared: whatever else the machine does hits all of them alike, and
-    a disturbed run counts for none.
-
     Args:
         paths: files with one input.
         threads: for each; they sleep rather than spin between runs.
         rounds: runs of each file that count.
         imgsz: height and width, or the side of a square, where a file leaves its size open, in pixels.
     """
-    sessions = [_session(path, threads) for path in paths]
+    sessions = [bare_session(path, threads) for path in paths]
     feeds = [_noise(session, imgsz) for session in sessions]
-    for session, feed in zip(sessions, feeds, strict=True):
-        session.run(None, feed)
-    shortest = np.full(len(paths), np.inf)
-    for _ in range(rounds):
-        for index, (session, feed) in enumerate(zip(sessions, feeds, strict=True)):
-            start = time.perf_counter()
-            session.run(None, feed)
-            shortest[index] = min(shortest[index], time.perf_counter() - start)
-    return shortest.tolist()
+    runs = [partial(session.run, None, feed) for session, feed in zip(sessions, feeds, strict=True)]
+    return list(minima(dict(enumerate(runs)), rounds).values())
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def bare_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a file in onnxruntime on the CPU, with nothing of this package around it.
+
+    Args:
+        path: the file.
+        threads: of the CPU; they sleep rather than spin between runs.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

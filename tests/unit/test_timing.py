@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fgd_yolo.analysis import timing
+from fgd_yolo import timing
 
 
 def test_actions_take_turns_after_one_round_of_warm_up():
