@@ -22,6 +22,7 @@ examples:
   %(prog)s --resume runs/distill/yolov8n
       go on with a run that was stopped
 """
+_TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim")  # which a camera box lacks
 _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
 _RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
 
@@ -106,6 +107,8 @@ def _message(error: BaseException) -> str:
         return one_line(error) if str(error) else "stopped before anything was written"
     if isinstance(error, FGDError):
         return f"error: {one_line(error)}"
+    if isinstance(error, ModuleNotFoundError) and error.name in _TRAIN_MODULES:
+        return f"error: this needs {error.name}: pip install 'fgd_yolo[train]'"
     return f"error: {type(error).__name__}: {one_line(error)} (--debug shows where)"
 
 

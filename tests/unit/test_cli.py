@@ -94,6 +94,8 @@ def test_a_wrong_word_is_named(words, part):
         (KeyboardInterrupt("stopped; go on with: x"), 1, "stopped; go on with: x"),
         (KeyboardInterrupt(), 1, "stopped before anything was written"),
         (ValueError("two\nlines"), 1, "error: ValueError: two lines (--debug shows where)"),
+        (ModuleNotFoundError("No", name="torch"), 1, "error: this needs torch: pip install 'fgd_yolo[train]'"),
+        (ModuleNotFoundError("No x", name="x"), 1, "error: ModuleNotFoundError: No x (--debug shows where)"),
     ],
 )
 def test_every_error_is_one_line_and_an_exit_code(capsys, error, code, line):
@@ -115,18 +117,12 @@ def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
     assert main([]) == 2
 
 
-def test_fgd_yolo_export_is_the_export_of_the_camera_box(capsys):
+@pytest.mark.parametrize("words", ["export", "predict", "benchmark", "benchmark loss", "benchmark inference"])
+def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
-        main(["export", "--help"])
+        main([*words.split(), "--help"])
     assert stop.value.code == 0
-    assert "fgd-yolo export" in capsys.readouterr().out
-
-
-def test_fgd_yolo_benchmark_measures_the_loss(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["benchmark", "loss", "--help"])
-    assert stop.value.code == 0
-    assert "fgd-yolo benchmark loss" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"usage: fgd-yolo {words} ")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +132,8 @@ def test_fgd_yolo_benchmark_measures_the_loss(capsys):
         ("export --weights a.pt --imgsz 320 --imgsz 320", "error: --imgsz is said twice: leave out one of them"),
         ("benchmark loss --repeats 10 --repeats 3", "error: --repeats is said twice: leave out one of them"),
         ("benchmark loss --repeats few", "error: argument --repeats: must be a whole number, at least 1, not 'few'"),
+        ("benchmark inference --threads 0", "error: argument --threads: must be a whole number, at least 1, not '0'"),
+        ("predict --model a.onnx --source a --conf 2", "error: "),
         ("distill --student a --student a", "error: --student is said twice: leave out one of them"),
     ],
 )
