@@ -97,7 +97,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def next_steps(result: Mapping[str, Any]) -> list[str]:
-    """Return commands that can be pasted: another export, and the twin that this run is to be compared with.
+    """Return commands that can be pasted: a look at what it finds, a smaller file, the twin to compare this run with.
 
     Args:
         result: the closing table; its `command` holds the options of the run.
@@ -105,9 +105,12 @@ def next_steps(result: Mapping[str, Any]) -> list[str]:
     files, options = result["files"], result["command"]
     data = f" --data {shlex.quote(options['data'])}" if options["data"] else ""
     weights = f"--weights {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
+    small = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
     steps = [
-        "# the student as another file for the camera box",
-        f"{command('export')} {weights}",
+        "# what the student sees on your pictures",
+        f"{command('predict')} --model {shlex.quote(files['onnx'])} --source IMAGES",
+        "# the student in int8 for the camera box, calibrated and measured on the same data",
+        f"{command('export')} {weights} --precision int8 --output {small}",
     ]
     if not result.get("twin") and result["method"] != PLAIN:
         plain = {**options, "teacher": None, "teacher_epochs": None, "config": PLAIN}

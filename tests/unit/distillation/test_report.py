@@ -26,7 +26,7 @@ def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
         "cpu_threads": 1,
         "teacher": row("teacher yolov8s", 0.591, 0.9) if method != "plain" else None,
         "student": row("student yolov8n", map50_95, map50),
-        "files": {"weights": "/runs/my run/student.pt"},
+        "files": {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx"},
         "command": {
             "student": "yolov8n.yaml",
             "data": "/my data/d.yaml",
@@ -99,10 +99,11 @@ def test_a_fingerprint_changes_with_everything_that_decides_what_is_learnt():
 def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
     steps = next_steps(make_result())
-    export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
+    predict, export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
+    assert predict == ["fgd-yolo", "predict", "--model", "/runs/my run/student.onnx", "--source", "IMAGES"]
     assert export == [
-        *("fgd-yolo", "export", "--weights", "/runs/my run/student.pt"),
-        *("--imgsz", "320", "--data", "/my data/d.yaml"),
+        *("fgd-yolo", "export", "--weights", "/runs/my run/student.pt", "--imgsz", "320"),
+        *("--data", "/my data/d.yaml", "--precision", "int8", "--output", "/runs/my run/student-int8.onnx"),
     ]
     assert plain[:2] == ["fgd-yolo", "distill"]
     read = parse_distill(plain[2:])
@@ -125,5 +126,6 @@ def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
     monkeypatch.setattr("sys.argv", ["../checkout/tools/distill.py"])
     monkeypatch.setattr("sys.executable", "/env/bin/python")
     commands = [line for line in next_steps(make_result()) if not line.startswith("#")]
-    assert commands[0].startswith("/env/bin/python ../checkout/deploy/export.py --weights")
-    assert commands[1].startswith("/env/bin/python ../checkout/tools/distill.py --student")
+    scripts = ("deploy/predict.py --model", "deploy/export.py --weights", "tools/distill.py --student")
+    for line, script in zip(commands, scripts, strict=True):
+        assert line.startswith(f"/env/bin/python ../checkout/{script}")
