@@ -35,6 +35,8 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         FGDError: it cannot be written; the target is untouched.
     """
+    if target.exists() and not target.is_file():
+        raise FGDError(f"cannot write {target}: it exists and is no file")
     partial = target.with_name(f".{os.getpid()}-partial-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

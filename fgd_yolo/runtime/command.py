@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     def run() -> None:
         said = _parser(prog).parse_args(words)
-        images = list(dict.fromkeys(path for source in said.source for path in list_images(source)))
-        _check_outputs(images, said.output, said.json)
+        found = [path for source in said.source for path in list_images(source)]
+        images = list({os.path.normpath(path.absolute()): path for path in found}.values())
+        _check_outputs(said.model, images, said.output, said.json)
         detector = OnnxDetector(said.model, said.device, said.threads, conf=said.conf, iou=said.iou)
         folder = said.output or (None if said.json else Path("runs/predict", said.model.stem))
         print(predict(detector, images, folder, numbered=said.output is None, json_path=said.json))
@@ -64,15 +66,15 @@ def _parser(prog: str | None) -> Parser:
     return parser
 
 
-def _check_outputs(images: Sequence[Path], output: Path | None, json_path: Path | None) -> None:
-    """Raise UsageError before any work where a result cannot be written or would replace a source."""
+def _check_outputs(model: Path, images: Sequence[Path], output: Path | None, json_path: Path | None) -> None:
+    """Raise UsageError before any work where a result cannot be written or would replace what is read."""
     if output and output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file: name a folder")
     # A device or pipe that exists would be replaced by a file, /dev/null too.
     if json_path and (json_path.name == "-" or (json_path.exists() and not json_path.is_file())):
         raise UsageError(f"--json {json_path} is no file name: name a file such as found.jsonl")
-    sources = {path.resolve() for path in images}
+    sources = {path.resolve() for path in [model, *images]}
     written = [output / name for name in targets(images)] if output else []
     for path in [*written, *([json_path] if json_path else [])]:
         if path.resolve() in sources:
-            raise UsageError(f"{path} is a source and would be overwritten: choose another place for the results")
+            raise UsageError(f"{path} is read here and would be overwritten: choose another place for the results")

@@ -114,7 +114,7 @@ class Detections:
         try:
             from supervision import Detections as SupervisionDetections
         except ImportError as error:
-            raise FGDError("supervision is not installed: run pip install supervision") from error
+            raise FGDError("supervision is not installed: run pip install 'fgd_yolo[supervision]'") from error
         data = {"class_name": np.array([self._name(label) for label in self.classes], dtype=str)}
         if self.rotated_boxes is not None:
             data["xyxyxyxy"] = self.corners

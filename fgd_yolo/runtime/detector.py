@@ -30,7 +30,8 @@ _END_TO_END_ROWS = 300  # the host's, where the file does not say
 class OnnxDetector:
     """An exported YOLO, ready to detect, segment, find keypoints or oriented boxes.
 
-    Gives the host's boxes for the same file. Calls may be made from several threads: nothing is kept between them.
+    Gives the host's boxes for the same file, except that OpenVINO computes int8 in its own way. Calls may be made from
+    several threads: nothing is kept between them.
 
     Args:
         path: the ONNX file.

@@ -93,7 +93,7 @@ def _image_input(inputs: Sequence[TensorSpec]) -> TensorSpec:
             f"it has {len(inputs)} inputs ({', '.join(spec.name for spec in inputs)}), and a detector has one"
         )
     image = inputs[0]
-    if len(image.shape) != 4 or image.dtype not in (np.float32, np.float16, np.uint8):
+    if len(image.shape) != 4 or 0 in image.shape or image.dtype not in (np.float32, np.float16, np.uint8):
         raise refusal(f"its input is {describe(image)}, and a detector's is a batch of pictures")
     channels = image.shape[3 if image.dtype == np.uint8 else 1]
     if channels not in (3, None):
@@ -103,10 +103,11 @@ def _image_input(inputs: Sequence[TensorSpec]) -> TensorSpec:
 
 def _check_preprocessing(uint8_input: bool, claims: Claims) -> None:
     claim = claims.ours().get("preprocessing")
-    if claim is None and uint8_input:
+    claim = claim if isinstance(claim, Mapping) else {}
+    if uint8_input and "channels" not in claim:
         raise refusal("it takes bytes, but does not say in which order the colours are; export it with fgd-yolo export")
     expected = _BYTES if uint8_input else _FLOATS
-    found = {**expected, **claim} if isinstance(claim, Mapping) else expected
+    found = {**expected, **claim}
     strange = [f"{key} {found[key]}" for key, value in expected.items() if not _same(found[key], value)]
     if strange:
         raise refusal(f"it wants pictures prepared in a way that this version does not know ({', '.join(strange)})")

@@ -57,6 +57,6 @@ def _settings(threads: int, mode: str) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": mode.upper(),
         # Where the CPU has bfloat16, OpenVINO takes it for float32 files without a word: boxes moved by a whole pixel.
-        # With float32 it agrees with onnxruntime; quantized layers stay int8 all the same.
+        # With float32 it agrees with onnxruntime. Quantized layers stay int8 all the same, but round in another way.
         "INFERENCE_PRECISION_HINT": "f32",
     }

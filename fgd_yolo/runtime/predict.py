@@ -110,6 +110,8 @@ def predict(
                     print(f"{_shown(path)}: {said}", flush=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped: {tally}") from None
+        except BrokenPipeError:  # of print: `| head` has seen enough
+            raise FGDError(f"nobody reads the output any more; {tally}") from None
         if not tally.images:
             raise FGDError(f"of {_count(len(images), 'file')} none is a picture that can be read, such as {images[0]}")
     tally.places += [json_path] if json_path else []
@@ -140,13 +142,20 @@ def targets(images: Sequence[Path]) -> list[Path]:
     """Return a path for each picture's drawn copy, relative to the folder of results, no two the same.
 
     Copies keep their names. Where two have one name, all keep the folders below the one that holds every picture. A
-    format that OpenCV does not write becomes `NAME.SUFFIX.jpg`.
+    format that OpenCV does not write becomes `NAME.SUFFIX.jpg`, with another `.jpg` where that is a picture's name.
     """
     names = [Path(path.name) for path in images]
     if len(set(map(_written, names))) < len(names):
-        above = os.path.commonpath([path.absolute().parent for path in images])
-        names = [path.absolute().relative_to(above) for path in images]
-    return [Path(_written(name)) for name in names]
+        # Without `..`, which would lead out of the folder of results.
+        whole = [Path(os.path.normpath(path.absolute())) for path in images]
+        above = os.path.commonpath([path.parent for path in whole])
+        names = [path.relative_to(above) for path in whole]
+    written: dict[str, None] = {}
+    for name in map(_written, names):
+        while name in written:
+            name += ".jpg"
+        written[name] = None
+    return [Path(name) for name in written]
 
 
 def _written(name: Path) -> str:

@@ -92,7 +92,9 @@ def test_sources_of_one_name_in_different_folders_keep_their_folders(model):
 def test_several_files_behind_one_source_are_taken_and_the_same_file_once(model, capsys):
     photo("a.png")
     photo("b.png")
-    assert main(["--model", model, "--source", "a.png", "b.png", "--source", "a.png", "--json", "f.jsonl"]) == 0
+    Path("folder").mkdir()
+    again = ["--source", "a.png", "folder/../b.png"]
+    assert main(["--model", model, "--source", "a.png", "b.png", *again, "--json", "f.jsonl"]) == 0
     assert "2 pictures" in capsys.readouterr().out
 
 
@@ -145,8 +147,8 @@ def test_many_pictures_are_counted_instead_of_listed(model, capsys):
         (["--source", "a.png", "--conf", "25"], "conf is 25.0"),
         (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf is said twice"),
         (["--source", "a.png", "--output", "a.png"], "is a file: name a folder"),
-        (["--source", "a.png", "--output", "."], "a.png is a source and would be overwritten"),
-        (["--source", "a.png", "--json", "a.png"], "a.png is a source and would be overwritten"),
+        (["--source", "a.png", "--output", "."], "a.png is read here and would be overwritten"),
+        (["--source", "a.png", "--json", "a.png"], "a.png is read here and would be overwritten"),
         (["--source", "a.png", "--json", "."], "is no file name"),
         (["--source", "a.png", "--json", "-"], "is no file name"),
         ([], "--source"),
@@ -182,6 +184,26 @@ def test_a_link_to_the_json_file_stays_a_link(model):
     assert main(["--model", model, "--source", "a.png", "--json", "link.jsonl"]) == 0
     assert Path("link.jsonl").is_symlink()
     assert json.loads(Path("there/found.jsonl").read_text())["path"] == "a.png"
+
+
+def test_the_model_is_not_overwritten(model, capsys):
+    photo("a.png")
+    Path("best.onnx").write_bytes(model.read_bytes())
+    assert main(["--model", "best.onnx", "--source", "a.png", "--json", "best.onnx"]) == 2
+    assert "best.onnx is read here and would be overwritten" in capsys.readouterr().err
+    assert Path("best.onnx").read_bytes() == model.read_bytes()
+
+
+def test_when_nobody_reads_the_output_that_is_what_it_says(model):
+    photo("a.png")
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["--model", str(model), "--source", "a.png", "--json", "f.jsonl"]
+    run = subprocess.run([sys.executable, str(SCRIPT), *words], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[1].startswith("error: nobody reads the output any more; 1 picture; 1 block; ")
+    assert not Path("f.jsonl").exists()
 
 
 def test_a_model_that_cannot_be_opened_is_one_line_and_exit_code_1(capsys):
@@ -237,6 +259,17 @@ def test_copies_keep_their_names_where_these_differ():
 def test_formats_that_are_not_written_become_jpeg_beside_their_namesakes():
     assert targets([Path("a.heic"), Path("a.jpg")]) == [Path("a.heic.jpg"), Path("a.jpg")]
     assert targets([Path("x/a.heic"), Path("y/a.heic.jpg")]) == [Path("x/a.heic.jpg"), Path("y/a.heic.jpg")]
+
+
+def test_no_two_copies_have_one_name():
+    assert targets([Path("a.heic"), Path("a.heic.jpg")]) == [Path("a.heic.jpg"), Path("a.heic.jpg.jpg")]
+
+
+def test_copies_stay_in_their_folder_when_a_source_goes_upwards():
+    assert targets([Path("a/x.jpg"), Path("a/../../b/x.jpg")]) == [
+        Path(Path.cwd().name, "a/x.jpg"),
+        Path("b/x.jpg"),
+    ]
 
 
 def test_the_closing_line_names_three_of_many_unreadable_files():

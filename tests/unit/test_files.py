@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fgd_yolo.errors import FGDError
@@ -23,3 +25,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         path.write_text("ha")
         raise OSError(28, "No space left on device")
     assert [(file.name, file.read_text()) for file in target.parent.iterdir()] == [("student.pt", "old")]
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for target in (pipe, tmp_path):
+        with pytest.raises(FGDError, match="it exists and is no file"), replacing(target) as path:
+            path.write_text("ha")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

@@ -105,7 +105,7 @@ def test_supervision_gets_names_masks_and_rotated_corners():
 
 def test_without_supervision_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(FGDError, match="pip install supervision") as caught:
+    with pytest.raises(FGDError, match=r"pip install 'fgd_yolo\[supervision\]'") as caught:
         detections().to_supervision()
     assert "\n" not in str(caught.value)
 

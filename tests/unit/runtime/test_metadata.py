@@ -275,9 +275,10 @@ def test_a_file_that_takes_bytes_is_read():
     assert notes == []
 
 
-def test_bytes_of_unknown_colour_order_are_refused():
+@pytest.mark.parametrize("claim", [{}, {"preprocessing": 3}, {"preprocessing": {"input": "uint8"}}])
+def test_bytes_of_unknown_colour_order_are_refused(claim):
     with pytest.raises(FGDError, match="in which order the colours are"):
-        read(DETECT, spec(None, 7, 252), image=BYTES)
+        read({**DETECT, "fgd_yolo": json.dumps(claim)}, spec(None, 7, 252), image=BYTES)
 
 
 @pytest.mark.parametrize("strange", [{"channels": "RGB"}, {"layout": "NCHW"}, {"padding": 0}, {"scale": "x"}])
@@ -297,3 +298,16 @@ def test_a_float_file_of_ours_is_read_and_one_with_another_scale_refused():
 def test_our_own_metadata_damaged_is_refused(text):
     with pytest.raises(FGDError, match="'fgd_yolo' is damaged"):
         read({**DETECT, "fgd_yolo": text}, spec(1, 7, 252))
+
+
+def test_names_cannot_steer_the_terminal():
+    strange = "{0: 'red\\x1b[31m', 1: 'two\\nlines', 2: '\\ud800 Zelle'}"
+    info, notes = read({**DETECT, "names": strange}, spec(1, 7, 252))
+    assert notes == []
+    assert info.names == {0: "red?[31m", 1: "two?lines", 2: "? Zelle"}
+
+
+@pytest.mark.parametrize("image", [spec(1, 3, 0, 128), spec(0, 3, 96, 128)])
+def test_an_input_without_room_for_a_picture_is_refused(image):
+    with pytest.raises(FGDError, match="and a detector's is a batch of pictures"):
+        read(DETECT, spec(1, 7, 252), image=image)
