@@ -28,9 +28,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
 
 
 def test_what_is_no_file_is_never_replaced(tmp_path):
-    pipe = tmp_path / "pipe"
+    folder = tmp_path / "results"
+    folder.mkdir()
+    pipe = folder / "pipe"
     os.mkfifo(pipe)
-    for target in (pipe, tmp_path):
+    for target in (pipe, folder):
         with pytest.raises(FGDError, match="it exists and is no file"), replacing(target) as path:
             path.write_text("ha")
-    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+    assert pipe.is_fifo() and list(folder.iterdir()) == [pipe]
