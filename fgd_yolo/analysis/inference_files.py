@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
+from fgd_yolo.export.images import class_names
 from fgd_yolo.host import quiet_host
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -34,17 +35,25 @@ def export_all(weights: Path, data: str, imgsz: int, folder: Path) -> dict[str, 
     return {**made, HOST_INT8: _export_by_host(weights, data, imgsz, folder)}
 
 
-def random_weights(model: str, folder: Path) -> Path:
-    """Save a model of the host with random weights: enough where only speed matters.
+def random_weights(model: str, data: str, folder: Path) -> Path:
+    """Save a model of the host with random weights and the classes of the data: enough where only speed matters.
 
     Args:
         model: the host's name, such as `yolov8n.yaml`.
+        data: dataset YAML.
         folder: to write to.
     """
     from ultralytics import YOLO
+    from ultralytics.nn.tasks import DetectionModel
 
+    names = class_names(data)
+    if names is None:
+        raise FGDError(f"data {data} is not a dataset on this disk: pass --data with one")
+    detector = YOLO(model)
+    detector.model = DetectionModel(model, nc=len(names), verbose=False)
+    detector.model.names = names
     path = folder / "random.pt"
-    YOLO(model).save(path)
+    detector.save(path)
     return path
 
 

@@ -32,9 +32,11 @@ def report(
     trained = weights is not None
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-benchmark-") as name:
         folder = Path(name)
-        weights = weights or random_weights(DEFAULT_MODEL, folder)
+        if not trained:
+            data = data or str(demo_dataset(cache_root()))
+            weights = random_weights(DEFAULT_MODEL, data, folder)
         model, checkpoint = load_exportable(weights)
-        data = data or (checkpoint["train_args"]["data"] if trained else str(demo_dataset(cache_root())))
+        data = data or (checkpoint.get("train_args") or {}).get("data")
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
         for size in sizes:
             files = export_all(weights, data, size, folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fgd_yolo.cli import guarded
@@ -40,7 +42,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         said = vars(_parser(prog).parse_args(words))
         del said["debug"]
         print(_announcement(said["weights"], said["precision"]), flush=True)
-        print(_summary(export_onnx(**said)), flush=True)
+        with _cleaning_up():
+            exported = export_onnx(**said)
+        print(_summary(exported), flush=True)
 
     return guarded(run, debug="--debug" in words)
 
@@ -66,6 +70,16 @@ def _parser(prog: str | None) -> Parser:
     add("--keep", action="store_true", help="write an int8 file that loses more, or is slower, all the same")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+@contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Let a polite kill end the export as Ctrl-C does: what is half-written is removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _announcement(weights: Path, precision: str) -> str:

@@ -36,6 +36,8 @@ def convert(
         OSError: the folder cannot be written.
     """
     model.pt_path = str(folder / "model.pt")  # the host writes beside it and keeps its stem
+    data = model.args.get("data")  # goes into the file's description, and the file leaves this machine
+    model.args = {**model.args, "data": Path(data).name if isinstance(data, str) else None}
     options = {"imgsz": size, "batch": batch, "dynamic": dynamic, "nms": nms or None, "opset": opset}
     fixed = {"format": "onnx", "simplify": True, "device": "cpu", "mode": "export"}
     try:
@@ -70,7 +72,9 @@ def _fix_batch(path: Path, batch: int) -> None:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    return "requires a maximum batch size" not in record.getMessage()  # it is fixed here
+    """Return false for what is fixed here, or becomes an error of ours."""
+    said = record.getMessage()
+    return "requires a maximum batch size" not in said and "export failure" not in said
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import numpy as np
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime.images import read_image
 
 COMPARED_IMAGES = 8
@@ -85,15 +86,24 @@ def split_images(
     if not is_yaml or "://" in str(given):
         raise FGDError(f"{problem}: '{given}' is not a dataset YAML on this disk; {advice}")
     try:
-        listed = check_det_dataset(str(given), autodownload=False)[split]
+        with quiet_host():
+            listed = check_det_dataset(str(given), autodownload=False)[split]
+        entries = [Path(entry) for entry in (listed if isinstance(listed, list) else [listed])]
+        paths = [path for entry in entries for path in _list_images(entry)]
     except Exception as error:  # the host raises anything from SyntaxError to FileNotFoundError here
-        reason = " ".join(str(error).split())[:200]
-        raise FGDError(f"{problem}: {reason}; {advice}") from error
-    entries = [Path(entry) for entry in (listed if isinstance(listed, list) else [listed])]
-    paths = [path for entry in entries for path in _list_images(entry)]
+        raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
     if not paths:
         raise FGDError(f"{problem}: the {split} split of {given} is empty; {advice}")
     return paths
+
+
+def class_names(data: Any) -> dict[int, str] | None:
+    """Return the classes of a dataset on this disk by number; None where there is no such data."""
+    try:
+        with quiet_host():
+            return check_det_dataset(str(data), autodownload=False)["names"]
+    except Exception:  # what is wrong with it, is said where its images are read
+        return None
 
 
 def _list_images(entry: Path) -> list[Path]:

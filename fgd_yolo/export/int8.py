@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import onnx
 from onnx import ModelProto, shape_inference
 
+from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import Ranges, calibration_images, input_batches, measure_ranges
-from fgd_yolo.export.images import spread
+from fgd_yolo.export.images import class_names, spread
 from fgd_yolo.export.measure import map_of, seconds_per_run
 from fgd_yolo.export.quantize import always_float, quantize
 from fgd_yolo.export.sensitivity import rank_layers
@@ -33,7 +35,7 @@ class Int8Report:
         map_int8: the same of the int8 file.
         drop_points: what the worst of its mAP50-95 lost, in points of a hundred; negative for a gain.
         speed_ratio: how many times as fast as float32 on this machine's CPU, one thread.
-        accepted: faster, and within the drop that was allowed.
+        accepted: faster, and within the drop that was allowed, where float32 had more than that to lose.
         refusal: the numbers in a sentence, where it was not.
     """
 
@@ -114,7 +116,7 @@ def make_int8(
         source: float32, with the host's metadata, which the copy keeps.
         target: the file to write, whatever the verdict; of several attempts the fastest that is accepted,
             else the most accurate that is faster than float32.
-        info: of what is known about the model, its `task` is read.
+        info: the metadata of the source, of which `task` and `names` are read.
         data: dataset YAML given by the user.
         recorded: what the checkpoint says it was trained on, used when no data is given.
         imgsz: height and width, or the side of a square, of a file with a dynamic size, in pixels.
@@ -122,8 +124,9 @@ def make_int8(
     Raises:
         FGDError: no images to calibrate or to measure on, or a file that cannot be quantized.
     """
-    images = calibration_images(data, recorded)
     given = data if data is not None else recorded
+    _check_classes(info, given)
+    images = calibration_images(data, recorded)
     model = _prepared(source)
     ranges = measure_ranges(body(model), images.paths, imgsz)
     task = info.get("task", "detect")
@@ -138,10 +141,21 @@ def make_int8(
         "data": Path(given).name,
         "method": "minmax",
     }
-    accepted = best.accepted(max_drop)
+    accepted = best.accepted(max_drop) and not _vain(before, max_drop)
     refusal = None if accepted else _refusal(best, before, max_drop)
     figures = (best.drop_points, best.speed_ratio)
     return Int8Report(best.float_nodes, calibration, before, best.maps, *figures, accepted, refusal)
+
+
+def _check_classes(info: Mapping[str, Any], data: Any) -> None:
+    """Refuse data of other classes: their mAP would say nothing about this model."""
+    names = class_names(data)
+    own = literal_eval(info["names"])
+    if names is not None and len(names) != len(own):
+        raise FGDError(
+            f"int8 is measured on the data, but {data} has {len(names)} classes and the model {len(own)}: pass data= "
+            "(--data) with the data that it was trained on"
+        )
 
 
 def _prepared(source: Path) -> ModelProto:
@@ -173,8 +187,18 @@ def _drop(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     return max(100 * (value - after[name]) for name, value in before.items() if name.endswith("map50_95"))
 
 
+def _vain(map_fp32: Mapping[str, float], max_drop: float) -> bool:
+    """Return whether any loss would pass, as on data with other classes; who allows all 100 points wants that."""
+    return 100 * map_fp32["map50_95"] <= max_drop < 100
+
+
 def _refusal(tried: _Attempt, map_fp32: Mapping[str, float], max_drop: float) -> str:
     before, after = map_fp32["map50_95"], tried.maps["map50_95"]
+    if _vain(map_fp32, max_drop):
+        return (
+            f"float32 itself has {100 * before:.2f} mAP50-95 points on the val split, no more than int8 may lose "
+            f"({max_drop:g}), so nothing can be measured: pass data= (--data) with this model's classes"
+        )
     pace = f"runs {tried.speed_ratio:.2f} times as fast as float32 here"
     loss = f"loses {tried.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"
     kept = f" even with {len(tried.float_nodes)} sensitive nodes in float32" if tried.float_nodes else ""

@@ -30,7 +30,7 @@ def read_entries(path: Path) -> dict[str, str]:
 def write_entries(path: Path, host: Mapping[str, str], ours: Mapping[str, Any]) -> None:
     """Replace a file's metadata: what the host wrote stays as it was, and ours is one entry of JSON."""
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {**host, KEY: json.dumps(ours)})
+    onnx.helper.set_model_props(model, {**host, KEY: json.dumps(ours, default=str)})  # a recipe may hold a date
     onnx.save(model, path)
 
 
@@ -83,6 +83,8 @@ def _provenance(weights: Path) -> dict[str, Any]:
         names = {key: Path(recipe[key]).name for key in ("teacher", "student", "data") if recipe.get(key)}
         teacher = {"teacher": Path(names["teacher"]).stem} if "teacher" in names else {}
         kept = {key: recipe[key] for key in ("train", "fgd") if key in recipe}
+        if "train" in kept:
+            kept["train"] = {key: value for key, value in kept["train"].items() if "/" not in str(value)}
         return {**teacher, "recipe": {"method": result["method"], **names, **kept}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}

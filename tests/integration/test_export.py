@@ -51,6 +51,13 @@ def test_the_file_says_what_a_runtime_must_know(weights):
     assert (entries["imgsz"], entries["stride"], entries["task"]) == ("[96, 96]", "32", "detect")
 
 
+def test_the_file_names_no_folder_of_the_machine_it_was_made_on(weights, tiny_data):
+    written = export_onnx(weights).path.read_bytes()
+    assert f"trained on {tiny_data.name}".encode() in written
+    assert str(tiny_data.parent).encode() not in written
+    assert str(weights.parent).encode() not in written
+
+
 def test_size_and_name_can_be_chosen(weights, tmp_path):
     exported = export_onnx(weights, tmp_path / "camera.onnx", imgsz=64)
     assert (exported.path, exported.imgsz) == (tmp_path / "camera.onnx", 64)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +38,36 @@ def test_the_script_exports_from_any_folder(weights):
     assert "equal to PyTorch on 6 images" in run.stdout
     assert f"{SCRIPT.parent / 'predict.py'} --model" in run.stdout
     assert names(weights.parent) == ["model.onnx", "model.pt"]
+
+
+def test_a_polite_kill_leaves_nothing_behind(weights, monkeypatch, capsys):
+    def killed(*args):
+        assert any(name.startswith(".export-") for name in names(weights.parent))
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("fgd_yolo.export.build.validate", killed)
+    assert main(["--weights", str(weights)]) == 1
+    assert "stopped before anything was written" in capsys.readouterr().err
+    assert names(weights.parent) == ["model.pt"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [handler])
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.onnx.export", full)
+    assert main(["--weights", str(weights)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.splitlines() == [f"error: cannot write {weights.with_suffix('.onnx')}: No space left on device"]
+    assert not [line for line in said if "No space" in line]
 
 
 @pytest.mark.parametrize(

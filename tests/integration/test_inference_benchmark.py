@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from fgd_yolo.analysis.command import main
 from fgd_yolo.analysis.inference_files import HOST_INT8
@@ -31,3 +32,10 @@ def test_every_variant_is_measured(teacher_pt, data, capsys):
 def test_a_size_that_cannot_be_is_one_line(teacher_pt, data, capsys):
     assert main(f"inference --weights {teacher_pt} --data {data} --imgsz 100".split()) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: imgsz 100 is not a multiple")
+
+
+def test_weights_that_do_not_say_their_data_are_one_line(teacher_pt, tmp_path, capsys):
+    checkpoint = torch.load(teacher_pt, weights_only=False)
+    torch.save({**checkpoint, "train_args": {}}, tmp_path / "quiet.pt")
+    assert main(f"inference --weights {tmp_path / 'quiet.pt'} --imgsz 96".split()) == 1
+    assert "pass data= (--data)" in capsys.readouterr().err.strip().splitlines()[-1]

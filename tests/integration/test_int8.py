@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import onnx
 import pytest
+import yaml
 from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import int8
 from fgd_yolo.export.int8 import make_int8
 from fgd_yolo.export.measure import map_of
-from fixtures import IMAGE_PX, draw_dataset, narrow_yaml
+from fixtures import CLASSES, IMAGE_PX, draw_dataset, narrow_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -47,8 +48,8 @@ def twice_as_fast(monkeypatch):
 
 
 def quantized(source, target, data, **options):
-    given = {"info": {"task": "detect"}, "data": data, "recorded": None, "imgsz": IMAGE_PX, **options}
-    return make_int8(source, target, **given)
+    info = {"task": "detect", "names": str(dict(enumerate(CLASSES)))}
+    return make_int8(source, target, **{"info": info, "data": data, "recorded": None, "imgsz": IMAGE_PX, **options})
 
 
 def test_map_is_the_one_of_the_checkpoint_and_nothing_is_written(weights, source, data, tmp_path, monkeypatch):
@@ -153,3 +154,12 @@ def test_what_is_not_faster_than_its_source_is_refused_however_accurate(source, 
     assert not report.accepted
     assert "runs 0.50 times as fast as float32" in report.refusal
     assert "\n" not in report.refusal
+
+
+def test_data_of_other_classes_is_refused(source, data, tmp_path):
+    described = yaml.safe_load(data.read_text()) | {"names": {0: "disc", 1: "block"}}
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(described))
+    with pytest.raises(FGDError, match="has 2 classes and the model 3"):
+        quantized(source, tmp_path / "int8.onnx", other)
+    assert not (tmp_path / "int8.onnx").exists()

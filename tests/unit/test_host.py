@@ -111,3 +111,20 @@ def test_weights_without_a_model_are_refused(load, tmp_path):
 def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
     model, _ = load_detector(save_checkpoint(tmp_path / "fine.pt", name, tiny_data))
     assert model.names == {0: "disc", 1: "block", 2: "wedge"}
+
+
+@pytest.mark.parametrize("name", ["it's.pt", "yolov5n.pt", "a b#1.pt"])
+def test_a_file_is_read_under_the_name_that_it_has(name, teacher_pt, tmp_path):
+    """The host would drop the quote, and download another model in the place of the second."""
+    (tmp_path / name).write_bytes(teacher_pt.read_bytes())
+    model, _ = load_detector(tmp_path / name)
+    assert model.pt_path == str(tmp_path / name)
+
+
+def test_a_refusal_names_the_file_and_no_other(tmp_path, recwarn):
+    path = tmp_path / "plain.pt"
+    path.write_bytes(pickle.dumps({"model": None}, protocol=4))
+    with pytest.raises(FGDError) as refusal:
+        load_detector(path)
+    assert str(refusal.value).startswith(str(path)) and "weights.pt" not in str(refusal.value)
+    assert not recwarn.list

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import cv2
 import numpy as np
 import pytest
@@ -95,3 +97,21 @@ def test_a_download_script_in_the_data_is_never_run(tmp_path):
     with pytest.raises(FGDError, match="pass data="):
         photos(recorded=str(tmp_path / "script.yaml"))
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_split_that_is_missing_is_one_line_about_the_data(tiny_data, tmp_path):
+    description = {**yaml.safe_load(tiny_data.read_text()), "path": str(tiny_data.parent), "train": "images/gone"}
+    (tmp_path / "gone.yaml").write_text(yaml.safe_dump(description))
+    with pytest.raises(FGDError, match=r"no real images to calibrate on: .*images/gone; pass data= \(--data\)"):
+        split_images("train", tmp_path / "gone.yaml", None, purpose="to calibrate on")
+
+
+def test_what_the_host_says_about_missing_data_is_said_once(tmp_path, monkeypatch):
+    said = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [handler])
+    (tmp_path / "gone.yaml").write_text(yaml.safe_dump({"path": "gone", "train": "a", "val": "b", "names": ["a"]}))
+    with pytest.raises(FGDError):
+        photos(data=tmp_path / "gone.yaml")
+    assert not said

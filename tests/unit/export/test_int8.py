@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _drop, _refusal
+from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _drop, _refusal, _vain
 from graphs import detector
 
 LAYERS = [[f"{index}a", f"{index}b"] for index in range(9)]
@@ -75,6 +75,14 @@ def test_of_several_maps_the_worst_drop_counts_and_map50_does_not():
     before = {"map50_95": 0.50, "map50": 0.9, "mask_map50_95": 0.40}
     assert _drop(before, {"map50_95": 0.49, "map50": 0.1, "mask_map50_95": 0.37}) == pytest.approx(3)
     assert _drop(before, {"map50_95": 0.51, "map50": 0.1, "mask_map50_95": 0.42}) == pytest.approx(-1)
+
+
+def test_where_float32_has_no_more_to_lose_than_may_be_lost_nothing_is_measured():
+    assert _vain({"map50_95": 0.0}, 0.0)
+    assert _vain({"map50_95": 0.009}, 1.0)
+    assert not _vain({"map50_95": 0.011}, 1.0)
+    assert not _vain({"map50_95": 0.5}, 100.0)  # every loss was allowed
+    assert "float32 itself has 0.90 mAP50-95 points" in _refusal(tried(0.0, 2.0), {"map50_95": 0.009}, 1.0)
 
 
 def test_a_refusal_holds_the_numbers_and_says_what_was_tried():

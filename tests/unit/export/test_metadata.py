@@ -23,7 +23,11 @@ def run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     recipe = {"teacher": "/home/me/yolov8l.pt", "student": "yolov8n", "data": "/home/me/cells.yaml"}
-    recipe |= {"train": {"epochs": 30}, "fgd": {"scale": "paper"}, "teacher_train": {"epochs": 9}}
+    recipe |= {
+        "train": {"epochs": 30, "project": "/home/me/runs"},
+        "fgd": {"scale": "paper"},
+        "teacher_train": {"epochs": 9},
+    }
     (folder / "distill.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "result.json").write_text(json.dumps({"method": "fgd", "files": {"weights": "/old/place/student.pt"}}))
     return folder
@@ -109,3 +113,10 @@ def test_the_hosts_entries_stay_and_ours_is_one_of_json(tmp_path):
     entries = read_entries(tmp_path / "model.onnx")
     assert json.loads(entries.pop(KEY)) == {"precision": "fp32"}
     assert entries == {"task": "detect", "names": "{0: 'a'}"}
+
+
+def test_a_date_in_a_recipe_becomes_text(run, tmp_path):
+    (run / "distill.yaml").write_text("train: {name: 2026-01-02}\n")
+    onnx.save(helper.make_model(helper.make_graph([], "empty", [], [])), tmp_path / "model.onnx")
+    write_entries(tmp_path / "model.onnx", {}, describe(Request(), run / "student.pt", {}, None))
+    assert json.loads(read_entries(tmp_path / "model.onnx")[KEY])["recipe"]["train"] == {"name": "2026-01-02"}
