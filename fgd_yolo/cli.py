@@ -1,4 +1,4 @@
-"""The command line: `fgd-yolo distill`, `export`, `predict` and `benchmark`, and the thin scripts of a checkout."""
+"""The command line: `fgd-yolo distill`, `export`, `predict`, `stream`, `benchmark`; and thin scripts in a checkout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resum
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {"distill": distill, "export": export, "predict": predict, "benchmark": benchmark}
+    commands = {"distill": distill, "export": export, "predict": predict, "stream": stream, "benchmark": benchmark}
     usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in commands:
         return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
@@ -57,6 +57,13 @@ def predict(argv: Sequence[str], prog: str | None = None) -> int:
     from fgd_yolo.runtime.command import main as predict_main
 
     return predict_main(argv, prog=prog)
+
+
+def stream(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the stream command, which needs no torch, and return the exit code."""
+    from fgd_yolo.streams.command import main as stream_main
+
+    return stream_main(argv, prog=prog)
 
 
 def benchmark(argv: Sequence[str], prog: str | None = None) -> int:

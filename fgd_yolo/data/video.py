@@ -99,8 +99,8 @@ def _film(
 ) -> list[list[dict[str, object]]]:
     """Write the video and return the truth of each frame."""
     width, height = size_px
-    stage = _stage(rng, width, height)
-    actors = _cast(rng, seconds, width, height)
+    stage = paint_stage(rng, width, height)
+    actors = draw_cast(rng, seconds, width, height)
     lamp, noise = light(rng, height, width), grain(rng, height + 64, width + 64)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size_px)
     if not writer.isOpened():
@@ -109,7 +109,7 @@ def _film(
         truth = []
         for index in counted(range(seconds * fps), "rendering demo video frames"):
             canvas = Canvas(stage.copy())
-            truth.append(_paint_frame(canvas, actors, index / fps))
+            truth.append(paint_frame(canvas, actors, index / fps))
             down, right = rng.integers(64, size=2)  # a new cut of one noise field costs nothing and never stands still
             canvas.image *= lamp
             writer.write(expose(canvas.image, noise[down : down + height, right : right + width]))
@@ -118,7 +118,8 @@ def _film(
     return truth
 
 
-def _paint_frame(canvas: Canvas, actors: list[Actor], time_s: float) -> list[dict[str, object]]:
+def paint_frame(canvas: Canvas, actors: list[Actor], time_s: float) -> list[dict[str, object]]:
+    """Paint everyone who is there at a time, and return the truth of that frame as in `truth.json`."""
     present = [(actor, pose) for actor in actors if (pose := actor.pose(time_s))]
     for actor, pose in present:
         canvas.paint(actor.sign, pose, actor.body_bgr, actor.mark_bgr, actor.owner)
@@ -126,7 +127,7 @@ def _paint_frame(canvas: Canvas, actors: list[Actor], time_s: float) -> list[dic
     return [{"id": actor.owner, "class": actor.class_index, "xyxy": box} for actor, box in boxes if box]
 
 
-def _stage(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def paint_stage(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     """The still background with clutter on it."""
     canvas = Canvas(background(rng, height, width))
     for _ in range(6):
@@ -136,7 +137,7 @@ def _stage(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return canvas.image
 
 
-def _cast(rng: np.random.Generator, seconds: int, width: int, height: int) -> list[Actor]:
+def draw_cast(rng: np.random.Generator, seconds: int, width: int, height: int) -> list[Actor]:
     """Who crosses when. Every fourth is clutter; the order is the depth, the last stands in front."""
     entries = np.sort(rng.uniform(_QUIET_S, max(seconds - 2, _QUIET_S), size=round(seconds * _CROSSINGS_PER_S)))
     actors, signs = [], 0

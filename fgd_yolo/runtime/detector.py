@@ -73,9 +73,9 @@ class OnnxDetector:
         self.info, assumptions = read_info(self._session.metadata, self._session.inputs, self._session.outputs)
         for sentence in assumptions:
             print(f"{Path(path).name}: {sentence}", file=sys.stderr)
-        workers = self._session.workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="detector") if workers > 1 else None
-        self._together = self._count_together()
+        self.workers = self._session.workers
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="detector") if self.workers > 1 else None
+        self.together = self._count_together()
         self._least_pixels = self._count_least_pixels()
 
     @property
@@ -97,7 +97,7 @@ class OnnxDetector:
         several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
         if not several:
             return self._detect([images])[0]
-        windows = [images[start : start + self._together] for start in range(0, len(images), self._together)]
+        windows = [images[start : start + self.together] for start in range(0, len(images), self.together)]
         results = self._pool.map(self._detect, windows) if self._pool else map(self._detect, windows)
         return [detections for window in results for detections in window]
 

@@ -1,0 +1,8 @@
+"""Run an exported detector on cameras and videos: `python deploy/stream.py --model best.onnx --source rtsp://...`."""
+
+import sys
+
+from fgd_yolo.streams.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Any number of streams through one detector to any number of sinks, until they end or somebody stops it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.streams.address import default_name, redact
+from fgd_yolo.streams.frame import Result
+from fgd_yolo.streams.lanes import Lanes
+from fgd_yolo.streams.policy import Policy, parse_policy
+from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.sinks import Sink, SinkQueue
+from fgd_yolo.streams.sinks.call import CallbackSink
+from fgd_yolo.streams.sources import check_address, is_live
+from fgd_yolo.streams.steps import Steps
+from fgd_yolo.streams.stream import Stream
+
+_REMOVED = 32  # removed streams that are remembered for the closing table
+
+
+class Pipeline:
+    """Cameras and files through a detector.
+
+    A reader per stream, lanes that each carry a frame through all stages of the detector, a queue and a thread per
+    sink: nothing waits for anything slower than itself, everything is bounded, and each frame is accounted for.
+
+    Args:
+        detector: what runs; in its mode `throughput` several frames run at once.
+        sinks: where results go; each is closed by `stop`.
+        policy: `latest`, `every` or `max-age=MS` for all streams; None takes `latest` for live sources and `every` for
+            files.
+        batch_window_s: where frames may go together, on a GPU or where this is above 0: so long the first one waits
+            for others. A file with a fixed batch always takes what is ready.
+        steps: functions that complete each result in place before the sinks see it, such as `Tracking` and `Zones`;
+            they are called in the order of a stream's frames, by a lane, which they hold up.
+        observers: functions that see every result. They cannot hold up the pipeline or break it; one that is too slow
+            misses results.
+    Raises:
+        UsageError: the policy or the window is wrong.
+    """
+
+    def __init__(
+        self,
+        detector: OnnxDetector,
+        sinks: Sequence[Sink] = (),
+        *,
+        policy: str | None = None,
+        batch_window_s: float = 0.0,
+        steps: Sequence[Callable[[Result], object]] = (),
+        observers: Sequence[Callable[[Result], object]] = (),
+    ):
+        if not 0 <= batch_window_s <= 10:
+            raise UsageError(f"the batch window is {batch_window_s!r} s, but must be from 0 to 10")
+        self._detector = detector
+        self._policy = None if policy is None else parse_policy(policy)
+        self._sinks = [*sinks, *map(CallbackSink, observers)]
+        self._observers = len(observers)
+        self._steps = Steps(steps)
+        self._lanes = Lanes(detector, batch_window_s, self._give_up)
+        self._turns = self._lanes.turns
+        self._lock = self._turns.lock
+        self._settled = threading.Condition(self._lock)
+        self._queues: list[SinkQueue] = []
+        self._removed: deque[Stream] = deque(maxlen=_REMOVED)
+        self._state = "new"  # new, running, stopped
+        self._started = 0.0
+        self._failure: FGDError | None = None
+        self._all_ended = False  # when it was stopped
+
+    def add(self, address: str | int, name: str | None = None, *, policy: str | None = None) -> str:
+        """Add a stream, before the start or while running.
+
+        Args:
+            address: of the source, as `open_source` takes it.
+            name: what the stream is called; None takes one from the address.
+            policy: of this stream alone.
+        Returns:
+            The name.
+        Raises:
+            UsageError: the address can never work, the policy is wrong, or a stream has this name.
+            FGDError: the pipeline was stopped.
+        """
+        check_address(address)
+        chosen = parse_policy(policy) if policy is not None else self._policy
+        chosen = chosen or Policy("latest" if is_live(address) else "every")
+        with self._lock:
+            if self._state == "stopped" or self._failure:
+                raise FGDError("the pipeline was stopped: make a new one")
+            name = self._free_name(address, name)
+            limit, turns, settled = self._lanes.frames_per_stream, self._turns, self._settled
+            stream = Stream(name, address, chosen, limit, turns.lock, turns.wake, settled.notify_all, self._steps)
+            stream.reader = Reader(name, address, stream.mailbox, stream.stats)
+            stream.queues = self._queues
+            self._turns.streams[name] = stream
+            if self._state == "running":
+                stream.reader.start()
+        return name
+
+    def remove(self, name: str) -> None:
+        """Take a stream out; what is on its way is delivered, what waits is counted as dropped.
+
+        Raises:
+            UsageError: there is no such stream.
+        """
+        with self._lock:
+            if name not in self._turns.streams:
+                raise UsageError(f"there is no stream '{redact(name)}'")
+            stream = self._turns.streams.pop(name)
+            if self._state == "running":
+                self._removed.append(stream)
+            stream.close("removed")
+            stream.reader.stop()
+            self._settled.notify_all()
+
+    def start(self) -> None:
+        """Open the sources and go; a camera that is down is tried again and again.
+
+        Raises:
+            FGDError: it was started before.
+        """
+        with self._lock:
+            if self._state != "new":
+                raise FGDError("a pipeline runs once: make a new one")
+            self._state, self._started = "running", time.monotonic()
+            self._open_queues()
+            self._lanes.start()
+            for stream in self._turns.streams.values():
+                stream.reader.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all streams have ended, or the pipeline was stopped. Without any stream that is not the case.
+
+        Returns:
+            Whether all have ended and were delivered.
+        Raises:
+            FGDError: the detector failed on every frame for long.
+        """
+        with self._lock:
+            self._settled.wait_for(lambda: self._failure or self._state == "stopped" or self._ended(), timeout_s)
+            if self._failure:
+                raise self._failure
+            return self._ended()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Deliver what is finished, close the sinks, and come back in time, although a camera hangs or a sink blocks.
+
+        Frames that are not finished are counted as dropped by `stopped`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            if self._state == "stopped":
+                return
+            ran, self._all_ended = self._state == "running", self._ended()
+            self._state = "stopped"
+            if not ran:
+                self._open_queues()
+            self._close_streams()
+            streams = [*self._turns.streams.values(), *self._removed] if ran else []
+        self._lanes.join(time.monotonic() + timeout_s / 2)
+        for stream in streams:
+            stream.abandon("stopped")
+        # All at once: one that blocks must not take the others' time. What is over is for counting what it left.
+        left_s = 0.9 * max(0.0, deadline - time.monotonic())
+        closers = [threading.Thread(target=queue.close, args=(left_s,), daemon=True) for queue in self._queues]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join(max(0.0, deadline - time.monotonic()))
+        for stream in streams:
+            stream.reader.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._settled.notify_all()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what happened so far as plain JSON: per stream, per removed stream and per sink."""
+        with self._lock:
+            streams, removed = list(self._turns.streams.values()), list(self._removed)
+        return {
+            "state": self._state,
+            "failure": self._failure and str(self._failure),
+            "uptime_s": round(time.monotonic() - self._started, 3) if self._started else 0.0,
+            "device": self._detector.device,
+            "streams": {stream.name: stream.snapshot() for stream in streams},
+            "removed": [{"name": stream.name, **stream.snapshot()} for stream in removed],
+            "sinks": [queue.snapshot() for queue in self._queues],
+        }
+
+    def __enter__(self) -> Pipeline:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _give_up(self, failure: FGDError) -> None:
+        with self._lock:
+            if self._state == "running":
+                self._failure = failure
+                self._close_streams()
+                self._settled.notify_all()
+
+    def _open_queues(self) -> None:
+        for index, sink in enumerate(self._sinks):
+            done = self._sink_done if index < len(self._sinks) - self._observers else None
+            self._queues.append(SinkQueue(sink, on_done=done))
+
+    def _close_streams(self) -> None:
+        for stream in self._turns.streams.values():
+            stream.close("stopped")
+            stream.reader.stop()
+        self._lanes.stop()
+
+    def _ended(self) -> bool:
+        if self._state == "stopped":  # which ends all readers
+            return self._all_ended
+        streams = self._turns.streams.values()
+        return bool(streams) and all(stream.ended for stream in streams)
+
+    def _free_name(self, address: str | int, name: str | None) -> str:
+        if name is not None:
+            if not name.strip() or not name.isprintable():
+                raise UsageError(f"a stream cannot be called {name!r}: give it a name that can be printed")
+            if name in self._turns.streams:
+                raise UsageError(f"two streams are called '{redact(name)}': give them different names")
+            return name
+        wanted = default_name(address)
+        numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
+        return next(name for name in numbered if name not in self._turns.streams)
+
+    def _sink_done(self, result: Result) -> None:
+        stream = self._turns.streams.get(result.frame.stream)
+        if stream:
+            stream.stats.sink_done(result)

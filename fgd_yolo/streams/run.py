@@ -1,0 +1,176 @@
+"""A run from its options to its closing table."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.streams.config import RunOptions
+from fgd_yolo.streams.frame import Result
+from fgd_yolo.streams.overlay import overlay
+from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.sinks import Sink
+from fgd_yolo.streams.summary import summary
+
+TOKEN = "FGD_YOLO_TOKEN"
+_STATUS_S = 1.0
+
+
+def run(options: RunOptions) -> str:
+    """Run streams until they end, a signal comes or the time is over; return the closing table.
+
+    Everything that can be refused is refused before a source is opened: options, addresses, the web port, the model,
+    the places where results go. With a page the run goes on when all streams have ended, since others can be added.
+
+    Args:
+        options: of the run.
+    Raises:
+        UsageError: an option or address that can never work.
+        FGDError: the model, the port or a sink cannot be had, or the detector failed on every frame.
+    """
+    if not options.streams and not options.web:
+        raise UsageError("no stream was named: say --source, or streams: in the --config file")
+    stop = threading.Event()
+    with ExitStack() as stack:
+        server = stack.enter_context(_bind(options)) if options.web else None
+        detector = OnnxDetector(
+            options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
+        )
+        frames = _latest_frames() if server else None
+        sinks = list(_sinks(options, detector.names, stop))
+        observers = [frames] if frames else []
+        pipeline = Pipeline(detector, sinks, steps=_steps(options), policy=options.policy, observers=observers)
+        stack.callback(pipeline.stop)
+        for name, stream in options.streams.items():
+            pipeline.add(stream.source, name, policy=stream.policy)
+        stack.enter_context(_stopped_by_signals(stop))
+        pipeline.start()
+        if server:
+            server.start(_app(pipeline, frames, options))
+            print(f"page: {server.url}", file=sys.stderr, flush=True)
+        _wait(pipeline, stop, options)
+        pipeline.stop()
+        return summary(pipeline.stats())
+
+
+def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> None:
+    """Wait for the end, with a line of what is going on where somebody watches."""
+    until = time.monotonic() + options.seconds if options.seconds else float("inf")
+    live = sys.stderr.isatty()
+    while not stop.is_set() and time.monotonic() < until:
+        if pipeline.wait(min(_STATUS_S, max(until - time.monotonic(), 0.01))) and not options.web:
+            break
+        if options.web and not stop.is_set():
+            stop.wait(0.05)  # a pipeline whose streams have all ended does not make us wait
+        if live:
+            sys.stderr.write(f"\r\x1b[K{status(pipeline.stats())}")
+            sys.stderr.flush()
+    if live:
+        sys.stderr.write("\n")
+
+
+def status(stats: dict[str, Any]) -> str:
+    """Return one line about all streams: how many are up, frames per second together, the oldest age at the sinks."""
+    streams = stats["streams"].values()
+    up = sum(stream["state"] == "UP" for stream in streams)
+    rate = sum(stream["fps"] for stream in streams)
+    ages = [stream["ages"]["infer_end"]["p95_ms"] for stream in streams]
+    oldest = max((age for age in ages if age is not None), default=0)
+    dropped = sum(sum(stream["dropped"].values()) for stream in streams)
+    return f"{up} of {len(streams)} streams up, {rate:.1f} fps, p95 age {oldest:.0f} ms, {dropped} dropped"
+
+
+def _bind(options: RunOptions) -> Any:
+    from fgd_yolo.streams.web import bind
+    from fgd_yolo.streams.web.server import split_address
+
+    return bind(*split_address(options.web), _token(options))
+
+
+def _token(options: RunOptions) -> str | None:
+    return options.token or os.environ.get(TOKEN) or None
+
+
+def _latest_frames() -> Any:
+    from fgd_yolo.streams.web.view import LatestFrames
+
+    return LatestFrames(overlay)
+
+
+def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
+    from fgd_yolo.streams.web import create_app
+    from fgd_yolo.streams.web.control import Order
+
+    orders = {name: Order(stream.source, stream.policy) for name, stream in options.streams.items()}
+    return create_app(pipeline, frames, token=_token(options), orders=orders)
+
+
+def _sinks(options: RunOptions, names: dict[int, str], stop: threading.Event) -> Iterator[Sink]:
+    """Yield the sinks that were asked for, each with the objects that were chosen."""
+    from fgd_yolo.streams.sinks.choice import Chosen
+
+    for sink in _all_sinks(options, stop):
+        yield Chosen(sink, names, options.classes) if options.classes is not None else sink
+
+
+def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
+    # Each is imported where it is asked for, because each needs a package that others do without.
+    if options.json_lines:
+        from fgd_yolo.streams.sinks.lines import JsonLinesSink
+
+        yield JsonLinesSink(options.json_lines)
+    if options.save:
+        from fgd_yolo.streams.sinks.video import Mp4Sink
+
+        limits = {"segment_s": options.segment_s, "disk_mb": options.disk_mb}
+        yield Mp4Sink(options.save, annotated=not options.raw, **limits)
+    if options.webhook:
+        from fgd_yolo.streams.sinks.webhook import WebhookSink
+
+        yield WebhookSink(options.webhook)
+    if options.mqtt:
+        from fgd_yolo.streams.sinks.mqtt import MqttSink
+
+        yield MqttSink(options.mqtt)
+    if options.show:
+        from fgd_yolo.streams.sinks.window import WindowSink
+
+        yield WindowSink(stop.set)
+
+
+def _steps(options: RunOptions) -> list[Callable[[Result], None]]:
+    from fgd_yolo.streams.tracking import Tracking
+    from fgd_yolo.streams.zones import Zones, parse_layout
+
+    asked = {name: {"zones": one.zones, "lines": one.lines} for name, one in options.streams.items()}
+    layouts = {name: parse_layout(layout) for name, layout in asked.items() if layout["zones"] or layout["lines"]}
+    steps: list[Callable[[Result], None]] = [Tracking()] if options.track or layouts else []
+    return [*steps, Zones(layouts)] if layouts else steps
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the run in good order; the second one ends it at once."""
+    before = {}
+
+    def ask(number: int, _: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt("stopped at once")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ValueError):  # only the main thread may
+            before[number] = signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

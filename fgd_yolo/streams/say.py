@@ -1,0 +1,14 @@
+"""The one place where streams speak to people."""
+
+from __future__ import annotations
+
+import sys
+
+from fgd_yolo.streams.address import redact
+
+
+def say(stream: str, text: str) -> None:
+    """Write one line about a stream to standard error, without secrets."""
+    # One call for line and end of line: print() makes two, between which another thread may write.
+    sys.stderr.write(redact(f"{stream}: {text}") + "\n")
+    sys.stderr.flush()

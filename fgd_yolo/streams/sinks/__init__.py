@@ -1,0 +1,230 @@
+"""Where results go, each place behind a queue of its own, so that none can hold up the cameras or another one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.streams.address import redact
+
+if TYPE_CHECKING:
+    from fgd_yolo.streams.frame import Result
+
+_MEGABYTE = 1 << 20
+_FAILURES = 100  # in a row: nothing that has failed so often comes back by itself
+
+
+class Away(FGDError):
+    """What a sink raises while the other side does not answer: counted, but it may come back, however late."""
+
+
+class Sink(Protocol):
+    """A place for results. `name` is for people; every method is called by one thread, its queue's.
+
+    `write` may block and may raise. `gap` says that a stream stopped for a while, so that what follows does not
+    continue what was before. After `close` nothing is called.
+    """
+
+    name: str
+
+    def write(self, result: Result) -> None: ...
+
+    def gap(self, stream: str, reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SinkQueue:
+    """A bounded queue in front of one sink, and the thread that empties it.
+
+    Nothing here blocks or raises, whatever the sink does: a result that finds no room is dropped and counted, at once
+    or after the caller's own patience. What a
+    sink raises is counted, and said once per kind; after 100 failures in a row, those by `Away` aside, the sink is
+    closed, aloud.
+
+    Args:
+        sink: is called from the queue's own thread, and closed by it.
+        frames: at most so many results wait.
+        megabytes: their pictures and masks are at most so large together.
+        on_done: called after each result that the sink took, by the queue's thread; for the age at that moment.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        frames: int = 32,
+        megabytes: float = 256,
+        on_done: Callable[[Result], None] | None = None,
+    ):
+        self.sink, self.name = sink, sink.name
+        self._frames, self._bytes = frames, int(megabytes * _MEGABYTE)
+        self._on_done = on_done
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, Callable[[], None], Result | None]] = deque()
+        self._count = self._size = self._writing = self._failures = self._written = 0
+        self._dropped: Counter[str] = Counter()
+        self._gaps: set[str] = set()  # streams of which nothing waits behind their gap
+        self._said: set[tuple[type, Any]] = set()
+        self._patient = True
+        self._state = "on"  # on, off (it failed too often), closing, closed, left behind
+        self._drain_until = float("inf")
+        self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, result: Result, patience_s: float = 0.0) -> bool:
+        """Leave a result for the sink, at once; False if it was dropped, which is then counted by cause.
+
+        Args:
+            result: to write.
+            patience_s: wait so long for room, as a file can, which has all the time of the world. A sink that takes
+                nothing in that time is not waited for again until it has taken something.
+        """
+        size = result_bytes(result)
+        with self._changed:
+            if patience_s and self._patient:
+                self._patient = self._changed.wait_for(lambda: self._has_room(size), patience_s)
+            cause = self._refusal(size)
+            if cause:
+                self._dropped[cause] += 1
+                return False
+            self._gaps.discard(result.frame.stream)
+            self._count += 1
+            self._size += size
+            self._waiting.append((size, lambda: self.sink.write(result), result))
+            self._changed.notify_all()
+        return True
+
+    def gap(self, stream: str, reason: str) -> None:
+        """Leave word of a gap, in order with the results; gaps that follow each other become one."""
+        with self._changed:
+            if self._state == "on" and stream not in self._gaps:
+                self._gaps.add(stream)
+                self._waiting.append((0, lambda: self._pass_gap(stream, reason), None))
+                self._changed.notify_all()
+
+    def close(self, timeout_s: float) -> bool:
+        """Let the sink take what waits for half of the time, and close it.
+
+        Returns:
+            Whether that was done in time. If not, the thread is left behind and the rest counted as dropped.
+        """
+        with self._changed:
+            if self._state == "on":
+                self._state = "closing"
+                self._drain_until = time.monotonic() + timeout_s / 2
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            if self._thread.is_alive() and self._state != "left behind":
+                self._state = "left behind"
+                self._dropped["closed"] += self._forget() + self._writing
+                self._writing = 0
+                self._say(f"did not stop within {timeout_s:g} s and is left behind; what it wrote last may be missing")
+        return not self._thread.is_alive()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what happened so far, in plain JSON: state, written, waiting, waiting_bytes, dropped by cause."""
+        with self._changed:
+            state = {"closing": "on", "left behind": "closed"}.get(self._state, self._state)
+            counts = {"written": self._written, "waiting": self._count + self._writing, "waiting_bytes": self._size}
+            return {"name": self.name, "state": state, **counts, "dropped": dict(self._dropped)}
+
+    def _refusal(self, size: int) -> str | None:
+        if self._state != "on":
+            return "error" if self._state == "off" else "closed"
+        if self._count >= self._frames:
+            return "queue full"
+        return "too many bytes" if self._size + size > self._bytes else None
+
+    def _has_room(self, size: int) -> bool:
+        """Whether waiting is over: there is room, or there never will be."""
+        return self._refusal(size) not in ("queue full", "too many bytes") or size > self._bytes
+
+    def _pass_gap(self, stream: str, reason: str) -> None:
+        with self._changed:
+            self._gaps.discard(stream)
+        self.sink.gap(stream, reason)
+
+    def _run(self) -> None:
+        while item := self._next():
+            size, deliver, result = item
+            error = _attempt(deliver)
+            with self._changed:
+                self._settle(size, result, error)
+                self._patient = True
+                self._changed.notify_all()
+            if result is not None and error is None and self._on_done:
+                self._on_done(result)
+        error = _attempt(self.sink.close)
+        with self._changed:
+            if error:
+                self._report(error)
+            if self._state == "closing":
+                self._state = "closed"
+
+    def _next(self) -> tuple[int, Callable[[], None], Result | None] | None:
+        with self._changed:
+            while not self._waiting and self._state == "on":
+                self._changed.wait()
+            if self._state == "closing" and time.monotonic() >= self._drain_until:
+                self._dropped["closed"] += self._forget()
+            if not self._waiting:
+                return None
+            item = self._waiting.popleft()
+            self._writing = int(item[2] is not None)
+            self._count -= self._writing
+            return item
+
+    def _settle(self, size: int, result: Result | None, error: BaseException | None) -> None:
+        """Count one item that the sink took or failed at; its bytes were held until now."""
+        if self._state == "left behind":  # it is counted already
+            return
+        self._size -= size
+        self._writing = 0
+        if not isinstance(error, Away):
+            self._failures = self._failures + 1 if error else 0
+        if error:
+            self._report(error)
+        if result is not None:
+            self._written += not error
+            self._dropped.update(["error"] if error else [])
+        if self._failures >= _FAILURES and self._state == "on":
+            self._state = "off"
+            self._dropped["error"] += self._forget()
+            self._say(f"failed {_FAILURES} times in a row and is switched off; everything else goes on")
+
+    def _forget(self) -> int:
+        """Empty the queue; return how many results it held."""
+        held = self._count
+        self._waiting.clear()
+        self._count = self._size = 0
+        return held
+
+    def _report(self, error: BaseException) -> None:
+        kind = type(error), getattr(error, "errno", None)
+        if kind not in self._said:
+            self._said.add(kind)
+            self._say(f"{type(error).__name__}: {one_line(error)} (counted; not said again)")
+
+    def _say(self, sentence: str) -> None:
+        print(redact(f"sink {self.name}: {sentence}"), file=sys.stderr, flush=True)
+
+
+def result_bytes(result: Result) -> int:
+    """Return the bytes that a waiting result keeps: its picture and its masks."""
+    masks = result.detections.masks
+    return result.frame.nbytes + (0 if masks is None else masks.nbytes)
+
+
+def _attempt(action: Callable[[], None]) -> BaseException | None:
+    try:
+        action()
+    except BaseException as error:  # a callback's sys.exit() too: a dead thread would drop in silence
+        return error
+    return None

@@ -1,0 +1,129 @@
+"""Cameras and videos over the network, through PyAV."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from urllib.parse import quote, urlsplit
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.sources.decoding import Decoding, pyav, reason_of
+from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
+
+# Without these FFmpeg keeps seconds of video back to guess what RTSP has already told it. `fflags=nobuffer`, which is
+# often advised too, throws away the packets that it looked at: the first key frame, and the wait is for the next one.
+_QUICK = {"flags": "low_delay", "probesize": "32", "analyzeduration": "0"}
+_RTSP = {"rtsp_transport": "tcp"}
+_OPEN_S = 4.0
+_FIRST_PICTURE_S = 15.0  # key frames may be far apart
+_HIGHEST_FPS = 240  # above, it is the rate of the track's clock
+_USERINFO = re.compile(r"(?<=://)(?P<name>[^:@]*)(?P<colon>:?)(?P<password>.*)(?=@)", re.DOTALL)
+
+
+class NetworkSource:
+    """A camera over RTSP on TCP or MJPEG over HTTP, or a video over HTTP, played at its own speed.
+
+    Args:
+        url: the address.
+        timeout_s: a connection that is silent for so long is lost.
+    Raises:
+        SourceLost: there is no picture to be had.
+    """
+
+    live = True
+
+    def __init__(self, url: str, *, timeout_s: float):
+        self._url, self._timeout_s = url, timeout_s
+        began = time.monotonic()
+        if url.lower().startswith("rtsp"):
+            first = self._open({**_RTSP, **_QUICK})
+            if first is None and time.monotonic() - began < _OPEN_S:
+                first = self._open(_RTSP)
+        else:
+            first = self._open({})
+        if first is None:
+            waited_s = time.monotonic() - began
+            raise SourceLost(f"no picture for {waited_s:.0f} s" if waited_s > 1 else "it answers, but not as a camera")
+        self._first: Picture | None = first
+        self._start = first.decoded
+        track = self._decoding.stream
+        # A part of MJPEG has no time; the one that FFmpeg gives it is made up.
+        self._timed = self._container.format.name not in ("mpjpeg", "mjpeg")
+        self._finite = self._timed and bool(self._container.duration)
+        rate = (track.average_rate or track.guessed_rate) if self._timed else None
+        self.fps = float(rate) if rate and rate <= _HIGHEST_FPS else None
+
+    def read(self) -> Picture:
+        picture, self._first = self._first, None
+        if picture is None:
+            try:
+                picture = self._decoding.read()
+            except SourceEnded:
+                if self._finite:
+                    raise
+                raise SourceLost("the connection was closed") from None  # FFmpeg reports a reset as an end
+            except pyav().error.ExitError:
+                raise SourceLost(f"no data for {self._timeout_s:g} s") from None
+            except pyav().FFmpegError as error:
+                raise SourceLost(reason_of(error, self._url)) from None
+        if not self._timed:
+            return picture._replace(pts=None)
+        if self._finite and picture.pts is not None:
+            time.sleep(max(0.0, self._start + picture.pts - time.monotonic()))
+        return picture
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _open(self, options: dict[str, str]) -> Picture | None:
+        """Open and read the first picture, None where these options give none."""
+        deadline = time.monotonic() + _FIRST_PICTURE_S
+        try:
+            # PyAV gives up after twice the time that it is told.
+            timeout = (_OPEN_S / 2, self._timeout_s / 2)
+            self._container = pyav().open(_encoded(self._url), options=options, timeout=timeout)
+        except pyav().error.InvalidDataError:
+            return None
+        except pyav().error.ExitError:
+            raise SourceLost(f"no answer for {_OPEN_S:g} s") from None
+        except pyav().FFmpegError as error:
+            raise SourceLost(reason_of(error, self._url)) from None
+        try:
+            self._decoding = Decoding(self._container, whole_jpegs=True)
+            while time.monotonic() < deadline:
+                with suppress(BadFrame):  # until the first key frame
+                    return self._decoding.read()
+        except (SourceEnded, pyav().FFmpegError):
+            pass
+        self._container.close()
+        return None
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that has no host or a port that is no number.
+
+    Raises:
+        UsageError: it has none.
+        FGDError: PyAV is not installed.
+    """
+    pyav()
+    try:
+        parts = urlsplit(redact(url))
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UsageError(
+            f"'{redact(url)}' names no host and port: write it like rtsp://user:password@10.0.0.7:554/path"
+        )
+
+
+def _encoded(url: str) -> str:
+    """Percent-encode a name and password that were written as they are, @ and / included: FFmpeg decodes them."""
+
+    def encode(found: re.Match) -> str:
+        return quote(found["name"], "%") + found["colon"] + quote(found["password"], "%")
+
+    return _USERINFO.sub(encode, url, 1)

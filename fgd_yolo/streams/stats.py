@@ -1,0 +1,188 @@
+"""What a stream did: frames by what became of them, ages at each stage, its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fgd_yolo.streams.frame import Result
+
+STATES = ("CONNECTING", "UP", "DOWN", "ENDED")
+STAGES = ("decoded", "infer_start", "infer_end", "sink_done")
+# Upper bounds in seconds of the histogram's bins; a last one holds what is older.
+BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+_SAMPLES = 4096
+_WINDOW_S = 5.0
+
+
+class StreamStats:
+    """The counters of one stream. Any thread may count, and a snapshot is of one instant.
+
+    Convention:
+        seen = inferred + dropped + in_flight at every instant. `delivered` counts those of the inferred that were
+        handed to the sinks; what a sink drops it counts itself. Ages are in seconds since the frame arrived.
+    Args:
+        name: of the stream.
+        on_state: called after each change of the state, with no lock held.
+    """
+
+    def __init__(self, name: str, on_state: Callable[[], object] = lambda: None):
+        self.name = name
+        self._on_state = on_state
+        self._lock = threading.Lock()
+        self._seen = self._inferred = self._delivered = self._in_flight = self._reconnects = 0
+        self._dropped: Counter[str] = Counter()
+        self._state, self._reason = "CONNECTING", ""
+        self._ages = {stage: Ages() for stage in STAGES}
+        self._ends: deque[float] = deque(maxlen=1024)
+        self._first_end: float | None = None
+
+    @property
+    def state(self) -> str:
+        """CONNECTING, UP, DOWN or ENDED."""
+        return self._state
+
+    @property
+    def reason(self) -> str:
+        """Why the state is what it is, for people; empty while all is well."""
+        return self._reason
+
+    def count_seen(self) -> None:
+        """A frame came from the source; it is in flight until it is inferred or dropped."""
+        with self._lock:
+            self._seen += 1
+            self._in_flight += 1
+
+    def count_dropped(self, cause: str, frames: int = 1) -> None:
+        """Frames in flight were dropped; the cause is two words for people, such as `newer frame`."""
+        if frames:
+            with self._lock:
+                self._dropped[cause] += frames
+                self._in_flight -= frames
+
+    def count_bad_frame(self) -> None:
+        """A frame came that cannot be decoded: seen and dropped at once."""
+        with self._lock:
+            self._seen += 1
+            self._dropped["bad frame"] += 1
+
+    def count_inferred(self, result: Result) -> None:
+        """A frame went through the detector."""
+        frame = result.frame
+        with self._lock:
+            self._inferred += 1
+            self._in_flight -= 1
+            self._ages["decoded"].add(frame.decoded - frame.arrived)
+            self._ages["infer_start"].add(result.infer_start - frame.arrived)
+            self._ages["infer_end"].add(result.infer_end - frame.arrived)
+            self._ends.append(result.infer_end)
+            if self._first_end is None:
+                self._first_end = result.infer_end
+
+    def count_delivered(self) -> None:
+        """A result was handed to the sinks."""
+        with self._lock:
+            self._delivered += 1
+
+    def count_reconnect(self) -> None:
+        """A source that was lost is there again."""
+        with self._lock:
+            self._reconnects += 1
+
+    def sink_done(self, result: Result) -> None:
+        """A sink is done with a result now."""
+        age_s = time.monotonic() - result.frame.arrived
+        with self._lock:
+            self._ages["sink_done"].add(age_s)
+
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Change the state; the reason is for people, and must hold no password."""
+        if state not in STATES:
+            raise ValueError(f"state {state!r} is none of {STATES}")
+        with self._lock:
+            self._state, self._reason = state, reason
+        self._on_state()
+
+    def snapshot(self, now: float | None = None) -> dict[str, Any]:
+        """Return all of it as plain JSON, at one instant.
+
+        Args:
+            now: the monotonic time at which `fps` ends, for tests.
+        """
+        with self._lock:
+            now = time.monotonic() if now is None else now
+            ages = {stage: ages.copy() for stage, ages in self._ages.items()}
+            counts = {
+                "state": self._state,
+                "reason": self._reason,
+                "seen": self._seen,
+                "inferred": self._inferred,
+                "delivered": self._delivered,
+                "dropped": dict(self._dropped),
+                "in_flight": self._in_flight,
+                "reconnects": self._reconnects,
+                "fps": round(self._fps(now), 3),
+                "mean_fps": round(self._mean_fps(), 3),
+            }
+        # Percentiles take their time, which no lane should wait for.
+        return {**counts, "ages": {stage: copied.snapshot() for stage, copied in ages.items()}}
+
+    def _fps(self, now: float) -> float:
+        """Return the frames inferred per second in the last seconds, or since the first one."""
+        recent = sum(end > now - _WINDOW_S for end in self._ends)
+        if not recent:
+            return 0.0
+        # Where more came than is kept, or the stream is younger than the window, the oldest one known starts it.
+        started = self._ends[0] if recent == len(self._ends) else now - _WINDOW_S
+        return recent / max(now - started, 1e-3) if recent > 1 else recent / _WINDOW_S
+
+    def _mean_fps(self) -> float:
+        if self._inferred < 2:
+            return 0.0
+        return (self._inferred - 1) / max(max(self._ends) - self._first_end, 1e-6)
+
+
+class Ages:
+    """Ages in seconds: the last few thousand for percentiles, all of them in a histogram. Not locked."""
+
+    def __init__(self) -> None:
+        self._samples = np.zeros(_SAMPLES, np.float32)
+        self._bins = [0] * (len(BOUNDS_S) + 1)
+        self._count, self._sum_s, self._max_s = 0, 0.0, 0.0
+
+    def add(self, age_s: float) -> None:
+        """Take one age."""
+        self._samples[self._count % _SAMPLES] = age_s
+        self._bins[bisect_left(BOUNDS_S, age_s)] += 1
+        self._count += 1
+        self._sum_s += age_s
+        self._max_s = max(self._max_s, age_s)
+
+    def copy(self) -> Ages:
+        """Return one that no longer changes."""
+        copied = Ages()
+        copied._samples, copied._bins = self._samples.copy(), list(self._bins)
+        copied._count, copied._sum_s, copied._max_s = self._count, self._sum_s, self._max_s
+        return copied
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return percentiles of the last 4096 in milliseconds, None without any; maximum and histogram are of all.
+
+        `histogram` has the upper bounds of its bins in seconds, and how many ages are in each, the last one open.
+        """
+        kept = self._samples[: min(self._count, _SAMPLES)]
+        points = np.percentile(kept, (50, 95, 99)) * 1000 if len(kept) else (None,) * 3
+        rounded = [None if point is None else round(float(point), 2) for point in points]
+        return {
+            **dict(zip(("p50_ms", "p95_ms", "p99_ms"), rounded, strict=True)),
+            "max_ms": round(self._max_s * 1000, 2) if self._count else None,
+            "count": self._count,
+            "sum_s": round(self._sum_s, 6),
+            "histogram": {"bounds_s": list(BOUNDS_S), "counts": list(self._bins)},
+        }

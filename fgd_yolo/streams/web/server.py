@@ -1,0 +1,124 @@
+"""Listening: the port is taken before anything starts, and served by a thread that can be stopped."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.web.gate import check_token, is_loopback
+
+_UNREAD_BYTES = 256 << 10  # of pictures on their way: a slow viewer sees fewer, not older ones
+_UNREAD_MS = 15_000  # then a viewer who takes nothing is gone
+_CONNECTIONS = 256
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Read `HOST:PORT`; an IPv6 host stands in brackets.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"the web address '{text}' is not HOST:PORT, such as 127.0.0.1:8080")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class WebServer:
+    """Holds a port, and serves an application on it from `start` to `stop`.
+
+    No signal handler is touched. A request made before the start waits for it.
+
+    Args:
+        host: a name or an address of this machine; all but loopback need a token.
+        port: 0 takes any free one.
+        token: that the application asks for.
+    Raises:
+        UsageError: the host is none, or can be reached by others and there is no token.
+        FGDError: the port cannot be had.
+    """
+
+    def __init__(self, host: str, port: int, token: str | None = None):
+        check_token(token)
+        self._socket = _listen(host, port, token)
+        self.host, self.port = host, self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it, without the token."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def start(self, app: Any) -> WebServer:
+        """Serve an ASGI application; returns at once."""
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # the application says itself what fails, on one line
+            access_log=False,  # the first address of a browser has the token in it
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        run = {"target": self._server.run, "kwargs": {"sockets": [self._socket]}}
+        self._thread = threading.Thread(name="web server", daemon=True, **run)
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """Let the port go; viewers are sent away. May be called twice, and without a start."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(timeout_s)
+        self._socket.close()
+
+    def __enter__(self) -> WebServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _listen(host: str, port: int, token: str | None) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"the web host '{host}' is unknown; use 127.0.0.1 or an address of this machine") from error
+    family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    if token is None and not is_loopback(address[0]):
+        raise UsageError(f"the web page on {host or 'all addresses'} needs a token, since others can reach it")
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit these two.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise FGDError(_why_not(error, host, port)) from error
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    why = {
+        errno.EADDRINUSE: "it is in use by another program",
+        errno.EACCES: "ports below 1024 are not for every user",
+        errno.EADDRNOTAVAIL: f"{host} is no address of this machine",
+    }.get(error.errno, error.strerror)
+    return f"the web page cannot listen on {host} port {port}: {why}; choose another"

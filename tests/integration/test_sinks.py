@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import pytest
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.sinks import Away, SinkQueue
+from fgd_yolo.streams.sinks.webhook import WebhookSink
+from fgd_yolo.streams.sinks.window import WindowSink
+from stream_results import LONG_S, make_result
+
+pytestmark = pytest.mark.slow
+TESTS = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
+
+RECORDER = """
+import os, signal, sys, time
+import numpy as np
+from fgd_yolo.streams.sinks import SinkQueue
+from fgd_yolo.streams.sinks.video import Mp4Sink
+from stream_results import make_result
+
+random = np.random.default_rng(0)
+pictures = [random.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(8)]
+queue = SinkQueue(Mp4Sink(sys.argv[1], annotated=False), frames=64)
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+for index in range(100_000):
+    while not queue.put(make_result("door", index, (), image=pictures[index % 8], pts=index / 25)):
+        time.sleep(0.001)
+    if index == 150:
+        print("going", flush=True)
+    if stopped:
+        break
+    time.sleep(0.002)
+queue.close(5)
+print(queue.snapshot()["written"], flush=True)
+"""
+
+
+def count_frames(path: Path) -> tuple[int, list[float]]:
+    with av.open(str(path)) as file:
+        times = [frame.time for frame in file.decode(video=0)]
+    return len(times), times
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_recording_of_a_process_that_ends_by_a_signal_plays(tmp_path, end):
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    try:
+        assert process.stdout.readline() == "going\n"
+        time.sleep(0.5)
+        process.send_signal(end)
+        said = process.stdout.read()
+        process.wait(LONG_S)
+    finally:
+        process.kill()
+        process.stdout.close()
+    [path] = tmp_path.rglob("*.mp4")
+    count, times = count_frames(path)
+    assert times == pytest.approx([index / 25 for index in range(count)], abs=2e-5)
+    if end == signal.SIGKILL:
+        assert count >= 100  # of the 150 that were handed over, 64 may have waited in the queue
+    else:
+        assert process.returncode == 0 and count == int(said)
+        with av.open(str(path)) as file:
+            assert file.streams.video[0].frames == count  # an ordinary MP4 with an index
+
+
+def test_a_full_disk_costs_one_sink_and_nothing_else(tmp_path):
+    code = f"""if True:
+        import resource, time
+        import numpy as np
+        from fgd_yolo.streams.sinks import SinkQueue
+        from fgd_yolo.streams.sinks.call import CallbackSink
+        from fgd_yolo.streams.sinks.video import Mp4Sink
+        from stream_results import make_result
+
+        random = np.random.default_rng(0)
+        seen = []
+        video = SinkQueue(Mp4Sink({str(tmp_path)!r}, annotated=False), frames=400)
+        other = SinkQueue(CallbackSink(lambda result: seen.append(result.frame.index)), frames=400)
+        for limit in (200_000, resource.RLIM_INFINITY):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            for index in range(150):
+                noise = random.integers(0, 255, (96, 128, 3), dtype=np.uint8)
+                result = make_result("door", index, (), image=noise, pts=index / 25)
+                video.put(result), other.put(result)
+            while video.snapshot()["waiting"]:
+                time.sleep(0.01)
+            time.sleep(5.1)  # the pause after an error
+        print(video.close(30), other.close(30), len(seen))
+        counted = video.snapshot()
+        print(counted["written"], counted["dropped"]["error"], sum(counted["dropped"].values()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=ENVIRONMENT, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "True True 300"
+    written, errors, dropped = map(int, second.split())
+    assert errors == dropped > 1 and written + dropped == 300
+    assert done.stderr.count("File too large") == 1 and done.stderr.count("nothing is recorded after the disk") == 1
+    before, after = sorted(tmp_path.rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
+    assert before.stat().st_size <= 200_000
+    counts = [count_frames(path)[0] for path in (before, after)]
+    assert counts[1] == 150  # it came back by itself
+    assert counts[0] > 0 and written - 13 <= sum(counts) <= written  # half a second waits for the disk
+
+
+class Receiver(ThreadingHTTPServer):
+    """A web server that keeps what it is sent and answers as it is told to, 200 otherwise."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.bodies: queue.Queue = queue.Queue()
+        self.answers: list[int] = []
+        self.headers: list = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://user:hunter2@127.0.0.1:{self.server_address[1]}/hook?token=abcdef"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        self.server.headers.append(self.headers)
+        if status == 200:
+            self.server.bodies.put(json.loads(body))
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_webhook_gets_results_with_objects_and_gaps(receiver):
+    sink = WebhookSink(receiver.url)
+    sink.write(make_result(index=1))
+    sink.write(make_result(index=2, objects=()))
+    last = make_result(index=3, objects=())
+    last.zones = {"zones": {}, "lines": {}, "events": [{"event": "lost", "zone": "yard", "id": 1}]}
+    sink.write(last)
+    sink.gap("door", "refused")
+    sink.close()
+    got = [receiver.bodies.get(timeout=LONG_S) for _ in range(3)]
+    assert (got[0]["index"], got[0]["objects"][0]["name"]) == (1, "block")
+    assert (got[1]["index"], got[1]["zones"]["events"][0]["event"]) == (3, "lost")
+    assert (got[2]["kind"], got[2]["reason"]) == ("gap", "refused")
+    assert receiver.bodies.empty()
+    assert receiver.headers[0]["Authorization"].startswith("Basic ")
+    assert receiver.headers[0]["Content-Type"] == "application/json"
+
+
+def test_a_busy_server_is_tried_again(receiver):
+    receiver.answers = [503, 429]
+    sink = WebhookSink(receiver.url)
+    sink.write(make_result(index=1))
+    assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
+    receiver.answers = [500, 500, 500]
+    with pytest.raises(Away, match=r"127\.0\.0\.1:\d+ answers 500, 3 times"):
+        sink.write(make_result(index=2))
+    assert receiver.answers == [] and receiver.bodies.empty()
+    sink.close()
+
+
+def test_a_server_that_refuses_is_not_asked_twice_and_no_secret_is_said(receiver, capfd):
+    receiver.answers = [404]
+    sink = SinkQueue(WebhookSink(receiver.url))
+    sink.put(make_result(index=1))
+    sink.put(make_result(index=2))
+    assert sink.close(LONG_S)
+    assert receiver.bodies.get(timeout=LONG_S)["index"] == 2
+    assert sink.snapshot()["dropped"] == {"error": 1}
+    said = capfd.readouterr().err
+    assert "it answers 404" in said and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
+    assert "hunter2" not in said and "abcdef" not in said
+
+
+def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        sink = WebhookSink(f"http://127.0.0.1:{port}/", timeout_s=0.1)
+        with pytest.raises(Away, match=r"cannot be reached \(ReadTimeout\), 3 times"):
+            sink.write(make_result())
+    with pytest.raises(Away, match=r"cannot be reached \(ConnectError\), 3 times"):
+        sink.write(make_result())
+    sink.close()
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "http:///path", "door", "http://x:notaport/", "http://[::1"])
+def test_an_address_that_is_no_web_address_is_refused_without_being_repeated(url):
+    with pytest.raises(UsageError, match="must be http://HOST") as error:
+        WebhookSink(url)
+    assert url not in str(error.value)
+
+
+def test_without_a_screen_a_window_is_one_line_and_the_process_lives(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(FGDError, match=r"no window can be opened: there is no screen.*--web.*--save"):
+        WindowSink()

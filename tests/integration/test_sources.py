@@ -1,0 +1,151 @@
+"""Real cameras and videos over the network, on loopback."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from fgd_yolo.streams.sources import SourceEnded, SourceLost, network, open_source
+from servers.clips import number, write_clip
+from servers.running import mjpeg_server, rtsp_server
+from servers.watching import Watched
+
+pytestmark = pytest.mark.slow
+FPS = 15
+PASSWORD = "p@ss/w%rd hunter2"
+
+
+def test_rtsp_gives_every_picture_with_its_size_its_time_and_hardly_older_than_one_period():
+    with (
+        rtsp_server("--size", "640x360", "--fps", FPS) as server,
+        Watched(f"rtsp://127.0.0.1:{server.port}/cam") as cam,
+    ):
+        assert cam.flows(2 * FPS)
+        seen = cam.seen[-2 * FPS :]
+        assert {one.size for one in seen} == {(640, 360)}
+        assert all(one.age_s < 0.5 for one in cam.seen[:5])  # FFmpeg's own defaults begin with 1.9 s
+        assert np.diff([one.pts for one in seen]) == pytest.approx(1 / FPS, abs=0.5 / FPS)
+        # FFmpeg knows that an H.264 picture is whole when the next one begins: one period. OpenCV takes two.
+        assert np.median([one.age_s for one in seen]) < 1.6 / FPS
+        assert [one.index for one in seen] == list(range(seen[0].index, seen[0].index + len(seen)))
+
+
+def test_a_picture_over_rtsp_is_not_converted_and_its_rate_is_known():
+    with rtsp_server("--fps", FPS) as server:
+        source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
+        picture = source.read()
+        assert (source.live, source.fps, picture.picture.format.name) == (True, FPS, "yuv420p")
+        times = [picture.pts, *(source.read().pts for _ in range(3))]
+        assert [time for time in times if time is not None][:3] == pytest.approx([0, 1 / FPS, 2 / FPS], abs=0.5 / FPS)
+        source.close()
+
+
+def test_jpeg_over_rtsp_works_too():
+    address = "rtsp://127.0.0.1:{}/cam"
+    with rtsp_server("--codec", "jpeg", "--fps", FPS) as server, Watched(address.format(server.port)) as cam:
+        assert cam.flows(FPS)
+        assert cam.seen[-1].size == (320, 240)
+        assert cam.stats.snapshot()["dropped"].get("bad frame", 0) == 0
+
+
+def test_a_camera_that_others_watch_opens_in_the_middle_of_its_pictures():
+    with rtsp_server("--fps", FPS, "--gop", 90) as server:
+        address = f"rtsp://127.0.0.1:{server.port}/cam"
+        with Watched(address, "first") as first:
+            assert first.flows(5)
+            with Watched(address, "second") as second:
+                assert second.flows(5, within_s=20)
+                assert all(one.size == (320, 240) and one.age_s < 1 for one in second.seen[-3:])
+
+
+def test_the_first_key_frame_is_not_waited_for_twice():
+    with rtsp_server("--fps", FPS, "--gop", 10 * FPS) as server:  # the next one comes after ten seconds
+        began = time.monotonic()
+        source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
+        source.read()
+        source.close()
+        assert time.monotonic() - began < 5
+
+
+def test_a_camera_that_the_quick_options_do_not_open_is_opened_without_them(monkeypatch):
+    monkeypatch.setattr(network, "_QUICK", {"initial_pause": "1"})  # it opens, but no picture ever comes
+    with rtsp_server("--fps", FPS) as server:
+        source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=1)
+        assert source.read().picture.width == 320
+        source.close()
+
+
+@pytest.mark.parametrize("written", [PASSWORD, quote(PASSWORD, safe="")], ids=["as it is", "encoded"])
+def test_a_password_with_any_character_opens_a_camera(written):
+    with rtsp_server("--user", "admin", "--password", PASSWORD) as server:
+        source = open_source(f"rtsp://admin:{written}@127.0.0.1:{server.port}/cam", timeout_s=3)
+        assert source.read().picture.width == 320
+        source.close()
+
+
+def test_a_wrong_password_is_said_without_it(capfd):
+    with rtsp_server("--user", "admin", "--password", "right") as server:
+        address = f"rtsp://admin:hunter2x@127.0.0.1:{server.port}/cam?token=hunter2y"
+        with Watched(address) as cam:
+            assert cam.until(lambda: cam.state == "DOWN")
+            assert "401" in cam.stats.reason
+            assert cam.until(lambda: len(cam.states) > 3)
+    assert "hunter2" not in str(cam.states) + "".join(capfd.readouterr())
+
+
+def test_a_path_that_the_camera_does_not_have_is_said():
+    with rtsp_server() as server, pytest.raises(SourceLost, match="404"):
+        open_source(f"rtsp://127.0.0.1:{server.port}/other", timeout_s=3)
+
+
+def test_nobody_listening_is_said_at_once(capfd):
+    with mjpeg_server() as server:
+        port = server.port
+    for scheme in ("rtsp", "rtsps", "http", "https"):
+        began = time.monotonic()
+        with pytest.raises(SourceLost, match=r"^connection refused$"):
+            open_source(f"{scheme}://admin:hunter2@127.0.0.1:{port}/cam", timeout_s=3)
+        assert time.monotonic() - began < 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_mjpeg_comes_at_once_and_has_no_made_up_time():
+    with mjpeg_server("--fps", FPS) as server:
+        source = open_source(f"http://127.0.0.1:{server.port}/cam", timeout_s=3)
+        assert (source.live, source.fps, source.read().pts) == (True, None, None)
+        source.close()
+        with Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
+            assert cam.flows(FPS)
+            assert np.median([one.age_s for one in cam.seen[-FPS:]]) < 0.5 / FPS
+
+
+def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
+    with mjpeg_server("--folder", tmp_path) as server:
+        source = open_source(f"http://127.0.0.1:{server.port}/clip.mp4", timeout_s=3)
+        began, numbers = time.monotonic(), []
+        with pytest.raises(SourceEnded):
+            while True:
+                numbers.append(number(source.read().picture))
+        source.close()
+    assert numbers == list(range(15))
+    assert time.monotonic() - began > 13 / FPS
+
+
+def test_an_answer_that_is_no_video_is_said(tmp_path):
+    (tmp_path / "index.html").write_text("<p>log in first</p>")
+    with mjpeg_server("--folder", tmp_path) as server:
+        for path, said in (("", "not as a camera"), ("nothing.mp4", "404")):
+            with pytest.raises(SourceLost, match=said):
+                open_source(f"http://127.0.0.1:{server.port}/{path}", timeout_s=3)
+
+
+def test_an_h264_file_can_be_sent_over_rtsp(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=60, fps=FPS)
+    with rtsp_server("--file", clip) as server:
+        source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
+        assert [number(source.read().picture) for _ in range(10)] == list(range(10))
+        source.close()

@@ -1,0 +1,133 @@
+"""The stream command as its user sees it: a run and its table, a signal, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import av
+import pytest
+
+from fgd_yolo.streams.command import main
+from onnx_files import save_detector
+from stream_parts import write_video
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "stream.py"
+
+
+@pytest.fixture
+def model() -> Path:
+    return save_detector(Path("best.onnx").absolute())
+
+
+def start(*words: object) -> subprocess.Popen:
+    command = [sys.executable, str(SCRIPT), *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
+    process = start("--model", model, "--source", "gate=test://?fps=20", "--json", "found.jsonl", "--seconds", 2)
+    out, err = finish(process)
+    assert process.returncode == 0, err
+    assert "gate: UP" in err
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    results = [line for line in lines if line["kind"] == "result"]
+    gate = next(line.split() for line in out.splitlines() if line.startswith("gate"))
+    assert len(results) == int(gate[2]) > 10
+    assert all(line["stream"] == "gate" for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_in_good_order(model, number):
+    process = start("--model", model, "--source", "test://", "--json", "found.jsonl")
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not (Path("found.jsonl").is_file() and Path("found.jsonl").stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = finish(process)
+    assert process.returncode == 0, err
+    assert "test" in out and "inferred" in out
+    assert [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+
+
+def test_the_page_is_there_while_it_runs_and_the_port_is_free_afterwards(model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    process = start("--model", model, "--source", "test://", "--web", f"127.0.0.1:{port}")
+    until = time.monotonic() + 30
+    ready = b""
+    while time.monotonic() < until and b'"ready":true' not in ready:
+        try:
+            ready = urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).read()
+        except OSError:
+            time.sleep(0.1)
+    process.terminate()
+    _, err = finish(process)
+    assert process.returncode == 0, err
+    assert b'"ready":true' in ready
+    assert f"page: http://127.0.0.1:{port}/" in err
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
+    write_video(Path("clip.mp4"), frames=12)
+    words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--save", "saved", "--track"]
+    assert main(words) == 0
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("clip"))
+    assert row[1:5] == ["12", "12", "12", "0"]
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines if line["kind"] == "result"] == list(range(12))
+    (saved,) = Path("saved").rglob("*.mp4")
+    with av.open(str(saved)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "code"),
+    [
+        ("--source test://", "model is missing", 2),
+        ("--model best.onnx", "no stream was named", 2),
+        ("--model best.onnx --source nowhere.mp4", "nowhere.mp4", 2),
+        ("--model best.onnx --source ftp://camera/1", "ftp", 2),
+        ("--model best.onnx --source gate=test:// gate=test://", "two streams are called 'gate'", 2),
+        ("--model best.onnx --source test:// --policy newest", "policy 'newest' is unknown", 2),
+        ("--model best.onnx --source test:// --classes sheep", "class 'sheep' is unknown", 2),
+        ("--model best.onnx --source test:// --web nonsense", "is not HOST:PORT", 2),
+        ("--model best.onnx --source test:// --web 0.0.0.0:0", "needs a token", 2),
+        ("--model best.onnx --source test:// --seconds 0", "seconds", 2),
+        ("--model best.onnx --source test:// --webhook nonsense", "", 2),
+        ("--model nowhere.onnx --source test://", "nowhere.onnx does not exist", 1),
+        ("--config streams.yaml", "streams.yaml is no YAML", 2),
+        ("--config missing.yaml", "missing.yaml cannot be read", 2),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, words, complaint, code):
+    Path("streams.yaml").write_text("model: [")
+    assert main([*words.split(), "--json", "found.jsonl"]) == code
+    said = capsys.readouterr().err.strip().splitlines()
+    assert complaint in said[-1] and said[-1].startswith("error: ")
+    assert [line for line in said[:-1] if "runs on" not in line] == []
+
+
+def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--model", str(model), "--source", "test://", "--web", f"127.0.0.1:{port}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"port {port}" in line and "in use" in line

@@ -1,0 +1,81 @@
+"""Small parts for tests of streams: frames, results, sinks that are slow or broken, and H.264 files."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from fgd_yolo.runtime.detections import Detections
+from fgd_yolo.streams.frame import Frame, Result
+
+
+def make_frame(index: int = 0, stream: str = "door", *, age_s: float = 0.0, side: int = 4, value: int = 0) -> Frame:
+    arrived = time.monotonic() - age_s
+    return Frame(stream, index, np.full((side, side, 3), value, np.uint8), arrived, arrived, None)
+
+
+def make_result(frame: Frame | None = None, *, start_s: float = 0.0, end_s: float = 0.0) -> Result:
+    """Return a result without objects; the times are seconds since the frame arrived."""
+    frame = frame or make_frame()
+    boxes, none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    found = Detections(boxes, none, none.astype(np.int64), {0: "disc"}, (4, 4))
+    return Result(frame, found, frame.arrived + start_s, frame.arrived + end_s)
+
+
+class Keeping:
+    """A sink that keeps what it gets: (stream, index) of results, and (stream, reason) of gaps."""
+
+    name = "keeping"
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int | str]] = []
+        self.closed = False
+
+    def write(self, result: Result) -> None:
+        self.events.append((result.frame.stream, result.frame.index))
+
+    def gap(self, stream: str, reason: str) -> None:
+        self.events.append((stream, reason))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def indices(self) -> dict[str, list[int]]:
+        """The frames of each stream, in the order in which they came."""
+        found = defaultdict(list)
+        for stream, index in self.events:
+            if isinstance(index, int):
+                found[stream].append(index)
+        return dict(found)
+
+
+class Stuck(Keeping):
+    """A sink that blocks in its first write until it is let go."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def write(self, result: Result) -> None:
+        self.let_go.wait(30)
+        super().write(result)
+
+
+def write_video(path: Path, frames: int, *, width: int = 64, height: int = 64, fps: int = 25) -> Path:
+    """Write an H.264 file; the grey level of picture n is 16 + 4 * n, modulo 200."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=fps)
+        track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            picture = np.full((height, width, 3), 16 + 4 * number % 200, np.uint8)
+            container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(track.encode())
+    return path

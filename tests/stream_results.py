@@ -1,0 +1,65 @@
+"""Results of streams, and a sink for them, made by hand: no detector and no camera is needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from fgd_yolo.runtime.detections import Detections
+from fgd_yolo.streams.frame import Frame, Result
+
+LONG_S = 30  # what a test waits for before it gives up
+NAMES = {0: "disc", 1: "block", 2: "wedge"}
+
+
+def make_result(
+    stream: str = "door",
+    index: int = 0,
+    objects: tuple = ((1, 0.9, (8, 8, 24, 20)),),
+    *,
+    image: np.ndarray | None = None,
+    arrived: float | None = None,
+    pts: float | None = None,
+    ids: list[int] | None = None,
+) -> Result:
+    """Return a result with objects (class, score, corners) on a grey picture of 48 x 64, or on another one."""
+    image = np.full((48, 64, 3), 90, np.uint8) if image is None else image
+    arrived = time.monotonic() if arrived is None else arrived
+    labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
+    found = Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(labels, np.int64),
+        NAMES,
+        image.shape[:2],
+    )
+    result = Result(Frame(stream, index, image, arrived, arrived, pts), found, arrived, arrived + 0.01)
+    if ids is not None:
+        result.ids = np.array(ids, np.int64)
+    return result
+
+
+class Recorder:
+    """A sink that keeps what it gets, waits where it is told to and raises what it is told to."""
+
+    def __init__(self, name: str = "recorder"):
+        self.name = name
+        self.got: list = []
+        self.trouble: list = []
+        self.entered, self.go_on, self.closed = threading.Semaphore(0), threading.Event(), threading.Event()
+        self.go_on.set()
+
+    def write(self, result):
+        self.entered.release()
+        self.go_on.wait(LONG_S)
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.got.append(result.frame.index)
+
+    def gap(self, stream, reason):
+        self.got.append((stream, reason))
+
+    def close(self):
+        self.closed.set()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.sources import SourceLost, check_address, is_live, open_source
+from servers.clips import write_clip
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ftp://10.0.0.7/cam", "is no source"),
+        ("rtsp://", "names no host"),
+        ("rtsp://admin:secret@", "names no host"),
+        ("rtsp://10.0.0.7:port/cam", "names no host"),
+        ("no/such/file.mp4", "does not exist"),
+        ("no/such/*.jpg", "no picture has a name like"),
+        ("bad\0name.mp4", "does not exist"),
+        ("", "is empty"),
+        ("test://?fsp=3", "did you mean 'fps'"),
+        ("test://?size=big", "size cannot be 'big'"),
+        ("test://?fps=0", "fps cannot be '0'"),
+        ("test://?fps=nan", "fps cannot be 'nan'"),
+        ("test://?size=999999x9", "size cannot be"),
+        ("test://somewhere", "takes options only"),
+    ],
+)
+def test_what_can_never_work_is_refused_on_one_line(address, said):
+    with pytest.raises(UsageError, match=said.replace("?", r"\?")) as caught:
+        check_address(address)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["rtsp:/admin:hunter2@h/x", "rtsp:/admin:hunter2@h/x?y=*", "ftp://a:hunter2@h"])
+def test_a_slip_in_an_address_shows_no_password(address):
+    with pytest.raises(UsageError) as caught:
+        check_address(address)
+    assert "hunter2" not in str(caught.value) and "***" in str(caught.value)
+
+
+def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
+    (tmp_path / "notes.mp4").write_text("no video")
+    with pytest.raises(UsageError, match=r"notes\.mp4' is no video: cannot be read: invalid data"):
+        check_address(str(tmp_path / "notes.mp4"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="there is no picture in"):
+        check_address(str(tmp_path / "empty"))
+
+
+def test_what_may_work_passes_although_it_is_down_now(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    clip = write_clip(tmp_path / "clip.mp4", frames=2)
+    for address in (7, "0", "rtsp://u:p@10.0.0.7/c", "rtsps://h/c", "HTTP://h:8080/c", "https://h", "test://?fps=3"):
+        check_address(address)
+        assert is_live(address)
+    for address in (clip, tmp_path, tmp_path / "a.png", f"{tmp_path}/*.png"):
+        check_address(str(address))
+        assert not is_live(str(address))
+
+
+def test_a_missing_package_is_said_before_anything_starts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(FGDError, match=r"pip install 'fgd_yolo\[stream\]'"):
+        check_address("rtsp://10.0.0.7/cam")
+
+
+def test_what_vanished_since_the_check_is_lost(tmp_path):
+    for address in (tmp_path / "clip.mp4", tmp_path / "*.png"):
+        with pytest.raises(SourceLost):
+            open_source(str(address), timeout_s=1)
+
+
+def test_a_camera_that_is_not_there_is_lost_with_its_number_and_no_noise(capfd):
+    with pytest.raises(SourceLost, match="camera 63"):
+        open_source(63, timeout_s=1)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.command import name_sources
+from fgd_yolo.streams.config import read_options
+
+CAMERA = "rtsp://me:geheim@10.0.0.7/cam"
+
+
+def write(text: str) -> Path:
+    path = Path("streams.yaml")
+    path.write_text(text)
+    return path
+
+
+def test_a_file_and_the_command_line_join_and_the_command_line_wins():
+    file = write(
+        f"model: a.onnx\nconf: 0.4\niou: 0.5\nstreams:\n  gate: {CAMERA}\n  yard: {{source: 0, policy: every}}\n"
+    )
+    options = read_options({"conf": 0.6, "streams": {"hall": {"source": "hall.mp4"}}}, file)
+    assert (options.model, options.conf, options.iou) == (Path("a.onnx"), 0.6, 0.5)
+    assert {name: (one.source, one.policy) for name, one in options.streams.items()} == {
+        "gate": (CAMERA, None),
+        "yard": (0, "every"),
+        "hall": ("hall.mp4", None),
+    }
+
+
+def test_zones_and_lines_are_read_as_they_stand():
+    text = "model: a.onnx\nstreams:\n  gate:\n    source: 0\n    lines: {door: [[0, 0.5], [1, 0.5]]}\n"
+    assert read_options({}, write(text)).streams["gate"].lines == {"door": [[0, 0.5], [1, 0.5]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("model: [", "is no YAML"),
+        ("just words", "must hold keys such as model: and streams:"),
+        ("model: a.onnx\nstreams: [1]", "streams need names"),
+        ("model: a.onnx\nstreams:\n  gate: 0\n  gate: 1\n", "line 4: 'gate' stands there twice"),
+        ("model: a.onnx\nmodell: b.onnx", "modell is no option, did you mean 'model'?"),
+        ("model: a.onnx\nstreams: {gate: {sorce: 0}}", "streams.gate.source is missing"),
+        ("model: a.onnx\nstreams: {gate: {source: 0, polcy: every}}", "streams.gate.polcy is no option, did you mean"),
+        ("model: a.onnx\nconf: much", "conf input should be a valid number"),
+        ("model: a.onnx\nsegment_s: 0", "segment_s input should be greater than 0"),
+        ("streams: {gate: 0}", "model is missing"),
+        (f"model: a.onnx\nstreams: {{gate: {{source: ['{CAMERA}']}}}}", "streams.gate.source"),
+    ],
+)
+def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, complaint):
+    with pytest.raises(UsageError) as refusal:
+        read_options({}, write(text))
+    said = str(refusal.value)
+    assert said.startswith("streams.yaml") and complaint in said
+    assert "\n" not in said and "geheim" not in said
+
+
+def test_a_file_that_cannot_be_read_is_named():
+    with pytest.raises(UsageError, match=r"nowhere\.yaml cannot be read: No such file"):
+        read_options({}, Path("nowhere.yaml"))
+
+
+def test_a_stream_in_both_places_is_refused():
+    file = write("model: a.onnx\nstreams: {gate: 0}")
+    with pytest.raises(UsageError, match=r"'gate' stands in streams\.yaml and on the command line"):
+        read_options({"streams": {"gate": {"source": 1}}}, file)
+
+
+def test_no_secret_is_in_the_options_text():
+    options = read_options(
+        {
+            "model": "a.onnx",
+            "token": "geheim",
+            "webhook": CAMERA,
+            "mqtt": "mqtt://a:geheim@b",
+            "streams": {"a": {"source": CAMERA}},
+        }
+    )
+    assert "geheim" not in repr(options)
+
+
+def test_sources_are_named_by_the_user_or_after_themselves():
+    streams = name_sources([f"gate={CAMERA}", "0", "test://?fps=15", "night.mp4", "0"])
+    assert {name: one["source"] for name, one in streams.items()}["gate"] == CAMERA
+    assert [one["source"] for one in streams.values()] == [CAMERA, "0", "test://?fps=15", "night.mp4", "0"]
+    assert len(streams) == 5
+
+
+def test_a_file_with_an_equals_sign_is_a_file():
+    Path("a=b.mp4").touch()
+    (stream,) = name_sources(["a=b.mp4"]).values()
+    assert stream == {"source": "a=b.mp4"}
+
+
+def test_two_streams_of_one_name_are_refused():
+    with pytest.raises(UsageError, match="two streams are called 'gate'"):
+        name_sources(["gate=0", "gate=1"])

@@ -1,0 +1,8 @@
+from __future__ import annotations
+
+from fgd_yolo.streams.say import say
+
+
+def test_a_line_names_the_stream_and_holds_no_secret(capsys):
+    say("door", "DOWN, cannot open rtsp://admin:hunter2@10.0.0.7/cam")
+    assert capsys.readouterr() == ("", "door: DOWN, cannot open rtsp://***@10.0.0.7/cam\n")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.sinks.call import CallbackSink
+from fgd_yolo.streams.sinks.choice import Chosen
+from fgd_yolo.streams.sinks.message import VERSION, gap_message, result_message, to_line
+from stream_results import NAMES, make_result
+
+TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
+
+
+def test_a_message_says_which_stream_when_and_what():
+    now = time.time()
+    result = make_result("door", 7, TWO, arrived=time.monotonic() - 2.0, pts=1.25, ids=[5, -1])
+    message = json.loads(to_line(result_message(result)))
+    assert message["version"] == VERSION == 1
+    assert (message["kind"], message["stream"], message["index"], message["pts_s"]) == ("result", "door", 7, 1.25)
+    when = datetime.fromisoformat(message["time"].replace("Z", "+00:00"))
+    assert when.tzinfo == timezone.utc and message["time"].endswith("Z")
+    assert when.timestamp() == pytest.approx(now - 2.0, abs=0.5)
+    assert message["age_s"] == pytest.approx(2.0, abs=0.5)
+    assert message["inference_s"] == 0.01
+    assert (message["height"], message["width"]) == (48, 64)
+    assert [(one["name"], one["score"], one["box"], one["id"]) for one in message["objects"]] == [
+        ("block", 0.9, [8, 8, 24, 20], 5),
+        ("wedge", 0.4, [30, 10, 40, 30], None),
+    ]
+
+
+def test_an_untracked_object_has_no_id_and_a_source_without_time_no_pts():
+    message = result_message(make_result())
+    assert "id" not in message["objects"][0] and message["pts_s"] is None and "zones" not in message
+
+
+def test_what_is_counted_in_zones_is_in_the_message():
+    result = make_result()
+    result.zones = {"zones": {}, "lines": {}, "events": [{"event": "entered", "zone": "yard", "id": 1}]}
+    assert json.loads(to_line(result_message(result)))["zones"] == result.zones
+
+
+def test_a_gap_says_why():
+    message = gap_message("door", "refused")
+    assert (message["kind"], message["stream"], message["reason"], message["version"]) == ("gap", "door", "refused", 1)
+
+
+def test_a_line_is_one_line_and_always_json():
+    line = to_line({"name": "Tür\n1", "score": float("nan"), "box": [1.0, float("inf")]})
+    assert b"\n" not in line
+    assert json.loads(line) == {"name": "Tür\n1", "score": None, "box": [1.0, None]}
+
+
+def chosen(result, **choice):
+    got = []
+    Chosen(CallbackSink(got.append), NAMES, **choice).write(result)
+    return got[0]
+
+
+def test_a_chosen_class_keeps_its_objects_and_their_ids():
+    result = make_result(objects=TWO, ids=[5, 6])
+    kept = chosen(result, classes=["wedge"])
+    assert kept.detections.classes.tolist() == [2] and kept.ids.tolist() == [6]
+    assert chosen(result, classes=[1, "2"]).ids.tolist() == [5, 6]
+    assert chosen(result, classes=[]).detections.boxes.shape == (0, 4)
+    assert len(result.detections) == 2 and kept.frame is result.frame
+
+
+def test_the_least_score_is_the_first_that_is_wanted():
+    result = make_result(objects=TWO)
+    edge = float(np.float32(0.4))
+    assert len(chosen(result, least_score=edge).detections) == 2
+    assert len(chosen(result, least_score=0.41).detections) == 1
+    assert chosen(result, least_score=0.41).ids is None
+
+
+def test_an_unknown_class_and_an_impossible_score_are_refused():
+    with pytest.raises(UsageError, match=r"class 'wegde' is unknown.*wedge"):
+        Chosen(CallbackSink(print), NAMES, classes=["wegde"])
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        Chosen(CallbackSink(print), NAMES, least_score=1.5)
+
+
+def test_a_choice_passes_on_gaps_the_name_and_the_end():
+    seen = []
+    sink = CallbackSink(print, on_gap=lambda *gap: seen.append(gap))
+    sink.close = lambda: seen.append("closed")
+    wrapped = Chosen(sink, NAMES)
+    wrapped.gap("door", "refused")
+    wrapped.close()
+    assert wrapped.name == "callback print" and seen == [("door", "refused"), "closed"]

@@ -1,0 +1,39 @@
+from fgd_yolo.streams.steps import Steps
+from stream_parts import make_result
+
+
+def test_steps_are_called_one_after_the_other():
+    called = []
+    Steps([lambda result: called.append(1), lambda result: called.append(2)])(make_result())
+    assert called == [1, 2]
+
+
+def test_a_step_that_raises_is_said_once_and_the_next_one_is_called(capsys):
+    called = []
+
+    def breaks(result):
+        raise RuntimeError("at rtsp://admin:geheim@10.0.0.7/")
+
+    steps = Steps([breaks, lambda result: called.append(1)])
+    steps(make_result())
+    steps(make_result())
+    assert called == [1, 1]
+    said = capsys.readouterr().err
+    assert said.count("door: breaks failed, RuntimeError: at rtsp://") == 1 and said.count("\n") == 1
+    assert "geheim" not in said
+
+
+def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsys):
+    heard = []
+
+    class Hears:
+        def gap(self, stream, reason):
+            heard.append((stream, reason))
+
+    class Breaks:
+        def gap(self, stream, reason):
+            raise RuntimeError("no")
+
+    Steps([lambda result: None, Breaks(), Hears()]).gap("door", "no route")
+    assert heard == [("door", "no route")]
+    assert "Breaks failed" in capsys.readouterr().err

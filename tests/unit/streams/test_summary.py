@@ -1,0 +1,61 @@
+from fgd_yolo.streams.stats import StreamStats
+from fgd_yolo.streams.summary import summary
+from stream_parts import make_frame, make_result
+
+
+def stats_of(*streams, removed=(), sinks=()):
+    return {
+        "streams": {stream.name: stream.snapshot() for stream in streams},
+        "removed": [{"name": stream.name, **stream.snapshot()} for stream in removed],
+        "sinks": list(sinks),
+    }
+
+
+def busy(name, frames=3):
+    stats = StreamStats(name)
+    for index in range(frames):
+        stats.count_seen()
+        frame = make_frame(index, name)
+        frame.arrived, frame.decoded = 100 + index / 2, 100.002 + index / 2
+        stats.count_inferred(make_result(frame, start_s=0.03, end_s=0.04))
+    return stats
+
+
+def test_a_stream_has_a_row_of_counts_and_one_of_ages():
+    stats = busy("door")
+    stats.count_seen()
+    stats.count_seen()
+    stats.count_dropped("newer frame")
+    stats.count_reconnect()
+    lines = summary(stats_of(stats)).splitlines()
+    assert lines[0] == "stream  seen  inferred  delivered  dropped  in flight  reconnects  fps"
+    assert lines[1] == "door       5         3          0        1          1           1  2.0"
+    assert lines[2] == "  door dropped: 1 newer frame"
+    ages = lines[4].split()
+    assert ages == ["door", "2.0/2.0/2.0", "30.0/30.0/30.0", "40.0/40.0/40.0", "-"]
+
+
+def test_causes_come_with_the_most_frequent_first():
+    stats = StreamStats("door")
+    for cause, frames in (("error", 2), ("newer frame", 30), ("too old", 7)):
+        stats.count_dropped(cause, frames)
+    assert "door dropped: 30 newer frame, 7 too old, 2 error" in summary(stats_of(stats))
+
+
+def test_removed_streams_and_sinks_are_in_it():
+    sink = {"name": "lines", "written": 4, "dropped": {"queue full": 3, "error": 1}}
+    text = summary(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
+    assert "yard (removed)" in text
+    assert "lines        4        4" in text
+    assert "  lines dropped: 3 queue full, 1 error" in text
+
+
+def test_columns_are_aligned_whatever_the_names():
+    text = summary(stats_of(busy("a"), busy("a-very-long-name-of-a-camera", 12345)))
+    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert len({len(line) for line in lines[3:]}) == 1
+
+
+def test_a_run_without_streams_has_a_table_too():
+    assert summary(stats_of()).startswith("stream")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.web import create_app
+from fgd_yolo.streams.web.control import MOST_STREAMS, Order
+from fgd_yolo.streams.web.view import LatestFrames
+from web_pipeline import Asker, ToldPipeline
+
+SECRET = "hunter2secret"
+ADDRESS = f"rtsp://admin:{SECRET}@10.0.0.7/cam"
+
+
+class Telltale(ToldPipeline):
+    """A pipeline that repeats the address, and even the bare password, in its error."""
+
+    def add(self, address, name=None, *, policy=None):
+        raise UsageError(f"{address} does not answer to {SECRET}")
+
+
+def client(pipeline, **options):
+    return Asker(create_app(pipeline, LatestFrames(), **options))
+
+
+def add(pipeline, wish, **options):
+    return client(pipeline, **options).post("/streams", json=wish)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("/etc/passwd", "/no/such/file", "passwd", "..", "~", "*.jpg", "C:\\video.mp4", "-1", "concat:a|b", "data:x"),
+        *("/dev/video0", "subfile,,start,0,end,9,,:/etc/passwd", "pipe:0", "fd:3", "video.mp4\0"),
+    ],
+)
+def test_the_disk_cannot_be_read_from_the_page_nor_asked_what_is_on_it(address):
+    pipeline = ToldPipeline()
+    answer = add(pipeline, {"address": address})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(("files and folders cannot be opened", "the address is missing"))
+    assert pipeline.streams == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["file:///etc/passwd", "FILE:///etc/passwd", "ftp://host/a", "cache:http://a", "rtsp://", "rtsp://a\0b/c"],
+)
+def test_unknown_schemes_are_refused(address):
+    pipeline = ToldPipeline()
+    assert add(pipeline, {"address": address}).status_code == 400
+    assert pipeline.streams == {}
+
+
+def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
+    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
+    pipeline = ToldPipeline()
+    assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
+    assert pipeline.orders == [(str(tmp_path), None, None)]
+    assert add(pipeline, {"address": str(tmp_path / "none")}, allow_files=True).status_code == 400
+
+
+@pytest.mark.parametrize("address", ["test://", "rtsp://10.0.0.7/cam", "https://host/stream.mjpg"])
+def test_a_camera_is_added_with_its_name_and_policy(address):
+    pipeline = ToldPipeline()
+    answer = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
+    assert answer.status_code == 201
+    assert answer.json() == {"name": "yard 2"}
+    assert pipeline.orders == [(address, "yard 2", "max-age=500")]
+
+
+def test_what_changed_is_told_at_once():
+    page = client(ToldPipeline("door"))
+    assert set(page.get("/stats").json()["streams"]) == {"door"}
+    page.post("/streams", json={"address": "test://", "name": "yard"})
+    assert set(page.get("/stats").json()["streams"]) == {"door", "yard"}
+    page.request("DELETE", "/streams", json={"name": "door"})
+    assert set(page.get("/stats").json()["streams"]) == {"yard"}
+
+
+def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
+    pipeline = ToldPipeline()
+    assert add(pipeline, {"address": "0", "name": "", "policy": ""}).status_code == 201
+    assert pipeline.orders == [(0, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"address": "test://", "name": "door"}, "exists already"),
+        ({"address": "test://", "name": "../x"}, "a name is"),
+        ({"address": "test://", "name": "<b>x</b>"}, "a name is"),
+        ({"address": "test://", "name": "x" * 65}, "a name is"),
+        ({"address": "test://", "policy": "oldest"}, "policy 'oldest' is unknown"),
+        ({"address": "test://", "speed": "9"}, "a stream is"),
+        ({"address": 0}, "a stream is"),
+        ({"address": ["test://"]}, "a stream is"),
+        ({"address": ""}, "the address is missing"),
+        ({}, "the address is missing"),
+        ([], "the address is missing"),
+    ],
+)
+def test_a_wrong_wish_is_answered_with_one_line(wish, words):
+    pipeline = ToldPipeline("door")
+    answer = add(pipeline, wish)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+    assert list(pipeline.streams) == ["door"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
+def test_what_is_no_json_is_refused(body):
+    answer = client(ToldPipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "that is not JSON"})
+
+
+def test_a_body_without_an_end_is_refused():
+    answer = add(ToldPipeline(), {"address": "test://" + "x" * 20_000})
+    assert (answer.status_code, answer.json()) == (400, {"error": "that is too long"})
+
+
+def test_no_answer_has_the_password():
+    pipeline = ToldPipeline("door")
+    page = client(pipeline, orders={"door": Order(ADDRESS)})
+    pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is away")
+    said = add(Telltale(), {"address": ADDRESS}).text
+    said += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
+    for path in ("/stats", "/metrics", "/readyz"):
+        said += page.get(path).text
+    assert "10.0.0.7" in said
+    assert SECRET not in said
+
+
+def test_there_is_a_most_of_streams():
+    pipeline = ToldPipeline(*map(str, range(MOST_STREAMS - 1)))
+    assert add(pipeline, {"address": "test://", "name": "last"}).status_code == 201
+    assert f"there are {MOST_STREAMS} streams already" in add(pipeline, {"address": "test://"}).json()["error"]
+
+
+def test_a_stream_is_removed():
+    pipeline = ToldPipeline("door", "yard")
+    assert client(pipeline).request("DELETE", "/streams", json={"name": "door"}).status_code == 200
+    assert list(pipeline.streams) == ["yard"]
+
+
+def test_a_stopped_stream_is_started_again_as_it_was_added():
+    pipeline = ToldPipeline("door")
+    page = client(pipeline, orders={"door": Order(ADDRESS, "every")})
+    assert page.get("/stats").json()["stopped"] == []
+    assert page.post("/streams/stop", json={"name": "door"}).status_code == 200
+    assert pipeline.streams == {}
+    assert page.get("/stats").json()["stopped"] == ["door"]
+    assert "is stopped" in page.post("/streams", json={"address": "test://", "name": "door"}).json()["error"]
+    assert page.post("/streams/start", json={"name": "door"}).status_code == 200
+    assert pipeline.orders == [(ADDRESS, "door", "every")]
+    assert page.get("/stats").json()["stopped"] == []
+    assert page.post("/streams/start", json={"name": "door"}).status_code == 404
+
+
+def test_a_stopped_stream_can_be_removed_for_good():
+    pipeline = ToldPipeline("door")
+    page = client(pipeline, orders={"door": Order(ADDRESS)})
+    page.post("/streams/stop", json={"name": "door"})
+    assert page.request("DELETE", "/streams", json={"name": "door"}).status_code == 200
+    assert page.get("/stats").json()["stopped"] == []
+    assert page.post("/streams/start", json={"name": "door"}).status_code == 404
+
+
+def test_a_stream_whose_address_nobody_told_can_be_removed_but_not_stopped():
+    pipeline = ToldPipeline("door")
+    assert client(pipeline).post("/streams/stop", json={"name": "door"}).status_code == 404
+    assert list(pipeline.streams) == ["door"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/stop"), ("POST", "/start")])
+def test_an_unknown_stream_is_said(method, path):
+    page = client(ToldPipeline("door"))
+    assert page.request(method, f"/streams{path}", json={"name": "other"}).status_code == 404
+    assert page.request(method, f"/streams{path}", json={"name": 1}).status_code == 400
+    assert page.request(method, f"/streams{path}", json=["door"]).status_code == 400

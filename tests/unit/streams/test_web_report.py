@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fgd_yolo.streams.web import create_app
+from fgd_yolo.streams.web.view import LatestFrames
+from web_pipeline import Asker, ToldPipeline
+
+
+@pytest.fixture
+def box():
+    """A pipeline of two streams, its observer, and one who asks; a frame of each came through."""
+    pipeline, frames = ToldPipeline("door", "yard"), LatestFrames()
+    for name in ("door", "yard"):
+        pipeline.give(frames, name, 0)
+    return pipeline, frames, Asker(create_app(pipeline, frames, deadline_s=5))
+
+
+def ready(asker):
+    answer = asker.get("/readyz")
+    assert (answer.status_code == 200) is answer.json()["ready"] is (not answer.json()["reasons"])
+    return answer.status_code, answer.json()["reasons"]
+
+
+def test_it_is_ready_when_every_stream_gave_a_frame(box):
+    assert ready(box[2]) == (200, [])
+
+
+def test_it_is_not_ready_while_a_stream_is_down_and_says_why(box):
+    pipeline, _, asker = box
+    pipeline.streams["yard"].set_state("DOWN", "refused by rtsp://admin:hunter2secret@10.0.0.7/cam")
+    assert ready(asker) == (503, ["yard: DOWN, refused by rtsp://***@10.0.0.7/cam"])
+
+
+def test_it_is_not_ready_before_the_first_frame_nor_without_a_stream():
+    pipeline = ToldPipeline("door")
+    pipeline.streams["door"].set_state("UP")
+    assert ready(Asker(create_app(pipeline, LatestFrames()))) == (503, ["door: no frame yet"])
+    assert ready(Asker(create_app(ToldPipeline(), LatestFrames()))) == (503, ["there is no stream"])
+    assert ready(Asker(create_app(ToldPipeline("a"), LatestFrames()))) == (503, ["a: CONNECTING"])
+
+
+def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_up(box, monkeypatch):
+    _, frames, asker = box
+    heard = frames.heard()
+    for silent_s, reasons in ((4, []), (9, ["yard: no frame for 9 s"])):
+        monkeypatch.setattr(frames, "heard", lambda silent_s=silent_s: {**heard, "yard": time.monotonic() - silent_s})
+        assert ready(asker) == (503 if reasons else 200, reasons)
+
+
+def test_a_file_at_its_end_does_not_count_as_a_fault(box):
+    pipeline, frames, asker = box
+    pipeline.streams["yard"].set_state("ENDED")
+    frames.keep(["door"])
+    assert ready(asker) == (200, [])
+
+
+def test_it_is_not_ready_when_the_detector_has_failed(box):
+    pipeline, _, asker = box
+    pipeline.failure = "the detector failed on 100 frames in a row"
+    assert ready(asker) == (503, ["the detector failed on 100 frames in a row"])
+
+
+def test_the_numbers_are_the_pipelines(box):
+    pipeline, _, asker = box
+    pipeline.streams["door"].count_seen()
+    pipeline.streams["door"].count_dropped("newer frame")
+    door = asker.get("/stats").json()["streams"]["door"]
+    assert (door["seen"], door["inferred"], door["dropped"]) == (2, 1, {"newer frame": 1})
+    assert door["ages"]["infer_end"]["p95_ms"] == pytest.approx(20, abs=0.1)
+
+
+def test_gathering_is_bounded_however_many_ask(box):
+    pipeline, _, asker = box
+    asked, stats = [], pipeline.stats
+    pipeline.stats = lambda: asked.append(1) or stats()
+    for _ in range(5):
+        asker.get("/stats")
+    assert len(asked) <= 2
+
+
+def test_a_stream_that_was_removed_elsewhere_is_forgotten(box):
+    pipeline, frames, asker = box
+    pipeline.remove("yard")
+    asker.get("/stats")
+    assert set(frames.heard()) == {"door"}
+
+
+def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box):
+    pipeline, frames, asker = box
+    door = pipeline.streams["door"]
+    for cause, times in (("newer frame", 3), ("too old", 1)):
+        for _ in range(times):
+            door.count_seen()
+            door.count_dropped(cause)
+    door.count_reconnect()
+    pipeline.streams["yard"].set_state("DOWN", "gone")
+    answer = asker.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    values = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert values["fgd_frames_seen_total", "door"] == 5
+    assert values["fgd_frames_inferred_total", "door"] == 1
+    assert values["fgd_results_delivered_total", "yard"] == 1
+    assert values["fgd_reconnects_total", "door"] == 1
+    assert values["fgd_frames_dropped_total", "door", "newer frame"] == 3
+    assert values["fgd_frames_dropped_total", "door", "too old"] == 1
+    assert values["fgd_stream_up", "door"] == 1
+    assert values["fgd_stream_up", "yard"] == 0
+    assert values["fgd_web_pictures_encoded_total",] == frames.encoded == 0
+    # The age at the end of inference was 20 ms, that of the decoded picture 5 ms.
+    assert values["fgd_frame_age_seconds_bucket", "0.01", "decoded", "door"] == 1
+    assert values["fgd_frame_age_seconds_bucket", "0.01", "door", "infer_end"] == 0
+    assert values["fgd_frame_age_seconds_bucket", "0.03", "door", "infer_end"] == 1
+    assert values["fgd_frame_age_seconds_bucket", "+Inf", "door", "infer_end"] == 1
+    assert values["fgd_frame_age_seconds_count", "door", "infer_end"] == 1
+    assert values["fgd_frame_age_seconds_sum", "door", "infer_end"] == pytest.approx(0.02, abs=1e-4)
+
+
+def test_two_applications_in_one_process_have_metrics_of_their_own(box):
+    other = Asker(create_app(ToldPipeline("cellar"), LatestFrames()))
+    assert 'stream="cellar"' in other.get("/metrics").text
+    assert "cellar" not in box[2].get("/metrics").text
+
+
+def test_a_name_that_looks_like_markup_stays_text(box):
+    pipeline, frames, asker = box
+    pipeline.add("test://", '<b>"x"\\')
+    pipeline.give(frames, '<b>"x"\\', 0)
+    families = list(text_string_to_metric_families(asker.get("/metrics").text))
+    assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.streams.overlay import overlay
+from fgd_yolo.streams.web.view import WIDEST_PX, LatestFrames
+from web_pipeline import result_of
+
+
+def picture(frames, stream="door", after=None, timeout_s=0.05):
+    return asyncio.run(frames.picture(stream, after, timeout_s))
+
+
+def read(jpeg):
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_nothing_is_encoded_while_nobody_watches():
+    painted_results = []
+    frames = LatestFrames(painted_results.append)
+    before = threading.active_count()
+    for index in range(100):
+        frames(result_of("door", index))
+    assert frames.encoded == 0
+    assert painted_results == []
+    assert threading.active_count() == before
+
+
+def test_only_the_stream_that_is_watched_is_encoded():
+    seen = []
+    frames = LatestFrames(lambda result: seen.append(result.frame.stream) or overlay(result))
+    for index in range(5):
+        frames(result_of("door", index))
+        frames(result_of("yard", index))
+    assert picture(frames, "yard").index == 4
+    assert seen == ["yard"]
+
+
+def test_a_frame_is_encoded_once_however_many_watch():
+    frames = LatestFrames()
+    frames(result_of("door", 0))
+
+    async def watch():
+        return await asyncio.gather(*[frames.picture("door", None, 1) for _ in range(5)])
+
+    pictures = asyncio.run(watch())
+    assert frames.encoded == 1
+    assert len({found.jpeg for found in pictures}) == 1
+    frames(result_of("door", 1))
+    assert picture(frames, after=0).index == 1
+    assert frames.encoded == 2
+
+
+def test_the_picture_shows_the_frame_with_its_boxes():
+    frames = LatestFrames()
+    result = result_of("door", 3)
+    frames(result)
+    shown = read(picture(frames).jpeg)
+    assert shown.shape == (64, 128, 3)
+    assert abs(int(shown[60, 120, 0]) - 111) < 4  # the grey of frame 3, three times 37
+    red = shown[40, 8].astype(int)  # on the left edge of its box; class 0 is red
+    assert red[2] > red[0] + 50
+    assert (result.frame.image() == 111).all()
+
+
+def test_a_viewer_who_has_the_newest_frame_waits_for_the_next():
+    frames = LatestFrames()
+    frames(result_of("door", 7))
+    assert picture(frames, after=7) is None
+
+    async def watch():
+        waiting = asyncio.ensure_future(frames.picture("door", 7, 30))
+        await asyncio.sleep(0.05)
+        threading.Thread(target=frames, args=(result_of("door", 8),)).start()
+        return await waiting
+
+    assert asyncio.run(watch()).index == 8
+
+
+def test_a_viewer_gets_the_newest_frame_and_not_those_in_between():
+    frames = LatestFrames()
+    for index in range(9):
+        frames(result_of("door", index))
+    assert picture(frames, after=2).index == 8
+
+
+def test_a_stream_that_begins_anew_counts_from_the_start():
+    frames = LatestFrames()
+    frames(result_of("door", 0))
+    assert picture(frames, after=500).index == 0
+
+
+def test_waiting_for_nothing_leaves_nothing_behind():
+    frames = LatestFrames()
+    for _ in range(3):
+        assert picture(frames, "no such stream", timeout_s=0.01) is None
+    assert frames._waiting == {}
+
+
+def test_a_removed_stream_is_forgotten_with_its_picture():
+    frames = LatestFrames()
+    frames(result_of("door", 0))
+    frames(result_of("yard", 0))
+    picture(frames)
+    frames.keep(["yard"])
+    assert set(frames.heard()) == {"yard"}
+    assert picture(frames) is None
+    picture(frames, "yard")
+    assert set(frames._pictures) == {"yard"}
+
+
+def test_a_wide_picture_is_made_smaller_and_keeps_its_shape():
+    frames = LatestFrames()
+    frames(result_of("door", 0, side=1000))
+    assert read(picture(frames).jpeg).shape == (WIDEST_PX // 2, WIDEST_PX, 3)
+
+
+def test_a_slow_paint_does_not_hold_up_the_pipeline():
+    go_on = threading.Event()
+    frames = LatestFrames(lambda result: go_on.wait(30) and overlay(result))
+
+    async def watch():
+        watching = asyncio.ensure_future(frames.picture("door", None, 1))
+        await asyncio.sleep(0.05)
+        for index in range(1, 50):
+            frames(result_of("door", index))  # would hang here
+        assert not watching.done()
+        go_on.set()
+        return await watching
+
+    frames(result_of("door", 0))
+    assert asyncio.run(watch()).index == 0
+    assert picture(frames, after=0).index == 49
+
+
+def test_what_cannot_be_painted_is_said_and_the_next_frame_is_shown():
+    results = [result_of("door", 0), result_of("door", 1)]
+    results[0].frame.picture = np.zeros((9, 9, 3), np.uint8)
+    frames = LatestFrames()
+    frames(results[0])
+    with pytest.raises(FGDError, match="pass the same photo"):
+        picture(frames)
+    frames(results[1])
+    assert picture(frames).index == 1

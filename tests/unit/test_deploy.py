@@ -1,0 +1,43 @@
+"""What goes onto the camera box agrees with what the package asks for."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def test_the_requirements_are_the_base_and_two_extras():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    wanted = "\n".join((setup["options"]["install_requires"], extras["stream"], extras["web"]))
+    lines = (DEPLOY / "requirements.txt").read_text().splitlines()
+    listed = [line for line in lines if line and not line.startswith("#")]
+    assert sorted(listed, key=str.lower) == sorted(filter(None, wanted.split("\n")), key=str.lower)
+    assert listed == sorted(listed, key=str.lower)
+
+
+def test_the_image_copies_what_exists_and_runs_as_a_user():
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    for line in lines:
+        if line.startswith("COPY"):
+            assert all((ROOT / word).exists() for word in line.split()[1:-1]), line
+    assert lines.index("USER camera") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+    assert any(line.startswith("HEALTHCHECK") for line in lines)
+
+
+def test_the_example_file_and_the_compose_file_are_read():
+    from fgd_yolo.streams.config import read_options
+    from fgd_yolo.streams.zones import parse_layout
+
+    options = read_options({}, DEPLOY / "streams.example.yaml")
+    assert options.streams.keys() == {"gate", "yard"}
+    yard = options.streams["yard"]
+    assert parse_layout({"zones": yard.zones, "lines": yard.lines}).lines.keys() == {"way"}
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["stream"]
+    assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()

@@ -1,0 +1,86 @@
+"""For tests of the web page: a pipeline that counts and shows what it is told, and one who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+import numpy as np
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.detections import Detections
+from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.stats import StreamStats
+
+
+def result_of(stream: str, index: int, side: int = 64) -> Result:
+    """Return a result with one object, on a picture that is different for each index."""
+    now = time.monotonic()
+    image = np.full((side, side * 2, 3), index * 37 % 256, np.uint8)
+    boxes = np.array([[8, 20, 40, 60]], np.float32)
+    found = Detections(boxes, np.array([0.9], np.float32), np.array([0]), {0: "disc"}, image.shape[:2])
+    return Result(Frame(stream, index, image, now - 0.02, now - 0.015), found, now - 0.01, now)
+
+
+class ToldPipeline:
+    """Has the methods that the page uses; streams are added and counted, but nothing is read."""
+
+    def __init__(self, *names: str):
+        self.streams: dict[str, StreamStats] = {}
+        self.orders: list[tuple] = []
+        self.failure: str | None = None
+        for name in names:
+            self.streams[name] = StreamStats(name)
+
+    def add(self, address, name=None, *, policy=None):
+        order = address, name, policy
+        name = name or "unnamed"
+        if name in self.streams:
+            raise UsageError(f"the stream '{name}' exists already")
+        self.orders.append(order)
+        self.streams[name] = StreamStats(name)
+        return name
+
+    def remove(self, name):
+        del self.streams[name]
+
+    def stats(self):
+        source = {"address": "test://", "policy": "latest"}
+        streams = {name: source | stats.snapshot() for name, stats in self.streams.items()}
+        return {"state": "running", "failure": self.failure, "streams": streams}
+
+    def give(self, frames, name, index):
+        """Let one frame of a stream come through, to the observer too."""
+        result = result_of(name, index)
+        self.streams[name].set_state("UP")
+        self.streams[name].count_seen()
+        self.streams[name].count_inferred(result)
+        self.streams[name].count_delivered()
+        frames(result)
+
+
+class Asker:
+    """Asks an application without a network, and keeps its cookies, as a browser does."""
+
+    def __init__(self, app, address="http://localhost:8080"):
+        self._app, self._address = app, address
+        self.cookies = httpx.Cookies()
+
+    def request(self, method, path, **said):
+        async def ask():
+            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=self._address, cookies=self.cookies, trust_env=False
+            ) as client:
+                answer = await client.request(method, path, **said)
+                self.cookies = client.cookies
+                return answer
+
+        return asyncio.run(ask())
+
+    def get(self, path, **said):
+        return self.request("GET", path, **said)
+
+    def post(self, path, **said):
+        return self.request("POST", path, **said)
