@@ -77,7 +77,7 @@ def test_joining_leaves_a_stuck_lane_behind(detector):
 def test_frames_go_together_where_that_is_of_use(detector, batch, mode, device, window_s, together):
     detector = detector(mode)
     detector.info = replace(detector.info, batch=batch)
-    detector._together = detector._count_together()
+    detector.together = detector._count_together()
     detector.device = device
     lanes = Lanes(detector, window_s, no_failure)
     assert lanes._batch == together
