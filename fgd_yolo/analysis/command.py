@@ -1,4 +1,4 @@
-"""The benchmark command: `loss` against the same arithmetic in plain torch, `inference` across precisions."""
+"""The benchmark command: the loss against plain torch, inference across precisions, streams against bare threads."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ examples:
   OMP_NUM_THREADS=1 %(prog)s loss --repeats 20
   %(prog)s inference
   %(prog)s inference --weights student.pt --data data.yaml --imgsz 320 640 --threads 1 2
+  %(prog)s stream --model student.onnx student-int8.onnx
 """
 
 
@@ -57,6 +58,13 @@ def run_inference(said: argparse.Namespace) -> None:
 
     for part in report(said.weights, said.data, said.imgsz, said.threads, said.rounds):
         print(part, flush=True)
+
+
+def run_stream(said: argparse.Namespace) -> None:
+    """Measure the stream pipeline and print a table."""
+    from fgd_yolo.analysis.stream_report import report
+
+    print(report(said.model, said.threads, said.rounds), flush=True)
 
 
 def table(level: Level, found: Comparison) -> str:
@@ -100,7 +108,13 @@ def _parser(prog: str | None) -> Parser:
     inference.add_argument("--threads", nargs="+", default=[1, 2], help="CPU threads (default: 1 2)", **number)
     inference.add_argument("--rounds", default=60, help="timed rounds (default: 60)", **number)
     inference.set_defaults(run=run_inference)
-    for command in (loss, inference):
+    stream = commands.add_parser("stream", help="the stream pipeline against bare threads and Ultralytics")
+    model = "ONNX files of a fixed size (default: YOLOv8n of 320 px with random weights, fp32 and int8)"
+    stream.add_argument("--model", nargs="+", type=Path, metavar="FILE", help=model)
+    stream.add_argument("--threads", default=2, help="of each contestant (default: 2)", **number)
+    stream.add_argument("--rounds", default=5, help="turns of each contestant (default: 5)", **number)
+    stream.set_defaults(run=run_stream)
+    for command in (loss, inference, stream):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -5,15 +5,20 @@ canvas and coordinates back on the photo; `metadata` tells what a file is, `sess
 counts the cores it may use; `decode`, `nms` and `masks` turn its outputs into objects; `detections` is what comes out,
 `drawing` paints it. `command` is `fgd-yolo predict`.
 
-The public names load on first use.
+The public names load on first use; `Pipeline` and `Result` live in `fgd_yolo.streams`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-_HOME = {"Detections": "fgd_yolo.runtime.detections", "OnnxDetector": "fgd_yolo.runtime.detector"}
-__all__ = ["Detections", "OnnxDetector"]
+_HOME = {
+    "Detections": "fgd_yolo.runtime.detections",
+    "OnnxDetector": "fgd_yolo.runtime.detector",
+    "Pipeline": "fgd_yolo.streams.pipeline",
+    "Result": "fgd_yolo.streams.frame",
+}
+__all__ = ["Detections", "OnnxDetector", "Pipeline", "Result"]
 
 
 def __getattr__(name: str):
