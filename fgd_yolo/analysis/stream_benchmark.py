@@ -6,7 +6,7 @@ that loop decode, letterbox, network, NMS on the same file, and hand their resul
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime import OnnxDetector
 
 WARM_UP_FRAMES = 20
@@ -116,13 +117,12 @@ def pipeline_fps(model: Path, clip: Path, threads: int) -> float:
 
 def host_fps(model: Path, clip: Path) -> float:
     """Return the frames per second of Ultralytics' stream prediction on the same file, after a warm-up."""
-    from ultralytics import YOLO
-
-    results = YOLO(str(model), task="detect").predict(str(clip), stream=True, verbose=False, device="cpu")
-    for _ in range(WARM_UP_FRAMES):
-        next(results)
-    start = time.perf_counter()
-    return sum(1 for _ in results) / (time.perf_counter() - start)
+    results = _host_results(model, str(clip))
+    with quiet_host(logging.ERROR):
+        for _ in range(WARM_UP_FRAMES):
+            next(results)
+        start = time.perf_counter()
+        return sum(1 for _ in results) / (time.perf_counter() - start)
 
 
 def paced_cpu_ms(model: Path, pictures: list[np.ndarray], seconds: float) -> dict[str, float]:
@@ -150,19 +150,23 @@ def _own_cpu_ms(model: Path, address: str, seconds: float) -> float:
 
 
 def _host_cpu_ms(model: Path, address: str, seconds: float) -> float:
+    results = _host_results(model, address)
+    with quiet_host(logging.ERROR):
+        for _ in range(2 * PACE_FPS):
+            next(results)
+        start, until = time.process_time(), time.monotonic() + seconds
+        frames = 0
+        while time.monotonic() < until:
+            next(results)
+            frames += 1
+        return 1e3 * (time.process_time() - start) / frames
+
+
+def _host_results(model: Path, source: str) -> Iterator[object]:
     from ultralytics import YOLO
 
-    results = YOLO(str(model), task="detect").predict(address, stream=True, verbose=False, device="cpu")
-    for _ in range(2 * PACE_FPS):
-        next(results)
-    start, until = time.process_time(), time.monotonic() + seconds
-    frames = 0
-    while time.monotonic() < until:
-        next(results)
-        frames += 1
-    cpu_ms = 1e3 * (time.process_time() - start) / frames
-    sys.stdout.flush()
-    return cpu_ms
+    with quiet_host(logging.ERROR):
+        return YOLO(str(model), task="detect").predict(source, stream=True, verbose=False, device="cpu")
 
 
 def _in_fresh_process(measure: Callable[..., float], *arguments: object) -> float:

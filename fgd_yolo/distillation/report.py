@@ -106,9 +106,11 @@ def next_steps(result: Mapping[str, Any]) -> list[str]:
     data = f" --data {shlex.quote(options['data'])}" if options["data"] else ""
     weights = f"--weights {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
     small = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
+    model = f"--model {shlex.quote(files['onnx'])}"
     steps = [
-        "# what the student sees on your pictures",
-        f"{command('predict')} --model {shlex.quote(files['onnx'])} --source IMAGES",
+        "# what the student sees on your pictures, and on a camera (test:// is a moving scene)",
+        f"{command('predict')} {model} --source IMAGES",
+        f"{command('stream')} {model} --source test:// --web 127.0.0.1:8080",
         "# the student in int8 for the camera box, calibrated and measured on the same data",
         f"{command('export')} {weights} --precision int8 --output {small}",
     ]

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 STAGES = 5
-_SCRIPTS = {"distill": "tools/distill.py", "export": "deploy/export.py", "predict": "deploy/predict.py"}
+_SCRIPTS = {
+    "distill": "tools/distill.py",
+    "export": "deploy/export.py",
+    "predict": "deploy/predict.py",
+    "stream": "deploy/stream.py",
+}
 
 
 def say(text: str, stage: int | None = None) -> None:
@@ -43,7 +48,7 @@ def command(name: str) -> str:
     Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
 
     Args:
-        name: "distill", "export" or "predict".
+        name: "distill", "export", "predict" or "stream".
     """
     running = Path(sys.argv[0])
     if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():

@@ -75,11 +75,16 @@ def test_the_printed_plain_command_works_and_its_row_joins_the_table(shell, firs
     assert shell.result("first")["twin"]["run"] == "narrow"
 
 
-def test_the_printed_predict_and_export_commands_work(shell, first_run):
-    predict, export = (line for line in first_run.stdout.splitlines() if str(SCRIPT.parents[1] / "deploy") in line)
+def test_the_printed_predict_stream_and_export_commands_work(shell, first_run):
+    predict, stream, export = (
+        line for line in first_run.stdout.splitlines() if str(SCRIPT.parents[1] / "deploy") in line
+    )
     run = shell.paste(predict.replace("IMAGES", str(shell.data.parent / "images/val")))
     assert run.returncode == 0, run.stderr
     assert "12 pictures; " in run.stdout
+    run = shell.paste(f"{stream.partition(' --web')[0]} --seconds 1")
+    assert run.returncode == 0, run.stderr
+    assert "test: UP" in run.stderr
     run = shell.paste(f"{export} --keep")  # a model so narrow may well be slower in int8
     assert run.returncode == 0, run.stderr
     assert "student-int8.onnx: " in run.stdout and f"int8 detect, {IMAGE_PX} px" in run.stdout

@@ -92,3 +92,11 @@ def test_the_licence_and_the_version_are_in_the_metadata(installed):
     import fgd_yolo
 
     assert run(installed / "python", "-c", code).split() == [fgd_yolo.__version__, "AGPL-3.0-or-later"]
+
+
+def test_the_page_is_in_the_wheel(installed):
+    code = """
+import fgd_yolo.streams.web.page as page
+print(page.__file__, len(page.read_page("index.html")) > 500, len(page.read_page("page.css")) > 500)
+"""
+    assert "True True" in run(installed / "python", "-c", code)

@@ -99,8 +99,9 @@ def test_a_fingerprint_changes_with_everything_that_decides_what_is_learnt():
 def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
     steps = next_steps(make_result())
-    predict, export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
+    predict, stream, export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
     assert predict == ["fgd-yolo", "predict", "--model", "/runs/my run/student.onnx", "--source", "IMAGES"]
+    assert stream[:4] == ["fgd-yolo", "stream", "--model", "/runs/my run/student.onnx"]
     assert export == [
         *("fgd-yolo", "export", "--weights", "/runs/my run/student.pt", "--imgsz", "320"),
         *("--data", "/my data/d.yaml", "--precision", "int8", "--output", "/runs/my run/student-int8.onnx"),
@@ -126,6 +127,11 @@ def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
     monkeypatch.setattr("sys.argv", ["../checkout/tools/distill.py"])
     monkeypatch.setattr("sys.executable", "/env/bin/python")
     commands = [line for line in next_steps(make_result()) if not line.startswith("#")]
-    scripts = ("deploy/predict.py --model", "deploy/export.py --weights", "tools/distill.py --student")
+    scripts = (
+        "deploy/predict.py --model",
+        "deploy/stream.py --model",
+        "deploy/export.py --weights",
+        "tools/distill.py --student",
+    )
     for line, script in zip(commands, scripts, strict=True):
         assert line.startswith(f"/env/bin/python ../checkout/{script}")
