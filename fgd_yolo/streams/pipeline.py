@@ -207,8 +207,9 @@ class Pipeline:
                 self._settled.notify_all()
 
     def _open_queues(self) -> None:
+        sinks = len(self._sinks) - self._observers or 1  # where there are observers alone, the first stands for a sink
         for index, sink in enumerate(self._sinks):
-            done = self._sink_done if index < len(self._sinks) - self._observers else None
+            done = self._sink_done if index < sinks else None
             self._queues.append(SinkQueue(sink, on_done=done))
 
     def _close_streams(self) -> None:

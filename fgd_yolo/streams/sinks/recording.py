@@ -73,7 +73,8 @@ class Recording:
         self._last_s = max(self._last_s, _seconds(frame))
         self._tick = max(round((_seconds(frame) - self._first_s) * _TICKS), self._tick + 1)
         even = np.ascontiguousarray(image[: self._stream.height, : self._stream.width])
-        picture = av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p")
+        # By default PyAV starts threads for each conversion.
+        picture = av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p", threads=1)
         picture.pts, picture.time_base = self._tick, Fraction(1, _TICKS)
         if self._tick - self._keyframe >= _KEYFRAME_S * _TICKS:
             self._keyframe = self._tick
