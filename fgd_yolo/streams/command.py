@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         given.pop("debug", None)
         sources = given.pop("source", [])
         options = read_options({**given, "streams": name_sources(sources)}, file)
-        print(run(options))
+        table = run(options)
+        print(table, file=sys.stderr if str(options.json_lines) == "-" else sys.stdout)  # nothing between the lines
 
     return guarded(run_streams, debug="--debug" in words)
 

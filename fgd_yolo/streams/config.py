@@ -13,7 +13,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import redact
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+    from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 except ModuleNotFoundError as error:
     raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[stream]'") from error
 
@@ -32,7 +32,7 @@ class StreamOptions(_Strict):
         lines: counting lines by name, likewise.
     """
 
-    source: int | str = Field(repr=False)
+    source: StrictInt | str = Field(repr=False)
     policy: str | None = None
     zones: dict[str, list[list[float]]] = Field(default_factory=dict)
     lines: dict[str, list[list[float]]] = Field(default_factory=dict)
@@ -147,5 +147,6 @@ def _complaint(error: ValidationError, file: Path | None) -> str:
     place = [str(part) for part in first["loc"] if part not in ("int", "str")]
     known = StreamOptions.model_fields if place[:1] == ["streams"] else RunOptions.model_fields
     guess = close_match(place[-1], [*known, "json"]) if first["type"] == "extra_forbidden" else ""
-    text = {"extra_forbidden": "is no option", "missing": "is missing"}.get(first["type"], first["msg"].lower())
+    known_text = {"extra_forbidden": "is no option", "missing": "is missing", "model_type": "needs an address"}
+    text = known_text.get(first["type"], first["msg"].lower())
     return f"{f'{file}: ' if file else ''}{'.'.join(place)} {text}{guess}"

@@ -17,11 +17,14 @@ from fgd_yolo.streams.config import RunOptions
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.overlay import overlay
 from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.policy import parse_policy
 from fgd_yolo.streams.sinks import Sink
+from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.summary import summary
 
 TOKEN = "FGD_YOLO_TOKEN"
 _STATUS_S = 1.0
+_PAUSE_S = 0.05
 
 
 def run(options: RunOptions) -> str:
@@ -38,6 +41,8 @@ def run(options: RunOptions) -> str:
     """
     if not options.streams and not options.web:
         raise UsageError("no stream was named: say --source, or streams: in the --config file")
+    _check(options)
+    steps = _steps(options)
     stop = threading.Event()
     with ExitStack() as stack:
         server = stack.enter_context(_bind(options)) if options.web else None
@@ -45,9 +50,9 @@ def run(options: RunOptions) -> str:
             options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
         )
         frames = _latest_frames() if server else None
-        sinks = list(_sinks(options, detector.names, stop))
+        sinks = _sinks(options, detector.names, stop)
         observers = [frames] if frames else []
-        pipeline = Pipeline(detector, sinks, steps=_steps(options), policy=options.policy, observers=observers)
+        pipeline = Pipeline(detector, sinks, steps=steps, policy=options.policy, observers=observers)
         stack.callback(pipeline.stop)
         for name, stream in options.streams.items():
             pipeline.add(stream.source, name, policy=stream.policy)
@@ -61,6 +66,15 @@ def run(options: RunOptions) -> str:
         return summary(pipeline.stats())
 
 
+def _check(options: RunOptions) -> None:
+    """Refuse what is wrong in the streams themselves, before a model is loaded or a file made."""
+    for policy in [options.policy, *(stream.policy for stream in options.streams.values())]:
+        if policy is not None:
+            parse_policy(policy)
+    for stream in options.streams.values():
+        check_address(stream.source)
+
+
 def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> None:
     """Wait for the end, with a line of what is going on where somebody watches."""
     until = time.monotonic() + options.seconds if options.seconds else float("inf")
@@ -69,7 +83,9 @@ def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> Non
         if pipeline.wait(min(_STATUS_S, max(until - time.monotonic(), 0.01))) and not options.web:
             break
         if options.web and not stop.is_set():
-            stop.wait(0.05)  # a pipeline whose streams have all ended does not make us wait
+            # A pipeline whose streams have all ended does not make us wait. Not by the event, whose lock a signal that
+            # comes meanwhile would wait for, in this very thread.
+            time.sleep(_PAUSE_S)
         if live:
             sys.stderr.write(f"\r\x1b[K{status(pipeline.stats())}")
             sys.stderr.flush()
@@ -78,7 +94,8 @@ def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> Non
 
 
 def status(stats: dict[str, Any]) -> str:
-    """Return one line about all streams: how many are up, frames per second together, the oldest age at the sinks."""
+    """Return one line about all streams: how many are up, frames per second together, the oldest age after
+    the inference."""
     streams = stats["streams"].values()
     up = sum(stream["state"] == "UP" for stream in streams)
     rate = sum(stream["fps"] for stream in streams)
@@ -113,12 +130,17 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
     return create_app(pipeline, frames, token=_token(options), orders=orders)
 
 
-def _sinks(options: RunOptions, names: dict[int, str], stop: threading.Event) -> Iterator[Sink]:
-    """Yield the sinks that were asked for, each with the objects that were chosen."""
+def _sinks(options: RunOptions, names: dict[int, str], stop: threading.Event) -> list[Sink]:
+    """Return the sinks that were asked for, each with the objects that were chosen; all or none stay open."""
     from fgd_yolo.streams.sinks.choice import Chosen
 
-    for sink in _all_sinks(options, stop):
-        yield Chosen(sink, names, options.classes) if options.classes is not None else sink
+    sinks: list[Sink] = []
+    with ExitStack() as opened:
+        for sink in _all_sinks(options, stop):
+            opened.callback(sink.close)
+            sinks.append(sink if options.classes is None else Chosen(sink, names, options.classes))
+        opened.pop_all()
+    return sinks
 
 
 def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
@@ -126,7 +148,7 @@ def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
     if options.json_lines:
         from fgd_yolo.streams.sinks.lines import JsonLinesSink
 
-        yield JsonLinesSink(options.json_lines)
+        yield JsonLinesSink(options.json_lines, on_gone=stop.set)
     if options.save:
         from fgd_yolo.streams.sinks.video import Mp4Sink
 

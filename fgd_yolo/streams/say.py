@@ -10,5 +10,6 @@ from fgd_yolo.streams.address import redact
 def say(stream: str, text: str) -> None:
     """Write one line about a stream to standard error, without secrets."""
     # One call for line and end of line: print() makes two, between which another thread may write.
-    sys.stderr.write(redact(f"{stream}: {text}") + "\n")
+    # Each by itself: behind a stream called token the state would pass for a secret.
+    sys.stderr.write(f"{redact(stream)}: {redact(text)}\n")
     sys.stderr.flush()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -14,7 +15,11 @@ from pathlib import Path
 import av
 import pytest
 
+from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.command import main
+from fgd_yolo.streams.config import read_options
+from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.run import _wait
 from onnx_files import save_detector
 from stream_parts import write_video
 
@@ -123,6 +128,51 @@ def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, word
     said = capsys.readouterr().err.strip().splitlines()
     assert complaint in said[-1] and said[-1].startswith("error: ")
     assert [line for line in said[:-1] if "runs on" not in line] == []
+
+
+@pytest.mark.parametrize("words", ["nowhere.mp4", "test:// --policy newest", "test://x"])
+def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(model, capsys, words):
+    assert main(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "found.jsonl"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert not Path("saved").exists() and not Path("found.jsonl").exists()
+
+
+def test_a_refusal_half_way_leaves_no_sink_open(model):
+    before = set(threading.enumerate())
+    words = ["--model", str(model), "--source", "test://", "--mqtt", "mqtt://127.0.0.1:1", "--classes", "sheep"]
+    assert main(words) == 2
+    assert set(threading.enumerate()) <= before
+
+
+def test_lines_on_the_standard_output_are_all_that_is_there(model):
+    out, err = finish(start("--model", model, "--source", "test://", "--json", "-", "--seconds", 1))
+    assert all(json.loads(line)["version"] for line in out.splitlines())
+    assert "inferred" in err
+
+
+def test_the_run_ends_when_nobody_reads_its_standard_output(model):
+    process = start("--model", model, "--source", "test://", "--json", "-", "--seconds", 50)
+    assert json.loads(process.stdout.readline())
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=60) == 0, err
+    row = next(line.split() for line in err.splitlines() if line.startswith("test "))
+    assert int(row[1]) < 300  # of the 750 in 50 s
+
+
+def test_waiting_never_holds_the_lock_that_a_signal_needs(model):
+    class Stop(threading.Event):
+        def wait(self, timeout=None):
+            raise AssertionError("a signal that came now would wait for itself")
+
+    write_video(Path("clip.mp4"), frames=2)
+    options = read_options(
+        {"model": model, "web": "127.0.0.1:0", "seconds": 1, "streams": {"clip": {"source": "clip.mp4"}}}
+    )
+    with Pipeline(OnnxDetector(model)) as pipeline:
+        pipeline.add("clip.mp4")
+        _wait(pipeline, Stop(), options)
 
 
 def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):

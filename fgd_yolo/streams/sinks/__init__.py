@@ -43,9 +43,8 @@ class SinkQueue:
     """A bounded queue in front of one sink, and the thread that empties it.
 
     Nothing here blocks or raises, whatever the sink does: a result that finds no room is dropped and counted, at once
-    or after the caller's own patience. What a
-    sink raises is counted, and said once per kind; after 100 failures in a row, those by `Away` aside, the sink is
-    closed, aloud.
+    or after the caller's own patience. What a sink raises is counted, and said once per kind; after 100 failures in a
+    row, those by `Away` aside, the sink is closed, aloud.
 
     Args:
         sink: is called from the queue's own thread, and closed by it.
@@ -143,8 +142,14 @@ class SinkQueue:
         return "too many bytes" if self._size + size > self._bytes else None
 
     def _has_room(self, size: int) -> bool:
-        """Whether waiting is over: there is room, or there never will be."""
-        return self._refusal(size) not in ("queue full", "too many bytes") or size > self._bytes
+        """Whether waiting is over: half of the queue is free, or there never will be room.
+
+        The other half is for results that cannot wait: files would leave a camera none.
+        """
+        refusal = self._refusal(size)
+        if refusal:
+            return refusal not in ("queue full", "too many bytes") or size > self._bytes
+        return self._count < (self._frames + 1) // 2 and (2 * (self._size + size) <= self._bytes or not self._size)
 
     def _pass_gap(self, stream: str, reason: str) -> None:
         with self._changed:
@@ -157,7 +162,7 @@ class SinkQueue:
             error = _attempt(deliver)
             with self._changed:
                 self._settle(size, result, error)
-                self._patient = True
+                self._patient = self._patient or error is None
                 self._changed.notify_all()
             if result is not None and error is None and self._on_done:
                 self._on_done(result)

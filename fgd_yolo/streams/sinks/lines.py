@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,18 @@ class JsonLinesSink:
     Args:
         path: the file; its folder is made.
         rotate_mb: a file that is so large is renamed to NAME.1, that one to NAME.2 and so on up to 5; None never does.
+        on_gone: is called when nobody reads the standard output any more.
     Raises:
         FGDError: the file cannot be opened.
     """
 
-    def __init__(self, path: str | Path, *, rotate_mb: float | None = None):
+    def __init__(
+        self, path: str | Path, *, rotate_mb: float | None = None, on_gone: Callable[[], object] | None = None
+    ):
         self.name = f"JSON lines {path}"
         self._path = None if str(path) == "-" else Path(path)
         self._limit = float("inf") if rotate_mb is None else rotate_mb * (1 << 20)
+        self._on_gone = on_gone
         self._descriptor = self._open()
 
     def write(self, result: Result) -> None:
@@ -71,6 +76,10 @@ class JsonLinesSink:
         try:
             while left:
                 left = left[os.write(self._descriptor, left) :]
+        except BrokenPipeError:
+            if self._on_gone:
+                self._on_gone()
+            raise
         except OSError:
             if len(left) < len(line) and _is_file(self._descriptor):
                 os.ftruncate(self._descriptor, before)

@@ -48,6 +48,8 @@ def test_zones_and_lines_are_read_as_they_stand():
         ("model: a.onnx\nconf: much", "conf input should be a valid number"),
         ("model: a.onnx\nsegment_s: 0", "segment_s input should be greater than 0"),
         ("streams: {gate: 0}", "model is missing"),
+        ("model: a.onnx\nstreams: {gate: no}", "streams.gate.source"),
+        ("model: a.onnx\nstreams: {gate: }", "streams.gate needs an address"),
         (f"model: a.onnx\nstreams: {{gate: {{source: ['{CAMERA}']}}}}", "streams.gate.source"),
     ],
 )
