@@ -11,22 +11,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
-from itertools import cycle
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime import OnnxDetector
 
 WARM_UP_FRAMES = 20
-PACE_FPS = 15
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def pipeline_fps(model: Path, clip: Path, threads: int) -> float:
 
 def host_fps(model: Path, clip: Path) -> float:
     """Return the frames per second of Ultralytics' stream prediction on the same file, after a warm-up."""
-    results = _host_results(model, str(clip))
+    results = host_results(model, str(clip))
     with quiet_host(logging.ERROR):
         for _ in range(WARM_UP_FRAMES):
             next(results)
@@ -129,84 +124,9 @@ def host_fps(model: Path, clip: Path) -> float:
         return sum(1 for _ in results) / (time.perf_counter() - start)
 
 
-def paced_cpu_ms(model: Path, pictures: list[np.ndarray], seconds: float) -> dict[str, float]:
-    """Return the milliseconds of CPU per frame of a paced camera, of the pipeline and of Ultralytics.
-
-    Each runs in a fresh process on the same MJPEG camera of 15 frames per second, one after the other.
-    """
-    with _camera(pictures) as address:
-        ways = {"pipeline": _own_cpu_ms, "host": _host_cpu_ms}
-        return {name: _in_fresh_process(way, model, address, seconds) for name, way in ways.items()}
-
-
-def _own_cpu_ms(model: Path, address: str, seconds: float) -> float:
-    from fgd_yolo.streams.pipeline import Pipeline
-
-    with redirect_stderr(StringIO()):
-        pipeline = Pipeline(OnnxDetector(model, "cpu"))
-        pipeline.add(address, "camera")
-        with pipeline:
-            time.sleep(2)
-            before, start = pipeline.stats()["streams"]["camera"]["inferred"], time.process_time()
-            time.sleep(seconds)
-            cpu_s = time.process_time() - start
-            return 1e3 * cpu_s / (pipeline.stats()["streams"]["camera"]["inferred"] - before)
-
-
-def _host_cpu_ms(model: Path, address: str, seconds: float) -> float:
-    results = _host_results(model, address)
-    with quiet_host(logging.ERROR):
-        for _ in range(2 * PACE_FPS):
-            next(results)
-        start, until = time.process_time(), time.monotonic() + seconds
-        frames = 0
-        while time.monotonic() < until:
-            next(results)
-            frames += 1
-        return 1e3 * (time.process_time() - start) / frames
-
-
-def _host_results(model: Path, source: str) -> Iterator[object]:
+def host_results(model: Path, source: str) -> Iterator[object]:
+    """Return the host's results of a file or camera, one after the other."""
     from ultralytics import YOLO
 
     with quiet_host(logging.ERROR):
         return YOLO(str(model), task="detect").predict(source, stream=True, verbose=False, device="cpu")
-
-
-def _in_fresh_process(measure: Callable[..., float], *arguments: object) -> float:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)
-
-
-@contextmanager
-def _camera(pictures: list[np.ndarray]) -> Iterator[str]:
-    """Serve pictures as MJPEG on loopback, at a camera's pace, and yield the address."""
-    jpegs = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
-            self.end_headers()
-            due = time.monotonic()
-            for jpeg in cycle(jpegs):
-                head = f"--part\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                try:
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
-                except OSError:
-                    return
-                due += 1 / PACE_FPS
-                time.sleep(max(0.0, due - time.monotonic()))
-
-        def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/camera.mjpg"
-    finally:
-        server.shutdown()
-        server.server_close()

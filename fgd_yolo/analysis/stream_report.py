@@ -9,15 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fgd_yolo.analysis.camera_benchmark import MANY_FPS, PACE_FPS, Overload, measure_overload, paced_cpu_ms
 from fgd_yolo.analysis.inference_files import export_all, random_weights
 from fgd_yolo.analysis.inference_report import DEFAULT_MODEL
 from fgd_yolo.analysis.loss_benchmark import machine_name
-from fgd_yolo.analysis.stream_benchmark import PACE_FPS, Rates, measure_rates, paced_cpu_ms, write_clip
+from fgd_yolo.analysis.stream_benchmark import Rates, measure_rates, write_clip
 from fgd_yolo.data import cache_root, demo_dataset, demo_video
 
 SIZE_PX = 320
 PACED_S = 10.0
 PACED_PICTURES = 150
+CAMERAS = 8
 
 
 def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
@@ -36,8 +38,12 @@ def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
         clip = write_clip(folder / "clip.mp4", pictures)
         rates = {model: measure_rates(path, clip, threads, rounds) for model, path in files.items()}
         paced = {model: paced_cpu_ms(path, pictures[:PACED_PICTURES], PACED_S) for model, path in files.items()}
+        crowded = {
+            model: measure_overload(path, pictures[:PACED_PICTURES], CAMERAS, threads, PACED_S)
+            for model, path in files.items()
+        }
     title = f"640x480 H.264, {threads} thread(s) each, best of {rounds} rounds, {machine_name('cpu').rsplit(',', 1)[0]}"
-    return f"{title}\n\n{table(rates, paced)}"
+    return f"{title}\n\n{table(rates, paced)}\n\n{crowd_table(crowded)}"
 
 
 def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) -> str:
@@ -56,6 +62,16 @@ def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) 
         cells += [f"{rate.host:.0f} fps", f"{rate.pipeline / rate.host:.2f}"]
         cells += [f"{own:.1f} ms", f"{host:.1f} ms", f"{own / host:.2f}"]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def crowd_table(crowded: Mapping[str, Overload]) -> str:
+    """Return what becomes of too many cameras as a Markdown table, by model."""
+    heads = [f"MJPEG at {MANY_FPS} fps", "cameras", "load", "least share", "p50 age", "p95 age", "allowed"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for model, found in crowded.items():
+        ages = " | ".join(f"{age:.0f} ms" for age in (found.p50_ms, found.p95_ms, found.allowed_ms))
+        lines.append(f"| {model} | {found.cameras} | {found.load:.2f} | {found.least_share:.2f} | {ages} |")
     return "\n".join(lines)
 
 
