@@ -27,7 +27,7 @@ def test_the_image_copies_what_exists_and_runs_as_a_user():
     for line in lines:
         if line.startswith("COPY"):
             assert all((ROOT / word).exists() for word in line.split()[1:-1]), line
-    assert lines.index("USER camera") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+    assert lines.index("USER 1000") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
     assert any(line.startswith("HEALTHCHECK") for line in lines)
 
 
