@@ -8,6 +8,7 @@ format:
 check:
 	ruff check .
 	ruff format --check .
+	hadolint deploy/Dockerfile
 
 test:
 	pytest
