@@ -135,3 +135,8 @@ def _enliven(model) -> None:
     for norm in norms:
         norm.momentum = momentum
     model.eval()
+
+
+def file_names(folder: Path) -> list[str]:
+    """Return the names of all that is in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())

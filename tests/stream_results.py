@@ -9,6 +9,7 @@ import numpy as np
 
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.sinks import SinkQueue
 
 LONG_S = 30  # what a test waits for before it gives up
 NAMES = {0: "disc", 1: "block", 2: "wedge"}
@@ -63,3 +64,12 @@ class Recorder:
 
     def close(self):
         self.closed.set()
+
+
+def blocked(sink: Recorder, **limits) -> SinkQueue:
+    """A queue whose sink is inside `write` with result 0 and stays there."""
+    sink.go_on.clear()
+    queue = SinkQueue(sink, **limits)
+    assert queue.put(make_result(index=0))
+    assert sink.entered.acquire(timeout=LONG_S)
+    return queue

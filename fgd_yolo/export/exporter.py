@@ -98,23 +98,35 @@ def export_onnx(
         UsageError: an option that cannot be.
     """
     options.require_modules()
+    request = options.Request(precision, batch, dynamic, nms, uint8_input, opset, data, max_drop=max_drop, keep=keep)
+    return _export(request, weights, output, imgsz, check_images)
+
+
+def _export(
+    request: options.Request,
+    weights: str | Path,
+    output: str | Path | None,
+    imgsz: int | None,
+    check_images: Iterable[str | Path] | None,
+) -> ExportedModel:
+    """Make the file that was asked for in a folder beside its place, and rename it when it has passed."""
     from fgd_yolo.export.build import build
     from fgd_yolo.export.images import load_photos
     from fgd_yolo.host import load_exportable
 
-    request = options.Request(precision, batch, dynamic, nms, uint8_input, opset, data, max_drop=max_drop, keep=keep)
     model, checkpoint = load_exportable(weights)
-    options.check_model(model, nms)
+    options.check_model(model, request.nms)
     trained = checkpoint.get("train_args") or {}
     request = replace(request, recorded=trained.get("data"))
     size = options.input_size(model, imgsz, trained.get("imgsz"))
     target = options.target_path(Path(weights), output)
-    photos, unreadable = load_photos(data=data, recorded=request.recorded, files=check_images)
+    photos, unreadable = load_photos(data=request.data, recorded=request.recorded, files=check_images)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             made, parity, report = build(request, model, checkpoint, size, photos, Path(folder))
             made.replace(target)
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
+    kind = {"precision": request.precision, "task": model.task, "uint8_input": request.uint8_input}
     found = {"images": len(photos), "unreadable": unreadable, **parity._asdict(), "report": report}
-    return ExportedModel(target, size, precision=precision, task=model.task, uint8_input=uint8_input, **found)
+    return ExportedModel(target, size, **kind, **found)

@@ -15,7 +15,6 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.config import RunOptions
 from fgd_yolo.streams.frame import Result
-from fgd_yolo.streams.overlay import overlay
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.policy import parse_policy
 from fgd_yolo.streams.sinks import Sink
@@ -119,7 +118,7 @@ def _token(options: RunOptions) -> str | None:
 def _latest_frames() -> Any:
     from fgd_yolo.streams.web.view import LatestFrames
 
-    return LatestFrames(overlay)
+    return LatestFrames()
 
 
 def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:

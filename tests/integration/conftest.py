@@ -1,4 +1,4 @@
-"""What several trainings share: a trainer class, and one folder for runs of the distill command."""
+"""What several tests share: a trainer class, one folder for runs of the distill command, weights to export."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def first_run(shell) -> subprocess.CompletedProcess:
 def taught_teacher(shell, first_run) -> Path:
     """The teacher that the first run trained."""
     return next((shell.folder / "cache/teachers").glob("*.pt"))
+
+
+@pytest.fixture
+def weights(teacher_pt, tmp_path):
+    """The teacher alone in a folder, so that what an export leaves there is seen."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.pt").write_bytes(teacher_pt.read_bytes())
+    return folder / "model.pt"

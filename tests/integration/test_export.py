@@ -15,20 +15,7 @@ from onnx import numpy_helper
 from fgd_yolo import export_onnx
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.export import build
-from fixtures import save_checkpoint
-
-
-@pytest.fixture
-def weights(teacher_pt, tmp_path):
-    """The teacher alone in a folder, so that what an export leaves there is seen."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "model.pt").write_bytes(teacher_pt.read_bytes())
-    return folder / "model.pt"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+from fixtures import file_names, save_checkpoint
 
 
 @pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
@@ -61,7 +48,7 @@ def test_the_file_names_no_folder_of_the_machine_it_was_made_on(weights, tiny_da
 def test_size_and_name_can_be_chosen(weights, tmp_path):
     exported = export_onnx(weights, tmp_path / "camera.onnx", imgsz=64)
     assert (exported.path, exported.imgsz) == (tmp_path / "camera.onnx", 64)
-    assert names(weights.parent) == ["model.pt"]
+    assert file_names(weights.parent) == ["model.pt"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +67,7 @@ def test_size_and_name_can_be_chosen(weights, tmp_path):
 def test_what_cannot_be_is_a_usage_error(weights, options, message):
     with pytest.raises(UsageError, match=message):
         export_onnx(weights, **options)
-    assert names(weights.parent) == ["model.pt"]
+    assert file_names(weights.parent) == ["model.pt"]
 
 
 def damage(path):
@@ -105,11 +92,11 @@ def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypat
     monkeypatch.setattr(build, "convert", convert_wrongly)
     with pytest.raises(FGDError):
         export_onnx(weights)
-    assert names(weights.parent) == ["model.pt"]
+    assert file_names(weights.parent) == ["model.pt"]
     weights.with_suffix(".onnx").write_text("the export of yesterday")
     with pytest.raises(FGDError):
         export_onnx(weights)
-    assert names(weights.parent) == ["model.onnx", "model.pt"]
+    assert file_names(weights.parent) == ["model.onnx", "model.pt"]
     assert weights.with_suffix(".onnx").read_text() == "the export of yesterday"
 
 
@@ -126,14 +113,14 @@ def test_bytes_that_are_read_in_another_order_are_found_out(weights, monkeypatch
     monkeypatch.setattr(build, "take_uint8", take_wrongly)
     with pytest.raises(FGDError, match="not those of the float input"):
         export_onnx(weights, uint8_input=True)
-    assert names(weights.parent) == ["model.pt"]
+    assert file_names(weights.parent) == ["model.pt"]
 
 
 def test_data_that_is_gone_asks_for_data_and_leaves_nothing(tmp_path):
     weights = save_checkpoint(tmp_path / "model.pt", "yolov8n.yaml", tmp_path / "gone.yaml")
     with pytest.raises(FGDError, match=r"pass data= \(--data\)"):
         export_onnx(weights)
-    assert "model.onnx" not in names(tmp_path)
+    assert "model.onnx" not in file_names(tmp_path)
 
 
 class Malicious:
@@ -193,7 +180,7 @@ def test_a_model_that_is_no_detector_is_refused(tmp_path):
     YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")
     with pytest.raises(FGDError, match=r"ClassificationModel .* must be a YOLO for detect, obb, pose, segment"):
         export_onnx(tmp_path / "classifier.pt")
-    assert names(tmp_path) == ["classifier.pt", "here"]
+    assert file_names(tmp_path) == ["classifier.pt", "here"]
 
 
 @pytest.mark.slow

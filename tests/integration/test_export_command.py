@@ -12,21 +12,9 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.export.command import main
+from fixtures import file_names
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
-
-
-@pytest.fixture
-def weights(teacher_pt, tmp_path):
-    """The teacher alone in a folder, so that what an export leaves there is seen."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "model.pt").write_bytes(teacher_pt.read_bytes())
-    return folder / "model.pt"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.slow
@@ -37,12 +25,12 @@ def test_the_script_exports_from_any_folder(weights):
     assert "model.onnx" in run.stdout and " MB, fp32 detect, 64 px" in run.stdout
     assert "equal to PyTorch on 6 images" in run.stdout
     assert f"{SCRIPT.parent / 'predict.py'} --model" in run.stdout
-    assert names(weights.parent) == ["model.onnx", "model.pt"]
+    assert file_names(weights.parent) == ["model.onnx", "model.pt"]
 
 
 def test_a_polite_kill_leaves_nothing_behind(weights, monkeypatch, capsys):
     def killed(*args):
-        assert any(name.startswith(".export-") for name in names(weights.parent))
+        assert any(name.startswith(".export-") for name in file_names(weights.parent))
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it went on")
 
@@ -50,7 +38,7 @@ def test_a_polite_kill_leaves_nothing_behind(weights, monkeypatch, capsys):
     monkeypatch.setattr("fgd_yolo.export.build.validate", killed)
     assert main(["--weights", str(weights)]) == 1
     assert "stopped before anything was written" in capsys.readouterr().err
-    assert names(weights.parent) == ["model.pt"]
+    assert file_names(weights.parent) == ["model.pt"]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.runtime.command import main
-from fgd_yolo.runtime.predict import FEW, Tally, targets
+from fgd_yolo.runtime.predict import FEW
 from onnx_files import save_detector
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "predict.py"
@@ -250,28 +250,3 @@ def test_the_help_has_examples(capsys):
         main(["--help"], prog="fgd-yolo predict")
     assert caught.value.code == 0
     assert "fgd-yolo predict --model best.onnx --source photo.jpg" in capsys.readouterr().out
-
-
-def test_copies_keep_their_names_where_these_differ():
-    assert targets([Path("x/a.jpg"), Path("y/b.PNG")]) == [Path("a.jpg"), Path("b.PNG")]
-
-
-def test_formats_that_are_not_written_become_jpeg_beside_their_namesakes():
-    assert targets([Path("a.heic"), Path("a.jpg")]) == [Path("a.heic.jpg"), Path("a.jpg")]
-    assert targets([Path("x/a.heic"), Path("y/a.heic.jpg")]) == [Path("x/a.heic.jpg"), Path("y/a.heic.jpg")]
-
-
-def test_no_two_copies_have_one_name():
-    assert targets([Path("a.heic"), Path("a.heic.jpg")]) == [Path("a.heic.jpg"), Path("a.heic.jpg.jpg")]
-
-
-def test_copies_stay_in_their_folder_when_a_source_goes_upwards():
-    assert targets([Path("a/x.jpg"), Path("a/../../b/x.jpg")]) == [
-        Path(Path.cwd().name, "a/x.jpg"),
-        Path("b/x.jpg"),
-    ]
-
-
-def test_the_closing_line_names_three_of_many_unreadable_files():
-    line = str(Tally(unreadable=[Path(f"{index}.jpg") for index in range(5)]))
-    assert line == "0 pictures; 5 unreadable and skipped (0.jpg, 1.jpg, 2.jpg, ...)"

@@ -173,6 +173,7 @@ def test_waiting_never_holds_the_lock_that_a_signal_needs(model):
     with Pipeline(OnnxDetector(model)) as pipeline:
         pipeline.add("clip.mp4")
         _wait(pipeline, Stop(), options)
+        assert pipeline.stats()["streams"]["clip"]["inferred"] == 2
 
 
 def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):

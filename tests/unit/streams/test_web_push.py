@@ -112,6 +112,7 @@ def test_a_viewer_who_leaves_is_noticed_although_no_frame_comes(server, frames):
     until(lambda: frames._waiting)
     viewer.close()
     until(lambda: not frames._waiting)
+    assert frames.encoded == 0
 
 
 def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, frames):
@@ -200,6 +201,7 @@ def test_asking_for_the_head_of_an_endless_answer_ends(server):
             data = b""
             while data.count(b"alive") < 2:
                 data += connection.recv(1 << 16) or pytest.fail("the connection was closed")
+            assert data.count(b"HTTP/1.1 200") == 3, "the first answer, the head and the one after it"
 
 
 def test_the_video_of_an_unknown_stream_is_not_found(server):
