@@ -80,16 +80,26 @@ def distill(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
 
-    def run() -> None:
+    def run(words: list[str]) -> None:
         options = parse_distill(words, prog)
         # Only now, since it loads torch: neither --help nor a mistyped option should wait for that.
         from fgd_yolo.distillation.run import distill as distill_run
 
         distill_run(**options)
 
-    return guarded(run, debug="--debug" in words)
+    return guarded_command(run, argv)
+
+
+def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
+    """Run a command on its words as `guarded` does, with the traceback where they hold --debug.
+
+    Args:
+        action: takes the words.
+        argv: the words; None reads the process's own.
+    """
+    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    return guarded(lambda: action(words), debug="--debug" in words)
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgd_yolo.cli import guarded
+from fgd_yolo.cli import guarded_command
 from fgd_yolo.parsing import Parser
 
 if TYPE_CHECKING:
@@ -31,13 +30,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
 
-    def run() -> None:
+    def run(words: list[str]) -> None:
         said = _parser(prog).parse_args(words)
         said.run(said)
 
-    return guarded(run, debug="--debug" in words)
+    return guarded_command(run, argv)
 
 
 def run_loss(said: argparse.Namespace) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fgd_yolo.cli import guarded
+from fgd_yolo.cli import guarded_command
 from fgd_yolo.distillation.wording import command, shown
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.options import PRECISIONS
@@ -36,9 +35,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
 
-    def run() -> None:
+    def run(words: list[str]) -> None:
         said = vars(_parser(prog).parse_args(words))
         del said["debug"]
         print(_announcement(said["weights"], said["precision"]), flush=True)
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             exported = export_onnx(**said)
         print(_summary(exported), flush=True)
 
-    return guarded(run, debug="--debug" in words)
+    return guarded_command(run, argv)
 
 
 def _parser(prog: str | None) -> Parser:

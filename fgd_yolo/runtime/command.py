@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgd_yolo.cli import guarded
+from fgd_yolo.cli import guarded_command
 from fgd_yolo.errors import UsageError
 from fgd_yolo.parsing import Parser
 from fgd_yolo.runtime.detector import OnnxDetector
@@ -30,9 +29,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
 
-    def run() -> None:
+    def run(words: list[str]) -> None:
         said = _parser(prog).parse_args(words)
         found = [path for source in said.source for path in list_images(source)]
         images = list({os.path.normpath(path.absolute()): path for path in found}.values())
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         folder = said.output or (None if said.json else Path("runs/predict", said.model.stem))
         print(predict(detector, images, folder, numbered=said.output is None, json_path=said.json))
 
-    return guarded(run, debug="--debug" in words)
+    return guarded_command(run, argv)
 
 
 def _parser(prog: str | None) -> Parser:

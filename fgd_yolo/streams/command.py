@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.cli import guarded
+from fgd_yolo.cli import guarded_command
 from fgd_yolo.errors import UsageError
 from fgd_yolo.parsing import Parser
 
@@ -49,9 +49,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         argv: the arguments; None reads the process's own.
         prog: the name that the help shows.
     """
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
 
-    def run_streams() -> None:
+    def run_streams(words: list[str]) -> None:
         said = vars(_parser(prog).parse_args(words))
         # Only now: what they need is an extra, and --help should work without it.
         from fgd_yolo.streams.config import read_options
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         table = run(options)
         print(table, file=sys.stderr if str(options.json_lines) == "-" else sys.stdout)  # nothing between the lines
 
-    return guarded(run_streams, debug="--debug" in words)
+    return guarded_command(run_streams, argv)
 
 
 def name_sources(sources: Sequence[str]) -> dict[str, Any]:
