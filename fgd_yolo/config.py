@@ -14,7 +14,7 @@ import yaml
 from fgd_yolo.errors import UsageError
 
 METHODS = ("fgd", "fitnet")
-SCALES = ("paper",)
+SCALES = ("paper", "free")
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,24 @@ class FGDConfig:
 
     Args:
         method: "fgd" (focal and global terms) or "fitnet" (mean square of the aligned maps, which FGD starts from).
-        scale: arithmetic of the FGD terms; "paper" is the authors' (sums over C, H, W, divided by images).
+        scale: arithmetic of the FGD terms; "paper" is the authors' (sums over C, H, W, divided by images), "free"
+            compares standardised maps by weighted means, which are of order 1 for every width, image and teacher.
         temperature: T of both attentions, above 0.
         fg_weight: alpha, feature term inside boxes.
         bg_weight: beta, feature term outside boxes.
         attn_weight: gamma, L1 between the attentions of teacher and student.
         rel_weight: lambda, global relation term.
         imitation_weight: weight of the `fitnet` term; the other four are then unused.
+        heads: whether the student's head imitates the teacher's too, beside the method.
+        head_cls_weight: class term of the heads.
+        head_box_weight: box term of the heads.
         share: ratio of gradient norms, distillation over detection, at the student's neck maps, that the sum of
-            the terms is scaled to. None keeps the fixed weights, as the paper does.
+            the method's terms is scaled to. None keeps the fixed weights, as the paper does.
+        head_share: the same for the sum of the heads' terms.
         share_every: training batches between two measurements of that ratio.
         warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength.
+        hold: fraction of the run after which the distillation begins to fall, along half a cosine.
+        end: fraction of the run after which nothing is distilled any more; with `hold` 1 it never falls.
         max_share: the run stops with advice when the share stays above this for a whole epoch.
         least_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
     """
@@ -49,26 +56,47 @@ class FGDConfig:
     attn_weight: float = 2e-4
     rel_weight: float = 1e-6
     imitation_weight: float = 1.0
+    heads: bool = False
+    head_cls_weight: float = 1.0
+    head_box_weight: float = 1.0
     share: float | None = 0.25
+    head_share: float | None = 0.25
     share_every: int = 50
     warmup_epochs: float = 3.0
+    hold: float = 1.0
+    end: float = 1.0
     max_share: float = 10.0
     least_teacher_map: float = 0.05
 
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
         _check_choice("scale", self.scale, SCALES)
-        for name in ("fg_weight", "bg_weight", "attn_weight", "rel_weight", "imitation_weight"):
+        for name in (entry.name for entry in fields(self) if entry.name.endswith("_weight")):
             _check_number(name, getattr(self, name), minimum=0)
-        for name in ("warmup_epochs", "least_teacher_map"):
+        for name in ("warmup_epochs", "least_teacher_map", "hold"):
             _check_number(name, getattr(self, name), minimum=0)
-        for name in ("temperature", "max_share", *(("share",) if self.share is not None else ())):
+        shares = [name for name in ("share", "head_share") if getattr(self, name) is not None]
+        for name in ("temperature", "max_share", "end", *shares):
             _check_number(name, getattr(self, name), minimum=0, exclusive=True)
+        if not self.hold <= self.end <= 1:
+            raise UsageError(f"hold must be at most end, and end at most 1, not {self.hold:g} and {self.end:g}")
+        if not isinstance(self.heads, bool):
+            raise UsageError(f"heads must be true or false, not {self.heads!r}")
         if not isinstance(self.share_every, int) or self.share_every < 1:
             raise UsageError(f"share_every must be a whole number of batches, at least 1, not {self.share_every!r}")
 
     @property
     def weights(self) -> dict[str, float]:
+        """Weight of every term, by the name of its loss item."""
+        return {**self.feature_weights, **self.head_weights}
+
+    @property
+    def head_weights(self) -> dict[str, float]:
+        """Weight of each term of the heads, by the name of its loss item."""
+        return {"head_cls": self.head_cls_weight, "head_box": self.head_box_weight} if self.heads else {}
+
+    @property
+    def feature_weights(self) -> dict[str, float]:
         """Weight of each term of the chosen method, by the name of its loss item."""
         if self.method == "fitnet":
             return {"imitation_loss": self.imitation_weight}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config import FGDConfig
+from fgd_yolo.distillation.heads import paired_branches
 from fgd_yolo.distillation.share import ShareScale
 from fgd_yolo.distillation.taps import Level
 from fgd_yolo.distillation.teacher import FrozenTeacher
 from fgd_yolo.errors import FGDError
-from fgd_yolo.losses import FGDLoss, FitNetLoss
+from fgd_yolo.losses import FGDLoss, FitNetLoss, HeadLoss
 
 MOST_DROPPED = 0.01
 LEAST_DROPPED = 10
@@ -50,37 +52,63 @@ class Distiller:
         self.levels = levels
         self.config = config
         self.losses = nn.ModuleList(level_loss(config, level) for level in levels)
+        self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
         self.share = ShareScale(config)
+        self.head_share = ShareScale(replace(config, share=config.head_share))
         self.dropped = 0
 
-    def terms(self, student_maps: list[Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def parts(self) -> list[tuple[str, ShareScale, list[str]]]:
+        """What has a share of its own: the prefix of its columns, the share, and the names of its terms."""
+        config = self.config
+        parts = [("", self.share, config.feature_weights), ("head_", self.head_share, config.head_weights)]
+        return [(prefix, share, [name for name, weight in names.items() if weight]) for prefix, share, names in parts]
+
+    def terms(
+        self, student_maps: list[Tensor], batch: dict[str, Tensor], predictions: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
         """Return each term with a weight, by the name of its loss item: per image, levels summed, before scaling.
 
-        A level in which a term is not finite is left out of this batch whole, since a backward pass through it
-        could spoil the gradient of its finite terms too.
+        A level or a branch of the head in which a term is not finite is left out of this batch whole, since a
+        backward pass through it could spoil the gradient of its finite terms too.
 
         Args:
             student_maps: neck maps of the student for this batch, in its graph.
             batch: the host's batch: `img` (B, 3, H, W), `bboxes` (M, 4) centre-size fractions of the padded input,
                 `batch_idx` (M,).
+            predictions: what the student's head returned for it; needed where the heads are compared.
 
         Raises:
             FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
         """
         teacher_maps = self.teacher(batch["img"])
+        found: list[tuple[dict[str, float], list[tuple[Tensor, ...]]]] = []
+        if any(self.config.feature_weights.values()):
+            found.append((self.config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
+        if any(self.config.head_weights.values()):
+            branches = paired_branches(predictions, self.teacher.predictions(teacher_maps), self.levels)
+            found.append((self.config.head_weights, [self.head_loss(*branch) for branch in branches]))
+        sums, finite = [], True
+        for names, summands in found:
+            total, whole = _sum_finite(summands)
+            sums.append((names, total))
+            finite = finite and whole
+        if not finite:
+            self._count_drop()
+        return {
+            name: term
+            for names, total in sums
+            for (name, weight), term in zip(names.items(), total, strict=True)
+            if weight
+        }
+
+    def _level_terms(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
         boxes = batch["bboxes"].to(batch["img"].device)
         image_index = batch["batch_idx"].to(batch["img"].device).long()
-        per_level = [
-            torch.stack(loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index))
+        return [
+            loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index)
             for level, loss in zip(self.levels, self.losses, strict=True)
         ]
-        finite = torch.stack(per_level).isfinite().all(dim=1).tolist()
-        if not all(finite):
-            self._count_drop()
-        kept = [terms for terms, good in zip(per_level, finite, strict=True) if good]
-        total = torch.stack(kept).sum(dim=0) if kept else torch.zeros_like(per_level[0].detach())
-        names = self.config.weights
-        return {name: term for (name, weight), term in zip(names.items(), total, strict=True) if weight}
 
     def _count_drop(self) -> None:
         self.dropped += 1
@@ -93,7 +121,12 @@ class Distiller:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: tensors and plain numbers, without the teacher."""
-        return {"losses": self.losses.state_dict(), "share": self.share.state_dict(), "dropped": self.dropped}
+        return {
+            "losses": self.losses.state_dict(),
+            "share": self.share.state_dict(),
+            "head_share": self.head_share.state_dict(),
+            "dropped": self.dropped,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -108,4 +141,14 @@ class Distiller:
                 "the distillation's side file does not fit this teacher, student or method: resume with the same ones"
             ) from error
         self.share.load_state_dict(state["share"])
+        self.head_share.load_state_dict(state["head_share"])
         self.dropped = state["dropped"]
+
+
+def _sum_finite(summands: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:
+    """Add up tuples of terms without those in which one is not finite, and say whether all were finite."""
+    stacked = [torch.stack(terms) for terms in summands]
+    finite = torch.stack(stacked).isfinite().all(dim=1).tolist()
+    kept = [terms for terms, good in zip(stacked, finite, strict=True) if good]
+    total = torch.stack(kept).sum(dim=0) if kept else torch.zeros_like(stacked[0].detach())
+    return total, all(finite)

@@ -130,7 +130,7 @@ def _targets(
         if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
             continue
         targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
-        if loss.align is not None:
+        if loss.align is not None and name in distiller.config.feature_weights:
             targets[f"the alignment at stride {level.stride}"] = loss.align.weight
         if name == "rel_loss" and isinstance(loss, FGDLoss):
             for side in ("student", "teacher"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.distillation.distiller import Distiller
 from fgd_yolo.distillation.share import gradient_norm
-from fgd_yolo.distillation.taps import NeckTap
+from fgd_yolo.distillation.taps import HeadTap, NeckTap, Tap
 
 FirstBatchCheck = Callable[[dict[str, Tensor], list[Tensor], dict[str, Tensor]], None]
 
@@ -40,19 +40,27 @@ class StudentSeam:
         self.amp_scale = amp_scale
         self._check_first_batch: FirstBatchCheck | None = check_first_batch
         self._tap: NeckTap | None = None
+        self._head_tap: HeadTap | None = None
 
     def attach(self) -> None:
-        """Put tap and loss on; a second call does nothing."""
+        """Put taps and loss on; a second call does nothing."""
         if self._tap is None:
             self._tap = NeckTap(self.student)
+            if self.distiller.config.heads:
+                self._head_tap = HeadTap(self.student)
             self.student.loss = self.loss
 
     def detach(self) -> None:
-        """Take tap and loss off and leave the student as the host built it; a second call does nothing."""
+        """Take taps and loss off and leave the student as the host built it; a second call does nothing."""
         if self._tap is not None:
-            self._tap.close()
-            self._tap = None
+            for tap in self._taps:
+                tap.close()
+            self._tap = self._head_tap = None
             del self.student.loss
+
+    @property
+    def _taps(self) -> list[Tap]:
+        return [tap for tap in (self._tap, self._head_tap) if tap is not None]
 
     @contextmanager
     def detached(self) -> Iterator[None]:
@@ -74,19 +82,28 @@ class StudentSeam:
         """
         try:
             loss, items = type(self.student).loss(self.student, batch, preds)
-        except BaseException:  # out of memory, perhaps: what the tap holds would keep the whole graph alive
-            self._tap.forget()
+        except BaseException:  # out of memory, perhaps: what the taps hold would keep the whole graph alive
+            self._forget()
             raise
         if not self.student.training:
+            self._forget()
             return loss, items
-        distiller, share = self.distiller, self.distiller.share
-        maps = self._tap.take()
-        terms = distiller.terms(maps, batch)
-        self._measure(loss, terms, maps, batch)
-        scaled = torch.stack(list(terms.values())) * share.strength
-        share.batches += 1
+        distiller = self.distiller
+        maps, predictions = self._tap.take(), self._head_tap.take() if self._head_tap else None
+        if distiller.share.over:
+            terms = {name: loss.new_zeros(()) for _, _, names in distiller.parts for name in names}
+        else:
+            terms = distiller.terms(maps, batch, predictions)
+            self._measure(loss, terms, maps, batch)
+        scaled = torch.stack([terms[name] * share.strength for _, share, names in distiller.parts for name in names])
+        for _, share, _ in distiller.parts:
+            share.batches += 1
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
+
+    def _forget(self) -> None:
+        for tap in self._taps:
+            tap.forget()
 
     def _measure(self, loss: Tensor, terms: dict[str, Tensor], maps: list[Tensor], batch: dict[str, Tensor]) -> None:
         if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch
@@ -94,8 +111,8 @@ class StudentSeam:
         if self._check_first_batch is not None:
             self._check_first_batch(terms, maps, batch)
             self._check_first_batch = None  # only now: after an error the host may go on with another batch
-        share, total = self.distiller.share, sum(terms.values()) * len(batch["img"])
-        if share.due and total.requires_grad:  # it does not when every level was dropped
-            live = [neck_map for neck_map in maps if neck_map.requires_grad]
-            amp_scale = self.amp_scale()
-            share.measured(gradient_norm(total, live, amp_scale), gradient_norm(loss.sum(), live, amp_scale))
+        live, amp_scale = [neck_map for neck_map in maps if neck_map.requires_grad], self.amp_scale()
+        for _, share, names in self.distiller.parts:
+            total = sum(terms[name] for name in names) * len(batch["img"])
+            if names and share.due and total.requires_grad:  # it does not when all of it was dropped
+                share.measured(gradient_norm(total, live, amp_scale), gradient_norm(loss.sum(), live, amp_scale))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, isfinite, log
+from math import cos, exp, isfinite, log, pi
 
 import torch
 from torch import Tensor
@@ -33,13 +33,15 @@ class ShareScale:
         ratio is the gradient norm of the unscaled distillation over that of the detection loss, both at the
         student's neck maps and both per batch. The share is ratio times the factor in force. The factor follows the
         ratio smoothed in its logarithm, and one measurement at most doubles or halves it; the first sets it. The
-        warm-up multiplies it by a ramp that rises linearly from 0 to 1.
+        warm-up multiplies it by a ramp that rises linearly from 0 to 1, and from `hold` to `end` of the run it falls
+        to 0 along half a cosine.
         With `share: null` in the configuration the factor stays 1 and the share is only watched.
     """
 
     def __init__(self, config: FGDConfig):
         self.config = config
-        self.warmup_batches = 0.0  # set at the start of each epoch: a loader may change its length
+        self.warmup_batches = 0.0  # these two are set at the start of each epoch: a loader may change its length
+        self.run_batches = 0.0
         self.batches = 0
         self.factor = 1.0
         self.smoothed_ratio: float | None = None
@@ -48,8 +50,21 @@ class ShareScale:
 
     @property
     def ramp(self) -> float:
-        """Warm-up multiplier in [0, 1] of the batch at hand."""
-        return min(1.0, self.batches / self.warmup_batches) if self.warmup_batches else 1.0
+        """Multiplier in [0, 1] of the batch at hand: warm-up times what is left towards the end."""
+        rise = min(1.0, self.batches / self.warmup_batches) if self.warmup_batches else 1.0
+        return 0.0 if self.over else rise * self._left
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is distilled any more in the rest of the run."""
+        return self.config.end < 1 and 0 < self.run_batches * self.config.end <= self.batches
+
+    @property
+    def _left(self) -> float:
+        hold, end = (self.run_batches * fraction for fraction in (self.config.hold, self.config.end))
+        return (
+            1.0 if self.batches <= hold or hold == end else 0.5 + 0.5 * cos(pi * (self.batches - hold) / (end - hold))
+        )
 
     @property
     def strength(self) -> float:
@@ -88,6 +103,13 @@ class ShareScale:
         self.smoothed_ratio = exp((1 - SMOOTHING) * log(self.smoothed_ratio) + SMOOTHING * log(ratio))
         wanted = self.config.share / self.smoothed_ratio
         self.factor = min(max(wanted, self.factor / 2), self.factor * 2)
+
+    def described(self, prefix: str) -> str:
+        """Return one phrase for the log: share, scale, and how much of it is in force."""
+        if self.over:
+            return f"{prefix}distillation has ended"
+        part = f", {self.ramp:.0%} of it in force" if self.ramp < 1 else ""
+        return f"{prefix}share of the gradient at the neck {self.now:.3g}, scale {self.strength:.3g}{part}"
 
     def close_epoch(self) -> None:
         """End an epoch.

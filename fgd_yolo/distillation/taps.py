@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,42 +21,56 @@ class Level(NamedTuple):
     teacher_channels: int
 
 
-class NeckTap:
-    """Keeps the neck maps of each forward pass of a live model, until they are taken once.
+class Tap:
+    """Keeps something of each forward pass of a live model, until it is taken once."""
+
+    def __init__(self, handle):
+        self._kept: Any = None
+        self._handle = handle
+
+    # Kept out of a compiled graph: inside it the maps would be side outputs, which no gradient of the detection
+    # loss passes through, and the share of the distillation could not be measured.
+    @torch.compiler.disable
+    def _keep(self, found: Any) -> None:
+        self._kept = found
+
+    def take(self) -> Any:
+        """Return what was kept of the latest forward pass, and forget it.
+
+        Raises:
+            RuntimeError: no forward pass since the last call.
+        """
+        if self._kept is None:
+            raise RuntimeError("nothing to take: the model has not run since it was last taken")
+        found, self._kept = self._kept, None
+        return found
+
+    def forget(self) -> None:
+        """Drop what was kept."""
+        self._kept = None
+
+    def close(self) -> None:
+        """Remove the hook and drop what it kept; a second call does nothing."""
+        self._handle.remove()
+        self.forget()
+
+
+class NeckTap(Tap):
+    """Keeps the neck maps, finest first.
 
     A pre-hook on the head sees its input, which is the list of neck maps for every YOLO. The list is copied, since
     a head may write into it; the maps themselves stay in the graph.
     """
 
     def __init__(self, model: nn.Module):
-        self._maps: list[Tensor] | None = None
-        self._handle = model.model[-1].register_forward_pre_hook(self._keep)
+        super().__init__(model.model[-1].register_forward_pre_hook(lambda head, inputs: self._keep(list(inputs[0]))))
 
-    # Kept out of a compiled graph: inside it the maps would be side outputs, which no gradient of the detection
-    # loss passes through, and the share of the distillation could not be measured.
-    @torch.compiler.disable
-    def _keep(self, head: nn.Module, inputs: tuple) -> None:
-        self._maps = list(inputs[0])
 
-    def take(self) -> list[Tensor]:
-        """Return the maps of the latest forward pass, finest first, and forget them.
+class HeadTap(Tap):
+    """Keeps what the head returns; in training that is its raw outputs."""
 
-        Raises:
-            RuntimeError: no forward pass since the last call.
-        """
-        if self._maps is None:
-            raise RuntimeError("no neck maps to take: the model has not run since they were last taken")
-        maps, self._maps = self._maps, None
-        return maps
-
-    def forget(self) -> None:
-        """Drop what was kept."""
-        self._maps = None
-
-    def close(self) -> None:
-        """Remove the hook and drop what it kept; a second call does nothing."""
-        self._handle.remove()
-        self.forget()
+    def __init__(self, model: nn.Module):
+        super().__init__(model.model[-1].register_forward_hook(lambda head, inputs, found: self._keep(found)))
 
 
 class NeckEnd(nn.Module):

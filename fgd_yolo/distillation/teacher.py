@@ -1,11 +1,14 @@
-"""The teacher of a training: frozen, fused and cut at its neck."""
+"""The teacher of a training: frozen, fused and cut at its neck, its head beside it where that is imitated too."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgd_yolo.distillation.heads import keep_both_branches, run_branches
 from fgd_yolo.distillation.taps import NeckEnd
 
 GREY = 114 / 255  # what the host pads images with
@@ -20,10 +23,16 @@ class FrozenTeacher:
         model: a whole detector; it is taken over, fused (convolution and batch norm in one) and loses its head.
         device: where to run.
         memory_format: of its weights; channels last makes it faster on CUDA.
+        heads: whether its head is kept, for `predictions`.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, memory_format=torch.contiguous_format):
+    def __init__(
+        self, model: nn.Module, device: torch.device, memory_format=torch.contiguous_format, heads: bool = False
+    ):
+        if heads:
+            keep_both_branches(model.model[-1])
         model = model.fuse(verbose=False).eval().requires_grad_(False)
+        self.head = model.model[-1].to(device, memory_format=memory_format) if heads else None
         model.model[-1] = NeckEnd(model.model[-1])
         self.model = model.to(device, memory_format=memory_format)
         self.stride = int(model.stride.max())
@@ -51,6 +60,11 @@ class FrozenTeacher:
             ]
             for neck_map in maps
         ]
+
+    @torch.no_grad()
+    def predictions(self, maps: list[Tensor]) -> dict[str, Any]:
+        """Return the raw outputs of the head for its neck maps, branch by branch."""
+        return run_branches(self.head, maps)
 
 
 class SideBySide(nn.Module):

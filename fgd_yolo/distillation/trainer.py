@@ -98,7 +98,8 @@ class FGDTrainer(DetectionTrainer):
                 f"teacher {level.teacher_channels}"
             )
         memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        distiller = Distiller(FrozenTeacher(teacher, self.device, memory_format), levels, self.config)
+        frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads)
+        distiller = Distiller(frozen, levels, self.config)
         distiller.losses.to(self.device)
         return distiller
 
@@ -161,16 +162,19 @@ class FGDTrainer(DetectionTrainer):
         LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
 
     def _open_epoch(self) -> None:
-        self.distiller.share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
+        for _, share, _ in self.distiller.parts:
+            share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
+            share.run_batches = self.epochs * len(self.train_loader)
 
     def _close_epoch(self) -> None:
-        share = self.distiller.share
+        dropped = self.distiller.dropped
         LOGGER.info(
-            f"{colorstr('FGD:')} share of the gradient at the neck {share.now:.3g}, scale {share.strength:.3g}"
-            + (f", warm-up {share.ramp:.0%}" if share.ramp < 1 else "")
-            + (f", {self.distiller.dropped} batches with dropped terms" if self.distiller.dropped else "")
+            f"{colorstr('FGD:')} "
+            + ", ".join(share.described(prefix) for prefix, share, names in self.distiller.parts if names)
+            + (f", {dropped} batches with dropped terms" if dropped else "")
         )
-        share.close_epoch()
+        for _, share, _ in self.distiller.parts:
+            share.close_epoch()
 
     def label_loss_items(self, loss_items=None, prefix="train"):
         """Name the loss items as the host does; the distillation's have no value in validation and are left out."""
@@ -183,8 +187,9 @@ class FGDTrainer(DetectionTrainer):
     def save_metrics(self, metrics) -> None:
         """Write the epoch's row of results.csv, with the share and the scale in force."""
         if self.distiller is not None:
-            share = self.distiller.share
-            metrics = {**metrics, "fgd/share": share.now, "fgd/scale": share.strength}
+            for prefix, share, names in self.distiller.parts:
+                if names:
+                    metrics = {**metrics, f"fgd/{prefix}share": share.now, f"fgd/{prefix}scale": share.strength}
         super().save_metrics(metrics)
 
     def save_model(self) -> bool:

@@ -2,5 +2,6 @@
 
 from fgd_yolo.losses.fgd import FGDLoss, FGDTerms
 from fgd_yolo.losses.fitnet import FitNetLoss, FitNetTerms
+from fgd_yolo.losses.heads import HeadLoss, HeadTerms
 
-__all__ = ["FGDLoss", "FGDTerms", "FitNetLoss", "FitNetTerms"]
+__all__ = ["FGDLoss", "FGDTerms", "FitNetLoss", "FitNetTerms", "HeadLoss", "HeadTerms"]

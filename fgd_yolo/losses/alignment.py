@@ -31,3 +31,14 @@ def comparable(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None
 def at_least_float32(values: Tensor) -> Tensor:
     """Return float64 as it is and every other type as float32: sums over a map overflow float16."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def standardised(feature_map: Tensor) -> Tensor:
+    """Return a (B, C, H, W) map with mean 0 and variance 1 in every channel over the batch; a constant channel is 0.
+
+    What is left is where a channel is high and where it is low. How large its values are, which differs a
+    thousandfold between channels and between teachers, no longer says how much it counts.
+    """
+    if feature_map[:, :1].numel() == 1:  # one value is its own mean, which batch_norm refuses
+        return feature_map - feature_map
+    return nn.functional.batch_norm(feature_map, None, None, training=True)

@@ -7,11 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.losses.alignment import alignment, comparable
-from fgd_yolo.losses.attention import attention, attention_of_sizes
+from fgd_yolo.losses.alignment import alignment, comparable, standardised
+from fgd_yolo.losses.attention import Attention, attention, attention_of_sizes
 from fgd_yolo.losses.masks import background_weights, foreground_weights
 from fgd_yolo.losses.reductions import reduce_maps
 from fgd_yolo.losses.relation import GlobalContext
+
+SCALES = ("paper", "free")
+MOST_ATTENTION = 10.0  # times the mean: a few cells must not take everything
 
 
 class FGDTerms(NamedTuple):
@@ -27,8 +30,12 @@ class FGDLoss(nn.Module):
     """Foreground, background, attention and relation terms between a student's map and its teacher's.
 
     Convention:
-        Every term is a sum over C, H and W divided by the images: it grows with the level's size.
         The squared difference is weighted by mask * spatial attention * channel attention of the teacher.
+        scale="paper": every term is a sum over C, H and W divided by the images, so it grows with the level's
+        size and with the size of the teacher's values.
+        scale="free": both maps are standardised per channel, attention is capped at 10 times its mean, and every
+        term is a weighted mean (of the squared difference by its weights, of the others over C, H, W and images),
+        so it is of order 1 for every width, resolution and teacher.
 
     Args:
         student_channels: C of the student's map.
@@ -39,14 +46,14 @@ class FGDLoss(nn.Module):
         attn_weight: gamma, absolute difference of the attentions.
         rel_weight: lambda, squared difference after the context blocks.
             A term whose weight is 0 is not computed.
-        scale: arithmetic of the terms; "paper" is the authors'.
+        scale: arithmetic of the terms, "paper" (the authors') or "free".
 
     Raises:
         ValueError: another scale.
 
     Source:
         FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
-        aligned student, sums and not means, both context blocks trained.
+        aligned student, sums and not means, both context blocks trained. scale="free" departs from it as above.
     """
 
     def __init__(
@@ -62,8 +69,9 @@ class FGDLoss(nn.Module):
         scale: str = "paper",
     ):
         super().__init__()
-        if scale != "paper":
-            raise ValueError(f"scale '{scale}' is unknown (known: paper)")
+        if scale not in SCALES:
+            raise ValueError(f"scale '{scale}' is unknown (known: {', '.join(SCALES)})")
+        self.free = scale == "free"
         self.temperature = temperature
         self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
         self.align = alignment(student_channels, teacher_channels)
@@ -91,10 +99,12 @@ class FGDLoss(nn.Module):
             fg = bg = attn = rel = student_map.new_zeros(())
             if not any(self.weights):
                 return FGDTerms(fg, bg, attn, rel)
-            B, _, H, W = student_map.shape
-            fg_weight, bg_weight, attn_weight, rel_weight = (weight / B for weight in self.weights)
+            if self.free:
+                student_map, teacher_map = standardised(student_map), standardised(teacher_map)
+            B, C, H, W = student_map.shape
+            fg_weight, bg_weight, attn_weight, rel_weight = self.weights
             focal = bool(fg_weight or bg_weight)
-            focus = attention(teacher_map, self.temperature) if focal or attn_weight else None
+            focus = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
             sums = reduce_maps(
                 student_map,
                 teacher_map,
@@ -103,18 +113,30 @@ class FGDLoss(nn.Module):
                 key=self.student_context.key if rel_weight else None,
             )
             if focal:
-                cells = sums.weighted_square.view(B, H, W) * focus.spatial
+                cells = sums.weighted_square.view(B, H, W)
                 inside = foreground_weights(boxes.to(cells), image_index.to(cells.device), B, (H, W))
-                fg = fg_weight * (cells * inside).sum() if fg_weight else fg
-                bg = bg_weight * (cells * background_weights(inside)).sum() if bg_weight else bg
+                fg = fg_weight * self._weighted(cells, inside * focus.spatial, C) if fg_weight else fg
+                outside = background_weights(inside) if bg_weight else None
+                bg = bg_weight * self._weighted(cells, outside * focus.spatial, C) if bg_weight else bg
             if attn_weight:
-                mine = attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature)
-                attn = (mine.spatial - focus.spatial).abs().sum() + (mine.channel - focus.channel).abs().sum()
-                attn = attn_weight * attn
+                mine = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
+                gaps = ((mine.spatial - focus.spatial).abs(), (mine.channel - focus.channel).abs())
+                attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
             if rel_weight:
                 shift = self.student_context.shift_of_context(sums.context)
                 shift = shift - self.teacher_context.shift(teacher_map)
                 # The squares of d + shift: what varies within a channel, and what all its cells share.
                 constant = (sums.mean_gap + shift.flatten(1)).square().sum()
-                rel = rel_weight * (sums.spread.sum() + H * W * constant)
+                values = B * C * H * W if self.free else B
+                rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
             return FGDTerms(fg, bg, attn, rel)
+
+    def _capped(self, focus: Attention) -> Attention:
+        return Attention(*(share.clamp(max=MOST_ATTENTION) for share in focus)) if self.free else focus
+
+    def _weighted(self, cells: Tensor, weights: Tensor, channels: int) -> Tensor:
+        """Return the sum per image of cells times weights, or where scale is free their mean per weight and channel."""
+        total = (cells * weights).sum()
+        if not self.free:
+            return total / len(cells)
+        return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def trainer_class(teacher_pt):
-    config = FGDConfig(warmup_epochs=2, least_teacher_map=0.0)
+    config = FGDConfig(warmup_epochs=2, least_teacher_map=0.0, heads=True)
     return FGDTrainer.configured(teacher=teacher_pt, config=config)
 
 
@@ -120,7 +120,7 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
 
 
 def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
-    config = FGDConfig(method="fitnet", share=None, warmup_epochs=2, least_teacher_map=0.0)
+    config = FGDConfig(method="fitnet", share=None, warmup_epochs=2, least_teacher_map=0.0, heads=True)
     with pytest.raises(FGDError, match="began with another method, share:"):
         resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 

@@ -77,6 +77,11 @@ def test_an_exponent_without_a_dot_is_refused_with_the_reason(tmp_path):
         {"share_every": 0},
         {"method": "fgdd"},
         {"scale": "papper"},
+        {"heads": 1},
+        {"head_share": 0.0},
+        {"end": 0.0},
+        {"end": 1.5},
+        {"hold": 0.9, "end": 0.5},
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error_of_one_line_that_names_it(options):

@@ -10,6 +10,17 @@ import pytest
 @pytest.fixture
 def joined(teacher_pt, student_yaml):
     """A student, its distiller, and the seam between them, attached."""
+    return join(teacher_pt, student_yaml)
+
+
+@pytest.fixture
+def heads_joined(teacher_pt, student_yaml):
+    """The same with heads that are imitated too, at twice the share."""
+    return join(teacher_pt, student_yaml, heads=True, head_share=0.5)
+
+
+def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
+    """Join a student and its distillation, with options of the configuration."""
     import torch
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel
@@ -27,7 +38,8 @@ def joined(teacher_pt, student_yaml):
     student.args = get_cfg()
     teacher, _ = load_detector(teacher_pt)
     levels = pair_levels(student, teacher)
-    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu")), levels, FGDConfig(warmup_epochs=0))
+    config = FGDConfig(warmup_epochs=0, **options)
+    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads), levels, config)
     seam = StudentSeam(student, distiller, lambda *found: check_first_batch(distiller, *found))
     seam.attach()
     return SimpleNamespace(student=student, distiller=distiller, seam=seam)

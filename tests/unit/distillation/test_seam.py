@@ -63,6 +63,38 @@ def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
     loss.sum().backward()
 
 
+def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
+    joined.distiller.share.config = FGDConfig(hold=0.5, end=0.5)
+    joined.distiller.share.run_batches = 2
+    joined.student(batch())
+    joined.distiller.teacher = None  # would fail if it were asked
+    loss, items = joined.student(batch())
+    joined.seam.detach()
+    plain, _ = joined.student(batch())
+    assert loss.sum().item() == pytest.approx(plain.sum().item())
+    assert [items[name].item() for name in list(items)[-4:]] == [0, 0, 0, 0]
+
+
+def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
+    loss, items = heads_joined.student(batch())
+    assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
+    assert items["head_cls"] > 0 and items["head_box"] > 0
+    distiller = heads_joined.distiller
+    assert distiller.share.now == pytest.approx(0.25) and distiller.head_share.now == pytest.approx(0.5)
+    loss.sum().backward()
+    assert heads_joined.student.model[-1].cv3[0][-1].weight.grad.any()
+    heads_joined.seam.detach()
+    assert not heads_joined.student.model[-1]._forward_hooks
+
+
+def test_a_branch_that_is_not_finite_is_left_out(heads_joined):
+    distiller = heads_joined.distiller
+    heads_joined.student(batch())
+    distiller.teacher.head.cv3[0][-1].bias.data[:] = float("nan")
+    loss, items = heads_joined.student(batch())
+    assert items["head_cls"] == 0 and items["fg_loss"] > 0 and loss.isfinite().all() and distiller.dropped == 1
+
+
 def test_in_eval_mode_the_loss_is_the_hosts(joined):
     joined.student.eval()
     _, items = joined.student(batch())
@@ -88,7 +120,7 @@ def test_a_failed_loss_leaves_no_map_behind(joined):
     joined.student.criterion = lambda preds, batch: 1 / 0
     with pytest.raises(ZeroDivisionError):
         joined.student(batch())
-    assert joined.seam._tap._maps is None
+    assert joined.seam._tap._kept is None
 
 
 def test_a_check_that_could_not_finish_is_made_again(joined):

@@ -83,6 +83,34 @@ def test_the_warm_up_is_linear():
     assert ramps == [0, 0.5, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("options", "strengths"),
+    [
+        ({}, [1, 1, 1, 1, 1]),
+        ({"hold": 0.0}, [1, 0.853553, 0.5, 0.146447, 0]),
+        ({"hold": 0.5}, [1, 1, 1, 0.5, 0]),
+        ({"hold": 0.25, "end": 0.75}, [1, 1, 0.5, 0, 0]),
+        ({"hold": 0.5, "end": 0.5}, [1, 1, 0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_the_distillation_falls_from_hold_to_end(options, strengths):
+    share = ShareScale(FGDConfig(share=None, **options))
+    share.run_batches = 100
+    found = []
+    for share.batches in (0, 25, 50, 75, 100):
+        found.append(share.strength)
+    assert found == pytest.approx(strengths, abs=1e-6)
+
+
+def test_it_is_over_at_the_end_and_says_so():
+    share = ShareScale(FGDConfig(hold=0.5, end=0.8))
+    share.run_batches, share.batches = 10, 7
+    assert not share.over and "in force" in share.described("")
+    share.batches = 8
+    assert share.over and share.now == 0 and share.described("head_") == "head_distillation has ended"
+
+
 def test_measuring_is_due_every_so_many_batches_and_once_in_each_epoch():
     share = ShareScale(FGDConfig(share_every=4))
     due = []

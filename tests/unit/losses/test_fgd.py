@@ -170,8 +170,8 @@ def test_different_grids_are_refused_naming_both():
 
 
 def test_unknown_scale_is_refused():
-    with pytest.raises(ValueError, match="scale 'free' is unknown"):
-        FGDLoss(4, 4, **WEIGHTS, scale="free")
+    with pytest.raises(ValueError, match="scale 'fre' is unknown"):
+        FGDLoss(4, 4, **WEIGHTS, scale="fre")
 
 
 def test_terms_carry_the_names_of_the_contract():
