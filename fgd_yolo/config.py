@@ -14,15 +14,17 @@ import yaml
 from fgd_yolo.errors import UsageError
 
 METHODS = ("fgd", "fitnet")
-SCALES = ("paper", "free")
+# What alpha, beta, gamma and lambda are where nothing is said: the terms of the two scales differ in size.
+SCALES = {"paper": (2e-4, 1e-4, 2e-4, 1e-6), "free": (0.5, 0.25, 0.25, 1.0)}
+FGD_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
 @dataclass(frozen=True)
 class FGDConfig:
     """What is added to the detection loss, and how strongly.
 
-    The four weights are the paper's alpha, beta, gamma and lambda. A weight of 0 switches its term off; with every
-    weight 0 the training is the host's own, bit for bit.
+    The four weights are the paper's alpha, beta, gamma and lambda; None takes what fits the scale. A weight of 0
+    switches its term off; with every weight 0 the training is the host's own, bit for bit.
 
     Args:
         method: "fgd" (focal and global terms) or "fitnet" (mean square of the aligned maps, which FGD starts from).
@@ -51,10 +53,10 @@ class FGDConfig:
     method: str = "fgd"
     scale: str = "paper"
     temperature: float = 0.5
-    fg_weight: float = 2e-4
-    bg_weight: float = 1e-4
-    attn_weight: float = 2e-4
-    rel_weight: float = 1e-6
+    fg_weight: float | None = None
+    bg_weight: float | None = None
+    attn_weight: float | None = None
+    rel_weight: float | None = None
     imitation_weight: float = 1.0
     heads: bool = False
     head_cls_weight: float = 1.0
@@ -71,6 +73,9 @@ class FGDConfig:
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
         _check_choice("scale", self.scale, SCALES)
+        for name, weight in zip(FGD_WEIGHTS, SCALES[self.scale], strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, weight)
         for name in (entry.name for entry in fields(self) if entry.name.endswith("_weight")):
             _check_number(name, getattr(self, name), minimum=0)
         for name in ("warmup_epochs", "least_teacher_map", "hold"):
@@ -100,12 +105,7 @@ class FGDConfig:
         """Weight of each term of the chosen method, by the name of its loss item."""
         if self.method == "fitnet":
             return {"imitation_loss": self.imitation_weight}
-        return {
-            "fg_loss": self.fg_weight,
-            "bg_loss": self.bg_weight,
-            "attn_loss": self.attn_weight,
-            "rel_loss": self.rel_weight,
-        }
+        return {name.replace("weight", "loss"): getattr(self, name) for name in FGD_WEIGHTS}
 
     @property
     def active(self) -> bool:

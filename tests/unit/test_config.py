@@ -29,7 +29,14 @@ def test_an_unknown_recipe_name_names_the_closest_one():
 
 def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
     paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
-    assert set(recipe_names()) == {"default", "fitnet", "plain"} | paper
+    assert set(recipe_names()) == {"default", "fitnet", "plain", "scale-free", "heads", "fgd-heads"} | paper
+
+
+def test_weights_that_are_not_said_fit_the_scale():
+    free = load_recipe("scale-free").fgd
+    assert (free.fg_weight, free.bg_weight, free.attn_weight, free.rel_weight) == (0.5, 0.25, 0.25, 1.0)
+    assert FGDConfig(scale="free", rel_weight=0.0).weights["rel_loss"] == 0
+    assert FGDConfig().weights["fg_loss"] == 2e-4
 
 
 @pytest.mark.parametrize("name", recipe_names())
