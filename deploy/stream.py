@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.streams.command import main
+from fgd_yolo.streams.command import leave, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(leave(main()))

@@ -11,6 +11,8 @@ import numpy as np
 
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.policy import parse_policy
+from fgd_yolo.streams.stream import Stream
 
 
 def make_frame(index: int = 0, stream: str = "door", *, age_s: float = 0.0, side: int = 4, value: int = 0) -> Frame:
@@ -60,11 +62,45 @@ class Stuck(Keeping):
 
     def __init__(self) -> None:
         super().__init__()
-        self.let_go = threading.Event()
+        self.began, self.let_go = threading.Event(), threading.Event()
 
     def write(self, result: Result) -> None:
+        self.began.set()
         self.let_go.wait(30)
         super().write(result)
+
+
+class Direct:
+    """A queue without a thread: what is put is written."""
+
+    def __init__(self):
+        self.sink = Keeping()
+        self.put = self.offer = lambda result: self.sink.write(result) or True
+        self.gap = self.sink.gap
+
+
+def make_stream(steps=None, address=0, policy="latest", on_settled=lambda: None, after=None):
+    lock = threading.RLock()
+    return Stream("door", address, parse_policy(policy), 4, lock, lambda: None, on_settled, steps, after)
+
+
+def take(stream, index):
+    """Put a frame and take it, as reader and lane do; return what finishes it."""
+    stream.mailbox.put(make_frame(index))
+    frame = stream.mailbox.take()
+    ticket = stream.order.start()
+    return lambda failed=False: stream.finish(ticket, None if failed else make_result(frame))
+
+
+def events(stream):
+    return [what for _, what in stream.queues[0].sink.events]
+
+
+def counts(stream):
+    found = stream.snapshot()
+    dropped = sum(found["dropped"].values())
+    assert found["seen"] == found["inferred"] + dropped + found["in_flight"]
+    return found["inferred"], found["delivered"], found["dropped"], found["in_flight"]
 
 
 def write_video(path: Path, frames: int, *, width: int = 64, height: int = 64, fps: int = 25) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ EXAMPLES = """examples:
       every frame of a file, with boxes and track ids, to an MP4 file
   %(prog)s --config streams.yaml
 """
+_GRACE_S = 1.0  # enough for a camera that works to give one more picture, and to be told goodbye
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _PLAIN = {
     "--device": ("D", str, "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto)"),
@@ -61,10 +64,33 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         given.pop("debug", None)
         sources = given.pop("source", [])
         options = read_options({**given, "streams": name_sources(sources)}, file)
-        table = run(options)
-        print(table, file=sys.stderr if str(options.json_lines) == "-" else sys.stdout)  # nothing between the lines
+        ended = run(options)
+        out = sys.stderr if str(options.json_lines) == "-" else sys.stdout  # nothing between the lines
+        print(ended.table, file=out, flush=True)
+        if ended.failure:
+            raise ended.failure
 
     return guarded_command(run_streams, argv)
+
+
+def leave(code: int) -> int:
+    """Return the exit code of the command that is over; or leave the process with it, where a camera is still read.
+
+    A thread that is blocked inside FFmpeg cannot be ended, and one that wakes while the interpreter is taken down
+    crashes the process now and then. So once everything is delivered, closed and printed the process ends at once.
+    Only the command does that; a program with a pipeline of its own waits at its exit, for a few seconds.
+
+    Args:
+        code: of the command.
+    """
+    from fgd_yolo.streams.connection import all_out
+
+    if not all_out(_GRACE_S):
+        for out in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                out.flush()
+        os._exit(code)
+    return code
 
 
 def name_sources(sources: Sequence[str]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class RunOptions(_Strict):
         streams: by name; those of the command line are named after their sources.
         device: as of `OnnxDetector`, like threads, mode, conf and iou.
         policy: of the streams that have none of their own.
-        classes: names or numbers of the objects that the sinks get; None is all.
+        classes: names or numbers of the objects that count; no step, sink or page sees others. None is all.
         track: give objects ids.
         web: HOST:PORT of the page.
         token: that the page asks for; needed where others than this machine can reach it.

@@ -67,9 +67,10 @@ class Connection(threading.Thread):
         if not self._left:
             self._left, self._left_at = True, time.monotonic()
 
-    def wait_at_exit(self) -> None:
-        """Give it the time to come out of FFmpeg, for which the timeouts of network sources are short enough."""
-        self.join(max(0.0, self._left_at + _LAST_WAIT_S - time.monotonic()))
+    def is_out(self, timeout_s: float) -> bool:
+        """Wait until so long after it was left, and say whether its thread has ended."""
+        self.join(max(0.0, self._left_at + timeout_s - time.monotonic()))
+        return not self.is_alive()
 
     def run(self) -> None:
         """Read until the end, say how it ended, and close: in this order, since closing may hang."""
@@ -116,11 +117,16 @@ class Connection(threading.Thread):
                 self._changed.notify_all()
 
 
-@atexit.register
-def _wait_for_all() -> None:
-    # A daemon thread that is inside a decoder while the interpreter is taken down crashes the process now and then.
+def all_out(timeout_s: float) -> bool:
+    """Leave every connection of the process; say whether their threads have ended so long after each was left."""
     connections = list(_alive)
     for connection in connections:
         connection.leave()
-    for connection in connections:
-        connection.wait_at_exit()
+    return all([connection.is_out(timeout_s) for connection in connections])
+
+
+@atexit.register
+def _wait_for_all() -> None:
+    # A daemon thread that is inside a decoder while the interpreter is taken down crashes the process now and then. The
+    # timeouts of network sources are short enough for it to come out.
+    all_out(_LAST_WAIT_S)

@@ -71,6 +71,12 @@ class Result:
     ids: np.ndarray | None = None
     zones: dict[str, Any] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that its picture and its masks take at the moment."""
+        masks = self.detections.masks
+        return self.frame.nbytes + (0 if masks is None else masks.nbytes)
+
 
 def _to_bgr(picture: av.VideoFrame) -> np.ndarray:
     """Convert with what the thread keeps for that: setting it up anew, with threads, takes as long as the work."""

@@ -27,6 +27,11 @@ class Order(Generic[Item]):
         """Whether no more may start for now."""
         return len(self) >= self._limit
 
+    @property
+    def began(self) -> bool:
+        """Whether any has started yet."""
+        return self._next_ticket > 0
+
     def start(self) -> int:
         """Return the ticket of a frame that starts."""
         self._next_ticket += 1

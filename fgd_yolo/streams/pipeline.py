@@ -39,7 +39,7 @@ class Pipeline:
         batch_window_s: where frames may go together, on a GPU or where this is above 0: so long the first one waits
             for others. A file with a fixed batch always takes what is ready.
         steps: functions that complete each result in place before the sinks see it, such as `Tracking` and `Zones`;
-            they are called in the order of a stream's frames, by a lane, which they hold up.
+            they are called in the order of a stream's frames, and hold up who calls them, mostly a lane.
         observers: functions that see every result. They cannot hold up the pipeline or break it; one that is too slow
             misses results.
     Raises:
@@ -69,6 +69,7 @@ class Pipeline:
         self._settled = threading.Condition(self._lock)
         self._queues: list[SinkQueue] = []
         self._removed: deque[Stream] = deque(maxlen=_REMOVED)
+        self._leaving: dict[str, threading.Event] = {}  # by name, set when the last of a removed stream is delivered
         self._state = "new"  # new, running, stopped
         self._started = 0.0
         self._failure: FGDError | None = None
@@ -94,8 +95,9 @@ class Pipeline:
             if self._state == "stopped" or self._failure:
                 raise FGDError("the pipeline was stopped: make a new one")
             name = self._free_name(address, name)
-            limit, turns, settled = self._lanes.frames_per_stream, self._turns, self._settled
-            stream = Stream(name, address, chosen, limit, turns.lock, turns.wake, settled.notify_all, self._steps)
+            limit, turns, after = self._lanes.frames_per_stream, self._turns, self._leaving.get(name)
+            told = turns.wake, self._settled.notify_all
+            stream = Stream(name, address, chosen, limit, turns.lock, *told, self._steps, after)
             stream.reader = Reader(name, address, stream.mailbox, stream.stats)
             stream.queues = self._queues
             self._turns.streams[name] = stream
@@ -117,6 +119,8 @@ class Pipeline:
                 self._removed.append(stream)
             stream.close("removed")
             stream.reader.stop()
+            leaving = {**self._leaving, name: stream.last_of_name}
+            self._leaving = {name: gone for name, gone in leaving.items() if not gone.is_set()}
             self._settled.notify_all()
 
     def start(self) -> None:
@@ -162,10 +166,12 @@ class Pipeline:
             if not ran:
                 self._open_queues()
             self._close_streams()
+            self._settled.notify_all()
             streams = [*self._turns.streams.values(), *self._removed] if ran else []
-        self._lanes.join(time.monotonic() + timeout_s / 2)
+        self._lanes.join(deadline - timeout_s / 2)
         for stream in streams:
             stream.abandon("stopped")
+        self._wait_for_delivery(streams, deadline - timeout_s / 2)
         # All at once: one that blocks must not take the others' time. What is over is for counting what it left.
         left_s = 0.9 * max(0.0, deadline - time.monotonic())
         closers = [threading.Thread(target=queue.close, args=(left_s,), daemon=True) for queue in self._queues]
@@ -173,10 +179,9 @@ class Pipeline:
             closer.start()
         for closer in closers:
             closer.join(max(0.0, deadline - time.monotonic()))
+        self._wait_for_delivery(streams, deadline)  # of what a closed queue no longer keeps waiting
         for stream in streams:
             stream.reader.join(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            self._settled.notify_all()
 
     def stats(self) -> dict[str, Any]:
         """Return what happened so far as plain JSON: per stream, per removed stream and per sink."""
@@ -209,14 +214,18 @@ class Pipeline:
     def _open_queues(self) -> None:
         sinks = len(self._sinks) - self._observers or 1  # where there are observers alone, the first stands for a sink
         for index, sink in enumerate(self._sinks):
-            done = self._sink_done if index < sinks else None
-            self._queues.append(SinkQueue(sink, on_done=done))
+            self._queues.append(SinkQueue(sink, on_done=self._sink_done if index < sinks else None))
 
     def _close_streams(self) -> None:
         for stream in self._turns.streams.values():
             stream.close("stopped")
             stream.reader.stop()
         self._lanes.stop()
+
+    def _wait_for_delivery(self, streams: Sequence[Stream], until: float) -> None:
+        with self._lock:
+            left_s = max(0.0, until - time.monotonic())
+            self._settled.wait_for(lambda: all(stream.gone.is_set() for stream in streams), left_s)
 
     def _ended(self) -> bool:
         if self._state == "stopped":  # which ends all readers

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from fgd_yolo.errors import UsageError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.streams.choice import Choice
 from fgd_yolo.streams.config import RunOptions
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
@@ -26,31 +27,42 @@ _STATUS_S = 1.0
 _PAUSE_S = 0.05
 
 
-def run(options: RunOptions) -> str:
-    """Run streams until they end, a signal comes or the time is over; return the closing table.
+class Ended(NamedTuple):
+    """How a run ended: its closing table, and what failed for good on the way."""
+
+    table: str
+    failure: FGDError | None
+
+
+def run(options: RunOptions) -> Ended:
+    """Run streams until they end, a signal comes, the time is over or the detector fails on every frame.
 
     Everything that can be refused is refused before a source is opened: options, addresses, the web port, the model,
     the places where results go. With a page the run goes on when all streams have ended, since others can be added.
 
     Args:
         options: of the run.
+    Returns:
+        The table; and the failure of the detector, or of sinks that were asked for and failed to the end.
     Raises:
         UsageError: an option or address that can never work.
-        FGDError: the model, the port or a sink cannot be had, or the detector failed on every frame.
+        FGDError: the model, the port or a sink cannot be had.
     """
     if not options.streams and not options.web:
         raise UsageError("no stream was named: say --source, or streams: in the --config file")
     _check(options)
-    steps = _steps(options)
+    tracking = _steps(options)
     stop = threading.Event()
     with ExitStack() as stack:
         server = stack.enter_context(_bind(options)) if options.web else None
         detector = OnnxDetector(
             options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
         )
+        choice = [] if options.classes is None else [Choice(detector.names, options.classes)]
         frames = _latest_frames() if server else None
-        sinks = _sinks(options, detector.names, stop)
+        sinks = _sinks(options, stop)
         observers = [frames] if frames else []
+        steps = [*choice, *tracking]
         pipeline = Pipeline(detector, sinks, steps=steps, policy=options.policy, observers=observers)
         stack.callback(pipeline.stop)
         for name, stream in options.streams.items():
@@ -60,9 +72,16 @@ def run(options: RunOptions) -> str:
         if server:
             server.start(_app(pipeline, frames, options))
             print(f"page: {server.url}", file=sys.stderr, flush=True)
-        _wait(pipeline, stop, options)
+        failure = _wait(pipeline, stop, options)
         pipeline.stop()
-        return summary(pipeline.stats())
+        found = pipeline.stats()
+        return Ended(summary(found), failure or _failed(found["sinks"][: len(sinks)]))
+
+
+def _failed(sinks: list[dict[str, Any]]) -> FGDError | None:
+    """Return one line about the sinks that failed to the end, if any."""
+    failed = [f"{sink['name']}: {sink['failure']}" for sink in sinks if sink["failure"]]
+    return FGDError(f"results are missing in {'; in '.join(failed)}") if failed else None
 
 
 def _check(options: RunOptions) -> None:
@@ -74,10 +93,20 @@ def _check(options: RunOptions) -> None:
         check_address(stream.source)
 
 
-def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> None:
-    """Wait for the end, with a line of what is going on where somebody watches."""
+def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> FGDError | None:
+    """Wait for the end, with a line of what is going on where somebody watches; return the detector's failure."""
+    failure, live = None, sys.stderr.isatty()
+    try:
+        _watch(pipeline, stop, options, live)
+    except FGDError as error:
+        failure = error
+    if live:
+        sys.stderr.write("\n")
+    return failure
+
+
+def _watch(pipeline: Pipeline, stop: threading.Event, options: RunOptions, live: bool) -> None:
     until = time.monotonic() + options.seconds if options.seconds else float("inf")
-    live = sys.stderr.isatty()
     while not stop.is_set() and time.monotonic() < until:
         if pipeline.wait(min(_STATUS_S, max(until - time.monotonic(), 0.01))) and not options.web:
             break
@@ -88,8 +117,6 @@ def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> Non
         if live:
             sys.stderr.write(f"\r\x1b[K{status(pipeline.stats())}")
             sys.stderr.flush()
-    if live:
-        sys.stderr.write("\n")
 
 
 def status(stats: dict[str, Any]) -> str:
@@ -129,15 +156,13 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
     return create_app(pipeline, frames, token=_token(options), orders=orders)
 
 
-def _sinks(options: RunOptions, names: dict[int, str], stop: threading.Event) -> list[Sink]:
-    """Return the sinks that were asked for, each with the objects that were chosen; all or none stay open."""
-    from fgd_yolo.streams.sinks.choice import Chosen
-
+def _sinks(options: RunOptions, stop: threading.Event) -> list[Sink]:
+    """Return the sinks that were asked for; all or none stay open."""
     sinks: list[Sink] = []
     with ExitStack() as opened:
         for sink in _all_sinks(options, stop):
             opened.callback(sink.close)
-            sinks.append(sink if options.classes is None else Chosen(sink, names, options.classes))
+            sinks.append(sink)
         opened.pop_all()
     return sinks
 

@@ -24,7 +24,10 @@ _PATIENCE_S = 1.0
 class Stream:
     """A named source with its mailbox, order and stats.
 
-    Any thread may call. Nothing here blocks, because sinks have queues.
+    Any thread may call. Nothing here blocks, because sinks have queues; where every frame counts and a queue is full, a
+    thread of the stream's own waits for it, so that no lane does.
+
+    After `close` its last results and one gap reach the sinks, then `gone` is set, and nothing of it comes any more.
 
     Args:
         name: of the stream.
@@ -35,6 +38,7 @@ class Stream:
         on_put: called when a frame waits that may be taken.
         on_settled: called when the stream may be at its end.
         steps: complete every result before the sinks see it.
+        after: set when an earlier stream of this name is gone; before that no lane takes a frame of this one.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Stream:
         on_put: Callable[[], object],
         on_settled: Callable[[], object],
         steps: Steps | None = None,
+        after: threading.Event | None = None,
     ):
         self.name, self.address = name, address
         self.stats = StreamStats(name, self._state_changed)
@@ -56,9 +61,11 @@ class Stream:
         self.reader: Reader | None = None
         self.queues: Sequence[SinkQueue] = ()
         self._lock, self._on_put, self._on_settled = lock, on_put, on_settled
+        self.gone = threading.Event()
         # Where every frame counts a slow sink slows the stream down; one that is live cannot wait.
-        self._patience_s = _PATIENCE_S if policy.name == "every" else 0.0
-        self._steps = steps or Steps()
+        self._can_wait = policy.name == "every"
+        self._steps, self._after = steps or Steps(), after
+        self._closed_as: dict[str, str] | None = None
         self._delivering = False
         self._gap: str | None = None
         self._gap_after = -1
@@ -66,7 +73,12 @@ class Stream:
     @property
     def waiting(self) -> bool:
         """Whether a lane can take a frame."""
-        return len(self.mailbox) > 0 and not self.order.full
+        return len(self.mailbox) > 0 and not self.order.full and self.last_of_name is self.gone
+
+    @property
+    def last_of_name(self) -> threading.Event:
+        """What is set when nothing of this name comes any more: the stream before this one may still be on its way."""
+        return self.gone if self._after is None or self._after.is_set() else self._after
 
     @property
     def ended(self) -> bool:
@@ -74,8 +86,9 @@ class Stream:
         return self.stats.state == "ENDED" and not self.mailbox and not self.order
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what it is and did, as plain JSON."""
-        return {"address": redact(self.address), "policy": str(self.mailbox.policy), **self.stats.snapshot()}
+        """Return what it is and did, as plain JSON; state and reason of a closed stream are those before it."""
+        found = {"address": redact(self.address), "policy": str(self.mailbox.policy), **self.stats.snapshot()}
+        return {**found, **(self._closed_as or {})}
 
     def finish(self, ticket: int, outcome: Result | None) -> None:
         """Take what a lane made of a frame, None if it failed, and deliver what is next in order."""
@@ -98,8 +111,12 @@ class Stream:
     def close(self, cause: str) -> None:
         """Let no more frames in, drop those that wait, and tell the sinks when the last result is delivered."""
         with self._lock:
-            self.mailbox.close(cause)
-            self._note_gap(cause)
+            if self._closed_as is None:
+                self.mailbox.close(cause)
+                self._note_gap(cause)
+                if not self.order.began:  # nothing of it was ever given out, so there is no gap
+                    self._gap = None
+                self._closed_as = {"state": self.stats.state, "reason": self.stats.reason}
         self.settle()
 
     def _state_changed(self) -> None:
@@ -109,7 +126,8 @@ class Stream:
         self.settle()
 
     def _note_gap(self, reason: str) -> None:
-        if self.mailbox.last_index > self._gap_after:
+        # Its reader may bring one more frame, and say that it has ended, when the stream is closed already.
+        if self._closed_as is None and self.mailbox.last_index > self._gap_after:
             self._gap, self._gap_after = reason, self.mailbox.last_index
 
     def settle(self) -> None:
@@ -121,18 +139,42 @@ class Stream:
             if self._delivering:
                 return
             self._delivering = True
+        self._deliver()
+
+    def _deliver(self) -> None:
         while result := self._next_due():
             self._steps(result)  # outside the lock, because tracking takes its time
-            for queue in self.queues:
-                queue.put(result, self._patience_s)
-            self.stats.count_delivered()
-            if not self.queues:
-                self.stats.sink_done(result)
-            with self._lock:
-                was_full = self.order.full
-                self.order.done()
-                if was_full and self.mailbox:
-                    self._on_put()
+            full = [queue for queue in self.queues if not self._hand(result, queue)]
+            if full:
+                name = f"waits for sinks, {self.name}"
+                threading.Thread(target=self._wait, args=(result, full), name=name, daemon=True).start()
+                return
+            self._handed(result)
+
+    def _hand(self, result: Result, queue: SinkQueue) -> bool:
+        """Give a queue a result; False, and nothing else, where there is no room and this stream can wait for it."""
+        if self._can_wait:
+            return queue.offer(result)
+        queue.put(result)
+        return True
+
+    def _wait(self, result: Result, full: Sequence[SinkQueue]) -> None:
+        """Wait for room, in a thread of its own, and go on."""
+        for queue in full:
+            queue.put(result, _PATIENCE_S)
+        self._handed(result)
+        self._deliver()
+
+    def _handed(self, result: Result) -> None:
+        """Count a result that was given out, and let the next frame in."""
+        self.stats.count_delivered()
+        if not self.queues:
+            self.stats.sink_done(result)
+        with self._lock:
+            was_full = self.order.full
+            self.order.done()
+            if was_full and self.mailbox:
+                self._on_put()
 
     def _next_due(self) -> Result | None:
         """Return the next result, behind its gap; or end the delivery, with the gap that is left, and return None."""
@@ -148,4 +190,7 @@ class Stream:
                 self._delivering = False
                 if drained:
                     self._on_settled()
+                    if self._closed_as is not None and not self.gone.is_set():
+                        self.gone.set()
+                        self._on_put()  # for the next stream of this name
             return result

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.stats import STAGES
 
 _STAGE_WORDS = dict(zip(STAGES, ("decoded", "inference start", "inference end", "sink done"), strict=True))
-_COUNTS = ("stream", "seen", "inferred", "delivered", "dropped", "in flight", "reconnects", "fps")
+_LONGEST = 100
+_COUNTS = ("stream", "state", "seen", "inferred", "delivered", "dropped", "in flight", "reconnects", "fps")
 
 
 def summary(stats: Mapping[str, Any]) -> str:
-    """Return what `Pipeline.stats` gave as tables for people: frames, drops by cause, ages, sinks.
+    """Return what `Pipeline.stats` gave as tables for people: states, frames, drops by cause, ages, sinks.
 
     Convention:
+        A state is the one before the pipeline stopped; below it stands its reason, where there is one.
         `fps` is the mean from the first result to the last. Ages are in milliseconds since the frame arrived, as
         p50/p95/p99 of the last 4096 frames that were inferred.
     """
     streams = [*stats["streams"].items(), *((f"{one['name']} (removed)", one) for one in stats["removed"])]
     parts = [_table(_COUNTS, [_counts(name, one) for name, one in streams])]
+    parts += [f"  {name} {one['state']}: {_short(one['reason'])}" for name, one in streams if one["reason"]]
     parts += [_drops(name, one["dropped"]) for name, one in streams if one["dropped"]]
     stages = ("age in ms, p50/p95/p99", *_STAGE_WORDS.values())
     parts.append(_table(stages, [_ages(name, one["ages"]) for name, one in streams]))
     sinks = [(sink["name"], sink["written"], sum(sink["dropped"].values())) for sink in stats["sinks"]]
     if sinks:
         parts.append(_table(("sink", "written", "dropped"), sinks))
+        parts += [f"  {sink['name']} failed: {_short(sink['failure'])}" for sink in stats["sinks"] if sink["failure"]]
         parts += [_drops(sink["name"], sink["dropped"]) for sink in stats["sinks"] if sink["dropped"]]
     return "\n".join(parts)
 
@@ -33,7 +39,12 @@ def summary(stats: Mapping[str, Any]) -> str:
 def _counts(name: str, one: Mapping[str, Any]) -> Sequence[Any]:
     dropped = sum(one["dropped"].values())
     numbers = one["seen"], one["inferred"], one["delivered"], dropped, one["in_flight"], one["reconnects"]
-    return name, *numbers, f"{one['mean_fps']:.1f}"
+    return name, one["state"], *numbers, f"{one['mean_fps']:.1f}"
+
+
+def _short(reason: str) -> str:
+    """Return a reason, which may be a camera's own words of any length, without secrets."""
+    return textwrap.shorten(redact(reason), _LONGEST, placeholder=" ...")
 
 
 def _drops(name: str, dropped: Mapping[str, int]) -> str:

@@ -103,7 +103,7 @@ def test_the_closing_table_accounts_for_every_frame(tmp_path, film):
         assert one["seen"] == one["inferred"] + sum(one["dropped"].values())
     table = summary(found).splitlines()
     assert table[0].startswith("stream") and table[1].startswith("door") and table[2].startswith("yard")
-    assert int(table[1].split()[1]) == found["streams"]["door"]["seen"] == FRAMES
+    assert int(table[1].split()[2]) == found["streams"]["door"]["seen"] == FRAMES
     written = sum(line["kind"] == "result" for line in lines_of(tmp_path / "found.jsonl"))
     assert written == sum(one["delivered"] for one in found["streams"].values())
 

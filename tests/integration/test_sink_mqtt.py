@@ -138,8 +138,23 @@ def test_a_broker_that_was_never_there_is_told_and_the_end_comes_in_time(capfd):
     sink = SinkQueue(MqttSink(f"mqtt://127.0.0.1:{port}"))
     sink.put(make_result())
     assert sink.close(LONG_S)
-    assert f"no broker at 127.0.0.1:{port}" in capfd.readouterr().err
+    assert f"1 of 1 results were lost: no broker at 127.0.0.1:{port}" in capfd.readouterr().err
     assert sink.snapshot()["dropped"] == {"error": 1}
+
+
+def test_a_broker_that_is_down_at_the_end_is_told_with_what_was_lost(broker, capfd):
+    sink = SinkQueue(MqttSink(broker.url()))
+    sink.put(make_result())
+    wait_until(lambda: sink.snapshot()["written"] == 1)
+    broker.stop()
+    for index in range(1, 40):
+        sink.put(make_result(index=index))
+    sink.close(4.5)
+    counted, said = sink.snapshot(), capfd.readouterr().err
+    lost = sum(counted["dropped"].values())
+    assert counted["written"] + lost == 40
+    assert f"{lost} of 40 results were lost: no broker at 127.0.0.1:{broker.port}" in said
+    assert "did not stop" not in said
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
 import time
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
+import av
 import numpy as np
 import pytest
 
@@ -120,6 +128,60 @@ def test_mjpeg_comes_at_once_and_has_no_made_up_time():
         with Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
             assert cam.flows(FPS)
             assert np.median([one.age_s for one in cam.seen[-FPS:]]) < 0.5 / FPS
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for this machine that nobody but itself has signed, with its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    path = tmp_path / "camera.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=camera -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-keyout", path, "-out", tmp_path / "c.pem"], check=True, stderr=-3)
+    path.write_text(path.read_text() + (tmp_path / "c.pem").read_text())
+    return path
+
+
+def test_a_camera_over_https_is_read_and_its_certificate_not_checked(certificate):
+    with mjpeg_server("--fps", FPS) as plain, tls_in_front_of(plain.port, certificate) as port:
+        with Watched(f"https://127.0.0.1:{port}/cam") as cam:
+            assert cam.flows(FPS)
+            assert cam.seen[-1].size == (320, 240)
+        checked = {"tls_verify": "1"}  # FFmpeg's own switch, which is off unless somebody says so
+        with pytest.raises(OSError):
+            av.open(f"https://127.0.0.1:{port}/cam", options=checked, timeout=3)
+        with av.open(f"https://127.0.0.1:{port}/cam", options={**checked, "ca_file": str(certificate)}) as container:
+            assert next(container.decode(video=0)).width == 320
+
+
+def test_a_camera_that_speaks_no_tls_is_down_and_says_so():
+    with mjpeg_server("--fps", FPS) as server, Watched(f"https://admin:hunter2@127.0.0.1:{server.port}/cam") as cam:
+        assert cam.until(lambda: cam.state == "DOWN")
+        assert cam.stats.reason and "hunter2" not in cam.stats.reason
+
+
+@contextmanager
+def tls_in_front_of(port, certificate):
+    """Forward TLS connections to a plain port of this machine; give the port they come to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self):
+            with (
+                suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as client,
+                socket.create_connection(("127.0.0.1", port)) as camera,
+            ):
+                camera.sendall(client.recv(4096))
+                while data := camera.recv(65536):
+                    client.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):

@@ -16,10 +16,12 @@ import av
 import pytest
 
 from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.streams import run as run_module
 from fgd_yolo.streams.command import main
 from fgd_yolo.streams.config import read_options
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.run import _wait
+from fgd_yolo.streams.web.view import LatestFrames
 from onnx_files import save_detector
 from stream_parts import write_video
 
@@ -54,7 +56,7 @@ def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
     results = [line for line in lines if line["kind"] == "result"]
     gate = next(line.split() for line in out.splitlines() if line.startswith("gate"))
-    assert len(results) == int(gate[2]) > 10
+    assert gate[1] == "UP" and len(results) == int(gate[3]) > 10
     assert all(line["stream"] == "gate" for line in lines)
 
 
@@ -95,7 +97,7 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
     words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--save", "saved", "--track"]
     assert main(words) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("clip"))
-    assert row[1:5] == ["12", "12", "12", "0"]
+    assert row[1:6] == ["ENDED", "12", "12", "12", "0"]
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines if line["kind"] == "result"] == list(range(12))
     (saved,) = Path("saved").rglob("*.mp4")
@@ -145,6 +147,36 @@ def test_a_refusal_half_way_leaves_no_sink_open(model):
     assert set(threading.enumerate()) <= before
 
 
+def test_a_class_that_the_model_lacks_is_refused_without_any_sink_too(model, capsys):
+    assert main(["--model", str(model), "--source", "test://", "--classes", "sheep"]) == 2
+    assert "class 'sheep' is unknown" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_chosen_classes_are_all_that_the_page_the_ids_and_the_sinks_see(model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run_module, "_latest_frames", lambda: Watcher(seen))
+    write_video(Path("clip.mp4"), frames=3)
+    words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--track", "--web", "127.0.0.1:0"]
+    for chosen, objects in (("block", 1), ("disc", 0)):
+        assert main([*words, "--seconds", "1", "--classes", chosen]) == 0
+        assert [(len(result.detections), len(result.ids)) for result in seen] == [(objects, objects)] * 3
+        lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+        assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [objects] * 3
+        seen.clear(), Path("found.jsonl").unlink()
+
+
+class Watcher(LatestFrames):
+    """The page's own observer, which also keeps what it gets."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self._seen = seen
+
+    def __call__(self, result):
+        self._seen.append(result)
+        super().__call__(result)
+
+
 def test_lines_on_the_standard_output_are_all_that_is_there(model):
     out, err = finish(start("--model", model, "--source", "test://", "--json", "-", "--seconds", 1))
     assert all(json.loads(line)["version"] for line in out.splitlines())
@@ -158,7 +190,7 @@ def test_the_run_ends_when_nobody_reads_its_standard_output(model):
     err = process.stderr.read()
     assert process.wait(timeout=60) == 0, err
     row = next(line.split() for line in err.splitlines() if line.startswith("test "))
-    assert int(row[1]) < 300  # of the 750 in 50 s
+    assert int(row[2]) < 300  # of the 750 in 50 s
 
 
 def test_waiting_never_holds_the_lock_that_a_signal_needs(model):

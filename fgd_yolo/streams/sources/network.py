@@ -25,6 +25,10 @@ _USERINFO = re.compile(r"(?<=://)(?P<name>[^:@]*)(?P<colon>:?)(?P<password>.*)(?
 class NetworkSource:
     """A camera over RTSP on TCP or MJPEG over HTTP, or a video over HTTP, played at its own speed.
 
+    `https://` and `rtsps://` encrypt, but nobody checks whose certificate it is: FFmpeg does not unless it is told to,
+    and cameras sign their own. Who can stand between camera and box can read the password, so it is no more than plain
+    RTSP against him.
+
     Args:
         url: the address.
         timeout_s: a connection that is silent for so long is lost.
@@ -110,8 +114,11 @@ def check_url(url: str) -> None:
     """
     pyav()
     try:
-        parts = urlsplit(redact(url))
-        named = bool(parts.hostname) and parts.port != 0
+        shown = redact(url)
+        parts = urlsplit(shown)
+        # urlsplit keeps a space in a host, and silently takes a tab out of it.
+        spaced = any(map(str.isspace, re.split("[/?#]", shown.partition("://")[2], maxsplit=1)[0]))
+        named = bool(parts.hostname) and parts.port != 0 and not spaced
     except ValueError:
         named = False
     if not named:

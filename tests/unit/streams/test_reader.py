@@ -1,99 +1,13 @@
-"""Sources here are scripted, since no real one hangs on demand in a unit test; the real ones are in integration."""
+"""A reader keeps its camera open: what is lost, hangs or is damaged."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 
-import numpy as np
-import pytest
-
 from fgd_yolo.streams import reader as reader_module
-from fgd_yolo.streams.mailbox import Mailbox
-from fgd_yolo.streams.policy import Policy
-from fgd_yolo.streams.reader import Reader
-from fgd_yolo.streams.sources import BadFrame, Picture, SourceEnded, SourceLost
-from fgd_yolo.streams.stats import StreamStats
+from fgd_yolo.streams.sources import BadFrame, SourceLost
 from servers.running import until
-
-QUICK = {"stall_s": 0.2, "backoff": (0.01, 0.02)}
-LIVE = "rtsp://admin:hunter2@10.0.0.7/cam"
-
-
-class Scripted:
-    """A source that gives what its script says: a picture for a number, a hang for an event, else it raises it."""
-
-    live, fps = True, None
-
-    def __init__(self, script):
-        self.script, self.closed_by = list(script), None
-
-    def read(self):
-        step = self.script.pop(0) if self.script else SourceLost("the script is over")
-        if isinstance(step, threading.Event):
-            step.wait(20)
-            step = 99
-        if isinstance(step, Exception):
-            raise step
-        now = time.monotonic()
-        return Picture(np.full((4, 4, 3), step, np.uint8), now, now, float(step))
-
-    def close(self):
-        self.closed_by = threading.current_thread()
-
-
-class Bench:
-    """A reader on scripted sources, one script for each time that it opens; the last one again and again."""
-
-    def __init__(self, *scripts, address=LIVE, policy="latest", **options):
-        self.scripts, self.sources, self.frames, self.states, self.reasons = list(scripts), [], [], [], []
-        self.stats = StreamStats("cam", self._note)
-        self.mailbox = Mailbox(Policy(policy), self.stats)
-        options = {**QUICK, "on_frame": self.frames.append, "open_it": self.open, **options}
-        self.reader = Reader("cam", address, self.mailbox, self.stats, **options)
-
-    def open(self, address, *, timeout_s):
-        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        if isinstance(script, Exception):
-            raise script
-        if isinstance(script, threading.Event):
-            script.wait(20)
-            raise SourceLost("woken")
-        self.sources.append(Scripted(script))
-        return self.sources[-1]
-
-    def _note(self):
-        self.states.append(self.stats.state)
-        self.reasons.append(self.stats.reason)
-
-    def seen(self):
-        return [int(frame.picture[0, 0, 0]) for frame in self.frames]
-
-
-@pytest.fixture
-def hang():
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
-def bench():
-    """Makes a running `Bench` and stops it at the end."""
-    made = []
-
-    def make(*scripts, **options):
-        made.append(Bench(*scripts, **options))
-        made[-1].reader.start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.mailbox.close("stopped")
-        one.reader.stop()
-        assert one.reader.join(5)
 
 
 def test_a_lost_camera_is_opened_again_and_the_numbers_go_on(bench, hang):
@@ -197,83 +111,9 @@ def test_an_unexpected_error_is_a_reason_and_no_end(bench, hang):
     assert until(lambda: one.reasons == ["", "MemoryError: no room", ""])
 
 
-def test_a_file_is_read_once_to_its_end_and_a_loss_is_its_end(bench):
-    whole = bench([1, 2, SourceEnded()], address="clip.mp4")
-    broken = bench([1, SourceLost("it is damaged")], address="clip.mp4")
-    missing = bench(SourceLost("no such file"), address="clip.mp4")
-    for one in (whole, broken, missing):
-        assert until(lambda one=one: one.stats.state == "ENDED")
-        assert one.reader.join(1) and len(one.sources) <= 1
-    assert (whole.stats.reason, broken.stats.reason, missing.stats.reason) == ("", "it is damaged", "no such file")
-    assert whole.seen() == [1, 2]
-    assert whole.states == ["UP", "ENDED"]
-
-
-def test_a_slow_file_is_never_given_up(bench, hang):
-    one = bench([1, hang, SourceEnded()], address="clip.mp4", stall_s=0.1)
-    assert until(lambda: len(one.frames) == 1)
-    time.sleep(0.5)
-    hang.set()
-    assert until(lambda: one.stats.state == "ENDED")
-    assert one.seen() == [1, 99]
-
-
-def test_stop_returns_at_once_while_the_camera_hangs_and_nothing_comes_after(bench, hang):
-    one = bench([1, hang, 2, 3])
-    assert until(lambda: len(one.frames) == 1)
-    one.reader.stop()
-    assert one.reader.join(1)
-    assert (one.stats.state, one.stats.reason) == ("ENDED", "stopped")
-    hang.set()
-    assert until(lambda: one.reader.reading_threads == 0)
-    assert one.seen() == [1]
-
-
-def test_stop_ends_a_long_wait_between_attempts(bench):
-    one = bench(SourceLost("gone"), backoff=(100, 100))
-    assert until(lambda: one.stats.state == "DOWN")
-    one.reader.stop()
-    assert one.reader.join(1)
-
-
-def test_stop_may_be_called_with_a_lock_held_that_the_state_needs(bench, hang):
-    lock = threading.RLock()
-    one = Bench([1, hang])
-
-    def state_changed():
-        with lock:
-            one.states.append(one.stats.state)
-
-    one.stats._on_state = state_changed
-    one.reader.start()
-    assert until(lambda: one.stats.state == "UP")
-    with lock:
-        one.reader.stop()
-    assert one.reader.join(1)
-
-
 def test_the_first_picture_may_take_longer_than_the_stall_deadline_but_not_for_ever(bench, hang, monkeypatch):
     monkeypatch.setattr(reader_module, "_FIRST_PICTURE_S", 0.5)
     one = bench(hang, [1, threading.Event()])
     assert until(lambda: one.stats.state == "UP")
     assert one.states == ["DOWN", "DOWN", "UP"]
     assert len(one.frames) == 1
-
-
-AT_EXIT = """
-import threading, time
-from fgd_yolo.streams.connection import Connection
-from fgd_yolo.streams.sources import SourceLost
-
-def read():
-    time.sleep(0.5)
-    print("came out", flush=True)
-    raise SourceLost("gone")
-
-Connection("cam", read, print, print, 10, threading.Condition()).start()
-"""
-
-
-def test_a_process_that_ends_waits_for_a_read_that_is_about_to_return():
-    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "came out\n", "")

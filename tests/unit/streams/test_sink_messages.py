@@ -4,14 +4,10 @@ import json
 import time
 from datetime import datetime, timezone
 
-import numpy as np
 import pytest
 
-from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.sinks.call import CallbackSink
-from fgd_yolo.streams.sinks.choice import Chosen
 from fgd_yolo.streams.sinks.message import VERSION, gap_message, result_message, to_line
-from stream_results import NAMES, make_result
+from stream_results import make_result
 
 TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
 
@@ -54,43 +50,3 @@ def test_a_line_is_one_line_and_always_json():
     line = to_line({"name": "Tür\n1", "score": float("nan"), "box": [1.0, float("inf")]})
     assert b"\n" not in line
     assert json.loads(line) == {"name": "Tür\n1", "score": None, "box": [1.0, None]}
-
-
-def chosen(result, **choice):
-    got = []
-    Chosen(CallbackSink(got.append), NAMES, **choice).write(result)
-    return got[0]
-
-
-def test_a_chosen_class_keeps_its_objects_and_their_ids():
-    result = make_result(objects=TWO, ids=[5, 6])
-    kept = chosen(result, classes=["wedge"])
-    assert kept.detections.classes.tolist() == [2] and kept.ids.tolist() == [6]
-    assert chosen(result, classes=[1, "2"]).ids.tolist() == [5, 6]
-    assert chosen(result, classes=[]).detections.boxes.shape == (0, 4)
-    assert len(result.detections) == 2 and kept.frame is result.frame
-
-
-def test_the_least_score_is_the_first_that_is_wanted():
-    result = make_result(objects=TWO)
-    edge = float(np.float32(0.4))
-    assert len(chosen(result, least_score=edge).detections) == 2
-    assert len(chosen(result, least_score=0.41).detections) == 1
-    assert chosen(result, least_score=0.41).ids is None
-
-
-def test_an_unknown_class_and_an_impossible_score_are_refused():
-    with pytest.raises(UsageError, match=r"class 'wegde' is unknown.*wedge"):
-        Chosen(CallbackSink(print), NAMES, classes=["wegde"])
-    with pytest.raises(UsageError, match="from 0 to 1"):
-        Chosen(CallbackSink(print), NAMES, least_score=1.5)
-
-
-def test_a_choice_passes_on_gaps_the_name_and_the_end():
-    seen = []
-    sink = CallbackSink(print, on_gap=lambda *gap: seen.append(gap))
-    sink.close = lambda: seen.append("closed")
-    wrapped = Chosen(sink, NAMES)
-    wrapped.gap("door", "refused")
-    wrapped.close()
-    assert wrapped.name == "callback print" and seen == [("door", "refused"), "closed"]

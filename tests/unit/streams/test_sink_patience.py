@@ -11,13 +11,6 @@ from fgd_yolo.streams.sinks import Away, SinkQueue
 from stream_results import LONG_S, Recorder, blocked, make_result
 
 
-@pytest.fixture
-def sink():
-    recorder = Recorder()
-    yield recorder
-    recorder.go_on.set()
-
-
 def test_one_who_can_wait_for_room_loses_nothing(sink):
     queue = blocked(sink, frames=1)
     assert queue.put(make_result(index=1))
@@ -79,6 +72,27 @@ def test_who_can_wait_leaves_bytes_too(sink):
     waiting.join(LONG_S)
     assert queue.close(LONG_S)
     assert sink.got == [0, 0, 10, 11, 12, 3]
+
+
+def test_an_offer_that_would_have_to_wait_changes_nothing(sink):
+    queue = blocked(sink, frames=4)
+    assert queue.offer(make_result(index=1)) and queue.offer(make_result(index=2))
+    before = queue.snapshot()
+    assert not queue.offer(make_result(index=3))
+    assert queue.snapshot() == before
+    assert queue.put(make_result(index=10))  # there is still room for who cannot wait
+    sink.go_on.set()
+    assert queue.close(LONG_S)
+    assert sink.got == [0, 1, 2, 10]
+
+
+def test_an_offer_to_a_sink_that_takes_nothing_any_more_is_dropped_at_once(sink):
+    queue = blocked(sink, frames=1)
+    assert queue.put(make_result(index=1))
+    assert not queue.offer(make_result(index=2))
+    assert not queue.put(make_result(index=2), 0.05)
+    assert queue.offer(make_result(index=3))
+    assert queue.snapshot()["dropped"] == {"queue full": 2}
 
 
 class Nobody(Recorder):

@@ -1,52 +1,17 @@
+"""A stream delivers its results in order, and waits for no sink in a lane."""
+
+from __future__ import annotations
+
 import threading
 
 import numpy as np
-import pytest
 
 from fgd_yolo.streams.policy import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps import Steps
 from fgd_yolo.streams.stream import Stream
-from stream_parts import Keeping, make_frame, make_result
-
-
-class Direct:
-    """A queue without a thread: what is put is written."""
-
-    def __init__(self):
-        self.sink = Keeping()
-        self.put, self.gap = lambda result, patience_s: self.sink.write(result), self.sink.gap
-
-
-def make_stream(steps=None, address=0, policy="latest", on_settled=lambda: None):
-    lock = threading.RLock()
-    return Stream("door", address, parse_policy(policy), 4, lock, lambda: None, on_settled, steps)
-
-
-@pytest.fixture
-def stream():
-    stream = make_stream()
-    stream.queues = [Direct()]
-    return stream
-
-
-def take(stream, index):
-    """Put a frame and take it, as reader and lane do; return what finishes it."""
-    stream.mailbox.put(make_frame(index))
-    frame = stream.mailbox.take()
-    ticket = stream.order.start()
-    return lambda failed=False: stream.finish(ticket, None if failed else make_result(frame))
-
-
-def events(stream):
-    return [what for _, what in stream.queues[0].sink.events]
-
-
-def counts(stream):
-    found = stream.snapshot()
-    dropped = sum(found["dropped"].values())
-    assert found["seen"] == found["inferred"] + dropped + found["in_flight"]
-    return found["inferred"], found["delivered"], found["dropped"], found["in_flight"]
+from servers.running import until
+from stream_parts import Direct, Keeping, Stuck, counts, events, make_frame, make_stream, take
 
 
 def test_results_are_delivered_in_order(stream):
@@ -76,50 +41,6 @@ def test_frames_given_up_are_counted_once_and_a_late_result_goes_nowhere(stream)
     third(failed=True)
     assert events(stream) == [1]
     assert counts(stream) == (1, 1, {"stopped": 2}, 0)
-
-
-def test_a_gap_comes_behind_the_last_frame_before_it(stream):
-    first, second = take(stream, 0), take(stream, 1)
-    stream.stats.set_state("DOWN", "no route")
-    assert events(stream) == []
-    second()
-    first()
-    assert events(stream) == [0, 1, "no route"]
-
-
-def test_a_gap_comes_before_the_first_frame_behind_it(stream):
-    first = take(stream, 0)
-    stream.stats.set_state("DOWN", "no route")
-    stream.stats.set_state("UP")
-    second = take(stream, 1)
-    second()
-    first()
-    assert events(stream) == [0, "no route", 1]
-
-
-def test_tries_that_bring_no_frame_are_one_gap(stream):
-    stream.stats.set_state("DOWN", "no route")
-    take(stream, 0)()
-    for reason in ("no route", "no answer", "refused"):
-        stream.stats.set_state("CONNECTING")
-        stream.stats.set_state("DOWN", reason)
-    assert events(stream) == [0, "no route"]
-
-
-def test_an_end_is_a_gap_too(stream):
-    take(stream, 0)()
-    stream.stats.set_state("ENDED")
-    assert events(stream) == [0, "ended"]
-
-
-def test_closing_drops_what_waits_delivers_what_is_on_its_way_and_tells_the_sinks(stream):
-    first = take(stream, 0)
-    stream.mailbox.put(make_frame(1))
-    stream.close("removed")
-    assert counts(stream) == (0, 0, {"removed": 1}, 1)
-    first()
-    assert events(stream) == [0, "removed"]
-    assert counts(stream) == (1, 1, {"removed": 1}, 0)
 
 
 def test_a_stream_has_ended_when_all_is_delivered(stream):
@@ -173,6 +94,24 @@ def test_a_real_queue_gets_results_and_gaps_in_order():
     assert sink.events == [("door", 0), ("door", "no route"), ("door", 1)]
 
 
+def test_the_lane_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(monkeypatch):
+    monkeypatch.setattr("fgd_yolo.streams.stream._PATIENCE_S", 60.0)  # a busy machine may stand still for a second
+    sink = Stuck()
+    queue, other = SinkQueue(sink, frames=2), Direct()
+    stream = make_stream(policy="every")
+    stream.queues = [queue, other]
+    take(stream, 0)()
+    assert sink.began.wait(10)
+    for index in (1, 2, 3):  # one is being written, two wait or would have to, and one stands behind them
+        take(stream, index)()
+    assert len(stream.order) == 2 and stream.snapshot()["delivered"] == 2
+    assert [index for _, index in other.sink.events] == [0, 1, 2]
+    sink.let_go.set()
+    assert until(lambda: not stream.order)
+    assert queue.close(10)
+    assert sink.indices() == other.sink.indices() == {"door": [0, 1, 2, 3]}
+
+
 def test_steps_complete_results_in_order_before_the_sinks_and_hear_of_gaps():
     heard = []
 
@@ -187,7 +126,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_hear_of_gaps():
     stream = make_stream(Steps([Numbering()]))
     stream.queues = [Direct()]
     found = []
-    stream.queues[0].put = lambda result, patience_s: found.append((result.frame.index, int(result.ids[0])))
+    stream.queues[0].put = lambda result: found.append((result.frame.index, int(result.ids[0])))
     first, second = take(stream, 0), take(stream, 1)
     second()
     first()

@@ -28,8 +28,8 @@ def test_a_stream_has_a_row_of_counts_and_one_of_ages():
     stats.count_dropped("newer frame")
     stats.count_reconnect()
     lines = summary(stats_of(stats)).splitlines()
-    assert lines[0] == "stream  seen  inferred  delivered  dropped  in flight  reconnects  fps"
-    assert lines[1] == "door       5         3          0        1          1           1  2.0"
+    assert lines[0] == "stream       state  seen  inferred  delivered  dropped  in flight  reconnects  fps"
+    assert lines[1] == "door    CONNECTING     5         3          0        1          1           1  2.0"
     assert lines[2] == "  door dropped: 1 newer frame"
     ages = lines[4].split()
     assert ages == ["door", "2.0/2.0/2.0", "30.0/30.0/30.0", "40.0/40.0/40.0", "-"]
@@ -43,11 +43,26 @@ def test_causes_come_with_the_most_frequent_first():
 
 
 def test_removed_streams_and_sinks_are_in_it():
-    sink = {"name": "lines", "written": 4, "dropped": {"queue full": 3, "error": 1}}
+    sink = {"name": "lines", "written": 4, "dropped": {"queue full": 3, "error": 1}, "failure": None}
     text = summary(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
     assert "yard (removed)" in text
     assert "lines        4        4" in text
     assert "  lines dropped: 3 queue full, 1 error" in text
+
+
+def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
+    down, fine = busy("door"), busy("yard")
+    down.set_state("DOWN", f"rtsp://admin:geheim@10.0.0.7/cam says {'that it is busy ' * 20}")
+    fine.set_state("UP")
+    lines = summary(stats_of(down, fine)).splitlines()
+    assert [line.split()[1] for line in lines[1:3]] == ["DOWN", "UP"]
+    assert lines[3].startswith("  door DOWN: rtsp://***@10.0.0.7/cam says that it is busy") and len(lines[3]) < 120
+    assert lines[4].startswith("age in ms")
+
+
+def test_a_sink_that_failed_to_the_end_says_why():
+    sink = {"name": "MQTT x:1", "written": 0, "dropped": {"error": 9}, "failure": "no broker at x:1"}
+    assert "  MQTT x:1 failed: no broker at x:1\n" in summary(stats_of(busy("door"), sinks=[sink]))
 
 
 def test_columns_are_aligned_whatever_the_names():

@@ -18,6 +18,9 @@ from servers.clips import write_clip
         ("rtsp://", "names no host"),
         ("rtsp://admin:secret@", "names no host"),
         ("rtsp://10.0.0.7:port/cam", "names no host"),
+        ("rtsp://a:secret@c d/x", "names no host"),
+        ("rtsp://a:secret@c\td/x", "names no host"),
+        ("http://camera /x", "names no host"),
         ("no/such/file.mp4", "does not exist"),
         ("no/such/*.jpg", "no picture has a name like"),
         ("bad\0name.mp4", "does not exist"),
@@ -55,7 +58,8 @@ def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
 def test_what_may_work_passes_although_it_is_down_now(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     clip = write_clip(tmp_path / "clip.mp4", frames=2)
-    for address in (7, "0", "rtsp://u:p@10.0.0.7/c", "rtsps://h/c", "HTTP://h:8080/c", "https://h", "test://?fps=3"):
+    spaces = "rtsp://u:two words@h/c", "http://h/a b.mp4"
+    for address in (7, "0", "rtsp://u:p@10.0.0.7/c", *spaces, "rtsps://h/c", "HTTP://h:8080/c", "https://h", "test://"):
         check_address(address)
         assert is_live(address)
     for address in (clip, tmp_path, tmp_path / "a.png", f"{tmp_path}/*.png"):

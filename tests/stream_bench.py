@@ -1,0 +1,67 @@
+"""A reader on scripted sources, since no real one hangs on demand in a unit test; the real ones are in integration."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from fgd_yolo.streams.mailbox import Mailbox
+from fgd_yolo.streams.policy import Policy
+from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.sources import Picture, SourceLost
+from fgd_yolo.streams.stats import StreamStats
+
+QUICK = {"stall_s": 0.2, "backoff": (0.01, 0.02)}
+LIVE = "rtsp://admin:hunter2@10.0.0.7/cam"
+
+
+class Scripted:
+    """A source that gives what its script says: a picture for a number, a hang for an event, else it raises it."""
+
+    live, fps = True, None
+
+    def __init__(self, script):
+        self.script, self.closed_by = list(script), None
+
+    def read(self):
+        step = self.script.pop(0) if self.script else SourceLost("the script is over")
+        if isinstance(step, threading.Event):
+            step.wait(20)
+            step = 99
+        if isinstance(step, Exception):
+            raise step
+        now = time.monotonic()
+        return Picture(np.full((4, 4, 3), step, np.uint8), now, now, float(step))
+
+    def close(self):
+        self.closed_by = threading.current_thread()
+
+
+class Bench:
+    """A reader on scripted sources, one script for each time that it opens; the last one again and again."""
+
+    def __init__(self, *scripts, address=LIVE, policy="latest", **options):
+        self.scripts, self.sources, self.frames, self.states, self.reasons = list(scripts), [], [], [], []
+        self.stats = StreamStats("cam", self._note)
+        self.mailbox = Mailbox(Policy(policy), self.stats)
+        options = {**QUICK, "on_frame": self.frames.append, "open_it": self.open, **options}
+        self.reader = Reader("cam", address, self.mailbox, self.stats, **options)
+
+    def open(self, address, *, timeout_s):
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        if isinstance(script, Exception):
+            raise script
+        if isinstance(script, threading.Event):
+            script.wait(20)
+            raise SourceLost("woken")
+        self.sources.append(Scripted(script))
+        return self.sources[-1]
+
+    def _note(self):
+        self.states.append(self.stats.state)
+        self.reasons.append(self.stats.reason)
+
+    def seen(self):
+        return [int(frame.picture[0, 0, 0]) for frame in self.frames]

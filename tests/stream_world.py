@@ -1,0 +1,82 @@
+"""A pipeline's surroundings for tests: cameras that do what a test wants, and a real detector."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from fgd_yolo.streams.sources import Picture, SourceEnded, SourceLost
+
+BAD, LOST, HANG = object(), object(), object()
+PICTURE = np.full((16, 16, 3), 90, np.uint8)
+
+
+class Camera:
+    """A camera that gives what it is told to, one thing every `period_s`, and then ends."""
+
+    live, fps = True, None
+
+    def __init__(self, script, period_s, hangs):
+        self._script, self._period_s, self._hangs = iter(script), period_s, hangs
+
+    def read(self):
+        if self._period_s:
+            time.sleep(self._period_s)
+        what = next(self._script, None)
+        if what is HANG:
+            self._hangs.wait(60)
+        if what is None or what is HANG:
+            raise SourceEnded
+        if what is LOST:
+            raise SourceLost("somebody pulled the plug")
+        now = time.monotonic()
+        return Picture(np.zeros((4, 4, 3), np.int64) if what is BAD else PICTURE, now, now, None)
+
+    def close(self):
+        pass
+
+
+class World:
+    """Cameras by address, and the detector that the pipelines of a test share."""
+
+    def __init__(self, detector):
+        self.detector, self.hangs, self._cameras = detector, threading.Event(), {}
+
+    def camera(self, name, script, period_s=0.0):
+        """Set a camera up, and return its address; what it does goes on over reconnects."""
+        address = f"rtsp://127.0.0.1:9/{name}"
+        self._cameras[address] = Camera(script, period_s, self.hangs)
+        return address
+
+    def open(self, address, timeout_s):
+        return self._cameras[address]
+
+    def slow_down(self, seconds):
+        """Let each run of the network take so long."""
+        infer = self.detector.infer
+        self.detector.infer = lambda batch: time.sleep(seconds) or infer(batch)
+
+
+def forever():
+    while True:
+        yield PICTURE
+
+
+def balanced(found):
+    """Assert that every frame of every stream is accounted for."""
+    for stream in (*found["streams"].values(), *found["removed"]):
+        assert stream["seen"] == stream["inferred"] + sum(stream["dropped"].values()) + stream["in_flight"]
+        assert 0 <= stream["in_flight"] <= 2 * 3 + 5
+        assert stream["delivered"] <= stream["inferred"]
+        assert stream["ages"]["infer_end"]["count"] == stream["inferred"]
+    return found
+
+
+def until(condition, timeout_s=20.0):
+    """Wait for something that is bound to happen."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
