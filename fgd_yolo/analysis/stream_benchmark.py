@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from fgd_yolo.host import quiet_host
@@ -33,15 +35,27 @@ class Rates:
     host: float
 
 
-def write_clip(path: Path, pictures: list[np.ndarray], fps: int = 25) -> Path:
-    """Write pictures (480, 640, 3) BGR as H.264, as a camera would send them."""
+def read_clip(path: Path) -> Iterator[np.ndarray]:
+    """Yield the pictures (H, W, 3) BGR of a video file."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        while (read := capture.read())[0]:
+            yield read[1]
+    finally:
+        capture.release()
+
+
+def write_clip(path: Path, pictures: Iterable[np.ndarray], fps: int = 25) -> Path:
+    """Write pictures (H, W, 3) BGR of one size as H.264, as a camera would send them."""
     import av
 
+    pictures = iter(pictures)
+    first = next(pictures)
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "tune": "zerolatency"})
-        track.height, track.width = pictures[0].shape[:2]
+        track.height, track.width = first.shape[:2]
         track.pix_fmt = "yuv420p"
-        for picture in pictures:
+        for picture in chain([first], pictures):
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(track.encode())
     return path

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from fgd_yolo.analysis.camera_benchmark import MANY_FPS, PACE_FPS, Overload, measure_overload, paced_cpu_ms
+from fgd_yolo.analysis.camera_benchmark import PACE_FPS, paced_cpu_ms
+from fgd_yolo.analysis.cameras import MISSING
+from fgd_yolo.analysis.crowd_benchmark import CROWD_FPS, Overload, measure_overload
 from fgd_yolo.analysis.inference_files import export_all, random_weights
 from fgd_yolo.analysis.inference_report import DEFAULT_MODEL
 from fgd_yolo.analysis.loss_benchmark import machine_name
-from fgd_yolo.analysis.stream_benchmark import Rates, measure_rates, write_clip
+from fgd_yolo.analysis.stream_benchmark import Rates, measure_rates, read_clip, write_clip
 from fgd_yolo.data import cache_root, demo_dataset, demo_video
 
 SIZE_PX = 320
 PACED_S = 10.0
 PACED_PICTURES = 150
 CAMERAS = 8
+CROWD_S = 30.0
+CROWD_PICTURES = 60  # two seconds: a longer film only takes memory
 
 
 def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
@@ -34,12 +36,12 @@ def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
         folder = Path(name)
         files = {path.name: path for path in models} if models else _random_files(folder)
         video, _ = demo_video(cache_root())
-        pictures = _read(video)
-        clip = write_clip(folder / "clip.mp4", pictures)
+        clip = write_clip(folder / "clip.mp4", read_clip(video))
+        pictures = list(islice(read_clip(video), PACED_PICTURES))
         rates = {model: measure_rates(path, clip, threads, rounds) for model, path in files.items()}
-        paced = {model: paced_cpu_ms(path, pictures[:PACED_PICTURES], PACED_S) for model, path in files.items()}
+        paced = {model: paced_cpu_ms(path, pictures, PACED_S) for model, path in files.items()}
         crowded = {
-            model: measure_overload(path, pictures[:PACED_PICTURES], CAMERAS, threads, PACED_S)
+            model: measure_overload(path, pictures[-CROWD_PICTURES:], CAMERAS, threads, CROWD_S)
             for model, path in files.items()
         }
     title = f"640x480 H.264, {threads} thread(s) each, best of {rounds} rounds, {machine_name('cpu').rsplit(',', 1)[0]}"
@@ -66,12 +68,21 @@ def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) 
 
 
 def crowd_table(crowded: Mapping[str, Overload]) -> str:
-    """Return what becomes of too many cameras as a Markdown table, by model."""
-    heads = [f"MJPEG at {MANY_FPS} fps", "cameras", "load", "least share", "p50 age", "p95 age", "allowed"]
+    """Return what becomes of too many cameras as a Markdown table, by model; a pair is the first and the last third."""
+    kind = next(iter(crowded.values())).kind
+    heads = [f"{kind} at {CROWD_FPS} fps", "cameras", "load", "least share"]
+    heads += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for model, found in crowded.items():
-        ages = " | ".join(f"{age:.0f} ms" for age in (found.p50_ms, found.p95_ms, found.allowed_ms))
-        lines.append(f"| {model} | {found.cameras} | {found.load:.2f} | {found.least_share:.2f} | {ages} |")
+        cells = [str(found.cameras), f"{found.load:.2f}", f"{found.least_share:.2f}"]
+        cells += ["{:.0f}, {:.0f} ms".format(*ages) for ages in (found.p50_ms, found.p95_ms)]
+        cells += [f"{found.allowed_ms:.0f} ms", "{:.0f}, {:.0f} MB".format(*found.memory_mb)]
+        cells.append("{}, {}".format(*found.threads))
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    arrivals = ", ".join(f"{found.arrival_ms:.0f}" for found in crowded.values())
+    lines.append(f"\nAges count from the making of a picture. Of one camera alone it arrives after {arrivals} ms.")
+    if kind != "RTSP":
+        lines.append(f"\nMJPEG instead of RTSP: {MISSING}.")
     return "\n".join(lines)
 
 
@@ -79,14 +90,3 @@ def _random_files(folder: Path) -> dict[str, Path]:
     data = str(demo_dataset(cache_root()))
     made = export_all(random_weights(DEFAULT_MODEL, data, folder), data, SIZE_PX, folder)
     return {name: made[name] for name in ("fp32", "int8")}
-
-
-def _read(video: Path) -> list[np.ndarray]:
-    capture = cv2.VideoCapture(str(video))
-    pictures = []
-    while True:
-        whole, picture = capture.read()
-        if not whole:
-            capture.release()
-            return pictures
-        pictures.append(picture)

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from servers.stamp import drawn, read_stamp
+from fgd_yolo.analysis.stamp import drawn, read_stamp
 
 SIZE = (320, 240)
 

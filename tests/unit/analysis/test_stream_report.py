@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fgd_yolo.analysis.camera_benchmark import Overload
+from fgd_yolo.analysis.crowd_benchmark import Overload
 from fgd_yolo.analysis.stream_benchmark import Rates
 from fgd_yolo.analysis.stream_report import crowd_table, table
 
@@ -12,7 +12,24 @@ def test_the_pipeline_is_related_to_the_bound_and_to_the_host():
     assert len({line.count("|") for line in lines}) == 1
 
 
+def crowd(kind: str) -> Overload:
+    return Overload(kind, 8, 2.0, 0.97, (37.4, 38.1), (56.2, 57.0), 36.8, 81.0, (200.2, 201.4), (22, 23))
+
+
 def test_too_many_cameras_are_a_row_of_load_share_and_ages():
-    line = crowd_table({"a.onnx": Overload(8, 2.0, 0.97, 37.4, 56.2, 81.0)}).split("\n")[2]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["a.onnx", "8", "2.00", "0.97", "37 ms", "56 ms", "81 ms"]
+    lines = crowd_table({"a.onnx": crowd("RTSP")}).split("\n")
+    assert lines[0].startswith("| RTSP at 30 fps |")
+    assert lines[3:] == ["", "Ages count from the making of a picture. Of one camera alone it arrives after 37 ms."]
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    ages = ["37, 38 ms", "56, 57 ms", "81 ms"]
+    assert cells == ["a.onnx", "8", "2.00", "0.97", *ages, "200, 201 MB", "22, 23"]
+    assert len({line.count("|") for line in lines[:3]}) == 1
+
+
+def test_a_crowd_that_is_not_rtsp_is_headed_so_and_explained():
+    said = crowd_table({"a.onnx": crowd("MJPEG")})
+    assert said.startswith("| MJPEG at 30 fps |")
+    assert said.endswith(
+        "\n\nMJPEG instead of RTSP: GStreamer's RTSP server is not installed (Debian: "
+        "gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-*)."
+    )

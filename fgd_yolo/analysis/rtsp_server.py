@@ -1,20 +1,24 @@
-"""A camera over RTSP: GStreamer's RTSP server with the time in the pixels. Run it with the system's Python.
+"""A camera over RTSP: GStreamer's RTSP server with the time in the pixels.
 
-It writes its port on standard output, and ends by itself after `--seconds`.
+GStreamer's bindings belong to the system's Python, which runs this file as a script and sees nothing of the package
+but the file beside it. It writes its port on standard output, and ends at the end of its input, or by itself after
+`--seconds`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import threading
 import time
+from pathlib import Path
 
 import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 (the versions come first)
-from stamp import drawn  # noqa: E402
+from stamp import Scene  # noqa: E402
 
 PAYLOADS = {"h264": "rtph264pay name=pay0 pt=96 config-interval=1", "jpeg": "rtpjpegpay name=pay0 pt=26"}
 ENCODERS = {
@@ -29,7 +33,10 @@ class Camera(GstRtspServer.RTSPMediaFactory):
     def __init__(self, options: argparse.Namespace):
         super().__init__()
         self.options = options
+        self.scene = Scene(options.size, options.pictures)
         self.set_shared(True)
+        # Not by overriding do_configure: the one that it replaces is what makes the media shared.
+        self.connect("media-configure", self._configured)
 
     def do_create_element(self, url):
         if self.options.file:
@@ -44,7 +51,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):
             f"! videoconvert ! video/x-raw,format=I420 ! {encoder} ! {PAYLOADS[self.options.codec]} )"
         )
 
-    def do_configure(self, media):
+    def _configured(self, _, media):
         source = media.get_element().get_child_by_name("src")
         if source:
             threading.Thread(target=self._draw, args=(source,), daemon=True).start()
@@ -52,8 +59,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):
     def _draw(self, source):
         due, index, flow = time.monotonic(), 0, Gst.FlowReturn.OK
         while flow == Gst.FlowReturn.OK:
-            picture = drawn(*self.options.size, time.monotonic_ns(), index)
-            flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(picture))
+            flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(self.scene.picture(index)))
             index += 1
             due += 1 / self.options.fps
             time.sleep(max(0.0, due - time.monotonic()))
@@ -75,13 +81,14 @@ def protect(server, factory, user: str, password: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", default="0")
     parser.add_argument("--path", default="/cam")
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(320, 240))
     parser.add_argument("--fps", type=int, default=15)
     parser.add_argument("--gop", type=int, help="pictures between two key frames; default: one second")
     parser.add_argument("--codec", choices=ENCODERS, default="h264")
+    parser.add_argument("--pictures", type=Path, help="raw BGR pictures to send instead of drawing")
     parser.add_argument("--file", help="send this H.264 file (MP4) once instead of drawing")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
@@ -97,6 +104,7 @@ def main() -> None:
     if not server.attach(None):
         raise SystemExit("the port is in use")
     GLib.timeout_add_seconds(options.seconds, loop.quit)
+    threading.Thread(target=lambda: (sys.stdin.read(), GLib.idle_add(loop.quit)), daemon=True).start()
     print(server.get_bound_port(), flush=True)
     loop.run()
 

@@ -15,23 +15,25 @@ import threading
 import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
-from stamp import drawn
+
+from fgd_yolo.analysis.stamp import Scene
 
 
 class Camera:
     """What is sent next."""
 
-    def __init__(self, size: tuple[int, int], fps: float):
-        self.size, self.fps = size, fps
+    def __init__(self, scene: Scene, fps: float):
+        self.scene, self.fps = scene, fps
         self.garbage = self.cut = self.torn = 0
 
     def part(self, index: int) -> tuple[bytes, int]:
         """Return the body of the next part, and the length that its header says."""
-        width, height = self.size
-        picture = np.frombuffer(drawn(width, height, time.monotonic_ns(), index), np.uint8).reshape(height, width, 3)
+        width, height = self.scene.size
+        picture = np.frombuffer(self.scene.picture(index), np.uint8).reshape(height, width, 3)
         jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
         if self.garbage:
             self.garbage -= 1
@@ -47,7 +49,10 @@ class Camera:
     def obey(self, line: str) -> None:
         """Take one command."""
         word, value = line.split()
-        setattr(self, word, tuple(map(int, value.split("x"))) if word == "size" else int(value))
+        if word == "size":
+            self.scene = Scene(_size(value))
+        else:
+            setattr(self, word, int(value))
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -80,16 +85,22 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
 def main() -> None:
     """Serve until the input ends or the time is up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(320, 240))
+    parser.add_argument("--size", type=_size, default=(320, 240))
     parser.add_argument("--fps", type=float, default=15)
+    parser.add_argument("--pictures", type=Path, help="raw BGR pictures to send instead of drawing")
     parser.add_argument("--folder", default=".")
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    camera = Camera(options.size, options.fps)
+    camera = Camera(Scene(options.size, options.pictures), options.fps)
     server = ThreadingHTTPServer(("127.0.0.1", options.port), partial(Handler, camera, directory=options.folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     end = threading.Timer(options.seconds, os._exit, [0])
