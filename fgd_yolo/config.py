@@ -48,6 +48,7 @@ class FGDConfig:
         end: fraction of the run after which nothing is distilled any more; with `hold` 1 it never falls.
         max_share: the run stops with advice when the share stays above this for a whole epoch.
         least_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
+        pictures_every: epochs from one picture of the attentions in the run folder to the next; 0 draws none.
     """
 
     method: str = "fgd"
@@ -69,6 +70,7 @@ class FGDConfig:
     end: float = 1.0
     max_share: float = 10.0
     least_teacher_map: float = 0.05
+    pictures_every: int = 10
 
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
@@ -87,8 +89,10 @@ class FGDConfig:
             raise UsageError(f"hold must be at most end, and end at most 1, not {self.hold:g} and {self.end:g}")
         if not isinstance(self.heads, bool):
             raise UsageError(f"heads must be true or false, not {self.heads!r}")
-        if not isinstance(self.share_every, int) or self.share_every < 1:
-            raise UsageError(f"share_every must be a whole number of batches, at least 1, not {self.share_every!r}")
+        for name, least, unit in (("share_every", 1, "batches"), ("pictures_every", 0, "epochs")):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(f"{name} must be a whole number of {unit}, at least {least}, not {value!r}")
 
     @property
     def weights(self) -> dict[str, float]:

@@ -39,3 +39,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UsageError(f"{message} (see --help)")
+
+
+def at_least_one(text: str) -> int:
+    """Read an option's value that is a count.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number of at least 1.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not '{text}'")
+    return int(text)

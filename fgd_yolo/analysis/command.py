@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgd_yolo.cli import guarded_command
-from fgd_yolo.parsing import Parser
+from fgd_yolo.parsing import Parser, at_least_one
 
 if TYPE_CHECKING:
     from fgd_yolo.analysis.loss_benchmark import Comparison, Level
@@ -94,14 +94,14 @@ def _parser(prog: str | None) -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level")
-    loss.add_argument("--repeats", type=_at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
+    loss.add_argument("--repeats", type=at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
     loss.set_defaults(run=run_loss)
     inference = commands.add_parser("inference", help="precisions and runtimes of an exported detector")
     weights = "a .pt checkpoint (default: YOLOv8n with random weights, speed alone)"
     inference.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     data = "dataset for calibration and mAP (default: what the weights name, or the demo scenes)"
     inference.add_argument("--data", metavar="YAML", help=data)
-    number = {"type": _at_least_one, "metavar": "N"}
+    number = {"type": at_least_one, "metavar": "N"}
     inference.add_argument("--imgsz", nargs="+", default=[320, 640], help="input sides (default: 320 640)", **number)
     inference.add_argument("--threads", nargs="+", default=[1, 2], help="CPU threads (default: 1 2)", **number)
     inference.add_argument("--rounds", default=60, help="timed rounds (default: 60)", **number)
@@ -115,9 +115,3 @@ def _parser(prog: str | None) -> Parser:
     for command in (loss, inference, stream):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not '{text}'")
-    return int(text)

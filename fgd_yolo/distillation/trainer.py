@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from operator import methodcaller
 from pathlib import Path
@@ -22,6 +23,7 @@ from fgd_yolo.distillation.limits import refuse_unsupported
 from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, teacher_map
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.seam import StudentSeam
+from fgd_yolo.distillation.snapshots import draw_if_due
 from fgd_yolo.distillation.taps import pair_levels
 from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.errors import FGDError, UsageError
@@ -75,6 +77,7 @@ class FGDTrainer(DetectionTrainer):
         if self.config.active:
             self.add_callback("on_train_epoch_start", methodcaller("_open_epoch"))
             self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
+            self.add_callback("on_model_save", partial(draw_if_due, every=self.config.pictures_every))
 
     def setup_model(self) -> dict | None:
         """Load the student as the host does, then build what distils it, without touching a random stream."""
@@ -212,7 +215,9 @@ class FGDTrainer(DetectionTrainer):
 
     def _origin(self) -> dict[str, Any]:
         """What a resumed run must have in common with its beginning."""
-        return {"teacher": self.teacher_digest, "options": asdict(self.config)}
+        options = asdict(self.config)
+        del options["pictures_every"]  # it changes nothing that is learnt
+        return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:
         """Restore the host's state with the student bare, since the host deep-copies it, then the distillation's."""

@@ -15,6 +15,7 @@ _SCRIPTS = {
     "export": "deploy/export.py",
     "predict": "deploy/predict.py",
     "stream": "deploy/stream.py",
+    "visualize": "tools/visualize.py",
 }
 
 
@@ -48,7 +49,7 @@ def command(name: str) -> str:
     Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
 
     Args:
-        name: "distill", "export", "predict" or "stream".
+        name: "distill", "export", "predict", "stream" or "visualize".
     """
     running = Path(sys.argv[0])
     if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():

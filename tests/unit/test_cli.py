@@ -117,7 +117,9 @@ def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
     assert main([]) == 2
 
 
-@pytest.mark.parametrize("words", ["export", "predict", "benchmark", "benchmark loss", "benchmark inference"])
+@pytest.mark.parametrize(
+    "words", ["export", "predict", "visualize", "benchmark", "benchmark loss", "benchmark inference"]
+)
 def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])

@@ -82,6 +82,8 @@ def test_an_exponent_without_a_dot_is_refused_with_the_reason(tmp_path):
         {"share": float("nan")},
         {"rel_weight": float("inf")},
         {"share_every": 0},
+        {"pictures_every": -1},
+        {"pictures_every": 2.5},
         {"method": "fgdd"},
         {"scale": "papper"},
         {"heads": 1},

@@ -1,0 +1,106 @@
+"""What is looked at: models and images named one by one, or those of a distillation's run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel
+
+from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.distillation.demo import demo_yaml
+from fgd_yolo.distillation.folder import RECIPE, read_recipe, read_result
+from fgd_yolo.distillation.randomness import kept_random_state
+from fgd_yolo.distillation.wording import distill_command, shown
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.host import load_detector
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Two states of a student beside a teacher, and the images to look at.
+
+    Args:
+        teacher: checkpoint.
+        before: checkpoint; None is the start of the run that `recipe` describes.
+        after: checkpoint of the same student.
+        sources: pictures, folders, patterns, or one dataset YAML.
+        imgsz: side of the network's input in pixels; None is what `after` was trained with.
+        temperature: T of both attentions.
+        recipe: of the run, if there is one.
+    """
+
+    teacher: Path | None = None
+    before: Path | None = None
+    after: Path | None = None
+    sources: tuple[str, ...] = ()
+    imgsz: int | None = None
+    temperature: float | None = None
+    recipe: Recipe | None = None
+
+    def complete(self) -> Subject:
+        """Return it with the default temperature, or say what is missing.
+
+        Raises:
+            UsageError: a model or the images were not named.
+        """
+        needed = {"--teacher": self.teacher, "--after": self.after, "--source": self.sources}
+        needed |= {} if self.recipe else {"--before": self.before}
+        missing = [flag for flag, value in needed.items() if not value]
+        if missing:
+            raise UsageError(f"{', '.join(missing)} is missing: name it, or give a run folder with --run")
+        temperature = FGDConfig().temperature if self.temperature is None else self.temperature
+        return replace(self, temperature=temperature)
+
+
+def of_run(run_dir: Path, said: Subject) -> Subject:
+    """Return what there is to see in a finished run of distill; what the user said wins.
+
+    Raises:
+        UsageError: the folder holds no run, or the user named another student.
+        FGDError: the run is not finished, or had no teacher and none is named.
+    """
+    if not (run_dir / RECIPE).is_file():
+        raise UsageError(f"{run_dir} holds no {RECIPE}: --run takes the folder of a run, such as runs/distill/yolov8n")
+    if said.after is not None:
+        raise UsageError("--run names the student after its training: leave out --after, or --run")
+    result = read_result(run_dir)
+    if result is None or not (run_dir / "student.pt").is_file():
+        raise FGDError(f"{run_dir} is not finished: go on with it, {distill_command(resume=shown(run_dir))}")
+    recipe = read_recipe(run_dir)
+    teacher = said.teacher or result["files"].get("teacher")
+    if teacher is None:
+        raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
+    return Subject(
+        teacher=Path(teacher),
+        before=said.before,
+        after=run_dir / "student.pt",
+        sources=said.sources or (recipe.data or demo_yaml(),),
+        imgsz=said.imgsz or result["imgsz"],
+        temperature=recipe.fgd.temperature if said.temperature is None else said.temperature,
+        recipe=recipe,
+    )
+
+
+def student_start(recipe: Recipe, after: Path) -> nn.Module:
+    """Return the student as the first step of its training found it.
+
+    Args:
+        recipe: of the run: names where the student started, and the seed.
+        after: its checkpoint, which knows the architecture with the classes of the data.
+
+    Raises:
+        UsageError: it began from weights that `pretrained=` names, which the host mixes in by rules of its own.
+    """
+    pretrained = recipe.train.get("pretrained", True)
+    if isinstance(pretrained, (str, Path)):
+        raise UsageError(f"this run began with pretrained={pretrained}: name the student's start with --before")
+    trained, _ = load_detector(after)
+    # Seeded like the host's trainer, which builds the model first of all.
+    with kept_random_state(seed=recipe.train.get("seed", 0)):
+        model = DetectionModel(trained.yaml, verbose=False)
+    if pretrained and Path(str(recipe.student)).suffix == ".pt":
+        model.load(load_detector(recipe.student)[0], verbose=False)
+    model.names = trained.names
+    return model.float().eval()

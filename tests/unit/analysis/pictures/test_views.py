@@ -1,0 +1,55 @@
+"""What is drawn are the very attentions and masks of the loss."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from fgd_yolo.analysis.pictures.views import view_level
+from fgd_yolo.losses.attention import attention
+from fgd_yolo.losses.masks import background_weights, foreground_weights
+
+
+def test_attention_is_that_of_the_loss_with_the_student_aligned(seen):
+    for number, view in enumerate(seen.views):
+        focus = attention(seen.teacher[number], 0.5)
+        np.testing.assert_array_equal(view.teacher, focus.spatial[0])
+        for name, maps in seen.students.items():
+            mine = attention(seen.aligns[number](maps[number]).detach(), 0.5)
+            np.testing.assert_array_equal(view.students[name], mine.spatial[0])
+            np.testing.assert_array_equal(view.channel_gaps[name], (mine.channel - focus.channel).abs()[0])
+
+
+def test_masks_are_those_of_the_loss(seen):
+    index = torch.zeros(2, dtype=torch.long)
+    for view in seen.views:
+        foreground = foreground_weights(seen.photo.boxes, index, 1, (64 // view.stride,) * 2)
+        np.testing.assert_array_equal(view.inside, foreground[0] > 0)
+        np.testing.assert_array_equal(view.size_weight, (foreground + background_weights(foreground))[0])
+        assert view.size_weight.min() > 0, "every cell has a weight"
+
+
+def test_an_image_without_boxes_is_all_background(seen):
+    view = view_level(8, seen.teacher[0], {}, torch.zeros(0, 4), 0.5, None)
+    assert not view.inside.any()
+    np.testing.assert_allclose(view.size_weight, 1 / 64)
+
+
+def test_gaps_are_mean_absolute_differences():
+    """Cells of size 0 and T ln 3 get 1/4 and 3/4 of all attention, 0.5 and 1.5 times the mean; channels alike."""
+    even = torch.zeros(1, 2, 1, 2)
+    cells, channels = even.clone(), even.clone()
+    cells[..., 1] = channels[:, 1] = 0.5 * log(3)
+    view = view_level(8, even, {"cells": cells, "channels": channels}, torch.zeros(0, 4), 0.5, None)
+    assert [view.spatial_gap(name) for name in view.students] == pytest.approx([0.5, 0], abs=1e-6)
+    assert [view.channel_gap(name) for name in view.students] == pytest.approx([0, 0.5], abs=1e-6)
+
+
+def test_without_alignment_the_student_is_seen_as_it_is_and_its_channels_are_not_compared(seen):
+    students = {name: maps[0] for name, maps in seen.students.items()}
+    view = view_level(8, seen.teacher[0], students, seen.photo.boxes, 0.5, None)
+    np.testing.assert_array_equal(view.students["after"], attention(students["after"], 0.5).spatial[0])
+    assert view.channel_gaps == {} and view.channel_gap("after") is None

@@ -1,0 +1,8 @@
+"""Draw what teacher and student attend to: `python tools/visualize.py --run runs/distill/yolov8n`."""
+
+import sys
+
+from fgd_yolo.analysis.pictures.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
