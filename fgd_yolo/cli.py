@@ -1,4 +1,4 @@
-"""The command line: `fgd-yolo distill`, `export`, `predict`, `stream`, `benchmark`; and thin scripts in a checkout."""
+"""The command line: `fgd-yolo distill`, `export`, `predict`, `stream`, ...; and thin scripts in a checkout."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"distill": distill, "export": export, "predict": predict, "stream": stream, "benchmark": benchmark}
+    commands |= {"compare": compare, "visualize": visualize}
     usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in commands:
         return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
@@ -61,9 +62,10 @@ def predict(argv: Sequence[str], prog: str | None = None) -> int:
 
 def stream(argv: Sequence[str], prog: str | None = None) -> int:
     """Run the stream command, which needs no torch, and return the exit code."""
+    from fgd_yolo.streams.command import leave
     from fgd_yolo.streams.command import main as stream_main
 
-    return stream_main(argv, prog=prog)
+    return leave(stream_main(argv, prog=prog))
 
 
 def benchmark(argv: Sequence[str], prog: str | None = None) -> int:
@@ -71,6 +73,20 @@ def benchmark(argv: Sequence[str], prog: str | None = None) -> int:
     from fgd_yolo.analysis.command import main as benchmark_main
 
     return benchmark_main(argv, prog=prog)
+
+
+def compare(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the compare command and return the exit code."""
+    from fgd_yolo.analysis.compare.command import main as compare_main
+
+    return compare_main(argv, prog=prog)
+
+
+def visualize(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run the visualize command and return the exit code."""
+    from fgd_yolo.analysis.pictures.command import main as visualize_main
+
+    return visualize_main(argv, prog=prog)
 
 
 def distill(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

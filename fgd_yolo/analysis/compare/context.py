@@ -1,0 +1,71 @@
+"""What a report tells besides the runs: teachers, classes, machine, command. Kept as `compare.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fgd_yolo.analysis.compare.job import Job
+from fgd_yolo.analysis.compare.sizes import accuracy
+from fgd_yolo.files import replacing
+
+CONTEXT = "compare.json"
+
+
+def read_context(output: Path) -> dict[str, Any]:
+    """Return what was noted so far."""
+    path = output / CONTEXT
+    empty = {"commands": [], "machines": [], "teachers": {}}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+
+
+def note(output: Path, jobs: Sequence[Job], command: str) -> None:
+    """Note a start: its command, its machine, and what the teachers reach on the images that students are measured on.
+
+    Args:
+        output: folder of the comparison.
+        jobs: runs that were asked for.
+        command: the command line.
+    """
+    context = read_context(output)
+    for key, value in (("commands", without_folders(command)), ("machines", machine())):
+        if value not in context[key]:
+            context[key].append(value)
+    for job in jobs:
+        key = f"{job.planned.teacher_key} {job.planned.data_key}"
+        if job.teacher and context["teachers"].get(job.planned.data, {}).get("key") != key:
+            found = {"key": key, "name": job.planned.teacher, **accuracy(Path(job.teacher), job.data, job.train)}
+            context["teachers"][job.planned.data] = found
+    with replacing(output / CONTEXT) as path:
+        path.write_text(json.dumps(context, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Return what kind of machine this is."""
+    count = len(os.sched_getaffinity(0))
+    cores = f"{count} CPU core{'s' * (count != 1)} ({_processor()})"
+    return f"{cores}, {platform.system()}, Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    return name[1].strip() if name else platform.machine()
+
+
+def without_folders(command: str) -> str:
+    """Return a command line with the folders of absolute paths left out, since a report is for others to read."""
+    words = []
+    for word in shlex.split(command):
+        key, equals, value = word.rpartition("=")
+        words.append(f"{key}{equals}{Path(value).name if value.startswith('/') else value}")
+    return shlex.join(words)

@@ -1,0 +1,138 @@
+"""The whole comparison: what is left to make is made, every finished run is kept at once, the report follows."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fgd_yolo.analysis.compare import report
+from fgd_yolo.analysis.compare.budget import check_all, refusal
+from fgd_yolo.analysis.compare.context import note
+from fgd_yolo.analysis.compare.curves import keep_curve
+from fgd_yolo.analysis.compare.job import JOB, LOG, Job, read_job, read_result
+from fgd_yolo.analysis.compare.launch import Ended, Processes, last_words
+from fgd_yolo.analysis.compare.options import Options
+from fgd_yolo.analysis.compare.plan import jobs, settings
+from fgd_yolo.analysis.compare.rows import RUNS, Run, read_runs, write_runs
+from fgd_yolo.analysis.compare.taken import taken_jobs
+from fgd_yolo.distillation.wording import duration, say, shown
+from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.progress import counted
+
+
+def compare(options: Options, command: str) -> None:
+    """Make or take the runs of a comparison and write its report; finished runs are not made again.
+
+    Args:
+        options: what was asked for.
+        command: the command line, for the report.
+
+    Raises:
+        UsageError: the output folder holds runs with another budget.
+        FGDError: something cannot be used, or runs failed; all others are in the report.
+        KeyboardInterrupt: stopped by the user; finished runs are kept.
+    """
+    output = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        runs = read_runs(output / RUNS)
+        check_all(runs, RUNS)
+        asked = [*jobs(options, settings(options)), *taken_jobs(options.runs, output)]
+        _check_output(asked, runs, output)
+        note(output, asked, command)
+        finished = {run.key for run in runs}
+        left = [job for job in asked if job.planned.key not in finished]
+        say(f"{len(asked)} runs: {len(asked) - len(left)} are finished, {len(left)} to make")
+        try:
+            failed = _make(left, options.jobs, output)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; finished runs are kept, and the same command goes on") from None
+        _report(output)
+    if failed:
+        raise FGDError(f"{len(failed)} of {len(asked)} runs failed, the same command tries them again: {failed[0]}")
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Stop where another process works in the same folder."""
+    with (output / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FGDError(f"another comparison works in {output}: wait for it, or name another --output") from error
+        yield
+
+
+def _check_output(asked: Sequence[Job], runs: Sequence[Run], output: Path) -> None:
+    """Stop before the first run where finished or begun runs are not what is asked for."""
+    keys = [job.planned.key for job in asked]
+    for place, job in enumerate(asked):
+        if job.planned.key in keys[:place]:
+            raise UsageError(f"{job.planned.name} is asked for twice: leave out one of the runs")
+        begun = [read_job(job.place).planned] if (job.place / JOB).is_file() else []
+        reason = refusal(job.planned, [*runs, *begun])
+        if reason:
+            raise UsageError(f"{output} holds runs of another comparison: {reason}; name another --output")
+
+
+def _make(left: Sequence[Job], at_once: int, output: Path) -> list[str]:
+    """Make runs, take each in as it ends, and return what went wrong."""
+    failed = [_take(job, output) for job in left if read_result(job)]  # stopped between its end and its row
+    left = [job for job in left if not read_result(job)]
+    if not left:
+        return [problem for problem in failed if problem]
+    seconds: list[float] = []
+    with Processes(left, at_once) as processes:
+        for ended in counted(processes, "runs"):
+            failed.append(_take(ended.job, output) if ended.code == 0 else _failure(ended))
+            seconds.append(ended.seconds)
+            rest = len(left) - len(seconds)
+            if rest:
+                lasts = duration(sum(seconds) / len(seconds) * rest / min(at_once, rest))
+                say(f"{len(seconds)} of {len(left)} runs have ended, about {lasts} left")
+    return [problem for problem in failed if problem]
+
+
+def _failure(ended: Ended) -> str:
+    problem = f"{ended.job.planned.name}: {last_words(ended.job)} ({shown(ended.job.place / LOG)})"
+    say(f"!! {problem}")
+    return problem
+
+
+def _take(job: Job, output: Path) -> str | None:
+    """Add a finished run to the file, and return why not where it cannot be compared with the others."""
+    run, runs = read_result(job), read_runs(output / RUNS)
+    reason = refusal(run, runs)
+    if reason:
+        problem = f"refused: {reason} (to make it again, remove {shown(job.place)})"
+        say(f"!! {problem}")
+        return problem
+    keep_curve(output, run, job.folder / "results.csv")
+    write_runs(output / RUNS, [*runs, run])
+    say(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
+    try:
+        report.write(output)
+    except Exception as error:  # no reason to stop the other runs; it is written again at the end
+        say(f"!! the report cannot be written: {one_line(error)}")
+    return None
+
+
+def rebuild(output: Path) -> None:
+    """Write the report of a folder again.
+
+    Raises:
+        FGDError: it holds no runs, or runs that cannot be compared.
+    """
+    runs = read_runs(output / RUNS)
+    if not runs:
+        raise FGDError(f"{output / RUNS} holds no finished run: --report takes the --output of a comparison")
+    check_all(runs, RUNS)
+    _report(output)
+
+
+def _report(output: Path) -> None:
+    lines = report.write(output)
+    print("", *lines, sep="\n", flush=True)
+    say(f"report: {shown(output / report.PAGE)}")

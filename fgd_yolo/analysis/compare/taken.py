@@ -1,0 +1,115 @@
+"""Runs that others have finished: a folder of `tools/distill.py`, or one of stock Ultralytics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgd_yolo.analysis.compare.budget import common_arguments
+from fgd_yolo.analysis.compare.job import Job
+from fgd_yolo.analysis.compare.methods import FGD, HOST, Method, folder_name, parse_method
+from fgd_yolo.analysis.compare.options import data_name
+from fgd_yolo.analysis.compare.plan import content_key
+from fgd_yolo.analysis.compare.rows import Run
+from fgd_yolo.config import FGDConfig, recipe_names
+from fgd_yolo.distillation.dataset import check_dataset
+from fgd_yolo.distillation.folder import RECIPE, read_recipe
+from fgd_yolo.distillation.options import host_defaults
+from fgd_yolo.distillation.resolve import resolve
+from fgd_yolo.distillation.state import resumable
+from fgd_yolo.errors import FGDError, UsageError
+
+
+def taken_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
+    """Return a job for each finished run, which measures its last epoch.
+
+    Args:
+        folders: run folders of `tools/distill.py`, or of Ultralytics with `args.yaml` and `weights/last.pt`.
+        output: folder of the comparison.
+
+    Raises:
+        UsageError: a folder holds no finished run.
+        FGDError: its data cannot be used.
+    """
+    return [_job(folder.absolute(), output.absolute()) for folder in folders]
+
+
+def _job(folder: Path, output: Path) -> Job:
+    training = folder / "student" if (folder / RECIPE).is_file() else folder
+    for file in (training / "args.yaml", training / "weights" / "last.pt"):
+        if not file.is_file():
+            raise UsageError(f"{folder} is no run: {file} does not exist")
+    if resumable(training / "weights"):
+        raise UsageError(f"{folder} is not finished: continue it first, or leave it out")
+    arguments = yaml.safe_load((training / "args.yaml").read_text(encoding="utf-8"))
+    train = {key: value for key, value in arguments.items() if key in host_defaults() and key not in {"cfg", "resume"}}
+    method, student, teacher = _origin(folder, arguments)
+    dataset = check_dataset(str(arguments["data"]), train)
+    automatic = arguments["optimizer"] == "auto"  # what it came to is not written down
+    planned = Run(
+        data=data_name(dataset.yaml),
+        method=method.label,
+        seed=arguments["seed"],
+        **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
+        optimizer=None if automatic else arguments["optimizer"],
+        lr0=None if automatic else arguments["lr0"],
+        arguments=common_arguments(train),
+        student=Path(student).stem if student else None,
+        student_key=_student_key(student),
+        data_key=dataset.key[:16],
+        train_images=dataset.train_images,
+        val_images=dataset.val_images,
+        hold_out=0.0,
+        teacher=Path(teacher).name if teacher else None,
+        teacher_key=content_key(Path(teacher)) if teacher and Path(teacher).is_file() else None,
+        options=method.options,
+    )
+    place = folder_name("-".join(map(str, planned.key)))
+    return Job(
+        folder=training,
+        data=dataset.yaml,
+        student=None,
+        teacher=teacher if teacher and Path(teacher).is_file() else None,
+        method=method,
+        train=train,
+        planned=planned,
+        measured=output / "work" / "taken" / place,
+    )
+
+
+def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None]:
+    """How a run was trained, its student and its teacher, as far as it tells."""
+    if (folder / RECIPE).is_file():
+        recipe = read_recipe(folder)
+        return method_of(recipe.fgd), recipe.student, recipe.teacher if recipe.fgd.active else None
+    student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
+    teacher = arguments.get("distill_model")
+    if teacher is None:
+        return parse_method("plain"), student, None
+    dis = arguments["dis"]
+    return parse_method(HOST if dis == host_defaults()["dis"] else f"{HOST}:dis={dis:g}"), student, str(teacher)
+
+
+def method_of(config: FGDConfig) -> Method:
+    """Return the method that a configuration is, as it would be spelled."""
+    if not config.active:
+        return parse_method("plain")
+    known = {name: asdict(parse_method(name).config) for name in (FGD, *recipe_names())}
+    options = asdict(config)
+    same = next((name for name, values in known.items() if values == options), None)
+    base = same or ("fitnet" if config.method == "fitnet" else FGD)
+    changes = ",".join(f"{key}={value}" for key, value in options.items() if value != known[base][key])
+    return parse_method(f"{base}:{changes}" if changes else base)
+
+
+def _student_key(student: str | None) -> str | None:
+    if student is None:
+        return None
+    try:
+        return resolve(student, "student").key[:16]
+    except FGDError:  # gone since: then nobody can tell
+        return None

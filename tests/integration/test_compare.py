@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).parents[2] / "tools/compare.py"
+FGD = "fgd:least_teacher_map=0"
+
+
+class Comparison:
+    """The command on small data, in a folder of its own."""
+
+    def __init__(self, folder: Path, data: Path, teacher: Path, student: Path):
+        self.folder = folder
+        self.data, self.teacher, self.student = data, teacher, student
+
+    def words(self, *more: str, methods=("plain", FGD), seeds=2, epochs=2) -> list[str]:
+        models = ["--data", self.data, "--teacher", self.teacher, "--student", self.student]
+        budget = ["--epochs", epochs, "--imgsz", 64, "--batch", 4, "--device", "cpu", "nbs=4", "warmup_epochs=0"]
+        asked = ["--methods", *methods, "--seeds", seeds, "--output", self.folder / "out"]
+        return list(map(str, [sys.executable, SCRIPT, *models, *asked, *budget, *more]))
+
+    def run(self, *more: str, **asked) -> subprocess.CompletedProcess:
+        return subprocess.run(self.words(*more, **asked), cwd=self.folder, capture_output=True, text=True)
+
+    def start(self, *more: str, **asked) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.words(*more, **asked), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def rows(self) -> list[dict[str, str]]:
+        file = self.folder / "out/runs.csv"
+        return list(csv.DictReader(file.open())) if file.is_file() else []
+
+    def place(self, method: str, seed: int) -> Path:
+        return self.folder / "out/work/tiny" / method / str(seed)
+
+
+@pytest.fixture
+def comparison(tmp_path, tiny_data, teacher_pt, student_yaml) -> Comparison:
+    shutil.copytree(tiny_data.parent, tmp_path / "tiny")
+    (tmp_path / "tiny/tiny.yaml").write_text(
+        tiny_data.read_text().replace(str(tiny_data.parent), str(tmp_path / "tiny"))
+    )
+    return Comparison(tmp_path, tmp_path / "tiny/tiny.yaml", teacher_pt, student_yaml)
+
+
+def until(condition, seconds: float = 240.0) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def workers(folder: Path) -> list[psutil.Process]:
+    """Processes that make runs in a folder, whoever started them."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "fgd_yolo.analysis.compare.worker" in words and words[-1].startswith(str(folder)):
+            found.append(process)
+    return found
+
+
+def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
+    first = comparison.start()
+    until(comparison.rows)
+    kept = comparison.rows()[0]
+    until(lambda: workers(comparison.folder))
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    until(lambda: not workers(comparison.folder))
+
+    second = comparison.run()
+    assert second.returncode == 0, second.stderr
+    rows = comparison.rows()
+    assert [(row["method"], row["seed"]) for row in rows] == [("plain", "0"), (FGD, "0"), ("plain", "1"), (FGD, "1")]
+    assert rows[0] == kept and "4 runs: 1 are finished, 3 to make" in second.stdout
+    for proof in ("order", "init"):
+        by_run = [row[proof] for row in rows]
+        assert by_run[0] == by_run[1] != by_run[2] == by_run[3] != ""
+    assert {(row["epochs"], row["optimizer"], row["continued"]) for row in rows} == {("2", "AdamW", "")}
+    assert "no gain shown" in second.stdout or "a gain" in second.stdout or "a loss" in second.stdout
+
+    text = "".join((comparison.folder / "out" / name).read_text() for name in ("runs.csv", "report.md", "report.html"))
+    assert str(comparison.folder) not in text
+    curves = comparison.folder / "out/curves"
+    assert len(list(curves.iterdir())) == 4
+    assert all(len(file.read_text().splitlines()) == 3 for file in curves.iterdir())
+
+    (comparison.folder / "out/report.html").unlink()
+    third = comparison.run()
+    assert third.returncode == 0 and "4 are finished, 0 to make" in third.stdout
+    assert (comparison.folder / "out/report.html").is_file() and comparison.rows() == rows
+
+    longer = comparison.run(epochs=3)
+    assert longer.returncode == 2 and "differ in epochs (3 and 2); name another --output" in longer.stderr
+    assert longer.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(("method", "blow"), [("ultralytics", signal.SIGKILL), (FGD, signal.SIGINT)])
+def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_checkpoint(comparison, method, blow):
+    asked = {"methods": [method], "seeds": 1, "epochs": 30}
+    record = comparison.place(method.replace(":", "-").replace("=", "-"), 0) / "record.json"
+    first = comparison.start(**asked)
+    until(lambda: record.is_file() and "4" in json.loads(record.read_text())["epochs"])
+    first.send_signal(blow)
+    _, said = first.communicate(timeout=120)
+    if blow == signal.SIGINT:
+        assert first.returncode == 1 and "the same command goes on" in said.splitlines()[-1]
+    until(lambda: not workers(comparison.folder))
+    before = json.loads(record.read_text())
+
+    second = comparison.run(**asked)
+    assert second.returncode == 0, second.stderr
+    after = json.loads(record.read_text())
+    [begun, continued] = after["starts"]
+    assert begun == 0 and 4 <= continued < 30
+    assert all(after["epochs"][epoch] == before["epochs"][epoch] for epoch in ("1", "2", "3", "4"))
+    [row] = comparison.rows()
+    assert (row["epochs"], row["continued"]) == ("30", f"[{continued}]")
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
+    run = comparison.run("--jobs", "2", methods=("fgd", "plain"), seeds=1)  # an untrained teacher is refused by its run
+    assert run.returncode == 1
+    assert [row["method"] for row in comparison.rows()] == ["plain"]
+    assert "1 of 2 runs failed" in run.stderr and "the teacher reaches mAP50-95 0.000" in run.stderr
+    assert (comparison.folder / "out/report.html").is_file()
+
+
+def test_settings_are_chosen_without_the_val_split(comparison):
+    shutil.rmtree(comparison.data.parent / "images/val")
+    run = comparison.run("--hold-out", "0.25", methods=("plain",), seeds=1, epochs=1)
+    assert run.returncode == 0, run.stderr
+    [row] = comparison.rows()
+    assert (row["train_images"], row["val_images"], row["hold_out"]) == ("9", "3", "0.25")
+    assert (comparison.folder / "out/report.md").read_text().startswith("# Choosing figures")
+
+
+def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison):
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    from training import train
+
+    def stock(name: str, **arguments) -> str:
+        train(DetectionTrainer, comparison.student, comparison.data, comparison.folder / name, **arguments)
+        return str(comparison.folder / name / "student")
+
+    plain, host = stock("plain"), stock("host", distill_model=str(comparison.teacher), dis=3.0)
+    longer = stock("longer", seed=1, epochs=3)
+    beside = comparison.run("--runs", plain, host, methods=(FGD,), seeds=1)
+    assert beside.returncode == 0, beside.stderr
+    rows = {row["method"]: row for row in comparison.rows()}
+    assert set(rows) == {"plain", "ultralytics:dis=3", FGD}
+    assert len({row["student_key"] for row in rows.values()}) == len({row["data_key"] for row in rows.values()}) == 1
+    assert rows["ultralytics:dis=3"]["teacher_key"] == rows[FGD]["teacher_key"] != ""
+
+    refused = comparison.run("--runs", longer, methods=(FGD,), seeds=1)
+    assert refused.returncode == 2 and "differ in epochs (3 and 2)" in refused.stderr
+    again = comparison.run("--runs", plain, plain, methods=(FGD,), seeds=1)
+    assert again.returncode == 2 and "asked for twice" in again.stderr
+    nothing = comparison.run("--runs", str(comparison.folder), methods=(FGD,), seeds=1)
+    assert nothing.returncode == 2 and "is no run" in nothing.stderr

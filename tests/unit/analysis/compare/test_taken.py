@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+
+from fgd_yolo.analysis.compare.methods import parse_method
+from fgd_yolo.analysis.compare.taken import method_of
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:share=0.1", "fitnet:imitation_weight=2.0"]
+)
+def test_a_configuration_is_called_as_it_would_be_spelled(word):
+    method = parse_method(word)
+    assert method_of(method.config) == method

@@ -1,0 +1,8 @@
+"""Compare methods of distillation over seeds and data sets: `python tools/compare.py --methods plain fgd ...`."""
+
+import sys
+
+from fgd_yolo.analysis.compare.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
