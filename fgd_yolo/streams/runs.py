@@ -27,6 +27,7 @@ class Runs:
         self._on_free = on_free
         self._lock = threading.Lock()
         self._started: dict[int, float] = {}  # by thread
+        self._coming: set[int] = set()  # threads that have a frame and no slot yet
         self._run_s = self._prepare_s = 0.0
 
     @contextmanager
@@ -35,6 +36,7 @@ class Runs:
         with self._slots:
             start = time.monotonic()
             with self._lock:
+                self._coming.discard(threading.get_ident())
                 self._started[threading.get_ident()] = start
             try:
                 yield
@@ -44,6 +46,16 @@ class Runs:
                     self._run_s = _learn(self._run_s, time.monotonic() - start)
                 self._on_free()
 
+    def claim(self) -> None:
+        """Say that this thread has taken a frame and will want a slot; until `slot`, or `unclaim` if nothing comes of it."""
+        with self._lock:
+            self._coming.add(threading.get_ident())
+
+    def unclaim(self) -> None:
+        """Take back what `claim` said, if it still holds."""
+        with self._lock:
+            self._coming.discard(threading.get_ident())
+
     def prepared(self, seconds: float) -> None:
         """Learn how long the preparation of a frame takes."""
         with self._lock:
@@ -52,11 +64,12 @@ class Runs:
     def early_s(self, now: float | None = None) -> float:
         """Return how many seconds it is too early to take a live frame: 0 when a slot is free, or soon will be."""
         with self._lock:
-            if len(self._started) < self._count:
+            if len(self._started) + len(self._coming) < self._count:
                 return 0.0
             now = time.monotonic() if now is None else now
-            free = min(self._started.values()) + self._run_s
-            return max(0.0, free - 2 * self._prepare_s - now)
+            # A slot that is free, but that a lane with a frame is about to get, is as good as taken now.
+            start = min(self._started.values()) if len(self._started) == self._count else now
+            return max(0.0, start + self._run_s - 2 * self._prepare_s - now)
 
 
 def _learn(mean: float, value: float) -> float:

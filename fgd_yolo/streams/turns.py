@@ -43,6 +43,7 @@ class Turns:
 
     def take(self) -> list[Turn]:
         """Wait for frames and return those that go together, the oldest-served stream's first; none once closed."""
+        self._runs.unclaim()  # where nothing could be run of the last ones
         with self.lock:
             while not self._closed:
                 stream = self._next([])
@@ -50,6 +51,7 @@ class Turns:
                 if early_s != 0:
                     self.ready.wait(early_s)
                 elif turns := self._collect():
+                    self._runs.claim()
                     if self._next([]):  # whoever was woken for that frame may not have been able to take it
                         self.ready.notify()
                     return turns

@@ -65,6 +65,27 @@ def test_it_is_never_early_while_a_slot_is_free():
         assert runs.early_s() == 0
 
 
+def test_a_slot_that_another_lane_is_about_to_get_counts_as_taken():
+    """Seen under overload: a lane took its frame while another one had a frame but no slot yet, and aged for a run."""
+    runs = measured(run_s=1.0, prepare_s=0.1)
+    other = threading.Thread(target=runs.claim)
+    other.start()
+    other.join()
+    assert runs.early_s() == pytest.approx(0.8)
+    runs.claim()
+    with runs.slot():
+        assert len(runs._coming) == 1, "a slot ends the claim of its own thread alone"
+
+
+def test_a_claim_of_which_nothing_came_can_be_taken_back():
+    runs = measured(run_s=1.0, prepare_s=0.1)
+    runs.unclaim()
+    runs.claim()
+    assert runs.early_s() > 0
+    runs.unclaim()
+    assert runs.early_s() == 0
+
+
 def test_nothing_is_early_before_a_run_was_measured():
     runs = Runs(1)
     with runs.slot():

@@ -67,6 +67,24 @@ def test_who_waits_is_woken_by_a_frame():
     assert found == [("door", 3)]
 
 
+def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
+    runs = Runs(1)
+    runs._run_s = 30
+    turns = Turns(runs)
+    door, yard = add(turns, "door"), add(turns, "yard")
+    put(door, 0)
+    assert taken(turns) == [("door", 0)]
+    put(yard, 0)
+    thread, found = taking(turns)
+    thread.join(0.1)
+    assert thread.is_alive()
+    with runs.slot():
+        pass
+    put(yard, 1)
+    thread.join(10)
+    assert found == [("yard", 1)]
+
+
 def test_closing_sends_everybody_home():
     turns = Turns(Runs(1))
     threads = [taking(turns)[0] for _ in range(3)]
