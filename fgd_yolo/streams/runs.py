@@ -47,7 +47,7 @@ class Runs:
                 self._on_free()
 
     def claim(self) -> None:
-        """Say that this thread has taken a frame and will want a slot; until `slot`, or `unclaim` if nothing comes of it."""
+        """Say that this thread has a frame and will want a slot: until `slot`, or `unclaim` if nothing comes of it."""
         with self._lock:
             self._coming.add(threading.get_ident())
 
