@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import av
 
     from fgd_yolo.runtime.detections import Detections
+    from fgd_yolo.streams.stats import StreamStats
 
 _own = threading.local()
 
@@ -60,6 +61,8 @@ class Frame:
 class Result:
     """What was found on a frame. `ids` are its track ids (n,), set by a tracker; `zones` what is in them, as JSON.
 
+    `stats` are those of its stream, which another one of the same name may have followed since.
+
     Convention:
         `infer_start` and `infer_end` are on the frame's clock and enclose the run of the network alone.
     """
@@ -70,6 +73,7 @@ class Result:
     infer_end: float
     ids: np.ndarray | None = None
     zones: dict[str, Any] | None = None
+    stats: StreamStats | None = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:

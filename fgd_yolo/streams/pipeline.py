@@ -214,7 +214,7 @@ class Pipeline:
     def _open_queues(self) -> None:
         sinks = len(self._sinks) - self._observers or 1  # where there are observers alone, the first stands for a sink
         for index, sink in enumerate(self._sinks):
-            self._queues.append(SinkQueue(sink, on_done=self._sink_done if index < sinks else None))
+            self._queues.append(SinkQueue(sink, on_done=_sink_done if index < sinks else None))
 
     def _close_streams(self) -> None:
         for stream in self._turns.streams.values():
@@ -244,7 +244,6 @@ class Pipeline:
         numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
         return next(name for name in numbered if name not in self._turns.streams)
 
-    def _sink_done(self, result: Result) -> None:
-        stream = self._turns.streams.get(result.frame.stream)
-        if stream:
-            stream.stats.sink_done(result)
+
+def _sink_done(result: Result) -> None:
+    result.stats.sink_done(result)

@@ -8,6 +8,8 @@ from fgd_yolo.errors import one_line
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.say import say
 
+_RAISED = (Exception, SystemExit)  # a step's sys.exit() too: it would end a lane in silence
+
 
 class Steps:
     """Functions that complete a result in place, called one after the other and in the order of a stream's frames.
@@ -28,7 +30,7 @@ class Steps:
         for step in self._steps:
             try:
                 step(result)
-            except Exception as error:
+            except _RAISED as error:
                 self._report(result.frame.stream, step, error)
 
     def gap(self, stream: str, reason: str) -> None:
@@ -36,10 +38,10 @@ class Steps:
         for step in self._steps:
             try:
                 getattr(step, "gap", _nothing)(stream, reason)
-            except Exception as error:
+            except _RAISED as error:
                 self._report(stream, step, error)
 
-    def _report(self, stream: str, step: Callable[[Result], object], error: Exception) -> None:
+    def _report(self, stream: str, step: Callable[[Result], object], error: BaseException) -> None:
         if type(error) not in self._said:
             self._said.add(type(error))
             name = getattr(step, "__name__", type(step).__name__)

@@ -98,6 +98,7 @@ class Stream:
             if outcome is None:
                 self.stats.count_dropped("error")
             else:
+                outcome.stats = self.stats
                 self.stats.count_inferred(outcome)
             self.order.finish(ticket, outcome)
         self.settle()
@@ -173,13 +174,18 @@ class Stream:
         with self._lock:
             was_full = self.order.full
             self.order.done()
-            if was_full and self.mailbox:
-                self._on_put()
+            self._say_room(was_full)
+
+    def _say_room(self, was_full: bool) -> None:
+        if was_full and not self.order.full and self.mailbox:
+            self._on_put()
 
     def _next_due(self) -> Result | None:
         """Return the next result, behind its gap; or end the delivery, with the gap that is left, and return None."""
         with self._lock:
-            result = self.order.due()
+            was_full = self.order.full
+            result = self.order.due()  # passes over frames that failed
+            self._say_room(was_full)
             drained = not self.mailbox and not self.order
             if self._gap is not None and (result.frame.index > self._gap_after if result else drained):
                 self._steps.gap(self.name, self._gap)

@@ -19,8 +19,8 @@ def test_a_connection_that_leaves_the_machine_is_refused():
 
 
 def test_a_connection_to_the_machine_itself_is_allowed():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection(server.getsockname()).close()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert client.getpeername() == server.getsockname()
 
 
 def test_a_download_in_a_subprocess_fails():

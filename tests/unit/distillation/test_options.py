@@ -83,7 +83,8 @@ def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
 
 
 def test_every_other_argument_of_the_host_is_taken():
-    check_train_args({"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"})
+    said = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
+    assert check_train_args(said) is None
 
 
 def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):

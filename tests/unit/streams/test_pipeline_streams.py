@@ -9,7 +9,7 @@ import pytest
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.reader import Reader
-from stream_parts import Keeping
+from stream_parts import Keeping, Stuck
 from stream_world import HANG, PICTURE, balanced, forever, until
 
 
@@ -32,6 +32,19 @@ def test_streams_come_and_go_while_it_runs(world):
     assert [one["name"] for one in found["removed"]] == ["door"]
     after = sink.events.index(("door", "removed"))
     assert [what for name, what in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
+
+
+def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
+    stuck = Stuck()
+    with Pipeline(world.detector, [stuck], policy="every") as pipeline:
+        pipeline.add(world.camera("door", [PICTURE] * 3), "door")
+        assert pipeline.wait(10) and stuck.began.wait(10)
+        pipeline.remove("door")
+        pipeline.add(world.camera("door2", [HANG]), "door")
+        stuck.let_go.set()
+        until(lambda: pipeline.stats()["sinks"][0]["written"] == 3)
+        assert pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 0
+        until(lambda: pipeline.stats()["removed"][0]["ages"]["sink_done"]["count"] == 3)
 
 
 def test_threads_and_readers_end_with_the_pipeline(world):

@@ -1,3 +1,5 @@
+import sys
+
 from fgd_yolo.streams.steps import Steps
 from stream_parts import make_result
 
@@ -37,3 +39,10 @@ def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsy
     Steps([lambda result: None, Breaks(), Hears()]).gap("door", "no route")
     assert heard == [("door", "no route")]
     assert "Breaks failed" in capsys.readouterr().err
+
+
+def test_a_step_that_exits_does_not_take_the_lane_with_it(capsys):
+    called = []
+    Steps([lambda result: sys.exit("enough"), lambda result: called.append(1)])(make_result())
+    assert called == [1]
+    assert "failed, SystemExit: enough" in capsys.readouterr().err

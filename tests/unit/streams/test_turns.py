@@ -85,6 +85,20 @@ def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
     assert found == [("yard", 1)]
 
 
+def test_who_waits_for_room_on_the_way_is_woken_by_a_frame_that_fails():
+    """Room made by a failure was not said: with every lane waiting and a file's mailbox full, nothing would go on."""
+    turns = Turns(Runs(1))
+    door = add(turns, "door", "every", limit=1)
+    put(door, 0), put(door, 1)
+    first = turns.take()[0]
+    thread, found = taking(turns)
+    thread.join(0.1)
+    assert thread.is_alive()
+    door.finish(first.ticket, None)
+    thread.join(10)
+    assert found == [("door", 1)]
+
+
 def test_closing_sends_everybody_home():
     turns = Turns(Runs(1))
     threads = [taking(turns)[0] for _ in range(3)]
