@@ -111,8 +111,11 @@ class ShareScale:
         part = f", {self.ramp:.0%} of it in force" if self.ramp < 1 else ""
         return f"{prefix}share of the gradient at the neck {self.now:.3g}, scale {self.strength:.3g}{part}"
 
-    def close_epoch(self) -> None:
+    def close_epoch(self, prefix: str = "") -> None:
         """End an epoch.
+
+        Args:
+            prefix: of the option that sets this share.
 
         Raises:
             FGDError: every share measured in this epoch was above `max_share`.
@@ -121,8 +124,8 @@ class ShareScale:
         if shares and min(shares) > self.config.max_share:
             raise FGDError(
                 f"the distillation's gradient at the neck stayed above {self.config.max_share:g} times the detection "
-                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set share (default 0.25) instead of fixed "
-                "weights, or divide all weights by the same number"
+                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (default 0.25) instead of "
+                "fixed weights, or divide all weights by the same number"
             )
 
     def state_dict(self) -> dict:

@@ -176,8 +176,8 @@ class FGDTrainer(DetectionTrainer):
             + ", ".join(share.described(prefix) for prefix, share, names in self.distiller.parts if names)
             + (f", {dropped} batches with dropped terms" if dropped else "")
         )
-        for _, share, _ in self.distiller.parts:
-            share.close_epoch()
+        for prefix, share, _ in self.distiller.parts:
+            share.close_epoch(prefix)
 
     def label_loss_items(self, loss_items=None, prefix="train"):
         """Name the loss items as the host does; the distillation's have no value in validation and are left out."""

@@ -105,9 +105,11 @@ def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
     assert third.returncode == 0 and "4 are finished, 0 to make" in third.stdout
     assert (comparison.folder / "out/report.html").is_file() and comparison.rows() == rows
 
-    longer = comparison.run(epochs=3)
-    assert longer.returncode == 2 and "differ in epochs (3 and 2); name another --output" in longer.stderr
-    assert longer.stderr.splitlines()[-1].startswith("error: ")
+    for asked, words in (({"epochs": 3}, "epochs (3 and 2)"), ({}, "optimizer (SGD and AdamW)")):
+        changed = comparison.run(*([] if asked else ["optimizer=SGD"]), **asked)
+        assert changed.returncode == 2
+        assert changed.stderr.splitlines()[-1].startswith("error: ") and f"differ in {words}" in changed.stderr
+        assert "name another --output" in changed.stderr and comparison.rows() == rows
 
 
 @pytest.mark.parametrize(("method", "blow"), [("ultralytics", signal.SIGKILL), (FGD, signal.SIGINT)])

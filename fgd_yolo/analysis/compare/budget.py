@@ -14,6 +14,7 @@ OF_DATA = (
     *("optimizer", "lr0", "arguments", "device_type", "teacher_key"),
 )
 OF_SEED = ("init", "order")
+OF_ALL = ("hold_out",)
 WORDS = {
     "data_key": "the images or labels",
     "student_key": "the student",
@@ -36,6 +37,16 @@ def common_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in learnt.items() if key not in _ELSEWHERE and value != defaults[key]}
 
 
+def stated_rate(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return optimizer and learning rate as columns of a run; both are unknown where the host is to choose them.
+
+    Args:
+        arguments: train arguments, the host's defaults included.
+    """
+    automatic = arguments["optimizer"] == "auto"
+    return {name: None if automatic else arguments[name] for name in ("optimizer", "lr0")}
+
+
 def refusal(run: Run, others: Iterable[Run]) -> str | None:
     """Return why a run cannot be compared with others, in one line, or None if it can.
 
@@ -43,12 +54,12 @@ def refusal(run: Run, others: Iterable[Run]) -> str | None:
 
     Args:
         run: finished or planned.
-        others: finished runs; those of other data are passed over.
+        others: finished runs; those of other data have a budget of their own, but share method and hold-out.
     """
     for other in others:
-        if other.data != run.data:
-            continue
-        same = OF_DATA + (OF_SEED if other.seed == run.seed else ())
+        same = OF_ALL
+        if other.data == run.data:
+            same = OF_DATA + (OF_SEED if other.seed == run.seed else ())
         differing = [_difference(name, getattr(run, name), getattr(other, name)) for name in same]
         if other.method == run.method:
             differing.append(_difference("options", run.options, other.options))
@@ -66,9 +77,11 @@ def check_all(runs: Sequence[Run], where: str) -> None:
         where: they are from.
 
     Raises:
-        FGDError: names two runs and what differs.
+        FGDError: names two runs and what differs, or a run that is there twice.
     """
     for place, run in enumerate(runs):
+        if run.key in [other.key for other in runs[:place]]:
+            raise FGDError(f"{where}: {run.name} is there twice: remove one of its lines")
         reason = refusal(run, runs[:place])
         if reason:
             raise FGDError(f"{where}: {reason}; only runs with equal budgets are compared")
@@ -82,5 +95,7 @@ def _difference(name: str, one: Any, other: Any) -> str | None:
         parts = [f"{key} ({one.get(key)} and {other.get(key)})" for key in keys if one.get(key) != other.get(key)]
         return ", ".join(parts) or None
     if one == other or (isinstance(one, float) and abs(one - other) <= 1e-5 * abs(one)):
+        return None
+    if name == "optimizer" and one.lower() == other.lower():  # the host takes sgd for SGD
         return None
     return WORDS.get(name) or f"{name} ({one} and {other})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shlex
@@ -14,6 +13,7 @@ from typing import Any
 from fgd_yolo.analysis.compare.job import Job
 from fgd_yolo.analysis.compare.sizes import accuracy
 from fgd_yolo.files import replacing
+from fgd_yolo.runtime.threads import available_cores
 
 CONTEXT = "compare.json"
 
@@ -48,7 +48,7 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
 
 def machine() -> str:
     """Return what kind of machine this is."""
-    count = len(os.sched_getaffinity(0))
+    count = available_cores()
     cores = f"{count} CPU core{'s' * (count != 1)} ({_processor()})"
     return f"{cores}, {platform.system()}, Python {platform.python_version()}"
 

@@ -102,7 +102,10 @@ def bands_over_epochs(bands: Mapping[str, list[Band]], methods: Sequence[str], t
     figure, panels = new_figure(WIDTH, 5.4 if long else 3.2, panels=1 + long)
     for axes, first in zip(panels, (0, 0.75 * last), strict=False):
         for method, rows in bands.items():
-            epochs, means, lows, highs = zip(*(row for row in rows if row.epoch >= first), strict=True)
+            late = [row for row in rows if row.epoch >= first]
+            if not late:  # a curve that ends early, since its file was cut short
+                continue
+            epochs, means, lows, highs = zip(*late, strict=True)
             colour = colours(methods)[method]
             axes.plot(epochs, means, color=colour, label=method, linewidth=1.6)
             axes.fill_between(epochs, lows, highs, color=colour, alpha=0.18, linewidth=0)

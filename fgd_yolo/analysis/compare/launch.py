@@ -95,7 +95,9 @@ def _signal(process: subprocess.Popen, number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def last_words(job: Job) -> str:
-    """Return the last line of a run's log, which says why it failed."""
-    lines = (job.place / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+def why(ended: Ended) -> str:
+    """Return why a run failed: the signal that ended it, or the last line of its log."""
+    if ended.code < 0:
+        return f"it was ended by {signal.Signals(-ended.code).name}, perhaps for want of memory"
+    lines = (ended.job.place / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.analysis.compare.methods import Method
+from fgd_yolo.analysis.compare.methods import Method, folder_name
 from fgd_yolo.distillation.options import check_train_args
 from fgd_yolo.errors import UsageError
 
@@ -71,7 +71,7 @@ class Options:
             )
         if self.runs and self.hold_out:
             raise UsageError("--runs takes runs that were measured on their val split: leave out --hold-out")
-        names = [data_name(data) for data in self.data]
+        names = [folder_name(data_name(data)) for data in self.data]
         if len(set(names)) < len(names):
             raise UsageError(f"two data sets are called {max(names, key=names.count)}: rename one of the files")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.analysis.compare.budget import common_arguments
+from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
 from fgd_yolo.analysis.compare.holdout import hold_out
 from fgd_yolo.analysis.compare.job import Job
 from fgd_yolo.analysis.compare.methods import Method, folder_name
@@ -96,6 +96,7 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
         method=method.label,
         seed=seed,
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
+        **stated_rate(arguments),
         arguments=common_arguments(train),
         student=plan.student.name,
         student_key=plan.student.key[:16],

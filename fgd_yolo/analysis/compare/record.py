@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from fgd_yolo.errors import FGDError
 from fgd_yolo.files import replacing
 
 RECORD = "record.json"
@@ -73,6 +74,7 @@ class Recording:
         return super().preprocess_batch(batch)
 
     def _note_start(self) -> None:
+        self.asked_batch = self.batch_size
         self.record["starts"].append(self.start_epoch)
         if self.start_epoch == 0:
             name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
@@ -87,6 +89,11 @@ class Recording:
             }
 
     def _open_record(self) -> None:
+        if self.batch_size != self.asked_batch:  # out of memory, the host begins the epoch anew with half of it
+            raise FGDError(
+                f"batch={self.asked_batch} needs more memory than there is, and with a smaller batch the run could not "
+                "be compared: name a smaller --batch or fewer --jobs"
+            )
         self.batches = sha256()
         self.epoch_began = perf_counter()
 

@@ -131,6 +131,8 @@ def read_runs(path: Path) -> list[Run]:
     for row in reader:
         try:
             known = {name: _read(name, row[name]) for name in COLUMNS if row.get(name)}
+            if "map50_95" not in known:
+                raise ValueError("no accuracy")
             runs.append(Run(**known))
         except (TypeError, ValueError) as error:
             raise FGDError(f"{path} line {reader.line_num} is no run of a comparison: mend or remove it") from error

@@ -11,8 +11,8 @@ from fgd_yolo.analysis.compare import report
 from fgd_yolo.analysis.compare.budget import check_all, refusal
 from fgd_yolo.analysis.compare.context import note
 from fgd_yolo.analysis.compare.curves import keep_curve
-from fgd_yolo.analysis.compare.job import JOB, LOG, Job, read_job, read_result
-from fgd_yolo.analysis.compare.launch import Ended, Processes, last_words
+from fgd_yolo.analysis.compare.job import JOB, LOG, RESULT, Job, read_job, read_result
+from fgd_yolo.analysis.compare.launch import Ended, Processes, why
 from fgd_yolo.analysis.compare.options import Options
 from fgd_yolo.analysis.compare.plan import jobs, settings
 from fgd_yolo.analysis.compare.rows import RUNS, Run, read_runs, write_runs
@@ -35,7 +35,10 @@ def compare(options: Options, command: str) -> None:
         KeyboardInterrupt: stopped by the user; finished runs are kept.
     """
     output = options.output
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FGDError(f"cannot make the folder {output}: {error.strerror}; name another --output") from error
     with _alone(output):
         runs = read_runs(output / RUNS)
         check_all(runs, RUNS)
@@ -71,10 +74,15 @@ def _check_output(asked: Sequence[Job], runs: Sequence[Run], output: Path) -> No
     for place, job in enumerate(asked):
         if job.planned.key in keys[:place]:
             raise UsageError(f"{job.planned.name} is asked for twice: leave out one of the runs")
-        begun = [read_job(job.place).planned] if (job.place / JOB).is_file() else []
-        reason = refusal(job.planned, [*runs, *begun])
+        reason = refusal(job.planned, [*runs, *_begun(job)])
         if reason:
             raise UsageError(f"{output} holds runs of another comparison: {reason}; name another --output")
+
+
+def _begun(job: Job) -> list[Run]:
+    """The run that a job's folder holds; one that never came to a checkpoint is simply made again."""
+    kept = (job.place / RESULT, job.folder / "weights" / "last.pt")
+    return [read_job(job.place).planned] if (job.place / JOB).is_file() and any(map(Path.is_file, kept)) else []
 
 
 def _make(left: Sequence[Job], at_once: int, output: Path) -> list[str]:
@@ -96,7 +104,7 @@ def _make(left: Sequence[Job], at_once: int, output: Path) -> list[str]:
 
 
 def _failure(ended: Ended) -> str:
-    problem = f"{ended.job.planned.name}: {last_words(ended.job)} ({shown(ended.job.place / LOG)})"
+    problem = f"{ended.job.planned.name}: {why(ended)} ({shown(ended.job.place / LOG)})"
     say(f"!! {problem}")
     return problem
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fgd_yolo.analysis.compare.budget import common_arguments
+from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
 from fgd_yolo.analysis.compare.job import Job
 from fgd_yolo.analysis.compare.methods import FGD, HOST, Method, folder_name, parse_method
 from fgd_yolo.analysis.compare.options import data_name
@@ -49,14 +49,12 @@ def _job(folder: Path, output: Path) -> Job:
     train = {key: value for key, value in arguments.items() if key in host_defaults() and key not in {"cfg", "resume"}}
     method, student, teacher = _origin(folder, arguments)
     dataset = check_dataset(str(arguments["data"]), train)
-    automatic = arguments["optimizer"] == "auto"  # what it came to is not written down
     planned = Run(
         data=data_name(dataset.yaml),
         method=method.label,
         seed=arguments["seed"],
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
-        optimizer=None if automatic else arguments["optimizer"],
-        lr0=None if automatic else arguments["lr0"],
+        **stated_rate(arguments),
         arguments=common_arguments(train),
         student=Path(student).stem if student else None,
         student_key=_student_key(student),

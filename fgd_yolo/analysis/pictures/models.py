@@ -88,7 +88,10 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     side_file = next((file for file in files if file.is_file()), None)
     if side_file is None:
         return bare, f"{without}there is no {SIDE} beside {after.name}."
-    side = torch.load(side_file, map_location="cpu", weights_only=True)
+    try:
+        side = torch.load(side_file, map_location="cpu", weights_only=True)
+    except Exception:  # torch has no common name for what can be wrong with a file
+        return bare, f"{without}{SIDE} is damaged."
     if side.get("teacher") != sha256(teacher.read_bytes()).hexdigest():
         return bare, f"{without}{SIDE} is of a distillation by another teacher."
     if not any(FGDConfig.from_dict(side["options"]).feature_weights.values()):

@@ -131,8 +131,8 @@ def test_a_share_above_the_bound_for_a_whole_epoch_stops_the_run():
     share.close_epoch()
     share.measured(11, 1)
     share.measured(12, 1)
-    with pytest.raises(FGDError, match="set share"):
-        share.close_epoch()
+    with pytest.raises(FGDError, match="set head_share"):
+        share.close_epoch("head_")
 
 
 def test_a_restored_scale_goes_on_as_if_nothing_happened():

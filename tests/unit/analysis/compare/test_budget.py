@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.analysis.compare.budget import check_all, common_arguments, refusal
+from fgd_yolo.analysis.compare.budget import check_all, common_arguments, refusal, stated_rate
 from fgd_yolo.errors import FGDError
 from unit.analysis.compare.made_up import made_up
 
@@ -43,6 +43,23 @@ def test_order_and_initial_weights_are_those_of_a_seed():
 
 def test_data_sets_have_budgets_of_their_own():
     assert refusal(made_up("fgd", 0, data="boards", epochs=100, imgsz=640), [PLAIN]) is None
+
+
+def test_all_data_sets_share_what_a_method_is_and_whether_images_were_held_out():
+    other = made_up("fgd", 0, data="boards", options={"share": 0.25})
+    assert refusal(made_up("fgd", 0, options={"share": 0.1}), [other]).endswith("differ in share (0.1 and 0.25)")
+    assert refusal(made_up("plain", 0, hold_out=0.2), [other]).endswith("differ in hold_out (0.2 and 0.0)")
+
+
+def test_a_run_that_is_there_twice_is_named():
+    with pytest.raises(FGDError, match=r"runs\.csv: cells, plain, seed 0 is there twice"):
+        check_all([PLAIN, made_up("fgd", 0), made_up("plain", 0, 0.6)], "runs.csv")
+
+
+def test_optimizer_and_rate_are_known_beforehand_where_they_were_named():
+    assert stated_rate({"optimizer": "auto", "lr0": 0.1}) == {"optimizer": None, "lr0": None}
+    stated = stated_rate({"optimizer": "adamw", "lr0": 0.1})
+    assert refusal(made_up("fgd", 1, **stated), [PLAIN]).endswith("differ in lr0 (0.1 and 0.001429)")
 
 
 def test_what_is_not_known_is_no_difference():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         ("--student s.yaml --methods fgd", "1 data sets and 0 teachers"),
         (f"{ASKED} --data a.yaml --data b.yaml --data c.yaml --teacher u.pt", "3 data sets and 2 teachers"),
         (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are called a"),
+        (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are called my-a"),
         (f"{ASKED} seed=3", "--seeds"),
         (f"{ASKED} name=mine", "--output"),
         (f"{ASKED} time=1", "different epochs"),
@@ -90,7 +92,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
 )
 def test_what_makes_no_sense_is_one_line_before_anything_starts(words, message):
     with pytest.raises(UsageError, match=message):
-        parse(words.split())
+        parse(shlex.split(words))
 
 
 def test_a_report_is_written_again_alone(capsys):

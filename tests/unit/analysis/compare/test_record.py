@@ -6,6 +6,7 @@ import pytest
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo.analysis.compare.record import batches_digest, read_record, recorded
+from fgd_yolo.errors import FGDError
 from training import train
 
 
@@ -40,6 +41,18 @@ def test_the_digest_tells_seeds_and_augmentations_apart(tiny_data, student_yaml,
     assert (first["optimizer"], first["lr0"]) == ("AdamW", pytest.approx(0.001429))  # of auto, three classes
     assert (again["lr0"], again["device_type"], again["starts"]) == (0.002, "cpu", [0])
     assert first["epochs"]["1"]["train_s"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_that_the_host_would_go_on_with_in_smaller_batches_fails(tiny_data, student_yaml, tmp_path):
+    class Tight(DetectionTrainer):
+        def preprocess_batch(self, batch):
+            if len(batch["img"]) > 2:
+                raise RuntimeError("CUDA out of memory")
+            return super().preprocess_batch(batch)
+
+    with pytest.raises(FGDError, match=r"batch=4 needs more memory .* a smaller --batch or fewer --jobs"):
+        train(recorded(Tight), student_yaml, tiny_data, tmp_path, batch=4)
 
 
 @pytest.mark.slow

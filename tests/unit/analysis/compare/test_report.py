@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.analysis.compare import report
-from fgd_yolo.analysis.compare.context import without_folders
+from fgd_yolo.analysis.compare.context import machine, without_folders
 from fgd_yolo.analysis.compare.curves import curve_file
 from fgd_yolo.analysis.compare.rows import read_runs, write_runs
 from unit.analysis.compare.made_up import made_up
@@ -160,3 +161,8 @@ def test_folders_of_this_machine_are_left_out_of_the_command():
     command = "fgd-yolo compare --data /home/me/a.yaml --teacher ../t.pt --output=/tmp/x 'pretrained=/m/w.pt' --seeds 3"
     expected = "fgd-yolo compare --data a.yaml --teacher ../t.pt --output=x pretrained=w.pt --seeds 3"
     assert without_folders(command) == expected
+
+
+def test_cores_are_counted_where_a_system_knows_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert re.match(r"\d+ CPU cores? \(.+\), ", machine())

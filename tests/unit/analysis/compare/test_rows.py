@@ -39,7 +39,7 @@ def test_a_file_of_an_earlier_version_lacks_columns_and_may_have_others():
     assert (run.key, run.map50_95, run.map50) == (("cells", "plain", 0), 0.5, None)
 
 
-@pytest.mark.parametrize("line", ["cells,plain,0,much", "cells,plain", ",plain,0,0.5"])
+@pytest.mark.parametrize("line", ["cells,plain,0,much", "cells,plain", ",plain,0,0.5", "cells,plain,0,"])
 def test_a_line_that_is_no_run_is_named(line):
     FILE.write_text(f"data,method,seed,map50_95\ncells,plain,0,0.5\n{line}\n")
     with pytest.raises(FGDError, match=r"runs\.csv line 3 is no run"):

@@ -71,6 +71,13 @@ def test_a_side_file_that_does_not_fit_is_left_aside_and_the_sentence_says_why(s
     assert "channels, which cannot be paired, are left out" in seen and reason in seen
 
 
+def test_a_damaged_side_file_is_left_aside(side):
+    _, teacher, student = side()
+    (student.parent / SIDE).write_bytes(b"half of it")
+    aligns, seen = find_alignments(LEVELS, teacher, student)
+    assert aligns == [None, None] and seen.endswith(f"{SIDE} is damaged.")
+
+
 def test_without_a_side_file_the_sentence_says_so(tmp_path):
     (tmp_path / "teacher.pt").write_bytes(b"teacher")
     aligns, seen = find_alignments(LEVELS, tmp_path / "teacher.pt", tmp_path / "best.pt")
