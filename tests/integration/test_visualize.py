@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -50,6 +51,15 @@ def test_two_checkpoints_give_a_picture_for_each_image_a_table_and_numbers(words
     assert [row["stride"] for row in rows] == ["8", "16", "32"] * 2
     for level in json.loads(Path("seen/gaps.json").read_text())["levels"]:
         assert f"{level['spatial_before']:.3f}" in printed and f"{level['spatial_after']:.3f}" in printed
+
+
+def test_an_image_that_cannot_be_used_is_named_and_left_out(words, tiny_data, capsys):
+    Path("photos").mkdir()
+    Path("photos/broken.png").write_text("no picture")
+    shutil.copy(tiny_data.parent / "images/val/00.png", "photos/whole.png")
+    assert run({**words, "--source": "photos", "--output": "seen"}) == 0
+    assert "left out: photos/broken.png cannot be read as a picture" in capsys.readouterr().out
+    assert file_names(Path("seen")) == ["02-whole.png", "gaps.csv", "gaps.json"]
 
 
 def test_a_run_folder_says_all_that_is_needed(shell, first_run, capsys, monkeypatch):

@@ -11,12 +11,15 @@ from fgd_yolo.files import replacing
 
 CURVES = "curves"
 MAP50_95 = "metrics/mAP50-95(B)"
+SHARE = "share"  # of all that is distilled in the gradient; ours, from these two of our trainer
+_PARTS = ("fgd/share", "fgd/head_share")
 
 
 def read_results(path: Path) -> list[dict[str, float]]:
     """Read the host's `results.csv`: one row an epoch, in order.
 
-    An epoch that a continued training wrote twice counts as it was written last; half a row counts as none.
+    An epoch that a continued training wrote twice counts as it was written last; half a row counts as none. Where
+    something was distilled `share` is added, the sum of the shares of features and heads.
 
     Args:
         path: the file; may be missing.
@@ -30,6 +33,8 @@ def read_results(path: Path) -> list[dict[str, float]]:
                 values = {key.strip(): float(value) for key, value in row.items()}
             except (AttributeError, TypeError, ValueError):
                 continue
+            if parts := [values[part] for part in _PARTS if part in values]:
+                values[SHARE] = sum(parts)
             by_epoch[values["epoch"]] = values
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 

@@ -10,13 +10,12 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from fgd_yolo.analysis.compare import tables
-from fgd_yolo.analysis.compare.curves import MAP50_95
+from fgd_yolo.analysis.compare.curves import MAP50_95, SHARE
 from fgd_yolo.analysis.compare.drawing import colours, new_figure
 from fgd_yolo.analysis.compare.paired import cost_ratios, estimate, ordered, pairs
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.analysis.compare.sections import PLAIN, comparisons
 
-SHARE = "fgd/share"
 WIDTH = 5.6
 LONG_EPOCHS = 20
 _MARKS = "osv^DPX*"

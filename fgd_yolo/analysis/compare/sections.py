@@ -18,6 +18,9 @@ _METHODS = {
     "teacher's scores",
     "fitnet": "plain imitation: squares between neck maps, everywhere alike",
     "fgd": "Focal and Global Distillation, with the defaults of this version",
+    "scale-free": "Focal and Global Distillation on standardised maps, by weighted means",
+    "heads": "what the teacher's head says: class scores and box distributions",
+    "fgd-heads": "scale-free Focal and Global Distillation, and the heads",
 }
 
 
@@ -199,7 +202,8 @@ def _share(figures) -> Section | None:
     drawn = figures("share")
     text = [
         "How large the distillation's gradient is at the student's neck, as a multiple of the detection loss's, after "
-        "each epoch: mean over the seeds, band from the lowest to the highest. Ultralytics does not report its own."
+        "each epoch, features and heads together: mean over the seeds, band from the lowest to the highest. "
+        "Ultralytics does not report its own."
     ]
     return Section("Share of distillation in the gradient", text, [], drawn) if drawn else None
 

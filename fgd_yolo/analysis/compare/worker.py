@@ -15,7 +15,7 @@ from typing import Any
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import __version__
-from fgd_yolo.analysis.compare.curves import read_results
+from fgd_yolo.analysis.compare.curves import SHARE, read_results
 from fgd_yolo.analysis.compare.job import Job, read_job, write_result
 from fgd_yolo.analysis.compare.record import PROVED_EPOCHS, batches_digest, read_record, recorded
 from fgd_yolo.analysis.compare.rows import Run
@@ -67,7 +67,7 @@ def _facts(job: Job) -> dict[str, Any]:
     """What the training wrote down, as columns of a run."""
     record, rows = read_record(job.folder), read_results(job.folder / "results.csv")
     seconds = [epoch["train_s"] for epoch in record["epochs"].values()]
-    shares = [row["fgd/share"] for row in rows if "fgd/share" in row]
+    shares = [row[SHARE] for row in rows if SHARE in row]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "ultralytics"))
     return {
         "epochs": int(max((row["epoch"] for row in rows), default=0)),

@@ -22,13 +22,15 @@ from fgd_yolo.analysis.pictures.photos import (
 from fgd_yolo.analysis.pictures.subject import Subject, student_start
 from fgd_yolo.analysis.pictures.views import LevelView, view_levels
 from fgd_yolo.distillation.wording import shown
-from fgd_yolo.errors import UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
 from fgd_yolo.progress import counted
 
 
 def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, device: str | None = None) -> Path:
     """Draw what teacher and student attend to, print how far they are apart, and return the folder of it all.
+
+    An image that cannot be used is named and left out.
 
     Args:
         subject: complete.
@@ -38,17 +40,24 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
 
     Raises:
         UsageError: an unknown device, or no image.
-        FGDError: a model, an image or a label file that cannot be used.
+        FGDError: a model that cannot be used, or not one image that can.
     """
     images = find_images(list(subject.sources))
     before = subject.before or student_start(subject.recipe, subject.after)
     models = load_models(subject.teacher, before, subject.after, _device(device))
     side_px = _canvas_side(subject, models)
     print(f"{min(count, len(images))} of {len(images)} images at {side_px} px. {models.seen}", flush=True)
-    gaps, folder = [], output
+    gaps, folder, drawn = [], output, 0
+    failure: FGDError | None = None
     try:
         for number, image in enumerate(counted(images[:count], "drawing"), start=1):
-            photo, views = look_at(image, models, side_px, subject.temperature)
+            try:
+                photo, views = look_at(image, models, side_px, subject.temperature)
+            except FGDError as error:
+                print(f"left out: {error}", flush=True)
+                failure = error
+                continue
+            drawn += 1
             gaps += gaps_of(photo.name, views, BEFORE, AFTER)
             title = f"{photo.name}: what teacher and student attend to"
             picture = pixels(draw_views(photo, views, title, _note(subject, models)))
@@ -57,8 +66,10 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
             write_png(folder / f"{number:02}-{image.stem}.png", picture)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what was drawn is in {shown(folder)}" if folder else "") from None
+    if not drawn:
+        raise failure
     facts = {
-        "images": min(count, len(images)),
+        "images": drawn,
         "imgsz": side_px,
         "temperature": subject.temperature,
         "seen": models.seen,

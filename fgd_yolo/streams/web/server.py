@@ -99,7 +99,9 @@ def _listen(host: str, port: int, token: str | None) -> socket.socket:
         raise UsageError(f"the web host '{host}' is unknown; use 127.0.0.1 or an address of this machine") from error
     family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     if token is None and not is_loopback(address[0]):
-        raise UsageError(f"the web page on {host or 'all addresses'} needs a token, since others can reach it: set FGD_YOLO_TOKEN")
+        raise UsageError(
+            f"the web page on {host or 'all addresses'} needs a token, since others can reach it: set FGD_YOLO_TOKEN"
+        )
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

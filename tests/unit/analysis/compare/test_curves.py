@@ -28,6 +28,12 @@ def test_a_curve_is_kept_under_the_name_of_its_run():
     assert read_results(curve_file(Path("out"), run)) == read_results(Path("results.csv"))
 
 
+def test_the_share_is_that_of_features_and_heads_together():
+    Path("features.csv").write_text("epoch,fgd/share\n1,0.25\n")
+    Path("both.csv").write_text("epoch,fgd/share,fgd/head_share\n1,0.25,0.5\n")
+    assert [read_results(Path(name))[0]["share"] for name in ("features.csv", "both.csv")] == [0.25, 0.75]
+
+
 def test_a_band_covers_the_epochs_that_all_seeds_have():
     curves = {
         ("cells", "fgd", 0): [{"epoch": 1, "map": 0.1}, {"epoch": 2, "map": 0.3}],
@@ -38,4 +44,4 @@ def test_a_band_covers_the_epochs_that_all_seeds_have():
     first, second = band(curves, "cells", "fgd", "map")
     assert (first.epoch, first.low, first.high) == (1, 0.1, 0.2)
     assert second == Band(2, 0.4, 0.3, 0.5)
-    assert band(curves, "cells", "fgd", "fgd/share") == []
+    assert band(curves, "cells", "fgd", "share") == []
