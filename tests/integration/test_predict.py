@@ -46,8 +46,7 @@ def test_the_script_draws_into_a_new_folder_each_time(model):
         assert run.stdout.splitlines()[-1].startswith("1 picture; 1 block; ")
         assert run.stdout.endswith(f"ms a picture; results in {Path('runs/predict', folder)}\n")
         image = drawn(Path("runs/predict", folder, "photo.png"))
-        assert image.shape == (64, 64, 3)
-        assert (image != 90).any()
+        assert image.shape == (64, 64, 3) and (image != 90).any()
     assert (drawn(Path("photo.png")) == 90).all()
 
 
@@ -56,8 +55,8 @@ def test_json_alone_writes_a_line_for_each_picture_and_draws_nothing(model, caps
     photo("photos/b.jpg", side=128)
     assert main(["--model", model, "--source", "photos", "--json", "out/found.jsonl"]) == 0
     lines = [json.loads(line) for line in Path("out/found.jsonl").read_text().splitlines()]
-    assert [line["path"] for line in lines] == ["photos/a.png", "photos/b.jpg"]
-    assert [(line["height"], line["width"]) for line in lines] == [(64, 64), (128, 128)]
+    found = [(line["path"], line["height"], line["width"]) for line in lines]
+    assert found == [("photos/a.png", 64, 64), ("photos/b.jpg", 128, 128)]
     assert lines[0]["objects"] == [{"class": 1, "name": "block", "score": 0.9, "box": BOX}]
     assert lines[1]["objects"][0]["box"] == [2 * edge for edge in BOX]
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["out", "photos"]
@@ -230,8 +229,8 @@ def test_a_model_without_metadata_says_what_it_assumes(tmp_path, capsys):
 def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeypatch, capsys):
     from fgd_yolo.runtime import predict
 
-    photo("a.png")
-    photo("b.png")
+    for name in ("a.png", "b.png"):
+        photo(name)
     read = predict.read_image
 
     def stop_at_b(path):
@@ -246,7 +245,6 @@ def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeyp
 
 
 def test_the_help_has_examples(capsys):
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit, match="0"):
         main(["--help"], prog="fgd-yolo predict")
-    assert caught.value.code == 0
     assert "fgd-yolo predict --model best.onnx --source photo.jpg" in capsys.readouterr().out
