@@ -112,7 +112,10 @@ class StudentSeam:
             self._check_first_batch(terms, maps, batch)
             self._check_first_batch = None  # only now: after an error the host may go on with another batch
         live, amp_scale = [neck_map for neck_map in maps if neck_map.requires_grad], self.amp_scale()
+        detection_norm = None
         for _, share, names in self.distiller.parts:
             total = sum(terms[name] for name in names) * len(batch["img"])
             if names and share.due and total.requires_grad:  # it does not when all of it was dropped
-                share.measured(gradient_norm(total, live, amp_scale), gradient_norm(loss.sum(), live, amp_scale))
+                if detection_norm is None:  # once for all parts: it is a backward pass
+                    detection_norm = gradient_norm(loss.sum(), live, amp_scale)
+                share.measured(gradient_norm(total, live, amp_scale), detection_norm)

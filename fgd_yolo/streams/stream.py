@@ -142,14 +142,15 @@ class Stream:
             self._delivering = True
         self._deliver()
 
-    def _deliver(self) -> None:
+    def _deliver(self, may_wait: bool = False) -> None:
         while result := self._next_due():
             self._steps(result)  # outside the lock, because tracking takes its time
             full = [queue for queue in self.queues if not self._hand(result, queue)]
-            if full:
+            if full and not may_wait:
                 name = f"waits for sinks, {self.name}"
                 threading.Thread(target=self._wait, args=(result, full), name=name, daemon=True).start()
                 return
+            self._wait_for_room(result, full)
             self._handed(result)
 
     def _hand(self, result: Result, queue: SinkQueue) -> bool:
@@ -160,11 +161,14 @@ class Stream:
         return True
 
     def _wait(self, result: Result, full: Sequence[SinkQueue]) -> None:
-        """Wait for room, in a thread of its own, and go on."""
+        """Wait for room, in a thread of its own, and go on there with all that is due."""
+        self._wait_for_room(result, full)
+        self._handed(result)
+        self._deliver(may_wait=True)
+
+    def _wait_for_room(self, result: Result, full: Sequence[SinkQueue]) -> None:
         for queue in full:
             queue.put(result, _PATIENCE_S)
-        self._handed(result)
-        self._deliver()
 
     def _handed(self, result: Result) -> None:
         """Count a result that was given out, and let the next frame in."""
