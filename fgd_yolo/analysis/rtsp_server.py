@@ -81,6 +81,7 @@ def protect(server, factory, user: str, password: str) -> None:
 
 
 def main() -> None:
+    """Serve until the input ends or the time is up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", default="0")
     parser.add_argument("--path", default="/cam")

@@ -78,7 +78,9 @@ def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished
         "    assert 'loss' not in vars(model) and not model.model[-1]._forward_pre_hooks\n"
         "    assert not [n for n in model.state_dict() if 'align' in n or 'context' in n or 'teacher' in n]\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(trainer.best), str(trainer.last)], check=True, cwd=tmp_path)
+    words = [sys.executable, "-c", script, str(trainer.best), str(trainer.last)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_side_file_holds_plain_tensors_and_names_its_epoch(finished):
