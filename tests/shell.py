@@ -19,6 +19,18 @@ QUICK = (
 TEACHER_EPOCHS = 16  # from random weights to an mAP50-95 that the preflight accepts
 
 
+def loaded_by(function: str, first: list[str], words: list[str], watched: set[str]) -> str:
+    """Call a function of `fgd_yolo.cli` in a fresh process; return which of the watched modules that loaded."""
+    code = (
+        f"import sys; from fgd_yolo.cli import {function}\n"
+        f"try: {function}([*{first}, *sys.argv[1:]])\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({watched} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return run.stdout.splitlines()[-1]
+
+
 class Shell:
     """A folder with data and models, in which commands run."""
 

@@ -9,20 +9,14 @@ import pytest
 from fgd_yolo import __version__, cli
 from fgd_yolo.cli import guarded, main, parse_distill
 from fgd_yolo.errors import FGDError, UsageError
+from shell import loaded_by
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["imgz=3"], ["--imgsz", "3", "imgsz=4"]])
 def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
-    code = (
-        "import sys; from fgd_yolo.cli import distill\n"
-        "try: distill(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "print('loaded', sorted({'torch', 'ultralytics', 'numpy'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[-1] == "loaded []"
+    assert loaded_by("distill", [], words, {"torch", "ultralytics", "numpy"}) == "[]"
 
 
 def test_help_lists_every_option_and_runs_from_the_script():

@@ -50,6 +50,11 @@ def folder_name(label: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", label)
 
 
+def work_folder(output: Path, *labels: str) -> Path:
+    """Return where below its output a comparison keeps what it trains, under these labels."""
+    return output.joinpath("work", *map(folder_name, labels))
+
+
 def parse_methods(words: Sequence[str]) -> list[Method]:
     """Read methods as they are spelled.
 

@@ -13,7 +13,7 @@ from ultralytics.utils.torch_utils import select_device
 from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
 from fgd_yolo.analysis.compare.holdout import hold_out
 from fgd_yolo.analysis.compare.job import Job
-from fgd_yolo.analysis.compare.methods import Method, folder_name
+from fgd_yolo.analysis.compare.methods import Method, work_folder
 from fgd_yolo.analysis.compare.options import DEMO, Options, data_name
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
@@ -56,7 +56,7 @@ def settings(options: Options) -> list[Setting]:
     plans = [(data_name(data), _plan(options, data)) for data in options.data] if options.methods else []
     ready = []
     for name, plan in plans:
-        place = options.output / "work" / folder_name(name)
+        place = work_folder(options.output, name)
         teacher = plan.teacher and prepare_teacher(plan.teacher, plan.dataset, plan.recipe.teacher_train, place)
         ready.append(Setting(name, plan, teacher))
     return ready
@@ -80,7 +80,7 @@ def _plan(options: Options, data: str) -> Plan:
         if yaml is None:
             device = select_device(train.get("device") or "", verbose=False)
             train, teacher_train = demo_arguments(train, device.type)
-        folder = options.output.absolute() / "work" / folder_name(data_name(data)) / "held-out"
+        folder = work_folder(options.output.absolute(), data_name(data), "held-out")
         yaml = str(hold_out(yaml or demo_yaml(), options.hold_out, folder))
     config = FGDConfig() if teacher else load_recipe("plain").fgd
     recipe = Recipe(teacher=teacher, student=options.student, data=yaml, train=train, fgd=config)
@@ -109,7 +109,7 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
         options=method.options,
         device_type=plan.device_type,
     )
-    folder = options.output.absolute() / "work" / folder_name(setting.name) / folder_name(method.label) / str(seed)
+    folder = work_folder(options.output.absolute(), setting.name, method.label, str(seed))
     return Job(
         folder=folder,
         data=plan.dataset.yaml,

@@ -11,7 +11,7 @@ import yaml
 
 from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
 from fgd_yolo.analysis.compare.job import Job
-from fgd_yolo.analysis.compare.methods import FGD, HOST, Method, folder_name, parse_method
+from fgd_yolo.analysis.compare.methods import FGD, HOST, Method, parse_method, work_folder
 from fgd_yolo.analysis.compare.options import data_name
 from fgd_yolo.analysis.compare.plan import content_key
 from fgd_yolo.analysis.compare.rows import Run
@@ -66,7 +66,7 @@ def _job(folder: Path, output: Path) -> Job:
         teacher_key=content_key(Path(teacher)) if teacher and Path(teacher).is_file() else None,
         options=method.options,
     )
-    place = folder_name("-".join(map(str, planned.key)))
+    place = "-".join(map(str, planned.key))
     return Job(
         folder=training,
         data=dataset.yaml,
@@ -75,7 +75,7 @@ def _job(folder: Path, output: Path) -> Job:
         method=method,
         train=train,
         planned=planned,
-        measured=output / "work" / "taken" / place,
+        measured=work_folder(output, "taken", place),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fgd_yolo.analysis.compare.command import main, parse
 from fgd_yolo.errors import UsageError
+from shell import loaded_by
 
 ROOT = Path(__file__).parents[4]
 ASKED = "--teacher t.pt --student s.yaml --methods plain fgd"
@@ -16,14 +17,7 @@ ASKED = "--teacher t.pt --student s.yaml --methods plain fgd"
 
 @pytest.mark.parametrize("words", [["--help"], ["--methods", "fgs"], ["--report", "nowhere", "--jobs", "2"]])
 def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
-    code = (
-        "import sys; from fgd_yolo.cli import main\n"
-        "try: main(['compare', *sys.argv[1:]])\n"
-        "except SystemExit: pass\n"
-        "print('loaded', sorted({'torch', 'ultralytics', 'matplotlib'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[-1] == "loaded []"
+    assert loaded_by("main", ["compare"], words, {"torch", "ultralytics", "matplotlib"}) == "[]"
 
 
 def test_help_of_the_script_spells_the_usual_ablations():
