@@ -36,7 +36,7 @@ class FGDConfig:
         attn_weight: gamma, L1 between the attentions of teacher and student.
         rel_weight: lambda, global relation term.
         imitation_weight: weight of the `fitnet` term; the other four are then unused.
-        heads: whether the student's head imitates the teacher's too, beside the method.
+        heads: whether the student's head imitates the teacher's too, beside the method; None is yes for `fgd`.
         head_cls_weight: class term of the heads.
         head_box_weight: box term of the heads.
         share: ratio of gradient norms, distillation over detection, at the student's neck maps, that the sum of
@@ -52,14 +52,14 @@ class FGDConfig:
     """
 
     method: str = "fgd"
-    scale: str = "paper"
+    scale: str = "free"
     temperature: float = 0.5
     fg_weight: float | None = None
     bg_weight: float | None = None
     attn_weight: float | None = None
     rel_weight: float | None = None
     imitation_weight: float = 1.0
-    heads: bool = False
+    heads: bool | None = None
     head_cls_weight: float = 1.0
     head_box_weight: float = 1.0
     share: float | None = 0.25
@@ -87,6 +87,8 @@ class FGDConfig:
             _check_number(name, getattr(self, name), minimum=0, exclusive=True)
         if not self.hold <= self.end <= 1:
             raise UsageError(f"hold must be at most end, and end at most 1, not {self.hold:g} and {self.end:g}")
+        if self.heads is None:
+            object.__setattr__(self, "heads", self.method == "fgd")
         if not isinstance(self.heads, bool):
             raise UsageError(f"heads must be true or false, not {self.heads!r}")
         for name, least, unit in (("share_every", 1, "batches"), ("pictures_every", 0, "epochs")):

@@ -12,7 +12,9 @@ from fgd_yolo import FGDConfig
 
 # The teachers of most tests are untrained and nothing is drawn, so that a test takes seconds.
 untaught = partial(FGDConfig, least_teacher_map=0.0, pictures_every=0)
-TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss"]
+FEATURE_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
+TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
+OFF = {"heads": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):

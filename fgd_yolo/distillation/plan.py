@@ -78,7 +78,6 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
     check_train_args(recipe.train)
     refuse_unsupported({"data": recipe.data, "device": device})
     _check_said(recipe)
-    say("Data and models", stage=1)
     train, place = dict(recipe.train), {}
     for key in ("project", "name"):
         value = train.pop(key, None)

@@ -64,12 +64,21 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tup
     with kept_random_state():
         metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=teacher)
     map50_95, map50 = metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
+    check_teacher_map(map50_95, least)
+    return map50_95, map50
+
+
+def check_teacher_map(map50_95: float, least: float) -> None:
+    """Stop where a teacher's mAP50-95 is below the bound.
+
+    Raises:
+        FGDError: it is: nothing could be learnt from this teacher.
+    """
     if not map50_95 >= least:
         raise FGDError(
             f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {least:g}: it is the "
             "wrong file, or trained on other data or another image size; train it on this data first"
         )
-    return map50_95, map50
 
 
 def check_first_batch(

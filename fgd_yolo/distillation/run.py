@@ -84,6 +84,7 @@ def distill(
         data=str(data) if isinstance(data, Path) else data,
         teacher_epochs=teacher_epochs,
     )
+    say("Data and models", stage=1)
     plan = make_plan(recipe)
     run_dir = new_run_folder(plan.project, plan.name, plan.student.name)
     say(f"run folder: {shown(run_dir)}")
@@ -99,6 +100,7 @@ def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
         say(f"{shown(run_dir)} is finished already: nothing is left to do")
         return _close(run_dir, result)
     say(f"resuming {shown(run_dir)}")
+    say("Data and models", stage=1)
     plan = make_plan(recipe, device=device)
     return _carry_out(plan, run_dir, fresh=False)
 

@@ -124,7 +124,7 @@ class ShareScale:
         if shares and min(shares) > self.config.max_share:
             raise FGDError(
                 f"the distillation's gradient at the neck stayed above {self.config.max_share:g} times the detection "
-                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (default 0.25) instead of "
+                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (such as 0.25) instead of "
                 "fixed weights, or divide all weights by the same number"
             )
 

@@ -135,11 +135,18 @@ def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_chec
     assert (row["epochs"], row["continued"]) == ("30", f"[{continued}]")
 
 
+def test_a_teacher_that_knows_nothing_stops_it_before_the_first_run(comparison):
+    run = comparison.run(methods=("plain", "fgd"), seeds=1)
+    assert run.returncode == 1 and "the teacher reaches mAP50-95 0.000" in run.stderr
+    assert not comparison.rows() and not comparison.place("plain", 0).exists()
+
+
 def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
-    run = comparison.run("--jobs", "2", methods=("fgd", "plain"), seeds=1)  # an untrained teacher is refused by its run
+    too_strong = f"{FGD},max_share=0.001,warmup_epochs=0"  # it stops itself after its first epoch
+    run = comparison.run("--jobs", "2", methods=(too_strong, "plain"), seeds=1)
     assert run.returncode == 1
     assert [row["method"] for row in comparison.rows()] == ["plain"]
-    assert "1 of 2 runs failed" in run.stderr and "the teacher reaches mAP50-95 0.000" in run.stderr
+    assert "1 of 2 runs failed" in run.stderr and "for a whole epoch" in run.stderr
     assert (comparison.folder / "out/report.html").is_file()
 
 

@@ -13,7 +13,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.distillation import state
-from training import TERMS, rows, same_weights, train, untaught, weights
+from training import OFF, TERMS, rows, same_weights, train, untaught, weights
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +35,10 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
 
 def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
     trainer, _ = finished
-    assert trainer.loss_names[-4:] == tuple(TERMS)
+    assert trainer.loss_names[-6:] == tuple(TERMS)
     for row in rows(trainer):
         assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
-        assert float(row["fgd/share"]) > 0
+        assert float(row["fgd/share"]) > 0 and float(row["fgd/head_share"]) > 0
         assert not any(f"val/{name}" in row for name in TERMS)
 
 
@@ -107,8 +107,7 @@ def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student
 @pytest.mark.parametrize("case", ["weights 0", "strength 0"])
 def test_without_strength_the_training_is_the_hosts_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
     """With a warm-up without end everything is attached and measured, but nothing is added."""
-    off = untaught(fg_weight=0, bg_weight=0, attn_weight=0, rel_weight=0)
-    config = off if case == "weights 0" else untaught(warmup_epochs=1e300)
+    config = untaught(**OFF) if case == "weights 0" else untaught(warmup_epochs=1e300)
     plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
     ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
     assert same_weights(plain.last, ours.last)

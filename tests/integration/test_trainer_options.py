@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo import FGDTrainer
-from training import TERMS, rows, train, untaught, weights
+from training import FEATURE_WEIGHTS, OFF, TERMS, rows, train, untaught, weights
 
 pytestmark = pytest.mark.slow
 
@@ -56,20 +56,22 @@ def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
 
 @pytest.mark.parametrize("student", ["yolo26n.yaml", "yolov8n.yaml"])
 def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, tiny_data, tmp_path):
-    config = untaught(scale="free", heads=True, hold=0.5, warmup_epochs=0)
+    config = untaught(hold=0.5, warmup_epochs=0)
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=2)
     first, last = rows(trainer)
-    assert all(float(first[f"train/{name}"]) > 0 for name in [*TERMS, "head_cls", "head_box"])
+    assert all(float(first[f"train/{name}"]) > 0 for name in TERMS)
     for column in ("fgd/share", "fgd/head_share"):
         assert float(first[column]) == pytest.approx(0.25, rel=0.5) and float(last[column]) == 0, column
     assert weights(trainer.best)
 
 
-@pytest.mark.parametrize("term", TERMS)
-def test_each_term_can_stand_alone(term, teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, **{f"{name[:-5]}_weight": 1e-4 * (name == term) for name in TERMS})
+@pytest.mark.parametrize("weight", FEATURE_WEIGHTS)
+def test_each_feature_term_can_stand_alone(weight, teacher_pt, student_yaml, tiny_data, tmp_path):
+    config = untaught(warmup_epochs=0, **{**OFF, weight: 1.0})
     trainer = train(
         FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
     )
-    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [f"train/{term}"]
+    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [
+        f"train/{weight.replace('weight', 'loss')}"
+    ]

@@ -51,8 +51,8 @@ def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, stu
         train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
 
 
-def test_nan_in_the_teacher_is_dropped_and_counted(configured, student_yaml, tiny_data, tmp_path):
-    class Spoiled(configured):
+def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tiny_data, tmp_path):
+    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, heads=False))):
         def _close_epoch(self):
             super()._close_epoch()
             whole = self.distiller.teacher
@@ -65,8 +65,8 @@ def test_nan_in_the_teacher_is_dropped_and_counted(configured, student_yaml, tin
     assert float(rows(trainer)[1]["train/fg_loss"]) > 0  # the other levels go on
 
 
-def test_the_run_stops_when_too_much_is_dropped(configured, student_yaml, tiny_data, tmp_path):
-    class Spoiled(configured):
+def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_data, tmp_path):
+    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, heads=False))):
         def _close_epoch(self):
             super()._close_epoch()
             self.distiller.teacher = lambda image, whole=self.distiller.teacher: [

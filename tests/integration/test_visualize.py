@@ -17,7 +17,7 @@ from fgd_yolo.analysis.pictures.subject import student_start
 from fgd_yolo.config import Recipe
 from fgd_yolo.distillation.stage import train_stage
 from fixtures import file_names, save_checkpoint
-from training import same_weights, train, untaught
+from training import OFF, same_weights, train, untaught
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_a_run_that_is_not_finished_says_how_to_go_on(shell, first_run, tmp_path
 def test_the_start_of_a_student_is_the_one_that_was_trained(begins, student_yaml, students, tiny_data, tmp_path):
     found = {}
 
-    class Watching(FGDTrainer.configured(teacher=None, config=untaught(**dict.fromkeys(OFF, 0)))):
+    class Watching(FGDTrainer.configured(teacher=None, config=untaught(**OFF))):
         def _setup_train(self):
             super()._setup_train()
             found.update({name: value.clone() for name, value in self.model.state_dict().items()})
@@ -96,9 +96,6 @@ def test_the_start_of_a_student_is_the_one_that_was_trained(begins, student_yaml
     start = student_start(Recipe(student=student, train={"seed": 5}), best).state_dict()
     assert start.keys() == found.keys()
     assert all(torch.equal(start[name], found[name]) for name in found)
-
-
-OFF = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,19 @@ def test_an_unknown_recipe_name_names_the_closest_one():
 
 def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
     paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
-    assert set(recipe_names()) == {"default", "fitnet", "plain", "scale-free", "heads", "fgd-heads"} | paper
+    assert set(recipe_names()) == {"default", "fitnet", "plain", "scale-free", "heads"} | paper
 
 
 def test_weights_that_are_not_said_fit_the_scale():
     free = load_recipe("scale-free").fgd
     assert (free.fg_weight, free.bg_weight, free.attn_weight, free.rel_weight) == (0.5, 0.25, 0.25, 1.0)
     assert FGDConfig(scale="free", rel_weight=0.0).weights["rel_loss"] == 0
-    assert FGDConfig().weights["fg_loss"] == 2e-4
+    assert FGDConfig(scale="paper").weights["fg_loss"] == 2e-4
+
+
+def test_heads_are_imitated_beside_fgd_but_beside_plain_imitation_only_when_it_is_said():
+    assert FGDConfig().heads and not FGDConfig(method="fitnet").heads
+    assert FGDConfig(method="fitnet", heads=True).head_weights and not FGDConfig(heads=False).head_weights
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -59,7 +64,7 @@ def test_plain_is_inactive_and_every_other_recipe_is_active():
 
 
 def test_a_single_weight_makes_the_distillation_active():
-    off = {"fg_weight": 0, "bg_weight": 0, "attn_weight": 0}
+    off = {"fg_weight": 0, "bg_weight": 0, "attn_weight": 0, "heads": False}
     assert FGDConfig(**off, rel_weight=1e-6).active
     assert not FGDConfig(**off, rel_weight=0).active
     assert not FGDConfig(method="fitnet", imitation_weight=0).active

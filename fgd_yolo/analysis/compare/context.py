@@ -12,6 +12,7 @@ from typing import Any
 
 from fgd_yolo.analysis.compare.job import Job
 from fgd_yolo.analysis.compare.sizes import accuracy
+from fgd_yolo.distillation.preflight import check_teacher_map
 from fgd_yolo.files import replacing
 from fgd_yolo.runtime.threads import available_cores
 
@@ -32,6 +33,10 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
         output: folder of the comparison.
         jobs: runs that were asked for.
         command: the command line.
+
+    Raises:
+        FGDError: a teacher is below the bound of a method that was asked for. Its run would refuse it too, but only
+            after the runs before it.
     """
     context = read_context(output)
     for key, value in (("commands", without_folders(command)), ("machines", machine())):
@@ -44,6 +49,9 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
             context["teachers"][job.planned.data] = found
     with replacing(output / CONTEXT) as path:
         path.write_text(json.dumps(context, indent=2) + "\n", encoding="utf-8")
+    for job in jobs:
+        if job.teacher and job.method.config:
+            check_teacher_map(context["teachers"][job.planned.data]["map50_95"], job.method.config.least_teacher_map)
 
 
 def machine() -> str:

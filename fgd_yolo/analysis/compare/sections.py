@@ -17,10 +17,9 @@ _METHODS = {
     "ultralytics": "Ultralytics' own distillation (distill_model=): squares between neck maps, weighted by the "
     "teacher's scores",
     "fitnet": "plain imitation: squares between neck maps, everywhere alike",
-    "fgd": "Focal and Global Distillation, with the defaults of this version",
-    "scale-free": "Focal and Global Distillation on standardised maps, by weighted means",
-    "heads": "what the teacher's head says: class scores and box distributions",
-    "fgd-heads": "scale-free Focal and Global Distillation, and the heads",
+    "fgd": "Focal and Global Distillation and the heads, with the defaults of this version",
+    "scale-free": "Focal and Global Distillation alone, on standardised maps, by weighted means",
+    "heads": "what the teacher's head says alone: class scores and box distributions",
 }
 
 

@@ -1,4 +1,4 @@
-"""What FGD sees of one image on one level, computed with the formulas that it trains with."""
+"""What FGD sees of one image on one level: the attention of the paper, of the maps as they are, and its masks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def view_level(
         align: from the students' width to the teacher's; None leaves their maps as they are.
 
     Source:
-        FGD, arXiv:2111.11837, section 3.1. As in the loss, attention is that of the aligned student.
+        FGD, arXiv:2111.11837, section 3.1. As in the loss, attention is that of the aligned student; with
+        `scale: free` the loss takes it of maps that are standardised over a batch, which one image has none of.
     """
     focus = attention(teacher_map.float(), temperature)
     students, channel_gaps = {}, {}

@@ -9,14 +9,14 @@ import pytest
 
 @pytest.fixture
 def joined(teacher_pt, student_yaml):
-    """A student, its distiller, and the seam between them, attached."""
-    return join(teacher_pt, student_yaml)
+    """A student, its distiller for the neck alone, and the seam between them, attached."""
+    return join(teacher_pt, student_yaml, heads=False)
 
 
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
     """The same with heads that are imitated too, at twice the share."""
-    return join(teacher_pt, student_yaml, heads=True, head_share=0.5)
+    return join(teacher_pt, student_yaml, head_share=0.5)
 
 
 def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
