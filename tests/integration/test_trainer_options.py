@@ -72,6 +72,5 @@ def test_each_feature_term_can_stand_alone(weight, teacher_pt, student_yaml, tin
     trainer = train(
         FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
     )
-    assert [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS] == [
-        f"train/{weight.replace('weight', 'loss')}"
-    ]
+    terms = [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS]
+    assert terms == [f"train/{weight.replace('weight', 'loss')}"]
