@@ -62,8 +62,8 @@ class FGDConfig:
     heads: bool | None = None
     head_cls_weight: float = 1.0
     head_box_weight: float = 1.0
-    share: float | None = 0.25
-    head_share: float | None = 0.25
+    share: float | None = 0.1
+    head_share: float | None = 0.5
     share_every: int = 50
     warmup_epochs: float = 3.0
     hold: float = 1.0

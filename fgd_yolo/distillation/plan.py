@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fgd_yolo.config import Recipe, close_match
 from fgd_yolo.distillation.dataset import Dataset, check_dataset
 from fgd_yolo.distillation.demo import demo_arguments, demo_yaml
 from fgd_yolo.distillation.limits import refuse_unsupported
-from fgd_yolo.distillation.options import check_train_args
+from fgd_yolo.distillation.options import check_train_args, host_defaults
 from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
 from fgd_yolo.distillation.report import PLAIN
 from fgd_yolo.distillation.resolve import Model, resolve
@@ -24,6 +25,9 @@ from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.host import load_detector
 
+# Below about this many, BCCD at 128 px: plain training gains 7 points by nbs=16, and distillation turns from a loss into
+# a gain (docs/experiments.md).
+FEW_STEPS = 1000
 # The host knows them inside a function only, and looks there when the data is loaded.
 OPTIMIZERS = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
 
@@ -107,6 +111,7 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
         check_may_prepare(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:
         say(f"teacher {recipe.teacher} is not used: every weight is 0")
+    _advise_on_steps(train, dataset)
     resolved = replace(
         recipe,
         teacher=teacher and teacher.file,
@@ -144,6 +149,21 @@ def _check_values(train: Mapping[str, Any]) -> None:
         raise UsageError(one_line(error)) from error
     if isinstance(train.get("pretrained"), (str, Path)):
         load_detector(train["pretrained"])
+
+
+def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
+    """Say where a run makes few steps: the host gathers `nbs` images for each, which for small data leaves hundreds."""
+    arguments = {**host_defaults(), **train}
+    batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
+    if batch < 1:
+        return
+    gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.train_images / batch)
+    steps = batches // gathered
+    if gathered > 1 and steps < FEW_STEPS:
+        say(
+            f"this run makes only {steps} optimizer steps, since Ultralytics gathers nbs={nbs} images for each: "
+            f"nbs={batch} makes {batches} steps of the same images, in the same time"
+        )
 
 
 def _is_count(value: Any) -> bool:

@@ -59,7 +59,9 @@ def test_alignments_and_both_context_blocks_train(finished):
 
 def test_the_first_measurement_brings_the_share_to_its_target(finished):
     trainer, _ = finished
-    assert float(rows(trainer)[0]["fgd/share"]) == pytest.approx(0.25, rel=1e-3)
+    first, config = rows(trainer)[0], trainer.config
+    assert float(first["fgd/share"]) == pytest.approx(config.share, rel=1e-3)
+    assert float(first["fgd/head_share"]) == pytest.approx(config.head_share, rel=1e-3)
 
 
 def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished, tmp_path):

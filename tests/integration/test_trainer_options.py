@@ -44,7 +44,8 @@ def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_p
 def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.share.now == pytest.approx(0.25, rel=0.5)
+    assert trainer.distiller.share.now == pytest.approx(trainer.config.share, rel=0.5)
+    assert trainer.distiller.head_share.now == pytest.approx(trainer.config.head_share, rel=0.5)
     assert weights(trainer.best)
 
 
@@ -61,8 +62,8 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
     trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=2)
     first, last = rows(trainer)
     assert all(float(first[f"train/{name}"]) > 0 for name in TERMS)
-    for column in ("fgd/share", "fgd/head_share"):
-        assert float(first[column]) == pytest.approx(0.25, rel=0.5) and float(last[column]) == 0, column
+    for column, share in (("fgd/share", config.share), ("fgd/head_share", config.head_share)):
+        assert float(first[column]) == pytest.approx(share, rel=0.5) and float(last[column]) == 0, column
     assert weights(trainer.best)
 
 

@@ -15,8 +15,8 @@ def joined(teacher_pt, student_yaml):
 
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
-    """The same with heads that are imitated too, at twice the share."""
-    return join(teacher_pt, student_yaml, head_share=0.5)
+    """The same with heads that are imitated too, at five times the share."""
+    return join(teacher_pt, student_yaml, share=0.1, head_share=0.5)
 
 
 def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:

@@ -7,7 +7,7 @@ from fgd_yolo.analysis.compare.taken import method_of
 
 
 @pytest.mark.parametrize(
-    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:share=0.1", "fitnet:imitation_weight=2.0"]
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:share=0.2", "fitnet:imitation_weight=2.0"]
 )
 def test_a_configuration_is_called_as_it_would_be_spelled(word):
     method = parse_method(word)
