@@ -44,8 +44,9 @@ class FGDConfig:
         head_share: the same for the sum of the heads' terms.
         share_every: training batches between two measurements of that ratio.
         warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength.
-        hold: fraction of the run after which the distillation begins to fall, along half a cosine.
-        end: fraction of the run after which nothing is distilled any more; with `hold` 1 it never falls.
+        hold: fraction of the run after which the method's terms begin to fall, along half a cosine; those of the
+            heads never do.
+        end: fraction of the run after which the method's terms are over; with `hold` 1 they never fall.
         max_share: the run stops with advice when the share stays above this for a whole epoch.
         least_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
         pictures_every: epochs from one picture of the attentions in the run folder to the next; 0 draws none.

@@ -54,7 +54,7 @@ class Distiller:
         self.losses = nn.ModuleList(level_loss(config, level) for level in levels)
         self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
         self.share = ShareScale(config)
-        self.head_share = ShareScale(replace(config, share=config.head_share))
+        self.head_share = ShareScale(replace(config, share=config.head_share, hold=1.0, end=1.0))
         self.dropped = 0
 
     @property
@@ -69,6 +69,7 @@ class Distiller:
     ) -> dict[str, Tensor]:
         """Return each term with a weight, by the name of its loss item: per image, levels summed, before scaling.
 
+        Those of a method that has ended are 0 and not computed; the teacher is asked only where one is left.
         A level or a branch of the head in which a term is not finite is left out of this batch whole, since a
         backward pass through it could spoil the gradient of its finite terms too.
 
@@ -81,26 +82,26 @@ class Distiller:
         Raises:
             FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
         """
-        teacher_maps = self.teacher(batch["img"])
-        found: list[tuple[dict[str, float], list[tuple[Tensor, ...]]]] = []
-        if any(self.config.feature_weights.values()):
-            found.append((self.config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
-        if any(self.config.head_weights.values()):
-            branches = paired_branches(predictions, self.teacher.predictions(teacher_maps), self.levels)
-            found.append((self.config.head_weights, [self.head_loss(*branch) for branch in branches]))
-        sums, finite = [], True
-        for names, summands in found:
-            total, whole = _sum_finite(summands)
-            sums.append((names, total))
+        zero = torch.zeros((), device=student_maps[0].device)
+        found = {name: zero for _, _, names in self.parts for name in names}
+        config, summands = self.config, []
+        live = [bool(names) and not share.over for _, share, names in self.parts]
+        if any(live):
+            teacher_maps = self.teacher(batch["img"])
+            features, heads = live
+            if features:
+                summands.append((config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
+            if heads:
+                branches = paired_branches(predictions, self.teacher.predictions(teacher_maps), self.levels)
+                summands.append((config.head_weights, [self.head_loss(*branch) for branch in branches]))
+        finite = True
+        for names, terms in summands:
+            total, whole = _sum_finite(terms)
+            found.update((name, term) for name, term in zip(names, total, strict=True) if name in found)
             finite = finite and whole
         if not finite:
             self._count_drop()
-        return {
-            name: term
-            for names, total in sums
-            for (name, weight), term in zip(names.items(), total, strict=True)
-            if weight
-        }
+        return found
 
     def _level_terms(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
         boxes = batch["bboxes"].to(batch["img"].device)

@@ -25,8 +25,8 @@ from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.host import load_detector
 
-# Below about this many, BCCD at 128 px: plain training gains 7 points by nbs=16, and distillation turns from a loss into
-# a gain (docs/experiments.md).
+# Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
+# into a gain (docs/experiments.md).
 FEW_STEPS = 1000
 # The host knows them inside a function only, and looks there when the data is loaded.
 OPTIMIZERS = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")

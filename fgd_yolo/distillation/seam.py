@@ -90,11 +90,8 @@ class StudentSeam:
             return loss, items
         distiller = self.distiller
         maps, predictions = self._tap.take(), self._head_tap.take() if self._head_tap else None
-        if distiller.share.over:
-            terms = {name: loss.new_zeros(()) for _, _, names in distiller.parts for name in names}
-        else:
-            terms = distiller.terms(maps, batch, predictions)
-            self._measure(loss, terms, maps, batch)
+        terms = distiller.terms(maps, batch, predictions)
+        self._measure(loss, terms, maps, batch)
         scaled = torch.stack([terms[name] * share.strength for _, share, names in distiller.parts for name in names])
         for _, share, _ in distiller.parts:
             share.batches += 1

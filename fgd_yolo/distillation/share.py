@@ -107,7 +107,7 @@ class ShareScale:
     def described(self, prefix: str) -> str:
         """Return one phrase for the log: share, scale, and how much of it is in force."""
         if self.over:
-            return f"{prefix}distillation has ended"
+            return "feature terms have ended"
         part = f", {self.ramp:.0%} of it in force" if self.ramp < 1 else ""
         return f"{prefix}share of the gradient at the neck {self.now:.3g}, scale {self.strength:.3g}{part}"
 

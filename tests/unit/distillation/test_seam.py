@@ -75,6 +75,17 @@ def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
     assert [items[name].item() for name in list(items)[-4:]] == [0, 0, 0, 0]
 
 
+def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
+    distiller = heads_joined.distiller
+    distiller.share.config = FGDConfig(hold=0.5, end=0.5)
+    distiller.share.run_batches = 2
+    heads_joined.student(batch())
+    distiller.losses = None  # would fail if they were asked
+    loss, items = heads_joined.student(batch())
+    assert [float(items[name]) > 0 for name in list(items)[-6:]] == [False] * 4 + [True] * 2
+    loss.sum().backward()
+
+
 def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
     loss, items = heads_joined.student(batch())
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]

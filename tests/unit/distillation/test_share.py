@@ -108,7 +108,7 @@ def test_it_is_over_at_the_end_and_says_so():
     share.run_batches, share.batches = 10, 7
     assert not share.over and "in force" in share.described("")
     share.batches = 8
-    assert share.over and share.now == 0 and share.described("head_") == "head_distillation has ended"
+    assert share.over and share.now == 0 and share.described("") == "feature terms have ended"
 
 
 def test_measuring_is_due_every_so_many_batches_and_once_in_each_epoch():
