@@ -67,8 +67,8 @@ class FGDConfig:
     head_share: float | None = 0.5
     share_every: int = 50
     warmup_epochs: float = 3.0
-    hold: float = 1.0
-    end: float = 1.0
+    hold: float = 0.3
+    end: float = 0.6
     max_share: float = 10.0
     least_teacher_map: float = 0.05
     pictures_every: int = 10

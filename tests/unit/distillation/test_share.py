@@ -95,7 +95,7 @@ def test_the_warm_up_is_linear():
     ids=str,
 )
 def test_the_distillation_falls_from_hold_to_end(options, strengths):
-    share = ShareScale(FGDConfig(share=None, **options))
+    share = ShareScale(FGDConfig(share=None, **{"hold": 1.0, "end": 1.0, **options}))
     share.run_batches = 100
     found = []
     for share.batches in (0, 25, 50, 75, 100):
