@@ -101,7 +101,7 @@ assert result.metrics["student"]["map50_95"] >= 0 and result.run_dir.name == "py
 image = {str(next((shell.data.parent / "images/val").glob("*.png")))!r}
 for weights in (result.weights, result.onnx):
     assert len(YOLO(weights, task="detect").predict(image, imgsz={IMAGE_PX}, device="cpu")) == 1
-trainer = FGDTrainer.configured(teacher={str(taught_teacher)!r}, config=FGDConfig(share=0.25))
+trainer = FGDTrainer.configured(teacher={str(taught_teacher)!r}, config=FGDConfig(head_share=0.5))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
 assert "fg_loss" in model.trainer.loss_names
