@@ -23,7 +23,7 @@ def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
 def test_help_of_the_script_spells_the_usual_ablations():
     script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    for words in ("--hold-out", "--runs", "--report", "fgd:fg_weight=0,bg_weight=0,attn_weight=0", "ultralytics:dis=3"):
+    for words in ("--hold-out", "--runs", "--report", "scale-free:rel_weight=0", "ultralytics:dis=3"):
         assert words in text
 
 
