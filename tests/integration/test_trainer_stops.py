@@ -11,6 +11,7 @@ from fixtures import save_checkpoint
 from training import rows, train, untaught, weights
 
 pytestmark = pytest.mark.slow
+FEATURES = untaught(warmup_epochs=0, heads=False, hold=1.0, end=1.0)
 
 
 def test_a_teacher_that_does_not_know_the_data_stops_the_run(teacher_pt, student_yaml, tiny_data, tmp_path):
@@ -52,7 +53,7 @@ def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, stu
 
 
 def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tiny_data, tmp_path):
-    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, heads=False))):
+    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
         def _close_epoch(self):
             super()._close_epoch()
             whole = self.distiller.teacher
@@ -66,7 +67,7 @@ def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tin
 
 
 def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_data, tmp_path):
-    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, heads=False))):
+    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
         def _close_epoch(self):
             super()._close_epoch()
             self.distiller.teacher = lambda image, whole=self.distiller.teacher: [
