@@ -12,11 +12,11 @@ from shell import TEACHER_EPOCHS, Shell
 
 @pytest.fixture
 def configured(teacher_pt):
-    """The trainer of an untrained teacher, at full strength from the first batch on."""
+    """The trainer of an untrained teacher, at full strength from the first batch to the last."""
     from fgd_yolo import FGDTrainer
     from training import untaught
 
-    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0))
+    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, hold=1.0, end=1.0))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
     """One distilled training that several tests look at: the trainer, and its modules before the first step."""
     before = {}
 
-    class Watching(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0))):
+    class Watching(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, hold=1.0, end=1.0))):
         def _setup_train(self):
             super()._setup_train()
             before["losses"] = {k: v.clone() for k, v in self.distiller.losses.state_dict().items()}
