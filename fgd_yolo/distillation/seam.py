@@ -106,7 +106,10 @@ class StudentSeam:
         if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch
             return
         if self._check_first_batch is not None:
-            self._check_first_batch(terms, maps, batch)
+            # A run that is resumed late has nothing to check of what is over.
+            due = {name: terms[name] for _, share, names in self.distiller.parts if not share.over for name in names}
+            if due:
+                self._check_first_batch(due, maps, batch)
             self._check_first_batch = None  # only now: after an error the host may go on with another batch
         live, amp_scale = [neck_map for neck_map in maps if neck_map.requires_grad], self.amp_scale()
         detection_norm = None

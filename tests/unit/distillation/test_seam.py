@@ -86,6 +86,14 @@ def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
     loss.sum().backward()
 
 
+def test_a_run_resumed_after_the_end_of_the_features_passes_its_first_check(joined, heads_joined):
+    for one in (joined, heads_joined):
+        share = one.distiller.share
+        share.config, share.run_batches, share.batches = FGDConfig(hold=0.5, end=0.5), 2, 1
+        one.student(batch())[0].sum().backward()
+        assert share.over and one.seam._check_first_batch is None
+
+
 def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
     loss, items = heads_joined.student(batch())
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
