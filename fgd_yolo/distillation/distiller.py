@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,26 @@ def level_loss(config: FGDConfig, level: Level) -> nn.Module:
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """Terms with a share of the gradient of their own.
+
+    Args:
+        prefix: of the share's options and columns.
+        names: of the loss items, those of weight 0 left out.
+        share: what they are multiplied by.
+    """
+
+    prefix: str
+    names: tuple[str, ...]
+    share: ShareScale
+
+    @property
+    def live(self) -> bool:
+        """Whether there is something left to compute in this run."""
+        return bool(self.names) and not self.share.over
+
+
 class Distiller:
     """Computes the distillation terms of a batch and keeps everything that trains or is counted with them.
 
@@ -51,18 +71,19 @@ class Distiller:
         self.teacher = teacher
         self.levels = levels
         self.config = config
-        self.losses = nn.ModuleList(level_loss(config, level) for level in levels)
+        heads_config = replace(config, share=config.head_share, hold=1.0, end=1.0)
+        self.features = Part("", _switched_on(config.feature_weights), ShareScale(config))
+        self.heads = Part("head_", _switched_on(config.head_weights), ShareScale(heads_config))
+        self.losses = nn.ModuleList()
+        if self.features.names:  # heads alone need no alignments
+            self.losses.extend(level_loss(config, level) for level in levels)
         self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
-        self.share = ShareScale(config)
-        self.head_share = ShareScale(replace(config, share=config.head_share, hold=1.0, end=1.0))
         self.dropped = 0
 
     @property
-    def parts(self) -> list[tuple[str, ShareScale, list[str]]]:
-        """What has a share of its own: the prefix of its columns, the share, and the names of its terms."""
-        config = self.config
-        parts = [("", self.share, config.feature_weights), ("head_", self.head_share, config.head_weights)]
-        return [(prefix, share, [name for name, weight in names.items() if weight]) for prefix, share, names in parts]
+    def parts(self) -> list[Part]:
+        """Those of the two parts that have a term."""
+        return [part for part in (self.features, self.heads) if part.names]
 
     def terms(
         self, student_maps: list[Tensor], batch: dict[str, Tensor], predictions: dict[str, Any] | None = None
@@ -83,17 +104,15 @@ class Distiller:
             FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
         """
         zero = torch.zeros((), device=student_maps[0].device)
-        found = {name: zero for _, _, names in self.parts for name in names}
-        config, summands = self.config, []
-        live = [bool(names) and not share.over for _, share, names in self.parts]
-        if any(live):
+        found = {name: zero for part in self.parts for name in part.names}
+        summands = []
+        if any(part.live for part in self.parts):
             teacher_maps = self.teacher(batch["img"])
-            features, heads = live
-            if features:
-                summands.append((config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
-            if heads:
+            if self.features.live:
+                summands.append((self.config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
+            if self.heads.live:
                 branches = paired_branches(predictions, self.teacher.predictions(teacher_maps), self.levels)
-                summands.append((config.head_weights, [self.head_loss(*branch) for branch in branches]))
+                summands.append((self.config.head_weights, [self.head_loss(*branch) for branch in branches]))
         finite = True
         for names, terms in summands:
             total, whole = _sum_finite(terms)
@@ -113,7 +132,7 @@ class Distiller:
 
     def _count_drop(self) -> None:
         self.dropped += 1
-        batches = self.share.batches + 1
+        batches = self.parts[0].share.batches + 1
         if self.dropped >= LEAST_DROPPED and self.dropped > MOST_DROPPED * batches:
             raise FGDError(
                 f"distillation terms were not finite in {self.dropped} of {batches} batches: the neck maps of teacher "
@@ -124,8 +143,8 @@ class Distiller:
         """Return what a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
             "losses": self.losses.state_dict(),
-            "share": self.share.state_dict(),
-            "head_share": self.head_share.state_dict(),
+            "share": self.features.share.state_dict(),
+            "head_share": self.heads.share.state_dict(),
             "dropped": self.dropped,
         }
 
@@ -141,9 +160,13 @@ class Distiller:
             raise FGDError(
                 "the distillation's side file does not fit this teacher, student or method: resume with the same ones"
             ) from error
-        self.share.load_state_dict(state["share"])
-        self.head_share.load_state_dict(state["head_share"])
+        self.features.share.load_state_dict(state["share"])
+        self.heads.share.load_state_dict(state["head_share"])
         self.dropped = state["dropped"]
+
+
+def _switched_on(weights: dict[str, float]) -> tuple[str, ...]:
+    return tuple(name for name, weight in weights.items() if weight)
 
 
 def _sum_finite(summands: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:

@@ -134,18 +134,25 @@ def _targets(
 ) -> dict[str, Tensor]:
     """What a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
     targets: dict[str, Tensor] = {}
-    for level, loss in zip(distiller.levels, distiller.losses, strict=True):
+    for i, level in enumerate(distiller.levels):
         B, _, H, W = student_maps[level.student_index].shape
         if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
             continue
         targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
-        if loss.align is not None and name in distiller.config.feature_weights:
-            targets[f"the alignment at stride {level.stride}"] = loss.align.weight
-        if name == "rel_loss" and isinstance(loss, FGDLoss):
-            for side in ("student", "teacher"):
-                targets[f"the {side} context block at stride {level.stride}"] = last_convolution(
-                    getattr(loss, f"{side}_context")
-                ).weight
+        if name in distiller.config.feature_weights:
+            targets |= _own_targets(name, level.stride, distiller.losses[i])
+    return targets
+
+
+def _own_targets(name: str, stride: int, loss: nn.Module) -> dict[str, Tensor]:
+    """Weights of one level's loss module that a term must train."""
+    targets = {}
+    if loss.align is not None:
+        targets[f"the alignment at stride {stride}"] = loss.align.weight
+    if name == "rel_loss" and isinstance(loss, FGDLoss):
+        for side in ("student", "teacher"):
+            context = getattr(loss, f"{side}_context")
+            targets[f"the {side} context block at stride {stride}"] = last_convolution(context).weight
     return targets
 
 

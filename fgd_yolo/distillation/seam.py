@@ -92,9 +92,9 @@ class StudentSeam:
         maps, predictions = self._tap.take(), self._head_tap.take() if self._head_tap else None
         terms = distiller.terms(maps, batch, predictions)
         self._measure(loss, terms, maps, batch)
-        scaled = torch.stack([terms[name] * share.strength for _, share, names in distiller.parts for name in names])
-        for _, share, _ in distiller.parts:
-            share.batches += 1
+        scaled = torch.stack([terms[name] * part.share.strength for part in distiller.parts for name in part.names])
+        for part in distiller.parts:
+            part.share.batches += 1
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
@@ -107,15 +107,15 @@ class StudentSeam:
             return
         if self._check_first_batch is not None:
             # A run that is resumed late has nothing to check of what is over.
-            due = {name: terms[name] for _, share, names in self.distiller.parts if not share.over for name in names}
+            due = {name: terms[name] for part in self.distiller.parts if part.live for name in part.names}
             if due:
                 self._check_first_batch(due, maps, batch)
             self._check_first_batch = None  # only now: after an error the host may go on with another batch
         live, amp_scale = [neck_map for neck_map in maps if neck_map.requires_grad], self.amp_scale()
         detection_norm = None
-        for _, share, names in self.distiller.parts:
-            total = sum(terms[name] for name in names) * len(batch["img"])
-            if names and share.due and total.requires_grad:  # it does not when all of it was dropped
+        for part in self.distiller.parts:
+            total = sum(terms[name] for name in part.names) * len(batch["img"])
+            if part.share.due and total.requires_grad:  # it does not when all of it was dropped
                 if detection_norm is None:  # once for all parts: it is a backward pass
                     detection_norm = gradient_norm(loss.sum(), live, amp_scale)
-                share.measured(gradient_norm(total, live, amp_scale), detection_norm)
+                part.share.measured(gradient_norm(total, live, amp_scale), detection_norm)

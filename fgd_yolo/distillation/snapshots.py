@@ -77,9 +77,9 @@ def snapshot(
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
     temperature = distiller.config.temperature
-    trained = any(distiller.config.feature_weights.values())
-    aligns = [loss.align if trained else None for loss in distiller.losses]
-    seen = "through the alignments as trained so far, where the teacher has another width" if trained else "as they are"
+    aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
+    aligned = "through the alignments as trained so far, where the teacher has another width"
+    seen = aligned if distiller.losses else "as they are"
     note = f"{explanation(temperature)} The student is the EMA, its maps are seen {seen}."
     figures = []
     for path, boxes in images:

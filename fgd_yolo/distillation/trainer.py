@@ -165,19 +165,19 @@ class FGDTrainer(DetectionTrainer):
         LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
 
     def _open_epoch(self) -> None:
-        for _, share, _ in self.distiller.parts:
-            share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
-            share.run_batches = self.epochs * len(self.train_loader)
+        for part in self.distiller.parts:
+            part.share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
+            part.share.run_batches = self.epochs * len(self.train_loader)
 
     def _close_epoch(self) -> None:
         dropped = self.distiller.dropped
         LOGGER.info(
             f"{colorstr('FGD:')} "
-            + ", ".join(share.described(prefix) for prefix, share, names in self.distiller.parts if names)
+            + ", ".join(part.share.described(part.prefix) for part in self.distiller.parts)
             + (f", {dropped} batches with dropped terms" if dropped else "")
         )
-        for prefix, share, _ in self.distiller.parts:
-            share.close_epoch(prefix)
+        for part in self.distiller.parts:
+            part.share.close_epoch(part.prefix)
 
     def label_loss_items(self, loss_items=None, prefix="train"):
         """Name the loss items as the host does; the distillation's have no value in validation and are left out."""
@@ -190,9 +190,9 @@ class FGDTrainer(DetectionTrainer):
     def save_metrics(self, metrics) -> None:
         """Write the epoch's row of results.csv, with the share and the scale in force."""
         if self.distiller is not None:
-            for prefix, share, names in self.distiller.parts:
-                if names:
-                    metrics = {**metrics, f"fgd/{prefix}share": share.now, f"fgd/{prefix}scale": share.strength}
+            for part in self.distiller.parts:
+                share, columns = part.share, f"fgd/{part.prefix}"
+                metrics = {**metrics, f"{columns}share": share.now, f"{columns}scale": share.strength}
         super().save_metrics(metrics)
 
     def save_model(self) -> bool:

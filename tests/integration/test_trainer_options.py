@@ -44,8 +44,8 @@ def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_p
 def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.share.now == pytest.approx(trainer.config.share, rel=0.5)
-    assert trainer.distiller.head_share.now == pytest.approx(trainer.config.head_share, rel=0.5)
+    assert trainer.distiller.features.share.now == pytest.approx(trainer.config.share, rel=0.5)
+    assert trainer.distiller.heads.share.now == pytest.approx(trainer.config.head_share, rel=0.5)
     assert weights(trainer.best)
 
 
@@ -66,6 +66,16 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
         assert float(first[column]) == pytest.approx(share, rel=0.5), column
     assert float(last["fgd/share"]) == 0 and float(last["fgd/head_share"]) > 0
     assert weights(trainer.best)
+
+
+def test_heads_alone_bring_no_weights_of_their_own_and_are_pictured(teacher_pt, student_yaml, tiny_data, tmp_path):
+    config = untaught(warmup_epochs=0, pictures_every=1, **OFF)
+    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
+    trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
+    (row,) = rows(trainer)
+    assert not list(trainer.distiller.losses.parameters())
+    assert [name for name in row if "share" in name] == ["fgd/head_share"] and float(row["train/head_cls"]) > 0
+    assert list((trainer.save_dir / "pictures").glob("*.png"))
 
 
 @pytest.mark.parametrize("weight", FEATURE_WEIGHTS)

@@ -25,7 +25,7 @@ def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_the_terms_stay_float32_and_close_to_exact(joined, dtype):
     joined.seam._check_first_batch = None
-    joined.distiller.share.config = FGDConfig(share=None)
+    joined.distiller.features.share.config = FGDConfig(share=None)
     joined.student.eval()  # batch statistics would differ between the two passes
     joined.student.training = True
     _, exact = joined.student(batch())
@@ -48,9 +48,9 @@ def test_measuring_the_share_changes_no_gradient(joined):
     gradients = []
     for every in (1, 10**9):
         joined.student.zero_grad()
-        joined.distiller.share.epoch_shares = [0.25] if every > 1 else []
-        joined.distiller.share.config = FGDConfig(share=None, share_every=every)
-        joined.distiller.share.batches = 1
+        joined.distiller.features.share.epoch_shares = [0.25] if every > 1 else []
+        joined.distiller.features.share.config = FGDConfig(share=None, share_every=every)
+        joined.distiller.features.share.batches = 1
         joined.student(batch())[0].sum().backward()
         gradients.append([p.grad.clone() for p in joined.student.parameters() if p.grad is not None])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -59,13 +59,13 @@ def test_measuring_the_share_changes_no_gradient(joined):
 def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
     loss, items = joined.student(batch(boxes=0))
     assert items["fg_loss"] == 0 and items["bg_loss"] > 0
-    assert not joined.distiller.share.epoch_shares
+    assert not joined.distiller.features.share.epoch_shares
     loss.sum().backward()
 
 
 def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
-    joined.distiller.share.config = FGDConfig(hold=0.5, end=0.5)
-    joined.distiller.share.run_batches = 2
+    joined.distiller.features.share.config = FGDConfig(hold=0.5, end=0.5)
+    joined.distiller.features.share.run_batches = 2
     joined.student(batch())
     joined.distiller.teacher = None  # would fail if it were asked
     loss, items = joined.student(batch())
@@ -77,8 +77,8 @@ def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
 
 def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
     distiller = heads_joined.distiller
-    distiller.share.config = FGDConfig(hold=0.5, end=0.5)
-    distiller.share.run_batches = 2
+    distiller.features.share.config = FGDConfig(hold=0.5, end=0.5)
+    distiller.features.share.run_batches = 2
     heads_joined.student(batch())
     distiller.losses = None  # would fail if they were asked
     loss, items = heads_joined.student(batch())
@@ -88,7 +88,7 @@ def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
 
 def test_a_run_resumed_after_the_end_of_the_features_passes_its_first_check(joined, heads_joined):
     for one in (joined, heads_joined):
-        share = one.distiller.share
+        share = one.distiller.features.share
         share.config, share.run_batches, share.batches = FGDConfig(hold=0.5, end=0.5), 2, 1
         one.student(batch())[0].sum().backward()
         assert share.over and one.seam._check_first_batch is None
@@ -99,7 +99,7 @@ def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
     assert items["head_cls"] > 0 and items["head_box"] > 0
     distiller = heads_joined.distiller
-    assert distiller.share.now == pytest.approx(0.1) and distiller.head_share.now == pytest.approx(0.5)
+    assert distiller.features.share.now == pytest.approx(0.1) and distiller.heads.share.now == pytest.approx(0.5)
     loss.sum().backward()
     assert heads_joined.student.model[-1].cv3[0][-1].weight.grad.any()
     heads_joined.seam.detach()
