@@ -15,7 +15,7 @@ from fgd_yolo.errors import UsageError
 
 METHODS = ("fgd", "fitnet")
 # What alpha, beta, gamma and lambda are where nothing is said: the terms of the two scales differ in size.
-SCALES = {"paper": (2e-4, 1e-4, 2e-4, 1e-6), "free": (0.5, 0.25, 0.25, 1.0)}
+SCALE_WEIGHTS = {"paper": (2e-4, 1e-4, 2e-4, 1e-6), "free": (0.5, 0.25, 0.25, 1.0)}
 FGD_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
@@ -75,8 +75,8 @@ class FGDConfig:
 
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
-        _check_choice("scale", self.scale, SCALES)
-        for name, weight in zip(FGD_WEIGHTS, SCALES[self.scale], strict=True):
+        _check_choice("scale", self.scale, SCALE_WEIGHTS)
+        for name, weight in zip(FGD_WEIGHTS, SCALE_WEIGHTS[self.scale], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, weight)
         for name in (entry.name for entry in fields(self) if entry.name.endswith("_weight")):

@@ -84,8 +84,7 @@ def distill(
         data=str(data) if isinstance(data, Path) else data,
         teacher_epochs=teacher_epochs,
     )
-    say("Data and models", stage=1)
-    plan = make_plan(recipe)
+    plan = _planned(recipe)
     run_dir = new_run_folder(plan.project, plan.name, plan.student.name)
     say(f"run folder: {shown(run_dir)}")
     return _carry_out(plan, run_dir, fresh=True)
@@ -100,9 +99,12 @@ def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
         say(f"{shown(run_dir)} is finished already: nothing is left to do")
         return _close(run_dir, result)
     say(f"resuming {shown(run_dir)}")
+    return _carry_out(_planned(recipe, device), run_dir, fresh=False)
+
+
+def _planned(recipe: Recipe, device: Any = None) -> Plan:
     say("Data and models", stage=1)
-    plan = make_plan(recipe, device=device)
-    return _carry_out(plan, run_dir, fresh=False)
+    return make_plan(recipe, device=device)
 
 
 def _carry_out(plan: Plan, run_dir: Path, fresh: bool) -> DistillResult:
