@@ -43,7 +43,8 @@ class FGDConfig:
             the method's terms is scaled to. None keeps the fixed weights, as the paper does.
         head_share: the same for the sum of the heads' terms.
         share_every: training batches between two measurements of that ratio.
-        warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength.
+        warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength, at the latest
+            at `hold`.
         hold: fraction of the run after which the method's terms begin to fall, along half a cosine; those of the
             heads never do.
         end: fraction of the run after which the method's terms are over; with `hold` 1 they never fall.

@@ -58,8 +58,11 @@ class Plan:
 
     @property
     def method(self) -> str:
-        """What distils: "fgd", "fitnet", or "plain" for nothing."""
-        return self.recipe.fgd.method if self.recipe.fgd.active else PLAIN
+        """What distils: "fgd", "fitnet", "heads" without either, or "plain" for nothing."""
+        config = self.recipe.fgd
+        if not config.active:
+            return PLAIN
+        return config.method if any(config.feature_weights.values()) else "heads"
 
     def command(self, run_dir: Path) -> dict[str, Any]:
         """Return the options of a command that trains this student on this data, beside this run."""
@@ -155,13 +158,13 @@ def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
     """Say where a run makes few steps: the host gathers `nbs` images for each, which for small data leaves hundreds."""
     arguments = {**host_defaults(), **train}
     batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
-    if batch < 1:
+    if batch < 1 or arguments["time"]:
         return
     gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.train_images / batch)
     steps = batches // gathered
     if gathered > 1 and steps < FEW_STEPS:
         say(
-            f"this run makes only {steps} optimizer steps, since Ultralytics gathers nbs={nbs} images for each: "
+            f"this run makes only about {steps} optimizer steps, since Ultralytics gathers nbs={nbs} images for each: "
             f"nbs={batch} makes {batches} steps of the same images, in the same time"
         )
 

@@ -33,8 +33,8 @@ class ShareScale:
         ratio is the gradient norm of the unscaled distillation over that of the detection loss, both at the
         student's neck maps and both per batch. The share is ratio times the factor in force. The factor follows the
         ratio smoothed in its logarithm, and one measurement at most doubles or halves it; the first sets it. The
-        warm-up multiplies it by a ramp that rises linearly from 0 to 1, and from `hold` to `end` of the run it falls
-        to 0 along half a cosine.
+        warm-up multiplies it by a ramp that rises linearly from 0 to 1, at the latest at `hold` of the run, and from
+        there to `end` it falls to 0 along half a cosine.
         With `share: null` in the configuration the factor stays 1 and the share is only watched.
     """
 
@@ -51,13 +51,19 @@ class ShareScale:
     @property
     def ramp(self) -> float:
         """Multiplier in [0, 1] of the batch at hand: warm-up times what is left towards the end."""
-        rise = min(1.0, self.batches / self.warmup_batches) if self.warmup_batches else 1.0
-        return 0.0 if self.over else rise * self._left
+        return 0.0 if self.over else self._risen * self._left
 
     @property
     def over(self) -> bool:
         """Whether nothing is distilled any more in the rest of the run."""
         return self.config.end < 1 and 0 < self.run_batches * self.config.end <= self.batches
+
+    @property
+    def _risen(self) -> float:
+        whole = self.warmup_batches
+        if self.run_batches:
+            whole = min(whole, self.run_batches * self.config.hold)
+        return min(1.0, self.batches / whole) if whole else 1.0
 
     @property
     def _left(self) -> float:
@@ -124,7 +130,7 @@ class ShareScale:
         if shares and min(shares) > self.config.max_share:
             raise FGDError(
                 f"the distillation's gradient at the neck stayed above {self.config.max_share:g} times the detection "
-                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (such as 0.25) instead of "
+                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (such as 0.1) instead of "
                 "fixed weights, or divide all weights by the same number"
             )
 

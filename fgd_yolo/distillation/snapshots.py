@@ -70,23 +70,24 @@ def snapshot(
     from fgd_yolo.analysis.pictures.figure import draw_views, explanation, pixels
     from fgd_yolo.analysis.pictures.models import neck_maps
     from fgd_yolo.analysis.pictures.photos import LABELS, letterboxed
-    from fgd_yolo.analysis.pictures.views import view_levels
+    from fgd_yolo.analysis.pictures.views import Lens, view_levels
 
     if student.yaml.get("channels", 3) != 3 or not images:
         raise FGDError("pictures are drawn of colour photos only, and there is none among the val images")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
-    temperature = distiller.config.temperature
+    lens = Lens(distiller.config.temperature, distiller.config.scale)
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
-    aligned = "through the alignments as trained so far, where the teacher has another width"
+    until = "when the features' terms ended" if distiller.features.share.over else "so far"
+    aligned = f"through the alignments as trained {until}, where the teacher has another width"
     seen = aligned if distiller.losses else "as they are"
-    note = f"{explanation(temperature)} The student is the EMA, its maps are seen {seen}."
+    note = f"{explanation(lens)} The student is the EMA, its maps are seen {seen}."
     figures = []
     for path, boxes in images:
         photo = letterboxed(path, boxes, LABELS, side_px)
         image = photo.tensor.to(device)
         students = {f"student, {name}": neck_maps(student, image)[0]}
-        views = view_levels(distiller.levels, distiller.teacher(image), students, photo.boxes, temperature, aligns)
+        views = view_levels(distiller.levels, distiller.teacher(image), students, photo.boxes, lens, aligns)
         figures.append(pixels(draw_views(photo, views, f"{photo.name}, {name}", note)))
     return np.concatenate(figures)
 

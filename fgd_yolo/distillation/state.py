@@ -105,12 +105,16 @@ def pointed_at(trainer, folder: Path) -> Iterator[None]:
 
 
 def load_side_file(weights_dir: Path, epoch: int) -> dict[str, Any] | None:
-    """Return the distillation's state that belongs to an epoch, or None; only plain tensors are ever read."""
+    """Return the distillation's state that belongs to an epoch, or None; only plain tensors are ever read.
+
+    Its file is `fgd_last.pt` from then on, so that the next epoch's does not push it out while `last.pt` needs it.
+    """
     for name in (SIDE, PREVIOUS_SIDE):
         path = weights_dir / name
         if path.is_file():
             state = torch.load(path, map_location="cpu", weights_only=True)
             if state["epoch"] == epoch:
+                path.replace(weights_dir / SIDE)
                 return state
     return None
 

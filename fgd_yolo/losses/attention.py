@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fgd_yolo.losses.reductions import mean_sizes
 
+MOST_ATTENTION = 10.0  # times the mean: a few cells must not take everything
+
 
 class Attention(NamedTuple):
     """Attention of one map: `spatial` (B, H, W) with mean 1 over the cells, `channel` (B, C) with mean 1."""
@@ -35,6 +37,11 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
         FGD, arXiv:2111.11837, section 3.1, attention masks A^S and A^C.
     """
     return attention_of_sizes(*mean_sizes(feature_map), feature_map.shape[2:], temperature)
+
+
+def capped(focus: Attention) -> Attention:
+    """Return an attention whose shares are at most 10 times the mean."""
+    return Attention(*(share.clamp(max=MOST_ATTENTION) for share in focus))
 
 
 def attention_of_sizes(cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float) -> Attention:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.losses.alignment import alignment, comparable, standardised
-from fgd_yolo.losses.attention import Attention, attention, attention_of_sizes
+from fgd_yolo.losses.attention import Attention, attention, attention_of_sizes, capped
 from fgd_yolo.losses.masks import background_weights, foreground_weights
 from fgd_yolo.losses.reductions import reduce_maps
 from fgd_yolo.losses.relation import GlobalContext
 
 SCALES = ("paper", "free")
-MOST_ATTENTION = 10.0  # times the mean: a few cells must not take everything
 
 
 class FGDTerms(NamedTuple):
@@ -66,7 +65,7 @@ class FGDLoss(nn.Module):
         bg_weight: float,
         attn_weight: float,
         rel_weight: float,
-        scale: str = "paper",
+        scale: str,
     ):
         super().__init__()
         if scale not in SCALES:
@@ -132,7 +131,7 @@ class FGDLoss(nn.Module):
             return FGDTerms(fg, bg, attn, rel)
 
     def _capped(self, focus: Attention) -> Attention:
-        return Attention(*(share.clamp(max=MOST_ATTENTION) for share in focus)) if self.free else focus
+        return capped(focus) if self.free else focus
 
     def _weighted(self, cells: Tensor, weights: Tensor, channels: int) -> Tensor:
         """Return the sum per image of cells times weights, or where scale is free their mean per weight and channel."""

@@ -162,6 +162,7 @@ def test_settings_are_chosen_without_the_val_split(comparison):
 def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison):
     from ultralytics.models.yolo.detect import DetectionTrainer
 
+    from fgd_yolo import FGDConfig, FGDTrainer
     from training import train
 
     def stock(name: str, **arguments) -> str:
@@ -170,12 +171,14 @@ def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison)
 
     plain, host = stock("plain"), stock("host", distill_model=str(comparison.teacher), dis=3.0)
     longer = stock("longer", seed=1, epochs=3)
-    beside = comparison.run("--runs", plain, host, methods=(FGD,), seeds=1)
+    trainer = FGDTrainer.configured(comparison.teacher, FGDConfig(share=0.2, least_teacher_map=0))
+    train(trainer, comparison.student, comparison.data, comparison.folder / "ours")
+    beside = comparison.run("--runs", plain, host, str(comparison.folder / "ours/student"), methods=(FGD,), seeds=1)
     assert beside.returncode == 0, beside.stderr
     rows = {row["method"]: row for row in comparison.rows()}
-    assert set(rows) == {"plain", "ultralytics:dis=3", FGD}
+    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:share=0.2,least_teacher_map=0"}
     assert len({row["student_key"] for row in rows.values()}) == len({row["data_key"] for row in rows.values()}) == 1
-    assert rows["ultralytics:dis=3"]["teacher_key"] == rows[FGD]["teacher_key"] != ""
+    assert len({row["teacher_key"] for row in rows.values() if row["method"] != "plain"} - {""}) == 1
 
     refused = comparison.run("--runs", longer, methods=(FGD,), seeds=1)
     assert refused.returncode == 2 and "differ in epochs (3 and 2)" in refused.stderr

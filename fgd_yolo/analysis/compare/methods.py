@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.config import FGDConfig, close_match, load_recipe, recipe_names
+from fgd_yolo.config import FGD_WEIGHTS, SCALE_WEIGHTS, FGDConfig, close_match, load_recipe, recipe_names
 from fgd_yolo.distillation.options import parse_assignments
 from fgd_yolo.errors import UsageError
 
@@ -87,7 +87,16 @@ def parse_method(word: str) -> Method:
                 raise UsageError(f"{word}: {HOST} takes {', '.join(HOST_GAINS)}, not {key}")
         return Method(label, None, changes)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
-    return Method(label, FGDConfig.from_dict({**asdict(_recipe(name)), **changes}), gains)
+    return Method(label, FGDConfig.from_dict({**_base(_recipe(name), changes), **changes}), gains)
+
+
+def _base(config: FGDConfig, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options before the changes; weights that are those of a scale become those of another with it."""
+    options = asdict(config)
+    if changes.get("scale", config.scale) != config.scale:
+        own = dict(zip(FGD_WEIGHTS, SCALE_WEIGHTS[config.scale], strict=True))
+        options.update({name: None for name, weight in own.items() if options[name] == weight})
+    return options
 
 
 def _recipe(name: str) -> FGDConfig:

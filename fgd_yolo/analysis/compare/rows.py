@@ -52,7 +52,8 @@ class Run:
         options: of the method.
         order: digest of image order, boxes and classes in the first epochs' batches.
         init: digest of the initial weights.
-        continued: epochs after which the run was stopped and continued; data order begins anew there.
+        continued: epochs after which the run was stopped and continued; data order begins anew there. Empty
+            where there was none, or nobody knows (a run that was taken in).
         device_type: "cpu" or "cuda".
         device: its name.
         versions: of what computed it.

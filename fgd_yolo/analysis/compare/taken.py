@@ -1,4 +1,4 @@
-"""Runs that others have finished: a folder of `tools/distill.py`, or one of stock Ultralytics."""
+"""Runs that others have finished: a folder of `tools/distill.py`, of `FGDTrainer`, or of stock Ultralytics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
@@ -20,7 +21,7 @@ from fgd_yolo.distillation.dataset import check_dataset
 from fgd_yolo.distillation.folder import RECIPE, read_recipe
 from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.distillation.resolve import resolve
-from fgd_yolo.distillation.state import resumable
+from fgd_yolo.distillation.state import SIDE, resumable
 from fgd_yolo.errors import FGDError, UsageError
 
 
@@ -28,7 +29,7 @@ def taken_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
     """Return a job for each finished run, which measures its last epoch.
 
     Args:
-        folders: run folders of `tools/distill.py`, or of Ultralytics with `args.yaml` and `weights/last.pt`.
+        folders: run folders of `tools/distill.py`, or trainings with `args.yaml` and `weights/last.pt`.
         output: folder of the comparison.
 
     Raises:
@@ -47,7 +48,7 @@ def _job(folder: Path, output: Path) -> Job:
         raise UsageError(f"{folder} is not finished: continue it first, or leave it out")
     arguments = yaml.safe_load((training / "args.yaml").read_text(encoding="utf-8"))
     train = {key: value for key, value in arguments.items() if key in host_defaults() and key not in {"cfg", "resume"}}
-    method, student, teacher = _origin(folder, arguments)
+    method, student, teacher, teacher_key = _origin(folder, arguments)
     dataset = check_dataset(str(arguments["data"]), train)
     planned = Run(
         data=data_name(dataset.yaml),
@@ -63,7 +64,7 @@ def _job(folder: Path, output: Path) -> Job:
         val_images=dataset.val_images,
         hold_out=0.0,
         teacher=Path(teacher).name if teacher else None,
-        teacher_key=content_key(Path(teacher)) if teacher and Path(teacher).is_file() else None,
+        teacher_key=teacher_key,
         options=method.options,
     )
     place = "-".join(map(str, planned.key))
@@ -79,17 +80,27 @@ def _job(folder: Path, output: Path) -> Job:
     )
 
 
-def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None]:
-    """How a run was trained, its student and its teacher, as far as it tells."""
+def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None, str | None]:
+    """How a run was trained, its student, its teacher and that one's content, as far as it tells."""
     if (folder / RECIPE).is_file():
         recipe = read_recipe(folder)
-        return method_of(recipe.fgd), recipe.student, recipe.teacher if recipe.fgd.active else None
+        teacher = recipe.teacher if recipe.fgd.active else None
+        return method_of(recipe.fgd), recipe.student, teacher, _content(teacher)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
+    side_file = folder / "weights" / SIDE
+    if side_file.is_file():  # of FGDTrainer, without the command around it
+        side = torch.load(side_file, map_location="cpu", weights_only=True)
+        return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
     teacher = arguments.get("distill_model")
     if teacher is None:
-        return parse_method("plain"), student, None
+        return parse_method("plain"), student, None, None
     dis = arguments["dis"]
-    return parse_method(HOST if dis == host_defaults()["dis"] else f"{HOST}:dis={dis:g}"), student, str(teacher)
+    method = parse_method(HOST if dis == host_defaults()["dis"] else f"{HOST}:dis={dis:g}")
+    return method, student, str(teacher), _content(teacher)
+
+
+def _content(teacher: str | None) -> str | None:
+    return content_key(Path(teacher)) if teacher and Path(teacher).is_file() else None
 
 
 def method_of(config: FGDConfig) -> Method:

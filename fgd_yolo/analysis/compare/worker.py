@@ -8,6 +8,7 @@ import signal
 import statistics
 import sys
 import threading
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return DetectionTrainer, {**train, "distill_model": job.teacher}
-    return FGDTrainer.configured(teacher=job.teacher, config=job.method.config), train
+    return FGDTrainer.configured(job.teacher, replace(job.method.config, pictures_every=0)), train
 
 
 def _drop_what_cannot_go_on(job: Job) -> None:

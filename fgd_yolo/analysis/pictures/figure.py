@@ -18,7 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from fgd_yolo.analysis.pictures.photos import DETECTIONS, Photo
-from fgd_yolo.analysis.pictures.views import LevelView
+from fgd_yolo.analysis.pictures.views import Lens, LevelView
 from fgd_yolo.files import replacing
 
 DPI = 110
@@ -77,15 +77,16 @@ def write_png(path: Path, image: np.ndarray) -> None:
         partial.write_bytes(cv2.imencode(".png", image[..., ::-1], _SMALL)[1].tobytes())
 
 
-def explanation(temperature: float) -> str:
+def explanation(lens: Lens) -> str:
     """Return what the symbols of a figure mean.
 
     Args:
-        temperature: T of both attentions.
+        lens: how attention was taken.
     """
+    taken = "" if lens.scale == "paper" else ", channels standardised, at most 10"
     return (
-        f"$A_S$, $A_C$: attention of a cell, of a channel, 1 for the average one (T = {temperature:g}); a row's maps "
-        "share one colour scale; gap: mean $|A_S$ student − $A_S$ teacher$|$, 0 for equal attention."
+        f"$A_S$, $A_C$: attention of a cell, of a channel, 1 for the average one (T = {lens.temperature:g}{taken}); "
+        "a row's maps share one colour scale; gap: mean $|A_S$ student − $A_S$ teacher$|$, 0 for equal attention."
     )
 
 

@@ -99,7 +99,10 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     aligns = alignments(side["losses"], levels)
     if aligns is None:
         return bare, f"{without}{SIDE} is of a student of another width."
-    return aligns, f"Student maps are seen through the alignment of epoch {side['epoch'] + 1}, trained with 'after'."
+    end = side["options"]["end"]
+    ended = f" until {end:.0%} of the run" if end < 1 else ""
+    trained = f"of epoch {side['epoch'] + 1}, trained with 'after'{ended}"
+    return aligns, f"Student maps are seen through the alignment {trained}."
 
 
 def alignments(losses: Mapping[str, Tensor], levels: list[Level]) -> list[nn.Module | None] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
+from fgd_yolo.analysis.pictures.views import Lens
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.distillation.demo import demo_yaml
 from fgd_yolo.distillation.folder import RECIPE, read_recipe, read_result
@@ -28,6 +29,7 @@ class Subject:
         sources: pictures, folders, patterns, or one dataset YAML.
         imgsz: side of the network's input in pixels; None is what `after` was trained with.
         temperature: T of both attentions.
+        scale: of the loss whose attention is looked at.
         recipe: of the run, if there is one.
     """
 
@@ -37,7 +39,13 @@ class Subject:
     sources: tuple[str, ...] = ()
     imgsz: int | None = None
     temperature: float | None = None
+    scale: str = FGDConfig.scale
     recipe: Recipe | None = None
+
+    @property
+    def lens(self) -> Lens:
+        """How attention is taken, of a complete subject."""
+        return Lens(self.temperature, self.scale)
 
     def complete(self) -> Subject:
         """Return it with the default temperature, or say what is missing.
@@ -79,6 +87,7 @@ def of_run(run_dir: Path, said: Subject) -> Subject:
         sources=said.sources or (recipe.data or demo_yaml(),),
         imgsz=said.imgsz or result["imgsz"],
         temperature=recipe.fgd.temperature if said.temperature is None else said.temperature,
+        scale=recipe.fgd.scale,
         recipe=recipe,
     )
 

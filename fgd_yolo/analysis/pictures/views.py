@@ -1,4 +1,4 @@
-"""What FGD sees of one image on one level: the attention of the paper, of the maps as they are, and its masks."""
+"""What FGD sees of one image on one level: the attention as its loss takes it, and its masks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.distillation.taps import Level
-from fgd_yolo.losses.alignment import comparable
-from fgd_yolo.losses.attention import attention
+from fgd_yolo.losses.alignment import comparable, standardised
+from fgd_yolo.losses.attention import Attention, attention, capped
 from fgd_yolo.losses.masks import background_weights, foreground_weights
+
+
+class Lens(NamedTuple):
+    """How attention is taken of a map: as the loss does that a configuration asks for.
+
+    Args:
+        temperature: T of both attentions.
+        scale: "paper" takes the map as it is; "free" standardises its channels first, and caps the attention.
+    """
+
+    temperature: float
+    scale: str
+
+    def attention(self, feature_map: Tensor) -> Attention:
+        """Return the attention of a (B, C, H, W) map.
+
+        With "free" a channel is standardised over the cells at hand, of one image where there is one; the loss has
+        those of a batch.
+        """
+        if self.scale == "paper":
+            return attention(feature_map, self.temperature)
+        return capped(attention(standardised(feature_map), self.temperature))
 
 
 class LevelView(NamedTuple):
@@ -49,7 +71,7 @@ def view_levels(
     teacher_maps: Sequence[Tensor],
     student_maps: Mapping[str, Sequence[Tensor]],
     boxes: Tensor,
-    temperature: float,
+    lens: Lens,
     aligns: Sequence[nn.Module | None],
 ) -> list[LevelView]:
     """Look at one image on every level that student and teacher share.
@@ -59,7 +81,7 @@ def view_levels(
         teacher_maps: neck maps (1, C, H, W) of the image.
         student_maps: those of each student, by name.
         boxes: (M, 4), as `view_level` takes them.
-        temperature: T of both attentions.
+        lens: how attention is taken.
         aligns: the alignment of each level, or None where the student's maps are looked at as they are.
     """
     return [
@@ -68,7 +90,7 @@ def view_levels(
             teacher_maps[level.teacher_index],
             {name: maps[level.student_index] for name, maps in student_maps.items()},
             boxes,
-            temperature,
+            lens,
             align,
         )
         for level, align in zip(levels, aligns, strict=True)
@@ -81,7 +103,7 @@ def view_level(
     teacher_map: Tensor,
     student_maps: Mapping[str, Tensor],
     boxes: Tensor,
-    temperature: float,
+    lens: Lens,
     align: nn.Module | None,
 ) -> LevelView:
     """Look at one image on one level.
@@ -91,17 +113,16 @@ def view_level(
         teacher_map: (1, C, H, W).
         student_maps: (1, C', H, W) of each student, by name.
         boxes: (M, 4), x centre, y centre, width, height as fractions of the network's input; on the CPU.
-        temperature: T of both attentions.
+        lens: how attention is taken.
         align: from the students' width to the teacher's; None leaves their maps as they are.
 
     Source:
-        FGD, arXiv:2111.11837, section 3.1. As in the loss, attention is that of the aligned student; with
-        `scale: free` the loss takes it of maps that are standardised over a batch, which one image has none of.
+        FGD, arXiv:2111.11837, section 3.1. As in the loss, attention is that of the aligned student.
     """
-    focus = attention(teacher_map.float(), temperature)
+    focus = lens.attention(teacher_map.float())
     students, channel_gaps = {}, {}
     for name, student_map in student_maps.items():
-        mine = attention(comparable(student_map, teacher_map, align)[0], temperature)
+        mine = lens.attention(comparable(student_map, teacher_map, align)[0])
         students[name] = _array(mine.spatial)
         if mine.channel.shape == focus.channel.shape:
             channel_gaps[name] = _array((mine.channel - focus.channel).abs())

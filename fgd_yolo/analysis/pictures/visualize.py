@@ -20,7 +20,7 @@ from fgd_yolo.analysis.pictures.photos import (
     letterboxed,
 )
 from fgd_yolo.analysis.pictures.subject import Subject, student_start
-from fgd_yolo.analysis.pictures.views import LevelView, view_levels
+from fgd_yolo.analysis.pictures.views import Lens, LevelView, view_levels
 from fgd_yolo.distillation.wording import shown
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
@@ -52,7 +52,7 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
     try:
         for number, image in enumerate(counted(images[:count], "drawing"), start=1):
             try:
-                photo, views = look_at(image, models, side_px, subject.temperature)
+                photo, views = look_at(image, models, side_px, subject.lens)
             except FGDError as error:
                 print(f"left out: {error}", flush=True)
                 failure = error
@@ -71,7 +71,7 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
     facts = {
         "images": drawn,
         "imgsz": side_px,
-        "temperature": subject.temperature,
+        **subject.lens._asdict(),
         "seen": models.seen,
     }
     write_gaps(folder, gaps, facts)
@@ -79,14 +79,14 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
     return folder
 
 
-def look_at(image: Path, models: Models, side_px: int, temperature: float) -> tuple[Photo, list[LevelView]]:
+def look_at(image: Path, models: Models, side_px: int, lens: Lens) -> tuple[Photo, list[LevelView]]:
     """Run all models on an image and return it with what they attend to.
 
     Args:
         image: its label file gives the boxes; where there is none, the teacher does.
         models: on one device.
         side_px: of the canvas.
-        temperature: T of both attentions.
+        lens: how attention is taken.
     """
     boxes = labelled_boxes(image)
     photo = letterboxed(image, torch.zeros(0, 4) if boxes is None else boxes, LABELS, side_px)
@@ -95,12 +95,12 @@ def look_at(image: Path, models: Models, side_px: int, temperature: float) -> tu
     if boxes is None:
         photo = photo._replace(boxes=detected_boxes(outputs, side_px), boxes_from=DETECTIONS)
     student_maps = {name: neck_maps(model, tensor)[0] for name, model in models.students.items()}
-    return photo, view_levels(models.levels, teacher_maps, student_maps, photo.boxes, temperature, models.aligns)
+    return photo, view_levels(models.levels, teacher_maps, student_maps, photo.boxes, lens, models.aligns)
 
 
 def _note(subject: Subject, models: Models) -> str:
     start = " 'before' is the student's start." if subject.before is None else ""
-    return f"{explanation(subject.temperature)} {models.seen}{start}"
+    return f"{explanation(subject.lens)} {models.seen}{start}"
 
 
 def _canvas_side(subject: Subject, models: Models) -> int:

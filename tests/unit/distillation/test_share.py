@@ -83,6 +83,15 @@ def test_the_warm_up_is_linear():
     assert ramps == [0, 0.5, 1, 1]
 
 
+def test_a_short_run_is_warm_before_it_begins_to_fall():
+    share = ShareScale(FGDConfig(share=None, hold=0.3, end=0.6))
+    share.warmup_batches, share.run_batches = 30, 40
+    ramps = []
+    for share.batches in (0, 6, 12, 18, 24):
+        ramps.append(share.strength)
+    assert ramps == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
 @pytest.mark.parametrize(
     ("options", "strengths"),
     [

@@ -51,9 +51,28 @@ def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, tmp_p
         commit(tmp_path, 2)
     except KeyboardInterrupt:
         assert killed_at < 4
+    monkeypatch.undo()
     last = torch.load(tmp_path / state.LAST)["epoch"]
     assert state.load_side_file(tmp_path, last)["epoch"] == last
     assert torch.load(tmp_path / "best.pt")["epoch"] >= last, "last.pt knows a fitness that best.pt does not have"
+
+
+def test_a_second_kill_in_the_same_place_leaves_a_pair_that_fits(tmp_path, monkeypatch):
+    commit(tmp_path, 3)
+    commit(tmp_path, 4)
+    rename = type(tmp_path).replace
+
+    def dying_before_last(self, target):
+        if self.name == state.LAST:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(type(tmp_path), "replace", dying_before_last)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            commit(tmp_path, 5)
+        assert torch.load(tmp_path / state.LAST)["epoch"] == 4
+        assert state.load_side_file(tmp_path, 4)["epoch"] == 4
 
 
 def test_a_full_disk_leaves_the_previous_pair_and_says_so(tmp_path):

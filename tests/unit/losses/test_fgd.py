@@ -35,15 +35,15 @@ def test_switched_off_terms_are_not_computed():
 
 
 def test_equal_maps_give_zero():
-    loss = FGDLoss(4, 4, **WEIGHTS)
+    loss = FGDLoss(4, 4, **WEIGHTS, scale="paper")
     teacher_map = make_maps(4, 4)[1]
     terms = loss(teacher_map.clone().requires_grad_(), teacher_map, *make_boxes("random"))
     assert [term.item() for term in terms] == [0, 0, 0, 0]
 
 
 def test_alignment_exists_only_where_widths_differ():
-    assert FGDLoss(4, 4, **WEIGHTS).align is None
-    assert FGDLoss(4, 5, **WEIGHTS).align.weight.shape == (5, 4, 1, 1)
+    assert FGDLoss(4, 4, **WEIGHTS, scale="paper").align is None
+    assert FGDLoss(4, 5, **WEIGHTS, scale="paper").align.weight.shape == (5, 4, 1, 1)
 
 
 def test_terms_are_averages_over_images_whatever_their_order():

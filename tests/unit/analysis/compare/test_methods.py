@@ -24,6 +24,16 @@ def test_changes_after_a_colon_reach_the_configuration_and_the_label():
     assert parse_method("fgd:share=None").config.share is None
 
 
+def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
+    for word, scale in (("fgd:scale=paper", "paper"), ("paper-yolo:scale=free", "free")):
+        assert parse_method(word).config.weights == {
+            **parse_method(word).config.weights,
+            **FGDConfig(scale=scale, heads=False).weights,
+        }
+    assert parse_method("fgd:scale=paper,fg_weight=0.5").config.fg_weight == 0.5
+    assert not any(parse_method("heads:scale=paper").config.feature_weights.values())
+
+
 def test_loss_gains_are_the_methods_own_train_arguments():
     assert parse_method("ultralytics:dis=3").gains == {"dis": 3}
     assert parse_method("fgd:box=5,share=0.1").gains == {"box": 5}

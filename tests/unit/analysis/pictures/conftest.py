@@ -16,7 +16,7 @@ def seen():
     import torch
 
     from fgd_yolo.analysis.pictures.photos import LABELS, Photo
-    from fgd_yolo.analysis.pictures.views import view_levels
+    from fgd_yolo.analysis.pictures.views import Lens, view_levels
     from fgd_yolo.distillation.taps import Level
 
     random = torch.Generator().manual_seed(0)
@@ -41,5 +41,5 @@ def seen():
         students=students,
         aligns=aligns,
         photo=Photo("a$b$.jpg", canvas, boxes, LABELS),
-        views=view_levels(levels, teacher, students, boxes, 0.5, aligns),
+        views=view_levels(levels, teacher, students, boxes, Lens(0.5, "paper"), aligns),
     )

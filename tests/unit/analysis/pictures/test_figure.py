@@ -9,11 +9,12 @@ import pytest
 
 from fgd_yolo.analysis.pictures.figure import draw_views, explanation, pixels, write_png
 from fgd_yolo.analysis.pictures.photos import DETECTIONS
+from fgd_yolo.analysis.pictures.views import Lens
 
 
 @pytest.fixture
 def figure(seen):
-    return draw_views(seen.photo, seen.views, "a$b$.jpg, epoch 3", explanation(0.5))
+    return draw_views(seen.photo, seen.views, "a$b$.jpg, epoch 3", explanation(Lens(0.5, "paper")))
 
 
 def panels(figure) -> dict[str, list]:
@@ -104,6 +105,6 @@ def test_the_users_settings_neither_show_nor_change(figure, seen):
     plain = pixels(figure)
     with matplotlib.rc_context({"axes.facecolor": "red", "text.color": "red", "font.size": 30, "text.usetex": True}):
         before = dict(matplotlib.rcParams)
-        again = pixels(draw_views(seen.photo, seen.views, "a$b$.jpg, epoch 3", explanation(0.5)))
+        again = pixels(draw_views(seen.photo, seen.views, "a$b$.jpg, epoch 3", explanation(Lens(0.5, "paper"))))
         assert dict(matplotlib.rcParams) == before
     np.testing.assert_array_equal(again, plain)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from fgd_yolo.analysis.pictures.views import view_level
+from fgd_yolo.analysis.pictures.views import Lens, view_level
 from fgd_yolo.losses.attention import attention
 from fgd_yolo.losses.masks import background_weights, foreground_weights
+
+PAPER, FREE = Lens(0.5, "paper"), Lens(0.5, "free")
 
 
 def test_attention_is_that_of_the_loss_with_the_student_aligned(seen):
@@ -33,7 +35,7 @@ def test_masks_are_those_of_the_loss(seen):
 
 
 def test_an_image_without_boxes_is_all_background(seen):
-    view = view_level(8, seen.teacher[0], {}, torch.zeros(0, 4), 0.5, None)
+    view = view_level(8, seen.teacher[0], {}, torch.zeros(0, 4), PAPER, None)
     assert not view.inside.any()
     np.testing.assert_allclose(view.size_weight, 1 / 64)
 
@@ -43,13 +45,27 @@ def test_gaps_are_mean_absolute_differences():
     even = torch.zeros(1, 2, 1, 2)
     cells, channels = even.clone(), even.clone()
     cells[..., 1] = channels[:, 1] = 0.5 * log(3)
-    view = view_level(8, even, {"cells": cells, "channels": channels}, torch.zeros(0, 4), 0.5, None)
+    view = view_level(8, even, {"cells": cells, "channels": channels}, torch.zeros(0, 4), PAPER, None)
     assert [view.spatial_gap(name) for name in view.students] == pytest.approx([0.5, 0], abs=1e-6)
     assert [view.channel_gap(name) for name in view.students] == pytest.approx([0, 0.5], abs=1e-6)
 
 
 def test_without_alignment_the_student_is_seen_as_it_is_and_its_channels_are_not_compared(seen):
     students = {name: maps[0] for name, maps in seen.students.items()}
-    view = view_level(8, seen.teacher[0], students, seen.photo.boxes, 0.5, None)
+    view = view_level(8, seen.teacher[0], students, seen.photo.boxes, PAPER, None)
     np.testing.assert_array_equal(view.students["after"], attention(students["after"], 0.5).spatial[0])
     assert view.channel_gaps == {} and view.channel_gap("after") is None
+
+
+def test_the_scale_free_loss_looks_at_standardised_channels(seen):
+    """Neither the size nor the level of an aligned channel says anything there, and no cell has more than 10."""
+    random = torch.Generator().manual_seed(1)
+    factors, levels = 5 * torch.rand(1, 6, 1, 1, generator=random) + 1, torch.randn(1, 6, 1, 1, generator=random)
+    one_hot = torch.zeros_like(seen.teacher[0])
+    one_hot[..., 3, 4] = 1
+    students = {"same": factors * seen.teacher[0] + levels, "one hot": one_hot}
+    view = view_level(8, seen.teacher[0], students, seen.photo.boxes, FREE, None)
+    assert [view.spatial_gap("same"), view.channel_gap("same")] == pytest.approx([0, 0], abs=1e-4)
+    assert view.students["one hot"].max() == view.students["one hot"][3, 4] == 10
+    paper = view_level(8, seen.teacher[0], students, seen.photo.boxes, PAPER, None)
+    assert paper.spatial_gap("same") > 0.1
