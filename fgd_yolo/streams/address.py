@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -77,6 +79,13 @@ def default_name(address: str | int) -> str:
         rest = path.stem if path.is_file() else path.name.strip(".") or path.resolve().name
         return _plain(redact(rest)) or "files"
     return _plain(f"{scheme}-{rest}" if scheme == "test" else rest.replace(f"{HIDDEN}@", "")) or _plain(scheme)
+
+
+def free_name(address: str | int, taken: Container[str]) -> str:
+    """Return the default name of an address, with a number where that is taken."""
+    wanted = default_name(address)
+    numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
+    return next(name for name in numbered if name not in taken)
 
 
 def _plain(text: str) -> str:

@@ -99,7 +99,7 @@ def name_sources(sources: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: two have one name.
     """
-    from fgd_yolo.streams.address import default_name, redact
+    from fgd_yolo.streams.address import free_name, redact
 
     streams: dict[str, Any] = {}
     for word in sources:
@@ -107,11 +107,7 @@ def name_sources(sources: Sequence[str]) -> dict[str, Any]:
         name, address = named.groups() if named else (None, word)
         if name in streams:
             raise UsageError(f"two streams are called '{redact(name)}': give them different names")
-        wanted, number = name or default_name(address), 1
-        while name is None and wanted in streams:
-            number += 1
-            wanted = f"{default_name(address)}-{number}"
-        streams[wanted] = {"source": address}
+        streams[name or free_name(address, streams)] = {"source": address}
     return streams
 
 

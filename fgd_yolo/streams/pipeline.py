@@ -6,12 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.streams.address import default_name, redact
+from fgd_yolo.streams.address import free_name, redact
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.lanes import Lanes
 from fgd_yolo.streams.policy import Policy, parse_policy
@@ -240,9 +239,7 @@ class Pipeline:
             if name in self._turns.streams:
                 raise UsageError(f"two streams are called '{redact(name)}': give them different names")
             return name
-        wanted = default_name(address)
-        numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
-        return next(name for name in numbered if name not in self._turns.streams)
+        return free_name(address, self._turns.streams)
 
 
 def _sink_done(result: Result) -> None:

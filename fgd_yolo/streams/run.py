@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import FGDError, UsageError
@@ -91,6 +92,16 @@ def _check(options: RunOptions) -> None:
             parse_policy(policy)
     for stream in options.streams.values():
         check_address(stream.source)
+    for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
+        if options.json_lines and _is_same_file(options.json_lines, path):
+            there = f"{options.json_lines} is read here and would be written to"
+            raise UsageError(f"{there}: choose another place for the results")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    with suppress(OSError, ValueError):  # one of them is no file
+        return one.samefile(other)
+    return False
 
 
 def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> FGDError | None:

@@ -20,7 +20,8 @@ def summary(stats: Mapping[str, Any]) -> str:
     Convention:
         A state is the one before the pipeline stopped; below it stands its reason, where there is one.
         `fps` is the mean from the first result to the last. Ages are in milliseconds since the frame arrived, as
-        p50/p95/p99 of the last 4096 frames that were inferred.
+        p50/p95/p99 of the last 4096 frames that were inferred. What a stream delivered each sink wrote, skipped, as it
+        had nothing to do with it, or dropped.
     """
     streams = [*stats["streams"].items(), *((f"{one['name']} (removed)", one) for one in stats["removed"])]
     parts = [_table(_COUNTS, [_counts(name, one) for name, one in streams])]
@@ -28,9 +29,9 @@ def summary(stats: Mapping[str, Any]) -> str:
     parts += [_drops(name, one["dropped"]) for name, one in streams if one["dropped"]]
     stages = ("age in ms, p50/p95/p99", *_STAGE_WORDS.values())
     parts.append(_table(stages, [_ages(name, one["ages"]) for name, one in streams]))
-    sinks = [(sink["name"], sink["written"], sum(sink["dropped"].values())) for sink in stats["sinks"]]
+    sinks = [(sink["name"], sink["written"], sink["skipped"], sum(sink["dropped"].values())) for sink in stats["sinks"]]
     if sinks:
-        parts.append(_table(("sink", "written", "dropped"), sinks))
+        parts.append(_table(("sink", "written", "skipped", "dropped"), sinks))
         parts += [f"  {sink['name']} failed: {_short(sink['failure'])}" for sink in stats["sinks"] if sink["failure"]]
         parts += [_drops(sink["name"], sink["dropped"]) for sink in stats["sinks"] if sink["dropped"]]
     return "\n".join(parts)

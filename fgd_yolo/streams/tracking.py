@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.streams.clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -24,7 +25,7 @@ class Tracking:
     Convention:
         An id belongs to one object of one stream and is never used again in a run, not even after a gap; they count
         from 1. An object has id -1 until it was seen in two frames that follow each other, or while it is too weak.
-        The frame's time is `pts`, or `arrived` where there is none: how fast things move does not depend on the rate.
+        The frame's time is the source's, as in `SourceClock`: how fast things move does not depend on the rate.
     Args:
         least_score: an object of a lower score continues a track but begins none, in [0, 1].
     Raises:
@@ -59,16 +60,15 @@ class _StreamTracker:
             track_activation_threshold=least_score,
             high_conf_det_threshold=least_score,
         )
-        self._clock: tuple[bool, float] | None = None
+        self._clock = SourceClock()
         self._tracked_s = -math.inf
         self._next_id, self._highest = 1, 0
 
     def update(self, result: Result, detections_class: Any) -> np.ndarray:
         frame, found = result.frame, result.detections
-        has_pts, now_s = frame.pts is not None, frame.arrived if frame.pts is None else frame.pts
-        if self._clock and (has_pts != self._clock[0] or now_s < self._clock[1]):  # the source has begun anew
+        now_s, begun_anew = self._clock.read(frame)
+        if begun_anew:
             self.reset()
-        self._clock = has_pts, now_s
         self._tracked_s = max(now_s, self._tracked_s + _LEAST_STEP_S)
         boxes = detections_class(
             xyxy=found.boxes.astype(np.float32).reshape(-1, 4),
@@ -86,7 +86,7 @@ class _StreamTracker:
 
     def reset(self) -> None:
         self._tracker.reset()
-        self._clock, self._tracked_s = None, -math.inf
+        self._tracked_s = -math.inf
         self._next_id = self._highest + 1
 
 

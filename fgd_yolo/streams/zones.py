@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -86,8 +87,8 @@ class Zones:
 
     Convention:
         `inside` counts every object; the rest needs track ids. An object that is first seen in a zone has entered it.
-        One that is not seen for a second is lost where it was last: it counts as having left. After a gap everybody
-        is forgotten, without events.
+        One that is not seen for a second of the source's time, as in `SourceClock`, is lost where it was last: it
+        counts as having left. After a gap, or where the source begins anew, everybody is forgotten, without events.
     Args:
         layouts: by the stream's name; None is for all others. A stream without one gets no `zones`.
     """
@@ -95,6 +96,7 @@ class Zones:
     def __init__(self, layouts: Mapping[str | None, Layout]):
         self._layouts = layouts
         self._counters: dict[str, ZoneCounter] = {}
+        self._clocks: dict[str, SourceClock] = {}
 
     def __call__(self, result: Result) -> None:
         """Set the result's `zones`."""
@@ -103,7 +105,10 @@ class Zones:
         if layout is None:
             return
         counter = self._counters.setdefault(frame.stream, ZoneCounter(layout))
-        result.zones = counter.update(feet(found.boxes), result.ids, found.shape, frame.arrived)
+        now_s, begun_anew = self._clocks.setdefault(frame.stream, SourceClock()).read(frame)
+        if begun_anew:
+            counter.forget()
+        result.zones = counter.update(feet(found.boxes), result.ids, found.shape, now_s)
 
     def gap(self, stream: str, reason: str) -> None:
         """Forget where everybody was."""

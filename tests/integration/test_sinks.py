@@ -23,6 +23,7 @@ from stream_results import LONG_S, make_result
 
 pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
+BLOCK = ((1, 0.9, (8, 8, 24, 20)),)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
 
 RECORDER = """
@@ -205,6 +206,17 @@ def test_a_server_that_refuses_is_not_asked_twice_and_no_secret_is_said(receiver
     said = capfd.readouterr().err
     assert "it answers 404" in said and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
     assert "hunter2" not in said and "abcdef" not in said
+
+
+def test_a_webhook_that_refuses_every_post_stays_failed_although_the_last_picture_is_empty(receiver):
+    receiver.answers = [404, 404]
+    sink = SinkQueue(WebhookSink(receiver.url))
+    for index, objects in enumerate([BLOCK, (), BLOCK, ()]):
+        sink.put(make_result(index=index, objects=objects))
+    assert sink.close(LONG_S)
+    counted = sink.snapshot()
+    assert (counted["written"], counted["skipped"], counted["dropped"]) == (0, 2, {"error": 2})
+    assert "it answers 404" in counted["failure"]
 
 
 def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():

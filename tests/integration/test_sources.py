@@ -188,13 +188,26 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
     with mjpeg_server("--folder", tmp_path) as server:
         source = open_source(f"http://127.0.0.1:{server.port}/clip.mp4", timeout_s=3)
-        began, numbers = time.monotonic(), []
+        began, pictures, ages_s = time.monotonic(), [], []
         with pytest.raises(SourceEnded):
             while True:
-                numbers.append(number(source.read().picture))
+                pictures.append(source.read())
+                ages_s.append(time.monotonic() - pictures[-1].arrived)
         source.close()
-    assert numbers == list(range(15))
+    assert [number(picture.picture) for picture in pictures] == list(range(15))
     assert time.monotonic() - began > 13 / FPS
+    assert all(picture.arrived <= picture.decoded for picture in pictures)
+    assert np.median(ages_s) < 0.5 / FPS  # waiting for its time is no age of a picture
+
+
+def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=21, fps=10, left_out=range(3, 19))
+    with mjpeg_server("--folder", tmp_path) as server, Watched(f"http://127.0.0.1:{server.port}/clip.mp4") as clip:
+        assert clip.until(lambda: clip.state in ("DOWN", "ENDED"))
+        assert [state for state, _ in clip.states] == ["UP", "ENDED"]
+        assert [one.pts for one in clip.seen] == pytest.approx([0, 0.1, 0.2, 1.9, 2.0])
+        *_, pause_s, period_s = np.diff([one.arrived for one in clip.seen])
+        assert 2 * period_s < pause_s  # what comes after it is at its own speed again
 
 
 def test_an_answer_that_is_no_video_is_said(tmp_path):

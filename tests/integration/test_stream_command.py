@@ -140,6 +140,19 @@ def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(
     assert not Path("saved").exists() and not Path("found.jsonl").exists()
 
 
+@pytest.mark.parametrize("name", ["best.onnx", "clip.mp4", "link.jsonl"])
+def test_lines_do_not_go_into_what_is_read(model, capsys, name):
+    write_video(Path("clip.mp4"), frames=2)
+    with Path("clip.mp4").open("ab") as end:
+        end.write(b"\n")  # as a file of lines ends
+    Path("link.jsonl").symlink_to("clip.mp4")
+    before = Path(name).read_bytes()
+    assert main(["--model", str(model), "--source", "gate=clip.mp4", "--json", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {name} is read here and would be written to: choose another place for the results"
+    assert Path(name).read_bytes() == before
+
+
 def test_a_refusal_half_way_leaves_no_sink_open(model):
     before = set(threading.enumerate())
     words = ["--model", str(model), "--source", "test://", "--mqtt", "mqtt://127.0.0.1:1", "--classes", "sheep"]

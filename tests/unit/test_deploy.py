@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
 
 import yaml
@@ -29,6 +30,30 @@ def test_the_image_copies_what_exists_and_runs_as_a_user():
             assert all((ROOT / word).exists() for word in line.split()[1:-1]), line
     assert lines.index("USER 1000") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
     assert any(line.startswith("HEALTHCHECK") for line in lines)
+
+
+def service_unit() -> configparser.SectionProxy:
+    unit = configparser.ConfigParser()
+    unit.optionxform = str
+    unit.read(DEPLOY / "fgd-yolo-stream.service")
+    return unit["Service"]
+
+
+def test_a_camera_on_usb_can_be_opened_by_who_runs_the_service():
+    """Its device belongs to the group video, and to nobody else."""
+    assert service_unit()["SupplementaryGroups"] == "video"
+    shown = (DEPLOY / "compose.yaml").read_text()
+    uncommented = re.sub(r"^    # (?=\w+:$|  - )", "    ", shown, flags=re.MULTILINE)
+    service = yaml.safe_load(uncommented)["services"]["stream"]
+    assert service["devices"] == ["/dev/video0"]
+    assert service["group_add"] == ["44"]
+
+
+def test_the_cameras_passwords_are_installed_for_the_service_alone():
+    guide = (DEPLOY / "README.md").read_text()
+    user = service_unit()["User"]
+    assert f"sudo install -m 640 -g {user} deploy/streams.example.yaml /etc/fgd-yolo/streams.yaml" in guide
+    assert guide.index(f"useradd --system --user-group {user}") < guide.index("install -m 640")
 
 
 def test_the_example_file_and_the_compose_file_are_read():

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
+from fgd_yolo.streams.sinks.message import VERSION, gap_message, result_message, to_line
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
 
 _KEPT = 5
 _TAIL = 1 << 16
+_HEAD = to_line({"version": VERSION, "kind": ""})[:-2]  # how each of our lines begins
 
 
 class JsonLinesSink:
@@ -24,14 +25,14 @@ class JsonLinesSink:
 
     A line is one write without a buffer, so a process that is killed leaves whole lines; the rest of one that was cut
     all the same, by a full disk or a power cut, is taken away when the file is opened again. An existing file is
-    continued.
+    continued, but never one that ends in something else.
 
     Args:
         path: the file; its folder is made.
         rotate_mb: a file that is so large is renamed to NAME.1, that one to NAME.2 and so on up to 5; None never does.
         on_gone: is called when nobody reads the standard output any more.
     Raises:
-        FGDError: the file cannot be opened.
+        FGDError: the file cannot be opened, or does not end in a line of results.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class JsonLinesSink:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise FGDError(f"cannot write {self._path}: {one_line(error)}; name another file") from error
-        _cut_tail(descriptor)
+        if not _cut_tail(descriptor):
+            os.close(descriptor)
+            raise FGDError(f"{self._path} does not end in a line of results: it is left as it is; name another file")
         return descriptor
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -103,10 +106,10 @@ def _size(descriptor: int) -> int:
     return os.fstat(descriptor).st_size
 
 
-def _cut_tail(descriptor: int) -> None:
-    """Take away what stands behind the last end of a line."""
+def _cut_tail(descriptor: int) -> bool:
+    """Take away what stands behind the last end of a line; False, and nothing else, if that is no line of ours."""
     if not _is_file(descriptor):
-        return
+        return True
     end = _size(descriptor)
     while end:
         start = max(0, end - _TAIL)
@@ -115,5 +118,10 @@ def _cut_tail(descriptor: int) -> None:
             end = start + newline + 1
             break
         end = start
+    # After a power cut zeros may stand in place of a line: they are ours where the whole file is.
+    tail = os.pread(descriptor, len(_HEAD), end).rstrip(b"\0")
     if end < _size(descriptor):
+        if not _HEAD.startswith(tail or os.pread(descriptor, len(_HEAD), 0)):
+            return False
         os.ftruncate(descriptor, end)
+    return True

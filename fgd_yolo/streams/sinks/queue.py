@@ -46,8 +46,8 @@ class SinkQueue:
         self._frames, self._bytes = frames, int(megabytes * _MEGABYTE)
         self._on_done = on_done
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[int, Callable[[], None], Result | None]] = deque()
-        self._count = self._size = self._writing = self._failures = self._written = 0
+        self._waiting: deque[tuple[int, Callable[[], Any], Result | None]] = deque()
+        self._count = self._size = self._writing = self._failures = self._written = self._skipped = 0
         self._dropped: Counter[str] = Counter()
         self._gaps: set[str] = set()  # streams of which nothing waits behind their gap
         self._said: set[tuple[type, Any]] = set()
@@ -118,13 +118,15 @@ class SinkQueue:
     def snapshot(self) -> dict[str, Any]:
         """Return what happened so far, in plain JSON: name, state, counts, dropped by cause, failure.
 
-        `failure` is what the sink failed at last, None once a result was written again.
+        `skipped` are the results that the sink had nothing to do with. `failure` is what it failed at last, None once a
+        result was written again.
         """
         with self._changed:
             state = {"closing": "on", "left behind": "closed"}.get(self._state, self._state)
-            counts = {"written": self._written, "waiting": self._count + self._writing, "waiting_bytes": self._size}
+            counts = {"name": self.name, "state": state, "written": self._written, "skipped": self._skipped}
+            waiting = {"waiting": self._count + self._writing, "waiting_bytes": self._size}
             dropped = {cause: count for cause, count in self._dropped.items() if count}
-            return {"name": self.name, "state": state, **counts, "dropped": dropped, "failure": self._failure}
+            return {**counts, **waiting, "dropped": dropped, "failure": self._failure}
 
     def _take(self, result: Result, size: int) -> bool:
         cause = self._refusal(size)
@@ -163,14 +165,14 @@ class SinkQueue:
     def _run(self) -> None:
         while item := self._next():
             size, deliver, result = item
-            error = _attempt(deliver)
+            answer, error = _attempt(deliver)
+            took = result is not None and error is None and answer is not False
             with self._changed:
-                self._settle(size, result, error)
-                self._patient = self._patient or error is None
+                self._settle(size, result, error, took)
                 self._changed.notify_all()
-            if result is not None and error is None and self._on_done:
+            if took and self._on_done:
                 self._on_done(result)
-        error = _attempt(self.sink.close)
+        _, error = _attempt(self.sink.close)
         with self._changed:
             if error:
                 self._note(error)
@@ -178,7 +180,7 @@ class SinkQueue:
                 self._state = "closed"
                 self._sum_up()
 
-    def _next(self) -> tuple[int, Callable[[], None], Result | None] | None:
+    def _next(self) -> tuple[int, Callable[[], Any], Result | None] | None:
         with self._changed:
             while not self._waiting and self._state == "on":
                 self._changed.wait()
@@ -191,20 +193,21 @@ class SinkQueue:
             self._count -= self._writing
             return item
 
-    def _settle(self, size: int, result: Result | None, error: BaseException | None) -> None:
-        """Count one item that the sink took or failed at; its bytes were held until now."""
+    def _settle(self, size: int, result: Result | None, error: BaseException | None, took: bool) -> None:
+        """Count one item that the sink took, skipped or failed at; its bytes were held until now."""
         if self._state == "left behind":  # it is counted already
             return
         self._size -= size
         self._writing = 0
-        if not isinstance(error, Away):
-            self._failures = self._failures + 1 if error else 0
-        if error:
+        if took:
+            self._written += 1
+            self._failures, self._failure, self._patient = 0, None, True
+        elif error:
+            self._failures += not isinstance(error, Away)
+            self._dropped["error"] += result is not None
             self._note(error)
-        if result is not None:  # many sinks do nothing at a gap, which mends nothing
-            self._written += not error
-            self._dropped.update(["error"] if error else [])
-            self._failure = self._failure if error else None
+        elif result is not None:  # which mends nothing, as little as a gap does
+            self._skipped += 1
         if self._failures >= _FAILURES and self._state == "on":
             self._state = "off"
             self._dropped["error"] += self._forget()
@@ -240,9 +243,8 @@ class SinkQueue:
         print(redact(f"sink {self.name}: {sentence}"), file=sys.stderr, flush=True)
 
 
-def _attempt(action: Callable[[], None]) -> BaseException | None:
+def _attempt(action: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
-        action()
+        return action(), None
     except BaseException as error:  # a callback's sys.exit() too: a dead thread would drop in silence
-        return error
-    return None
+        return None, error

@@ -64,12 +64,17 @@ class Recording:
 
     def continues(self, frame: Frame, image: np.ndarray) -> bool:
         """Whether a frame can go into this file."""
-        same = image.shape == self._shape and (frame.pts is not None) == self._has_pts
-        return same and _seconds(frame) > self._last_s - _JUMP_BACK_S
+        if image.shape != self._shape or (self._has_pts and frame.pts is None):
+            return False
+        return (frame.pts if self._has_pts else frame.arrived) > self._last_s - _JUMP_BACK_S
 
     def add(self, frame: Frame, image: np.ndarray) -> None:
         """Encode a frame at its time; one that is no later than the last is put right behind it."""
         av = load_av()
+        if frame.pts is not None and not self._has_pts:  # the first pictures of a camera often have no time yet
+            self._has_pts = True
+            self._first_s += frame.pts - frame.arrived
+            self._last_s += frame.pts - frame.arrived
         self._last_s = max(self._last_s, _seconds(frame))
         self._tick = max(round((_seconds(frame) - self._first_s) * _TICKS), self._tick + 1)
         even = np.ascontiguousarray(image[: self._stream.height, : self._stream.width])

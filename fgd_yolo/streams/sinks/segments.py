@@ -65,9 +65,11 @@ class Segments:
                 path.open("xb").close()
             except FileExistsError:
                 continue
-            if self.cap is not None:
-                with self._ledger.open("a", encoding="utf-8") as ledger:
-                    ledger.write(f"{path.relative_to(self.root).as_posix()}\n")
+            try:
+                self._note(path)
+            except OSError:  # no cap would ever delete it
+                path.unlink()
+                raise
             return path
 
     def finish(self, path: Path) -> None:
@@ -84,6 +86,11 @@ class Segments:
             path = next(iter(self._finished))
             total -= self._finished.pop(path)
             path.unlink(missing_ok=True)
+
+    def _note(self, path: Path) -> None:
+        if self.cap is not None:
+            with self._ledger.open("a", encoding="utf-8") as ledger:
+                ledger.write(f"{path.relative_to(self.root).as_posix()}\n")
 
     def _recorded(self) -> list[Path]:
         """Return the ledger's files that are there, oldest first, and nothing that a changed ledger could lure to."""

@@ -17,13 +17,14 @@ class Away(FGDError):
 class Sink(Protocol):
     """A place for results. `name` is for people; every method is called by one thread, its queue's.
 
-    `write` may block and may raise. `gap` says that a stream stopped for a while, so that what follows does not
-    continue what was before. After `close` nothing is called.
+    `write` may block and may raise; it returns False where it had nothing to do with a result, and never else. `gap`
+    says that a stream stopped for a while, so that what follows does not continue what was before. After `close`
+    nothing is called.
     """
 
     name: str
 
-    def write(self, result: Result) -> None: ...
+    def write(self, result: Result) -> bool | None: ...
 
     def gap(self, stream: str, reason: str) -> None: ...
 

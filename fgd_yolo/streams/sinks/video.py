@@ -28,7 +28,7 @@ class Mp4Sink:
     last half second. After an error of the disk nothing is tried for five seconds.
 
     Convention:
-        A frame's time is the source's own (`Frame.pts`), or its arrival where the source has none. A picture of odd
+        A frame's time is the source's own (`Frame.pts`), or its arrival while the source has none. A picture of odd
         width or height loses its last column or row, which H.264 cannot hold.
     Args:
         path_pattern: a folder, or a path with {stream} and {time}; see `Segments`.

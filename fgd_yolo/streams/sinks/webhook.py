@@ -47,11 +47,13 @@ class WebhookSink:
         self._url = url
         self._client = httpx.Client(timeout=timeout_s, headers={"Content-Type": "application/json"})
 
-    def write(self, result: Result) -> None:
-        """Send a result in which something is."""
+    def write(self, result: Result) -> bool:
+        """Send a result in which something is; False where nothing is."""
         message = result_message(result)
-        if message["objects"] or message.get("zones", {}).get("events"):
-            self._post(message)
+        if not (message["objects"] or message.get("zones", {}).get("events")):
+            return False
+        self._post(message)
+        return True
 
     def gap(self, stream: str, reason: str) -> None:
         """Send word of a gap."""

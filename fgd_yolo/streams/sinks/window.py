@@ -34,15 +34,16 @@ class WindowSink:
         _check_screen()
         self._on_quit, self._open = on_quit, True
 
-    def write(self, result: Result) -> None:
-        """Show the frame with what was found."""
+    def write(self, result: Result) -> bool | None:
+        """Show the frame with what was found; False once the windows are closed."""
         if not self._open:
-            return
+            return False
         cv2.imshow(result.frame.stream, overlay(result))
         if cv2.waitKey(1) & 0xFF in _QUIT:
             self.close()
             if self._on_quit:
                 self._on_quit()
+        return None
 
     def gap(self, stream: str, reason: str) -> None:
         """The last picture stays: its clock stands still."""

@@ -18,6 +18,7 @@ from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.source import Picture, SourceEnded
 
 _ROUND_S = 60  # after so long the scene begins again, with new ids
+_LEAST_FPS, _MOST_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
 _STREAM = 3  # of random numbers: the data set and the demo video use 0 to 2
 
 
@@ -45,7 +46,8 @@ def parse_scene(address: str) -> SceneOptions:
         try:
             options = options._replace(**_option(key, value))
         except ValueError:
-            raise UsageError(f"'{redact(address)}': {key} cannot be '{value}'; try fps=15, size=640x480") from None
+            hint = f"try fps=15 (from {_LEAST_FPS:g} to {_MOST_FPS}), size=640x480"
+            raise UsageError(f"'{redact(address)}': {key} cannot be '{value}'; {hint}") from None
     return options
 
 
@@ -58,7 +60,9 @@ def _option(key: str, value: str) -> dict[str, float]:
         return {"width_px": _within(width, 32, 4096), "height_px": _within(height, 32, 4096)}
     if key == "seed":
         return {"seed": _within(int(value), 0, 2**63)}
-    return {key: _within(float(value), 0.1, 240 if key == "fps" else 1e9)}
+    if key == "fps":
+        return {"fps": _within(float(value), _LEAST_FPS, _MOST_FPS)}
+    return {"seconds": _within(float(value), 0.1, 1e9)}
 
 
 def _within(value, low, high):

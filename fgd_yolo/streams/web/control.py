@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.address import free_name
 from fgd_yolo.streams.policy import parse_policy
 from fgd_yolo.streams.sources import check_address, is_live
 
@@ -54,9 +55,10 @@ class Control:
         with self._lock:
             if name in self._stopped:
                 raise UsageError(f"the stream '{name}' is stopped: start or remove it, or choose another name")
-            if len(self._pipeline.stats()["streams"]) + len(self._stopped) >= MOST_STREAMS:
+            taken = self._stopped.union(self._pipeline.stats()["streams"])
+            if len(taken) >= MOST_STREAMS:
                 raise UsageError(f"there are {MOST_STREAMS} streams already: remove one first")
-            name = self._pipeline.add(address, name, policy=policy)
+            name = self._pipeline.add(address, name or free_name(address, taken), policy=policy)
             self._orders[name] = Order(address, policy)
             return name
 

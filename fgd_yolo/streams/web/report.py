@@ -60,7 +60,7 @@ class Report:
         """
         stats, heard = self.stats(), _shown(self._frames.heard())
         streams = stats["streams"]
-        complaints = [] if streams else ["there is no stream"]
+        complaints = [] if streams or stats["stopped"] else ["there is no stream"]
         if stats["state"] != "running" or stats["failure"]:
             complaints.append(stats["failure"] or f"the pipeline is {stats['state']}")
         for name, stream in streams.items():

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from fgd_yolo.streams.address import default_name, redact
+from fgd_yolo.streams.address import default_name, free_name, redact
 
 SECRET = "hunter2pass"
 
@@ -104,6 +104,11 @@ def test_a_file_gives_its_stem_and_a_folder_its_own_name(tmp_path):
     assert default_name(str(tmp_path / "front door.mp4")) == "front-door"
     assert default_name(f"{tmp_path}/") == tmp_path.name
     assert default_name(".") != ""
+
+
+def test_a_name_that_is_taken_is_numbered():
+    assert free_name("0", {}) == "camera0"
+    assert free_name("0", {"camera0", "camera0-2", "camera0-4"}) == "camera0-3"
 
 
 def test_a_name_is_safe_as_a_file_name_and_never_empty():

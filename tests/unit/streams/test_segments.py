@@ -86,6 +86,15 @@ def test_the_oldest_recordings_make_room(tmp_path):
     assert not paths[3].exists()
 
 
+def test_a_file_that_cannot_be_noted_for_the_cap_is_not_left_behind(tmp_path):
+    segments = Segments(tmp_path, CAP_MB)
+    (tmp_path / LEDGER).unlink()
+    (tmp_path / LEDGER).mkdir()
+    with pytest.raises(IsADirectoryError):
+        segments.new("door", NOON)
+    assert list(tmp_path.rglob("*.mp4")) == []
+
+
 def test_recordings_of_earlier_runs_count_and_are_older(tmp_path):
     earlier = [record(Segments(tmp_path, CAP_MB), 400, second) for second in (9, 5)]
     os.utime(earlier[1], (NOON, NOON))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fgd_yolo.streams.sinks import Away, SinkQueue
-from stream_results import LONG_S, make_result
+from stream_results import LONG_S, Recorder, make_result
 
 
 def test_an_error_is_counted_and_said_once_per_kind(sink, capfd):
@@ -95,6 +95,48 @@ def test_what_a_sink_failed_at_last_is_known_until_a_result_is_written_again(sin
     assert failure_after(lambda: queue.put(make_result()), None)
     assert queue.close(LONG_S)
     assert "lost" not in capfd.readouterr().err
+
+
+class Choosy(Recorder):
+    """Has nothing to do with a result of an even index, as a webhook with one without objects."""
+
+    def write(self, result):
+        if result.frame.index % 2 == 0:
+            return False
+        return super().write(result)
+
+
+def test_results_that_a_sink_skips_do_not_mend_it(capfd):
+    sink, done = Choosy(), []
+    sink.trouble = [ValueError("no")] * 3
+    queue = SinkQueue(sink, on_done=lambda result: done.append(result.frame.index))
+    for index in range(7):
+        queue.put(make_result(index=index))
+    assert queue.close(LONG_S)
+    counted = queue.snapshot()
+    assert (counted["written"], counted["skipped"], counted["dropped"]) == (0, 4, {"error": 3})
+    assert counted["failure"] == "no" and done == []
+    assert capfd.readouterr().err.splitlines()[-1] == "sink recorder: 3 of 3 results were lost: no"
+
+
+def test_results_that_a_sink_skips_do_not_keep_it_from_being_switched_off():
+    sink = Choosy()
+    sink.trouble = [ValueError("no")] * 100
+    queue = SinkQueue(sink, frames=300)
+    for index in range(202):
+        queue.put(make_result(index=index))
+    assert sink.closed.wait(LONG_S) and queue.close(LONG_S)
+    assert queue.snapshot()["state"] == "off" and sink.got == []
+
+
+def test_a_gap_that_a_sink_takes_does_not_start_the_row_of_failures_anew(sink):
+    sink.trouble = [ValueError("no")] * 100
+    queue = SinkQueue(sink, frames=300)
+    for index in range(100):
+        queue.put(make_result(index=index))
+        queue.gap("door", "refused")
+    assert sink.closed.wait(LONG_S) and queue.close(LONG_S)
+    assert queue.snapshot()["state"] == "off"
 
 
 def test_a_sink_that_fails_to_the_end_says_how_many_results_were_lost(sink, capfd):

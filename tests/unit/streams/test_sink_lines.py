@@ -30,17 +30,35 @@ def test_each_result_and_gap_is_a_line_that_is_there_at_once(tmp_path):
 
 def test_an_existing_file_is_continued_without_its_torn_last_line(tmp_path):
     path = tmp_path / "found.jsonl"
-    whole = '{"version":1}\n' * 2
-    for torn in ("", '{"vers', "x" * 200_000):
-        path.write_text(whole + torn)
+    sink = JsonLinesSink(path)
+    sink.write(make_result())
+    sink.close()
+    whole = path.read_bytes()
+    zeros = bytes(300)  # which a power cut may leave
+    for torn in (b"", whole[:1], whole[:6], whole[:-1], whole[:-1] + b"x" * 200_000, zeros, whole[:6] + zeros):
+        path.write_bytes(whole + torn)
         sink = JsonLinesSink(path)
-        assert path.read_text() == whole
+        assert path.read_bytes() == whole
         sink.write(make_result())
         sink.close()
-        assert len(read(path)) == 3
-    path.write_text("x" * 200_000)
+        assert len(read(path)) == 2
+    path.write_bytes(whole[:-1] + b"x" * 200_000)
     JsonLinesSink(path).close()
-    assert path.read_text() == ""
+    assert path.read_bytes() == b""
+
+
+FOREIGN = [b'{"precious": 1}', b'{"version":1,"files":[]}', b"a\nb", b'{"version":1,"kind":""}\n{"a": 1}', bytes(9)]
+
+
+@pytest.mark.parametrize("precious", FOREIGN)
+def test_a_file_that_ends_in_no_line_of_ours_is_refused_and_left_as_it_is(tmp_path, precious):
+    path = tmp_path / "precious.json"
+    path.write_bytes(precious)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FGDError, match=r"precious\.json does not end in a line of results.*name another file") as error:
+        JsonLinesSink(path)
+    assert path.read_bytes() == precious and "\n" not in str(error.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_large_file_is_put_aside_and_five_are_kept(tmp_path):

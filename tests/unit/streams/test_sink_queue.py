@@ -17,8 +17,8 @@ def test_results_and_gaps_reach_the_sink_in_order(sink):
     assert queue.close(LONG_S)
     assert sink.got == [0, ("door", "refused"), 1]
     assert queue.snapshot() == {
-        "name": "recorder", "state": "closed", "written": 2, "waiting": 0, "waiting_bytes": 0, "dropped": {},
-        "failure": None,
+        "name": "recorder", "state": "closed", "written": 2, "skipped": 0, "waiting": 0, "waiting_bytes": 0,
+        "dropped": {}, "failure": None,
     }  # fmt: skip
 
 

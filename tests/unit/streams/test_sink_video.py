@@ -103,6 +103,19 @@ def test_a_gap_a_new_size_a_clock_set_back_and_a_long_file_begin_a_new_one(tmp_p
     assert greys == [[0, 1], [2], [3, 4], [5], [6], [7]]
 
 
+def test_first_pictures_without_a_time_are_in_the_file_of_those_that_follow(tmp_path):
+    sink = Mp4Sink(tmp_path, annotated=False)
+    for connection in (0, 4):
+        sink.gap("door", "refused")
+        # The later ones arrive at times that are not their own.
+        for index, (time_s, arrived) in enumerate([(None, 500), (70.0, 500.04), (70.04, 500.9), (70.1, 501.8)]):
+            sink.write(shot(connection + index, time_s, arrived=arrived + connection))
+    sink.close()
+    found = [frames(path) for path in files(tmp_path)]
+    assert [round((one[0][1] - 20) / 8) for one in found] == [0, 4]
+    assert [[time_s for time_s, _ in one] for one in found] == [pytest.approx([0, 0.04, 0.08, 0.14], abs=1e-4)] * 2
+
+
 def test_each_stream_has_files_of_its_own(tmp_path):
     shots = [shot(index, index / 10, stream) for index in range(4) for stream in ("door", "yard")]
     paths = record(tmp_path, shots)

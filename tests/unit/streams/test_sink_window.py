@@ -34,7 +34,6 @@ def test_q_and_escape_close_the_windows_for_good_and_say_so_once(screen, key):
     quits = []
     sink = WindowSink(lambda: quits.append(True))
     keys += [ord("x"), key]
-    for index in range(4):
-        sink.write(make_result(index=index))
+    assert [sink.write(make_result(index=index)) for index in range(4)] == [None, None, False, False]
     sink.close()
     assert len(done) == 3 and done[2] == "closed" and quits == [True]

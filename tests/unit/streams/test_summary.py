@@ -43,10 +43,10 @@ def test_causes_come_with_the_most_frequent_first():
 
 
 def test_removed_streams_and_sinks_are_in_it():
-    sink = {"name": "lines", "written": 4, "dropped": {"queue full": 3, "error": 1}, "failure": None}
+    sink = {"name": "lines", "written": 4, "skipped": 2, "dropped": {"queue full": 3, "error": 1}, "failure": None}
     text = summary(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
     assert "yard (removed)" in text
-    assert "lines        4        4" in text
+    assert "lines        4        2        4" in text
     assert "  lines dropped: 3 queue full, 1 error" in text
 
 
@@ -61,7 +61,7 @@ def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
 
 
 def test_a_sink_that_failed_to_the_end_says_why():
-    sink = {"name": "MQTT x:1", "written": 0, "dropped": {"error": 9}, "failure": "no broker at x:1"}
+    sink = {"name": "MQTT x:1", "written": 0, "skipped": 0, "dropped": {"error": 9}, "failure": "no broker at x:1"}
     assert "  MQTT x:1 failed: no broker at x:1\n" in summary(stats_of(busy("door"), sinks=[sink]))
 
 

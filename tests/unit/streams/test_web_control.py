@@ -58,7 +58,7 @@ def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
     pipeline = ToldPipeline()
     assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
-    assert pipeline.orders == [(str(tmp_path), None, None)]
+    assert pipeline.orders == [(str(tmp_path), tmp_path.name, None)]
     assert add(pipeline, {"address": str(tmp_path / "none")}, allow_files=True).status_code == 400
 
 
@@ -83,7 +83,7 @@ def test_what_changed_is_told_at_once():
 def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
     pipeline = ToldPipeline()
     assert add(pipeline, {"address": "0", "name": "", "policy": ""}).status_code == 201
-    assert pipeline.orders == [(0, None, None)]
+    assert pipeline.orders == [(0, "camera0", None)]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,19 @@ def test_a_stopped_stream_is_started_again_as_it_was_added():
     assert pipeline.orders == [(ADDRESS, "door", "every")]
     assert page.get("/stats").json()["stopped"] == []
     assert page.post("/streams/start", json={"name": "door"}).status_code == 404
+
+
+def test_a_stream_that_nobody_named_takes_the_name_of_no_stopped_one():
+    pipeline = ToldPipeline("camera0", "camera0-3")
+    page = client(pipeline, orders={"camera0": Order(0, "every")})
+    page.post("/streams/stop", json={"name": "camera0"})
+    assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-2"}
+    assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-4"}
+    assert page.post("/streams/stop", json={"name": "camera0-2"}).status_code == 200
+    assert page.post("/streams/start", json={"name": "camera0"}).status_code == 200
+    assert pipeline.orders[-1] == (0, "camera0", "every")
+    assert page.request("DELETE", "/streams", json={"name": "camera0"}).status_code == 200
+    assert set(pipeline.streams) == {"camera0-3", "camera0-4"}
 
 
 def test_a_stopped_stream_can_be_removed_for_good():

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fgd_yolo.streams.web import create_app
+from fgd_yolo.streams.web.control import Order
 from fgd_yolo.streams.web.view import LatestFrames
 from web_pipeline import Asker, ToldPipeline
 
@@ -56,6 +57,16 @@ def test_a_file_at_its_end_does_not_count_as_a_fault(box):
     pipeline.streams["yard"].set_state("ENDED")
     frames.keep(["door"])
     assert ready(asker) == (200, [])
+
+
+def test_it_is_ready_when_its_only_stream_was_stopped_on_the_page():
+    pipeline = ToldPipeline("door")
+    asker = Asker(create_app(pipeline, LatestFrames(), orders={"door": Order(0)}))
+    assert ready(asker) == (503, ["door: CONNECTING"])
+    asker.post("/streams/stop", json={"name": "door"})
+    assert ready(asker) == (200, [])
+    asker.request("DELETE", "/streams", json={"name": "door"})
+    assert ready(asker) == (503, ["there is no stream"])
 
 
 def test_it_is_not_ready_when_the_detector_has_failed(box):

@@ -130,6 +130,28 @@ def test_after_a_gap_everybody_is_new_and_the_totals_stay():
     assert second.zones["zones"]["yard"]["entered"] == 2 and second.zones["zones"]["yard"]["left"] == 0
 
 
+@pytest.mark.parametrize("speed", [1 / 8, 1, 11])
+def test_what_a_file_counts_is_the_same_however_fast_it_is_read(speed):
+    zones = Zones({None: YARD})
+    seen_s = [0, 0.25, 0.5, 1.0]  # hidden for a moment, then gone for the rest of five seconds
+    for index in range(21):
+        objects, ids = (((1, 0.9, (20, 4, 40, 30)),), [1]) if index / 4 in seen_s else ((), [])
+        result = make_result(index=index, objects=objects, ids=ids, pts=index / 4, arrived=100 + index / 4 / speed)
+        zones(result)
+    yard = result.zones["zones"]["yard"]
+    assert (yard["entered"], yard["left"]) == (1, 1)
+
+
+@pytest.mark.parametrize("times", [{"pts": 0.1, "arrived": 50.1}, {"arrived": 50.1}])
+def test_a_source_that_begins_anew_has_nobody_in_it(times):
+    zones = Zones({None: parse_layout({"zones": {"yard": [[0, 0], [1, 0], [1, 1], [0, 1]]}})})
+    for said in ({"pts": 9.0, "arrived": 50.0}, times):
+        result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1], **said)
+        zones(result)
+    yard = result.zones["zones"]["yard"]
+    assert (yard["entered"], yard["left"]) == (2, 0)
+
+
 def test_each_stream_counts_for_itself_and_one_without_a_layout_not_at_all():
     zones = Zones({"door": YARD})
     for stream, expected in (("door", 1), ("yard", None), ("door", 1)):

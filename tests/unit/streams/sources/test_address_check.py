@@ -28,6 +28,7 @@ from servers.clips import write_clip
         ("test://?fsp=3", "did you mean 'fps'"),
         ("test://?size=big", "size cannot be 'big'"),
         ("test://?fps=0", "fps cannot be '0'"),
+        ("test://?fps=0.4", "fps cannot be '0.4'; try fps=15 [(]from 0.5 to 240[)]"),
         ("test://?fps=nan", "fps cannot be 'nan'"),
         ("test://?size=999999x9", "size cannot be"),
         ("test://somewhere", "takes options only"),
