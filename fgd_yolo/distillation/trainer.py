@@ -109,13 +109,14 @@ class FGDTrainer(DetectionTrainer):
     def build_optimizer(self, model, *args, **kwargs):
         """Build the host's optimizer and give alignments and context blocks a group and a clip of their own."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
-        if self.distiller is not None:
+        own_weights = [] if self.distiller is None else list(self.distiller.losses.parameters())
+        if own_weights:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
             settings = {key: value for key, value in weights.items() if key != "params"}
             own = {
                 "weight_decay": 0.0,
                 "param_group": "fgd",
-                "params": list(self.distiller.losses.parameters()),
+                "params": own_weights,
             }
             optimizer.add_param_group({**settings, **own})
             # A hook, because the host has unscaled the gradients by then and refuses to do so twice.

@@ -69,7 +69,7 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
 
 
 def test_heads_alone_bring_no_weights_of_their_own_and_are_pictured(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, pictures_every=1, **OFF)
+    config = untaught(warmup_epochs=0, pictures_every=1, **{**OFF, "heads": True})
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
