@@ -103,7 +103,7 @@ def make_level(level: Level, device: str) -> tuple[FGDLoss, Maps]:
         bg_weight=5e-4,
         attn_weight=1e-3,
         rel_weight=5e-6,
-        scale="paper",
+        free=False,
     )
     for block in (loss.student_context, loss.teacher_context):
         torch.nn.init.normal_(block.transform[-1].weight, std=0.1)

@@ -32,7 +32,7 @@ def level_loss(config: FGDConfig, level: Level) -> nn.Module:
         bg_weight=config.bg_weight,
         attn_weight=config.attn_weight,
         rel_weight=config.rel_weight,
-        scale=config.scale,
+        free=config.scale == "free",
     )
 
 

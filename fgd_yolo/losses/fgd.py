@@ -13,8 +13,6 @@ from fgd_yolo.losses.masks import background_weights, foreground_weights
 from fgd_yolo.losses.reductions import reduce_maps
 from fgd_yolo.losses.relation import GlobalContext
 
-SCALES = ("paper", "free")
-
 
 class FGDTerms(NamedTuple):
     """The weighted terms of one level; their sum is the level's loss."""
@@ -30,9 +28,9 @@ class FGDLoss(nn.Module):
 
     Convention:
         The squared difference is weighted by mask * spatial attention * channel attention of the teacher.
-        scale="paper": every term is a sum over C, H and W divided by the images, so it grows with the level's
+        free=False: every term is a sum over C, H and W divided by the images, so it grows with the level's
         size and with the size of the teacher's values.
-        scale="free": both maps are standardised per channel, attention is capped at 10 times its mean, and every
+        free=True: both maps are standardised per channel, attention is capped at 10 times its mean, and every
         term is a weighted mean (of the squared difference by its weights, of the others over C, H, W and images),
         so it is of order 1 for every width, resolution and teacher.
 
@@ -45,14 +43,11 @@ class FGDLoss(nn.Module):
         attn_weight: gamma, absolute difference of the attentions.
         rel_weight: lambda, squared difference after the context blocks.
             A term whose weight is 0 is not computed.
-        scale: arithmetic of the terms, "paper" (the authors') or "free".
-
-    Raises:
-        ValueError: another scale.
+        free: whether the terms are free of scale, or the authors' sums.
 
     Source:
         FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
-        aligned student, sums and not means, both context blocks trained. scale="free" departs from it as above.
+        aligned student, sums and not means, both context blocks trained. free=True departs from it as above.
     """
 
     def __init__(
@@ -65,12 +60,10 @@ class FGDLoss(nn.Module):
         bg_weight: float,
         attn_weight: float,
         rel_weight: float,
-        scale: str,
+        free: bool,
     ):
         super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"scale '{scale}' is unknown (known: {', '.join(SCALES)})")
-        self.free = scale == "free"
+        self.free = free
         self.temperature = temperature
         self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
         self.align = alignment(student_channels, teacher_channels)

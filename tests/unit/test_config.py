@@ -22,6 +22,12 @@ def test_an_unknown_recipe_key_names_the_closest_one():
         Recipe.from_dict({"techer": "yolov8l"})
 
 
+@pytest.mark.parametrize(("option", "wrong", "near"), [("scale", "fre", "free"), ("method", "fitnt", "fitnet")])
+def test_an_unknown_choice_names_the_closest_one(option, wrong, near):
+    with pytest.raises(UsageError, match=f"{option} '{wrong}' is unknown, did you mean '{near}'"):
+        FGDConfig(**{option: wrong})
+
+
 def test_an_unknown_recipe_name_names_the_closest_one():
     with pytest.raises(UsageError, match=r"'plian' is unknown, did you mean 'plain'\?"):
         load_recipe("plian")

@@ -33,7 +33,7 @@ def make_boxes(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 def make_loss(student_channels: int, teacher_channels: int, **options) -> FGDLoss:
     """A loss whose zero-initialised layers are drawn at random, so that the relation term exercises them."""
     torch.manual_seed(3)
-    loss = FGDLoss(student_channels, teacher_channels, **{**WEIGHTS, "scale": "paper", **options})
+    loss = FGDLoss(student_channels, teacher_channels, **{**WEIGHTS, "free": False, **options})
     with torch.no_grad():
         for parameter in loss.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -35,15 +35,15 @@ def test_switched_off_terms_are_not_computed():
 
 
 def test_equal_maps_give_zero():
-    loss = FGDLoss(4, 4, **WEIGHTS, scale="paper")
+    loss = FGDLoss(4, 4, **WEIGHTS, free=False)
     teacher_map = make_maps(4, 4)[1]
     terms = loss(teacher_map.clone().requires_grad_(), teacher_map, *make_boxes("random"))
     assert [term.item() for term in terms] == [0, 0, 0, 0]
 
 
 def test_alignment_exists_only_where_widths_differ():
-    assert FGDLoss(4, 4, **WEIGHTS, scale="paper").align is None
-    assert FGDLoss(4, 5, **WEIGHTS, scale="paper").align.weight.shape == (5, 4, 1, 1)
+    assert FGDLoss(4, 4, **WEIGHTS, free=False).align is None
+    assert FGDLoss(4, 5, **WEIGHTS, free=False).align.weight.shape == (5, 4, 1, 1)
 
 
 def test_terms_are_averages_over_images_whatever_their_order():
@@ -167,11 +167,6 @@ def test_channels_last_maps_give_the_same_terms():
 def test_different_grids_are_refused_naming_both():
     with pytest.raises(ValueError, match=r"\(2, 4, 8, 8\).*\(2, 4, 4, 8\)"):
         make_loss(4, 4)(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 4, 8), *make_boxes("random"))
-
-
-def test_unknown_scale_is_refused():
-    with pytest.raises(ValueError, match="scale 'fre' is unknown"):
-        FGDLoss(4, 4, **WEIGHTS, scale="fre")
 
 
 def test_terms_carry_the_names_of_the_contract():

@@ -52,7 +52,7 @@ def plain_terms(student_maps, teacher_maps, boxes, image_index, params, weights)
 @pytest.mark.parametrize("channels", [(3, 8), (8, 8)], ids=str)
 @pytest.mark.parametrize("kind", BOXES)
 def test_terms_and_the_maps_gradient_equal_the_plain_loops(kind, channels):
-    loss, (student_map, teacher_map), boxes = make_loss(*channels, scale="free"), make_maps(*channels), make_boxes(kind)
+    loss, (student_map, teacher_map), boxes = make_loss(*channels, free=True), make_maps(*channels), make_boxes(kind)
     terms = loss(student_map, teacher_map, *boxes)
     params = {name: value.detach().double() for name, value in loss.named_parameters()}
     exact = student_map.detach().double().requires_grad_()
@@ -64,7 +64,7 @@ def test_terms_and_the_maps_gradient_equal_the_plain_loops(kind, channels):
 
 
 def test_how_large_the_values_of_a_channel_are_does_not_count():
-    loss = FGDLoss(6, 6, **WEIGHTS, scale="free")
+    loss = FGDLoss(6, 6, **WEIGHTS, free=True)
     (student_map, teacher_map), boxes = make_maps(6, 6), make_boxes("random")
     terms = loss(student_map, teacher_map, *boxes)
     sizes = torch.logspace(0, 3, 6).view(1, 6, 1, 1)
@@ -74,8 +74,8 @@ def test_how_large_the_values_of_a_channel_are_does_not_count():
 
 
 def test_width_and_resolution_do_not_count():
-    loss = FGDLoss(4, 4, **{**WEIGHTS, "rel_weight": 1.0}, scale="free")
-    wide = FGDLoss(8, 8, **{**WEIGHTS, "rel_weight": 1.0}, scale="free")
+    loss = FGDLoss(4, 4, **{**WEIGHTS, "rel_weight": 1.0}, free=True)
+    wide = FGDLoss(8, 8, **{**WEIGHTS, "rel_weight": 1.0}, free=True)
     student_map, teacher_map = make_maps(4, 4, grid=(16, 16))
     none = make_boxes("all images without")
     terms = loss(student_map, teacher_map, *none)
@@ -88,7 +88,7 @@ def test_width_and_resolution_do_not_count():
 
 def test_a_few_hot_cells_do_not_take_all_the_attention():
     """One cell at 1000 times the others: its weight is bounded, so another cell's difference still counts."""
-    loss = FGDLoss(4, 4, fg_weight=0, bg_weight=1, attn_weight=0, rel_weight=0, scale="free")
+    loss = FGDLoss(4, 4, fg_weight=0, bg_weight=1, attn_weight=0, rel_weight=0, free=True)
     teacher_map = make_maps(4, 4, images=1, grid=(20, 20))[1]
     teacher_map[:, :, 3, 3] = 1000
     student_map = teacher_map.clone()
@@ -99,7 +99,7 @@ def test_a_few_hot_cells_do_not_take_all_the_attention():
 
 
 def test_maps_that_cannot_be_standardised_give_finite_terms():
-    loss = FGDLoss(4, 4, **WEIGHTS, scale="free")
+    loss = FGDLoss(4, 4, **WEIGHTS, free=True)
     none = make_boxes("all images without")
     single = torch.rand(1, 4, 1, 1, requires_grad=True)
     terms = [*loss(single, torch.rand(1, 4, 1, 1), *none), *loss(torch.ones(2, 4, 4, 4), torch.rand(2, 4, 4, 4), *none)]
