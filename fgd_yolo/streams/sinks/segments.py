@@ -90,7 +90,8 @@ class Segments:
     def _note(self, path: Path) -> None:
         if self.cap is not None:
             with self._ledger.open("a", encoding="utf-8") as ledger:
-                ledger.write(f"{path.relative_to(self.root).as_posix()}\n")
+                # A full disk or a power cut may have left the last line without its end.
+                ledger.write(f"\n{path.relative_to(self.root).as_posix()}\n")
 
     def _recorded(self) -> list[Path]:
         """Return the ledger's files that are there, oldest first, and nothing that a changed ledger could lure to."""

@@ -104,6 +104,14 @@ def test_recordings_of_earlier_runs_count_and_are_older(tmp_path):
     assert [path.exists() for path in earlier] == [False, True]
 
 
+def test_a_line_of_the_ledger_that_was_cut_takes_no_other_with_it(tmp_path):
+    Segments(tmp_path, CAP_MB)
+    (tmp_path / LEDGER).write_text("door/2027")
+    earlier = record(Segments(tmp_path, CAP_MB), 400)
+    Segments(tmp_path, CAP_MB).trim(10**9)
+    assert not earlier.exists()
+
+
 def test_other_peoples_files_are_never_deleted(tmp_path):
     clips = tmp_path / "clips"
     segments = Segments(clips, CAP_MB)
