@@ -5,16 +5,18 @@ checkpoints find in it. Above: the curves of each method, mean and range over se
 difference with its 95 % interval.
 """
 
-import csv
-import json
 import sys
 from pathlib import Path
 
 import cv2
 import matplotlib.pyplot as plt
-import numpy as np
-from scipy.stats import t as student
 from ultralytics import YOLO
+
+from fgd_yolo.analysis.compare.context import read_context
+from fgd_yolo.analysis.compare.curves import MAP50_95, curve_file, read_results
+from fgd_yolo.analysis.compare.figures import band
+from fgd_yolo.analysis.compare.paired import estimate, pairs
+from fgd_yolo.analysis.compare.rows import RUNS, read_runs
 
 BLUE = "#1f5fbf"
 DATA = {"bccd": ("BCCD", "o"), "pcb": ("DeepPCB windows", "s"), "demo": ("demo scenes", "^")}
@@ -24,7 +26,7 @@ METHODS = {
     "ultralytics:dis=0.7": ("Ultralytics distill_model=", "#d9821b"),
     "fgd": ("fgd_yolo", BLUE),
 }
-COLUMN, IMGSZ = "metrics/mAP50-95(B)", 128
+IMGSZ = 128
 
 
 def plain_axes(axes):
@@ -32,19 +34,13 @@ def plain_axes(axes):
         axes.spines[side].set_visible(False)
 
 
-def draw_curves(axes, results: Path, data: str, rows: list[dict], teacher: float):
+def draw_curves(axes, data: str, curves: dict, teacher: float):
     """Mean and range over seeds of each method, epoch by epoch."""
     for method, (name, colour) in METHODS.items():
-        stem = f"{data}-{method.replace(':', '-').replace('=', '-')}"
-        seeds = [row["seed"] for row in rows if (row["data"], row["method"]) == (data, method)]
-        if not seeds:
-            continue
-        curves = [list(csv.DictReader((results / "curves" / f"{stem}-{seed}.csv").open())) for seed in seeds]
-        values = np.array([[float(row[COLUMN]) for row in curve] for curve in curves])
-        epochs = np.arange(1, values.shape[1] + 1)
-        label = f"{name} ({len(seeds)} seed{'s' * (len(seeds) > 1)})"
-        axes.plot(epochs, values.mean(0), color=colour, label=label, lw=1.6)
-        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.13, lw=0)
+        seeds = sum(key[:2] == (data, method) for key in curves)
+        epochs, means, lows, highs = zip(*band(curves, data, method, MAP50_95), strict=True)
+        axes.plot(epochs, means, color=colour, label=f"{name} ({seeds} seeds)", lw=1.6)
+        axes.fill_between(epochs, lows, highs, color=colour, alpha=0.13, lw=0)
     axes.axhline(teacher, color="k", ls=":", lw=1)
     axes.text(1, teacher + 0.007, f"teacher yolov8s {teacher:.3f}", fontsize=9)
     axes.set(ylim=(0, 0.63), title=DATA[data][0])
@@ -53,23 +49,17 @@ def draw_curves(axes, results: Path, data: str, rows: list[dict], teacher: float
     plain_axes(axes)
 
 
-def draw_pairs(axes, rows: list[dict]):
+def draw_pairs(axes, runs: list):
     """The difference of every pair, and their mean with its interval, one line of the picture for each method."""
-    points = {(row["data"], row["method"], row["seed"]): 100 * float(row["map50_95"]) for row in rows}
     for height, method in enumerate(("fitnet:share=0.1", "ultralytics:dis=0.7", "plain")):
-        pairs = [
-            (data, points[data, "fgd", seed] - value)
-            for (data, other, seed), value in points.items()
-            if other == method and (data, "fgd", seed) in points
-        ]
-        for number, (data, gain) in enumerate(pairs):
+        found = pairs(runs, "fgd", method)
+        for number, pair in enumerate(found):
             low = height - 0.22 + 0.04 * (number % 4)
-            axes.plot(gain, low, DATA[data][1], color=BLUE, alpha=0.55, ms=6, mec="none")
-        gains = np.array([gain for _, gain in pairs])
-        mean, half = gains.mean(), student.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5
-        axes.plot([mean - half, mean + half], [height + 0.1] * 2, color="k", lw=2)
-        axes.plot(mean, height + 0.1, "D", color="k", ms=7)
-        said = f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f}), n={len(gains)}"
+            axes.plot(pair.points, low, DATA[pair.data][1], color=BLUE, alpha=0.55, ms=6, mec="none")
+        gain = estimate([pair.points for pair in found])
+        axes.plot([gain.low, gain.high], [height + 0.1] * 2, color="k", lw=2)
+        axes.plot(gain.mean, height + 0.1, "D", color="k", ms=7)
+        said = f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}), n={gain.n}"
         line = {"y": height + 0.28, "fontsize": 9, "transform": axes.get_yaxis_transform()}
         axes.text(x=0, s=f"over {METHODS[method][0].split()[0]}", fontweight="bold", **line)
         axes.text(x=1, s=said, ha="right", **line)
@@ -93,16 +83,17 @@ def draw_found(axes, checkpoint: str, photo: str, title: str):
 
 def main(results: str, photo: str, plain_pt: str, distilled_pt: str, output: str) -> None:
     folder = Path(results)
-    rows = list(csv.DictReader((folder / "runs.csv").open()))
-    teachers = json.loads((folder / "compare.json").read_text())["teachers"]
+    runs = read_runs(folder / RUNS)
+    curves = {run.key: read_results(curve_file(folder, run)) for run in runs}
+    teachers = read_context(folder)["teachers"]
     figure = plt.figure(figsize=(13, 7.6))
     grid = figure.add_gridspec(2, 6, wspace=0.25, hspace=0.22, left=0.05, right=0.99, top=0.955, bottom=0.065)
     for column, data in enumerate(DATA):
         axes = figure.add_subplot(grid[0, 2 * column : 2 * column + 2])
-        draw_curves(axes, folder, data, rows, teachers[data]["map50_95"])
+        draw_curves(axes, data, curves, teachers[data]["map50_95"])
         if not column:
             axes.set_ylabel("mAP50-95, mean and range")
-    draw_pairs(figure.add_subplot(grid[1, :2]), rows)
+    draw_pairs(figure.add_subplot(grid[1, :2]), runs)
     draw_found(figure.add_subplot(grid[1, 2:4]), plain_pt, photo, "plain student, BCCD seed 0")
     draw_found(figure.add_subplot(grid[1, 4:]), distilled_pt, photo, "distilled student, BCCD seed 0")
     figure.savefig(output, dpi=90)
