@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,8 +10,9 @@ from typing import Any
 
 from fgd_yolo import __version__
 from fgd_yolo.config import close_match, recipe_names
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.parsing import Parser
+from fgd_yolo.text import clean_record, printable, shortened, single_line
 
 EXAMPLES = """\
 examples:
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fgd-yolo {__version__}")
         return 0
     problem = f"unknown command '{words[0]}'{close_match(words[0], commands)}; " if words else ""
-    print(f"error: {problem}{usage}", file=sys.stderr)
+    print(shortened(single_line(f"error: {problem}{usage}")), file=sys.stderr)
     return UsageError.exit_code
 
 
@@ -125,24 +127,26 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
         action: to run.
         debug: print the traceback too.
     """
+    logging.getLogger("ultralytics").addFilter(clean_record)  # a second time changes nothing
     try:
         action()
         return 0
     except (KeyboardInterrupt, Exception) as error:
         if debug:
-            traceback.print_exc()
+            print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
         print(_message(error), file=sys.stderr, flush=True)
         return getattr(error, "exit_code", FGDError.exit_code)
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return one_line(error) if str(error) else "stopped before anything was written"
+        # Not shortened: it may hold the command that goes on.
+        return whole_line(error) if str(error) else "stopped before anything was written"
     if isinstance(error, FGDError):
-        return f"error: {one_line(error)}"
+        return shortened(f"error: {whole_line(error)}")
     if isinstance(error, ModuleNotFoundError) and error.name in _TRAIN_MODULES:
         return f"error: this needs {error.name}: pip install 'fgd_yolo[train]'"
-    return f"error: {type(error).__name__}: {one_line(error)} (--debug shows where)"
+    return shortened(f"error: {type(error).__name__}: {whole_line(error)} (--debug shows where)")
 
 
 def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, Any]:

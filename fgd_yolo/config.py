@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from fgd_yolo.errors import UsageError
+from fgd_yolo.errors import UsageError, one_line
 
 METHODS = ("fgd", "fitnet")
 # What alpha, beta, gamma and lambda are where nothing is said: the terms of the two scales differ in size.
 SCALE_WEIGHTS = {"paper": (2e-4, 1e-4, 2e-4, 1e-6), "free": (0.5, 0.25, 0.25, 1.0)}
+_LONGEST_WORD = 100  # the search takes quadratic time
 FGD_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
@@ -203,7 +204,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     try:
         options = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise UsageError(f"config {name_or_path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"config {name_or_path} is not YAML: {one_line(error)}") from error
     if not isinstance(options, dict):
         raise UsageError(f"config {name_or_path} must be a mapping of options, not a {type(options).__name__}")
     return Recipe.from_dict(options)
@@ -211,7 +212,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 def close_match(word: str, choices) -> str:
     """Return ", did you mean 'x'?" for the choice nearest to a mistyped word, or an empty string."""
-    near = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
     return f", did you mean '{near[0]}'?" if near else ""
 
 

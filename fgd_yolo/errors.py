@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from fgd_yolo.text import shortened, single_line
 
 
 class FGDError(Exception):
@@ -19,9 +17,22 @@ class UsageError(FGDError):
     exit_code = 2
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's text on a single line, without colours; its type where it has no text."""
+def one_line(error: BaseException, longest: int = 160) -> str:
+    """Return an error's text on one printable line that is short enough to stand inside another error's.
+
+    The command frame shortens the whole to 300 characters, without its middle. Where a text may hold passwords these
+    are taken out of `whole_line` first: a part of one would not be found.
+
+    Args:
+        error: any.
+        longest: characters; a longer text loses its middle.
+    """
+    return shortened(whole_line(error), longest)
+
+
+def whole_line(error: BaseException) -> str:
+    """Return an error's text on a single line of any length, printable; its type where it has no text."""
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return " ".join(_COLOUR.sub("", str(error)).split()) or type(error).__name__
+        return single_line(f"{error.strerror}{where}")
+    return single_line(error) or type(error).__name__

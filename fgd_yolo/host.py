@@ -14,7 +14,8 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel, torch_safe_load
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.text import printable_names, shortened
 
 HEADS = ("Detect", "v10Detect")  # a segmentation, pose, RT-DETR or open-vocabulary model has another
 TASKS = {
@@ -58,7 +59,7 @@ def _read_safely(path: Path) -> Any:
         try:
             return torch_safe_load(link, safe_only=True)[0]
         except Exception as error:  # a damaged file reaches the unpickler as almost any error
-            reason = " ".join(str(error).replace(str(link), path.name).split())[:160]
+            reason = shortened(whole_line(error).replace(str(link), path.name), 80)
             raise FGDError(
                 f"{path} is not an Ultralytics checkpoint, or a damaged one; nothing in it was executed ({reason})"
             ) from error
@@ -111,10 +112,17 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
     model = model.float().eval()
+    clean_names(model)
     model.args = {**DEFAULT_CFG_DICT, **(checkpoint.get("train_args") or {})}
     model.task = task
     model.pt_path = str(path)
     return model
+
+
+def clean_names(model: nn.Module) -> None:
+    """Make the class names of a model printable, where it has any."""
+    if isinstance(getattr(model, "names", None), (dict, list, tuple)):
+        model.names = printable_names(model.names)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from fgd_yolo.analysis.cameras import camera
 from fgd_yolo.analysis.stream_benchmark import host_results
 from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime import OnnxDetector
+from fgd_yolo.timing import ratio
 
 PACE_FPS = 15
 
@@ -30,7 +31,7 @@ def paced_cpu_ms(model: Path, pictures: Sequence[np.ndarray], seconds: float) ->
         return {name: _in_fresh_process(way, model, address, seconds) for name, way in ways.items()}
 
 
-def _own_cpu_ms(model: Path, address: str, seconds: float) -> float:
+def _own_cpu_ms(model: Path, address: str, seconds: float) -> float | None:
     from fgd_yolo.streams.pipeline import Pipeline
 
     with redirect_stderr(StringIO()):
@@ -41,10 +42,10 @@ def _own_cpu_ms(model: Path, address: str, seconds: float) -> float:
             before, start = pipeline.stats()["streams"]["camera"]["inferred"], time.process_time()
             time.sleep(seconds)
             cpu_s = time.process_time() - start
-            return 1e3 * cpu_s / (pipeline.stats()["streams"]["camera"]["inferred"] - before)
+            return ratio(1e3 * cpu_s, pipeline.stats()["streams"]["camera"]["inferred"] - before)
 
 
-def _host_cpu_ms(model: Path, address: str, seconds: float) -> float:
+def _host_cpu_ms(model: Path, address: str, seconds: float) -> float | None:
     results = host_results(model, address)
     with quiet_host(logging.ERROR):
         for _ in range(2 * PACE_FPS):
@@ -54,7 +55,7 @@ def _host_cpu_ms(model: Path, address: str, seconds: float) -> float:
         while time.monotonic() < until:
             next(results)
             frames += 1
-        return 1e3 * (time.process_time() - start) / frames
+        return ratio(1e3 * (time.process_time() - start), frames)
 
 
 def _in_fresh_process(measure: Callable[..., float], *arguments: object) -> float:

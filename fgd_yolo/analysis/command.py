@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fgd_yolo.cli import guarded_command
 from fgd_yolo.parsing import Parser, at_least_one
+from fgd_yolo.timing import figure, ratio
 
 if TYPE_CHECKING:
     from fgd_yolo.analysis.loss_benchmark import Comparison, Level
@@ -72,8 +73,8 @@ def table(level: Level, found: Comparison) -> str:
         for name, cost in (("yardstick", found.yardstick), ("fgd_yolo", found.ours))
     ]
     shape = (level.images, level.teacher_channels, level.cells, level.cells)
-    faster = found.yardstick.seconds / found.ours.seconds
-    smaller = found.yardstick.extra_bytes / found.ours.extra_bytes
+    faster = figure(ratio(found.yardstick.seconds, found.ours.seconds), ".2f", " x faster")
+    smaller = figure(ratio(found.yardstick.extra_bytes, found.ours.extra_bytes), ".2f", " x smaller")
     return "\n".join(
         [
             f"FGD loss of one level: maps {shape}, student {level.student_channels} channels, "
@@ -81,7 +82,7 @@ def table(level: Level, found: Comparison) -> str:
             f"on {found.machine}; losses and gradients agree within {found.error:.0e}",
             f"{'':<10} {'forward + backward':>21} {'peak extra memory':>21}",
             *rows,
-            f"{'ratio':<10} {f'{faster:.2f} x faster':>21} {f'{smaller:.2f} x smaller':>21}",
+            f"{'ratio':<10} {faster:>21} {smaller:>21}",
         ]
     )
 

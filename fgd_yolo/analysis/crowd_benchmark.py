@@ -17,6 +17,7 @@ from fgd_yolo.analysis.cameras import camera, rtsp_works
 from fgd_yolo.analysis.stamp import read_stamp
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime import OnnxDetector
+from fgd_yolo.timing import ratio
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -126,8 +127,8 @@ def measure_overload(
     return Overload(
         kind,
         cameras,
-        sum(_growth(before, after, "seen")) / sum(inferred),
-        min(inferred) / np.mean(inferred),
+        ratio(sum(_growth(before, after, "seen")), sum(inferred)),
+        ratio(min(inferred), float(np.mean(inferred))),
         *(tuple(1e3 * max(np.percentile(ages, part) for ages in found) for found in thirds) for part in (50, 95)),
         arrival_ms,
         2e3 / CROWD_FPS + preprocess_ms + np.mean([_stages_ms(one["ages"]) for one in after.values()]),
@@ -158,8 +159,8 @@ def _crowd(pipeline: Pipeline, address: str, cameras: int) -> int:
         before = pipeline.stats()["streams"]
         time.sleep(WARM_UP_S)
         after = pipeline.stats()["streams"]
-        load = sum(_growth(before, after, "seen")) / sum(_growth(before, after, "inferred"))
-        if load >= TWICE or opened == MOST_CAMERAS:
+        load = ratio(sum(_growth(before, after, "seen")), sum(_growth(before, after, "inferred")))
+        if load is None or load >= TWICE or opened == MOST_CAMERAS:
             return opened
         cameras = min(MOST_CAMERAS, max(opened + 1, ceil(opened * TWICE / load)))
 

@@ -19,7 +19,7 @@ import numpy as np
 from fgd_yolo.export.measure import bare_session
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
-from fgd_yolo.timing import minima
+from fgd_yolo.timing import minima, ratio
 
 PHOTO_PX = (480, 640)
 
@@ -34,14 +34,14 @@ class Stages:
     whole_call: float
 
     @property
-    def surroundings(self) -> float:
+    def surroundings(self) -> float | None:
         """What pre- and postprocessing take, as a fraction of the network's time."""
-        return (self.preprocess + self.postprocess) / self.bare_run
+        return ratio(self.preprocess + self.postprocess, self.bare_run)
 
     @property
-    def overhead(self) -> float:
+    def overhead(self) -> float | None:
         """The whole call over the sum of its steps: 1 where nothing is lost between them."""
-        return self.whole_call / (self.bare_run + self.preprocess + self.postprocess)
+        return ratio(self.whole_call, self.bare_run + self.preprocess + self.postprocess)
 
 
 def measure_runs(files: Mapping[str, Path], threads: int, rounds: int) -> dict[str, float]:

@@ -67,4 +67,4 @@ def _export_by_host(weights: Path, data: str, imgsz: int, folder: Path) -> Path:
         with quiet_host(logging.ERROR):
             return Path(YOLO(own / "model.pt").export(format="onnx", quantize=8, data=data, imgsz=imgsz, device="cpu"))
     except Exception as error:  # the host raises anything here
-        raise FGDError(f"Ultralytics could not write its int8 file: {one_line(error)[:200]}") from error
+        raise FGDError(f"Ultralytics could not write its int8 file: {one_line(error)}") from error

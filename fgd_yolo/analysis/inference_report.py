@@ -12,6 +12,7 @@ from fgd_yolo.analysis.loss_benchmark import machine_name
 from fgd_yolo.data import cache_root, demo_dataset
 from fgd_yolo.export.measure import map_of
 from fgd_yolo.host import load_exportable
+from fgd_yolo.timing import figure, ratio
 
 DEFAULT_MODEL = "yolov8n.yaml"
 
@@ -60,18 +61,23 @@ def table(runs: dict[int, dict[str, float]], accuracy: dict[str, dict[str, float
     heads = ["", *ratios, *["mAP50-95"] * bool(accuracy)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * (1 + 2 * len(runs) + bool(accuracy))]
     for variant in next(iter(runs.values())):
-        cells = [f"{found[variant] * 1e3:.1f} ms | {found['fp32'] / found[variant]:.2f}" for found in runs.values()]
+        cells = [f"{found[variant] * 1e3:.1f} ms | {_times(found, 'fp32', variant)}" for found in runs.values()]
         if accuracy:
-            cells.append(f"{100 * accuracy[variant]['map50_95']:.1f}" if variant in accuracy else "")
+            cells.append(figure(100 * accuracy[variant]["map50_95"], ".1f") if variant in accuracy else "")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    best = (f"{found[HOST_INT8] / found['int8']:.2f} ({count})" for count, found in runs.items())
+    best = (f"{_times(found, HOST_INT8, 'int8')} ({count})" for count, found in runs.items())
     return "\n".join([*lines, f"\nint8 over {HOST_INT8}, by threads: {', '.join(best)}"])
+
+
+def _times(seconds: dict[str, float], slow: str, fast: str) -> str:
+    return figure(ratio(seconds[slow], seconds[fast]), ".2f")
 
 
 def stage_line(threads: int, found: Stages) -> str:
     """Return what surrounds the network, as one sentence."""
+    surroundings, overhead = figure(found.surroundings, ".1%"), figure(found.overhead, ".3f")
     return (
         f"fp32, {threads} thread(s), a 640x480 photo: preprocessing {found.preprocess * 1e3:.2f} ms and postprocessing "
-        f"{found.postprocess * 1e3:.2f} ms, {found.surroundings:.1%} of the network's {found.bare_run * 1e3:.1f} ms; "
-        f"the whole call takes {found.overhead:.3f} times its steps"
+        f"{found.postprocess * 1e3:.2f} ms, {surroundings} of the network's {found.bare_run * 1e3:.1f} ms; "
+        f"the whole call takes {overhead} times its steps"
     )

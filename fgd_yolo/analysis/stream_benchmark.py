@@ -22,17 +22,18 @@ import numpy as np
 
 from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime import OnnxDetector
+from fgd_yolo.timing import rate
 
 WARM_UP_FRAMES = 20
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Frames per second of one file: bare threads, the pipeline, and Ultralytics' stream prediction."""
+    """Frames per second of one file: bare threads, the pipeline, and Ultralytics' own; None where it is unknown."""
 
-    bound: float
-    pipeline: float
-    host: float
+    bound: float | None
+    pipeline: float | None
+    host: float | None
 
 
 def read_clip(path: Path) -> Iterator[np.ndarray]:
@@ -70,7 +71,7 @@ def measure_rates(model: Path, clip: Path, threads: int, rounds: int) -> Rates:
         threads: of each of the three.
         rounds: turns of each.
     """
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], float | None]] = {
         "bound": lambda: bound_fps(model, clip, threads),
         "pipeline": lambda: pipeline_fps(model, clip, threads),
         "host": lambda: host_fps(model, clip),
@@ -79,10 +80,11 @@ def measure_rates(model: Path, clip: Path, threads: int, rounds: int) -> Rates:
     for _ in range(rounds):
         for name, way in ways.items():
             found[name].append(way())
-    return Rates(**{name: max(rates) for name, rates in found.items()})
+    known = {name: [one for one in rates if one is not None] for name, rates in found.items()}
+    return Rates(**{name: max(rates, default=None) for name, rates in known.items()})
 
 
-def bound_fps(model: Path, clip: Path, threads: int) -> float:
+def bound_fps(model: Path, clip: Path, threads: int) -> float | None:
     """Return the frames per second of bare threads that share no work and no lock."""
     with redirect_stderr(StringIO()):
         detector = OnnxDetector(model, "cpu", threads, mode="throughput")
@@ -95,7 +97,7 @@ def bound_fps(model: Path, clip: Path, threads: int) -> float:
     start = time.perf_counter()
     for worker in workers:
         worker.join()
-    return sum(counts) / (time.perf_counter() - start)
+    return rate(sum(counts), time.perf_counter() - start)
 
 
 def _loop(detector: OnnxDetector, clip: Path, started: threading.Barrier, counts: list[int], index: int) -> None:
@@ -115,7 +117,7 @@ def _loop(detector: OnnxDetector, clip: Path, started: threading.Barrier, counts
             counts[index] += 1
 
 
-def pipeline_fps(model: Path, clip: Path, threads: int) -> float:
+def pipeline_fps(model: Path, clip: Path, threads: int) -> float | None:
     """Return the mean frames per second of the pipeline on one file, from its first to its last result."""
     from fgd_yolo.streams.pipeline import Pipeline
 
@@ -128,14 +130,14 @@ def pipeline_fps(model: Path, clip: Path, threads: int) -> float:
             return pipeline.stats()["streams"]["clip"]["mean_fps"]
 
 
-def host_fps(model: Path, clip: Path) -> float:
+def host_fps(model: Path, clip: Path) -> float | None:
     """Return the frames per second of Ultralytics' stream prediction on the same file, after a warm-up."""
     results = host_results(model, str(clip))
     with quiet_host(logging.ERROR):
         for _ in range(WARM_UP_FRAMES):
             next(results)
         start = time.perf_counter()
-        return sum(1 for _ in results) / (time.perf_counter() - start)
+        return rate(sum(1 for _ in results), time.perf_counter() - start)
 
 
 def host_results(model: Path, source: str) -> Iterator[object]:

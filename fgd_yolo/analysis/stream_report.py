@@ -15,6 +15,7 @@ from fgd_yolo.analysis.inference_report import DEFAULT_MODEL
 from fgd_yolo.analysis.loss_benchmark import machine_name
 from fgd_yolo.analysis.stream_benchmark import Rates, measure_rates, read_clip, write_clip
 from fgd_yolo.data import cache_root, demo_dataset, demo_video
+from fgd_yolo.timing import figure, ratio
 
 SIZE_PX = 320
 PACED_S = 10.0
@@ -60,9 +61,10 @@ def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) 
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for model, rate in rates.items():
         own, host = paced[model]["pipeline"], paced[model]["host"]
-        cells = [f"{rate.bound:.0f} fps", f"{rate.pipeline:.0f} fps", f"{rate.pipeline / rate.bound:.2f}"]
-        cells += [f"{rate.host:.0f} fps", f"{rate.pipeline / rate.host:.2f}"]
-        cells += [f"{own:.1f} ms", f"{host:.1f} ms", f"{own / host:.2f}"]
+        cells = [figure(rate.bound, ".0f", " fps"), figure(rate.pipeline, ".0f", " fps")]
+        cells += [figure(ratio(rate.pipeline, rate.bound), ".2f")]
+        cells += [figure(rate.host, ".0f", " fps"), figure(ratio(rate.pipeline, rate.host), ".2f")]
+        cells += [figure(own, ".1f", " ms"), figure(host, ".1f", " ms"), figure(ratio(own, host), ".2f")]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -74,7 +76,7 @@ def crowd_table(crowded: Mapping[str, Overload]) -> str:
     heads += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for model, found in crowded.items():
-        cells = [str(found.cameras), f"{found.load:.2f}", f"{found.least_share:.2f}"]
+        cells = [str(found.cameras), figure(found.load, ".2f"), figure(found.least_share, ".2f")]
         cells += ["{:.0f}, {:.0f} ms".format(*ages) for ages in (found.p50_ms, found.p95_ms)]
         cells += [f"{found.allowed_ms:.0f} ms", "{:.0f}, {:.0f} MB".format(*found.memory_mb)]
         cells.append("{}, {}".format(*found.threads))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from fgd_yolo.data.scene import LARGEST, SMALLEST, background, expose, grain, li
 from fgd_yolo.data.signs import NAMES, SIGNS, Sign, random_clutter, vary
 from fgd_yolo.errors import FGDError
 from fgd_yolo.progress import counted
+from fgd_yolo.strict_json import to_json
 
 FORMAT = 1
 """Part of the cached folder's name: raise it when the same seed gives other files."""
@@ -88,7 +88,7 @@ def demo_video(
             "names": list(NAMES),
             "frames": frames,
         }
-        (folder / "truth.json").write_text(json.dumps(truth, separators=(",", ":")), encoding="utf-8")
+        (folder / "truth.json").write_text(to_json(truth, separators=(",", ":")), encoding="utf-8")
 
     folder = make_folder(Path(cache_dir) / name, fill)
     return folder / "demo.mp4", folder / "truth.json"

@@ -11,9 +11,11 @@ from typing import Any
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import LOGGER
 
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.text import clean_record, printable, printable_names
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,12 @@ def check_dataset(data: str, train: Mapping[str, Any]) -> Dataset:
     Raises:
         FGDError: no such file, a bad YAML, no readable image, or no object at all in a split.
     """
+    LOGGER.addFilter(clean_record)
     arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
     try:
         facts = check_det_dataset(data, split=arguments.split)
+        facts["names"] = printable_names(facts["names"])
+        _check_printable(facts, arguments.split)
         if arguments.single_cls:
             facts["names"] = {0: "item"}
         splits = [_scan(facts, "train", arguments), _scan(facts, arguments.split, arguments)]
@@ -73,6 +78,15 @@ def check_dataset(data: str, train: Mapping[str, Any]) -> Dataset:
     counts = f"{dataset.train_images} train and {dataset.val_images} {arguments.split} images"
     say(f"data: {counts}, {len(dataset.names)} class{'es' * (len(dataset.names) != 1)}{left_out}")
     return dataset
+
+
+def _check_printable(facts: Mapping[str, Any], split: str) -> None:
+    """Refuse folders whose names would steer the terminal: Ultralytics shows them in its progress bars."""
+    for key in ("yaml_file", "path", "train", split):
+        places = facts.get(key) or []
+        for place in places if isinstance(places, list) else [places]:
+            if printable(place) != str(place):
+                raise FGDError(f"data: the path {place} has characters that cannot be printed: rename that folder")
 
 
 def _scan(facts: dict[str, Any], split: str, arguments):

@@ -59,7 +59,7 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
     return Row(name, float(box.map), float(box.map50), parameters, gflops, cpu_ms)
 
 
-def _cost(weights: Path, size: int, channels: int) -> tuple[int, float, float]:
+def _cost(weights: Path, size: int, channels: int) -> tuple[int, float | None, float]:
     """Parameters, GFLOPs and the fastest of some passes of one image, in ms, fused, on the CPU."""
     model, _ = load_detector(weights)
     model = model.fuse(verbose=False)
@@ -72,4 +72,4 @@ def _cost(weights: Path, size: int, channels: int) -> tuple[int, float, float]:
             model(image)
             taken.append(time.perf_counter() - begin)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return parameters, float(get_flops(model, size)), min(taken[_WARM_UPS:]) * 1e3
+    return parameters, float(get_flops(model, size)) or None, min(taken[_WARM_UPS:]) * 1e3

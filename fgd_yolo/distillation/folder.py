@@ -11,6 +11,7 @@ import yaml
 from fgd_yolo.config import Recipe
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import numbered_folder, replacing
+from fgd_yolo.strict_json import to_json
 
 RECIPE = "distill.yaml"
 RESULT = "result.json"
@@ -57,7 +58,7 @@ def read_recipe(run_dir: Path) -> Recipe:
 def save_result(run_dir: Path, result: dict[str, Any]) -> None:
     """Write the closing table as plain numbers."""
     with replacing(run_dir / RESULT) as path:
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        path.write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
 from fgd_yolo.distillation.report import PLAIN
 from fgd_yolo.distillation.resolve import Model, resolve
 from fgd_yolo.distillation.wording import say
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
 from fgd_yolo.host import load_detector
 
 # Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
@@ -149,7 +149,7 @@ def _check_values(train: Mapping[str, Any]) -> None:
     try:
         get_cfg(overrides=dict(train))
     except (TypeError, ValueError, SyntaxError) as error:
-        raise UsageError(one_line(error)) from error
+        raise UsageError(whole_line(error)) from error
     if isinstance(train.get("pretrained"), (str, Path)):
         load_detector(train["pretrained"])
 

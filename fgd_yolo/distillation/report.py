@@ -13,13 +13,15 @@ from typing import Any
 from fgd_yolo.distillation.folder import RESULT, read_result
 from fgd_yolo.distillation.options import what_is_learnt
 from fgd_yolo.distillation.wording import command, distill_command
+from fgd_yolo.text import printable
+from fgd_yolo.timing import UNKNOWN, figure
 
 PLAIN = "plain"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the table.
+    """One model of the table; None is what could not be measured.
 
     Args:
         name: what it is.
@@ -31,11 +33,11 @@ class Row:
     """
 
     name: str
-    map50_95: float
-    map50: float
+    map50_95: float | None
+    map50: float | None
     parameters: int
-    gflops: float
-    cpu_ms: float
+    gflops: float | None
+    cpu_ms: float | None
 
 
 def fingerprint(student_key: str, dataset_key: str, train: Mapping[str, Any], device_type: str) -> str:
@@ -80,20 +82,25 @@ def table(result: Mapping[str, Any]) -> str:
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{'':{width}}{'mAP50-95':>10}{'mAP50':>9}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"]
     for row in rows:
-        cost = f"{row.parameters / 1e6:>11.2f} M{row.gflops:>9.2f}{row.cpu_ms:>9.1f}"
-        lines.append(f"{row.name:{width}}{row.map50_95:>10.3f}{row.map50:>9.3f}{cost}")
+        cost = f"{row.parameters / 1e6:>11.2f} M{figure(row.gflops, '.2f'):>9}{figure(row.cpu_ms, '.1f'):>9}"
+        reached = f"{figure(row.map50_95, '.3f'):>10}{figure(row.map50, '.3f'):>9}"
+        lines.append(f"{row.name:{width}}{reached}{cost}")
     if twin:
         distilled, plain = result["student"], twin["student"]
         if result["method"] == PLAIN:
             distilled, plain = plain, distilled
-        gains = (f"{distilled[key] - plain[key]:+.3f}" for key in ("map50_95", "map50"))
+        gains = (_gain(distilled[key], plain[key]) for key in ("map50_95", "map50"))
         lines.append(f"{'distilled - plain':{width}}{next(gains):>10}{next(gains):>9}   one seed ({result['seed']})")
     threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
     lines.append(
         f"mAP on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
         f"CPU ms: PyTorch, one image, {threads}, always on the CPU."
     )
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
+
+
+def _gain(distilled: float | None, plain: float | None) -> str:
+    return UNKNOWN if distilled is None or plain is None else figure(distilled - plain, "+.3f")
 
 
 def next_steps(result: Mapping[str, Any]) -> list[str]:

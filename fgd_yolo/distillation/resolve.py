@@ -18,6 +18,7 @@ from fgd_yolo.config import close_match
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.host import HEADS, load_detector
+from fgd_yolo.text import printable
 
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
@@ -85,7 +86,7 @@ def _checkpoint(path: Path) -> Model:
     path = path.absolute()
     model, _ = load_detector(path)
     key = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(path.stem, str(path), dict(model.names), model.yaml.get("channels", 3), key)
+    return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), key)
 
 
 def _architecture(path: Path, role: str) -> Model:
@@ -99,7 +100,7 @@ def _architecture(path: Path, role: str) -> Model:
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
     key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-    return Model(path.stem, file, None, model.get("channels", 3), key)
+    return Model(printable(path.stem), file, None, model.get("channels", 3), key)
 
 
 def _missing(path: Path, role: str) -> FGDError:

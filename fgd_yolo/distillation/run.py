@@ -18,8 +18,9 @@ from fgd_yolo.distillation.prepare import prepare_teacher
 from fgd_yolo.distillation.stage import train_stage
 from fgd_yolo.distillation.trainer import FGDTrainer
 from fgd_yolo.distillation.wording import distill_command, say, shown
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.export import export_onnx
+from fgd_yolo.text import printable
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ def _carry_out(plan: Plan, run_dir: Path, fresh: bool) -> DistillResult:
         kind = type(error) if isinstance(error, FGDError) else FGDError
         if fresh and not any(run_dir.rglob("*.pt")):
             shutil.rmtree(run_dir, ignore_errors=True)
-            raise kind(one_line(error)) from error
-        raise kind(f"{one_line(error)} (what was trained is kept; {go_on})") from error
+            raise kind(whole_line(error)) from error
+        raise kind(f"{whole_line(error)} (what was trained is kept; {go_on})") from error
 
 
 def _work(plan: Plan, run_dir: Path) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def _beside_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
     """Print the table, the files, and what to do next."""
     result = _beside_twin(run_dir, result)
-    files = [f"{name:9}{shown(Path(path))}" for name, path in result["files"].items() if path]
+    files = [f"{name:9}{printable(shown(Path(path)))}" for name, path in result["files"].items() if path]
     print(f"\n{report.table(result)}\n\nfiles", *files, sep="\n  ")
-    print("\nnext", *report.next_steps(result), sep="\n  ", flush=True)
+    print("\nnext", *map(printable, report.next_steps(result)), sep="\n  ", flush=True)
     return DistillResult(Path(result["files"]["weights"]), Path(result["files"]["onnx"]), result, run_dir)

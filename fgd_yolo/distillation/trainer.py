@@ -27,7 +27,8 @@ from fgd_yolo.distillation.snapshots import draw_if_due
 from fgd_yolo.distillation.taps import pair_levels
 from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.host import load_detector
+from fgd_yolo.host import clean_names, load_detector
+from fgd_yolo.text import clean_record, printable_names
 
 MAX_GRADIENT_NORM = 10.0  # the host's own bound for the student
 
@@ -67,6 +68,7 @@ class FGDTrainer(DetectionTrainer):
         return type(cls.__name__, (cls,), {"teacher": Path(teacher) if teacher else None, "config": config})
 
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
+        LOGGER.addFilter(clean_record)  # once for the logger, however often it is added
         refuse_unsupported(overrides or {})
         if self.config.active:
             if self.teacher is None:
@@ -78,6 +80,17 @@ class FGDTrainer(DetectionTrainer):
             self.add_callback("on_train_epoch_start", methodcaller("_open_epoch"))
             self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
             self.add_callback("on_model_save", partial(draw_if_due, every=self.config.pictures_every))
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Read the data as Ultralytics does, with class names that are safe to print."""
+        data = super().get_dataset()
+        return {**data, "names": printable_names(data["names"])}
+
+    def get_model(self, cfg=None, weights=None, verbose=True):
+        """Build the student as Ultralytics does, which finds rows of classes by name: both sides are made printable."""
+        if weights is not None:
+            clean_names(weights)
+        return super().get_model(cfg, weights, verbose)
 
     def setup_model(self) -> dict | None:
         """Load the student as the host does, then build what distils it, without touching a random stream."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fgd_yolo.text import printable, shortened
+
 STAGES = 5
 _SCRIPTS = {
     "distill": "tools/distill.py",
@@ -20,7 +22,8 @@ _SCRIPTS = {
 
 
 def say(text: str, stage: int | None = None) -> None:
-    """Print one line at once, with the number of the stage that it opens."""
+    """Print one line of at most 300 characters at once, with the number of the stage that it opens."""
+    text = shortened(printable(text))
     print(f"[{stage}/{STAGES}] {text}" if stage else f"      {text}", flush=True)
 
 
@@ -39,7 +42,7 @@ def listed_classes(names: Mapping[int, str], most: int = 4) -> str:
         names: classes by number.
         most: of them to name.
     """
-    first = ", ".join(str(name) for name in list(names.values())[:most])
+    first = ", ".join(shortened(printable(name), 40) for name in list(names.values())[:most])
     return f"{len(names)} class{'es' * (len(names) != 1)} ({first}{', ...' if len(names) > most else ''})"
 
 

@@ -13,6 +13,7 @@ from fgd_yolo.distillation.wording import command, shown
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.options import PRECISIONS
 from fgd_yolo.parsing import Parser
+from fgd_yolo.text import printable
 
 EXAMPLES = """examples:
   %(prog)s --weights best.pt
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     def run(words: list[str]) -> None:
         said = vars(_parser(prog).parse_args(words))
         del said["debug"]
-        print(_announcement(said["weights"], said["precision"]), flush=True)
+        print(printable(_announcement(said["weights"], said["precision"])), flush=True)
         with _cleaning_up():
             exported = export_onnx(**said)
         print(_summary(exported), flush=True)
@@ -97,7 +98,7 @@ def _summary(exported: ExportedModel) -> str:
     if exported.uint8_input:
         lines.append("takes bytes as OpenCV reads them: for fgd_yolo's detector alone, not for Ultralytics")
     next_command = f"{command('predict')} --model {shlex.quote(shown(exported.path.absolute()))} --source IMAGES"
-    return "\n  ".join(lines) + f"\nnext\n  {next_command}"
+    return "\n  ".join(map(printable, lines)) + f"\nnext\n  {printable(next_command)}"
 
 
 def _agreement(exported: ExportedModel) -> str:

@@ -46,7 +46,7 @@ def convert(
     except OSError:
         raise
     except Exception as error:
-        raise FGDError(f"Ultralytics could not export this model: {one_line(error)[:200]}") from error
+        raise FGDError(f"Ultralytics could not export this model: {one_line(error)}") from error
     if nms and dynamic:
         _fix_batch(path, batch)
     return path
@@ -61,7 +61,7 @@ def validate(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise FGDError(f"the exported file is not valid ONNX: {one_line(error)[:200]}") from error
+        raise FGDError(f"the exported file is not valid ONNX: {one_line(error)}") from error
 
 
 def _fix_batch(path: Path, batch: int) -> None:

@@ -13,6 +13,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime.images import read_image
+from fgd_yolo.text import printable_names
 
 COMPARED_IMAGES = 8
 
@@ -91,7 +92,7 @@ def split_images(
         entries = [Path(entry) for entry in (listed if isinstance(listed, list) else [listed])]
         paths = [path for entry in entries for path in _list_images(entry)]
     except Exception as error:  # the host raises anything from SyntaxError to FileNotFoundError here
-        raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
+        raise FGDError(f"{problem}: {one_line(error)}; {advice}") from error
     if not paths:
         raise FGDError(f"{problem}: the {split} split of {given} is empty; {advice}")
     return paths
@@ -101,7 +102,7 @@ def class_names(data: Any) -> dict[int, str] | None:
     """Return the classes of a dataset on this disk by number; None where there is no such data."""
     try:
         with quiet_host():
-            return check_det_dataset(str(data), autodownload=False)["names"]
+            return printable_names(check_det_dataset(str(data), autodownload=False)["names"])
     except Exception:  # what is wrong with it, is said where its images are read
         return None
 

@@ -53,7 +53,7 @@ def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str
                 project=folder,
             )
     except Exception as error:  # the host raises anything here
-        raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)[:200]}") from error
+        raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)}") from error
     if not np.sum(found.nt_per_class):
         raise FGDError(f"the val split of {data} has no labels, so the mAP of int8 cannot be measured: label it")
     return {

@@ -12,6 +12,7 @@ import yaml
 
 from fgd_yolo import __version__
 from fgd_yolo.export.options import Request
+from fgd_yolo.strict_json import to_json
 
 if TYPE_CHECKING:
     from fgd_yolo.export.int8 import Int8Report
@@ -30,7 +31,7 @@ def read_entries(path: Path) -> dict[str, str]:
 def write_entries(path: Path, host: Mapping[str, str], ours: Mapping[str, Any]) -> None:
     """Replace a file's metadata: what the host wrote stays as it was, and ours is one entry of JSON."""
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {**host, KEY: json.dumps(ours, default=str)})  # a recipe may hold a date
+    onnx.helper.set_model_props(model, {**host, KEY: to_json(ours, default=str)})  # a recipe may hold a date
     onnx.save(model, path)
 
 

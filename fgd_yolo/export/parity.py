@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export.images import as_input
 from fgd_yolo.export.matching import (
     CONFIDENCE,
@@ -199,7 +199,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes share no base but Exception
-        raise FGDError(f"onnxruntime cannot load the exported file: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(f"onnxruntime cannot load the exported file: {one_line(error)}") from error
 
 
 def _run(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> list[torch.Tensor]:
@@ -208,7 +208,7 @@ def _run(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> list[torc
     try:
         outputs = session.run(None, {image.name: pixels if "uint8" in image.type else as_input(pixels)})
     except Exception as error:
-        raise FGDError(f"onnxruntime cannot run the exported file: {' '.join(str(error).split())[:200]}") from error
+        raise FGDError(f"onnxruntime cannot run the exported file: {one_line(error)}") from error
     return [torch.from_numpy(output) for output in outputs]
 
 

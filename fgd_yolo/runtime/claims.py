@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.session import TensorSpec
-
-# What would steer a terminal or cannot be printed at all: control characters and halves of pairs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from fgd_yolo.text import printable
 
 
 class Claims:
@@ -96,7 +93,7 @@ def keypoint_shape(value: Any) -> tuple[int, int]:
 def class_names(value: Any) -> dict[int, str]:
     """Return the names of classes 0, 1, ... of a dict or list, or raise ValueError."""
     found = value if isinstance(value, dict) else dict(enumerate(value if isinstance(value, (list, tuple)) else ()))
-    names = {int(number): _CONTROL.sub("?", str(name)) for number, name in found.items()}
+    names = {int(number): printable(name) for number, name in found.items()}
     if not names or sorted(names) != list(range(len(names))):
         raise ValueError
     return dict(sorted(names.items()))

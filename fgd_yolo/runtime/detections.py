@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.strict_json import to_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,8 @@ class Detections:
         }
 
     def to_json(self) -> str:
-        """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict())
+        """Return `to_dict` as one line of JSON; a number that is not finite is null."""
+        return to_json(self.to_dict())
 
     def to_supervision(self) -> Any:
         """Return `supervision.Detections`: class names, rotated corners and keypoints in its `data`.

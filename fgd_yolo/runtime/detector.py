@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
@@ -20,6 +21,7 @@ from fgd_yolo.runtime.masks import photo_masks
 from fgd_yolo.runtime.metadata import read_info
 from fgd_yolo.runtime.nms import suppress, suppress_rotated
 from fgd_yolo.runtime.session import open_session
+from fgd_yolo.text import printable
 
 # Photos that are read, prepared and run at a time where a file takes any number. Bounds the memory of a long list.
 TOGETHER = 8
@@ -31,7 +33,10 @@ class OnnxDetector:
     """An exported YOLO, ready to detect, segment, find keypoints or oriented boxes.
 
     Gives the host's boxes for the same file, except that OpenVINO computes int8 in its own way. Calls may be made from
-    several threads: nothing is kept between them.
+    several threads: nothing is kept between them but a count.
+
+    Objects with a number that is not finite, as where a float16 network overflows, are left out and counted in
+    `not_finite`; the first time is said on standard error.
 
     Args:
         path: the ONNX file.
@@ -72,7 +77,9 @@ class OnnxDetector:
         self.device = self._session.device
         self.info, assumptions = read_info(self._session.metadata, self._session.inputs, self._session.outputs)
         for sentence in assumptions:
-            print(f"{Path(path).name}: {sentence}", file=sys.stderr)
+            print(f"{printable(Path(path).name)}: {sentence}", file=sys.stderr)
+        self.not_finite = 0
+        self._name, self._lock = printable(Path(path).name), threading.Lock()
         self.workers = self._session.workers
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="detector") if self.workers > 1 else None
         self.together = self._count_together()
@@ -170,12 +177,27 @@ class OnnxDetector:
     def _candidates(self, output: np.ndarray) -> Candidates:
         """Return the objects of one image on the canvas, after NMS."""
         if self.info.decoded:
-            return decode_rows(output, self.conf, self.max_detections)
+            return self._usable(decode_rows(output, self.conf, self.max_detections))
         rotated = self.info.task == "obb"
-        found = decode_anchors(output, len(self.info.names), self.conf, rotated)
+        found = self._usable(decode_anchors(output, len(self.info.names), self.conf, rotated))
         boxes = np.concatenate([found.boxes, found.extras], axis=1) if rotated else found.boxes
         choose = suppress_rotated if rotated else suppress
         return found.take(choose(boxes, found.scores, found.classes, self.iou, self.agnostic, self.max_detections))
+
+    def _usable(self, found: Candidates) -> Candidates:
+        keep = found.usable()
+        if keep.all():
+            return found
+        self._leave_out(int((~keep).sum()))
+        return found.take(keep)
+
+    def _leave_out(self, count: int) -> None:
+        """Count objects whose numbers are not finite."""
+        with self._lock:
+            first, self.not_finite = not self.not_finite, self.not_finite + count
+        if first:
+            advice = "does it overflow in float16? export it again with --precision fp32"
+            print(f"{self._name}: objects with numbers that are not finite are left out: {advice}", file=sys.stderr)
 
     def _to_detections(
         self, found: Candidates, outputs: Sequence[np.ndarray], index: int, placement: Placement
@@ -198,7 +220,10 @@ class OnnxDetector:
             extra["masks"] = photo_masks(outputs[1][index], found.extras, boxes, placement)
         detections = Detections(boxes, found.scores, found.classes, self.info.names, placement.photo, **extra)
         if task == "segment":  # like the host, an object without a single pixel of mask is none
-            return detections[extra["masks"].any(axis=(1, 2))]
+            drawn = extra["masks"].any(axis=(1, 2))
+            if not drawn.all() and not np.isfinite(outputs[1][index]).all():
+                self._leave_out(int((~drawn).sum()))
+            return detections[drawn]
         return detections
 
 

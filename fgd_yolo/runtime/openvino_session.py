@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.runtime.session import open_unoptimised
 
 
@@ -38,7 +38,7 @@ class OpenVinoSession:
             self._model = core.compile_model(core.read_model(path), "CPU", _settings(threads, mode))
             self.workers = self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if mode == "throughput" else 1
         except RuntimeError as error:
-            raise FGDError(f"openvino cannot open {path}: ...{one_line(error)[-150:]}") from error
+            raise FGDError(f"openvino cannot open {path}: ...{whole_line(error)[-150:]}") from error
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
         self.device = f"openvino (cpu, {version}, {threads} thread{'s' * (threads != 1)})"
         self._requests = threading.local()

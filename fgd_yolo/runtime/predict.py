@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -23,6 +22,8 @@ from fgd_yolo.progress import counted
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.images import read_image
+from fgd_yolo.strict_json import to_json
+from fgd_yolo.text import printable
 
 FEW = 20  # up to so many pictures get a line each, more get a progress bar
 _WRITTEN_AS_THEY_ARE = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -35,6 +36,7 @@ class Tally:
     images: int = 0
     unreadable: list[Path] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)
+    not_finite: int = 0
     seconds: float = 0.0
     places: list[Path] = field(default_factory=list)
 
@@ -46,6 +48,8 @@ class Tally:
             parts.append(f"{len(self.unreadable)} unreadable and skipped ({names}{more})")
         if self.images:
             parts += [_in_words(self.objects), f"{1000 * self.seconds / self.images:.1f} ms a picture"]
+        if self.not_finite:
+            parts.append(f"{_count(self.not_finite, 'object')} with numbers that are not finite left out")
         if self.places:
             parts.append(f"results in {' and '.join(_shown(place) for place in self.places)}")
         return "; ".join(parts)
@@ -74,7 +78,7 @@ class Results:
         if self.folder:
             write_picture(found.draw(image), self.folder / name)
         if self._lines:
-            self._lines.write(json.dumps({"path": str(path), **found.to_dict()}) + "\n")
+            self._lines.write(to_json({"path": str(path), **found.to_dict()}) + "\n")
 
 
 def predict(
@@ -125,9 +129,10 @@ def _detect(detector: OnnxDetector, path: Path, name: Path, results: Results, ta
     if image is None:
         tally.unreadable.append(path)
         return "cannot be read, skipped"
-    start = time.perf_counter()
+    not_finite, start = detector.not_finite, time.perf_counter()
     found = detector(image)
     seconds = time.perf_counter() - start
+    tally.not_finite += detector.not_finite - not_finite
     results.add(path, name, image, found)
     if results.folder and not tally.places:
         tally.places.append(results.folder)
@@ -212,4 +217,4 @@ def _count(number: int, what: str) -> str:
 
 def _shown(path: Path) -> str:
     # A name that is no UTF-8 cannot be printed as it is.
-    return os.fsencode(path).decode("utf-8", "replace")
+    return printable(os.fsencode(path).decode("utf-8", "replace"))

@@ -14,8 +14,9 @@ import numpy as np
 import onnxruntime
 
 from fgd_yolo.config import close_match
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
 from fgd_yolo.runtime.threads import available_cores
+from fgd_yolo.text import printable
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 MODES = ("latency", "throughput")
@@ -104,7 +105,7 @@ def open_session(path: str | Path, device: str = "auto", threads: int | None = N
         session = _open_best(path, threads, mode)
     else:
         session = _open(path, kind, index, threads, mode)
-    print(f"{path.name} runs on {session.device}", file=sys.stderr, flush=True)
+    print(f"{printable(path.name)} runs on {printable(session.device)}", file=sys.stderr, flush=True)
     return session
 
 
@@ -201,7 +202,7 @@ def _load(path: Path, options: Any, providers: list, device: str) -> onnxruntime
         # With its fallback onnxruntime would also move a failing run to the CPU, in silence.
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # it raises a dozen types of its own, none of which has a public name
-        text = one_line(error).replace(str(path), path.name)
+        text = whole_line(error).replace(str(path), path.name)
         version = onnxruntime.__version__
         for sign, meaning in _TROUBLES.items():
             if sign in text.replace(path.name, "").replace("_", " ").lower():

@@ -124,7 +124,8 @@ def _parser(prog: str | None) -> Parser:
     add("--config", type=Path, metavar="YAML", help="streams and options in a file; the command line wins")
     for flag, (metavar, kind, help_text) in _PLAIN.items():
         add(flag, type=kind, metavar=metavar, help=help_text)
-    add("--classes", nargs="+", metavar="C", help="names or numbers of the objects that count (default: all)")
+    help_text = "names or numbers of the objects that count (default: all); id:2 or name:2 where 2 is both"
+    add("--classes", nargs="+", metavar="C", help=help_text)
     add("--track", action="store_true", help="give objects ids that stay")
     add("--raw", action="store_true", help="record the pictures without boxes")
     add("--show", action="store_true", help="open a window for each stream; q ends the run")

@@ -11,6 +11,7 @@ import yaml
 from fgd_yolo.config import close_match
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.zones import check_name
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
@@ -46,7 +47,8 @@ class RunOptions(_Strict):
         streams: by name; those of the command line are named after their sources.
         device: as of `OnnxDetector`, like threads, mode, conf and iou.
         policy: of the streams that have none of their own.
-        classes: names or numbers of the objects that count; no step, sink or page sees others. None is all.
+        classes: of the objects that count, as `fgd_yolo.streams.choice.chosen_labels` reads them; no step, sink or page
+            sees others. None is all.
         track: give objects ids.
         web: HOST:PORT of the page.
         token: that the page asks for; needed where others than this machine can reach it.
@@ -69,7 +71,7 @@ class RunOptions(_Strict):
     conf: float = 0.25
     iou: float = 0.7
     policy: str | None = None
-    classes: list[str | int] | None = None
+    classes: list[StrictInt | str] | None = None
     track: bool = False
     web: str | None = None
     token: str | None = Field(default=None, repr=False)
@@ -103,6 +105,8 @@ def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOption
     twice = sorted(set(streams) & set(added))
     if twice:
         raise UsageError(f"stream '{twice[0]}' stands in {file} and on the command line: leave out one")
+    for name in (*streams, *added):
+        check_name(name, "stream")
     try:
         return RunOptions(**{**written, **said, "streams": {**streams, **added}})
     except ValidationError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from fgd_yolo.errors import one_line
+from fgd_yolo.errors import whole_line
 from fgd_yolo.streams.sources import BadFrame, Picture, Source, SourceEnded, SourceLost
 
 _LAST_WAIT_S = 4.5
@@ -86,7 +86,7 @@ class Connection(threading.Thread):
         except SourceLost as lost:
             end = End(str(lost))
         except Exception as error:  # whatever a decoder throws, the stream says so and tries again
-            end = End(f"{type(error).__name__}: {one_line(error)}")
+            end = End(f"{type(error).__name__}: {whole_line(error)}")
         with self._changed:
             self.end = end
             self._changed.notify_all()

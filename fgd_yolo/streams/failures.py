@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.say import say
+from fgd_yolo.text import shortened
 
 LIMIT = 100  # in a row, over all streams: no bad picture does that, the detector itself is at fault
 
@@ -25,7 +26,7 @@ class Failures:
 
     def note(self, stream: str, error: Exception) -> FGDError | None:
         """A frame failed; return the error to stop with when that has happened too often in a row."""
-        kind, text = type(error), redact(one_line(error))
+        kind, text = type(error), shortened(redact(whole_line(error)))
         with self._lock:
             self._in_a_row += 1
             reached = self._in_a_row == LIMIT

@@ -15,6 +15,7 @@ from fgd_yolo.streams.mailbox import Mailbox
 from fgd_yolo.streams.say import say
 from fgd_yolo.streams.sources import Picture, Source, is_live, open_source
 from fgd_yolo.streams.stats import StreamStats
+from fgd_yolo.text import shortened, single_line
 
 _FIRST_PICTURE_S = 20.0  # a camera may have to start, and its key frames be far apart
 _STEADY = 25  # so many pictures, and the next loss is a new one: the back-off begins again
@@ -171,7 +172,7 @@ class Reader:
 
     def _set(self, state: str, reason: str = "") -> None:
         """Only the watcher calls this, so that states come in order; one line for each change."""
-        reason = redact(reason, self._address)
+        reason = shortened(single_line(redact(reason, self._address)))
         changed = state != self._stats.state
         if state == "UP":
             if self._was_up:

@@ -135,7 +135,7 @@ def status(stats: dict[str, Any]) -> str:
     the inference."""
     streams = stats["streams"].values()
     up = sum(stream["state"] == "UP" for stream in streams)
-    rate = sum(stream["fps"] for stream in streams)
+    rate = sum(stream["fps"] or 0 for stream in streams)
     ages = [stream["ages"]["infer_end"]["p95_ms"] for stream in streams]
     oldest = max((age for age in ages if age is not None), default=0)
     dropped = sum(sum(stream["dropped"].values()) for stream in streams)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.streams.frame import Result
+from fgd_yolo.timing import rate
 
 STATES = ("CONNECTING", "UP", "DOWN", "ENDED")
 STAGES = ("decoded", "infer_start", "infer_end", "sink_done")
@@ -112,6 +113,8 @@ class StreamStats:
     def snapshot(self, now: float | None = None) -> dict[str, Any]:
         """Return all of it as plain JSON, at one instant.
 
+        `fps` and `mean_fps` are None where there are too few results, or too close together, to tell.
+
         Args:
             now: the monotonic time at which `fps` ends, for tests.
         """
@@ -127,25 +130,29 @@ class StreamStats:
                 "dropped": dict(self._dropped),
                 "in_flight": self._in_flight,
                 "reconnects": self._reconnects,
-                "fps": round(self._fps(now), 3),
-                "mean_fps": round(self._mean_fps(), 3),
+                "fps": _rounded(self._fps(now)),
+                "mean_fps": _rounded(self._mean_fps()),
             }
         # Percentiles take their time, which no lane should wait for.
         return {**counts, "ages": {stage: copied.snapshot() for stage, copied in ages.items()}}
 
-    def _fps(self, now: float) -> float:
-        """Return the frames inferred per second in the last seconds, or since the first one."""
+    def _fps(self, now: float) -> float | None:
+        """Return the frames inferred per second in the last seconds, or since the first one; None before long."""
         recent = sum(end > now - _WINDOW_S for end in self._ends)
         if not recent:
             return 0.0
         # Where more came than is kept, or the stream is younger than the window, the oldest one known starts it.
         started = self._ends[0] if recent == len(self._ends) else now - _WINDOW_S
-        return recent / max(now - started, 1e-3) if recent > 1 else recent / _WINDOW_S
+        return rate(recent, now - started) if recent > 1 else recent / _WINDOW_S
 
-    def _mean_fps(self) -> float:
+    def _mean_fps(self) -> float | None:
         if self._inferred < 2:
-            return 0.0
-        return (self._inferred - 1) / max(max(self._ends) - self._first_end, 1e-6)
+            return None
+        return rate(self._inferred - 1, max(self._ends) - self._first_end)
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 3)
 
 
 class Ages:

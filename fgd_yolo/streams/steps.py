@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fgd_yolo.errors import one_line
+from fgd_yolo.errors import whole_line
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.say import say
 
@@ -45,7 +45,7 @@ class Steps:
         if type(error) not in self._said:
             self._said.add(type(error))
             name = getattr(step, "__name__", type(step).__name__)
-            say(stream, f"{name} failed, {type(error).__name__}: {one_line(error)} (not said again)")
+            say(stream, f"{name} failed, {type(error).__name__}: {whole_line(error)} (not said again)")
 
 
 def _nothing(*_: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.clock import SourceClock
+from fgd_yolo.text import printable
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -45,6 +46,16 @@ def parse_layout(config: Mapping[str, Any]) -> Layout:
         if np.array_equal(points[0], points[1]):
             raise UsageError(f"line '{name}' has no length: give it two different points")
     return layout
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name of a stream, zone or line that would steer the terminals and logs where it is shown.
+
+    Raises:
+        UsageError: it is empty or has characters that cannot be printed.
+    """
+    if not name.strip() or printable(name) != name:
+        raise UsageError(f"{what} name '{name}' is empty or has characters that cannot be printed: choose another")
 
 
 def to_pixels(points: Shape, shape: tuple[int, int]) -> Shape:
@@ -179,6 +190,8 @@ def _shapes(config: Mapping[str, Any], kind: str, least: int, most: int) -> dict
     named = config.get(kind) or {}
     if not isinstance(named, Mapping):
         raise UsageError(f"{kind} need names: {kind}: {{NAME: [[x, y], ...]}}")
+    for name in named:
+        check_name(str(name), kind[:-1])
     return {str(name): _points(points, f"{kind[:-1]} '{name}'", least, most) for name, points in named.items()}
 
 

@@ -248,3 +248,36 @@ def test_the_help_has_examples(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"], prog="fgd-yolo predict")
     assert "fgd-yolo predict --model best.onnx --source photo.jpg" in capsys.readouterr().out
+
+
+def test_json_is_strict_where_a_model_overflows_and_the_closing_line_counts_what_is_left_out(model, capsys):
+    from onnx import load, numpy_helper, save_model
+
+    broken = load(str(model))
+    columns = numpy_helper.to_array(broken.graph.initializer[0]).copy()
+    columns[0, :, 10] = [np.nan, 5, 5, 5, 0.8, 0, 0]
+    broken.graph.initializer[0].CopyFrom(numpy_helper.from_array(columns, "columns"))
+    save_model(broken, "broken.onnx")
+    photo("photo.png")
+    assert main(["--model", "broken.onnx", "--source", "photo.png", "--json", "found.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 object with numbers that are not finite left out" in out
+    assert err.count("not finite") == 1
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads(Path("found.jsonl").read_text(), parse_constant=refuse)
+    assert [one["box"] for one in found["objects"]] == [BOX]
+
+
+def test_names_of_files_and_classes_never_steer_the_terminal(capsys):
+    said = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "False"}
+    save_detector(Path("a\x1b[2J.onnx"), {**said, "names": str({0: "a", 1: "b\x9b2J\u202e", 2: "c"})})
+    photo("p\x1b]0;owned\x07.png")
+    words = ["--model", "a\x1b[2J.onnx", "--source", "p\x1b]0;owned\x07.png", "missing\x1b[2J.png", "--output", "o\x1b"]
+    assert main(words) == 2
+    assert main([word for word in words if "missing" not in word]) == 0
+    assert main([*words[:2], "--source", "missing\r\n\x1b[2J.png", "--debug"]) == 2
+    for text in capsys.readouterr():
+        assert all(line.isprintable() for line in text.split("\n")), text

@@ -227,3 +227,37 @@ def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):
         assert main(["--model", str(model), "--source", "test://", "--web", f"127.0.0.1:{port}"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"port {port}" in line and "in use" in line
+
+
+COUNTING = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "False", "names": "['1', '2', 'cell']"}
+
+
+@pytest.mark.parametrize(("word", "found"), [("id:1", 1), ("name:2", 1), ("id:0", 0), ("name:1", 0), ("cell", 0)])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_class_that_is_meant_is_the_one_that_counts(capsys, word, found, in_file):
+    """The file always finds one object of class 1, whose name is "2"."""
+    save_detector(Path("best.onnx"), COUNTING)
+    write_video(Path("clip.mp4"), frames=2)
+    Path("streams.yaml").write_text(f"classes: ['{word}']\n")
+    chosen = ["--config", "streams.yaml"] if in_file else ["--classes", word]
+    assert main(["--model", "best.onnx", "--source", "clip.mp4", "--json", "found.jsonl", *chosen]) == 0
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [found, found]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
+    save_detector(Path("best.onnx"), COUNTING)
+    Path("streams.yaml").write_text("classes: [1]\n")
+    chosen = ["--config", "streams.yaml"] if in_file else ["--classes", "1"]
+    assert main(["--model", "best.onnx", "--source", "test://", "--json", "found.jsonl", *chosen]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "'1' is ambiguous" in line and "id:1" in line and "name:1" in line and len(line) <= 300
+    assert not Path("found.jsonl").exists()
+
+
+def test_the_table_of_one_picture_has_no_rate(model, capsys):
+    write_video(Path("clip.mp4"), frames=1)
+    assert main(["--model", str(model), "--source", "one=clip.mp4"]) == 0
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("one "))
+    assert row[-1] == "-"

@@ -137,3 +137,30 @@ def test_every_command_refuses_a_wrong_word_in_one_line(capsys, words, line):
     assert main(words.split()) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(line) and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FGDError("data x.yaml cannot be used: " + ", ".join(f"{i}.jpg" for i in range(40_000)) + "; add them"),
+        UsageError(f"data x.yaml cannot be used: '/{'long/' * 800}x.yaml' does not exist; add them"),
+        RuntimeError("data x.yaml cannot be used: \x1b[31m\n\x1b[2Jtwo\r\n\u202elines\x9b" + "\0" * 999 + "; add them"),
+        OSError("data x.yaml cannot be used: \ud800 \u200b; add them"),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_of_any_text_is_one_short_printable_line_with_its_beginning_and_its_advice(capsys, error, debug):
+    def fail():
+        raise error
+
+    assert guarded(fail, debug=debug) in (1, 2)
+    lines = capsys.readouterr().err.split("\n")
+    assert lines.pop() == "" and all(line.isprintable() for line in lines)
+    assert debug or len(lines) == 1
+    assert len(lines[-1]) <= 300 and "data x.yaml cannot be used" in lines[-1] and "add them" in lines[-1]
+
+
+def test_an_unknown_command_is_one_short_line(capsys):
+    assert main(["x\x1b[2J" * 5000]) == 2
+    line = capsys.readouterr().err
+    assert len(line) <= 301 and line[:-1].isprintable() and "--help" in line

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.errors import one_line
+from fgd_yolo.errors import one_line, whole_line
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,10 @@ from fgd_yolo.errors import one_line
 )
 def test_an_error_becomes_one_plain_line(error, text):
     assert one_line(error) == text
+
+
+def test_a_text_inside_another_error_is_short_and_printable():
+    error = FileNotFoundError("missing: " + ", ".join(f"/data/{i}\x1b.jpg" for i in range(3000)) + "; add them")
+    assert 150 < len(one_line(error)) <= 160 and one_line(error).isprintable()
+    assert one_line(error).startswith("missing: /data/0?.jpg") and one_line(error).endswith("; add them")
+    assert whole_line(error).count(".jpg") == 3000

@@ -15,6 +15,7 @@ from fgd_yolo.analysis.compare.sizes import accuracy
 from fgd_yolo.distillation.preflight import check_teacher_map
 from fgd_yolo.files import replacing
 from fgd_yolo.runtime.threads import available_cores
+from fgd_yolo.strict_json import to_json
 
 CONTEXT = "compare.json"
 
@@ -48,7 +49,7 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
             found = {"key": key, "name": job.planned.teacher, **accuracy(Path(job.teacher), job.data, job.train)}
             context["teachers"][job.planned.data] = found
     with replacing(output / CONTEXT) as path:
-        path.write_text(json.dumps(context, indent=2) + "\n", encoding="utf-8")
+        path.write_text(to_json(context, indent=2) + "\n", encoding="utf-8")
     for job in jobs:
         if job.teacher and job.method.config:
             check_teacher_map(context["teachers"][job.planned.data]["map50_95"], job.method.config.least_teacher_map)

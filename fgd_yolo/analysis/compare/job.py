@@ -11,6 +11,7 @@ from fgd_yolo.analysis.compare.methods import Method
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.files import replacing
+from fgd_yolo.strict_json import to_json
 
 JOB = "job.json"
 RESULT = "run.json"
@@ -51,7 +52,7 @@ def write_job(job: Job) -> None:
     """Write a job into its folder, for the process that makes the run."""
     job.place.mkdir(parents=True, exist_ok=True)
     with replacing(job.place / JOB) as path:
-        path.write_text(json.dumps(asdict(job), default=str), encoding="utf-8")
+        path.write_text(to_json(asdict(job), default=str), encoding="utf-8")
 
 
 def read_job(place: Path) -> Job:
@@ -72,7 +73,7 @@ def read_job(place: Path) -> Job:
 def write_result(job: Job, run: Run) -> None:
     """Write a finished run into its folder, whole."""
     with replacing(job.place / RESULT) as path:
-        path.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        path.write_text(to_json(asdict(run)), encoding="utf-8")
 
 
 def read_result(job: Job) -> Run | None:

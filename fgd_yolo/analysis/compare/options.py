@@ -10,6 +10,7 @@ from typing import Any
 from fgd_yolo.analysis.compare.methods import Method, folder_name
 from fgd_yolo.distillation.options import check_train_args
 from fgd_yolo.errors import UsageError
+from fgd_yolo.text import printable
 
 DEMO = "demo"
 _OWN = {
@@ -84,4 +85,4 @@ class Options:
 
 def data_name(data: str) -> str:
     """Return how a data set is called in tables."""
-    return Path(data).stem
+    return printable(Path(data).stem)

@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import replacing
+from fgd_yolo.strict_json import to_json
 
 RECORD = "record.json"
 PROVED_EPOCHS = 3
@@ -103,7 +104,7 @@ class Recording:
 
     def _write_record(self) -> None:
         with replacing(self.save_dir / RECORD) as path:
-            path.write_text(json.dumps(self.record), encoding="utf-8")
+            path.write_text(to_json(self.record), encoding="utf-8")
 
 
 def recorded(trainer: type) -> type:

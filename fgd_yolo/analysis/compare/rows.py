@@ -8,11 +8,14 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import replacing
+from fgd_yolo.strict_json import to_json
+from fgd_yolo.text import printable
 
 RUNS = "runs.csv"
 SIZES = ("small", "medium", "large")
@@ -153,12 +156,16 @@ def write_runs(path: Path, runs: Sequence[Run]) -> None:
 
 
 def _read(name: str, text: str) -> Any:
-    return text if name in _TEXT else json.loads(text)
+    """Read a cell; a file that somebody else made holds names that nobody has cleaned."""
+    if name in _TEXT:
+        return printable(text)
+    value = json.loads(text)
+    return {printable(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _written(value: Any) -> str:
     if value is None or value == []:
         return ""
     if isinstance(value, float):
-        return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        return f"{value:.6g}" if isfinite(value) else ""
+    return value if isinstance(value, str) else to_json(value, default=str)

@@ -20,6 +20,7 @@ from fgd_yolo.analysis.compare.taken import taken_jobs
 from fgd_yolo.distillation.wording import duration, say, shown
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.progress import counted
+from fgd_yolo.text import printable
 
 
 def compare(options: Options, command: str) -> None:
@@ -142,5 +143,5 @@ def rebuild(output: Path) -> None:
 
 def _report(output: Path) -> None:
     lines = report.write(output)
-    print("", *lines, sep="\n", flush=True)
+    print("", *map(printable, lines), sep="\n", flush=True)
     say(f"report: {shown(output / report.PAGE)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from fgd_yolo.analysis.compare.rows import SIZES
 from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_detector
+from fgd_yolo.text import printable_names
 
 MEASURED_WITH = (
     *("imgsz", "batch", "device", "workers", "split", "single_cls"),
@@ -126,7 +128,7 @@ def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, An
         box = YOLO(str(weights)).val(validator=build, data=data, **place, **same).box
     if not 0 <= box.map <= 1:
         raise FGDError(f"the validation of {weights} gave mAP50-95 {box.map}")
-    names = validators[0].names
+    names = _distinct(printable_names(validators[0].names))
     sizes = size_ap(validators[0].truth, validators[0].found)
     return {
         "map50_95": float(box.map),
@@ -134,6 +136,12 @@ def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, An
         "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(box.ap_class_index, box.ap, strict=True)},
         **{f"ap_{size}": value for size, value in sizes.items()},
     }
+
+
+def _distinct(names: Mapping[int, str]) -> dict[int, str]:
+    """Return the names of classes, with the number behind one that several classes share."""
+    shared = Counter(names.values())
+    return {number: f"{name} ({number})" if shared[name] > 1 else name for number, name in names.items()}
 
 
 def _ltwh(xyxy) -> list[list[float]]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from fgd_yolo.analysis.compare.paired import Estimate, cost_ratios, estimate, ordered, pairs
 from fgd_yolo.analysis.compare.rows import SIZES, Run
+from fgd_yolo.timing import UNKNOWN, figure
 
-NOTHING = "-"
+NOTHING = UNKNOWN
 
 
 class Table(NamedTuple):
@@ -23,7 +24,7 @@ class Table(NamedTuple):
 
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number as text, or a dash."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
+    return figure(value, f".{digits}f")
 
 
 def spread(values: Sequence[float], digits: int = 4) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fgd_yolo.analysis.pictures.views import LevelView
 from fgd_yolo.files import replacing
+from fgd_yolo.strict_json import to_json
 
 
 class Gap(NamedTuple):
@@ -82,7 +82,7 @@ def write_gaps(folder: Path, gaps: Sequence[Gap], facts: dict[str, Any]) -> list
     writer.writerow(Gap._fields)
     writer.writerows(gaps)
     means = [{key: value for key, value in gap._asdict().items() if key != "image"} for gap in mean_gaps(gaps)]
-    contents = {"gaps.csv": text.getvalue(), "gaps.json": json.dumps({**facts, "levels": means}, indent=2) + "\n"}
+    contents = {"gaps.csv": text.getvalue(), "gaps.json": to_json({**facts, "levels": means}, indent=2) + "\n"}
     for name, content in contents.items():
         with replacing(folder / name) as path:
             path.write_text(content, encoding="utf-8")

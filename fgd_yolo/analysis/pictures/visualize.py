@@ -25,6 +25,7 @@ from fgd_yolo.distillation.wording import shown
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
 from fgd_yolo.progress import counted
+from fgd_yolo.text import printable
 
 
 def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, device: str | None = None) -> Path:
@@ -54,7 +55,7 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
             try:
                 photo, views = look_at(image, models, side_px, subject.lens)
             except FGDError as error:
-                print(f"left out: {error}", flush=True)
+                print(f"left out: {one_line(error)}", flush=True)
                 failure = error
                 continue
             drawn += 1
@@ -75,7 +76,9 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
         "seen": models.seen,
     }
     write_gaps(folder, gaps, facts)
-    print(f"\n{table(mean_gaps(gaps), facts['images'])}\n\npictures, gaps.csv and gaps.json in {shown(folder)}")
+    print(
+        f"\n{table(mean_gaps(gaps), facts['images'])}\n\npictures, gaps.csv and gaps.json in {printable(shown(folder))}"
+    )
     return folder
 
 
@@ -115,4 +118,4 @@ def _device(name: str | None) -> torch.device:
     try:
         return select_device(name or "", verbose=False)
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {name} cannot be used: {one_line(error)[:160]}") from error
+        raise UsageError(f"device {name} cannot be used: {one_line(error)}") from error

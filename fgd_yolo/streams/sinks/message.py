@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fgd_yolo.strict_json import to_json
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -53,20 +52,9 @@ def gap_message(stream: str, reason: str) -> dict[str, Any]:
 
 def to_line(message: dict[str, Any]) -> bytes:
     """Return a message as one line of UTF-8 without its end; numbers that JSON has no word for become null."""
-    try:
-        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(message), ensure_ascii=False, separators=(",", ":"))
+    text = to_json(message, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

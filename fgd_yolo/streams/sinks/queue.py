@@ -9,9 +9,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sinks.sink import Away, Sink
+from fgd_yolo.text import shortened, single_line
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -231,16 +232,17 @@ class SinkQueue:
 
     def _note(self, error: BaseException) -> None:
         """Keep why it failed, and say it once per kind."""
-        text, kind = one_line(error), (type(error), getattr(error, "errno", None))
+        text, kind = whole_line(error), (type(error), getattr(error, "errno", None))
         if not isinstance(error, BrokenPipeError):  # who closes the pipe wants no more
-            self._failure = redact(text)
+            self._failure = shortened(redact(text))
         if kind not in self._said:
             self._said.add(kind)
             name = "" if isinstance(error, FGDError) else f"{type(error).__name__}: "
             self._say(f"{name}{text} (counted; not said again)")
 
     def _say(self, sentence: str) -> None:
-        print(redact(f"sink {self.name}: {sentence}"), file=sys.stderr, flush=True)
+        line = single_line(redact(f"sink {self.name}: {sentence}"))
+        print(shortened(line), file=sys.stderr, flush=True)
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[Any, BaseException | None]:

@@ -7,9 +7,10 @@ from collections import deque
 from types import ModuleType
 from typing import Any
 
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded
+from fgd_yolo.text import single_line
 
 
 def pyav() -> ModuleType:
@@ -27,8 +28,8 @@ def pyav() -> ModuleType:
 
 def reason_of(error: Exception, address: str = "") -> str:
     """Return what FFmpeg says about an address, on one line and without its secrets."""
-    text = getattr(error, "strerror", None) or one_line(error)
-    return redact(f"{text[:1].lower()}{text[1:]}", address)
+    text = getattr(error, "strerror", None) or whole_line(error)
+    return single_line(redact(f"{text[:1].lower()}{text[1:]}", address))
 
 
 _JPEG_END = b"\xff\xd9"

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.web.control import Control, Order, UnknownStream
 from fgd_yolo.streams.web.gate import Gate
@@ -23,6 +23,7 @@ from fgd_yolo.streams.web.page import read_page
 from fgd_yolo.streams.web.push import EVENTS, MJPEG, Pushed, Seats, events, no_seat, pictures
 from fgd_yolo.streams.web.report import Report
 from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.text import shortened, single_line
 
 MOST_VIEWERS = 64
 _LONGEST_BODY = 16 << 10
@@ -117,7 +118,7 @@ def _changing(control: Control, report: Report) -> list[Route]:
             name = await run_in_threadpool(control.add, wish)
         except FGDError as error:
             address = str(wish.get("address", "")) if isinstance(wish, dict) else ""
-            return JSONResponse({"error": redact(one_line(error), address)}, 400)
+            return JSONResponse({"error": shortened(redact(whole_line(error), address))}, 400)
         report.outdate()
         return JSONResponse({"name": redact(name)}, 201)
 
@@ -162,7 +163,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
 
 async def _refused(_: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, UnknownStream) else 400 if isinstance(error, UsageError) else 500
-    return JSONResponse({"error": redact(one_line(error))}, status)
+    return JSONResponse({"error": shortened(redact(whole_line(error)))}, status)
 
 
 async def _not_found(_: Request, __: Exception) -> Response:
@@ -170,6 +171,6 @@ async def _not_found(_: Request, __: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    text = f"web page: {request.scope['path']}: {type(error).__name__}: {one_line(error)}"
-    print(redact(text), file=sys.stderr, flush=True)
+    text = f"web page: {request.scope['path']}: {type(error).__name__}: {whole_line(error)}"
+    print(shortened(single_line(redact(text))), file=sys.stderr, flush=True)
     return JSONResponse({"error": "this failed; the server's log says why"}, 500)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.strict_json import to_json
 
 FASTEST_S = 1 / 20  # between two pictures for one viewer: more looks no better and costs the pipeline's cores
 _BOUNDARY = "fgd-yolo-picture"
@@ -85,7 +85,7 @@ async def pictures(frames: LatestFrames, stream: str) -> AsyncIterator[bytes]:
 async def events(report: Callable[[], dict[str, Any]], period_s: float = 1.0) -> AsyncIterator[bytes]:
     """Yield the numbers once a period, as server-sent events."""
     while True:
-        yield f"data: {json.dumps(await run_in_threadpool(report))}\n\n".encode()
+        yield f"data: {to_json(await run_in_threadpool(report))}\n\n".encode()
         await asyncio.sleep(period_s)
 
 

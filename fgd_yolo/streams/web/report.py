@@ -9,6 +9,7 @@ from typing import Any
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.web.control import Control
 from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.strict_json import finite
 
 _FRESH_S = 0.5  # however many ask, the numbers are gathered twice a second
 
@@ -35,7 +36,7 @@ class Report:
             if time.monotonic() - self._gathered > _FRESH_S:
                 stats = self._pipeline.stats()
                 self._frames.keep(stats["streams"])
-                self._stats = _shown({**stats, "stopped": self._control.stopped()})
+                self._stats = finite(_shown({**stats, "stopped": self._control.stopped()}))
                 self._gathered = time.monotonic()
             return self._stats
 

@@ -135,3 +135,17 @@ def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
     )
     for line, script in zip(commands, scripts, strict=True):
         assert line.startswith(f"/env/bin/python ../checkout/{script}")
+
+
+def test_what_could_not_be_measured_is_a_dash_in_the_table_and_null_in_the_file(tmp_path):
+    result = make_result(map50_95=float("nan"))
+    result["student"]["cpu_ms"] = None
+    result["twin"] = {"run": "plain", "method": "plain", "student": row("student", 0.4, 0.6)}
+    lines = table(result).splitlines()
+    student = next(line for line in lines if line.startswith("student"))
+    assert student.split()[-1] == "-" and "nan" not in table(result)
+    assert next(line for line in lines if line.startswith("distilled - plain")).split()[3] == "-"
+    save_result(tmp_path, result)
+    assert "NaN" not in (tmp_path / "result.json").read_text()
+    assert read_result(tmp_path)["student"]["map50_95"] is None
+    assert table(read_result(tmp_path)) == table(result)

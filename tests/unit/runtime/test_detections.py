@@ -115,3 +115,12 @@ def test_the_room_opens_without_the_libraries_of_training():
     code += "print(sorted({'torch', 'ultralytics', 'onnx', 'supervision'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_number_that_is_not_finite_is_null_in_json():
+    found = Detections(
+        np.array([[1, 2, np.nan, np.inf]], np.float32), np.array([np.nan], np.float32), np.array([0]), {0: "a"}, (9, 9)
+    )
+    text = found.to_json()
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["objects"] == [{"class": 0, "name": "a", "score": None, "box": [1, 2, None, None]}]

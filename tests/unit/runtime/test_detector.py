@@ -247,3 +247,57 @@ def test_what_had_to_be_assumed_is_said(tmp_path, capsys):
 def test_nothing_found_is_an_empty_result_of_the_photos_shape(detector):
     found = detector(photo(10))
     assert len(found) == 0 and found.boxes.shape == (0, 4) and found.shape == (SIDE, SIDE)
+
+
+def overflowing_file(path, rows, *, decoded):
+    """Write a detector whose output is always these rows: box and scores of two classes, or box, score, class."""
+    output = np.array(rows, np.float32)[None]
+    output = output if decoded else output.transpose(0, 2, 1)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Add", ["rows", "nothing"], ["output0"]),
+        ],
+        "overflowing",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, list(output.shape))],
+        [numpy_helper.from_array(output, "rows"), numpy_helper.from_array(np.zeros(1, np.float32), "zero")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    said = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
+    helper.set_model_props(model, {**said, "end2end": str(decoded)})
+    onnx.save(model, path)
+    return path
+
+
+NAN, INF = float("nan"), float("inf")
+GOOD, FAINT = [8, 8, 4, 4], [24, 24, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("decoded", "rows", "left_out"),
+    [
+        (False, [[*GOOD, 0, 0.9], [NAN, 8, 4, 4, 0.8, 0], [*FAINT, NAN, 0.1], [8, 8, INF, 4, 0.7, 0]], 3),
+        (False, [[*GOOD, 0, 0.9], [*FAINT, INF, 0], [8, 8, 3e38, 3e38, 0.9, 0], [NAN, NAN, NAN, NAN, 0.1, 0]], 2),
+        (True, [[NAN, 6, 10, 10, 0.95, 1], [6, 6, 10, 10, 0.9, 1], [*FAINT, NAN, 0], [*FAINT, 0.8, INF]], 3),
+    ],
+)
+def test_objects_with_numbers_that_are_not_finite_are_left_out_counted_and_said_once(
+    tmp_path, capsys, decoded, rows, left_out
+):
+    # More anchors than columns, as the reading of a file without its classes wants it.
+    rows = [*rows, *[[0] * 6] * 60]
+    detector = OnnxDetector(overflowing_file(tmp_path / "a.onnx", rows, decoded=decoded), "cpu")
+    for round_ in (1, 2):
+        found = detector(photo(90))
+        assert found.boxes.tolist() == [[6, 6, 10, 10]]
+        assert found.scores.tolist() == [np.float32(0.9)] and found.classes.tolist() == [1]
+        assert detector.not_finite == round_ * left_out
+    assert capsys.readouterr().err.count("not finite") == 1
+
+
+def test_the_limit_counts_objects_that_can_be_used(tmp_path):
+    rows = [[NAN, 6, 10, 10, 0.95, 1], [6, 6, 10, 10, 0.9, 1], [20, 20, 30, 30, 0.8, 0]]
+    path = overflowing_file(tmp_path / "a.onnx", rows, decoded=True)
+    assert OnnxDetector(path, "cpu", max_detections=1)(photo(90)).scores.tolist() == [np.float32(0.9)]

@@ -101,3 +101,29 @@ def test_a_file_with_an_equals_sign_is_a_file():
 def test_two_streams_of_one_name_are_refused():
     with pytest.raises(UsageError, match="two streams are called 'gate'"):
         name_sources(["gate=0", "gate=1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("model: a.onnx\nclasses: [yes]", "classes.0"),
+        ("model: a.onnx\nclasses: [1.0]", "classes.0"),
+        ("model: a.onnx\nclasses: cell", "classes"),
+        ('model: a.onnx\nstreams: {"ga\\e[2Jte": 0}', "stream name 'ga"),
+        ('model: a.onnx\nstreams: {"\\u202Ega": 0}', "cannot be printed"),
+        ("model: a.onnx\nstreams: {'': 0}", "is empty"),
+    ],
+)
+def test_classes_and_names_that_would_be_misread_are_refused(text, complaint):
+    with pytest.raises(UsageError) as refusal:
+        read_options({}, write(text))
+    assert complaint in str(refusal.value)
+
+
+def test_classes_are_numbers_or_words_as_they_stand():
+    assert read_options({}, write("model: a.onnx\nclasses: [2, '2', id:2, name:2]")).classes == [
+        2,
+        "2",
+        "id:2",
+        "name:2",
+    ]

@@ -11,3 +11,11 @@ def test_a_line_names_the_stream_and_holds_no_secret(capsys):
 def test_a_stream_whose_name_sounds_like_a_secret_shows_its_state(capsys):
     say("10.0.0.7-cam-token", "DOWN, refused")
     assert capsys.readouterr().err == "10.0.0.7-cam-token: DOWN, refused\n"
+
+
+def test_a_line_is_short_printable_and_hides_a_password_that_the_cut_would_halve(capsys):
+    say(
+        "do\x9bor", "DOWN, " + "x" * 85 + " rtsp://admin:hunter2" + "hunter2" * 9 + "@10.0.0.7/cam\x1b[2J\n" + "y" * 400
+    )
+    line = capsys.readouterr().err
+    assert len(line) <= 301 and line[:-1].isprintable() and "hunter" not in line

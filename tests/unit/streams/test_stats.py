@@ -102,9 +102,17 @@ def test_fps_holds_where_more_frames_come_than_are_remembered():
 
 def test_mean_fps_is_between_the_first_and_the_last_result():
     stats = StreamStats("door")
-    assert stats.snapshot()["mean_fps"] == 0
+    assert stats.snapshot()["mean_fps"] is None
     frames_at(stats, np.arange(100, 110.05, 0.1))
     assert stats.snapshot(now=500)["mean_fps"] == pytest.approx(10)
+
+
+@pytest.mark.parametrize("times_s", [[100], [100, 100], [100] * 8, [100, 100.0000001], [100, 100.001, 100.002]])
+def test_a_rate_over_no_time_is_unknown(times_s):
+    stats = StreamStats("door")
+    frames_at(stats, times_s)
+    assert stats.snapshot(now=100.002)["mean_fps"] is None
+    assert stats.snapshot(now=100.002)["fps"] in (None, 0.2)
 
 
 def test_states_are_told_and_the_wrong_one_refused():

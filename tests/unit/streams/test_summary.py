@@ -74,3 +74,20 @@ def test_columns_are_aligned_whatever_the_names():
 
 def test_a_run_without_streams_has_a_table_too():
     assert summary(stats_of()).startswith("stream")
+
+
+def test_a_rate_that_cannot_be_measured_is_a_dash():
+    stats = StreamStats("photos")
+    for index in range(3):  # a batch: all of them end at one instant
+        stats.count_seen()
+        frame = make_frame(index, "photos")
+        frame.arrived = frame.decoded = 100
+        stats.count_inferred(make_result(frame, start_s=0.03, end_s=0.04))
+    for text in (summary(stats_of(stats)), summary(stats_of(StreamStats("idle")))):
+        assert text.splitlines()[1].split()[-1] == "-"
+
+
+def test_a_reason_and_a_name_of_any_text_stay_on_their_lines():
+    stats = StreamStats("do\x1b[2Jor\n")
+    stats.set_state("DOWN", "refused\x1b[2J\nby " + "x" * 5000)
+    assert all(line.isprintable() and len(line) < 300 for line in summary(stats_of(stats)).splitlines())

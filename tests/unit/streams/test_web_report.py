@@ -146,3 +146,19 @@ def test_a_name_that_looks_like_markup_stays_text(box):
     pipeline.give(frames, '<b>"x"\\', 0)
     families = list(text_string_to_metric_families(asker.get("/metrics").text))
     assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}
+
+
+def test_numbers_that_are_not_finite_are_null_in_every_answer(box, monkeypatch):
+    pipeline, _, asker = box
+    stats = pipeline.stats
+
+    def overflowing():
+        found = stats()
+        found["streams"]["door"]["fps"], found["streams"]["yard"]["fps"] = float("nan"), float("inf")
+        return found
+
+    monkeypatch.setattr(pipeline, "stats", overflowing)
+    answer = asker.get("/stats")
+    assert answer.status_code == 200 and "NaN" not in answer.text and "Infinity" not in answer.text
+    assert [one["fps"] for one in answer.json()["streams"].values()] == [None, None]
+    assert asker.get("/metrics").status_code == 200

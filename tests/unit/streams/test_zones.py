@@ -201,3 +201,10 @@ def test_a_broken_layout_is_one_line(config, message):
 def test_a_layout_may_be_empty():
     layout = parse_layout({"zones": None})
     assert layout.zones == {} and layout.lines == {}
+
+
+@pytest.mark.parametrize("kind", ["zones", "lines"])
+@pytest.mark.parametrize("name", ["ya\x1b[2Jrd", "a\nb", "", "\u202e"])
+def test_a_zone_or_line_whose_name_would_steer_a_terminal_is_refused(kind, name):
+    with pytest.raises(UsageError, match="cannot be printed"):
+        parse_layout({kind: {name: [[0, 0], [1, 0], [1, 1]]}})

@@ -52,3 +52,17 @@ def test_a_file_that_cannot_be_written_keeps_its_runs():
         write_runs(FILE, [RUNS[1], None])
     assert read_runs(FILE) == RUNS[:1]
     assert [path.name for path in Path().iterdir()] == ["runs.csv"]
+
+
+def test_a_number_that_is_not_finite_is_unknown_when_it_is_read_back(tmp_path):
+    run = made_up(share=float("nan"), epoch_s=float("inf"), class_ap={"cat": float("nan"), "dog": 0.5})
+    write_runs(tmp_path / "runs.csv", [run])
+    (found,) = read_runs(tmp_path / "runs.csv")
+    assert (found.share, found.epoch_s, found.class_ap) == (None, None, {"cat": None, "dog": 0.5})
+    assert "nan" not in (tmp_path / "runs.csv").read_text().lower()
+
+
+def test_names_of_a_file_that_somebody_else_made_are_printable(tmp_path):
+    write_runs(tmp_path / "runs.csv", [made_up(data="ce\x1b[2Jlls", class_ap={"re\x9bd": 0.5})])
+    (found,) = read_runs(tmp_path / "runs.csv")
+    assert (found.data, found.class_ap) == ("ce?[2Jlls", {"re?d": 0.5})

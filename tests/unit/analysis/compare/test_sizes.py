@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
@@ -83,3 +84,13 @@ def test_the_mean_is_the_hosts_own(echoed, teacher_pt, tmp_path):
     assert measured["map50"] == pytest.approx(found["metrics/mAP50(B)"])
     assert np.mean(list(measured["class_ap"].values())) == pytest.approx(measured["map50_95"], abs=1e-6)
     assert measured["ap_small"] or measured["ap_medium"]
+
+
+def test_two_classes_of_one_name_have_an_average_precision_each(echoed, teacher_pt, tmp_path):
+    checkpoint = torch.load(teacher_pt, weights_only=False)
+    checkpoint["model"].names = {0: "cell", 1: "cell", 2: "rod\x1b[2J"}
+    torch.save(checkpoint, tmp_path / "twice.pt")
+    train = {"imgsz": 96, "batch": 4, "device": "cpu", "conf": 0.001}
+    twice, once = (accuracy(file, str(echoed), train)["class_ap"] for file in (tmp_path / "twice.pt", teacher_pt))
+    renamed = {"disc": "cell (0)", "block": "cell (1)", "wedge": "rod?[2J"}
+    assert twice == {renamed[name]: value for name, value in once.items()}
