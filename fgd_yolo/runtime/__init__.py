@@ -1,9 +1,9 @@
 """Running an exported detector, on numpy, OpenCV and onnxruntime alone: never torch, never Ultralytics.
 
-The room's map: `detector` puts the pieces together. `images` reads photos, `letterbox` places them on the network's
-canvas and coordinates back on the photo; `metadata` tells what a file is, `session` runs it on a device, `threads`
-counts the cores it may use; `decode`, `nms` and `masks` turn its outputs into objects; `detections` is what comes out,
-`drawing` paints it. `command` is `fgd-yolo predict`.
+The room's map: `detector` puts the pieces together. `media` tells what a file holds, `images` reads photos,
+`letterbox` places them on the network's canvas and coordinates back on the photo; `metadata` tells what a model's file
+is, `session` runs it on a device, `threads` counts the cores it may use; `decode`, `nms` and `masks` turn its outputs
+into objects; `detections` is what comes out, `drawing` paints it. `command` is `fgd-yolo predict`.
 
 The public names load on first use; `Pipeline` and `Result` live in `fgd_yolo.streams`.
 """

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.budget import MEGAPIXELS, Budget, TooLarge
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections, rotated_corners
-from fgd_yolo.runtime.images import as_bgr, read_image
+from fgd_yolo.runtime.images import Unreadable, as_bgr, load_image, why_not
 from fgd_yolo.runtime.letterbox import Placement, letterbox, place, rotated_to_photo, to_photo, to_planes
 from fgd_yolo.runtime.masks import photo_masks
 from fgd_yolo.runtime.metadata import read_info
@@ -49,6 +50,7 @@ class OnnxDetector:
         agnostic: let boxes of different classes suppress each other too. `iou` and `agnostic` mean nothing to files
             that have no need of NMS, or have it inside.
         max_detections: at most so many per photo, the best ones.
+        max_megapixels: a file with more pixels is not decoded; arrays may have any size.
 
     Raises:
         UsageError: a threshold or the device's name is wrong.
@@ -66,12 +68,14 @@ class OnnxDetector:
         iou: float = 0.7,
         agnostic: bool = False,
         max_detections: int = 300,
+        max_megapixels: float = MEGAPIXELS,
     ):
         for name, threshold in (("conf", conf), ("iou", iou)):
             if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
                 raise UsageError(f"{name} is {threshold!r}, but must be a number from 0 to 1")
         if isinstance(max_detections, bool) or not isinstance(max_detections, Integral) or max_detections < 1:
             raise UsageError(f"max_detections is {max_detections!r}, but must be a whole number above 0")
+        self._budget = Budget(max_megapixels)
         self.conf, self.iou, self.agnostic, self.max_detections = conf, iou, agnostic, max_detections
         self._session = open_session(Path(path), device, threads, mode)
         self.device = self._session.device
@@ -163,7 +167,7 @@ class OnnxDetector:
 
     def _detect(self, images: Sequence[Any]) -> list[Detections]:
         """Detect on a few images, those whose inputs have one shape together."""
-        prepared = [self.preprocess(_load(image)) for image in images]
+        prepared = [self.preprocess(_load(image, self._budget)) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (tensor, _) in enumerate(prepared):
             groups.setdefault(tensor.shape, []).append(index)
@@ -227,11 +231,11 @@ class OnnxDetector:
         return detections
 
 
-def _load(image: Any) -> np.ndarray:
+def _load(image: Any, budget: Budget) -> np.ndarray:
     """Read a path; anything else is taken for an array."""
     if not isinstance(image, (str, Path)):
         return image
-    array = read_image(image)
-    if array is None:
-        raise FGDError(f"{image} cannot be read as an image")
-    return array
+    try:
+        return load_image(image, budget)
+    except (Unreadable, TooLarge) as error:
+        raise FGDError(f"{image} cannot be read as an image{why_not(error)}") from None

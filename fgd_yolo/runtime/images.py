@@ -3,43 +3,119 @@
 from __future__ import annotations
 
 import glob
+import io
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.runtime.budget import Budget, TooLarge
+from fgd_yolo.runtime.headers import read_header
+from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
 
-_PICTURES = "avif bmp dng heic heif jp2 jpeg jpg mpo pbm pgm png ppm tif tiff webp"
-_VIDEOS = "asf avi gif m4v mkv mov mp4 mpeg mpg ts webm wmv"
+PLAYS_VIDEOS = "run 'fgd-yolo stream --source {}', which plays videos"
 
 
-def read_image(path: str | Path) -> np.ndarray | None:
+UNREADABLE = "cannot be read"
+
+
+class Unreadable(FGDError):
+    """A file is no picture that can be read here; the text says why."""
+
+
+def read_image(path: str | Path, budget: Budget | None = None) -> np.ndarray | None:
+    """Read a picture as `load_image` does, and return None where that is not possible."""
+    try:
+        return load_image(path, budget)
+    except (Unreadable, TooLarge):
+        return None
+
+
+def why_not(error: FGDError) -> str:
+    """Return what there is to say about a picture that `load_image` did not read, after its name; often nothing."""
+    return "" if str(error) == UNREADABLE else f": {error}"
+
+
+def load_image(path: str | Path, budget: Budget | None = None) -> np.ndarray:
     """Read a picture as Ultralytics does, so that both see the same pixels.
 
     Convention:
-        A photo is turned as its EXIF note says. Alpha is dropped; of 16 bits the high byte is kept; a grey picture
-        becomes three equal channels.
+        A photo is turned and mirrored as its EXIF note, or in AVIF and HEIC its own properties, say. Alpha is dropped;
+        of 16 bits the high byte is kept; a grey picture becomes three equal channels; of several pages the first is
+        taken.
     Args:
         path: the file; its name may hold any character.
+        budget: how large it may be; the default one if absent.
     Returns:
-        (H, W, 3) BGR uint8, or None if the file cannot be read as a picture.
+        (H, W, 3) BGR uint8.
+    Raises:
+        Unreadable: it cannot be read as a picture.
+        TooLarge: it is above the budget; nothing of it was decoded.
     """
+    budget = budget or Budget()
     try:
-        data = np.fromfile(path, np.uint8)
-    except (OSError, ValueError):
-        return None
+        with Path(path).open("rb") as file:
+            budget.check_bytes(os.fstat(file.fileno()).st_size)
+            data = file.read(budget.bytes + 1)
+    except (OSError, ValueError) as error:
+        raise Unreadable(UNREADABLE) from error
+    budget.check_bytes(len(data))  # what is no plain file has no size
+    return decode_image(data, budget)
+
+
+def decode_image(data: bytes, budget: Budget) -> np.ndarray:
+    """Decode a picture's file as `load_image` does.
+
+    Args:
+        data: the content of the file.
+        budget: asked before anything is decoded.
+    Raises:
+        Unreadable: it is no picture.
+        TooLarge: it is above the budget.
+    """
+    header = read_header(data)
+    if header is None:
+        raise Unreadable(UNREADABLE)
+    budget.check(header.width, header.height, header.bytes_per_pixel)
     try:
-        if Path(path).suffix.lower() in {".tif", ".tiff"}:
-            return _first_tiff_page(data)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:  # empty, larger than OpenCV takes, or a damaged header
+        if header.kind in ("AVIF", "HEIF"):
+            image = _through_pillow(data, header.kind)
+        elif header.kind == "TIFF":
+            image = _first_tiff_page(np.frombuffer(data, np.uint8))
+        else:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # a damaged header
+        image = None
+    if image is None:
+        raise Unreadable(UNREADABLE)
+    return image
+
+
+def _through_pillow(data: bytes, kind: str) -> np.ndarray | None:
+    """Read AVIF and HEIC as Ultralytics does: OpenCV does not turn the one and cannot read the other."""
+    try:
+        from PIL import ImageOps
+        from PIL.AvifImagePlugin import AvifImageFile as Opener
+
+        if kind == "HEIF":
+            from pi_heif import HeifImageFile as Opener
+    except ImportError as error:
+        needed = {"PIL": "pillow", "pi_heif": "fgd_yolo[heic]"}.get((error.name or "").partition(".")[0], "pillow")
+        name = "HEIC" if kind == "HEIF" else kind
+        raise Unreadable(f"{name} cannot be read without another package: run pip install '{needed}'") from None
+    try:
+        # Not by Image.open, whose own limit of pixels is another one.
+        with ImageOps.exif_transpose(Opener(io.BytesIO(data))) as photo:
+            return cv2.cvtColor(np.asarray(photo.convert("RGB")), cv2.COLOR_RGB2BGR)
+    except Exception:  # a decoder throws anything at a damaged file
         return None
 
 
 def _first_tiff_page(data: np.ndarray) -> np.ndarray | None:
     # IMREAD_COLOR loses the depth and alpha of some TIFFs in a way of its own, so Ultralytics reads them as they are.
-    found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
+    found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(0, 1))
     if found and pages[0].ndim == 3 and pages[0].dtype in (np.uint8, np.uint16):
         return as_bgr(pages[0][..., :3])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -75,24 +151,26 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
 
 
 def list_images(source: str | Path) -> list[Path]:
-    """Return the pictures that a source names, sorted.
+    """Return the pictures that a source names, in Ultralytics' order.
 
     Args:
         source: a file of any name; a folder, of which the pictures directly in it are taken; or a pattern such as
             `photos/**/*.jpg`, of which the pictures are taken.
     Raises:
-        UsageError: there is none.
+        UsageError: there is none; videos are named, which the stream command plays.
     """
     path = Path(source)
     try:
         if path.is_file():
             return [_no_video(path)]
-        found = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(source), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        images = sorted(file for file in found if _is_picture(file))
     except (OSError, ValueError) as error:
         raise UsageError(f"'{source}' cannot be read: {one_line(error)}") from None
+    images = list_files(source, PICTURES)
     if images:
         return images
+    if videos := list_files(source, VIDEOS):
+        count = f"{len(videos)} videos" if len(videos) > 1 else "a video"
+        raise UsageError(f"there is no picture in '{source}', but {count}: {PLAYS_VIDEOS.format(source)}")
     if path.is_dir():
         raise UsageError(f"there is no picture in {path}; of folders in it say '{path}/**/*.jpg'")
     if glob.has_magic(str(source)):
@@ -101,10 +179,7 @@ def list_images(source: str | Path) -> list[Path]:
 
 
 def _no_video(path: Path) -> Path:
-    if path.suffix[1:].lower() in _VIDEOS.split():
-        raise UsageError(f"{path} is a video, and this reads pictures: cut frames out of it first")
+    kind = kind_of(path)
+    if kind is Kind.JPEGS or (kind is Kind.OTHER and path.suffix[1:].lower() in VIDEOS.split()):
+        raise UsageError(f"{path} is a video, and this reads pictures: {PLAYS_VIDEOS.format(path)}")
     return path
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix[1:].lower() in _PICTURES.split() and not file.name.startswith(".") and file.is_file()

@@ -19,9 +19,10 @@ import numpy as np
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import numbered_folder, replacing
 from fgd_yolo.progress import counted
+from fgd_yolo.runtime.budget import Budget, TooLarge
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.images import Unreadable, load_image, why_not
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable
 
@@ -35,6 +36,7 @@ class Tally:
 
     images: int = 0
     unreadable: list[Path] = field(default_factory=list)
+    why: dict[Path, str] = field(default_factory=dict)  # of the first that says more than that it is unreadable
     objects: Counter[str] = field(default_factory=Counter)
     not_finite: int = 0
     seconds: float = 0.0
@@ -43,7 +45,8 @@ class Tally:
     def __str__(self) -> str:
         parts = [_count(self.images, "picture")]
         if self.unreadable:
-            names = ", ".join(_shown(path) for path in self.unreadable[:3])
+            first = [*self.why, *(path for path in self.unreadable if path not in self.why)][:3]
+            names = ", ".join(f"{_shown(path)}{self.why.get(path, '')}" for path in first)
             more = ", ..." if len(self.unreadable) > 3 else ""
             parts.append(f"{len(self.unreadable)} unreadable and skipped ({names}{more})")
         if self.images:
@@ -88,6 +91,7 @@ def predict(
     *,
     numbered: bool = False,
     json_path: Path | None = None,
+    budget: Budget | None = None,
 ) -> Tally:
     """Detect on files and write the results. A file that cannot be read is skipped and counted.
 
@@ -98,18 +102,19 @@ def predict(
         numbered: where the folder exists, make `FOLDER-2`, ... instead of writing to it.
         json_path: file to write, a line for each picture: its path and `Detections.to_dict`. It appears when all is
             done.
+        budget: how large a picture may be; a larger one is not decoded but skipped. The default one if absent.
     Raises:
         FGDError: no file could be read, or a result cannot be written.
         KeyboardInterrupt: stopped; says what is there.
     """
-    tally = Tally()
+    tally, budget = Tally(), budget or Budget()
     with ExitStack() as stack:
         lines = stack.enter_context(_new_text(json_path)) if json_path else None
         results = Results(folder, numbered, lines)
         try:
             work = list(zip(images, targets(images), strict=True))
             for path, name in work if len(work) <= FEW else counted(work, "detecting"):
-                said = _detect(detector, path, name, results, tally)
+                said = _detect(detector, path, name, budget, results, tally)
                 if len(images) <= FEW:
                     print(f"{_shown(path)}: {said}", flush=True)
         except KeyboardInterrupt:
@@ -117,18 +122,22 @@ def predict(
         except BrokenPipeError:  # of print: `| head` has seen enough
             raise FGDError(f"nobody reads the output any more; {tally}") from None
         if not tally.images:
-            raise FGDError(f"of {_count(len(images), 'file')} none is a picture that can be read, such as {images[0]}")
+            path, why = next(iter(tally.why.items()), (images[0], ""))
+            raise FGDError(f"of {_count(len(images), 'file')} none is a picture that can be read, such as {path}{why}")
     tally.places += [json_path] if json_path else []
     return tally
 
 
-def _detect(detector: OnnxDetector, path: Path, name: Path, results: Results, tally: Tally) -> str:
+def _detect(detector: OnnxDetector, path: Path, name: Path, budget: Budget, results: Results, tally: Tally) -> str:
     """Detect on one file, keep what is found, and return it in words."""
-    with _silent_stderr():
-        image = read_image(path)
-    if image is None:
+    try:
+        with _silent_stderr():
+            image = load_image(path, budget)
+    except (Unreadable, TooLarge) as error:
         tally.unreadable.append(path)
-        return "cannot be read, skipped"
+        if why_not(error) and not tally.why:
+            tally.why[path] = why_not(error)
+        return f"{error}, skipped"
     not_finite, start = detector.not_finite, time.perf_counter()
     found = detector(image)
     seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ from typing import Any
 from fgd_yolo.cli import guarded_command
 from fgd_yolo.errors import UsageError
 from fgd_yolo.parsing import Parser
+from fgd_yolo.runtime.budget import MEGAPIXELS
 
 EXAMPLES = """examples:
   %(prog)s --model best.onnx --source test:// --web 127.0.0.1:8080
@@ -42,6 +43,7 @@ _PLAIN = {
     "--webhook": ("URL", str, "POST each result that has objects"),
     "--mqtt": ("URL", str, "publish results: mqtt://host:1883/topic"),
     "--seconds": ("S", float, "stop after so long"),
+    "--max-megapixels": ("MP", float, f"of a picture, and of all streams together (default: {MEGAPIXELS:g})"),
 }
 
 
@@ -119,7 +121,7 @@ def _parser(prog: str | None) -> Parser:
     )
     add = parser.add_argument
     add("--model", type=Path, metavar="FILE", help="the .onnx file")
-    help_text = "camera number, file, folder, rtsp://, http://, test://, or NAME=ADDRESS; may be said several times"
+    help_text = "camera number, file, folder or pattern of files, rtsp://, http://, test://, or NAME=ADDRESS"
     add("--source", nargs="+", action="extend", metavar="ADDRESS", help=help_text)
     add("--config", type=Path, metavar="YAML", help="streams and options in a file; the command line wins")
     for flag, (metavar, kind, help_text) in _PLAIN.items():

@@ -10,6 +10,7 @@ import yaml
 
 from fgd_yolo.config import close_match
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.budget import MEGAPIXELS
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.zones import check_name
 
@@ -61,6 +62,7 @@ class RunOptions(_Strict):
         mqtt: `mqtt://host:port/topic`.
         show: open a window per stream.
         seconds: stop after so long.
+        max_megapixels: of one picture, and of all streams together; what has more is not decoded.
     """
 
     model: Path
@@ -84,6 +86,7 @@ class RunOptions(_Strict):
     mqtt: str | None = Field(default=None, repr=False)
     show: bool = False
     seconds: float | None = Field(default=None, gt=0)
+    max_megapixels: float = Field(default=MEGAPIXELS, gt=0, allow_inf_nan=False)
 
 
 def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOptions:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fgd_yolo.streams.upright import turned
+
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import av
 
     from fgd_yolo.runtime.detections import Detections
@@ -34,6 +38,8 @@ class Frame:
         arrived: when the bytes were there.
         decoded: when the picture was there.
         pts: the source's own time in seconds from its first frame, None if it keeps none.
+        matrix: the display matrix of a decoder's picture, see `upright`; None where it is upright.
+        aspect: the width of an upright picture's pixel by its height, None where it is square or not known.
     """
 
     stream: str
@@ -42,11 +48,14 @@ class Frame:
     arrived: float
     decoded: float
     pts: float | None = None
+    matrix: bytes | None = None
+    aspect: Fraction | None = None
 
     def image(self) -> np.ndarray:
-        """Return the picture (H, W, 3) BGR uint8; the decoder's own is let go."""
+        """Return the picture (H, W, 3) BGR uint8, upright as a player shows it; the decoder's own is let go."""
         if not isinstance(self.picture, np.ndarray):
-            self.picture = _to_bgr(self.picture)
+            image = _to_bgr(self.picture)
+            self.picture = image if self.matrix is None else turned(image, self.matrix)
         return self.picture
 
     @property
@@ -83,7 +92,7 @@ class Result:
 
 
 def _to_bgr(picture: av.VideoFrame) -> np.ndarray:
-    """Convert with what the thread keeps for that: setting it up anew, with threads, takes as long as the work."""
+    """Convert and turn upright, with what the thread keeps for that: a new one, with threads, costs as much again."""
     if not hasattr(_own, "reformatter"):
         from av.video.reformatter import VideoReformatter
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.budget import MEGAPIXELS, Budget
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.address import free_name, redact
 from fgd_yolo.streams.frame import Result
@@ -41,8 +42,10 @@ class Pipeline:
             they are called in the order of a stream's frames, and hold up who calls them, mostly a lane.
         observers: functions that see every result. They cannot hold up the pipeline or break it; one that is too slow
             misses results.
+        max_megapixels: of one picture, and of all streams together; what has more is not decoded, and its stream says
+            so.
     Raises:
-        UsageError: the policy or the window is wrong.
+        UsageError: the policy, the window or the megapixels are wrong.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class Pipeline:
         batch_window_s: float = 0.0,
         steps: Sequence[Callable[[Result], object]] = (),
         observers: Sequence[Callable[[Result], object]] = (),
+        max_megapixels: float = MEGAPIXELS,
     ):
         if not 0 <= batch_window_s <= 10:
             raise UsageError(f"the batch window is {batch_window_s!r} s, but must be from 0 to 10")
         self._detector = detector
+        self.budget = Budget(max_megapixels)
         self._policy = None if policy is None else parse_policy(policy)
         self._sinks = [*sinks, *map(CallbackSink, observers)]
         self._observers = len(observers)
@@ -87,7 +92,7 @@ class Pipeline:
             UsageError: the address can never work, the policy is wrong, or a stream has this name.
             FGDError: the pipeline was stopped.
         """
-        check_address(address)
+        check_address(address, self.budget)
         chosen = parse_policy(policy) if policy is not None else self._policy
         chosen = chosen or Policy("latest" if is_live(address) else "every")
         with self._lock:
@@ -97,7 +102,7 @@ class Pipeline:
             limit, turns, after = self._lanes.frames_per_stream, self._turns, self._leaving.get(name)
             told = turns.wake, self._settled.notify_all
             stream = Stream(name, address, chosen, limit, turns.lock, *told, self._steps, after)
-            stream.reader = Reader(name, address, stream.mailbox, stream.stats)
+            stream.reader = Reader(name, address, stream.mailbox, stream.stats, budget=self.budget)
             stream.queues = self._queues
             self._turns.streams[name] = stream
             if self._state == "running":

@@ -6,7 +6,9 @@ import math
 import threading
 import zlib
 from collections.abc import Callable
+from functools import partial
 
+from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.backoff import Backoff
 from fgd_yolo.streams.connection import Connection, End
@@ -40,7 +42,8 @@ class Reader:
         stall_s: without a picture for so long the stream is DOWN.
         backoff: the longest first wait, and the longest of all, in seconds.
         on_frame: gets every frame before the mailbox does.
-        open_it: opens an address, as `open_source` does.
+        budget: of the pictures of all streams; the default one if absent.
+        open_it: opens an address, instead of `open_source`.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Reader:
         stall_s: float = 3.0,
         backoff: tuple[float, float] = (0.2, 10.0),
         on_frame: Callable[[Frame], object] | None = None,
-        open_it: Callable[..., Source] = open_source,
+        budget: Budget | None = None,
+        open_it: Callable[..., Source] | None = None,
     ):
         self.name, self._address = name, address
-        self._mailbox, self._stats, self._on_frame, self._open_it = mailbox, stats, on_frame, open_it
+        self._mailbox, self._stats, self._on_frame = mailbox, stats, on_frame
+        self._open_it = open_it or partial(open_source, budget=budget or Budget())
         self._live, self._stall_s = is_live(address), stall_s
         self._backoff = Backoff(*backoff, seed=zlib.crc32(name.encode()))
         # Never held while the mailbox or the statistics are called, whose locks others hold when they call stop().
@@ -164,7 +169,7 @@ class Reader:
         return End("stopped", final=True) if self._stopped else end
 
     def _take(self, picture: Picture) -> None:
-        frame = Frame(self.name, self._index, picture.picture, picture.arrived, picture.decoded, picture.pts)
+        frame = Frame(self.name, self._index, *picture)
         self._index += 1
         if self._on_frame:
             self._on_frame(frame)

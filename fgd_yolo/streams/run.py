@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.choice import Choice
 from fgd_yolo.streams.config import RunOptions
@@ -64,7 +65,8 @@ def run(options: RunOptions) -> Ended:
         sinks = _sinks(options, stop)
         observers = [frames] if frames else []
         steps = [*choice, *tracking]
-        pipeline = Pipeline(detector, sinks, steps=steps, policy=options.policy, observers=observers)
+        wanted = {"policy": options.policy, "max_megapixels": options.max_megapixels}
+        pipeline = Pipeline(detector, sinks, steps=steps, observers=observers, **wanted)
         stack.callback(pipeline.stop)
         for name, stream in options.streams.items():
             pipeline.add(stream.source, name, policy=stream.policy)
@@ -91,7 +93,7 @@ def _check(options: RunOptions) -> None:
         if policy is not None:
             parse_policy(policy)
     for stream in options.streams.values():
-        check_address(stream.source)
+        check_address(stream.source, Budget(options.max_megapixels))
     for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
         if options.json_lines and _is_same_file(options.json_lines, path):
             there = f"{options.json_lines} is read here and would be written to"

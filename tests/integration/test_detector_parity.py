@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fgd_yolo.runtime import OnnxDetector
 
@@ -170,6 +171,21 @@ def test_yolov8_files_give_the_hosts_objects(task, form, photos, tmp_path):
     options = {"conf": CONFIDENCE, "iou": OVERLAP} if "nms" in FORMS[form] else {}
     file = export(build(tmp_path, "yolov8", task), **FORMS[form], **options)
     assert compare(file, task, photos) >= LEAST_COMPARED
+
+
+def test_photos_that_are_turned_by_their_notes_give_ultralytics_objects(photos, tmp_path):
+    photo = Image.open(photos[1])  # 777 x 333 px
+    turned = []
+    for kind, suffix in (("AVIF", "avif"), ("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif")):
+        for orientation in range(1, 9) if kind == "AVIF" else (6, 7):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            turned.append(tmp_path / f"{orientation}.{suffix}")
+            photo.save(turned[-1], kind, exif=exif)
+    file = export(build(tmp_path, "yolov8", "detect"))
+    assert compare(file, "detect", turned) >= LEAST_COMPARED
+    sizes = {path.name: found.shape for path, found in zip(turned, OnnxDetector(file, "cpu")(turned), strict=True)}
+    assert (sizes["1.avif"], sizes["6.avif"]) == ((333, 777), (777, 333))
 
 
 @pytest.mark.parametrize("options", [{}, {"nms": False}], ids=str)

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.command import main
+from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.predict import FEW
 from onnx_files import save_detector
 
@@ -109,6 +111,51 @@ def test_what_cannot_be_read_is_skipped_counted_and_not_commented_by_libraries(m
     assert err.splitlines() == [err.splitlines()[0]]
     assert err.startswith("best.onnx runs on ")
     assert [path.name for path in Path("drawn").iterdir()] == ["good.png"]
+
+
+def test_videos_beside_the_pictures_of_a_folder_are_named(model, capsys):
+    photo("photos/a.png")
+    for name in ("b.mp4", "c.mov"):
+        Path("photos", name).touch()
+    assert main(["--model", model, "--source", "photos", "photos/a.png", "--json", "found.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 picture; 1 block; " in out
+    assert "photos: 2 videos are not read; run 'fgd-yolo stream --source photos', which plays videos\n" in err
+
+
+def test_a_folder_of_videos_is_wrong_usage_with_the_command_that_plays_them(model, capsys):
+    Path("clips").mkdir()
+    Path("clips/a.mp4").touch()
+    assert main(["--model", model, "--source", "clips"]) == 2
+    assert (
+        "there is no picture in 'clips', but a video: run 'fgd-yolo stream --source clips'" in capsys.readouterr().err
+    )
+
+
+def test_a_picture_above_the_limit_is_skipped_with_its_size_and_the_option_that_raises_it(model, capsys):
+    photo("good.png")
+    cv2.imwrite("wide.png", np.zeros((300, 2000, 3), np.uint8))
+    words = ["--model", model, "--source", "good.png", "wide.png", "--json", "f.jsonl", "--max-megapixels"]
+    assert main([*words, "0.5"]) == 0
+    why = "2000 x 300 px are 0.6 megapixels, above the limit of 0.5; raise --max-megapixels if that is intended"
+    out = capsys.readouterr().out
+    assert f"wide.png: {why}, skipped\n" in out
+    assert f"1 picture; 1 unreadable and skipped (wide.png: {why}); 1 block; " in out
+    assert main([*words, "0.6"]) == 0
+    assert "2 pictures" in capsys.readouterr().out
+    assert main(["--model", model, "--source", "wide.png", "--max-megapixels", "0.5"]) == 1
+    assert f"error: of 1 file none is a picture that can be read, such as wide.png: {why}\n" in capsys.readouterr().err
+    assert main([*words, "0"]) == 2
+    assert "must be a number above 0" in capsys.readouterr().err
+
+
+def test_from_python_a_file_above_the_limit_is_an_error_and_an_array_is_not(model):
+    cv2.imwrite("wide.png", np.zeros((300, 2000, 3), np.uint8))
+    detector = OnnxDetector(model, max_megapixels=0.5)
+    with pytest.raises(FGDError, match=r"^wide\.png cannot be read as an image: 2000 x 300 px are 0\.6 megapixels"):
+        detector("wide.png")
+    assert len(detector(cv2.imread("wide.png"))) >= 0
+    assert len(OnnxDetector(model)("wide.png")) >= 0
 
 
 def test_when_nothing_can_be_read_it_fails_and_leaves_nothing(model, capsys):
@@ -231,14 +278,14 @@ def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeyp
 
     for name in ("a.png", "b.png"):
         photo(name)
-    read = predict.read_image
+    load = predict.load_image
 
-    def stop_at_b(path):
+    def stop_at_b(path, budget):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return read(path)
+        return load(path, budget)
 
-    monkeypatch.setattr(predict, "read_image", stop_at_b)
+    monkeypatch.setattr(predict, "load_image", stop_at_b)
     assert main(["--model", model, "--source", "a.png", "b.png", "--output", "drawn", "--json", "f.jsonl"]) == 1
     assert "stopped: 1 picture; 1 block; " in capsys.readouterr().err
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "b.png", "drawn"]

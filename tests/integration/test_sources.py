@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 
+from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.sources import SourceEnded, SourceLost, network, open_source
 from servers.clips import number, write_clip
 from servers.running import mjpeg_server, rtsp_server
@@ -216,6 +217,19 @@ def test_an_answer_that_is_no_video_is_said(tmp_path):
         for path, said in (("", "not as a camera"), ("nothing.mp4", "404")):
             with pytest.raises(SourceLost, match=said):
                 open_source(f"http://127.0.0.1:{server.port}/{path}", timeout_s=3)
+
+
+def test_cameras_and_videos_above_the_budget_say_their_size(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
+    write_clip(tmp_path / "clip.flv", frames=15, fps=FPS)
+    said = r"^320 x 240 px are 0\.0768 megapixels, above the limit of 0\.07; raise --max-megapixels"
+    with mjpeg_server("--folder", tmp_path) as web, rtsp_server("--fps", FPS) as rtsp:
+        for address in (f"http://127.0.0.1:{web.port}/{name}" for name in ("cam", "clip.mp4", "clip.flv")):
+            with pytest.raises(SourceLost, match=said):
+                open_source(address, timeout_s=3, budget=Budget(0.07)).read()
+            open_source(address, timeout_s=3, budget=Budget(0.08)).close()
+        with pytest.raises(SourceLost, match=said):
+            open_source(f"rtsp://127.0.0.1:{rtsp.port}/cam", timeout_s=3, budget=Budget(0.07))
 
 
 def test_an_h264_file_can_be_sent_over_rtsp(tmp_path):

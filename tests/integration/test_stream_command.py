@@ -48,6 +48,17 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
         raise
 
 
+def test_streams_above_the_limit_of_megapixels_are_down_and_say_why(model):
+    sources = ["one=test://?size=640x480", "two=test://?size=640x480&seed=1"]
+    process = start("--model", model, "--source", *sources, "--max-megapixels", 0.4, "--seconds", 2)
+    _, err = finish(process)
+    assert "UP" in err
+    told = (
+        "the streams would have 0.6144 megapixels together, above the limit of 0.4; remove a stream or raise --max-me"
+    )
+    assert told in err
+
+
 def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
     process = start("--model", model, "--source", "gate=test://?fps=20", "--json", "found.jsonl", "--seconds", 2)
     out, err = finish(process)

@@ -1,7 +1,8 @@
-"""Short H.264 files for tests, every picture of which tells its number."""
+"""Short video files for tests: every picture tells its number, or its file is one that is easily read wrongly."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,17 @@ import numpy as np
 from fgd_yolo.analysis.stamp import drawn, read_stamp
 
 SIZE = (320, 240)
+ONE = 1 << 16
+# a, b, c and d of a display matrix, by what it does to the stored picture
+TURNS = {
+    "right": (0, 1, -1, 0),
+    "over": (-1, 0, 0, -1),
+    "left": (0, -1, 1, 0),
+    "mirrored": (-1, 0, 0, 1),
+    "flipped": (1, 0, 0, -1),
+    "transposed": (0, 1, 1, 0),
+    "transversed": (0, -1, -1, 0),
+}
 
 
 def write_clip(
@@ -34,3 +46,113 @@ def write_clip(
 def number(picture) -> int:
     """Return the number that a picture of such a file tells."""
     return read_stamp(picture.to_ndarray(format="bgr24"))
+
+
+def encode(
+    path: Path, codec: str, *, pix_fmt: str = "yuv420p", container: str | None = None, frames: int = 30, **options
+):
+    """Write numbered pictures at 25 per second in another codec or container; return the path."""
+    with av.open(str(path), "w", format=container) as writer:
+        track = writer.add_stream(codec, rate=25, options=options)
+        track.width, track.height, track.pix_fmt = *SIZE, pix_fmt
+        track.bit_rate = 4_000_000
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(index), "bgr24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            writer.mux(track.encode(frame))
+        writer.mux(track.encode())
+    return path
+
+
+def picture(index: int) -> np.ndarray:
+    """Return the numbered picture (240, 320, 3)."""
+    return np.frombuffer(drawn(*SIZE, index, index), np.uint8).reshape(SIZE[1], SIZE[0], 3)
+
+
+def coloured_clip(path: Path, turn: tuple[int, int, int, int] | None = None, frames: int = 3) -> Path:
+    """Write an H.264 clip with the colours of `corners`, whose container asks for a turn."""
+    with av.open(str(path), "w") as writer:
+        track = writer.add_stream("libx264", rate=25, options={"bf": "0"})
+        track.width, track.height, track.pix_fmt = *SIZE, "yuv420p"
+        if turn:
+            track.set_display_matrix(matrix(turn))
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(coloured(), "bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            writer.mux(track.encode(frame))
+        writer.mux(track.encode())
+    return path
+
+
+def with_matrix(source: Path, target: Path, turn: tuple[int, int, int, int]) -> Path:
+    """Copy a video into a container that asks for a turn, as a phone's does."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0])
+        copy.set_display_matrix(matrix(turn))
+        for packet in reader.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                writer.mux(packet)
+    return target
+
+
+def matrix(turn: tuple[int, int, int, int]) -> list[int]:
+    """Return the nine numbers of a display matrix."""
+    a, b, c, d = (ONE * value for value in turn)
+    return [a, b, 0, c, d, 0, 0, 0, 1 << 30]
+
+
+def coloured() -> np.ndarray:
+    """Return a picture (240, 320, 3) that is red, green, blue and black in its corners."""
+    image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
+    image[:80, :100], image[:80, -100:], image[-80:, :100], image[-80:, -100:] = [
+        (0, 0, 250),
+        (0, 250, 0),
+        (250, 0, 0),
+        (0, 0, 0),
+    ]
+    return image
+
+
+def corners(image: np.ndarray) -> str:
+    """Return the colours in a picture's corners: top left, top right, bottom left, bottom right."""
+    names = []
+    for y, x in ((30, 30), (30, -30), (-30, 30), (-30, -30)):
+        pixel = image[y, x].astype(int)
+        names.append("bgr"[pixel.argmax()] if pixel.max() > 150 else "k")
+    return "".join(names)
+
+
+def with_orientation(source: Path, target: Path, words: str) -> Path:
+    """Copy a raw H.264 file and write a display orientation into the video, such as `rotate=90:flip=horizontal`."""
+    from av.bitstream import BitStreamFilterContext
+
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        track = reader.streams.video[0]
+        copy = writer.add_stream_from_template(track)
+        insert = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{words}", track)
+        for index, packet in enumerate(reader.demux(track)):
+            for changed in insert.filter(packet) if packet.size else ():
+                changed.stream, changed.pts, changed.dts = copy, index * 48_000, index * 48_000
+                writer.mux(changed)
+    return target
+
+
+def with_cover(source: Path, target: Path, jpeg: bytes) -> Path:
+    """Copy an MP4 and put a cover picture before its tracks, so that FFmpeg lists it as the first video."""
+    data = bytearray(source.read_bytes())
+    assert data.index(b"moov") > data.index(b"mdat"), "the index must be behind the pictures"
+    cover = box(b"covr", box(b"data", struct.pack(">II", 13, 0) + jpeg))
+    handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    extra = box(b"udta", box(b"meta", bytes(4) + handler + box(b"ilst", cover)))
+    moov = data.index(b"moov") - 4
+    header = moov + 8 + int.from_bytes(data[moov + 8 : moov + 12], "big")
+    data[moov : moov + 4] = (int.from_bytes(data[moov : moov + 4], "big") + len(extra)).to_bytes(4, "big")
+    data[header:header] = extra
+    target.write_bytes(data)
+    return target
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    """Return a box of an MP4 file."""
+    return struct.pack(">I4s", len(body) + 8, kind) + body

@@ -40,8 +40,10 @@ class Recording:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        self._stream.height, self._stream.width = (side // 2 * 2 for side in image.shape[:2])
+        self._stream.height, self._stream.width = (max(2, side // 2 * 2) for side in image.shape[:2])
         self._stream.pix_fmt = "yuv420p"
+        if frame.aspect:
+            self._stream.codec_context.sample_aspect_ratio = frame.aspect
         if name == "mpeg4":
             self._stream.codec_context.bit_rate = 4 * self._stream.width * self._stream.height
         self._stream.codec_context.thread_count = 1  # of a box with many streams
@@ -66,6 +68,8 @@ class Recording:
         """Whether a frame can go into this file."""
         if image.shape != self._shape or (self._has_pts and frame.pts is None):
             return False
+        if frame.pts == 0 < self._last_s and self._has_pts:  # the next video of a folder, however short the last one
+            return False
         return (frame.pts if self._has_pts else frame.arrived) > self._last_s - _JUMP_BACK_S
 
     def add(self, frame: Frame, image: np.ndarray) -> None:
@@ -77,7 +81,7 @@ class Recording:
             self._last_s += frame.pts - frame.arrived
         self._last_s = max(self._last_s, _seconds(frame))
         self._tick = max(round((_seconds(frame) - self._first_s) * _TICKS), self._tick + 1)
-        even = np.ascontiguousarray(image[: self._stream.height, : self._stream.width])
+        even = np.ascontiguousarray(self._with_two(image)[: self._stream.height, : self._stream.width])
         # By default PyAV starts threads for each conversion.
         picture = av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p", threads=1)
         picture.pts, picture.time_base = self._tick, Fraction(1, _TICKS)
@@ -87,6 +91,12 @@ class Recording:
         self._file.mux(self._stream.encode(picture))
         self._output.keep()
         self.frames += 1
+
+    @staticmethod
+    def _with_two(image: np.ndarray) -> np.ndarray:
+        """Repeat the only row or column of a picture: the encoder takes none of one pixel."""
+        repeats = [2 if side == 1 else 1 for side in image.shape[:2]]
+        return image if repeats == [1, 1] else image.repeat(repeats[0], axis=0).repeat(repeats[1], axis=1)
 
     def close(self) -> None:
         """Write the end; what could not be written whole is cut off."""

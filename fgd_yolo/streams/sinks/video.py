@@ -29,7 +29,7 @@ class Mp4Sink:
 
     Convention:
         A frame's time is the source's own (`Frame.pts`), or its arrival while the source has none. A picture of odd
-        width or height loses its last column or row, which H.264 cannot hold.
+        width or height loses its last column or row, which H.264 cannot hold; an only one is there twice instead.
     Args:
         path_pattern: a folder, or a path with {stream} and {time}; see `Segments`.
         segment_s: the length from which on a new file begins, in seconds of the stream.

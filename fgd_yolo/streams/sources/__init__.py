@@ -1,10 +1,12 @@
-"""Where pictures come from: cameras, streams, files, pictures and a drawn scene, all read in one way."""
+"""Where pictures come from: cameras, streams, files, folders and a drawn scene, all read in one way."""
 
 from __future__ import annotations
 
+from glob import has_magic
 from pathlib import Path
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.budget import Budget, Share, TooLarge
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
 
@@ -25,37 +27,52 @@ _KNOWN = (
 )
 
 
-def open_source(address: str | int, *, timeout_s: float) -> Source:
+def open_source(address: str | int, *, timeout_s: float, budget: Budget | None = None) -> Source:
     """Open a camera, stream or file.
 
     Args:
-        address: a camera's number, a video file, a picture, a folder or pattern of pictures, `rtsp://`, `rtsps://`,
-            `http://`, `https://` (MJPEG or video) or `test://` with options as in `sources.scene`.
+        address: a camera's number, a video, a picture, a folder or pattern of these, `rtsp://`, `rtsps://`, `http://`,
+            `https://` (MJPEG or video) or `test://` with options as in `sources.scene`.
         timeout_s: a network source that is silent for longer counts as lost.
+        budget: of this source's pictures, together with those of all others that were opened with it; the default one
+            if absent.
     Raises:
         SourceLost: it cannot be opened now; the text says why.
         UsageError: it never can, as in `check_address`.
     """
+    share = (budget or Budget()).share()
+    try:
+        return _open(address, share, timeout_s)
+    except TooLarge as error:
+        share.release()
+        raise SourceLost(str(error)) from None
+    except BaseException:
+        share.release()
+        raise
+
+
+def _open(address: str | int, share: Share, timeout_s: float) -> Source:
     kind = _kind(address)
     if kind == "camera":
         from fgd_yolo.streams.sources.camera import CameraSource
 
-        return CameraSource(int(address))
+        return CameraSource(int(address), share=share)
     if kind == "test":
         from fgd_yolo.streams.sources.scene import SceneSource
 
-        return SceneSource(str(address))
+        return SceneSource(str(address), share)
     if kind == "network":
-        from fgd_yolo.streams.sources.network import NetworkSource
+        from fgd_yolo.streams.sources.network import open_network
 
-        return NetworkSource(str(address), timeout_s=timeout_s)
-    if kind == "pictures":
-        from fgd_yolo.streams.sources.images import ImagesSource
+        return open_network(str(address), share, timeout_s=timeout_s)
+    from fgd_yolo.streams.sources.folder import FolderSource, find_files, open_file
 
-        return ImagesSource(str(address))
-    from fgd_yolo.streams.sources.file import FileSource
-
-    return FileSource(str(address))
+    if kind == "file":
+        return open_file(str(address), share)
+    try:
+        return FolderSource(find_files(str(address)), share)
+    except UsageError as error:
+        raise SourceLost(str(error)) from None
 
 
 def is_live(address: str | int) -> bool:
@@ -63,11 +80,15 @@ def is_live(address: str | int) -> bool:
     return _kind(address) in ("camera", "network", "test")
 
 
-def check_address(address: str | int) -> None:
+def check_address(address: str | int, budget: Budget | None = None) -> None:
     """Refuse what can never work, before anything starts. A camera that is merely down passes.
 
+    Args:
+        address: as `open_source` takes it.
+        budget: of a video file's pictures; the default one if absent.
     Raises:
-        UsageError: an unknown scheme, no host, an unknown option, no such file, an unreadable folder, no video in it.
+        UsageError: an unknown scheme, no host, an unknown option, no such file, an unreadable folder, nothing in it, or
+            a picture or video larger than the budget allows.
         FGDError: a package is missing.
     """
     kind = _kind(address)
@@ -75,21 +96,21 @@ def check_address(address: str | int) -> None:
         from fgd_yolo.streams.sources.scene import parse_scene
 
         parse_scene(str(address))
-    elif kind == "pictures":
-        from fgd_yolo.runtime.images import list_images
-
-        try:
-            list_images(str(address))
-        except UsageError as error:
-            raise UsageError(redact(error)) from None
     elif kind == "network":
         from fgd_yolo.streams.sources.network import check_url
 
         check_url(str(address))
     elif kind == "file":
-        from fgd_yolo.streams.sources.file import check_video
+        from fgd_yolo.streams.sources.folder import check_file
 
-        check_video(str(address))
+        check_file(str(address), budget or Budget())
+    elif kind == "folder":
+        from fgd_yolo.streams.sources.folder import find_files
+
+        try:
+            find_files(str(address))
+        except UsageError as error:
+            raise UsageError(redact(error)) from None
 
 
 def _kind(address: str | int) -> str:
@@ -105,6 +126,12 @@ def _kind(address: str | int) -> str:
         raise UsageError(f"'{redact(address)}' is no source: name {_KNOWN}")
     if not text.strip():
         raise UsageError(f"the source is empty: name {_KNOWN}")
-    from fgd_yolo.streams.sources.images import holds_pictures
+    return "folder" if _is_folder(Path(text)) else "file"
 
-    return "pictures" if holds_pictures(Path(text)) else "file"
+
+def _is_folder(path: Path) -> bool:
+    """Say whether a path names a folder, or a pattern where there is no file of that name."""
+    try:
+        return path.is_dir() or (not path.is_file() and has_magic(str(path)))
+    except OSError:  # a folder above it is not ours to read
+        return False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from fgd_yolo.runtime.budget import Budget, Share, TooLarge
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
 
 
@@ -17,14 +18,23 @@ class CameraSource:
     Args:
         index: 0 is the first one.
         capture: an opened capture with the methods of `cv2.VideoCapture`, instead of that camera.
+        share: asked for the camera's size before it gives a picture, and whenever that changes.
     Raises:
         SourceLost: there is none, or it cannot be opened.
+        TooLarge: its pictures are above the budget.
     """
 
     live = True
 
-    def __init__(self, index: int, capture: cv2.VideoCapture | None = None):
-        self._capture = capture or _open(index)
+    def __init__(self, index: int, capture: cv2.VideoCapture | None = None, share: Share | None = None):
+        self._capture, self._share = capture or _open(index), share or Budget().share()
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        self._size = tuple(int(self._capture.get(side) or 0) for side in sides)
+        try:
+            self._share.check(*self._size)
+        except TooLarge:
+            self._capture.release()
+            raise
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
     def read(self) -> Picture:
@@ -34,9 +44,16 @@ class CameraSource:
         found, image = self._capture.retrieve()
         if not found or image is None or not image.size:
             raise BadFrame("the camera's picture cannot be decoded")
+        if image.shape[1::-1] != self._size:
+            self._size = image.shape[1::-1]
+            try:
+                self._share.check(*self._size)
+            except TooLarge as error:
+                raise SourceLost(str(error)) from None
         return Picture(image, arrived, time.monotonic(), None)
 
     def close(self) -> None:
+        self._share.release()
         self._capture.release()
 
 

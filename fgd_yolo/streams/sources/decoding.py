@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
 from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.streams.address import redact
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded
+from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.times import USUAL_FPS, RisingTimes
+from fgd_yolo.streams.upright import display_matrix, swaps_sides
 from fgd_yolo.text import single_line
 
 
@@ -34,32 +38,89 @@ def reason_of(error: Exception, address: str = "") -> str:
 
 _JPEG_END = b"\xff\xd9"
 _JPEG_PADDING = 1024
+_HIGHEST_FPS = 1000
+_BLOCKS = (
+    10_000_000  # FFmpeg counts whole blocks of up to 64 px, at the most for both sides of a picture of 65535 x 65535
+)
+
+
+def video_track(container: Any) -> Any:
+    """Return the track that a player shows: never a cover, one that moves before a still one, then the default.
+
+    Raises:
+        SourceEnded: there is no video in it.
+    """
+    tracks = [track for track in container.streams.video if not track.disposition & _covers()]
+    if not tracks:
+        raise SourceEnded("there is no video in it" + (", only a cover picture" * bool(container.streams.video)))
+    default = pyav().stream.Disposition.default
+    return min(tracks, key=lambda track: (track.frames == 1, not track.disposition & default))
+
+
+def _covers() -> Any:
+    return pyav().stream.Disposition.attached_pic | pyav().stream.Disposition.timed_thumbnails
+
+
+def _frame_rate(track: Any) -> float:
+    # FFmpeg's guess knows what a raw H.264 says itself; where it is higher than any video, it is the track's clock.
+    rates = [track.guessed_rate, track.average_rate]
+    return next((float(rate) for rate in rates if rate and rate <= _HIGHEST_FPS), USUAL_FPS)
+
+
+def pixel_limit(share: Share) -> dict[str, str]:
+    """Return FFmpeg's option that makes a decoder refuse much larger pictures, those that come later too."""
+    return {"max_pixels": str(share.budget.pixels + _BLOCKS)}
+
+
+def look(address: str, share: Share, **options: Any) -> None:
+    """Open a video without its decoders, ask for the size of each track, and close it.
+
+    Args:
+        address: as FFmpeg takes it.
+        share: of the stream.
+        options: of `av.open`.
+    Raises:
+        TooLarge: a track is above the budget.
+        av.FFmpegError: it cannot be opened.
+    """
+    # To find out what is in it FFmpeg would decode pictures, and in some containers without its own limit of pixels.
+    chosen = {**options.pop("options", {}), "codec_whitelist": "none"}
+    with pyav().open(address, options=chosen, **options) as container:
+        for track in container.streams.video:
+            share.budget.check(track.codec_context.width, track.codec_context.height)
 
 
 class Decoding:
-    """The first video track of an opened container.
+    """The video of an opened container.
 
     Every packet is decoded, since H.264 pictures need the ones before them; nothing is converted. A picture that the
     decoder had to make up in part is a bad one.
 
     Args:
         container: it stays the caller's, who closes it.
+        share: asked for the pictures' size, before the first is decoded and whenever it changes.
         whole_jpegs: a JPEG without its end is a bad picture; else the decoder fills the missing part with grey.
+        recorded: its times rise, see `RisingTimes`; so do those of what has a length.
     Raises:
         SourceEnded: there is no video in it.
+        TooLarge: its pictures are above the budget.
     """
 
-    def __init__(self, container: Any, *, whole_jpegs: bool = False):
-        self._container = container
-        if not container.streams.video:
-            raise SourceEnded("there is no video in it")
-        self.stream = container.streams.video[0]
+    def __init__(self, container: Any, share: Share, *, whole_jpegs: bool = False, recorded: bool = False):
+        self._container, self._share = container, share
+        self.stream = video_track(container)
         # More threads decode no stream faster that is one of several, and cost time themselves.
         self.stream.codec_context.thread_count = 1
+        self.stream.codec_context.options = {**self.stream.codec_context.options, **pixel_limit(share)}
+        self._size = self.stream.codec_context.width, self.stream.codec_context.height
+        share.check(*self._size)
         self._whole_jpegs = whole_jpegs and self.stream.codec_context.name == "mjpeg"
         self._packets = container.demux(self.stream)
         self._ready: deque[Picture] = deque()
         self._first_pts: float | None = None
+        self._matrix: bytes | None = None
+        self.fps = _frame_rate(self.stream)
+        self._times = RisingTimes(self.fps) if recorded or container.duration else None
 
     def read(self) -> Picture:
         """Return the next picture.
@@ -67,6 +128,7 @@ class Decoding:
         Raises:
             SourceEnded: the container has no more.
             BadFrame: a packet cannot be decoded.
+            SourceLost: the pictures became too large.
             av.FFmpegError: the container cannot be read any further.
         """
         while not self._ready:
@@ -76,20 +138,47 @@ class Decoding:
             arrived = time.monotonic()
             if self._whole_jpegs and packet.size and _JPEG_END not in bytes(memoryview(packet)[-_JPEG_PADDING:]):
                 raise BadFrame("a JPEG is cut off")
+            if self._times and packet.size:
+                stamp = packet.dts if packet.pts is None else packet.pts
+                self._times.feed(None if stamp is None else float(stamp * packet.time_base))
             try:
                 frames = packet.decode()
-            except pyav().error.InvalidDataError as error:
+            except (pyav().error.InvalidDataError, pyav().error.ArgumentError) as error:
                 raise BadFrame(reason_of(error)) from None
             decoded = time.monotonic()
-            self._ready.extend(Picture(frame, arrived, decoded, self._seconds(frame)) for frame in frames)
+            for frame in frames:
+                self._check_size(frame)
+            self._ready.extend(
+                Picture(frame, arrived, decoded, self._seconds(frame), *self._display(frame)) for frame in frames
+            )
         picture = self._ready.popleft()
         if picture.picture.is_corrupt:
             raise BadFrame("a picture is damaged")
         return picture
 
+    def _check_size(self, frame: Any) -> None:
+        if (frame.width, frame.height) != self._size:
+            self._size = frame.width, frame.height
+            try:
+                self._share.check(*self._size)
+            except TooLarge as error:
+                raise SourceLost(str(error)) from None
+
     def _seconds(self, frame) -> float | None:
+        if self._times:
+            return self._times.next(frame.time, is_b=frame.pict_type == pyav().video.frame.PictureType.B)
         if frame.time is None:
             return None
         if self._first_pts is None:
             self._first_pts = frame.time
         return frame.time - self._first_pts
+
+    def _display(self, frame: Any) -> tuple[bytes | None, Fraction | None]:
+        """Return matrix and aspect; the matrix in H.264 and HEVC comes with a key frame and holds until the next."""
+        found = display_matrix(frame)
+        if found is not None or frame.key_frame:
+            self._matrix = found
+        aspect = self.stream.sample_aspect_ratio
+        if not aspect or aspect == 1:
+            return self._matrix, None
+        return self._matrix, 1 / aspect if self._matrix and swaps_sides(self._matrix) else aspect

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+import cv2
 import numpy as np
 
 from fgd_yolo.config import close_match
@@ -14,11 +16,13 @@ from fgd_yolo.data.paint import Canvas
 from fgd_yolo.data.scene import expose, grain, light
 from fgd_yolo.data.video import draw_cast, paint_frame, paint_stage
 from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.budget import Share
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.source import Picture, SourceEnded
 
 _ROUND_S = 60  # after so long the scene begins again, with new ids
 _LEAST_FPS, _MOST_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
+_DRAWN_PIXELS = 1920 * 1080  # a larger scene is drawn at a whole fraction of its size, and each pixel repeated
 _STREAM = 3  # of random numbers: the data set and the demo video use 0 to 2
 
 
@@ -72,11 +76,13 @@ def _within(value, low, high):
 
 
 class _Film:
-    """Everything that a scene's frames are drawn from."""
+    """Everything that a scene's frames are drawn from: some 40 bytes a pixel, so a large scene is drawn smaller."""
 
     def __init__(self, options: SceneOptions):
         rng = np.random.default_rng([options.seed, _STREAM])
-        width, height = options.width_px, options.height_px
+        self.size = options.width_px, options.height_px
+        self.factor = math.ceil(math.sqrt(options.width_px * options.height_px / _DRAWN_PIXELS))
+        width, height = (-(-side // self.factor) for side in self.size)
         self.stage = paint_stage(rng, width, height)
         self.actors = draw_cast(rng, _ROUND_S, width, height)
         self.lamp, self.noise = light(rng, height, width), grain(rng, height + 64, width + 64)
@@ -88,15 +94,23 @@ class _Film:
         truth = paint_frame(canvas, self.actors, within_s)
         for found in truth:
             found["id"] += int(rounds) * len(self.actors)
+            found["xyxy"] = tuple(
+                min(side * self.factor, most) for side, most in zip(found["xyxy"], 2 * self.size, strict=True)
+            )
         return canvas.image, truth
 
     def expose(self, radiance: np.ndarray, index: int) -> np.ndarray:
         down, right = index * 29 % 64, index * 43 % 64  # another cut of the noise for each frame
         height, width = radiance.shape[:2]
-        return expose(radiance * self.lamp, self.noise[down : down + height, right : right + width])
+        picture = expose(radiance * self.lamp, self.noise[down : down + height, right : right + width])
+        if self.factor == 1:
+            return picture
+        large = (width * self.factor, height * self.factor)
+        width, height = self.size
+        return np.ascontiguousarray(cv2.resize(picture, large, interpolation=cv2.INTER_NEAREST)[:height, :width])
 
 
-_film = lru_cache(maxsize=8)(_Film)
+_film = lru_cache(maxsize=2)(_Film)
 
 
 def scene_truth(address: str, pts: float) -> list[dict[str, object]]:
@@ -109,8 +123,9 @@ class SceneSource:
 
     live = True
 
-    def __init__(self, address: str):
-        self._options = parse_scene(address)
+    def __init__(self, address: str, share: Share):
+        self._options, self._share = parse_scene(address), share
+        share.check(self._options.width_px, self._options.height_px)
         self.fps = self._options.fps
         self._film = _film(self._options)
         self._start = time.monotonic()
@@ -128,4 +143,4 @@ class SceneSource:
         return Picture(image, arrived, time.monotonic(), pts)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        self._share.release()

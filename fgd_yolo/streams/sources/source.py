@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import av
     import numpy as np
 
@@ -16,12 +18,16 @@ class Picture(NamedTuple):
         `picture` is (H, W, 3) BGR uint8, or a frame of PyAV that nobody has converted yet. `arrived` and `decoded` are
         `time.monotonic()`, taken after the bytes and after the picture were there. `pts` is the source's own timing in
         seconds since the first picture that has one, else None: over RTSP the very first picture often has none.
+        `matrix` is the display matrix by which it is turned upright, see `upright`; None where it is so already.
+        `aspect` is the width of an upright picture's pixel by its height, None where it is square or not known.
     """
 
     picture: np.ndarray | av.VideoFrame
     arrived: float
     decoded: float
     pts: float | None
+    matrix: bytes | None = None
+    aspect: Fraction | None = None
 
 
 class Source(Protocol):

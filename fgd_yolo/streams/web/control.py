@@ -128,5 +128,5 @@ class Control:
         # Said before anything looks at the disk, so that nobody learns which files there are.
         if not self._allow_files and not is_live(address):
             raise UsageError("files and folders cannot be opened from the page: name a camera, by number or address")
-        check_address(address)
+        check_address(address, getattr(self._pipeline, "budget", None))
         return (int(address) if address.isdecimal() else address), name, policy

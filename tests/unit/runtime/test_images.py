@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import io
 import os
 import struct
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.images import as_bgr, list_images, read_image
+from fgd_yolo.runtime.budget import Budget, TooLarge
+from fgd_yolo.runtime.images import Unreadable, as_bgr, list_images, load_image, read_image
+from memory import grown_mb
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (6, 9, 3), np.uint16)
@@ -163,6 +168,23 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
     assert list_images(path) == [path]
 
 
+@pytest.mark.parametrize("pattern", ["{}", "{}/*.mp4", "{}/c*"])
+def test_a_folder_of_videos_is_said_to_be_one_and_what_plays_it(tmp_path, pattern):
+    for name in ("a.mp4", "clip.mp4", "c.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=r"but \d videos: run 'fgd-yolo stream --source .*', which plays videos"):
+        list_images(pattern.format(tmp_path))
+
+
+def test_a_photo_named_as_a_video_is_read_and_a_stream_of_jpegs_named_as_a_photo_is_not(tmp_path):
+    data = cv2.imencode(".jpg", PHOTO)[1].tobytes()
+    for name, content in (("photo.mp4", data), ("film.jpg", data * 2)):
+        (tmp_path / name).write_bytes(content)
+    assert list_images(tmp_path / "photo.mp4") == [tmp_path / "photo.mp4"]
+    with pytest.raises(UsageError, match=r"film\.jpg is a video, .* run 'fgd-yolo stream --source .*film\.jpg'"):
+        list_images(tmp_path / "film.jpg")
+
+
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
@@ -178,3 +200,120 @@ def test_a_source_without_a_picture_is_a_usage_error(folder, source, complaint):
     with pytest.raises(UsageError, match=complaint) as caught:
         list_images(f"{folder}{os.sep}{source}")
     assert "\n" not in str(caught.value)
+
+
+QUARTERS = np.kron(np.random.default_rng(5).integers(0, 256, (2, 4, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}, "JPEG2000": {}}
+LOSSY = {"JPEG": {"quality": 98, "subsampling": 0}, "AVIF": {"quality": 98}}
+
+
+def turned_photo(kind: str, orientation: int, path: Path) -> Path:
+    """Save a photo with its EXIF note, which in AVIF and HEIC becomes the properties `irot` and `imir`."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = path / f"{orientation}.{kind.lower().replace('jpeg2000', 'jp2')}"
+    Image.fromarray(QUARTERS).save(path, kind, exif=exif, **{**LOSSLESS, **LOSSY}[kind])
+    return path
+
+
+def upright(path: Path) -> np.ndarray:
+    """A photo as Pillow turns it, BGR."""
+    with Image.open(path) as photo:
+        return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))[..., ::-1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [*LOSSLESS, "JPEG", "AVIF"])
+def test_every_format_is_turned_and_mirrored_as_pillow_does_it(tmp_path, kind, orientation):
+    path = turned_photo(kind, orientation, tmp_path)
+    most = 0 if kind in LOSSLESS else 2  # two builds of one decoder
+    assert np.abs(upright(path).astype(int) - read_image(path)).max() <= most
+
+
+def test_an_avif_that_was_turned_has_the_same_pixels_as_in_ultralytics(tmp_path):
+    from ultralytics.utils.patches import imread
+
+    for orientation in (1, 4, 6, 7):
+        path = turned_photo("AVIF", orientation, tmp_path)
+        np.testing.assert_array_equal(read_image(path), imread(path))
+
+
+HEIC = Path(__file__).parents[2] / "data" / "turned.heic"
+
+
+def test_an_iphones_photo_is_turned_as_its_properties_say():
+    # 64 x 32 px, blue on its left and red on its right, with irot for a quarter to the right.
+    image = load_image(HEIC)
+    assert image.shape == (64, 32, 3)
+    assert (image[:28].argmax(axis=2) == 0).all() and (image[36:].argmax(axis=2) == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("missing", "what"), [("pi_heif", r"HEIC .*pip install 'fgd_yolo\[heic\]'"), ("PIL", "pillow")]
+)
+def test_a_photo_that_needs_a_missing_package_says_which(monkeypatch, missing, what):
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(Unreadable, match=what):
+        load_image(HEIC)
+    assert read_image(HEIC) is None
+
+
+def test_a_picture_above_the_budget_says_its_size_and_what_to_do(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((300, 400, 3), np.uint8))
+    assert load_image(path, Budget(0.12)).shape == (300, 400, 3)
+    with pytest.raises(TooLarge, match=r"^400 x 300 px are 0\.12 megapixels, above the limit of 0\.119; raise --max-"):
+        load_image(path, Budget(0.119))
+    assert read_image(path, Budget(0.119)) is None
+
+
+def test_a_file_that_is_longer_than_a_picture_can_be_is_not_read(tmp_path):
+    path = save(tmp_path / "a.png", PHOTO)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    with pytest.raises(TooLarge, match=r"^1\.1e\+06 MB are above the limit of 900 for a picture"):
+        load_image(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(TooLarge, match="are above the limit of 6 for a picture"):
+        load_image(path, Budget(1))
+
+
+def bomb(kind: str, side: int) -> bytes:
+    """A small file of a large picture."""
+    grey = Image.new("L", (side, side))
+    file = io.BytesIO()
+    if kind == "TIFF of 40 pages":
+        grey = Image.new("RGB", (side // 8, side // 8))
+        grey.save(file, "TIFF", save_all=True, append_images=[grey] * 39, compression="tiff_deflate")
+    else:
+        grey.save(file, kind, **({"compression": "tiff_deflate"} if kind == "TIFF" else {}))
+    return file.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "blocks", [{"codeblock_size": (4, 4)}, {"codeblock_size": (16, 16), "precinct_size": (32, 32)}]
+)
+def test_a_jpeg_2000_in_tiny_blocks_costs_what_openjpeg_keeps_of_them(tmp_path, blocks):
+    path = tmp_path / "blocks.jp2"
+    Image.new("RGB", (2000, 1500)).save(path, "JPEG2000", **blocks)
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, Budget"
+    read = f"image = read_image({str(path)!r}, Budget({{}}))"
+    assert grown_mb(read.format(6), before) < 36  # it would take more than 120 MB
+    read_mb = grown_mb(read.format(60) + "; assert image is not None", before)
+    assert 60 < read_mb < 60 * 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "BMP", "TIFF of 40 pages"])
+def test_a_picture_takes_no_more_memory_than_its_budget(tmp_path, kind):
+    (tmp_path / "bomb").write_bytes(bomb(kind, 4000))
+    before = "import numpy, cv2, PIL.AvifImagePlugin\nfrom fgd_yolo.runtime.images import read_image, Budget"
+    read = f"image = read_image({str(tmp_path / 'bomb')!r}, Budget({{}}))"
+    reserve = 20 + (tmp_path / "bomb").stat().st_size / 1e6
+    assert grown_mb(read.format(1 if "40" in kind else 15), before) < 1 * 6 + reserve
+    megapixels = 0.25 if "40" in kind else 16
+    cost = {"GIF": 12, "AVIF": 14, "JPEG2000": 8.2}.get(kind, 6)  # what a pixel of that format takes
+    enough = megapixels * max(1, cost / 6) + 0.01
+    assert grown_mb(read.format(enough) + "; assert image is not None", before) < 1.1 * 6 * enough + reserve

@@ -28,3 +28,9 @@ def test_copies_stay_in_their_folder_when_a_source_goes_upwards():
 def test_the_closing_line_names_three_of_many_unreadable_files():
     line = str(Tally(unreadable=[Path(f"{index}.jpg") for index in range(5)]))
     assert line == "0 pictures; 5 unreadable and skipped (0.jpg, 1.jpg, 2.jpg, ...)"
+
+
+def test_the_closing_line_gives_the_reason_of_the_file_that_has_one():
+    files = [Path(f"{index}.jpg") for index in range(5)]
+    line = str(Tally(unreadable=files, why={files[4]: ": too large"}))
+    assert line == "0 pictures; 5 unreadable and skipped (4.jpg: too large, 0.jpg, 1.jpg, ...)"

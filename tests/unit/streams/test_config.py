@@ -47,6 +47,8 @@ def test_zones_and_lines_are_read_as_they_stand():
         ("model: a.onnx\nstreams: {gate: {source: 0, polcy: every}}", "streams.gate.polcy is no option, did you mean"),
         ("model: a.onnx\nconf: much", "conf input should be a valid number"),
         ("model: a.onnx\nsegment_s: 0", "segment_s input should be greater than 0"),
+        ("model: a.onnx\nmax_megapixels: 0", "max_megapixels input should be greater than 0"),
+        ("model: a.onnx\nmax_megapixels: .inf", "max_megapixels input should be a finite number"),
         ("streams: {gate: 0}", "model is missing"),
         ("model: a.onnx\nstreams: {gate: no}", "streams.gate.source"),
         ("model: a.onnx\nstreams: {gate: }", "streams.gate needs an address"),

@@ -22,7 +22,7 @@ from servers.clips import write_clip
         ("rtsp://a:secret@c\td/x", "names no host"),
         ("http://camera /x", "names no host"),
         ("no/such/file.mp4", "does not exist"),
-        ("no/such/*.jpg", "no picture has a name like"),
+        ("no/such/*.jpg", "no picture or video has a name like"),
         ("bad\0name.mp4", "does not exist"),
         ("", "is empty"),
         ("test://?fsp=3", "did you mean 'fps'"),
@@ -49,10 +49,10 @@ def test_a_slip_in_an_address_shows_no_password(address):
 
 def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
     (tmp_path / "notes.mp4").write_text("no video")
-    with pytest.raises(UsageError, match=r"notes\.mp4' is no video: cannot be read: invalid data"):
+    with pytest.raises(UsageError, match=r"notes\.mp4' is neither a picture nor a video: cannot be read: invalid data"):
         check_address(str(tmp_path / "notes.mp4"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="there is no picture in"):
+    with pytest.raises(UsageError, match="there is no picture or video in"):
         check_address(str(tmp_path / "empty"))
 
 

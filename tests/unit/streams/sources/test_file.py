@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 
+import av
+import cv2
+import numpy as np
 import pytest
 
+from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, open_source
-from servers.clips import SIZE, number, write_clip
+from servers.clips import SIZE, encode, number, write_clip
 
 
 def read_all(source):
@@ -58,3 +63,106 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     write_clip(tmp_path / "clip.mp4", frames=3).rename(tmp_path / "http:clip.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(read_all(open_source("http:clip.mp4", timeout_s=1))[0]) == 3
+
+
+# How each is written, and the rate that it has: raw H.264 says its own, the others are taken as FFmpeg does.
+UNTIMED = {
+    "b.avi": ("libx264", {"bf": "3", "b-adapt": "0"}),
+    "asp.avi": ("mpeg4", {"bf": "2"}),
+    "raw.h264": ("libx264", {"container": "h264", "bf": "3"}),
+    "raw.bin": ("libx264", {"container": "h264", "bf": "3"}),
+    "raw.m4v": ("mpeg4", {"container": "m4v", "bf": "2"}),
+    "raw.mjpeg": ("mjpeg", {"container": "mjpeg", "pix_fmt": "yuvj420p"}),
+    "raw.jpg": ("mjpeg", {"container": "mjpeg", "pix_fmt": "yuvj420p"}),
+}
+
+
+@pytest.mark.parametrize("name", UNTIMED)
+def test_every_picture_of_a_file_without_presentation_times_comes_in_order_at_its_frame_rate(tmp_path, name):
+    codec, options = UNTIMED[name]
+    source = open_source(str(encode(tmp_path / name, codec, frames=60, **options)), timeout_s=1)
+    assert source.fps == 25
+    pictures, bad = read_all(source)
+    assert [number(picture.picture) for picture in pictures] == list(range(60))
+    assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(60)])
+    assert bad == 0
+
+
+def test_raw_h264_has_the_frame_rate_that_it_says(tmp_path):
+    write_clip(tmp_path / "raw.h264", frames=6, fps=10)
+    pictures, _ = read_all(open_source(str(tmp_path / "raw.h264"), timeout_s=1))
+    assert [picture.pts for picture in pictures] == pytest.approx([index / 10 for index in range(6)])
+
+
+@pytest.mark.parametrize("name", ["gap.mp4", "gap.mkv", "gap.ts", "gap.flv"])
+def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, name):
+    kept = [index for index in range(40) if not 11 <= index < 19]
+    path = write_clip(tmp_path / name, frames=40, fps=20, left_out=range(11, 19))
+    with av.open(str(path)) as file:
+        assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
+    pictures, _ = read_all(open_source(str(path), timeout_s=1))
+    assert [number(picture.picture) for picture in pictures] == kept
+    assert [picture.pts for picture in pictures] == pytest.approx([index / 20 for index in kept], abs=2e-3)
+
+
+def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
+    avi = encode(tmp_path / "b.avi", "libx264", bf="3")
+    with av.open(str(avi)) as reader, av.open(str(tmp_path / "copy.mkv"), "w") as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0])
+        for packet in reader.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                writer.mux(packet)
+    pictures, _ = read_all(open_source(str(tmp_path / "copy.mkv"), timeout_s=1))
+    assert [number(picture.picture) for picture in pictures] == list(range(30))
+    assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
+
+
+def test_one_recording_behind_the_other_goes_on_in_time(tmp_path):
+    clip = write_clip(tmp_path / "clip.ts", frames=20, fps=10)
+    (tmp_path / "both.ts").write_bytes(clip.read_bytes() * 2)
+    pictures, _ = read_all(open_source(str(tmp_path / "both.ts"), timeout_s=1))
+    assert len(pictures) == 40
+    times = [picture.pts for picture in pictures]
+    assert all(one < other for one, other in pairwise(times))
+    assert times[-1] == pytest.approx(3.9, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif"])
+@pytest.mark.parametrize("name", ["moves.{}", "moves.jpg"])
+def test_every_picture_of_an_animation_comes_with_its_time(tmp_path, suffix, name):
+    from PIL import Image
+
+    greys = [20, 90, 160, 230]
+    first, *others = [Image.fromarray(np.full((48, 64, 3), grey, np.uint8)) for grey in greys]
+    path = tmp_path / f"written.{suffix}"
+    first.save(path, save_all=True, append_images=others, duration=[40, 100, 40, 40], quality=95)
+    source = open_source(str(path.rename(tmp_path / name.format(suffix))), timeout_s=1)
+    pictures, bad = read_all(source)
+    seen = [Frame("door", 0, *picture).image() for picture in pictures]
+    assert [image.mean() for image in seen] == pytest.approx(greys, abs=3)
+    assert {image.shape for image in seen} == {(48, 64, 3)}
+    assert [picture.pts for picture in pictures] == pytest.approx([0, 0.04, 0.14, 0.18])
+    assert (source.live, bad) == (False, 0)
+
+
+def test_a_still_of_a_format_that_may_move_is_one_picture(tmp_path):
+    for suffix in ("png", "webp", "avif", "gif"):
+        path = tmp_path / f"still.{suffix}"
+        path.write_bytes(cv2.imencode(f".{suffix}", np.full((48, 64, 3), 90, np.uint8))[1].tobytes())
+        pictures, bad = read_all(open_source(str(path), timeout_s=1))
+        assert ([picture.pts for picture in pictures], bad) == ([0], 0), suffix
+
+
+def test_a_cut_animation_gives_what_is_whole(tmp_path):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    first, *others = [Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(4)]
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=40)
+    data = (tmp_path / "a.webp").read_bytes()
+    for end in (30, 200, len(data) // 2, len(data) - 5):
+        (tmp_path / "a.webp").write_bytes(data[:end])
+        with suppress(SourceLost):
+            pictures, _ = read_all(open_source(str(tmp_path / "a.webp"), timeout_s=1))
+            assert len(pictures) < 4

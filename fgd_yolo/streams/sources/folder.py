@@ -1,0 +1,169 @@
+"""Files as a stream: what a file holds decides how it is read, and those of a folder come one after the other."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import closing, suppress
+from glob import has_magic
+from pathlib import Path
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.budget import Budget, Share, TooLarge
+from fgd_yolo.runtime.images import Unreadable, load_image, why_not
+from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
+from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.sources.animation import AnimationSource
+from fgd_yolo.streams.sources.decoding import look, pyav
+from fgd_yolo.streams.sources.file import FileSource
+from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.times import USUAL_FPS
+
+_DEMUXERS = {Kind.JPEGS: "mjpeg"}  # where the name of the file would mislead FFmpeg
+_TRIES = 1000  # of the first pictures of a damaged file
+_DIGITS = re.compile(r"(\d+)")
+
+
+class FolderSource:
+    """Pictures and videos one after the other. What cannot be read is a bad frame, and the next file follows.
+
+    Convention:
+        Pictures have no times of their own and come at FFmpeg's usual rate, from 0. The times of each video begin at 0
+        again, so that objects get new ids and a recording a new file.
+    """
+
+    live = False
+    fps = USUAL_FPS
+
+    def __init__(self, files: list[Path], share: Share):
+        self._left, self._share = files[::-1], share
+        self._video: Source | None = None
+        self._path, self._pictures = Path(), 0
+
+    def read(self) -> Picture:
+        while self._video or self._left:
+            try:
+                if self._video:
+                    picture, self._pictures = self._video.read(), 0
+                    return picture
+                self._path = self._left.pop()
+                if _kind(self._path) is Kind.PICTURE:
+                    return self._read_picture()
+                self._video = _open_video(self._path, self._share)
+            except SourceEnded:
+                self.close()
+            except BadFrame as error:
+                raise BadFrame(f"{self._path.name}: {error}") from None
+            except (SourceLost, TooLarge) as error:
+                self.close()
+                raise BadFrame(f"{self._path.name}: {error}") from None
+        raise SourceEnded
+
+    def close(self) -> None:
+        video, self._video = self._video, None
+        self._share.release()
+        if video:
+            video.close()
+
+    def _read_picture(self) -> Picture:
+        arrived = time.monotonic()
+        try:
+            image = load_image(self._path, self._share.budget)
+        except Unreadable as error:
+            raise BadFrame(f"cannot be read as a picture{why_not(error)}") from None
+        self._share.check(image.shape[1], image.shape[0])
+        self._pictures += 1
+        return Picture(image, arrived, time.monotonic(), (self._pictures - 1) / self.fps)
+
+
+def open_file(path: str, share: Share) -> Source:
+    """Open a picture or a video.
+
+    Raises:
+        SourceLost: it cannot be read.
+        TooLarge: it is above the budget.
+    """
+    if _kind(Path(path)) is Kind.PICTURE:
+        return FolderSource([Path(path)], share)
+    return _open_video(Path(path), share)
+
+
+def check_file(path: str, budget: Budget) -> None:
+    """Refuse a file that cannot be read.
+
+    Raises:
+        UsageError: it does not exist, may not be read, is neither a picture nor a video, or above the budget.
+    """
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder may not be entered, or a name is odd)
+        raise UsageError(f"'{redact(path)}' does not exist: name a video, a picture, a folder, a pattern or an address")
+    try:
+        reason = _why_unreadable(Path(path), Budget(budget.pixels / 1e6))  # what others take is no reason
+    except TooLarge as error:
+        raise UsageError(f"'{redact(path)}' is too large: {error}") from None
+    except SourceLost as error:
+        reason = str(error)
+    if reason:
+        raise UsageError(f"'{redact(path)}' is neither a picture nor a video: {reason}")
+
+
+def _why_unreadable(path: Path, budget: Budget) -> str | None:
+    kind = _kind(path)
+    if kind is Kind.PICTURE:
+        try:
+            load_image(path, budget)
+        except Unreadable as error:
+            return f"cannot be read as a picture{why_not(error)}"
+        return None
+    if kind is not Kind.ANIMATION:
+        with suppress(pyav().FFmpegError):  # said when it is opened
+            look(f"file:{path}", budget.share(), format=_DEMUXERS.get(kind))
+    with closing(_open_video(path, budget.share())) as source:
+        return _why_nothing_comes(source)
+
+
+def _why_nothing_comes(source: Source) -> str | None:
+    """Read up to the first picture; return why there is none, or None if it came or may still come."""
+    reason = "there is no picture in it"
+    for _ in range(_TRIES):
+        try:
+            source.read()
+        except BadFrame as error:
+            reason = str(error)
+            continue
+        except SourceEnded:
+            return reason
+        break
+    return None
+
+
+def find_files(source: str) -> list[Path]:
+    """Return the pictures and videos of a folder or pattern in natural order: 2.png before 10.png, as FFmpeg's %d.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if files := list_files(source, f"{PICTURES} {VIDEOS}"):
+        return sorted(files, key=_natural)
+    if has_magic(source) and not Path(source).is_dir():
+        raise UsageError(f"no picture or video has a name like '{source}'")
+    raise UsageError(f"there is no picture or video in {source}; of folders in it say '{source}/**/*.jpg'")
+
+
+def _natural(path: Path) -> tuple[list[list[str | int]], str]:
+    parts = [_DIGITS.split(part) for part in (*path.parent.parts, path.stem)]
+    return [[int(word) if index % 2 else word for index, word in enumerate(words)] for words in parts], str(path)
+
+
+def _kind(path: Path) -> Kind:
+    try:
+        return kind_of(path) if path.is_file() else Kind.OTHER  # a look into a pipe would take from it
+    except (OSError, ValueError) as error:
+        raise SourceLost(f"cannot be read: {getattr(error, 'strerror', None) or error}".lower()) from None
+
+
+def _open_video(path: Path, share: Share) -> Source:
+    kind = _kind(path)
+    if kind is Kind.ANIMATION:
+        return AnimationSource(str(path), share)
+    return FileSource(str(path), share, _DEMUXERS.get(kind))

@@ -1,0 +1,290 @@
+"""MJPEG over HTTP: JPEGs one after another, each a part of a multipart answer or not, read within a budget."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from email.message import Message
+
+from fgd_yolo.runtime.budget import Share, TooLarge
+from fgd_yolo.runtime.headers import JpegHead, jpeg_head
+from fgd_yolo.streams.sources.decoding import pyav, reason_of
+from fgd_yolo.streams.sources.http import Answer
+from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
+
+_FIRST_PICTURE_S = 15.0
+_BETWEEN = 1 << 20  # bytes that may stand before a picture and in front of its first scan
+_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has so many
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_BLOCK = 64  # pixels: no JPEG has larger ones
+_PADDING = 1024  # of a part, behind its picture
+_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
+
+
+class MjpegSource:
+    """A camera that sends JPEGs over HTTP; they have no times.
+
+    Args:
+        answer: of the camera; it is closed with the source.
+        share: asked for the size of each picture before more of it is read.
+        timeout_s: without a whole picture for so long the camera is lost.
+    Raises:
+        SourceLost: there is no picture to be had.
+    """
+
+    live = True
+    fps = None
+
+    def __init__(self, answer: Answer, share: Share, *, timeout_s: float):
+        self._answer, self._share = answer, share
+        self._parts = JpegParts(boundary_of(answer.content_type), share.check)
+        self._jpegs = self._read_jpegs()
+        self._limit_s, self._timeout_s = _FIRST_PICTURE_S, timeout_s
+        self._decoder, self._pixels = None, 0
+        self._since = time.monotonic()
+
+    def read(self) -> Picture:
+        self._since = time.monotonic()
+        try:
+            jpeg = next(self._jpegs, None)
+        except (TooLarge, Endless) as error:
+            raise SourceLost(str(error)) from None
+        if jpeg is None:
+            raise SourceLost("the connection was closed")
+        self._limit_s = self._timeout_s
+        arrived = time.monotonic()
+        if not jpeg.startswith(_START):
+            raise BadFrame("a part of the stream is no JPEG")
+        if _END not in jpeg[-_PADDING:]:
+            raise BadFrame("a JPEG is cut off")
+        frame = self._decode(jpeg)
+        return Picture(frame, arrived, time.monotonic(), None)
+
+    def close(self) -> None:
+        self._share.release()
+        self._answer.close()
+
+    def _read_jpegs(self) -> Iterator[bytes]:
+        for piece in self._answer.pieces():
+            yield from self._parts.feed(piece)
+            if time.monotonic() - self._since > self._limit_s:  # a camera that drips is no better than a silent one
+                raise SourceLost(f"no picture for {self._limit_s:g} s")
+        yield from self._parts.finish()
+
+    def _decode(self, jpeg: bytes):
+        head = jpeg_head(jpeg)
+        if not head.scan:
+            raise BadFrame("a JPEG has no picture in it")
+        if self._decoder is None or self._pixels != head.width * head.height:
+            self._pixels = head.width * head.height
+            self._decoder = pyav().CodecContext.create("mjpeg", "r")
+            self._decoder.thread_count = 1
+            # FFmpeg counts the blocks that a picture begins, and the rows of both fields where it is interlaced.
+            most = (head.width + _BLOCK) * (2 * head.height + _BLOCK)
+            self._decoder.options = {"max_pixels": str(most)}
+        try:
+            frames = self._decoder.decode(pyav().Packet(jpeg))
+        except pyav().FFmpegError as error:
+            raise BadFrame(reason_of(error)) from None
+        if not frames or frames[0].is_corrupt:
+            raise BadFrame("a picture is damaged")
+        return frames[0]
+
+
+class Endless(Exception):
+    """More bytes came than a picture can have."""
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary that a Content-Type names, without the dashes and quotes that some cameras add to it."""
+    message = Message()
+    message["Content-Type"] = content_type
+    try:
+        boundary = message.get_boundary("") if message.get_content_maintype() == "multipart" else ""
+    except Exception:  # whatever the standard library makes of an odd header
+        boundary = ""
+    return boundary.strip("\"' -").encode("latin-1", "ignore")
+
+
+class JpegParts:
+    """Cuts a stream of bytes into JPEGs, as real cameras send them.
+
+    The first part may lack its boundary, and any part its header lines, its length or its boundary; a length may be
+    wrong; lines may end with a line feed alone; a picture may hold the boundary's text. What is no JPEG, or lacks its
+    end, is cut at the next boundary and given too, for the caller to count.
+
+    Source:
+        RFC 2046, section 5.1, and ITU T.81, annex B; more forgiving than both.
+    Args:
+        boundary: as named, without dashes. Where none or another one is named than used, the first line that begins
+            with two dashes counts.
+        check: called with width and height of each picture as soon as its header is there; may raise.
+    """
+
+    def __init__(self, boundary: bytes, check: Callable[[int, int], object]):
+        self._boundary, self._check = boundary, check
+        self._buffer = bytearray()
+        self._skipped = 0  # bytes since the last picture
+        self._begin(self._between)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what came and yield the pictures that are complete with it.
+
+        Raises:
+            Endless: a picture, or what stands between two, is longer than it can be.
+        """
+        self._buffer += data
+        while (part := self._step()) is not None:
+            if part:
+                yield part
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield what the end of the stream completes, if anything."""
+        if self._step == self._body and self._buffer:
+            yield bytes(self._buffer)
+        self._buffer.clear()
+
+    def _begin(self, step: Callable[[], bytes | None]) -> None:
+        # A step returns a picture, b"" if it went on without one, None if it needs more bytes.
+        self._step = step
+        self._length: int | None = None
+        self._head: JpegHead | None = None
+        self._limit = _BETWEEN
+        self._searched = self._scanned = 0
+
+    def _between(self) -> bytes | None:
+        """Expect a boundary, a header line or the picture itself, and pass over everything else."""
+        blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+        self._drop(blank)
+        if self._buffer.startswith(_START) and len(self._buffer) > 2:
+            self._step = self._body
+            return b""
+        if (line := self._line()) is None:
+            return None
+        if line.startswith(b"--"):
+            self._take_boundary(line)
+        elif _HEADER.match(line):
+            self._take_header(line)
+        elif (start := line.find(_START)) >= 0 and not self._boundary:
+            self._buffer[:0] = line[start:] + b"\n"
+            self._step = self._body
+        return b""
+
+    def _headers(self) -> bytes | None:
+        """Expect header lines up to an empty line, or the picture, if that is missing."""
+        if self._buffer.startswith(_START):
+            self._step = self._body
+            return b""
+        if (line := self._line()) is None:
+            return None
+        if not line:
+            self._step = self._body
+        elif line.startswith(b"--"):
+            self._take_boundary(line)
+        elif _HEADER.match(line):
+            self._take_header(line)
+        return b""
+
+    def _body(self) -> bytes | None:
+        """Expect a picture: by its length, by its own end, or up to the next boundary."""
+        self._look_at_head()
+        there = len(self._buffer)
+        if self._length is not None:
+            if self._length > self._limit and self._head.scan:
+                raise Endless(f"a part of {self._length} bytes is longer than its picture can be")
+            if there < self._length:
+                return self._wait()
+            if _END in self._buffer[max(0, self._length - _PADDING) : self._length]:
+                return self._cut(self._length)
+        boundary = self._find_boundary()
+        end = self._find_end() if self._length is None and self._head.scan else None
+        if end is not None and (boundary is None or end <= boundary):
+            return self._cut(end)
+        return self._wait() if boundary is None else self._cut(boundary)
+
+    def _wait(self) -> None:
+        if len(self._buffer) > self._limit:
+            raise Endless(f"a picture is longer than {self._limit} bytes and has no end")
+
+    def _look_at_head(self) -> None:
+        if self._head is None or not self._head.scan:
+            self._head = jpeg_head(self._buffer) if self._buffer.startswith(_START) else JpegHead()
+            if self._head.scan:
+                self._check(self._head.width, self._head.height)
+                self._limit = _BETWEEN + _BYTES_PER_PIXEL * self._head.width * self._head.height
+                self._scanned = self._head.scan
+
+    def _find_boundary(self) -> int | None:
+        """Return where a picture ends because a boundary follows, which never counts inside a JPEG's own header."""
+        mark = b"--" + self._boundary if self._boundary else b"\n--"
+        start = max(self._searched, self._head.reach)
+        while (found := self._buffer.find(mark, start)) >= 0:
+            end = len(self._buffer[:found].rstrip(b"-")) if self._boundary else found + 1
+            before = bytes(self._buffer[max(0, end - 2) : end])
+            if before.endswith(b"\n"):
+                return end - (2 if before == b"\r\n" else 1)
+            if before == _END or end == 0:
+                return end
+            start = found + len(mark)
+        self._searched = max(start, len(self._buffer) - len(mark))
+        return None
+
+    def _find_end(self) -> int | None:
+        """Return where the JPEG ends by its own markers, which pictures inside its header are not taken for."""
+        data = self._buffer
+        while (found := data.find(b"\xff", self._scanned)) >= 0 and found + 2 <= len(data):
+            marker = data[found + 1]
+            if marker == 0xD9:
+                return found + 2
+            if found + 4 > len(data):
+                break
+            if marker == 0 or 0xD0 <= marker <= 0xD8 or marker == 1:
+                self._scanned = found + 2
+            elif marker == 0xFF:
+                self._scanned = found + 1
+            else:
+                self._scanned = found + 2 + int.from_bytes(data[found + 2 : found + 4], "big")
+        if found < 0:
+            self._scanned = max(self._scanned, len(data))
+        return None
+
+    def _line(self) -> bytes | None:
+        """Take a line off, without its end."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            self._count(0)
+            return None
+        line = bytes(self._buffer[:end]).strip(b"\r")
+        self._searched = 0
+        self._drop(end + 1)
+        return line
+
+    def _take_boundary(self, line: bytes) -> None:
+        if not self._boundary or self._boundary not in line:
+            self._boundary = line.strip(b"- \r")[:256]
+        self._begin(self._headers)
+
+    def _take_header(self, line: bytes) -> None:
+        self._step = self._headers
+        name, _, value = line.partition(b":")
+        value = value.strip()
+        if name.strip().lower() == b"content-length" and value.isdigit() and int(value[:18]):
+            self._length = int(value[:18])
+
+    def _cut(self, end: int) -> bytes:
+        part = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        self._skipped = 0 if part else self._skipped
+        self._begin(self._between)
+        return part
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._count(count)
+
+    def _count(self, count: int) -> None:
+        self._skipped += count
+        if self._skipped + self._searched > _BETWEEN:
+            raise Endless(f"there is no picture in {_BETWEEN} bytes")

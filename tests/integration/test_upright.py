@@ -1,0 +1,126 @@
+"""A phone's video through the stream command: what is found, recorded and shown is upright, as for Ultralytics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from fgd_yolo.data import cache_root, demo_video
+from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.streams.command import main
+from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.sources import open_source
+from fgd_yolo.streams.web.view import LatestFrames
+from servers.clips import TURNS, coloured_clip, corners, encode, picture, with_matrix, write_clip
+
+pytestmark = pytest.mark.slow
+MODEL = Path(__file__).parents[1] / "data" / "demo.onnx"
+SMALL = {"seconds": 8, "fps": 10, "width_px": 320, "height_px": 240}
+
+
+def overlap(one, other):
+    """Return the intersection over union of two boxes, left, top, right, bottom."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0, width) * max(0, height)
+    return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common)
+
+
+@pytest.mark.parametrize("turn", ["right", "over", "left"])
+def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
+    from ultralytics import YOLO
+
+    video, _ = demo_video(cache_root(), **SMALL)
+    phone = with_matrix(video, tmp_path / "phone.mp4", TURNS[turn])
+    assert main(["--model", str(MODEL), "--source", str(phone), "--json", "found.jsonl", "--save", "saved"]) == 0
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    ours = [line for line in lines if line["kind"] == "result"]
+    theirs = list(YOLO(MODEL, task="detect").predict(phone, stream=True, verbose=False))
+    assert len(ours) == len(theirs) == 80
+    assert {(line["height"], line["width"]) for line in ours} == {result.orig_shape for result in theirs}
+    wanted = matched = 0
+    for line, result in zip(ours, theirs, strict=True):
+        left = [(thing["class"], thing["box"]) for thing in line["objects"]]
+        for label, box in zip(result.boxes.cls.tolist(), result.boxes.xyxy.tolist(), strict=True):
+            same = [one for one in left if one[0] == label and overlap(one[1], box) > 0.9]
+            wanted, matched = wanted + 1, matched + bool(same)
+            for one in same[:1]:
+                left.remove(one)
+    assert wanted > 50
+    assert matched >= 0.95 * wanted  # decoders round a pixel otherwise
+    (saved,) = Path("saved").rglob("*.mp4")
+    with av.open(str(saved)) as file:
+        frames = list(file.decode(video=0))
+    assert [frame.time for frame in frames] == pytest.approx([index / 10 for index in range(80)])
+    assert (frames[0].height, frames[0].width, frames[0].rotation) == (*theirs[0].orig_shape, 0)
+    shown = cv2.VideoCapture(str(phone)).read()[1]
+    assert np.abs(frames[0].to_ndarray(format="bgr24").astype(int) - shown).mean() < 12
+
+
+def test_the_page_shows_a_turned_video_upright(tmp_path):
+    source = open_source(str(coloured_clip(tmp_path / "phone.mov", TURNS["right"], frames=1)), timeout_s=1)
+    frame = Frame("phone", 0, *source.read())
+    found = OnnxDetector(MODEL, "cpu", 1)(frame.image())
+    frames = LatestFrames()
+    frames(Result(frame, found, frame.arrived, frame.arrived))
+    jpeg = asyncio.run(frames.picture("phone", None, 5)).jpeg
+    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    expected = cv2.VideoCapture(str(tmp_path / "phone.mov")).read()[1]
+    assert (shown.shape, corners(shown)) == (expected.shape, corners(expected)) == ((320, 240, 3), "brkg")
+
+
+@pytest.mark.parametrize("name", ["raw.h264", "raw.mjpeg", "b.avi", "photos"])
+def test_the_recording_of_what_has_no_times_is_as_long_as_it_plays(tmp_path, name):
+    if name == "photos":
+        (tmp_path / name).mkdir()
+        for index in range(60):
+            cv2.imwrite(str(tmp_path / name / f"{index + 1}.png"), picture(index))
+    elif name == "raw.mjpeg":
+        encode(tmp_path / name, "mjpeg", container="mjpeg", pix_fmt="yuvj420p", frames=60)
+    else:
+        encode(tmp_path / name, "libx264", container=None if name == "b.avi" else "h264", bf="3", frames=60)
+    words = ["--source", str(tmp_path / name), "--json", "found.jsonl", "--save", "saved"]
+    assert main(["--model", str(MODEL), *words]) == 0
+    times = [json.loads(line).get("pts_s") for line in Path("found.jsonl").read_text().splitlines()]
+    wanted = [index / 25 for index in range(60)]
+    assert [time for time in times if time is not None] == pytest.approx(wanted, abs=1e-6)
+    (saved,) = Path("saved").rglob("*.mp4")
+    with av.open(str(saved)) as file:
+        assert [frame.time for frame in file.decode(video=0)] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize(("turn", "wide"), [(None, Fraction(4, 3)), ("right", Fraction(3, 4))])
+def test_oblong_pixels_are_counted_as_stored_and_recorded_as_oblong(tmp_path, turn, wide):
+    with av.open(str(tmp_path / "tape.mp4"), "w") as file:
+        track = file.add_stream("libx264", rate=25)
+        track.width, track.height, track.pix_fmt = 320, 240, "yuv420p"
+        track.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for index in range(3):
+            file.mux(track.encode(av.VideoFrame.from_ndarray(picture(index), "bgr24")))
+        file.mux(track.encode())
+    path = with_matrix(tmp_path / "tape.mp4", tmp_path / "turned.mp4", TURNS[turn]) if turn else tmp_path / "tape.mp4"
+    words = ["--source", str(path), "--json", "found.jsonl", "--save", "saved"]
+    assert main(["--model", str(MODEL), *words]) == 0
+    line = json.loads(Path("found.jsonl").read_text().splitlines()[0])
+    assert (line["height"], line["width"]) == cv2.VideoCapture(str(path)).read()[1].shape[:2]
+    (saved,) = Path("saved").rglob("*.mp4")
+    with av.open(str(saved)) as file:
+        assert file.streams.video[0].sample_aspect_ratio == wide
+
+
+def test_videos_of_a_folder_are_recorded_each_into_its_own_file(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for name, frames in (("a.mp4", 3), ("b.mp4", 12), ("c.mp4", 4)):
+        write_clip(tmp_path / "clips" / name, frames=frames, fps=15)
+    assert main(["--model", str(MODEL), "--source", str(tmp_path / "clips"), "--save", "saved"]) == 0
+    counts = []
+    for path in sorted(Path("saved").rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns):
+        with av.open(str(path)) as file:
+            counts.append(sum(1 for _ in file.decode(video=0)))
+    assert counts == [3, 12, 4]
