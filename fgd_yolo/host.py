@@ -75,7 +75,8 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         The model in float32 and eval mode, on the CPU, with its train arguments as `args`; and the checkpoint.
 
     Raises:
-        FGDError: as `load_checkpoint_file`, or a model of another task than detect, RT-DETR, or open-vocabulary.
+        FGDError: as `load_checkpoint_file`, or a model of another task than detect, RT-DETR, or open-vocabulary, or
+            one with other names than classes.
     """
     model, checkpoint = _load(path)
     head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
@@ -111,12 +112,32 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
+    check_names(model, path)
     model = model.float().eval()
     clean_names(model)
     model.args = {**DEFAULT_CFG_DICT, **(checkpoint.get("train_args") or {})}
     model.task = task
     model.pt_path = str(path)
     return model
+
+
+def check_names(model: nn.Module, path: str | Path) -> None:
+    """Stop on a model whose head predicts other classes than it names: whatever reads either would be misled.
+
+    Raises:
+        FGDError: both numbers are named.
+    """
+    head = model.model[-1]
+    branches = [getattr(head, name, None) or () for name in ("cv3", "one2one_cv3")]  # fusion removes one of the two
+    widths = {head.nc, *(levels[-1].out_channels for branch in branches for levels in branch)}
+    names = getattr(model, "names", None) or {}
+    numbers = set(names) if isinstance(names, dict) else set(range(len(names)))
+    if widths == {len(names)} and numbers == set(range(len(names))):
+        return
+    raise FGDError(
+        f"{path} contradicts itself: it names {len(names)} class{'es' * (len(names) != 1)}, its head predicts "
+        f"{' or '.join(map(str, sorted(widths)))}; give a checkpoint whose names are those that it was trained with"
+    )
 
 
 def clean_names(model: nn.Module) -> None:

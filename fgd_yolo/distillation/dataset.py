@@ -96,8 +96,9 @@ def _scan(facts: dict[str, Any], split: str, arguments):
     mode = "train" if split == "train" else "val"
     dataset = build_yolo_dataset(arguments, facts[split], 1, facts, mode=mode, rect=False)
     if not any(len(label["cls"]) for label in dataset.labels):
+        kept = "" if arguments.classes is None else f" of classes={arguments.classes}"
         raise FGDError(
-            f"data {facts['yaml_file']} has no labelled object in its {split} images: labels are text files "
+            f"data {facts['yaml_file']} has no labelled object{kept} in its {split} images: labels are text files "
             "in a folder `labels` beside `images`"
         )
     return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,11 +66,15 @@ class Distiller:
         teacher: cut at its neck.
         levels: pairs of neck maps.
         config: method, weights and share.
+        classes: whose scores the heads' terms compare; None is all.
     """
 
-    def __init__(self, teacher: FrozenTeacher, levels: list[Level], config: FGDConfig):
+    def __init__(
+        self, teacher: FrozenTeacher, levels: list[Level], config: FGDConfig, classes: Sequence[int] | None = None
+    ):
         self.teacher = teacher
         self.levels = levels
+        self.classes = classes
         self.config = config
         heads_config = replace(config, share=config.head_share, hold=1.0, end=1.0)
         self.features = Part("", _switched_on(config.feature_weights), ShareScale(config))
@@ -111,7 +116,8 @@ class Distiller:
             if self.features.live:
                 summands.append((self.config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
             if self.heads.live:
-                branches = paired_branches(predictions, self.teacher.predictions(teacher_maps), self.levels)
+                taught = self.teacher.predictions(teacher_maps)
+                branches = paired_branches(predictions, taught, self.levels, self.classes)
                 summands.append((self.config.head_weights, [self.head_loss(*branch) for branch in branches]))
         finite = True
         for names, terms in summands:

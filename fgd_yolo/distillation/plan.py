@@ -16,6 +16,7 @@ from ultralytics.utils.torch_utils import select_device
 from fgd_yolo.config import Recipe, close_match
 from fgd_yolo.distillation.dataset import Dataset, check_dataset
 from fgd_yolo.distillation.demo import demo_arguments, demo_yaml
+from fgd_yolo.distillation.heads import kept_classes
 from fgd_yolo.distillation.limits import refuse_unsupported
 from fgd_yolo.distillation.options import check_train_args, host_defaults
 from fgd_yolo.distillation.prepare import check_may_prepare, teacher_arguments
@@ -110,6 +111,7 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
             f"data {dataset.yaml} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
             "set `channels: 3` in it or leave that line out"
         )
+    kept_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     if teacher is not None:
         check_may_prepare(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:

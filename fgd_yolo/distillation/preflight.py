@@ -59,13 +59,18 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tup
     Raises:
         FGDError: mAP50-95 is below the bound: nothing could be learnt from this teacher.
     """
+    map50_95, map50 = val_map(teacher, loader, save_dir, args)
+    check_teacher_map(map50_95, least)
+    return map50_95, map50
+
+
+def val_map(model: nn.Module, loader, save_dir, args) -> tuple[float, float]:
+    """Return a model's (mAP50-95, mAP50), which does not draw a random number; arguments as for `teacher_map`."""
     args = copy(args)
     args.plots, args.save_json, args.compile = False, False, False
     with kept_random_state():
-        metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=teacher)
-    map50_95, map50 = metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
-    check_teacher_map(map50_95, least)
-    return map50_95, map50
+        metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=model)
+    return metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
 
 
 def check_teacher_map(map50_95: float, least: float) -> None:

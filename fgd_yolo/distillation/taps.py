@@ -104,6 +104,22 @@ def pair_levels(student: nn.Module, teacher: nn.Module) -> list[Level]:
     return levels
 
 
+def unpaired_levels(student: nn.Module, teacher: nn.Module) -> list[str]:
+    """Return what follows for each stride that only one of two models has, finest first; nothing where all are paired.
+
+    Args:
+        student: whose head knows its strides.
+        teacher: likewise.
+    """
+    mine, theirs = ({int(stride) for stride in model.stride} for model in (student, teacher))
+    return [
+        f"stride {stride}: the teacher has no such level, so the student's learns from the labels alone"
+        if stride in mine
+        else f"stride {stride}: the student has no such level, so what the teacher sees there is not passed on"
+        for stride in sorted(mine ^ theirs)
+    ]
+
+
 @torch.no_grad()
 def neck_channels(model: nn.Module) -> dict[int, int]:
     """Return {stride: channels} of a model's neck, finest first, by running it once on zeros without its head."""

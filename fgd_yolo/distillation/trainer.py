@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -17,14 +18,15 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.distillation import state
+from fgd_yolo.distillation import doubts, state
 from fgd_yolo.distillation.distiller import Distiller
+from fgd_yolo.distillation.heads import kept_classes
 from fgd_yolo.distillation.limits import refuse_unsupported
-from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, teacher_map
+from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, teacher_map, val_map
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.seam import StudentSeam
 from fgd_yolo.distillation.snapshots import draw_if_due
-from fgd_yolo.distillation.taps import pair_levels
+from fgd_yolo.distillation.taps import pair_levels, unpaired_levels
 from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.host import clean_names, load_detector
@@ -107,15 +109,18 @@ class FGDTrainer(DetectionTrainer):
         teacher, _ = load_detector(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
+        classes = kept_classes(self.args.classes, self.args.single_cls, len(self.data["names"]))
         levels = pair_levels(student, teacher)
         for level in levels:
             LOGGER.info(
                 f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
                 f"teacher {level.teacher_channels}"
             )
+        for line in unpaired_levels(student, teacher):
+            LOGGER.info(f"{colorstr('FGD:')} {line}")
         memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads)
-        distiller = Distiller(frozen, levels, self.config)
+        distiller = Distiller(frozen, levels, self.config, classes)
         distiller.losses.to(self.device)
         return distiller
 
@@ -167,12 +172,20 @@ class FGDTrainer(DetectionTrainer):
         self.seam.attach()
 
     def _check_teacher(self) -> None:
-        teacher, _ = load_detector(self.teacher)
-        map50_95, map50 = teacher_map(
-            teacher, self.test_loader, self.save_dir, self.args, self.config.least_teacher_map
-        )
+        teacher, checkpoint = load_detector(self.teacher)
+        trained, student = checkpoint.get("train_args") or {}, unwrap_model(self.model)
+        with kept_random_state():
+            found = doubts.about_models(teacher, student, self.args.imgsz)
+        found += doubts.about_image_size(trained.get("imgsz"), self.args.imgsz)
+        found += doubts.about_val_images(trained.get("data"), self.test_loader.dataset.im_files)
+        measured = (self.test_loader, self.save_dir, self.args)
+        map50_95, map50 = teacher_map(teacher, *measured, self.config.least_teacher_map)
         reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
         LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
+        if doubts.starts_with_classes(self.args.model, self.args.pretrained, self.data["names"]):
+            found += doubts.about_start(map50_95, val_map(deepcopy(student).eval(), *measured)[0])
+        for line in found:
+            LOGGER.warning(f"{colorstr('FGD:')} {line}")
 
     def _check_first_batch(self, terms, student_maps, batch) -> None:
         check_first_batch(self.distiller, terms, student_maps, batch, self.scaler.get_scale())

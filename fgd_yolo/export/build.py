@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from torch import nn
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.export.calibration import photo_batches
 from fgd_yolo.export.convert import convert, validate
 from fgd_yolo.export.images import in_batches, letterbox
 from fgd_yolo.export.metadata import describe, read_entries, write_entries
@@ -18,6 +20,7 @@ from fgd_yolo.export.parity import Parity, compare_files, compare_with_torch
 from fgd_yolo.export.uint8 import take_uint8
 
 if TYPE_CHECKING:
+    from fgd_yolo.export.half_range import HalfReport
     from fgd_yolo.export.int8 import Int8Report
 
 
@@ -28,7 +31,7 @@ def build(
     size: int,
     photos: list[np.ndarray],
     folder: Path,
-) -> tuple[Path, Parity, Int8Report | None]:
+) -> tuple[Path, Parity, Int8Report | HalfReport | None]:
     """Write the file that was asked for into the folder, and check it.
 
     Args:
@@ -39,7 +42,7 @@ def build(
         photos: BGR images to compare on.
         folder: for all files on the way.
     Returns:
-        The file, how closely it follows the model, and for int8 what quantization did.
+        The file, how closely it follows the model, and for int8 and fp16 what stayed in float32 and why.
     Raises:
         FGDError: a step fails, the file is wrong, or int8 was refused and is not to be kept.
         OSError: the folder cannot be written.
@@ -52,7 +55,7 @@ def build(
     made, report = plain, None
     if request.precision != "fp32":
         compare_with_torch(plain, model, views)  # calibrating and measuring a wrong conversion would be vain
-        made, report = _coarser(request, plain, size)
+        made, report = _coarser(request, plain, size, photos)
     if request.uint8_input:
         floats, made = made, folder / "uint8.onnx"
         take_uint8(floats, made)
@@ -62,14 +65,19 @@ def build(
     return made, compare_with_torch(made, model, views, request.precision), report
 
 
-def _coarser(request: Request, plain: Path, size: int) -> tuple[Path, Int8Report | None]:
+def _coarser(
+    request: Request, plain: Path, size: int, photos: list[np.ndarray]
+) -> tuple[Path, Int8Report | HalfReport]:
     """Return a copy in float16 or int8; refuse an int8 one that loses too much or is slower."""
     made = plain.with_name(f"{request.precision}.onnx")
     if request.precision == "fp16":
         from fgd_yolo.export.half import to_half
+        from fgd_yolo.export.half_range import check_half, measure_half
 
-        to_half(plain, made)
-        return made, None
+        found = measure_half(plain, photos, data=request.data, recorded=request.recorded, imgsz=size)
+        to_half(plain, made, found.float_nodes)
+        check_half(made, photo_batches(onnx.load(made), photos, size))
+        return made, found
     from fgd_yolo.export.int8 import make_int8
 
     report = make_int8(

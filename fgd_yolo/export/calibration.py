@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,33 @@ def input_batches(
 ) -> Iterator[np.ndarray]:
     """Yield network inputs made from image files, each read when it is asked for.
 
+    Args:
+        model: as for `photo_batches`.
+        paths: images that can be read.
+        imgsz: as for `photo_batches`.
+        what: name of the progress bar.
+    """
+    return photo_batches(model, map(read_image, counted(paths, what)), imgsz)
+
+
+def photo_batches(
+    model: ModelProto, photos: Iterable[np.ndarray], imgsz: int | tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Yield network inputs made from photos, a batch at a time.
+
     Convention:
-        Letterboxed as the host's validator does it; (B, 3, H, W), RGB, in [0, 1]. The last batch of a file
+        Letterboxed as Ultralytics' validator does it; (B, 3, H, W), RGB, in [0, 1]. The last batch of a file
         with a fixed batch is filled up with its first images.
     Args:
         model: the detector; its fixed batch and size count before `imgsz`.
-        paths: images that can be read.
+        photos: BGR uint8 images of any size.
         imgsz: height and width, or the side of a square, of a file with a dynamic size, in pixels.
-        what: name of the progress bar.
     """
     batch, _, *size = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
     height, width = size if all(size) else np.broadcast_to(imgsz, 2).tolist()
-    batch = batch or 1
-    for start in counted(range(0, len(paths), batch), what):
-        photos = [read_image(path) for path in paths[start : start + batch]]
-        inputs = as_input(letterbox(photos, height, width))
+    batch, photos = batch or 1, iter(photos)
+    while group := list(islice(photos, batch)):
+        inputs = as_input(letterbox(group, height, width))
         yield np.resize(inputs, (batch, *inputs.shape[1:]))
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fgd_yolo.cli import guarded_command
 from fgd_yolo.distillation.wording import command, shown
@@ -14,6 +15,9 @@ from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.options import PRECISIONS
 from fgd_yolo.parsing import Parser
 from fgd_yolo.text import printable
+
+if TYPE_CHECKING:
+    from fgd_yolo.export.half_range import HalfReport
 
 EXAMPLES = """examples:
   %(prog)s --weights best.pt
@@ -82,7 +86,7 @@ def _cleaning_up() -> Iterator[None]:
 
 
 def _announcement(weights: Path, precision: str) -> str:
-    steps = {"int8": "calibrating, measuring and comparing", "fp16": "rounding and comparing"}.get(
+    steps = {"int8": "calibrating, measuring and comparing", "fp16": "measuring its range, rounding and comparing"}.get(
         precision, "comparing"
     )
     return f"exporting {weights} to ONNX, then {steps} with PyTorch"
@@ -117,10 +121,12 @@ def _images(count: int) -> str:
 
 
 def _measured(exported: ExportedModel) -> list[str]:
-    """Return what int8 lost and gained, on the val images; nothing for another precision."""
+    """Return what int8 lost and gained on the val images, and what fp16 cannot hold; nothing for fp32."""
     report = exported.report
     if report is None:
         return []
+    if exported.precision == "fp16":
+        return [_range(report)]
     before, after = (f"{100 * found['map50_95']:.2f}" for found in (report.map_fp32, report.map_int8))
     change = "lost" if report.drop_points >= 0 else "gained"
     lines = [
@@ -128,11 +134,23 @@ def _measured(exported: ExportedModel) -> list[str]:
         f"{report.speed_ratio:.2f} times as fast as fp32 on this machine's CPU",
     ]
     if report.float_nodes:
-        names = ", ".join(report.float_nodes[:_FLOAT_NODES_SHOWN])
-        more = ", ..." if len(report.float_nodes) > _FLOAT_NODES_SHOWN else ""
         count = len(report.float_nodes)
         stay = "1 sensitive node stays" if count == 1 else f"{count} sensitive nodes stay"
-        lines.append(f"{stay} in float: {names}{more}")
+        lines.append(f"{stay} in float: {_some(report.float_nodes)}")
     if not report.accepted:
         lines.append(f"kept although refused: {report.refusal}")
     return lines
+
+
+def _range(report: HalfReport) -> str:
+    """Return how far the values of an fp16 file go, and which nodes are not in float16 for it."""
+    measured = f"values and sums reach {report.largest:.4g} on {_images(report.images)}, float16 holds 65504"
+    count = len(report.float_nodes)
+    if not count:
+        return measured
+    stay = "1 node stays" if count == 1 else f"{count} nodes stay"
+    return f"{stay} in float32, out of float16's range ({measured}): {_some(report.float_nodes)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FLOAT_NODES_SHOWN]) + (", ..." if len(names) > _FLOAT_NODES_SHOWN else "")

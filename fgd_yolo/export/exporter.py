@@ -12,6 +12,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.export import options
 
 if TYPE_CHECKING:
+    from fgd_yolo.export.half_range import HalfReport
     from fgd_yolo.export.int8 import Int8Report
 
 
@@ -32,7 +33,7 @@ class ExportedModel:
         missing: detections of the checkpoint that an int8 file lacks.
         extra: detections that an int8 file has beyond.
         unreadable: images to compare on that could not be read.
-        report: what quantization did, for int8.
+        report: what quantization did, for int8; what stays in float32, for fp16.
     """
 
     path: Path
@@ -47,7 +48,7 @@ class ExportedModel:
     missing: int = 0
     extra: int = 0
     unreadable: int = 0
-    report: Int8Report | None = None
+    report: Int8Report | HalfReport | None = None
 
 
 def export_onnx(
@@ -80,7 +81,8 @@ def export_onnx(
     Args:
         weights: the `.pt` checkpoint of a detect, segment, pose or obb model. It is read, never executed.
         output: the file to write; the default is the checkpoint's name with `.onnx`.
-        precision: fp32, fp16 (input and output stay float32) or int8 (calibrated and measured on the data).
+        precision: fp32, fp16 (input, output and layers that exceed its range stay float32) or int8 (calibrated and
+            measured on the data).
         imgsz: side in pixels, a multiple of the model's stride; the default is what it was trained with.
         batch: images in one call; with `nms` also where `dynamic`.
         dynamic: any batch, and any height and width that are multiples of the stride.
@@ -88,7 +90,7 @@ def export_onnx(
         uint8_input: take (B, H, W, 3) BGR bytes; then only this package's detector reads the file.
         opset: of ONNX; the default is the host's choice.
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
-            int8; the default is the one that the checkpoint names.
+            int8 and tell the range of fp16; the default is the one that the checkpoint names.
         max_drop: points of mAP50-95, in hundredths, that int8 may lose.
         keep: write an int8 file that loses more, or is slower, all the same; its metadata says so.
         check_images: image files to compare on instead.

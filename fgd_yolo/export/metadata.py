@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fgd_yolo.export.options import Request
 from fgd_yolo.strict_json import to_json
 
 if TYPE_CHECKING:
+    from fgd_yolo.export.half_range import HalfReport
     from fgd_yolo.export.int8 import Int8Report
 
 KEY = "fgd_yolo"
@@ -36,7 +38,7 @@ def write_entries(path: Path, host: Mapping[str, str], ours: Mapping[str, Any]) 
 
 
 def describe(
-    request: Request, weights: Path, checkpoint: Mapping[str, Any], report: Int8Report | None
+    request: Request, weights: Path, checkpoint: Mapping[str, Any], report: Int8Report | HalfReport | None
 ) -> dict[str, Any]:
     """Return our entry: precision, where the weights come from, how accurate they are, and what to feed.
 
@@ -44,7 +46,7 @@ def describe(
         request: what kind of file this is.
         weights: the checkpoint; a run's result and recipe beside it say what the student was taught with.
         checkpoint: its content.
-        report: of the quantization, for int8.
+        report: of the quantization, for int8; of the range, for fp16.
     Returns:
         Plain values. What is not known is absent: `teacher`, `recipe`, `map50_95`, `map50`.
     """
@@ -54,7 +56,7 @@ def describe(
         "precision": request.precision,
         **_provenance(weights),
         **{key: measured[name] for key, name in _METRICS.items() if name in measured},
-        **(_quantization(report) if report else {}),
+        **(_REPORTED[request.precision](report) if report else {}),
         "preprocessing": _UINT8_INPUT if request.uint8_input else _FLOAT_INPUT,
     }
 
@@ -71,6 +73,16 @@ def _quantization(report: Int8Report) -> dict[str, Any]:
         "float_nodes": list(report.float_nodes),
         **refused,
     }
+
+
+def _ranges(report: HalfReport) -> dict[str, Any]:
+    return {
+        "float_nodes": list(report.float_nodes),
+        "range": {"images": report.images, "largest": report.largest if isfinite(report.largest) else None},
+    }
+
+
+_REPORTED = {"int8": _quantization, "fp16": _ranges}
 
 
 def _provenance(weights: Path) -> dict[str, Any]:

@@ -133,15 +133,20 @@ def _compare_batch(kind: _Kind, ours: list[torch.Tensor], theirs: list[torch.Ten
 
 
 def _check_outputs(kind: _Kind, ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    if not all(output.isfinite().all() for output in ours):
+        raise FGDError(
+            "the checkpoint itself gives NaN or infinity on a real image: its training diverged or the file is "
+            "damaged; export another checkpoint"
+        )
     expected, found = ([tuple(output.shape) for output in outputs] for outputs in (ours, theirs))
     if kind.embedded_nms:
         images, channels, _ = expected[0]
         rows = found[0][1] if len(found[0]) == 3 else 0
         expected[0] = (images, rows, channels - kind.classes + 2)
-    if expected != found or not all(output.isfinite().all() for output in (*ours, *theirs)):
+    if expected != found or not all(output.isfinite().all() for output in theirs):
         raise FGDError(
             f"the export is wrong: its outputs are {found}, PyTorch's are {expected}, "
-            "and both must have the same shapes and be finite"
+            "and its own must have the same shapes and be finite"
         )
 
 

@@ -121,6 +121,21 @@ def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):
     assert "half.pt" in refused("--teacher", file, "--student", student_yaml, "--data", data)
 
 
+def test_a_teacher_whose_names_are_not_its_heads(refused, data, student_yaml, teacher_pt, tmp_path):
+    checkpoint = torch.load(teacher_pt, weights_only=False)
+    checkpoint["model"].names = dict(enumerate("abcdefgh"))
+    torch.save(checkpoint, tmp_path / "odd.pt")
+    line = refused("--teacher", tmp_path / "odd.pt", "--student", student_yaml, "--data", data)
+    assert "odd.pt contradicts itself: it names 8 classes, its head predicts 3" in line
+
+
+@pytest.mark.parametrize(
+    ("word", "part"), [("classes=[1,9]", "classes 0 to 2"), ("classes=7", "object of classes=7 in")]
+)
+def test_classes_that_the_data_does_not_have(refused, data, student_yaml, teacher_pt, word, part):
+    assert part in refused("--teacher", teacher_pt, "--student", student_yaml, "--data", data, word)
+
+
 @pytest.mark.parametrize("role", ["teacher", "student", "pretrained"])
 def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(refused, data, student_yaml, tmp_path, role):
     file, trap = tmp_path / "trap.pt", tmp_path / "sprung"

@@ -11,6 +11,8 @@ from copy import deepcopy
 import pytest
 import torch
 from ultralytics.cfg import get_cfg
+from ultralytics.data import build_yolo_dataset
+from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
@@ -117,3 +119,12 @@ def test_a_list_of_data_sets_makes_a_sweep_in_a_folder_of_a_known_name():
 
     source = inspect.getsource(MultiTrainer.train)
     assert 'name="multitrain"' in source and 'overrides["save_dir"]' in source
+
+
+def test_classes_drop_labels_of_both_splits_and_leave_the_classes_of_the_data(tiny_data):
+    facts = check_det_dataset(str(tiny_data))
+    arguments = get_cfg(overrides={"classes": [1], "task": "detect", "imgsz": 64})
+    for split in ("train", "val"):
+        dataset = build_yolo_dataset(arguments, facts[split], 2, facts, mode=split)
+        assert {int(number) for label in dataset.labels for number in label["cls"].ravel()} == {1}
+    assert (facts["nc"], len(facts["names"])) == (3, 3)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
+import yaml
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import FGDError, UsageError
@@ -76,3 +81,66 @@ def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_d
 
     with pytest.raises(FGDError, match="not finite in 10 of 13 batches"):
         train(Spoiled, student_yaml, tiny_data, tmp_path, epochs=9)
+
+
+@pytest.fixture
+def told():
+    """What Ultralytics' logger is given during a test."""
+    found, handler = [], logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield found
+    LOGGER.removeHandler(handler)
+
+
+def test_a_student_that_starts_as_its_teacher_is_told(teacher_pt, tiny_data, tmp_path, told):
+    trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
+    assert sum("start from the same weights" in line for line in told) == 1
+
+
+def test_a_teacher_that_can_teach_little_is_told_before_the_first_epoch(
+    student_yaml, teacher_pt, tiny_data, tmp_path, told
+):
+    """Smaller, of another image size, and trained on the val images."""
+    teacher = save_checkpoint(tmp_path / "small.pt", student_yaml, leaky(tiny_data, tmp_path))
+    checkpoint = torch.load(teacher, weights_only=False)
+    checkpoint["train_args"]["imgsz"] = 32
+    torch.save(checkpoint, teacher)
+    trainer = FGDTrainer.configured(teacher=teacher, config=untaught())
+    train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
+    for part in ("smaller than the student", "was trained at 32 px and sees 64 px", "on 6 of the 6 val images"):
+        assert sum(part in line for line in told) == 1
+    assert not any("weaker than" in line for line in told)
+
+
+def test_a_teacher_that_is_weaker_than_the_students_start_is_told(taught_teacher, shell, tmp_path, told):
+    """The student's number is Ultralytics' own."""
+    untrained = save_checkpoint(tmp_path / "untrained.pt", shell.wide, shell.data)
+    trainer = FGDTrainer.configured(teacher=untrained, config=untaught())
+    train(trainer, taught_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
+    found = YOLO(taught_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
+    assert found > 0.05
+    (line,) = [line for line in told if "weaker than" in line]
+    assert f"the student {found:.3f} before its first epoch" in line
+
+
+def leaky(data, folder):
+    """Return the data with its val images among the train images."""
+    path = folder / "leaky.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), "train": ["images/train", "images/val"]}))
+    return path
+
+
+def test_levels_without_a_partner_are_told(teacher_pt, tiny_data, tmp_path, told):
+    train(
+        FGDTrainer.configured(teacher=teacher_pt, config=untaught()), "yolov8n-p2.yaml", tiny_data, tmp_path, epochs=1
+    )
+    assert sum("stride 4: the teacher has no such level" in line for line in told) == 1
+
+
+def test_classes_that_the_training_drops_are_not_taught(teacher_pt, student_yaml, tiny_data, tmp_path):
+    trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    assert train(trainer, student_yaml, tiny_data, tmp_path, classes=[1], epochs=1).distiller.classes == [1]
+    with pytest.raises(FGDError, match="classes=9 keeps no class"):
+        train(trainer, student_yaml, tiny_data, tmp_path / "none", classes=9)

@@ -128,3 +128,28 @@ def test_a_refusal_names_the_file_and_no_other(tmp_path, recwarn):
         load_detector(path)
     assert str(refusal.value).startswith(str(path)) and "weights.pt" not in str(refusal.value)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("load", [load_detector, load_exportable])
+@pytest.mark.parametrize(
+    "names", [{0: "disc"}, {number: str(number) for number in range(80)}, {1: "a", 2: "b", 3: "c"}]
+)
+def test_a_checkpoint_whose_names_are_not_its_heads_is_refused(load, names, teacher_pt, tmp_path):
+    checkpoint = torch.load(teacher_pt, weights_only=False)
+    checkpoint["model"].names = names
+    torch.save(checkpoint, tmp_path / "odd.pt")
+    count = f"{len(names)} class{'es' * (len(names) > 1)}"
+    with pytest.raises(FGDError, match=f"contradicts itself: it names {count}, its head predicts 3"):
+        load(tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_a_head_that_is_narrower_than_it_says_is_refused(name, tiny_data, tmp_path):
+    path = save_checkpoint(tmp_path / "odd.pt", name, tiny_data)
+    checkpoint = torch.load(path, weights_only=False)
+    head = checkpoint["model"].model[-1]
+    for branch in head.cv3:
+        branch[-1] = torch.nn.Conv2d(branch[-1].in_channels, 80, 1)
+    torch.save(checkpoint, path)
+    with pytest.raises(FGDError, match="it names 3 classes, its head predicts 3 or 80"):
+        load_detector(path)

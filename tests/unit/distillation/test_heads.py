@@ -6,9 +6,14 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.distillation.heads import keep_both_branches, paired_branches, run_branches
+from fgd_yolo.distillation.distiller import Distiller
+from fgd_yolo.distillation.heads import keep_both_branches, kept_classes, paired_branches, run_branches
 from fgd_yolo.distillation.taps import HeadTap, NeckTap, pair_levels
 from fgd_yolo.distillation.teacher import FrozenTeacher
+from fgd_yolo.errors import FGDError
+from fgd_yolo.losses import HeadLoss
+from fgd_yolo.losses.heads import Predictions
+from training import batch
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
 
@@ -72,3 +77,33 @@ def test_the_host_may_not_remove_a_branch_that_is_imitated():
     tap = NeckTap(teacher)
     teacher.eval()(IMAGE)
     assert set(run_branches(head, tap.take())) == {"one2many", "one2one"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "single_cls", "kept"),
+    [(None, False, None), ([1], False, [1]), (1, False, [1]), ([2, 0, 2], False, [0, 2]), ([2], True, None)],
+)
+def test_the_classes_that_a_training_keeps(classes, single_cls, kept):
+    assert kept_classes(classes, single_cls, count=3) == kept
+
+
+@pytest.mark.parametrize("classes", [[], [3], -1, ["1"]])
+def test_classes_that_keep_nothing_are_refused(classes):
+    with pytest.raises(FGDError, match="the data has the classes 0 to 2"):
+        kept_classes(classes, False, count=3)
+
+
+def test_dropped_classes_are_not_imitated_and_weigh_no_box(heads_joined):
+    """The expectation is the loss of heads that have the kept class alone."""
+    whole = heads_joined.distiller
+    kept = Distiller(whole.teacher, whole.levels, whole.config, classes=[1])
+    tap, maps = HeadTap(heads_joined.student), NeckTap(heads_joined.student)
+    found = heads_joined.student.train()(batch()["img"])
+    tap.close()
+    terms = kept.terms(maps.take(), batch(), found)
+    taught = whole.teacher.predictions(whole.teacher(batch()["img"]))
+    one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (found, taught["one2many"])]
+    wanted = HeadLoss(whole.config.head_cls_weight, whole.config.head_box_weight)(*one)
+    torch.testing.assert_close(torch.stack([terms["head_cls"], terms["head_box"]]), torch.stack(wanted))
+    (gradient,) = torch.autograd.grad(terms["head_cls"], found["scores"])
+    assert not gradient[:, [0, 2]].any() and gradient[:, 1].any()

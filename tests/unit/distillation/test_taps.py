@@ -8,7 +8,7 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.distillation.taps import NeckTap, neck_channels, pair_levels
+from fgd_yolo.distillation.taps import NeckTap, neck_channels, pair_levels, unpaired_levels
 from fgd_yolo.errors import FGDError
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -82,3 +82,10 @@ def test_models_without_a_common_stride_are_refused(tmp_path):
         models.append(model(path))
     with pytest.raises(FGDError, match=r"strides \[8\].*strides \[32\].*no.*stride in common"):
         pair_levels(*models)
+
+
+def test_levels_without_a_partner_are_named_with_what_follows():
+    lines = unpaired_levels(model("yolov8n-p2.yaml"), model("yolov8n-p6.yaml"))
+    assert [line.split(":")[0] for line in lines] == ["stride 4", "stride 64"]
+    assert "learns from the labels alone" in lines[0] and "not passed on" in lines[1]
+    assert unpaired_levels(model("yolov8n.yaml"), model("yolo26n.yaml")) == []

@@ -11,6 +11,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from fgd_yolo import __version__
+from fgd_yolo.export.half_range import HalfReport
 from fgd_yolo.export.metadata import KEY, describe, read_entries, write_entries
 from fgd_yolo.export.options import Request
 
@@ -66,6 +67,14 @@ def test_a_student_without_a_teacher_has_none(run):
 def test_accuracy_is_the_checkpoints(tmp_path):
     said = describe(Request(precision="fp16"), tmp_path / "best.pt", CHECKPOINT, None)
     assert (said["precision"], said["map50_95"], said["map50"]) == ("fp16", 0.485, 0.827)
+
+
+@pytest.mark.parametrize(("largest", "told"), [(31.5, 31.5), (float("inf"), None)])
+def test_what_fp16_does_not_hold_is_said_in_plain_json(largest, told, tmp_path):
+    report = HalfReport(("/model.2/conv/Conv",), 136, largest)
+    said = describe(Request(precision="fp16"), tmp_path / "best.pt", {}, report)
+    said = json.loads(json.dumps(said, allow_nan=False))
+    assert (said["float_nodes"], said["range"]) == (["/model.2/conv/Conv"], {"images": 136, "largest": told})
 
 
 def test_what_must_be_fed_is_said_of_both_inputs(tmp_path):

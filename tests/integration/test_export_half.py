@@ -1,0 +1,171 @@
+"""A float16 file of a model that exceeds float16 is right on a device that computes in it, not only on a CPU."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+
+from fgd_yolo import export_onnx
+from fgd_yolo.cli import main
+from fgd_yolo.errors import FGDError
+from fgd_yolo.export.half_range import measure_half
+from fixtures import narrow_yaml, save_checkpoint
+
+SIZE = 64
+
+
+def change(path, edit):
+    """Change the model of a checkpoint in place; it is kept in float32, since float16 could not hold it."""
+    checkpoint = torch.load(path, weights_only=False)
+    with torch.no_grad():
+        edit(checkpoint["model"].float().model)
+    torch.save(checkpoint, path)
+    return path
+
+
+def loud(layers):
+    """Make the maps of layer 2, which layer 3 alone reads, 30 000 times as large, and divide by it there."""
+    last = layers[2].cv2
+    last.bn.weight *= 3e4
+    last.bn.bias *= 3e4
+    layers[3].conv.weight /= 3e4
+
+
+def pictures(data):
+    """Return all images of the data at the size of the file, by OpenCV alone, since they are square: (N, 3, H, W)."""
+    paths = sorted((data.parent / "images").rglob("*.png"))
+    pixels = np.stack([cv2.resize(cv2.imread(str(path)), (SIZE, SIZE)) for path in paths])
+    return np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255
+
+
+def in_half_arithmetic(path, images):
+    """Return what a device that rounds every float16 tensor to float16 computes."""
+    evaluator = ReferenceEvaluator(onnx.load(path))
+    with np.errstate(all="ignore"):
+        return [evaluator.run(None, {"images": image[None]}) for image in images]
+
+
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [
+        ("detect", "narrow"),
+        *(pytest.param(task, "narrow", marks=pytest.mark.slow) for task in ("segment", "pose", "obb")),
+        pytest.param("detect", "yolo11n.yaml", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_that_overflows_is_right_in_half_arithmetic(task, family, tiny_data, tmp_path):
+    model_yaml = narrow_yaml(tmp_path / "narrow.yaml", width=0.125, task=task) if family == "narrow" else family
+    weights = save_checkpoint(tmp_path / "model.pt", model_yaml, tiny_data, task=task, small_boxes=True)
+    change(weights, loud)
+    images = pictures(tiny_data)[:3]
+    half = torch.load(weights, weights_only=False)["model"].half().eval()
+    assert not half(torch.from_numpy(images).half())[0][0].isfinite().all(), "PyTorch's own float16 overflows"
+
+    exported = export_onnx(weights, imgsz=SIZE, precision="fp16")
+    inner = "/model.2/cv2"
+    expected = (f"{inner}/conv/Conv", f"{inner}/act/Sigmoid", f"{inner}/act/Mul", "/model.3/conv/Conv")
+    assert exported.report.float_nodes == expected
+    assert exported.report.images == 18
+    whole = torch.load(weights, weights_only=False)["model"].float().eval()
+    whole.end2end = False
+    with torch.no_grad():
+        wanted = whole(torch.from_numpy(images))[0]
+    wanted = (wanted[0] if isinstance(wanted, tuple) else wanted).numpy()
+    found = np.concatenate([outputs[0] for outputs in in_half_arithmetic(exported.path, images)])
+    scores = slice(4, 7)
+    assert np.abs(found[:, scores] - wanted[:, scores]).max() < 0.05
+    assert found.shape == wanted.shape
+
+
+def test_the_layers_that_stay_are_those_whose_values_pass_a_quarter_of_the_limit(tiny_data, tmp_path):
+    weights = save_checkpoint(
+        tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
+    )
+    change(weights, loud)
+    model, largest = torch.load(weights, weights_only=False)["model"].float().eval(), {}
+
+    def keep(name):
+        def hook(module, inputs, output):
+            largest[name] = max(largest.get(name, 0), float(output.abs().max()))
+
+        return hook
+
+    for name, module in model.named_modules():
+        if hasattr(module, "bn"):
+            module.bn.register_forward_hook(keep(f"/{name.removeprefix('model.')}/conv/Conv"))
+    with torch.no_grad():
+        model(torch.from_numpy(pictures(tiny_data)))
+    beyond = {name.replace("/", "/model.", 1).replace(".cv", "/cv") for name, value in largest.items() if value > 16376}
+    report = export_onnx(weights, imgsz=SIZE, precision="fp16").report
+    assert beyond == {"/model.2/cv2/conv/Conv"} <= set(report.float_nodes)
+    assert report.largest >= max(largest.values())
+
+
+@pytest.mark.slow
+def test_attention_whose_products_overflow_stays_float32(tiny_data, tmp_path):
+    """An untrained YOLO26, whose queries and keys are large: the expectation is PyTorch's own products."""
+    weights = save_checkpoint(tmp_path / "model.pt", "yolo26n.yaml", tiny_data)
+    model, products = torch.load(weights, weights_only=False)["model"].float().eval(), {}
+
+    def watch(layer, attention):
+        def hook(module, inputs, output):
+            parts = [attention.key_dim, attention.key_dim, attention.head_dim]
+            query, key, _ = output.flatten(2).unflatten(1, (attention.num_heads, -1)).split(parts, dim=2)
+            products[layer] = float((query.transpose(-2, -1) @ key * attention.scale).abs().max())
+
+        attention.qkv.register_forward_hook(hook)
+
+    for name, module in model.named_modules():
+        if type(module).__name__ == "Attention":
+            watch(name.split(".")[1], module)
+    white = np.ones((1, 3, SIZE, SIZE), "f4")
+    with torch.no_grad():
+        model(torch.from_numpy(np.concatenate([white * 0, white])))  # such frames reach farther than any drawn picture
+    plain = export_onnx(weights, imgsz=SIZE)
+    photo = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    report = measure_half(plain.path, [photo], data=None, recorded=None, imgsz=SIZE)
+    beyond = {layer for layer, value in products.items() if value > 16376}
+    assert beyond == {"22"}
+    kept = {name for name in report.float_nodes if name.endswith("/attn/MatMul")}
+    assert {name.split("/")[1] for name in kept} == {"model.22"}
+
+
+def test_the_command_says_what_stays_and_the_file_too(tiny_data, tmp_path, capsys):
+    weights = save_checkpoint(
+        tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
+    )
+    words = ["export", "--weights", str(weights), "--imgsz", str(SIZE), "--precision", "fp16"]
+    assert main(words) == 0
+    assert "on 18 images, float16 holds 65504\n" in capsys.readouterr().out
+    change(weights, loud)
+    assert main(words) == 0
+    assert "4 nodes stay in float32, out of float16's range (values and sums reach" in capsys.readouterr().out
+    entries = {entry.key: entry.value for entry in onnx.load(weights.with_suffix(".onnx")).metadata_props}
+    said = json.loads(entries["fgd_yolo"])
+    assert (len(said["float_nodes"]), said["range"]["images"]) == (4, 18)
+
+
+def test_without_train_images_the_compared_ones_are_measured_and_counted(tiny_data, tmp_path):
+    weights = save_checkpoint(tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), "gone.yaml")
+    files = sorted((tiny_data.parent / "images/val").iterdir())[:2]
+    assert export_onnx(weights, imgsz=SIZE, precision="fp16", check_images=files).report.images == 2
+    with pytest.raises(FGDError, match="no real images"):
+        export_onnx(weights, imgsz=SIZE, precision="fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_checkpoint_with_nan_is_said_to_have_it(precision, tiny_data, tmp_path):
+    weights = save_checkpoint(tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data)
+
+    def spoil(layers):
+        layers[3].conv.weight[0, 0, 0, 0] = float("nan")
+
+    with pytest.raises(FGDError, match="the checkpoint itself gives NaN or infinity on a real image"):
+        export_onnx(change(weights, spoil), imgsz=SIZE, precision=precision)
+    assert not weights.with_suffix(".onnx").exists()

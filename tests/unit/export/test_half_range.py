@@ -1,0 +1,213 @@
+"""What float16 cannot hold stays float32, and the file then computes in true half arithmetic what float32 does."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.export.half import to_half
+from fgd_yolo.export.half_range import check_half, measure_half, measure_reach
+from fgd_yolo.export.tail import body
+from fixtures import draw_dataset
+from graphs import build, node, run
+
+
+def kernel(value: float, outputs: int = 2, inputs: int = 2) -> np.ndarray:
+    return np.full((outputs, inputs, 1, 1), value, "f4")
+
+
+def chain(first: list, constants: dict):
+    """Return `first`, which makes `made` of the image, between two plain layers that learn."""
+    nodes = [
+        node("Conv", "images into", "begun"),
+        *first,
+        node("Conv", "made out", "logits"),
+        node("Sigmoid", "logits", "output"),
+    ]
+    whole = {"into": kernel(0.5, 2, 3), "out": kernel(0.25), **constants}
+    return shape_inference.infer_shapes(build(nodes, whole, {"images": [1, 3, 8, 8]}, ["output"]))
+
+
+def amplified(gain: float, **constants):
+    """Return a layer that multiplies by `gain`, its activation, and one that divides by it."""
+    first = [node("Conv", "begun up", "high"), node("Relu", "high", "active"), node("Conv", "active down", "made")]
+    return chain(first, {"up": kernel(gain), "down": kernel(1 / gain), **constants})
+
+
+def photos(*brightness: int) -> list[np.ndarray]:
+    return [np.full((8, 8, 3), value, np.uint8) for value in brightness]
+
+
+def kept(model, folder, images=None, **data) -> tuple[str, ...]:
+    onnx.save(model, folder / "full.onnx")
+    found = measure_half(
+        folder / "full.onnx", images or photos(128), **{"data": None, "recorded": None, **data}, imgsz=8
+    )
+    return found.float_nodes
+
+
+def halved(model, folder, names=()):
+    onnx.save(model, folder / "full.onnx")
+    to_half(folder / "full.onnx", folder / "half.onnx", names)
+    return onnx.load(folder / "half.onnx")
+
+
+def in_half_arithmetic(model, image: np.ndarray) -> np.ndarray:
+    """Return what a device that rounds every tensor of float16 to float16 computes."""
+    with np.errstate(all="ignore"):
+        return ReferenceEvaluator(model).run(None, {"images": image})[0]
+
+
+def test_a_layer_that_overflows_stays_float32_with_all_that_reads_it(tmp_path):
+    model = amplified(4e4)  # white pixels: 1.5 * 8e4
+    assert kept(model, tmp_path) == ("high", "active", "made")
+    image = np.ones((1, 3, 8, 8), "f4")
+    wanted = run(model, image)[0]
+    wrong = in_half_arithmetic(halved(model, tmp_path), image)
+    assert not np.allclose(wrong, wanted, atol=0.01)
+    assert np.allclose(run(halved(model, tmp_path), image)[0], wanted, atol=0.01), "a CPU does not show it"
+    right = halved(model, tmp_path, ("high", "active", "made"))
+    onnx.checker.check_model(right, full_check=True)
+    assert np.allclose(in_half_arithmetic(right, image), wanted, atol=0.01)
+
+
+@pytest.mark.parametrize(("gain", "stays"), [(5000, False), (5500, True)])
+def test_a_quarter_of_what_float16_holds_is_the_limit(gain, stays, tmp_path):
+    """White gives 1.5 before and 3 * gain behind the layer; a quarter of 65504 is 16376."""
+    assert bool(kept(amplified(gain), tmp_path)) == stays
+
+
+def test_one_train_image_of_many_is_enough(tmp_path):
+    """Only red pictures reach the layer: of black, white, grey and noise the mean of red minus blue is about 0."""
+    data = draw_dataset(tmp_path / "data", train=6)
+    for path in sorted((data.parent / "images/train").iterdir()):
+        cv2.imwrite(str(path), np.full((8, 8, 3), (0, 0, 255) if path.stem == "03" else 90, np.uint8))
+    difference = np.array([1, 0, -1], "f4").reshape(1, 3, 1, 1) * np.ones((2, 1, 8, 8), "f4") / 64
+    model = amplified(2e4, into=difference)
+    assert kept(model, tmp_path) == ()
+    assert kept(model, tmp_path, data=data) == ("high", "active", "made")
+
+
+def test_partial_sums_count_where_the_sum_itself_is_small(tmp_path):
+    opposite = np.array([5e4, -5e4], "f4").reshape(1, 2, 1, 1) * np.ones((2, 1, 1, 1), "f4")
+    model = chain([node("Conv", "begun up", "made")], {"up": opposite})  # both channels are equal
+    white = np.ones((1, 3, 8, 8), "f4")
+    assert not run(body(model), white)[0].any()
+    assert kept(model, tmp_path) == ("made",)
+
+
+def test_a_sum_that_only_the_bias_makes_small_counts_whole():
+    """A device that adds the bias last writes 6e4 before it subtracts as much."""
+    model = chain([node("Conv", "begun up low", "made")], {"up": kernel(2e4), "low": np.full(2, -6e4, "f4")})
+    reach = measure_reach(body(model), [np.ones((1, 3, 8, 8), "f4")])
+    assert (reach.values["made"], reach.sums["made"]) == (0, 12e4)
+
+
+def test_products_of_two_computed_tensors_are_measured_too(tmp_path):
+    """As in attention: the scaling comes behind the product."""
+    first = [
+        node("Mul", "begun big", "many"),
+        node("MatMul", "many many", "product"),
+        node("Mul", "product small", "scaled"),
+        node("Softmax", "scaled", "made", axis=3),
+    ]
+    model = chain(first, {"big": np.array(100, "f4"), "small": np.array(1e-5, "f4")})
+    assert kept(model, tmp_path) == ("product", "scaled")
+
+
+@pytest.mark.parametrize("place", ["initialiser", "node"])
+def test_a_constant_above_float16_stays_float32(place, tmp_path):
+    """The converter would make 65504 of it, without a word."""
+    first = [node("Mul", "begun little", "small"), node("Mul", "small far", "made")]
+    model = chain(first, {"little": np.array(1e-3, "f4"), "far": np.array(3e5, "f4"), "out": kernel(1e-3)})
+    if place == "node":
+        value = model.graph.initializer[[entry.name for entry in model.graph.initializer].index("far")]
+        constant = onnx.helper.make_node("Constant", [], ["far"], name="far", value=value)
+        model.graph.initializer.remove(value)
+        model.graph.node.insert(0, constant)
+    names = kept(model, tmp_path)
+    assert names == (("far", "made") if place == "node" else ("made",))
+    image = np.ones((1, 3, 8, 8), "f4")
+    right = in_half_arithmetic(halved(model, tmp_path, names), image)
+    assert np.allclose(right, run(model, image)[0], atol=0.01)
+
+
+def test_values_and_constants_that_float16_rounds_to_nothing_stay_float32(tmp_path):
+    tiny = [node("Mul", "begun small", "less"), node("Mul", "less large", "made")]
+    model = chain(tiny, {"small": np.array(1e-9, "f4"), "large": np.array(1e9, "f4")})
+    assert kept(model, tmp_path) == ("less", "made")
+    tiny = [node("Mul", "begun third", "small"), node("Mul", "small third", "less"), node("Mul", "less large", "made")]
+    model = chain(tiny, {"third": np.array(1e-3, "f4"), "large": np.array(1e4, "f4")})
+    assert kept(model, tmp_path) == ("less", "made")
+    weights = [node("Mul", "begun large", "many"), node("Conv", "many up", "made")]
+    assert kept(chain(weights, {"large": np.array(1e4, "f4"), "up": kernel(1e-6)}), tmp_path) == ("made",)
+    variances = [node("BatchNormalization", "begun one zero zero variance", "made", epsilon=1e-3)]
+    constants = {"one": np.ones(2, "f4"), "zero": np.zeros(2, "f4"), "variance": np.array([1, 1e-7], "f4")}
+    assert kept(chain(variances, constants), tmp_path) == ("made",)
+
+
+def test_a_tiny_constant_keeps_a_divisor_from_zero(tmp_path):
+    first = [
+        node("Mul", "begun begun", "squares"),
+        node("Add", "squares least", "more"),
+        node("Sqrt", "more", "size"),
+        node("Div", "begun size", "made"),
+    ]
+    model, black = chain(first, {"least": np.array(1e-12, "f4")}), np.zeros((1, 3, 8, 8), "f4")
+    assert kept(model, tmp_path) == ("more", "size", "made")
+    right = in_half_arithmetic(halved(model, tmp_path, kept(model, tmp_path)), black)
+    assert np.array_equal(right, run(model, black)[0])
+
+
+def test_single_tiny_weights_and_dead_channels_do_no_harm(tmp_path):
+    up = kernel(0.5)
+    up[0, 0] = 1e-8
+    assert kept(chain([node("Conv", "begun up", "made")], {"up": up}), tmp_path) == ()
+    up[1] = 1e-7
+    assert kept(chain([node("Conv", "begun up", "made")], {"up": up}), tmp_path) == ()
+
+
+def test_a_constant_that_float16_nodes_share_keeps_its_value_in_float32(tmp_path):
+    nodes = [node("Mul", "begun third", "half"), node("Mul", "half third", "whole"), node("Mul", "whole gain", "made")]
+    model = chain(nodes, {"third": np.array(1 / 3, "f4"), "gain": np.array(1, "f4")})
+    values = {
+        entry.name: onnx.numpy_helper.to_array(entry) for entry in halved(model, tmp_path, ["whole"]).graph.initializer
+    }
+    assert {value.dtype for name, value in values.items() if "third" in name} == {np.dtype("f2"), np.dtype("f4")}
+    assert np.float32(1 / 3) in [value for value in values.values() if value.dtype == np.float32]
+
+
+def test_nan_in_float32_is_said_to_be_the_checkpoints(tmp_path):
+    model = chain(
+        [node("Log", "begun", "logarithm"), node("Mul", "logarithm zero", "made")], {"zero": np.array(0, "f4")}
+    )
+    with pytest.raises(FGDError, match="the checkpoint itself gives NaN or infinity on a real image"):
+        kept(model, tmp_path, photos(128, 0))
+    kept(model, tmp_path, photos(128))  # black is our own picture: no verdict on the checkpoint
+
+
+def test_a_float16_tensor_that_overflows_is_named_in_the_finished_file(tmp_path):
+    model, image = amplified(1e5), np.ones((1, 3, 8, 8), "f4")
+    halved(model, tmp_path, ("active", "made"))
+    with pytest.raises(FGDError, match=r"high\S* reaches .* ends at 65504"):
+        check_half(tmp_path / "half.onnx", [image])
+    halved(model, tmp_path, ("high", "active", "made"))
+    check_half(tmp_path / "half.onnx", [image])
+
+
+def test_ranges_are_those_of_plain_numpy(tmp_path):
+    random = np.random.default_rng(1)
+    up, image = random.normal(size=(2, 2, 1, 1)).astype("f4"), random.random((1, 3, 8, 8), dtype="f4")
+    model = chain([node("Conv", "begun up", "made")], {"up": up})
+    begun = np.einsum("oihw,nihw->nohw", np.zeros((2, 3, 8, 8)) + 0.5, image)
+    made = np.einsum("oi,nihw->nohw", up[..., 0, 0], begun)
+    sums = np.einsum("oi,nihw->nohw", np.abs(up[..., 0, 0]), np.abs(begun))
+    reach = measure_reach(body(model), [image * 0, image])
+    assert reach.values["begun"] == pytest.approx(np.abs(begun).max(), rel=1e-5)
+    assert reach.values["made"] == pytest.approx(np.abs(made).max(), rel=1e-5)
+    assert reach.sums["made"] == pytest.approx(sums.max(), rel=1e-5)
