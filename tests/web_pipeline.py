@@ -31,6 +31,7 @@ class ToldPipeline:
         self.streams: dict[str, StreamStats] = {}
         self.orders: list[tuple] = []
         self.failure: str | None = None
+        self.source = {"address": "test://", "policy": "latest"}
         for name in names:
             self.streams[name] = StreamStats(name)
 
@@ -47,8 +48,7 @@ class ToldPipeline:
         del self.streams[name]
 
     def stats(self):
-        source = {"address": "test://", "policy": "latest"}
-        streams = {name: source | stats.snapshot() for name, stats in self.streams.items()}
+        streams = {name: self.source | stats.snapshot() for name, stats in self.streams.items()}
         return {"state": "running", "failure": self.failure, "streams": streams}
 
     def give(self, frames, name, index):

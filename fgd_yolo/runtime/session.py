@@ -26,6 +26,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _NO_ONNX = "is no ONNX file, or only a part of one: export or copy it again"
 _TOO_NEW = "needs a newer onnxruntime than {version}: run pip install -U onnxruntime, or export with a lower opset"
 # What onnxruntime's message holds when a file cannot be opened, and what that means to the person who has the file.
+_LONGEST_TEXT = 4000
 _TROUBLES = {
     "protobuf parsing failed": _NO_ONNX,
     "no graph was found": _NO_ONNX,
@@ -202,7 +203,8 @@ def _load(path: Path, options: Any, providers: list, device: str) -> onnxruntime
         # With its fallback onnxruntime would also move a failing run to the CPU, in silence.
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # it raises a dozen types of its own, none of which has a public name
-        text = whole_line(error).replace(str(path), path.name)
+        # Names from the file stand in it, of any length, and the patterns below are not linear.
+        text = whole_line(error)[:_LONGEST_TEXT].replace(str(path), path.name)
         version = onnxruntime.__version__
         for sign, meaning in _TROUBLES.items():
             if sign in text.replace(path.name, "").replace("_", " ").lower():

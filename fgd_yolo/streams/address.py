@@ -2,65 +2,146 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.url import read_url
+from fgd_yolo.text import printable, shortened
+
 HIDDEN = "***"
+LONGEST = 2048
+"""Of an address, in bytes of UTF-8."""
+
+_LONGEST_READ = 16 << 10  # of a text that is looked at, in characters; every pattern below takes time linear in it
+_LONGEST_SHOWN = 2000
+_LAST_CAMERA = 9999
+_LONGEST_NAME = 128
+_MARK = "\0"  # stands for a known secret while a text is worked on: no printable text has one
+_SPACE = re.compile(r"\s")
 
 # An address inside another one's query is percent-encoded, sometimes twice.
-_COLON, _SLASH, _AT, _EQUALS = (rf"(?:{pair[0]}|%(?:25)*{pair[1:]})" for pair in (":3a", "/2f", "@40", "=3d"))
-_SCHEME = rf"{_COLON}{_SLASH}+"  # one slash too: a slip of the finger shows no password
-_NEXT = rf"{_COLON}{_SLASH}{_SLASH}"
-# Greedy up to the last @ of the address: people write passwords with @ and / in them as they are.
-_USERINFO = re.compile(rf"(?P<before>{_SCHEME})(?P<secret>(?:(?!{_NEXT})[^\s<>])*)(?={_AT})", re.IGNORECASE)
-# A text that is one address: there a password may even have a space in it.
-_ONE_ADDRESS = re.compile(r"(?P<before>\A[a-z][\w+.-]*:/+)(?P<secret>(?:(?!://).)*)(?=@)", re.IGNORECASE | re.DOTALL)
-_BARE_USERINFO = re.compile(r"(?P<before>)(?P<secret>[^\s:/@'\"<>]+:[^\s/@'\"<>]+)(?=@[\w\[])")
+_SEPARATOR = re.compile(r"(?::|%(?:25){0,4}3a)(?:/|%(?:25){0,4}2f)+", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE | re.ASCII)
+_LONGEST_SCHEME = 32
+_STOP = re.compile(r"[\s\"'<>`]|\Z")
+_WORD = re.compile(r"[^\s\"'<>`]+")
+_NAME_AND_NUMBER = re.compile(r"[\w-]+:[0-9]+")
+_SPLIT_LOGIN = re.compile(r"[\s\"'<>`][^\s\"'<>`]*@")
+_DECODINGS = 4
+_AFTER_URL = ".,;:)"
+_LOGIN_WINDOW = 256  # a password with spaces ends within so many characters
+_NETWORK = re.compile(r"rtsp[su]?|rtmps?|rtp|udp|tcp|srt|mms|https?|wss?|s?ftp|mqtts?", re.IGNORECASE)
+
+_VALUE = r"(?P<secret>[^\s\"',;}&<>]+)"
 _KEY = (
-    r"[\w.-]*(?:pass|loginpas|pwd|token|secret|auth|credential|signature|session|jwt|(?:api|access|private)[_-]?key)[\w.-]*"
-    r"|(?:(?<![\w.-])|(?<=%26))(?:key|pw|psw|pin|code|sig|sid|p)"
+    r"(?:(?:pass|pw|psw|psk|token|secret|auth|cred|sign|session|jwt|ticket|(?:api|access|private)[_-]?key)[\w.-]{0,32}"
+    r"|(?<![\w.-])(?:key|pin|code|sig|sid|p|login|user))"
 )
-_PAIR = re.compile(rf"(?P<before>(?:{_KEY}){_EQUALS})(?P<secret>[^&\s\"'<>]+)", re.IGNORECASE)
+_PAIR = re.compile(rf"(?P<before>{_KEY}=){_VALUE}", re.IGNORECASE)
 _HEADER = re.compile(
-    r"(?P<before>(?:authorization|password|token|secret)[\"']?\s*:\s*[\"']?(?:(?:basic|digest|bearer)\s+)?)"
-    r"(?P<secret>[^\s\"',}]+)",
+    r"(?P<before>(?:authorization|password|token|secret|api-key)[\"']?\s{0,4}:\s{0,4}[\"']?(?:(?:basic|bearer|digest)\s{1,4})?)"
+    + _VALUE,
     re.IGNORECASE,
 )
-_PATTERNS = (_ONE_ADDRESS, _USERINFO, _BARE_USERINFO, _PAIR, _HEADER)
-_TOO_SHORT = 4  # a secret of fewer characters is only hidden where its place tells what it is
+_WHOLE_HEADER = re.compile(
+    r"(?P<before>(?:authorization\s{0,4}:\s{0,4}digest|cookie\s{0,4}:)\s{0,4})\S.*", re.IGNORECASE
+)
+
+_PIECES = re.compile(r"[/?#&=;:,@_\s]+")
+_SHORTEST_PIECE = 4  # a shorter one is hidden only where its place tells what it is
+# These stand in the paths of cameras and in our own sentences: they tell nothing.
+_OPEN_WORD = re.compile(
+    r"answer|camera|channels?|connection|data|files?|frames?|https?|images?|jpe?g|live|main|media|mjpe?g|open|passw(?:or)?d"
+    r"|pictures?|play|refused|rtsps?|snapshot|source|stream(?:s|ing|1|2)?|test|timeout|track|users?|video|view",
+    re.IGNORECASE,
+)
 
 
 def redact(text: object, *addresses: str | int) -> str:
-    """Return a text without the passwords and tokens that stand in it.
+    """Return a text in which nothing of a network address stands but scheme, host and port.
 
-    Everything a user can see goes through here: logs, reasons, errors, names.
+    Everything a user can see goes through here: logs, reasons, errors. Secrets that stand in a text by themselves, as
+    `Authorization: ...` or `token=...`, are hidden too, and characters that steer a terminal are replaced. A text of
+    any length takes time linear in at most 16 KB of it; of the result 2000 characters are kept.
 
     Args:
         text: any text, with any number of addresses in it.
-        addresses: their secrets are taken out wherever they stand, even alone, decoded or encoded: an error of
-            FFmpeg may quote a part of an address.
+        addresses: all but their scheme, host and port is taken out wherever it stands, even in parts, decoded or
+            encoded: an error of FFmpeg may quote a part of an address.
     Example:
         >>> redact("cannot open rtsp://admin:pa/ss@10.0.0.7/cam?token=abc&channel=1")
-        'cannot open rtsp://***@10.0.0.7/cam?token=***&channel=1'
+        'cannot open rtsp://10.0.0.7'
     """
-    shown = str(text)
-    for secret in sorted({form for address in addresses for form in _secrets(str(address))}, key=len, reverse=True):
-        shown = shown.replace(secret, HIDDEN)
-    for pattern in _PATTERNS:
+    whole = str(text)
+    secrets = sorted({form for address in addresses for form in _secrets(str(address))}, key=len, reverse=True)
+    shown = printable(_SPACE.sub(" ", whole[:_LONGEST_READ]))
+    for secret in secrets:
+        shown = shown.replace(secret, _MARK)
+    if len(whole) > _LONGEST_READ:
+        # The cut may go through a secret, which cannot be known by its beginning.
+        shown = shown[: -max(map(len, secrets), default=1)]
+        shown = shown[: max(shown.rfind(" "), 0)]
+    shown = "".join(_without_urls(shown)).replace(_MARK, HIDDEN)
+    shown = _WORD.sub(lambda word: _without_login(word[0]), shown)
+    for pattern in (_WHOLE_HEADER, _HEADER, _PAIR):
         shown = pattern.sub(rf"\g<before>{HIDDEN}", shown)
+    if len(shown) > _LONGEST_SHOWN or len(whole) > _LONGEST_READ:
+        shown = f"{shown[:_LONGEST_SHOWN]} ..."
     return shown
 
 
-def _secrets(address: str) -> set[str]:
-    """The passwords and tokens of one address, as written, decoded and encoded."""
-    found = {match["secret"] for pattern in _PATTERNS for match in pattern.finditer(address)}
-    found |= {password for secret in found for _, colon, password in [secret.partition(":")] if colon}
-    forms = found | {unquote(secret) for secret in found}
-    forms |= {quote(secret, safe="") for secret in forms}
-    return {form for form in forms if len(form) >= _TOO_SHORT}
+def show_address(address: str | int) -> str:
+    """Return what may be shown of one address: of a network address scheme, host and port; a local path as it is.
+
+    Example:
+        >>> show_address("rtsp://admin:pa/ss@10.0.0.7:554/cam?token=abc"), show_address("clips/night.mp4")
+        ('rtsp://10.0.0.7:554', 'clips/night.mp4')
+    """
+    text = str(address)
+    found = _network_part(text[:LONGEST])
+    if found:
+        return printable(_reduced(*found))
+    if "://" in text:
+        return redact(text[:LONGEST])
+    before, at, _ = text.rpartition("@")
+    without_scheme = bool(at) and _is_login(before) and not os.path.lexists(text)
+    return HIDDEN if without_scheme else printable(text[:LONGEST])
+
+
+def check_text(address: str | int) -> None:
+    """Refuse an address that is too long, or a network address with characters that no address has.
+
+    Raises:
+        UsageError: it is one of these, or a number that no camera has.
+    """
+    text = str(address)
+    if len(text) > LONGEST or len(text.encode("utf-8", "surrogatepass")) > LONGEST:
+        raise UsageError(f"the address is longer than {LONGEST} bytes: '{show_address(text)[:80]}'; give a shorter one")
+    if "://" in text and printable(text) != text:
+        raise UsageError(f"'{show_address(text)}' has a character that no address has: percent-encode it")
+    if (isinstance(address, int) and address < 0) or (text.isdecimal() and int(text) > _LAST_CAMERA):
+        raise UsageError(f"there is no camera {text[:20]}: their numbers go from 0 to {_LAST_CAMERA}")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be shown: a stream's name stands in files, topics, logs and on the page.
+
+    Raises:
+        UsageError: it is empty, too long, cannot be printed, or holds an address or a password.
+    """
+    if not name.strip() or printable(name) != name or len(name) > _LONGEST_NAME:
+        shown = shortened(printable(name), 40)
+        rule = f"is empty, longer than {_LONGEST_NAME} characters or has characters that cannot be printed"
+        raise UsageError(f"stream name '{shown}' {rule}: choose another")
+    if redact(name) != name:
+        raise UsageError(
+            "a stream's name is shown everywhere: it cannot hold an address or a password; give it another name"
+        )
 
 
 def default_name(address: str | int) -> str:
@@ -68,17 +149,17 @@ def default_name(address: str | int) -> str:
 
     Example:
         >>> default_name("rtsp://admin:secret@10.0.0.7:554/Streaming/Channels/101"), default_name(0)
-        ('10.0.0.7-554-Streaming-Channels-101', 'camera0')
+        ('10.0.0.7-554', 'camera0')
     """
     text = str(address)
-    if text.isdigit():
+    if text.isdecimal():
         return f"camera{text}"
-    scheme, is_url, rest = redact(text).partition("://")
+    scheme, is_url, rest = show_address(text).partition("://")
     if not is_url:
         path = Path(text)
-        rest = path.stem if path.is_file() else path.name.strip(".") or path.resolve().name
-        return _plain(redact(rest)) or "files"
-    return _plain(f"{scheme}-{rest}" if scheme == "test" else rest.replace(f"{HIDDEN}@", "")) or _plain(scheme)
+        stem = path.stem if os.path.isfile(text) else path.name.strip(".") or path.resolve().name  # noqa: PTH113 (never raises)
+        return _plain(redact(stem)) or "files"
+    return _plain(f"{scheme}-{rest}" if scheme == "test" else rest) or _plain(scheme)
 
 
 def free_name(address: str | int, taken: Container[str]) -> str:
@@ -90,3 +171,106 @@ def free_name(address: str | int, taken: Container[str]) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-._")[:80]
+
+
+def _network_part(text: str) -> tuple[str, str, str] | None:
+    """Return scheme, separator and rest of a text that is one network address, None for anything else."""
+    found = _SEPARATOR.search(text)
+    if not found or "%" in found[0] or not _SCHEME.fullmatch(text, 0, found.start()):
+        return None
+    scheme, body = text[: found.start()], text[found.end() :]
+    return (scheme, found[0], body) if _is_network(scheme, found[0], body) else None
+
+
+def _is_network(scheme: str, separator: str, body: str) -> bool:
+    """Whether a network address begins here; `body` is what follows, or the beginning of it."""
+    slashes = _slashes(separator)
+    if scheme.lower() == "file":
+        return slashes == 2  # file://host/...
+    return slashes > 1 or bool(_NETWORK.fullmatch(scheme)) or (len(scheme) > 1 and "@" in body[:_LOGIN_WINDOW])
+
+
+def _slashes(separator: str) -> int:
+    return separator.count("/") + separator.lower().count("2f")
+
+
+def _without_urls(text: str) -> Iterator[str]:
+    """Yield a text in which all network addresses are reduced to what may be shown of them."""
+    done = 0
+    while found := _SEPARATOR.search(text, done):
+        before = text[max(done, found.start() - _LONGEST_SCHEME) : found.start()]
+        scheme = (_SCHEME.search(before) or [""])[0]
+        if not _is_network(scheme, found[0], text[found.end() : found.end() + _LOGIN_WINDOW]):
+            yield text[done : found.end()]
+            done = found.end()
+            continue
+        yield text[done : found.start() - len(scheme)]
+        stop = _STOP.search(text, found.end()).start()
+        body = text[found.end() : stop]
+        shown = _reduced(scheme, found[0], body)
+        if further := _end_of_login(text, stop, body, shown):
+            stop = further
+            shown = _reduced(scheme, found[0], text[found.end() : stop])
+        yield shown
+        yield text[stop - 1] if text[stop - 1] in _AFTER_URL else ""
+        done = stop
+    yield text[done:]
+
+
+def _end_of_login(text: str, stop: int, body: str, shown: str) -> int | None:
+    """Return where an address ends whose password has a space or a quotation mark in it, at `stop`; None for others."""
+    window = text[stop : stop + _LOGIN_WINDOW]
+    following = _SEPARATOR.search(window)
+    at = window.rfind("@", 0, following.start() if following else len(window))
+    if not shown.endswith(HIDDEN):  # host:123 may be name:password, if the next word says so
+        split = _NAME_AND_NUMBER.fullmatch(body) and _SPLIT_LOGIN.match(window)
+        at = split.end() - 1 if split else -1
+    return None if at < 0 else _STOP.search(text, stop + at).start()
+
+
+def _reduced(scheme: str, separator: str, body: str) -> str:
+    """Return what may be shown of a network address, which may be encoded, or hidden in part already.
+
+    The drawn scene has nothing to hide.
+    """
+    for _ in range(separator.count("%") and _DECODINGS):
+        body = unquote(body)
+    body = body.rpartition(f"{_MARK}@")[2].partition(_MARK)[0].rstrip(_AFTER_URL)
+    if scheme.lower() == "test" and "@" not in body:
+        return f"{scheme}{separator}{body}"
+    readable = _slashes(separator) <= 2 and len(body) <= LONGEST
+    url = read_url(f"{scheme}://{body}") if readable else None
+    # A slash too few or too many stays visible: it is what is wrong with such an address.
+    return f"{scheme.lower()}:{'/' * _slashes(separator)}{url.place if url else HIDDEN}"
+
+
+def _without_login(word: str) -> str:
+    """Hide `name:password` in front of an @ where no scheme tells that it is an address."""
+    before, at, place = word.rpartition("@")
+    # A password may have a / in it, and the path of a file a : and an @.
+    start = before.rfind("/") + 1 if word[:1] in "/." else before.rfind("/", 0, before.find(":") + 1) + 1
+    if not at or not _is_login(before[start:]):
+        return word
+    return f"{before[:start]}{HIDDEN}@{re.split('[/?#]', place, maxsplit=1)[0]}"
+
+
+def _is_login(text: str) -> bool:
+    name, _, password = text.partition(":")
+    is_drive = len(name) == 1 and password[:1] in ("/", "\\")
+    return bool(name and password) and not is_drive
+
+
+def _secrets(address: str) -> set[str]:
+    """Return all parts of a network address but scheme, host and port, as they are, decoded and encoded."""
+    found = _network_part(printable(address[:LONGEST]))
+    if not found or found[0].lower() == "test":
+        return set()
+    scheme, _, body = found
+    url = read_url(f"{scheme}://{body}")
+    parts = [url.login or "", url.user, url.password, url.rest] if url else [body]
+    pieces = {piece for part in parts for written in (part, unquote(part)) for piece in _PIECES.split(written)}
+    pieces |= {*parts, *(part.strip("/") for part in parts), *(half for part in parts for half in part.split("?"))}
+    forms = pieces | {unquote(piece) for piece in pieces}
+    forms |= {quote(form, safe="") for form in forms}
+    told = {form for form in forms if len(form) >= _SHORTEST_PIECE and not _OPEN_WORD.fullmatch(form)}
+    return {printable(form) for form in told}

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run_streams(words: list[str]) -> None:
-        said = vars(_parser(prog).parse_args(words))
+        said = _parse(prog, words)
         # Only now: what they need is an extra, and --help should work without it.
         from fgd_yolo.streams.config import read_options
         from fgd_yolo.streams.run import run
@@ -101,16 +101,26 @@ def name_sources(sources: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: two have one name.
     """
-    from fgd_yolo.streams.address import free_name, redact
+    from fgd_yolo.streams.address import free_name
 
     streams: dict[str, Any] = {}
     for word in sources:
-        named = None if Path(word).exists() else _NAMED.fullmatch(word)
+        named = None if os.path.exists(word) else _NAMED.fullmatch(word)  # noqa: PTH110 (Path.exists raises)
         name, address = named.groups() if named else (None, word)
         if name in streams:
-            raise UsageError(f"two streams are called '{redact(name)}': give them different names")
+            raise UsageError(f"two streams are called '{name}': give them different names")
         streams[name or free_name(address, streams)] = {"source": address}
     return streams
+
+
+def _parse(prog: str | None, words: Sequence[str]) -> dict[str, Any]:
+    """Read the command line; a complaint shows no password of an address that it quotes."""
+    from fgd_yolo.streams.address import redact
+
+    try:
+        return vars(_parser(prog).parse_args(words))
+    except UsageError as error:
+        raise UsageError(redact(error)) from None
 
 
 def _parser(prog: str | None) -> Parser:

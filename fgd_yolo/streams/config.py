@@ -12,16 +12,25 @@ from fgd_yolo.config import close_match
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import MEGAPIXELS
 from fgd_yolo.streams.address import redact
-from fgd_yolo.streams.zones import check_name
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+
+    from fgd_yolo.streams.fields import Address, FilePath, Name, Text
 except ModuleNotFoundError as error:
     raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[stream]'") from error
 
 
+_COMPLAINTS = {
+    "extra_forbidden": "is no option",
+    "missing": "is missing",
+    "model_type": "needs an address",
+    "string_unicode": "is not UTF-8: rename the file, or percent-encode the address",
+}
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
 
 
 class StreamOptions(_Strict):
@@ -34,10 +43,10 @@ class StreamOptions(_Strict):
         lines: counting lines by name, likewise.
     """
 
-    source: StrictInt | str = Field(repr=False)
-    policy: str | None = None
-    zones: dict[str, list[list[float]]] = Field(default_factory=dict)
-    lines: dict[str, list[list[float]]] = Field(default_factory=dict)
+    source: Address = Field(repr=False)
+    policy: Text | None = None
+    zones: dict[Text, list[list[float]]] = Field(default_factory=dict)
+    lines: dict[Text, list[list[float]]] = Field(default_factory=dict)
 
 
 class RunOptions(_Strict):
@@ -65,25 +74,25 @@ class RunOptions(_Strict):
         max_megapixels: of one picture, and of all streams together; what has more is not decoded.
     """
 
-    model: Path
-    streams: dict[str, StreamOptions] = Field(default_factory=dict)
-    device: str = "auto"
+    model: FilePath
+    streams: dict[Name, StreamOptions] = Field(default_factory=dict)
+    device: Text = "auto"
     threads: int | None = None
-    mode: str = "latency"
+    mode: Text = "latency"
     conf: float = 0.25
     iou: float = 0.7
-    policy: str | None = None
+    policy: Text | None = None
     classes: list[StrictInt | str] | None = None
     track: bool = False
-    web: str | None = None
-    token: str | None = Field(default=None, repr=False)
-    save: Path | None = None
+    web: Text | None = None
+    token: Text | None = Field(default=None, repr=False)
+    save: FilePath | None = None
     segment_s: float = Field(default=600, gt=0)
     disk_mb: float | None = Field(default=None, gt=0)
     raw: bool = False
-    json_lines: Path | None = Field(default=None, alias="json")
-    webhook: str | None = Field(default=None, repr=False)
-    mqtt: str | None = Field(default=None, repr=False)
+    json_lines: FilePath | None = Field(default=None, alias="json")
+    webhook: Text | None = Field(default=None, repr=False)
+    mqtt: Text | None = Field(default=None, repr=False)
     show: bool = False
     seconds: float | None = Field(default=None, gt=0)
     max_megapixels: float = Field(default=MEGAPIXELS, gt=0, allow_inf_nan=False)
@@ -107,9 +116,7 @@ def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOption
     added = said.get("streams", {})
     twice = sorted(set(streams) & set(added))
     if twice:
-        raise UsageError(f"stream '{twice[0]}' stands in {file} and on the command line: leave out one")
-    for name in (*streams, *added):
-        check_name(name, "stream")
+        raise UsageError(f"stream '{redact(twice[0])}' stands in {file} and on the command line: leave out one")
     try:
         return RunOptions(**{**written, **said, "streams": {**streams, **added}})
     except ValidationError as error:
@@ -121,10 +128,10 @@ def _read(file: Path) -> dict[str, Any]:
         found = yaml.load(file.read_text(encoding="utf-8"), _Once)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: a number or nesting without an end
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = redact(getattr(error, "problem", None) or "it cannot be read")
+        problem = redact(getattr(error, "problem", None) or "a value in it cannot be read")
         raise UsageError(f"{file} is no YAML for streams{where}: {problem}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{file} must hold keys such as model: and streams:")
@@ -150,10 +157,17 @@ def _stream(entry: Any) -> Any:
 
 def _complaint(error: ValidationError, file: Path | None) -> str:
     """Return the first complaint as one line; a value is not repeated, since it may hold a password."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    place = [str(part) for part in first["loc"] if part not in ("int", "str")]
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    first = next((one for one in found if one["type"] != "int_type"), found[0])  # an address may be a number, too
+    place = [str(part) for part in first["loc"] if not _is_type(part)]
     known = StreamOptions.model_fields if place[:1] == ["streams"] else RunOptions.model_fields
     guess = close_match(place[-1], [*known, "json"]) if first["type"] == "extra_forbidden" else ""
-    known_text = {"extra_forbidden": "is no option", "missing": "is missing", "model_type": "needs an address"}
-    text = known_text.get(first["type"], first["msg"].lower())
-    return f"{f'{file}: ' if file else ''}{'.'.join(place)} {text}{guess}"
+    text = _COMPLAINTS.get(first["type"], first["msg"].lower())
+    if first["type"] == "value_error":
+        text = first["msg"].removeprefix("Value error, ")
+    return redact(f"{f'{file}: ' if file else ''}{'.'.join(place)} {text}{guess}")
+
+
+def _is_type(part: int | str) -> bool:
+    """Whether a part of a place is what pydantic adds: the branch of a union, or the mark of a key."""
+    return part in ("int", "str", "constrained-str", "[key]") or str(part).startswith("function-")

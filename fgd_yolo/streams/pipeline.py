@@ -11,7 +11,7 @@ from typing import Any
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import MEGAPIXELS, Budget
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.streams.address import free_name, redact
+from fgd_yolo.streams.address import check_name, free_name
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.lanes import Lanes
 from fgd_yolo.streams.policy import Policy, parse_policy
@@ -117,7 +117,7 @@ class Pipeline:
         """
         with self._lock:
             if name not in self._turns.streams:
-                raise UsageError(f"there is no stream '{redact(name)}'")
+                raise UsageError(f"there is no stream '{name}'")
             stream = self._turns.streams.pop(name)
             if self._state == "running":
                 self._removed.append(stream)
@@ -239,10 +239,9 @@ class Pipeline:
 
     def _free_name(self, address: str | int, name: str | None) -> str:
         if name is not None:
-            if not name.strip() or not name.isprintable():
-                raise UsageError(f"a stream cannot be called {name!r}: give it a name that can be printed")
+            check_name(name)
             if name in self._turns.streams:
-                raise UsageError(f"two streams are called '{redact(name)}': give them different names")
+                raise UsageError(f"two streams are called '{name}': give them different names")
             return name
         return free_name(address, self._turns.streams)
 

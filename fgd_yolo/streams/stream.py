@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.mailbox import Mailbox
 from fgd_yolo.streams.order import Order
@@ -87,7 +87,7 @@ class Stream:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what it is and did, as plain JSON; state and reason of a closed stream are those before it."""
-        found = {"address": redact(self.address), "policy": str(self.mailbox.policy), **self.stats.snapshot()}
+        found = {"address": show_address(self.address), "policy": str(self.mailbox.policy), **self.stats.snapshot()}
         return {**found, **(self._closed_as or {})}
 
     def finish(self, ticket: int, outcome: Result | None) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 class Broker:
     """Mosquitto on a port of its own, with one user; it ends by itself after a while."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, password: str = "hunter2"):
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
         if not program:
             pytest.skip("mosquitto is not installed: apt-get install mosquitto")
@@ -31,7 +31,7 @@ class Broker:
             self.port = free.getsockname()[1]
         passwords = folder / "passwords"
         subprocess.run(
-            [shutil.which("mosquitto_passwd") or "mosquitto_passwd", "-b", "-c", passwords, "user", "hunter2"],
+            [shutil.which("mosquitto_passwd") or "mosquitto_passwd", "-b", "-c", passwords, "user", password],
             check=True, capture_output=True,
         )  # fmt: skip
         config = folder / "mosquitto.conf"
@@ -130,6 +130,17 @@ def test_a_wrong_password_is_told_without_the_password(broker, monkeypatch, capf
     said = capfd.readouterr().err
     assert f"no broker at 127.0.0.1:{broker.port} that lets us in: Not authorized" in said
     assert "swordfish" not in said and "swordfish" not in sink.name
+
+
+@pytest.mark.parametrize("password", ["p@ss/w#rd?", "a:b/c", "two words"])
+def test_a_password_that_is_written_as_it_is_opens_the_broker(tmp_path, password):
+    broker = Broker(tmp_path, password)
+    sink = SinkQueue(MqttSink(broker.url(password=password), qos=1))
+    sink.put(make_result())
+    wait_until(lambda: sink.snapshot()["written"] == 1)
+    assert sink.close(LONG_S)
+    assert sink.name == f"MQTT 127.0.0.1:{broker.port}"
+    broker.stop()
 
 
 def test_a_broker_that_was_never_there_is_told_and_the_end_comes_in_time(capfd):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import queue
@@ -183,6 +184,27 @@ def test_a_webhook_gets_results_with_objects_and_gaps(receiver):
     assert receiver.headers[0]["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("password", ["p@ss/w?rd#1", "p/w:d", "w%rd", "two words"])
+@pytest.mark.parametrize("path", ["/@yard/hook", "/hook?to=me@example.com"])
+def test_a_webhook_whose_password_is_written_as_it_is_reaches_its_server(receiver, password, path):
+    port = receiver.server_address[1]
+    sink = WebhookSink(f"http://user:{password}@127.0.0.1:{port}{path}")
+    sink.write(make_result(index=1))
+    sink.close()
+    assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
+    login = base64.b64encode(f"user:{password}".encode()).decode()
+    assert receiver.headers[0]["Authorization"] == f"Basic {login}"
+    assert receiver.headers[0]["Host"] == f"127.0.0.1:{port}"
+
+
+def test_a_webhook_with_an_at_sign_in_its_path_has_no_login(receiver):
+    sink = WebhookSink(f"http://127.0.0.1:{receiver.server_address[1]}/@yard/hook")
+    sink.write(make_result(index=1))
+    sink.close()
+    assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
+    assert "Authorization" not in receiver.headers[0]
+
+
 def test_a_busy_server_is_tried_again(receiver):
     receiver.answers = [503, 429]
     sink = WebhookSink(receiver.url)
@@ -230,7 +252,9 @@ def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():
     sink.close()
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "http:///path", "door", "http://x:notaport/", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/y", "http:///path", "door", "http://x:notaport/", "http://[::1", "http://u:p@a/b@c"]
+)
 def test_an_address_that_is_no_web_address_is_refused_without_being_repeated(url):
     with pytest.raises(UsageError, match="must be http://HOST") as error:
         WebhookSink(url)

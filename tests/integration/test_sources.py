@@ -95,6 +95,31 @@ def test_a_password_with_any_character_opens_a_camera(written):
         source.close()
 
 
+PATH = "/user=admin&password=p@ss&channel=1"
+
+
+@pytest.mark.parametrize("login", ["", "admin:right@", "admin:p@ss/word@"])
+def test_an_at_sign_in_the_path_of_an_rtsp_camera_is_no_login(login):
+    options = ["--user", "admin", "--password", login[6:-1]] if login else []
+    with rtsp_server("--path", PATH, *options) as server:
+        source = open_source(f"rtsp://{login}127.0.0.1:{server.port}{PATH}", timeout_s=3)
+        assert source.read().picture.width == 320
+        source.close()
+
+
+@pytest.mark.parametrize("login", ["", "admin:x@", "admin:p@ss/word@"])
+@pytest.mark.parametrize("rest", ["/@yard/plain.mp4", "/a@b/plain.mp4?mail=me@example.com"])
+def test_an_at_sign_in_the_path_of_a_web_address_is_no_login(tmp_path, rest, login):
+    clip = tmp_path / rest.partition("?")[0].removeprefix("/")
+    clip.parent.mkdir()
+    write_clip(clip, frames=3)
+    with mjpeg_server("--folder", tmp_path) as server:
+        address = f"http://{login}127.0.0.1:{server.port}{rest}"
+        source = open_source(address, timeout_s=3)
+        assert number(source.read().picture) == 0
+        source.close()
+
+
 def test_a_wrong_password_is_said_without_it(capfd):
     with rtsp_server("--user", "admin", "--password", "right") as server:
         address = f"rtsp://admin:hunter2x@127.0.0.1:{server.port}/cam?token=hunter2y"

@@ -23,6 +23,7 @@ from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.run import _wait
 from fgd_yolo.streams.web.view import LatestFrames
 from onnx_files import save_detector
+from servers.running import mjpeg_server
 from stream_parts import write_video
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,33 @@ def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
     gate = next(line.split() for line in out.splitlines() if line.startswith("gate"))
     assert gate[1] == "UP" and len(results) == int(gate[3]) > 10
     assert all(line["stream"] == "gate" for line in lines)
+
+
+def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_writes(model):
+    rests = ("/cam/hunter2a?ticket=hunter2b", "/0/hunter2c:hunter2d/main", "/cam?login=hunter2e:hunter2f#hunter2g")
+    with mjpeg_server() as server, mjpeg_server() as gone:
+        gone.stop()
+        live = [f"http://hunter2h:hunter2i@127.0.0.1:{server.port}{rest}" for rest in rests]
+        down = f"rtsp://hunter2j:hunter2k@127.0.0.1:{gone.port}/hunter2l"
+        words = ["--json", "found.jsonl", "--save", "recordings", "--web", "127.0.0.1:0", "--seconds", 4]
+        process = start("--model", model, "--source", *live, down, *words)
+        begun = []
+        for line in process.stderr:
+            begun.append(line)
+            if line.startswith("page: "):
+                break
+        page = begun[-1].split()[1]
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not Path("found.jsonl").stat().st_size:
+            time.sleep(0.05)
+        told = [urllib.request.urlopen(f"{page}{path}", timeout=5).read().decode() for path in ("stats", "metrics")]
+        out, err = finish(process)
+    assert process.returncode == 0, err
+    assert f"127.0.0.1-{server.port}" in told[0] and f"rtsp://127.0.0.1:{gone.port}" in told[0]
+    assert list(Path("recordings").rglob("*.mp4"))
+    written = [path.read_text() for path in Path().rglob("*.jsonl")] + [str(path) for path in Path().rglob("*")]
+    assert f'"stream":"127.0.0.1-{server.port}"' in "".join(written)
+    assert "hunter2" not in "".join([out, *begun, err, *told, *written])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

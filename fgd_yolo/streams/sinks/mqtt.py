@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks import Away
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
+from fgd_yolo.streams.url import Url, read_url
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -31,28 +33,28 @@ class MqttSink:
     """
 
     def __init__(self, url: str, *, qos: int = 0):
-        parts = _split(url)
+        read = _read(url)
         if qos not in (0, 1):
             raise UsageError(f"qos is {qos!r}, but must be 0 or 1")
         try:
             from paho.mqtt import client as mqtt
         except ImportError as error:
             raise FGDError("paho-mqtt is not installed; run pip install 'fgd_yolo[stream]'") from error
-        port = parts.port or _PORTS[parts.scheme]
-        self._where = f"{parts.hostname}:{port}"
+        port = read.port or _PORTS[read.scheme]
+        self._where = read._replace(port=port).place
         self.name = f"MQTT {self._where}"
-        self._topic = unquote(parts.path).strip("/") or "fgd_yolo"
+        self._topic = unquote(read.rest).strip("/") or "fgd_yolo"
         self._qos = qos
         self._connected, self._refusal = threading.Event(), ""
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        if parts.username:
-            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-        if parts.scheme == "mqtts":
+        if read.user:
+            self._client.username_pw_set(unquote(read.user), unquote(read.password))
+        if read.scheme == "mqtts":
             self._client.tls_set()
         self._client.reconnect_delay_set(*_RECONNECT_S)
         self._client.max_queued_messages_set(1)  # the queue in front of this sink is the one that counts
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
-        self._client.connect_async(parts.hostname, port, keepalive=10)
+        self._client.connect_async(read.host, port, keepalive=10)
         self._client.loop_start()
 
     def write(self, result: Result) -> None:
@@ -100,15 +102,12 @@ def topic_part(stream: str) -> str:
     return re.sub(r"[/#+\x00-\x1f$]", "_", stream) or "_"
 
 
-def _split(url: str) -> Any:
+def _read(url: str) -> Url:
     rule = "the broker's address must be mqtt://[user:password@]HOST[:PORT][/TOPIC], or mqtts://"
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in _PORTS and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UsageError(rule)
-    if parts.query or parts.fragment or re.search(r"[+#\x00]", unquote(parts.path)):
+    check_text(url)
+    read = read_url(url)
+    if read is None or read.scheme not in _PORTS:
+        raise UsageError(f"{rule}, with @ as %40 and / as %2F in a password")
+    if re.search(r"[?#]", read.rest) or re.search(r"[+#\x00]", unquote(read.rest)):
         raise UsageError(f"{rule}; a topic to publish to has no + and no #")
-    return parts
+    return read

@@ -6,11 +6,12 @@ import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks import Away
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
+from fgd_yolo.streams.url import Url, read_url
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -35,16 +36,16 @@ class WebhookSink:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 2.0):
-        parts = _split(url)
+        read = _read(url)
         try:
             import httpx
         except ImportError as error:
             raise FGDError("httpx is not installed; run pip install 'fgd_yolo[stream]'") from error
         logging.getLogger("httpx").setLevel(logging.WARNING)  # below it logs every address with its tokens
         self._httpx = httpx
-        self._host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        self._host = read.place
         self.name = f"webhook {self._host}"  # the path and the query may be secrets
-        self._url = url
+        self._url = read.encoded()
         self._client = httpx.Client(timeout=timeout_s, headers={"Content-Type": "application/json"})
 
     def write(self, result: Result) -> bool:
@@ -86,12 +87,12 @@ class WebhookSink:
         raise FGDError(f"{self._host} refuses what it is sent: it answers {status}; check the address of the webhook")
 
 
-def _split(url: str) -> Any:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UsageError("the webhook's address must be http://HOST/... or https://HOST/...")
-    return parts
+def _read(url: str) -> Url:
+    check_text(url)
+    read = read_url(url)
+    if read is None or read.scheme not in ("http", "https"):
+        raise UsageError(
+            "the webhook's address must be http://HOST/... or https://HOST/..., "
+            "with @ as %40 and / as %2F in a password"
+        )
+    return read

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Budget, Share, TooLarge
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import check_text, redact, show_address
 from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
 
 __all__ = [
@@ -87,10 +87,11 @@ def check_address(address: str | int, budget: Budget | None = None) -> None:
         address: as `open_source` takes it.
         budget: of a video file's pictures; the default one if absent.
     Raises:
-        UsageError: an unknown scheme, no host, an unknown option, no such file, an unreadable folder, nothing in it, or
-            a picture or video larger than the budget allows.
+        UsageError: it is too long, an unknown scheme, no host, an unknown option, no such file, an unreadable folder,
+            nothing in it, or a picture or video larger than the budget allows.
         FGDError: a package is missing.
     """
+    check_text(address)
     kind = _kind(address)
     if kind == "test":
         from fgd_yolo.streams.sources.scene import parse_scene
@@ -110,7 +111,7 @@ def check_address(address: str | int, budget: Budget | None = None) -> None:
         try:
             find_files(str(address))
         except UsageError as error:
-            raise UsageError(redact(error)) from None
+            raise UsageError(redact(error, address)) from None
 
 
 def _kind(address: str | int) -> str:
@@ -123,7 +124,7 @@ def _kind(address: str | int) -> str:
             return "network"
         if scheme.lower() == "test":
             return "test"
-        raise UsageError(f"'{redact(address)}' is no source: name {_KNOWN}")
+        raise UsageError(f"'{show_address(address)}' is no source: name {_KNOWN}")
     if not text.strip():
         raise UsageError(f"the source is empty: name {_KNOWN}")
     return "folder" if _is_folder(Path(text)) else "file"

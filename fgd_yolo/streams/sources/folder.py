@@ -13,7 +13,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Budget, Share, TooLarge
 from fgd_yolo.runtime.images import Unreadable, load_image, why_not
 from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.animation import AnimationSource
 from fgd_yolo.streams.sources.decoding import look, pyav
 from fgd_yolo.streams.sources.file import FileSource
@@ -96,15 +96,17 @@ def check_file(path: str, budget: Budget) -> None:
         UsageError: it does not exist, may not be read, is neither a picture nor a video, or above the budget.
     """
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder may not be entered, or a name is odd)
-        raise UsageError(f"'{redact(path)}' does not exist: name a video, a picture, a folder, a pattern or an address")
+        raise UsageError(
+            f"'{show_address(path)}' does not exist: name a video, a picture, a folder, a pattern or an address"
+        )
     try:
         reason = _why_unreadable(Path(path), Budget(budget.pixels / 1e6))  # what others take is no reason
     except TooLarge as error:
-        raise UsageError(f"'{redact(path)}' is too large: {error}") from None
+        raise UsageError(f"'{show_address(path)}' is too large: {error}") from None
     except SourceLost as error:
         reason = str(error)
     if reason:
-        raise UsageError(f"'{redact(path)}' is neither a picture nor a video: {reason}")
+        raise UsageError(f"'{show_address(path)}' is neither a picture nor a video: {reason}")
 
 
 def _why_unreadable(path: Path, budget: Budget) -> str | None:

@@ -6,13 +6,11 @@ import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
 
-from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Share
-from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.decoding import Decoding, look, pixel_limit, pyav, reason_of
 from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
+from fgd_yolo.streams.url import parse_url
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.sources.http import Answer
@@ -34,7 +32,6 @@ _VIDEO_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,flv,live_flv,avi,asf,mpeg,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,"
     "ogg,hls,gif,apng,rm,wtv,nut,mxf,dv,yuv4mpegpipe"
 )
-_USERINFO = re.compile(r"(?<=://)(?P<name>[^:@]*)(?P<colon>:?)(?P<password>.*)(?=@)", re.DOTALL)
 
 
 def open_network(url: str, share: Share, *, timeout_s: float) -> Source:
@@ -189,31 +186,16 @@ class NetworkSource:
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that has no host or a port that is no number.
+    """Refuse an address that names no host, or whose password ends nobody knows where; see `read_url`.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it is such an address.
         FGDError: PyAV is not installed.
     """
     pyav()
-    try:
-        shown = redact(url)
-        parts = urlsplit(shown)
-        # urlsplit keeps a space in a host, and silently takes a tab out of it.
-        spaced = any(map(str.isspace, re.split("[/?#]", shown.partition("://")[2], maxsplit=1)[0]))
-        named = bool(parts.hostname) and parts.port != 0 and not spaced
-    except ValueError:
-        named = False
-    if not named:
-        raise UsageError(
-            f"'{redact(url)}' names no host and port: write it like rtsp://user:password@10.0.0.7:554/path"
-        )
+    parse_url(url)
 
 
 def _encoded(url: str) -> str:
     """Percent-encode a name and password that were written as they are, @ and / included: FFmpeg decodes them."""
-
-    def encode(found: re.Match) -> str:
-        return quote(found["name"], "%") + found["colon"] + quote(found["password"], "%")
-
-    return _USERINFO.sub(encode, url, 1)
+    return parse_url(url).encoded()

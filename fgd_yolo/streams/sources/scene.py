@@ -17,7 +17,7 @@ from fgd_yolo.data.scene import expose, grain, light
 from fgd_yolo.data.video import draw_cast, paint_frame, paint_stage
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Share
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.source import Picture, SourceEnded
 
 _ROUND_S = 60  # after so long the scene begins again, with new ids
@@ -44,14 +44,14 @@ def parse_scene(address: str) -> SceneOptions:
     """
     place, _, query = address.partition("://")[2].partition("?")
     if place.strip("/"):
-        raise UsageError(f"'{redact(address)}': test:// takes options only, such as test://?fps=15&size=640x480")
+        raise UsageError(f"'{show_address(address)}': test:// takes options only, such as test://?fps=15&size=640x480")
     options = SceneOptions()
     for key, value in parse_qsl(query, keep_blank_values=True):
         try:
             options = options._replace(**_option(key, value))
         except ValueError:
             hint = f"try fps=15 (from {_LEAST_FPS:g} to {_MOST_FPS}), size=640x480"
-            raise UsageError(f"'{redact(address)}': {key} cannot be '{value}'; {hint}") from None
+            raise UsageError(f"'{show_address(address)}': {key} cannot be '{value}'; {hint}") from None
     return options
 
 

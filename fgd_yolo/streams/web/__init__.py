@@ -1,7 +1,8 @@
 """The web page: live pictures, numbers and the health of every stream; loopback only, or behind a token.
 
-The room's map: `app` has the paths, `gate` decides who may pass, `view` keeps the newest picture of each stream,
-`push` sends to viewers who stay, `report` says how things are, `metrics` says it to Prometheus, `server` listens.
+The room's map: `app` has the paths, `gate` decides who may pass, `requests` checks what is asked, `view` keeps the
+newest picture of each stream, `push` sends to viewers who stay, `report` says how things are, `metrics` says it to
+Prometheus, `server` listens.
 """
 
 from __future__ import annotations

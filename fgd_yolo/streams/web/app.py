@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -22,11 +21,19 @@ from fgd_yolo.streams.web.metrics import MEDIA_TYPE, to_prometheus
 from fgd_yolo.streams.web.page import read_page
 from fgd_yolo.streams.web.push import EVENTS, MJPEG, Pushed, Seats, events, no_seat, pictures
 from fgd_yolo.streams.web.report import Report
+from fgd_yolo.streams.web.requests import (
+    LONGEST_BODY,
+    NamedStream,
+    NewStream,
+    PictureQuery,
+    VideoQuery,
+    read_body,
+    read_query,
+)
 from fgd_yolo.streams.web.view import LatestFrames
 from fgd_yolo.text import shortened, single_line
 
 MOST_VIEWERS = 64
-_LONGEST_BODY = 16 << 10
 _WAIT_S = 0.5  # a browser has six connections to a server, so none may wait long
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -89,18 +96,17 @@ def _reading(report: Report, frames: LatestFrames, seats: Seats) -> list[Route]:
         return Pushed(events(report.brief), EVENTS, seats)
 
     async def video(request: Request) -> Any:
-        stream = request.query_params.get("stream", "")
+        stream = read_query(VideoQuery, request.query_params).stream
         if stream not in (await run_in_threadpool(report.stats))["streams"]:
             raise UnknownStream(f"there is no stream '{stream}'")
         return Pushed(pictures(frames, stream), MJPEG, seats)
 
     async def picture(request: Request) -> Response:
-        after = request.query_params.get("after", "")
+        query = read_query(PictureQuery, request.query_params)
         with seats as seated:
             if not seated:
                 return no_seat(seats)
-            stream = request.query_params.get("stream", "")
-            found = await frames.picture(stream, int(after) if after.isdecimal() else None, _WAIT_S)
+            found = await frames.picture(query.stream, query.after, _WAIT_S)
         if found is None:
             return Response(status_code=204)
         return Response(found.jpeg, media_type="image/jpeg", headers={"X-Frame-Index": str(found.index)})
@@ -113,24 +119,20 @@ def _changing(control: Control, report: Report) -> list[Route]:
     """Return the paths that change what runs; `Gate` lets only JSON of the own page, or of programs, come here."""
 
     async def add(request: Request) -> Response:
-        wish = await _json(request)
+        wanted = read_body(NewStream, await _body(request))
         try:
-            name = await run_in_threadpool(control.add, wish)
+            name = await run_in_threadpool(control.add, wanted)
         except FGDError as error:
-            address = str(wish.get("address", "")) if isinstance(wish, dict) else ""
-            return JSONResponse({"error": shortened(redact(whole_line(error), address))}, 400)
+            return JSONResponse({"error": shortened(redact(whole_line(error), wanted.address))}, 400)
         report.outdate()
-        return JSONResponse({"name": redact(name)}, 201)
+        return JSONResponse({"name": name}, 201)
 
     def named(change: Callable[[str], None]) -> Callable[[Request], Awaitable[Response]]:
         async def carry_out(request: Request) -> Response:
-            wish = await _json(request)
-            name = wish.get("name") if isinstance(wish, dict) else None
-            if not isinstance(name, str):
-                raise UsageError("name the stream: {'name': text}")
+            name = read_body(NamedStream, await _body(request)).name
             await run_in_threadpool(change, name)
             report.outdate()
-            return JSONResponse({"name": redact(name)})
+            return JSONResponse({"name": name})
 
         return carry_out
 
@@ -142,16 +144,13 @@ def _changing(control: Control, report: Report) -> list[Route]:
     ]
 
 
-async def _json(request: Request) -> Any:
-    body = b""
+async def _body(request: Request) -> bytes:
+    body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > _LONGEST_BODY:
+        if len(body) > LONGEST_BODY:
             raise UsageError("that is too long")
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise UsageError("that is not JSON") from error
+    return bytes(body)
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.address import free_name
-from fgd_yolo.streams.policy import parse_policy
 from fgd_yolo.streams.sources import check_address, is_live
+from fgd_yolo.streams.web.requests import NewStream
 
 MOST_STREAMS = 64
-_NAME = re.compile(r"[\w.][\w. -]{0,63}")
-_KEYS = {"address", "name", "policy"}
 
 
 class UnknownStream(UsageError):
@@ -43,15 +40,13 @@ class Control:
         self._stopped: set[str] = set()
         self._lock = threading.Lock()  # one change at a time, so that the limit holds
 
-    def add(self, wish: Any) -> str:
+    def add(self, wanted: NewStream) -> str:
         """Start a stream and return its name.
 
-        Args:
-            wish: `{"address": ..., "name": ..., "policy": ...}`, the last two as wanted.
         Raises:
-            UsageError: it is not that, or not allowed, or the name is taken.
+            UsageError: the address can never work or is not allowed, or the name is taken.
         """
-        address, name, policy = self._read(wish)
+        address, name, policy = self._allowed(wanted.address), wanted.name, wanted.policy
         with self._lock:
             if name in self._stopped:
                 raise UsageError(f"the stream '{name}' is stopped: start or remove it, or choose another name")
@@ -113,20 +108,10 @@ class Control:
             raise UnknownStream(f"there is no stream '{name}'")
         self._pipeline.remove(name)
 
-    def _read(self, wish: Any) -> tuple[str | int, str | None, str | None]:
-        """Check the three parts of a wish; empty ones count as not said."""
-        said = {key: value for key, value in wish.items() if value != ""} if isinstance(wish, dict) else {}
-        if not said.keys() <= _KEYS or not all(isinstance(value, str) for value in said.values()):
-            raise UsageError("a stream is {'address': text, 'name': text, 'policy': text}, the last two as wanted")
-        address, name, policy = said.get("address", "").strip(), said.get("name"), said.get("policy")
-        if name is not None and not _NAME.fullmatch(name):
-            raise UsageError("a name is 1 to 64 letters, digits, dots, dashes and spaces")
-        if policy is not None:
-            parse_policy(policy)
-        if not address or "\0" in address:
-            raise UsageError("the address is missing, such as rtsp://camera/stream")
+    def _allowed(self, address: str) -> str | int:
+        """Return the address as the pipeline takes it."""
         # Said before anything looks at the disk, so that nobody learns which files there are.
         if not self._allow_files and not is_live(address):
             raise UsageError("files and folders cannot be opened from the page: name a camera, by number or address")
         check_address(address, getattr(self._pipeline, "budget", None))
-        return (int(address) if address.isdecimal() else address), name, policy
+        return int(address) if address.isdecimal() else address

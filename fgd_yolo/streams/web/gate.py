@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.web.page import read_page
+from fgd_yolo.streams.web.requests import LONGEST_HEADER, LONGEST_QUERY
 
 COOKIE = "fgd_yolo_view"
 OPEN_PATH = "/healthz"
@@ -77,6 +78,10 @@ class Gate:
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer to a request that may not pass."""
+        if max(len(request.scope["path"]), len(request.scope["query_string"])) > LONGEST_QUERY:
+            return _refuse(414, f"an address here has {LONGEST_QUERY} characters at most")
+        if any(len(value) > LONGEST_HEADER for _, value in request.scope["headers"]):
+            return _refuse(431, f"a header here has {LONGEST_HEADER} characters at most")
         if self._token is None and not _names_this_machine(request.headers.get("host", "")):
             return _refuse(403, "this server answers to localhost and 127.0.0.1 only")
         if request.scope["path"] == OPEN_PATH and request.method in _READING:
@@ -126,10 +131,17 @@ def _names_this_machine(host_header: str) -> bool:
 def _is_foreign(request: Request) -> bool:
     """Return whether a page of another origin sent it; programs send neither header, and following a link is fine."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin is not None and _host_of(origin) != request.headers.get("host", "").lower():
         return True
     followed = request.method in _READING and request.headers.get("sec-fetch-mode") == "navigate"
     return request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _unknown(request: Request) -> Response:

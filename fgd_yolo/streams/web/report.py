@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import redact, show_address
 from fgd_yolo.streams.web.control import Control
 from fgd_yolo.streams.web.view import LatestFrames
 from fgd_yolo.strict_json import finite
@@ -59,7 +59,7 @@ class Report:
 
         A stream that was stopped, or a file that came to its end, did what it was told.
         """
-        stats, heard = self.stats(), _shown(self._frames.heard())
+        stats, heard = self.stats(), self._frames.heard()
         streams = stats["streams"]
         complaints = [] if streams or stats["stopped"] else ["there is no stream"]
         if stats["state"] != "running" or stats["failure"]:
@@ -82,9 +82,9 @@ _SHOWN_AGES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
 
 
 def _shown(tree: Any) -> Any:
-    """Return plain JSON without the secrets in its texts."""
+    """Return plain JSON without the secrets in its texts; streams' names were checked where they came in."""
     if isinstance(tree, dict):
-        return {_shown(key): _shown(value) for key, value in tree.items()}
+        return {key: show_address(value) if key == "address" else _shown(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_shown(value) for value in tree]
     return redact(tree) if isinstance(tree, str) else tree

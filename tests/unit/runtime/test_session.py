@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.session import TensorSpec, open_session, open_unoptimised
@@ -200,6 +204,25 @@ def test_any_other_fault_is_told_in_the_runtimes_words_alone(tmp_path, doubling,
     told = refusal(folder / "opset.onnx", capfd)
     assert told.startswith(f"onnxruntime {onnxruntime.__version__} cannot open {folder / 'opset.onnx'} on cpu: Invalid")
     assert "'nowhere'" in told
+
+
+def test_names_of_any_length_in_a_file_hold_nobody_up(tmp_path):
+    name = "/onnxruntime_src/a b" * 30_000
+    tensors = [
+        helper.make_tensor_value_info(one, kind, [1]) for one, kind in (("x", 1), ("z", 7), ("y", 1))
+    ]  # float, int64, float
+    graph = helper.make_graph([helper.make_node("Add", ["x", "z"], ["y"], name)], "g", tensors[:2], tensors[2:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "n.onnx")
+    code = """
+        import resource, sys
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        from pathlib import Path
+        from fgd_yolo.runtime.session import open_session
+        open_session(Path(sys.argv[1]), "cpu")
+    """
+    child = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "n.onnx"]
+    done = subprocess.run(child, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1 and "Type Error: Type parameter" in done.stderr.splitlines()[-1], done.returncode
 
 
 def test_the_unoptimised_session_says_the_same_of_a_file_and_nothing_aloud(tmp_path, capfd):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.command import name_sources
+from fgd_yolo.streams.command import main, name_sources
 from fgd_yolo.streams.config import read_options
 
 CAMERA = "rtsp://me:geheim@10.0.0.7/cam"
@@ -53,6 +53,24 @@ def test_zones_and_lines_are_read_as_they_stand():
         ("model: a.onnx\nstreams: {gate: no}", "streams.gate.source"),
         ("model: a.onnx\nstreams: {gate: }", "streams.gate needs an address"),
         (f"model: a.onnx\nstreams: {{gate: {{source: ['{CAMERA}']}}}}", "streams.gate.source"),
+        (f"model: a.onnx\nstreams: {{'{CAMERA}': 0}}", "a stream's name is shown everywhere"),
+        (f"model: a.onnx\n'{CAMERA}': 0", "is no option"),
+        (f"model: a.onnx\nstreams: {{gate: {{source: 0, '{CAMERA}': 1}}}}", "is no option"),
+        (f"model: a.onnx\nstreams: {{gate: '{CAMERA}{'x' * 2048}'}}", "streams.gate.source the address is longer than"),
+        (f'model: a.onnx\nstreams: {{gate: "{CAMERA}\\e[2J"}}', "has a character that no address has"),
+        (f'model: a.onnx\nstreams: {{gate: "{CAMERA}\\uD800"}}', "streams.gate.source is not UTF-8"),
+        ('model: a.onnx\nstreams: {"a\\nb": 0}', "stream name 'a?b' is empty, longer than 128"),
+        (f"model: a.onnx\nstreams: {{{'x' * 200}: 0}}", "is empty, longer than 128 characters or has"),
+        ("model: a.onnx\nstreams: {gate: 99999}", "there is no camera 99999"),
+        ("model: a.onnx\nstreams: {gate: -1}", "there is no camera -1"),
+        (f'model: a.onnx\nwebhook: "{CAMERA}\\e[2J"', "webhook has a character that cannot be printed"),
+        ('model: "a\\0b"', "model has a zero byte"),
+        ("model: a.onnx\ndisk_mb: .inf", "disk_mb input should be a finite number"),
+        ("model: a.onnx\nconf: .nan", "conf input should be a finite number"),
+        ("model: a.onnx\nweb: 127.0.0.1:" + "9" * 5000, "web string should have at most 2048 characters"),
+        ("model: a.onnx\nthreads: " + "9" * 5000, "a value in it cannot be read"),
+        ("model: a.onnx\nthreads: 2024-99-99", "a value in it cannot be read"),
+        ("[" * 16_000, "a value in it cannot be read"),
     ],
 )
 def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, complaint):
@@ -98,6 +116,18 @@ def test_a_file_with_an_equals_sign_is_a_file():
     Path("a=b.mp4").touch()
     (stream,) = name_sources(["a=b.mp4"]).values()
     assert stream == {"source": "a=b.mp4"}
+
+
+def test_an_address_longer_than_a_file_name_may_be_is_an_address():
+    address = "rtsp://10.0.0.7/" + "x" * 300
+    assert name_sources([address, f"gate={address}"]) == {"10.0.0.7": {"source": address}, "gate": {"source": address}}
+
+
+@pytest.mark.parametrize("words", [["--sorce", CAMERA], ["--model", "a", "--source", CAMERA, "--conf", CAMERA]])
+def test_a_mistyped_command_line_shows_no_password(words, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "geheim" not in said and "10.0.0.7" in said
 
 
 def test_two_streams_of_one_name_are_refused():

@@ -6,6 +6,9 @@ import random
 import threading
 import time
 
+import pytest
+
+from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.pipeline import Pipeline
 from stream_parts import Keeping
 from stream_world import BAD, HANG, LOST, PICTURE, balanced, forever, until
@@ -76,7 +79,8 @@ def test_every_frame_is_accounted_for_whatever_happens(world):
                 pipeline.remove(draw.choice(running))
             script = draw.choices([PICTURE, BAD, LOST], [30, 2, 1], k=draw.randrange(1, 300))
             address = world.camera(f"cam{step}", script, draw.choice([0, 0.0005]))
-            pipeline.add(address, policy=draw.choice(["latest", "every", "max-age=1", "max-age=100"]))
+            policy = draw.choice(["latest", "every", "max-age=1", "max-age=100"])
+            pipeline.add(address, f"cam{step}", policy=policy)
             for _ in range(5):
                 balanced(pipeline.stats())
                 time.sleep(0.001)
@@ -122,7 +126,7 @@ def test_stopping_wakes_who_waits(world):
     with pipeline:
         thread = threading.Thread(target=lambda: waited.append(pipeline.wait()), daemon=True)
         thread.start()
-        until(lambda: pipeline.stats()["streams"]["127.0.0.1-9-door"]["inferred"] > 0)
+        until(lambda: pipeline.stats()["streams"]["127.0.0.1-9"]["inferred"] > 0)
     thread.join(10)
     assert waited == [False]
 
@@ -133,3 +137,17 @@ def test_a_pipeline_that_never_ran_closes_its_sinks_too(world):
     pipeline.add(world.camera("door", []))
     pipeline.stop()
     assert sink.closed
+
+
+def test_the_numbers_show_scheme_host_and_port_of_an_address(world):
+    pipeline = Pipeline(world.detector, [Keeping()])
+    name = pipeline.add("rtsp://admin:hunter2@10.0.0.7:554/hunter2?ticket=hunter2")
+    assert (name, pipeline.stats()["streams"][name]["address"]) == ("10.0.0.7-554", "rtsp://10.0.0.7:554")
+    assert pipeline.add("rtsp://10.0.0.7:554/other") == "10.0.0.7-554-2"
+
+
+def test_a_name_that_holds_an_address_is_refused(world):
+    pipeline = Pipeline(world.detector, [Keeping()])
+    with pytest.raises(UsageError, match="cannot hold an address") as caught:
+        pipeline.add("rtsp://10.0.0.7/cam", "rtsp://admin:hunter2@10.0.0.7")
+    assert "hunter2" not in str(caught.value)

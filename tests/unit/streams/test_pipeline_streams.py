@@ -66,7 +66,7 @@ def test_streams_are_named_after_their_source_and_numbered(world):
     with pytest.raises(UsageError, match="two streams are called"):
         pipeline.add(address, first)
     for name in ("", " ", "a\nb"):
-        with pytest.raises(UsageError, match="cannot be called"):
+        with pytest.raises(UsageError, match="cannot be printed"):
             pipeline.add(address, name)
     with pytest.raises(UsageError, match="no stream 'roof'"):
         pipeline.remove("roof")

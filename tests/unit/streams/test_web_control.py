@@ -99,7 +99,7 @@ def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
         ({"address": ["test://"]}, "a stream is"),
         ({"address": ""}, "the address is missing"),
         ({}, "the address is missing"),
-        ([], "the address is missing"),
+        ([], "a stream is"),
     ],
 )
 def test_a_wrong_wish_is_answered_with_one_line(wish, words):

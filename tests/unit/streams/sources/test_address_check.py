@@ -19,7 +19,18 @@ from servers.clips import write_clip
         ("rtsp://admin:secret@", "names no host"),
         ("rtsp://10.0.0.7:port/cam", "names no host"),
         ("rtsp://a:secret@c d/x", "names no host"),
-        ("rtsp://a:secret@c\td/x", "names no host"),
+        ("rtsp://a:secret@c\td/x", "has a character that no address has"),
+        ("rtsp://a:secret@h:/x", "names no host"),
+        ("rtsp://a:secret@h:99999/x", "names no host"),
+        ("rtsp://a:secret@[::1/x", "names no host"),
+        ("http://\ud800/secret", "has a character that no address has"),
+        ("rtsp://h/secret\x1b[2J", "has a character that no address has"),
+        ("rtsp://h/" + "secret" * 400, "longer than 2048 bytes"),
+        ("rtsp://h/" + "ü" * 1500, "longer than 2048 bytes"),
+        ("/no/such/" + "x" * 3000, "longer than 2048 bytes"),
+        ("9" * 5000, "longer than 2048 bytes"),
+        ("99999", "no camera 99999"),
+        (-1, "no camera -1"),
         ("http://camera /x", "names no host"),
         ("no/such/file.mp4", "does not exist"),
         ("no/such/*.jpg", "no picture or video has a name like"),
@@ -44,7 +55,7 @@ def test_what_can_never_work_is_refused_on_one_line(address, said):
 def test_a_slip_in_an_address_shows_no_password(address):
     with pytest.raises(UsageError) as caught:
         check_address(address)
-    assert "hunter2" not in str(caught.value) and "***" in str(caught.value)
+    assert "hunter2" not in str(caught.value) and address[:5] in str(caught.value)
 
 
 def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
