@@ -6,12 +6,14 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fgd_yolo import __version__
 from fgd_yolo.config import close_match, recipe_names
 from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.parsing import Parser
+from fgd_yolo.stopping import on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened, single_line
 
 EXAMPLES = """\
@@ -123,19 +125,27 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
 def guarded(action: Callable[[], None], debug: bool = False) -> int:
     """Run an action and turn whatever it raises into one line on stderr and an exit code.
 
+    Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt in it.
+
     Args:
         action: to run.
         debug: print the traceback too.
     """
     logging.getLogger("ultralytics").addFilter(clean_record)  # a second time changes nothing
-    try:
-        action()
-        return 0
-    except (KeyboardInterrupt, Exception) as error:
-        if debug:
-            print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
-        print(_message(error), file=sys.stderr, flush=True)
-        return getattr(error, "exit_code", FGDError.exit_code)
+    with on_stop_signals(_interrupt):
+        try:
+            action()
+            return 0
+        except (KeyboardInterrupt, Exception) as error:
+            with suppress(OSError):  # the terminal is closed
+                if debug:
+                    print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
+                print(_message(error), file=sys.stderr, flush=True)
+            return getattr(error, "exit_code", FGDError.exit_code)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _message(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from fixtures import IMAGE_PX, draw_dataset, narrow_yaml
+from signals import default_signals
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "distill.py"
 QUICK = (
@@ -47,9 +48,8 @@ class Shell:
 
     def start(self, words, **options) -> subprocess.Popen:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
-            [sys.executable, str(SCRIPT), *words], cwd=self.folder, env=self.environment, **pipes, **options
-        )
+        options = {"preexec_fn": default_signals, **pipes, **options}
+        return subprocess.Popen([sys.executable, str(SCRIPT), *words], cwd=self.folder, env=self.environment, **options)
 
     def paste(self, line: str) -> subprocess.CompletedProcess:
         """Run a line that was printed, word for word."""

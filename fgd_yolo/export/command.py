@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         said = vars(_parser(prog).parse_args(words))
         del said["debug"]
         print(printable(_announcement(said["weights"], said["precision"])), flush=True)
-        with _cleaning_up():
-            exported = export_onnx(**said)
+        exported = export_onnx(**said)
         print(_summary(exported), flush=True)
 
     return guarded_command(run, argv)
@@ -73,16 +70,6 @@ def _parser(prog: str | None) -> Parser:
     add("--keep", action="store_true", help="write an int8 file that loses more, or is slower, all the same")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-@contextmanager
-def _cleaning_up() -> Iterator[None]:
-    """Let a polite kill end the export as Ctrl-C does: what is half-written is removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _announcement(weights: Path, precision: str) -> str:

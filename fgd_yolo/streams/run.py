@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.stopping import on_stop_signals
 from fgd_yolo.streams.choice import Choice
 from fgd_yolo.streams.config import RunOptions
 from fgd_yolo.streams.frame import Result
@@ -70,7 +71,7 @@ def run(options: RunOptions) -> Ended:
         stack.callback(pipeline.stop)
         for name, stream in options.streams.items():
             pipeline.add(stream.source, name, policy=stream.policy)
-        stack.enter_context(_stopped_by_signals(stop))
+        stack.enter_context(on_stop_signals(partial(_stop, stop)))
         pipeline.start()
         if server:
             server.start(_app(pipeline, frames, options))
@@ -79,6 +80,13 @@ def run(options: RunOptions) -> Ended:
         pipeline.stop()
         found = pipeline.stats()
         return Ended(summary(found), failure or _failed(found["sinks"][: len(sinks)]))
+
+
+def _stop(stop: threading.Event) -> None:
+    """End the run in good order; the second time at once."""
+    if stop.is_set():
+        raise KeyboardInterrupt("stopped at once")
+    stop.set()
 
 
 def _failed(sinks: list[dict[str, Any]]) -> FGDError | None:
@@ -213,23 +221,3 @@ def _steps(options: RunOptions) -> list[Callable[[Result], None]]:
     layouts = {name: parse_layout(layout) for name, layout in asked.items() if layout["zones"] or layout["lines"]}
     steps: list[Callable[[Result], None]] = [Tracking()] if options.track or layouts else []
     return [*steps, Zones(layouts)] if layouts else steps
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run in good order; the second one ends it at once."""
-    before = {}
-
-    def ask(number: int, _: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt("stopped at once")
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(ValueError):  # only the main thread may
-            before[number] = signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from signals import default_signals, ignoring
+
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "tools/compare.py"
 FGD = "fgd:least_teacher_map=0"
@@ -34,10 +36,9 @@ class Comparison:
     def run(self, *more: str, **asked) -> subprocess.CompletedProcess:
         return subprocess.run(self.words(*more, **asked), cwd=self.folder, capture_output=True, text=True)
 
-    def start(self, *more: str, **asked) -> subprocess.Popen:
-        return subprocess.Popen(
-            self.words(*more, **asked), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    def start(self, prepare=default_signals, **asked) -> subprocess.Popen:
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.words(**asked), cwd=self.folder, preexec_fn=prepare, **pipes)
 
     def rows(self) -> list[dict[str, str]]:
         file = self.folder / "out/runs.csv"
@@ -112,15 +113,24 @@ def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
         assert "name another --output" in changed.stderr and comparison.rows() == rows
 
 
-@pytest.mark.parametrize(("method", "blow"), [("ultralytics", signal.SIGKILL), (FGD, signal.SIGINT)])
-def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_checkpoint(comparison, method, blow):
+@pytest.mark.parametrize(
+    ("method", "blow", "prepare"),
+    [
+        ("ultralytics", signal.SIGKILL, default_signals),
+        (FGD, signal.SIGINT, default_signals),
+        (FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
+    ],
+)
+def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_checkpoint(
+    comparison, method, blow, prepare
+):
     asked = {"methods": [method], "seeds": 1, "epochs": 30}
     record = comparison.place(method.replace(":", "-").replace("=", "-"), 0) / "record.json"
-    first = comparison.start(**asked)
+    first = comparison.start(prepare, **asked)
     until(lambda: record.is_file() and "4" in json.loads(record.read_text())["epochs"])
     first.send_signal(blow)
     _, said = first.communicate(timeout=120)
-    if blow == signal.SIGINT:
+    if blow != signal.SIGKILL:
         assert first.returncode == 1 and "the same command goes on" in said.splitlines()[-1]
     until(lambda: not workers(comparison.folder))
     before = json.loads(record.read_text())

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from shell import TEACHER_EPOCHS, wait_for
+from signals import default_signals, ignoring
 
 pytestmark = pytest.mark.slow
 
@@ -63,17 +64,23 @@ def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
     assert shell.epochs("early", "teacher") == list(range(1, TEACHER_EPOCHS + 1))
 
 
-def test_ctrl_c_ends_in_one_line_with_a_command_that_goes_on(shell, taught_teacher):
-    process = shell.start(shell.job("--teacher", taught_teacher, "name=stopped", epochs=4))
-    wait_for(shell.folder / "runs/distill/stopped/student/weights/last.pt", process)
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize(
+    ("number", "prepare"),
+    [(signal.SIGINT, default_signals), (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP))],
+    ids=["Ctrl-C", "a polite kill in the background"],
+)
+def test_a_stop_ends_in_one_line_with_a_command_that_goes_on(shell, taught_teacher, number, prepare):
+    name = f"stopped-{number}"
+    process = shell.start(shell.job("--teacher", taught_teacher, f"name={name}", epochs=4), preexec_fn=prepare)
+    wait_for(shell.folder / f"runs/distill/{name}/student/weights/last.pt", process)
+    process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 1
-    said = re.fullmatch(r"stopped; go on with: (.+ \S+distill.py --resume runs/distill/stopped)\n", err)
+    said = re.fullmatch(rf"stopped; go on with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
     assert said, err
     run = shell.paste(said.group(1))
     assert run.returncode == 0, run.stderr
-    assert shell.epochs("stopped") == [1, 2, 3, 4]
+    assert shell.epochs(name) == [1, 2, 3, 4]
 
 
 def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):

@@ -14,6 +14,7 @@ import pytest
 
 from servers.running import Server, fault_proxy, mjpeg_server, rtsp_server, until
 from servers.watching import Watched
+from signals import default_signals
 
 pytestmark = pytest.mark.slow
 STALL_S = 1.0
@@ -179,7 +180,8 @@ for _ in range(60):
 
 def test_a_process_stops_while_a_read_is_blocked(proxy):
     command = [sys.executable, "-c", STOP_WHILE_BLOCKED, address(proxy)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=default_signals, **pipes)
     assert until(lambda: process.stdout.readline().startswith("UP"), 20)
     proxy.tell("stall")
     time.sleep(0.5)

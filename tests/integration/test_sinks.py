@@ -20,6 +20,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.sinks import Away, SinkQueue
 from fgd_yolo.streams.sinks.webhook import WebhookSink
 from fgd_yolo.streams.sinks.window import WindowSink
+from signals import default_signals
 from stream_results import LONG_S, make_result
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,11 @@ def count_frames(path: Path) -> tuple[int, list[float]]:
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_recording_of_a_process_that_ends_by_a_signal_plays(tmp_path, end):
     process = subprocess.Popen(
-        [sys.executable, "-c", RECORDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", RECORDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=default_signals,
     )
     try:
         assert process.stdout.readline() == "going\n"

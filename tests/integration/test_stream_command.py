@@ -24,6 +24,7 @@ from fgd_yolo.streams.run import _wait
 from fgd_yolo.streams.web.view import LatestFrames
 from onnx_files import save_detector
 from servers.running import mjpeg_server
+from signals import default_signals, ignoring
 from stream_parts import write_video
 
 pytestmark = pytest.mark.slow
@@ -36,9 +37,10 @@ def model() -> Path:
     return save_detector(Path("best.onnx").absolute())
 
 
-def start(*words: object) -> subprocess.Popen:
+def start(*words: object, prepare=default_signals) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT), *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, preexec_fn=prepare, **pipes)
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
@@ -99,13 +101,27 @@ def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_write
     assert "hunter2" not in "".join([out, *begun, err, *told, *written])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_in_good_order(model, number):
-    process = start("--model", model, "--source", "test://", "--json", "found.jsonl")
+@pytest.mark.parametrize(
+    ("number", "prepare"),
+    [
+        (signal.SIGTERM, default_signals),
+        (signal.SIGINT, default_signals),
+        (signal.SIGHUP, default_signals),
+        (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
+    ],
+)
+def test_a_signal_ends_a_run_in_good_order(model, number, prepare):
+    process = start("--model", model, "--source", "test://", "--json", "found.jsonl", prepare=prepare)
     until = time.monotonic() + 30
     while time.monotonic() < until and not (Path("found.jsonl").is_file() and Path("found.jsonl").stat().st_size):
         time.sleep(0.05)
+    if prepare is not default_signals:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
     process.send_signal(number)
+    process.send_signal(number)  # a terminal and a shell both send one
     out, err = finish(process)
     assert process.returncode == 0, err
     assert "test" in out and "inferred" in out

@@ -15,6 +15,7 @@ from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.command import main
 from onnx_files import save_detector
 from servers.running import fault_proxy, mjpeg_server, until
+from signals import default_signals
 from stream_parts import write_video
 
 pytestmark = pytest.mark.slow
@@ -66,7 +67,11 @@ def test_the_process_leaves_with_its_code_while_a_camera_is_still_read(command):
     with mjpeg_server("--fps", 15) as camera, fault_proxy(camera) as proxy:
         words = [*model(), "--source", f"cam=http://127.0.0.1:{proxy.port}/cam", "--json", "found.jsonl"]
         process = subprocess.Popen(
-            [sys.executable, *command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, *command, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=default_signals,
         )
         assert until(lambda: process.stderr.readline() == "cam: UP\n", 30)
         assert until(lambda: Path("found.jsonl").stat().st_size)

@@ -91,7 +91,14 @@ def main(place: Path) -> int:
     """Make the run of a folder and return the exit code."""
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     job = read_job(place)
-    return guarded(lambda: write_result(job, make(job)), debug=True)
+
+    def work() -> None:
+        try:
+            write_result(job, make(job))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same comparison goes on from the last checkpoint") from None
+
+    return guarded(work, debug=True)
 
 
 if __name__ == "__main__":

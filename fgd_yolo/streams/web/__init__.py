@@ -2,7 +2,7 @@
 
 The room's map: `app` has the paths, `gate` decides who may pass, `requests` checks what is asked, `view` keeps the
 newest picture of each stream, `push` sends to viewers who stay, `report` says how things are, `metrics` says it to
-Prometheus, `server` listens.
+Prometheus, `server` listens, `connections` has the deadlines and decides which connection makes room.
 """
 
 from __future__ import annotations

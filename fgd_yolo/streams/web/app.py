@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -71,7 +71,7 @@ def create_app(
         *_reading(report, frames, Seats(MOST_VIEWERS)),
         *_changing(control, report),
     ]
-    handlers = {FGDError: _refused, 404: _not_found, Exception: _failed}
+    handlers = {FGDError: _refused, ClientDisconnect: _refused, 404: _not_found, Exception: _failed}
     return Gate(Starlette(routes=routes, exception_handlers=handlers), token)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.web.connections import Connection, Connections, most_connections
 from fgd_yolo.streams.web.gate import check_token, is_loopback
 
 _UNREAD_BYTES = 256 << 10  # of pictures on their way: a slow viewer sees fewer, not older ones
 _UNREAD_MS = 15_000  # then a viewer who takes nothing is gone
-_CONNECTIONS = 256
+_QUEUE = 1024
+_SILENT_S = 30  # then the system asks a viewer's machine whether it is still there
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -58,10 +62,10 @@ class WebServer:
 
     def start(self, app: Any) -> WebServer:
         """Serve an ASGI application; returns at once."""
+        connections = Connections(most_connections())
         config = uvicorn.Config(
             app,
-            loop="asyncio",
-            http="h11",
+            http=partial(Connection, connections),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -69,14 +73,21 @@ class WebServer:
             access_log=False,  # the first address of a browser has the token in it
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
+            backlog=connections.accepted_at_once,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        run = {"target": self._server.run, "kwargs": {"sockets": [self._socket]}}
-        self._thread = threading.Thread(name="web server", daemon=True, **run)
+        self._thread = threading.Thread(
+            name="web server", daemon=True, target=lambda: asyncio.run(self._serve(connections))
+        )
         self._thread.start()
         return self
+
+    async def _serve(self, connections: Connections) -> None:
+        asyncio.get_running_loop().set_exception_handler(connections.on_loop_error)
+        keeping = asyncio.create_task(connections.keep_deadlines())
+        await self._server.serve(sockets=[self._socket])
+        keeping.cancel()
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Let the port go; viewers are sent away. May be called twice, and without a start."""
@@ -92,6 +103,13 @@ class WebServer:
         self.stop()
 
 
+class _Listener(socket.socket):
+    """A listening socket with a long queue. asyncio's `backlog` is also how many connections it accepts in one turn."""
+
+    def listen(self, _: int = _QUEUE) -> None:
+        super().listen(_QUEUE)
+
+
 def _listen(host: str, port: int, token: str | None) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -102,15 +120,18 @@ def _listen(host: str, port: int, token: str | None) -> socket.socket:
         raise UsageError(
             f"the web page on {host or 'all addresses'} needs a token, since others can reach it: set FGD_YOLO_TOKEN"
         )
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = _Listener(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit these two.
+        # Connections inherit these.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_S)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
         listener.bind(address)
-        listener.listen(128)
+        listener.listen()
     except OSError as error:
         listener.close()
         raise FGDError(_why_not(error, host, port)) from error

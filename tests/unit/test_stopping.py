@@ -1,0 +1,230 @@
+"""How a command ends on Ctrl-C, a polite kill and a closed terminal, however it was started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.cli import guarded
+from signals import STOP_SIGNALS, default_signals, ignoring
+
+PARTLY = """
+import signal, sys, time
+from pathlib import Path
+from fgd_yolo.cli import guarded
+from fgd_yolo.files import replacing
+
+def work():
+    try:
+        with replacing(Path("result.txt")) as partial:
+            partial.write_text("half")
+            print("working", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; go on with: work") from None
+
+sys.exit(guarded(work))
+"""
+TIDYING = """
+import sys, time
+from pathlib import Path
+from fgd_yolo.cli import guarded
+
+def work():
+    Path("half").touch()
+    try:
+        print("working", flush=True)
+        time.sleep(60)
+    finally:
+        print("tidying", flush=True)
+        time.sleep(0.5)
+        Path("half").unlink()
+
+sys.exit(guarded(work))
+"""
+PATIENT = "from fgd_yolo import stopping\nstopping._ONE_REQUEST_S = 0.2\n"
+FORKED = """
+import os, sys, time
+from fgd_yolo.cli import guarded
+
+def work():
+    child = os.fork()
+    if not child:
+        print("working", flush=True)
+        time.sleep(60)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+print(guarded(work))
+"""
+LOADING = """
+import sys, time
+import torch
+from torch.utils.data import DataLoader, Dataset
+from fgd_yolo.cli import guarded
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 1_000_000
+
+    def __getitem__(self, index):
+        time.sleep(0.001)
+        return index
+
+def work():
+    try:
+        for number, _ in enumerate(DataLoader(Numbers(), batch_size=4, num_workers=2)):
+            if number == 3:
+                print("working", flush=True)
+    except KeyboardInterrupt:
+        time.sleep(0.5)
+        raise KeyboardInterrupt("stopped; go on with: work") from None
+
+sys.exit(guarded(work))
+"""
+
+
+def start(code: str, prepare=default_signals, **options) -> subprocess.Popen:
+    """Start a program in its own session and wait for its first line."""
+    command = [sys.executable, "-c", code]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=prepare, start_new_session=True, **pipes, **options)
+    assert process.stdout.readline() == "working\n", process.communicate()[1]
+    return process
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_each_of_the_three_signals_ends_in_one_line_and_leaves_no_half_files(number):
+    process = start(PARTLY)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "stopped; go on with: work\n")
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("ignored", [(signal.SIGINT,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGHUP)])
+def test_what_was_ignored_at_the_start_stays_ignored_and_a_polite_kill_still_stops(ignored):
+    process = start(PARTLY, ignoring(*ignored))
+    for number in ignored:
+        process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "stopped; go on with: work\n")
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_job_of_a_shell_that_does_not_take_part_in_ctrl_c_stops_on_a_polite_kill():
+    Path("work.py").write_text(PARTLY)
+    Path("out").touch()
+    line = f"trap '' INT; nohup {sys.executable} work.py >out 2>err & echo $!; wait $!; echo $?"
+    shell = subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, text=True, preexec_fn=default_signals)
+    pid = int(shell.stdout.readline())
+    while "working" not in Path("out").read_text():
+        assert shell.poll() is None
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGTERM)
+    assert shell.communicate(timeout=30)[0] == "1\n"
+    assert Path("err").read_text().splitlines()[-1] == "stopped; go on with: work"
+
+
+@pytest.mark.parametrize("again", STOP_SIGNALS)
+def test_a_second_signal_does_not_interrupt_the_clean_up(again):
+    process = start(TIDYING)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "tidying\n"
+    process.send_signal(again)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "stopped before anything was written\n")
+    assert not Path("half").exists()
+
+
+def test_a_clean_up_that_hangs_can_be_stopped_by_asking_again_later():
+    process = start(TIDYING.replace("time.sleep(0.5)", "time.sleep(600)").replace("import sys", PATIENT + "import sys"))
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "tidying\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+
+
+def test_a_closed_terminal_stops_a_command_in_good_order():
+    leader, follower = os.openpty()
+    code = PARTLY.replace('print("working", flush=True)', 'Path("working").touch()')
+    ends = {"stdin": follower, "stdout": follower, "stderr": follower}
+
+    def in_a_terminal():
+        import fcntl
+        import termios
+
+        default_signals()
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen([sys.executable, "-c", code], preexec_fn=in_a_terminal, **ends)
+    os.close(follower)
+    while not Path("working").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.close(leader)
+    assert process.wait(30) in (1, 120)  # 120: the interpreter's own, where its output cannot be flushed
+    assert [path.name for path in Path.cwd().iterdir()] == ["working"]
+
+
+def test_a_forked_process_ends_as_others_do():
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=default_signals,
+    )  # fmt: skip
+    assert process.stdout.readline() == "working\n"
+    [child] = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(child, signal.SIGTERM)
+    assert process.communicate(timeout=30) == (f"{-signal.SIGTERM}\n0\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_a_command_and_the_workers_of_its_loader_is_one_request(number):
+    process = start(LOADING, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "stopped; go on with: work", err
+
+
+@pytest.fixture
+def handlers():
+    """Handlers of this process that do nothing, by signal."""
+    mine = {number: lambda *_: None for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+    before = {number: signal.signal(number, handler) for number, handler in mine.items()}
+    yield mine
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_handlers_are_the_old_ones_afterwards(handlers, capsys):
+    def stopped():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+        pytest.fail("it went on")
+
+    assert guarded(stopped) == 1
+    assert capsys.readouterr().err == "stopped before anything was written\n"
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_a_command_runs_in_any_thread():
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(guarded(lambda: None)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
