@@ -5,15 +5,9 @@ The public names load on first use: importing the package never imports torch, s
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 
 __version__ = "0.1.0"
-
-# Ultralytics reads both once, when it is imported, which may be before any module of ours that uses it: without the
-# first its loader executes pickles, without the second it pip-installs the modules that a pickle names.
-os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
-os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 _HOME = {
     "Detections": "fgd_yolo.runtime",

@@ -176,6 +176,8 @@ def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, An
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
     said = vars(found)
     options = {key: said[key] for key in _RUN_OPTIONS if said[key] is not None}
+    if said["allow_download"]:
+        options["allow_download"] = True
     if "teacher_epochs" in options:
         options["teacher_epochs"] = parse_value(options["teacher_epochs"])
     train = {key: parse_value(said[key]) for key in _TRAIN_OPTIONS if said[key] is not None}
@@ -210,6 +212,8 @@ def _distill_parser(prog: str | None) -> Parser:
     }
     for flag, (metavar, help_text) in options.items():
         parser.add_argument(flag, metavar=metavar, help=help_text)
+    help_text = "let a data YAML run its download script where images are missing; it is printed first"
+    parser.add_argument("--allow-download", action="store_true", help=help_text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
     help_text = "any Ultralytics train argument, anywhere on the line"

@@ -1,20 +1,24 @@
-"""The door to the host's checkpoints: they are read, never executed."""
+"""The door to Ultralytics' models: checkpoints and model YAMLs are read and checked, never executed."""
 
 from __future__ import annotations
 
+import ast
 import logging
-import tempfile
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torchvision
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel, torch_safe_load
+from ultralytics.nn import tasks
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import FGDError, one_line, whole_line
+from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
 
 HEADS = ("Detect", "v10Detect")  # a segmentation, pose, RT-DETR or open-vocabulary model has another
@@ -28,6 +32,10 @@ TASKS = {
     (OBBModel, "OBB"): "obb",
     (OBBModel, "OBB26"): "obb",
 }
+ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
+_ACTIVATION_CHARACTERS = 200  # far beyond any that takes numbers alone; Python's parser has no bound of its own
+_ADDRESS = re.compile(r"\w[\w+.-]+:/")  # Path makes one slash of two; two letters at least: C:/ is a drive
+_TEMPORARY = re.compile(r"\S*fgd_yolo-\S*weights\.pt")
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
@@ -48,18 +56,12 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
 
 
 def _read_safely(path: Path) -> Any:
-    """Read a file that exists, by a name that means nothing to the host.
-
-    It takes names for wishes: it drops quotes from them, and in the place of a file yolov5n.pt it downloads another.
-    """
-    with tempfile.TemporaryDirectory(prefix="fgd_yolo-") as folder, warnings.catch_warnings():
+    with safe_loading(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notes about pickles, two lines before our one
-        link = Path(folder) / "weights.pt"
-        link.symlink_to(path.absolute())
         try:
-            return torch_safe_load(link, safe_only=True)[0]
+            return read_checkpoint(path)
         except Exception as error:  # a damaged file reaches the unpickler as almost any error
-            reason = shortened(whole_line(error).replace(str(link), path.name), 80)
+            reason = shortened(_TEMPORARY.sub(path.name, whole_line(error)), 80)
             raise FGDError(
                 f"{path} is not an Ultralytics checkpoint, or a damaged one; nothing in it was executed ({reason})"
             ) from error
@@ -112,6 +114,9 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
+    config = getattr(model, "yaml", None)
+    if isinstance(config, dict):  # no more than the activation: layers of old files have other names
+        check_activation(config.get("activation"), path)
     check_names(model, path)
     model = model.float().eval()
     clean_names(model)
@@ -119,6 +124,78 @@ def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, 
     model.task = task
     model.pt_path = str(path)
     return model
+
+
+@safe_loading()
+def read_architecture(path: str | Path) -> dict[str, Any]:
+    """Read a model YAML, a file on this disk or one of Ultralytics' own, as a mapping that is safe to build.
+
+    Raises:
+        FileNotFoundError: there is no such file, and Ultralytics has none of that name.
+        FGDError: it is an address, no model YAML, or names something that is no layer or no activation.
+    """
+    if _ADDRESS.match(str(path)):
+        raise FGDError(f"model {path} is an address: download it yourself and give the file")
+    try:
+        config = tasks.yaml_model_load(path)
+    except (AssertionError, ValueError, UnicodeError) as error:
+        raise FGDError(f"{path} is no model YAML: {one_line(error)}") from error
+    check_architecture(config, path)
+    return config
+
+
+def check_architecture(config: Mapping[str, Any], where: str | Path) -> None:
+    """Stop unless a model YAML names layers and an activation alone: Ultralytics evaluates what stands there.
+
+    Args:
+        config: as the YAML, or a checkpoint's model, holds it.
+        where: it is from, for messages.
+
+    Raises:
+        FGDError: names what is wrong.
+    """
+    check_activation(config.get("activation"), where)
+    for part in ("backbone", "head"):
+        for layer in config.get(part) or []:
+            if not isinstance(layer, (list, tuple)) or len(layer) != 4 or not isinstance(layer[2], str):
+                raise FGDError(
+                    f"{where} is no model YAML: {str(layer)[:60]} in its {part} is not [from, n, layer, args]"
+                )
+            kind = _named(layer[2])
+            if not isinstance(kind, type) or not issubclass(kind, nn.Module) or issubclass(kind, tasks.BaseModel):
+                raise FGDError(f"{where} names the layer {layer[2][:60]!r}, which Ultralytics does not have")
+
+
+def check_activation(text: Any, where: str | Path) -> None:
+    """Stop unless a text is an activation of torch.nn with plain values, such as `nn.LeakyReLU(0.1)`, or missing.
+
+    Raises:
+        FGDError: it is anything else; nothing of it has been evaluated.
+    """
+    if not text:
+        return
+    try:
+        if len(text) > _ACTIVATION_CHARACTERS:
+            raise ValueError("too long")
+        call = ast.parse(text.strip(), mode="eval").body
+        prefix, _, name = ast.unparse(call.func).rpartition(".")
+        if prefix not in {"nn", "torch.nn"} or name not in ACTIVATIONS:
+            raise ValueError("not of torch.nn")
+        values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        getattr(nn, name)(*map(ast.literal_eval, call.args), **values)
+    except Exception as error:  # of the parser, of wrong types, or of the activation itself
+        raise FGDError(
+            f"{where}: the activation {str(text)[:60]!r} is not one of torch.nn with plain values, such as nn.SiLU() "
+            "or nn.LeakyReLU(0.1); nothing of it was executed"
+        ) from error
+
+
+def _named(name: str) -> Any:
+    """Return what Ultralytics takes a layer's name for, or None."""
+    for prefix, module in {"nn.": nn, "torchvision.ops.": torchvision.ops}.items():
+        if name.startswith(prefix):
+            return getattr(module, name.removeprefix(prefix), None)
+    return getattr(tasks, name, None)
 
 
 def check_names(model: nn.Module, path: str | Path) -> None:

@@ -6,10 +6,12 @@ import logging
 import shutil
 from pathlib import Path
 
+from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.images import class_names
 from fgd_yolo.host import quiet_host
+from fgd_yolo.safe_loading import safe_loading
 
 PRECISIONS = ("fp32", "fp16", "int8")
 HOST_INT8 = "Ultralytics int8"
@@ -35,6 +37,7 @@ def export_all(weights: Path, data: str, imgsz: int, folder: Path) -> dict[str, 
     return {**made, HOST_INT8: _export_by_host(weights, data, imgsz, folder)}
 
 
+@safe_loading()
 def random_weights(model: str, data: str, folder: Path) -> Path:
     """Save a model of the host with random weights and the classes of the data: enough where only speed matters.
 
@@ -57,12 +60,14 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
     return path
 
 
+@safe_loading()
 def _export_by_host(weights: Path, data: str, imgsz: int, folder: Path) -> Path:
     from ultralytics import YOLO
 
     own = folder / f"host-{imgsz}"  # the host writes beside the weights
     own.mkdir()
     shutil.copy(weights, own / "model.pt")
+    data = str(read_dataset(data, recorded=True).plain_in(own / "data").file)
     try:
         with quiet_host(logging.ERROR):
             return Path(YOLO(own / "model.pt").export(format="onnx", quantize=8, data=data, imgsz=imgsz, device="cpu"))

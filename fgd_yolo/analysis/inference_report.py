@@ -10,6 +10,7 @@ from fgd_yolo.analysis.inference_benchmark import Stages, benchmark_photo, measu
 from fgd_yolo.analysis.inference_files import HOST_INT8, export_all, random_weights
 from fgd_yolo.analysis.loss_benchmark import machine_name
 from fgd_yolo.data import cache_root, demo_dataset
+from fgd_yolo.datasets import read_dataset, recorded_data
 from fgd_yolo.export.measure import map_of
 from fgd_yolo.host import load_exportable
 from fgd_yolo.timing import figure, ratio
@@ -37,7 +38,8 @@ def report(
             data = data or str(demo_dataset(cache_root()))
             weights = random_weights(DEFAULT_MODEL, data, folder)
         model, checkpoint = load_exportable(weights)
-        data = data or (checkpoint.get("train_args") or {}).get("data")
+        named = data or recorded_data((checkpoint.get("train_args") or {}).get("data"), weights)
+        data = str(read_dataset(named, recorded=data is None).kept_in(folder / "data").file)
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
         for size in sizes:
             files = export_all(weights, data, size, folder)

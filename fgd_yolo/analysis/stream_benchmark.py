@@ -22,6 +22,7 @@ import numpy as np
 
 from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime import OnnxDetector
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import rate
 
 WARM_UP_FRAMES = 20
@@ -140,6 +141,7 @@ def host_fps(model: Path, clip: Path) -> float | None:
         return rate(sum(1 for _ in results), time.perf_counter() - start)
 
 
+@safe_loading()
 def host_results(model: Path, source: str) -> Iterator[object]:
     """Return the host's results of a file or camera, one after the other."""
     from ultralytics import YOLO

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fgd_yolo.errors import FGDError
-
-_STALE_AFTER_S = 3600
+from fgd_yolo.files import partial_folder, sweep
 
 
 def cache_root() -> Path:
@@ -33,14 +29,10 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        partial = Path(tempfile.mkdtemp(prefix=_partial_prefix(target), dir=target.parent))
-        try:
-            partial.chmod(0o755)  # mkdtemp makes it private, but a cache may be shared
+        sweep(target.parent)
+        with partial_folder(target) as partial:
             fill(partial)
             _claim(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or error
         raise FGDError(
@@ -56,14 +48,3 @@ def _claim(partial: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed renders left; young ones may belong to a process that still works on them."""
-    for leftover in target.parent.glob(f"{_partial_prefix(target)}*"):
-        if time.time() - leftover.stat().st_mtime > _STALE_AFTER_S:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _partial_prefix(target: Path) -> str:
-    return f".{target.name}-partial-"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
-from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import LOGGER
 
+from fgd_yolo.datasets import DataYaml, read_dataset
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.text import clean_record, printable, printable_names
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.text import clean_record, printable
 
 
 @dataclass(frozen=True)
@@ -23,56 +26,71 @@ class Dataset:
     """A dataset as a run sees it.
 
     Args:
-        yaml: what the host is given.
+        source: the data YAML that was asked for, absolute.
         names: classes by number.
         train_images: that can be used.
         val_images: that can be used, of the split that is reported.
         skipped: images that the host leaves out, since they or their labels cannot be read.
         channels: of its images.
         key: the same for the same images' names and sizes, classes and boxes, wherever they lie.
+        files: as Ultralytics read them.
+        yaml: what Ultralytics is given; empty until the data is `kept_in` a folder.
     """
 
-    yaml: str
+    source: str
     names: dict[int, str]
     train_images: int
     val_images: int
     skipped: int
     channels: int
     key: str
+    files: DataYaml
+    yaml: str = ""
+
+    def kept_in(self, folder: Path) -> Dataset:
+        """Write the copy that Ultralytics is given: absolute paths, and nothing that runs or is fetched."""
+        return replace(self, yaml=str(self.files.kept_in(folder).file))
 
 
-def check_dataset(data: str, train: Mapping[str, Any]) -> Dataset:
+@safe_loading()
+def check_dataset(
+    data: str, train: Mapping[str, Any], *, allow_download: bool = False, recorded: bool = False
+) -> Dataset:
     """Read a dataset YAML and scan its images and labels with the host's own functions.
 
     Args:
         data: dataset YAML, or a name that the host knows.
         train: the run's train arguments; split, fraction, classes and single_cls decide what counts.
+        allow_download: run the download script of the YAML, or fetch an address, where that is needed.
+        recorded: the data is that of a run folder: nothing is run or fetched for it.
 
     Raises:
         FGDError: no such file, a bad YAML, no readable image, or no object at all in a split.
     """
     LOGGER.addFilter(clean_record)
     arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
+    files = read_dataset(data, split=arguments.split, allow_download=allow_download, recorded=recorded)
     try:
-        facts = check_det_dataset(data, split=arguments.split)
-        facts["names"] = printable_names(facts["names"])
-        _check_printable(facts, arguments.split)
-        if arguments.single_cls:
-            facts["names"] = {0: "item"}
-        splits = [_scan(facts, "train", arguments), _scan(facts, arguments.split, arguments)]
+        _check_printable(files.facts, arguments.split)
+        with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
+            facts = dict(files.kept_in(Path(folder)).facts)  # what is scanned is what will be trained on
+            if arguments.single_cls:
+                facts["names"] = {0: "item"}
+            splits = [_scan(facts, "train", arguments), _scan(facts, arguments.split, arguments)]
     except FGDError:
         raise
     except Exception as error:
         raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
     skipped = sum(len(split.label_files) - len(split.labels) for split in splits)
     dataset = Dataset(
-        yaml=str(Path(facts["yaml_file"]).absolute()),
+        source=str(files.file),
         names=dict(facts["names"]),
         train_images=len(splits[0].labels),
         val_images=len(splits[1].labels),
         skipped=skipped,
         channels=facts["channels"],
         key=_fingerprint(facts, splits),
+        files=files,
     )
     left_out = f"; {skipped} that cannot be read are skipped (listed above)" if skipped else ""
     counts = f"{dataset.train_images} train and {dataset.val_images} {arguments.split} images"
@@ -89,6 +107,7 @@ def _check_printable(facts: Mapping[str, Any], split: str) -> None:
                 raise FGDError(f"data: the path {place} has characters that cannot be printed: rename that folder")
 
 
+@safe_loading()
 def _scan(facts: dict[str, Any], split: str, arguments):
     """Build the host's dataset of a split, which reads every label and image header once."""
     if not facts.get(split):
@@ -106,12 +125,11 @@ def _scan(facts: dict[str, Any], split: str, arguments):
 
 def _fingerprint(facts: dict[str, Any], splits) -> str:
     digest = hashlib.sha256(repr((sorted(facts["names"].items()), facts["channels"])).encode())
-    root = Path(facts["path"]).absolute()
     for split in splits:
         digest.update(b"split")
-        for label in split.labels:
-            image = Path(label["im_file"])
-            place = image.relative_to(root) if image.is_relative_to(root) else image
-            digest.update(f"{place} {image.stat().st_size}".encode())
+        images = [Path(label["im_file"]).absolute() for label in split.labels]
+        root = os.path.commonpath([image.parent for image in images])
+        for image, label in zip(images, split.labels, strict=True):
+            digest.update(f"{image.relative_to(root)} {image.stat().st_size}".encode())
             digest.update(label["cls"].tobytes() + label["bboxes"].tobytes())
     return digest.hexdigest()

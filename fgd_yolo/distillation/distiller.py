@@ -162,13 +162,13 @@ class Distiller:
         """
         try:
             self.losses.load_state_dict(state["losses"])
-        except RuntimeError as error:
+            self.features.share.load_state_dict(state["share"])
+            self.heads.share.load_state_dict(state["head_share"])
+            self.dropped = state["dropped"]
+        except (RuntimeError, KeyError, TypeError) as error:
             raise FGDError(
                 "the distillation's side file does not fit this teacher, student or method: resume with the same ones"
             ) from error
-        self.features.share.load_state_dict(state["share"])
-        self.heads.share.load_state_dict(state["head_share"])
-        self.dropped = state["dropped"]
 
 
 def _switched_on(weights: dict[str, float]) -> tuple[str, ...]:

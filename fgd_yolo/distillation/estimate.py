@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.distillation.dataset import Dataset
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.resolve import Model
-from fgd_yolo.host import load_detector
+from fgd_yolo.host import load_detector, read_architecture
+from fgd_yolo.safe_loading import safe_loading
 
 _STEPS = 2
 _MOST_IMAGES = 2  # on a CPU the time of an image hardly depends on the batch
@@ -45,9 +46,10 @@ def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float |
     return step_s / images * (dataset.train_images + _VAL_SHARE * dataset.val_images)
 
 
+@safe_loading()
 def _step_s(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
     """The faster of a few training steps on noise with one object an image."""
-    config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else yaml_model_load(model.file)
+    config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
     detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.args = arguments
     detector.to(device).train()

@@ -19,6 +19,7 @@ from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.distillation.report import Row
 from fgd_yolo.files import replacing
 from fgd_yolo.host import load_detector
+from fgd_yolo.safe_loading import safe_loading
 
 _VAL_ARGUMENTS = (
     *("imgsz", "device", "workers", "split", "fraction", "single_cls"),
@@ -27,6 +28,7 @@ _VAL_ARGUMENTS = (
 _WARM_UPS, _RUNS = 2, 8
 
 
+@safe_loading()
 def publish_student(best: Path, student: Path) -> None:
     """Copy the best checkpoint to the run's top folder; one that still carries its optimizer loses it."""
     _, checkpoint = load_detector(best)
@@ -37,6 +39,7 @@ def publish_student(best: Path, student: Path) -> None:
             strip_optimizer(best, s=str(path))
 
 
+@safe_loading()
 def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]) -> Row:
     """Return a model's row of the table: accuracy on the reported split, size, and speed on one CPU.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg
-from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.config import Recipe, close_match
+from fgd_yolo.datasets import FOLDER
 from fgd_yolo.distillation.dataset import Dataset, check_dataset
 from fgd_yolo.distillation.demo import demo_arguments, demo_yaml
 from fgd_yolo.distillation.heads import kept_classes
@@ -24,7 +24,7 @@ from fgd_yolo.distillation.report import PLAIN
 from fgd_yolo.distillation.resolve import Model, resolve
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
-from fgd_yolo.host import load_detector
+from fgd_yolo.host import load_detector, read_architecture
 
 # Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
 # into a gain (docs/experiments.md).
@@ -65,6 +65,10 @@ class Plan:
             return PLAIN
         return config.method if any(config.feature_weights.values()) else "heads"
 
+    def kept_in(self, folder: Path) -> Plan:
+        """Return the plan with the copy of its data that it works on, written into a run's folder."""
+        return replace(self, dataset=self.dataset.kept_in(folder / FOLDER))
+
     def command(self, run_dir: Path) -> dict[str, Any]:
         """Return the options of a command that trains this student on this data, beside this run."""
         own_place = run_dir.parent != Path("runs/distill").absolute()
@@ -72,18 +76,21 @@ class Plan:
         return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
 
 
-def make_plan(recipe: Recipe, device: Any = None) -> Plan:
+def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = False, recorded: bool = False) -> Plan:
     """Check and resolve a recipe; nothing is written but caches of data and downloads.
 
     Args:
         recipe: as the user gave it, or as a run folder holds it.
         device: replaces the recipe's.
+        allow_download: run the download script of the data, or fetch it from its address, where that is needed.
+        recorded: the recipe is that of a run folder: nothing is run or fetched for its data.
 
     Raises:
         UsageError: something is missing, unknown, contradictory or unsupported.
         FGDError: models or data cannot be used.
     """
     check_train_args(recipe.train)
+    check_train_args(recipe.teacher_train or {})
     refuse_unsupported({"data": recipe.data, "device": device})
     _check_said(recipe)
     train, place = dict(recipe.train), {}
@@ -105,10 +112,11 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
     student = resolve(recipe.student, "student", demo)
     _check_frozen(train.get("freeze"), student)
     teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
-    dataset = check_dataset(demo_yaml() if demo else recipe.data, train)
+    data = demo_yaml() if demo else recipe.data
+    dataset = check_dataset(data, train, allow_download=allow_download, recorded=recorded)
     if dataset.channels != 3:
         raise FGDError(
-            f"data {dataset.yaml} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
+            f"data {dataset.source} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
             "set `channels: 3` in it or leave that line out"
         )
     kept_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
@@ -121,7 +129,7 @@ def make_plan(recipe: Recipe, device: Any = None) -> Plan:
         recipe,
         teacher=teacher and teacher.file,
         student=student.file,
-        data=None if demo else dataset.yaml,
+        data=None if demo else dataset.source,
         train=train,
         teacher_train=teacher_train,
     )
@@ -179,7 +187,7 @@ def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
     """Stop on layers that the student does not have: the host would freeze nothing, without a word."""
     if not freeze:
         return
-    config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else yaml_model_load(student.file)
+    config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else read_architecture(student.file)
     layers = len(config["backbone"]) + len(config["head"])
     if (freeze if isinstance(freeze, int) else max(freeze)) >= layers:
         raise UsageError(f"freeze={freeze}: {student.name} has {layers} layers, 0 to {layers - 1}, and some must learn")

@@ -15,6 +15,7 @@ from fgd_yolo.distillation.wording import listed_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.losses import FGDLoss
 from fgd_yolo.losses.masks import foreground_weights
+from fgd_yolo.safe_loading import safe_loading
 
 
 def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
@@ -64,6 +65,7 @@ def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tup
     return map50_95, map50
 
 
+@safe_loading()
 def val_map(model: nn.Module, loader, save_dir, args) -> tuple[float, float]:
     """Return a model's (mAP50-95, mAP50), which does not draw a random number; arguments as for `teacher_map`."""
     args = copy(args)

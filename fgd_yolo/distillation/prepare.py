@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from fgd_yolo.config import load_recipe
 from fgd_yolo.data.cache import cache_root
 from fgd_yolo.distillation.dataset import Dataset
 from fgd_yolo.distillation.estimate import epoch_s
+from fgd_yolo.distillation.keys import file_key
 from fgd_yolo.distillation.options import host_defaults, what_is_learnt
 from fgd_yolo.distillation.preflight import same_classes
 from fgd_yolo.distillation.resolve import Model
 from fgd_yolo.distillation.stage import train_stage
+from fgd_yolo.distillation.state import BEST
 from fgd_yolo.distillation.trainer import FGDTrainer
 from fgd_yolo.distillation.wording import duration, listed_classes, say
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import replacing
+from fgd_yolo.files import partial_path, sweep
 from fgd_yolo.host import load_detector
 
 _STUDENT_ONLY = ("pretrained", "freeze", "time")
@@ -63,7 +67,12 @@ def prepared_file(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) ->
 
 
 def prepare_teacher(
-    teacher: Model, dataset: Dataset, train: Mapping[str, Any], run_dir: Path, device: Any = None
+    teacher: Model,
+    dataset: Dataset,
+    train: Mapping[str, Any],
+    run_dir: Path,
+    device: Any = None,
+    begun_with: str | None = None,
 ) -> Path:
     """Return the checkpoint of a teacher that knows the data, trained in `RUN/teacher` if none is kept.
 
@@ -73,11 +82,17 @@ def prepare_teacher(
         train: stage 1's train arguments, of `teacher_arguments`.
         run_dir: the run folder.
         device: replaces the arguments' when a run is resumed.
+        begun_with: key of the checkpoint that the run distilled from before it was stopped, None if it had none yet.
+
+    Raises:
+        FGDError: that checkpoint is gone, or the teacher's training failed.
     """
     if knows(teacher, dataset):
         say(f"teacher {teacher.file} knows the data: used as it is")
         return Path(teacher.file)
     kept = prepared_file(teacher, dataset, train)
+    if begun_with is not None:
+        return _same_checkpoint((kept, run_dir / "teacher" / "weights" / BEST), begun_with)
     if kept.is_file() and _readable(kept):
         say(f"teacher: fine-tuned by an earlier run and reused: {kept}")
         return kept
@@ -90,12 +105,43 @@ def prepare_teacher(
     # With every weight 0 this is the host's own training, with checkpoints that survive a kill.
     plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
     best = train_stage(teacher.file, plain, dataset.yaml, run_dir / "teacher", train, device)
+    return _keep(best, kept)
+
+
+def _same_checkpoint(files: Sequence[Path], key: str) -> Path:
+    """Return the file with a key, since a teacher that is trained again is another one."""
+    for file in files:
+        if file.is_file() and file_key(file).key == key:
+            say(f"teacher: the one that this run began with: {file}")
+            return file
+    raise FGDError(f"the teacher that this run began with, {files[0]}, is gone or has changed: start a new run")
+
+
+def _keep(best: Path, kept: Path) -> Path:
+    """Keep a teacher for later runs, unless another run has kept the same one meanwhile: then that is the teacher.
+
+    A file that another run distils from is never replaced.
+    """
+    partial = partial_path(kept)
     try:
-        with replacing(kept) as path:
-            shutil.copyfile(best, path)
-    except FGDError as error:
-        say(f"{error}: the teacher serves this run alone")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        sweep(kept.parent)
+        if kept.exists() and not _readable(kept):
+            kept.unlink()
+        shutil.copyfile(best, partial)
+        try:
+            os.link(partial, kept)
+        except FileExistsError:
+            say(f"teacher: another run has kept the same one meanwhile: {kept}")
+            return kept
+        except OSError:  # a disk without hard links
+            partial.replace(kept)
+    except OSError as error:
+        say(f"cannot write {kept}: {error.strerror or error}: the teacher serves this run alone")
         return best
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     say(f"teacher kept for later runs: {kept}")
     return kept
 

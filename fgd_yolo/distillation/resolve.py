@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
 from fgd_yolo.config import close_match
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line
-from fgd_yolo.host import HEADS, load_detector
+from fgd_yolo.files import partial_folder, sweep
+from fgd_yolo.host import HEADS, load_detector, read_architecture
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 
 _SUGGEST = {
@@ -91,7 +91,7 @@ def _checkpoint(path: Path) -> Model:
 
 def _architecture(path: Path, role: str) -> Model:
     try:
-        model = yaml_model_load(path)
+        model = read_architecture(path)
     except FileNotFoundError as error:
         raise _missing(path, role) from error
     head = (model.get("head") or [[None] * 4])[-1][2]
@@ -113,13 +113,15 @@ def _missing(path: Path, role: str) -> FGDError:
     return UsageError(f"{role} '{name}' is neither a file nor a model of Ultralytics{near}")
 
 
+@safe_loading()
 def _download(name: str, weights_dir: Path) -> Path:
     """Let the host fetch a file once, in a folder of its own, so that no part is ever taken for the whole."""
     say(f"{name} is not on this disk: trying to download it")
     _check_online()
     weights_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=weights_dir, prefix=".download-") as folder:
-        fetched = Path(attempt_download_asset(Path(folder) / name, retry=0))
+    sweep(weights_dir)
+    with partial_folder(weights_dir / name) as folder:
+        fetched = Path(attempt_download_asset(folder / name, retry=0))
         if not fetched.is_file():
             raise ConnectionError("nothing was downloaded")
         return fetched.replace(weights_dir / name)

@@ -145,6 +145,6 @@ class ShareScale:
 
     def load_state_dict(self, state: dict) -> None:
         """Restore what `state_dict` returned."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in self.state_dict():
+            setattr(self, name, state[name])
         self.epoch_shares = []

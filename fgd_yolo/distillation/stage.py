@@ -8,12 +8,14 @@ from typing import Any
 
 from ultralytics import YOLO
 
-from fgd_yolo.distillation.state import resumable
+from fgd_yolo.distillation.state import BEST, LAST, is_finished, restore
 from fgd_yolo.distillation.wording import say
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.host import load_checkpoint_file
+from fgd_yolo.safe_loading import safe_loading
 
 
+@safe_loading()
 def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str, Any], device: Any = None) -> Path:
     """Train, or go on training, into `folder`, and return the best checkpoint.
 
@@ -26,24 +28,22 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         device: replaces the device of the arguments when a training is resumed.
     """
     weights_dir = folder / "weights"
-    last = _unfinished(weights_dir)
+    best = weights_dir / BEST
+    last = restore(weights_dir)
     if last is not None:
-        say(f"{folder.name}: going on from {last}")
-        moved = {"save_dir": str(folder), **({} if device is None else {"device": device})}
+        say(f"{folder.name}: resuming from {last}")
+        # The checkpoint's own data and teacher would win otherwise, and it may come from anywhere.
+        moved = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
+        moved |= {} if device is None else {"device": device}
         YOLO(str(last)).train(trainer=trainer, data=data, resume=str(last), **moved)
-    elif not (weights_dir / "last.pt").is_file():
+    elif not (weights_dir / LAST).is_file() and not is_finished(best):
         place = {"project": str(folder.parent), "name": folder.name, "exist_ok": True}
         YOLO(model).train(trainer=trainer, data=data, **train, **place)
-    best = weights_dir / "best.pt"
     if not best.is_file():
         raise FGDError(f"{folder.name}: the training ended without {best}, so no epoch had a usable result")
+    try:
+        load_checkpoint_file(best)
+    except FGDError as error:
+        way = f"copy {LAST} over it to take the last epoch's weights, or start a new run"
+        raise FGDError(f"{one_line(error)}: {way}") from error
     return best
-
-
-def _unfinished(weights_dir: Path) -> Path | None:
-    """Return the checkpoint to go on from, or None where there is none or its last epoch is done."""
-    last = resumable(weights_dir)
-    if last is None:
-        return None
-    checkpoint = load_checkpoint_file(last)
-    return last if checkpoint["epoch"] + 1 < checkpoint["train_args"]["epochs"] else None

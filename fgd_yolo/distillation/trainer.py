@@ -18,28 +18,32 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import FGDConfig
+from fgd_yolo.datasets import FOLDER, read_dataset
 from fgd_yolo.distillation import doubts, state
 from fgd_yolo.distillation.distiller import Distiller
 from fgd_yolo.distillation.heads import kept_classes
 from fgd_yolo.distillation.limits import refuse_unsupported
+from fgd_yolo.distillation.locked import LockedTrainer
 from fgd_yolo.distillation.preflight import check_channels, check_classes, check_first_batch, teacher_map, val_map
 from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.seam import StudentSeam
 from fgd_yolo.distillation.snapshots import draw_if_due
 from fgd_yolo.distillation.taps import pair_levels, unpaired_levels
 from fgd_yolo.distillation.teacher import FrozenTeacher, SideBySide
-from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.host import clean_names, load_detector
-from fgd_yolo.text import clean_record, printable_names
+from fgd_yolo.errors import UsageError
+from fgd_yolo.host import check_architecture, clean_names, load_detector, read_architecture
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.text import clean_record
 
 MAX_GRADIENT_NORM = 10.0  # the host's own bound for the student
 
 
-class FGDTrainer(DetectionTrainer):
+class FGDTrainer(LockedTrainer, DetectionTrainer):
     """Trains a student as the host does, with FGD's terms added to its loss.
 
     Every argument, callback and logger of the host works; every checkpoint is a plain YOLO. The class is given its
-    options by `configured`, as class attributes, so that they survive wherever the host builds a trainer.
+    options by `configured`, as class attributes, so that they survive wherever Ultralytics builds a trainer. One
+    process at a time trains in a run folder.
 
     Example:
         >>> trainer = FGDTrainer.configured(teacher="teacher.pt", config=FGDConfig())
@@ -48,18 +52,23 @@ class FGDTrainer(DetectionTrainer):
 
     teacher: Path | None = None
     config: FGDConfig = FGDConfig()
+    allow_download: bool = False
 
     teacher_digest: str | None = None
     distiller: Distiller | None = None
     seam: StudentSeam | None = None
 
     @classmethod
-    def configured(cls, teacher: str | Path | None, config: FGDConfig | None = None) -> type[FGDTrainer]:
+    def configured(
+        cls, teacher: str | Path | None, config: FGDConfig | None = None, *, allow_download: bool = False
+    ) -> type[FGDTrainer]:
         """Return a trainer class with a teacher and options.
 
         Args:
             teacher: checkpoint of a detector that knows the classes of the data. May be None when every weight is 0.
             config: the distillation; None is the default.
+            allow_download: run the download script of the data YAML, or fetch data from an address, where that is
+                needed; either is printed first.
 
         Raises:
             UsageError: a teacher is needed and none is given.
@@ -67,8 +76,10 @@ class FGDTrainer(DetectionTrainer):
         config = config or FGDConfig()
         if config.active and teacher is None:
             raise UsageError("a teacher checkpoint is needed: FGDTrainer.configured(teacher='teacher.pt')")
-        return type(cls.__name__, (cls,), {"teacher": Path(teacher) if teacher else None, "config": config})
+        options = {"teacher": Path(teacher) if teacher else None, "config": config, "allow_download": allow_download}
+        return type(cls.__name__, (cls,), options)
 
+    @safe_loading()
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
         LOGGER.addFilter(clean_record)  # once for the logger, however often it is added
         refuse_unsupported(overrides or {})
@@ -83,16 +94,41 @@ class FGDTrainer(DetectionTrainer):
             self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
             self.add_callback("on_model_save", partial(draw_if_due, every=self.config.pictures_every))
 
-    def get_dataset(self) -> dict[str, Any]:
-        """Read the data as Ultralytics does, with class names that are safe to print."""
-        data = super().get_dataset()
-        return {**data, "names": printable_names(data["names"])}
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Read the arguments of a resumed run and lock its folder; a damaged newest checkpoint gives way to the last.
 
+        Raises:
+            FGDError: another process trains in it, or no pair of checkpoints is whole.
+        """
+        super().check_resume(overrides)
+        if self.resume:
+            state.restore(Path(self.args.save_dir) / "weights")
+
+    @safe_loading()
+    def train(self):
+        """Train as Ultralytics does."""
+        return super().train()
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Read the data as Ultralytics does, from a YAML in which nothing is left to run: it is read again later."""
+        rules = {"allow_download": self.allow_download, "recorded": bool(self.args.resume)}
+        found = read_dataset(self.args.data, split=self.args.split, **rules)
+        self.args.data = str(found.plain_in(self.save_dir / FOLDER).file)
+        return super().get_dataset()
+
+    @safe_loading()
     def get_model(self, cfg=None, weights=None, verbose=True):
-        """Build the student as Ultralytics does, which finds rows of classes by name: both sides are made printable."""
+        """Build the model as Ultralytics does, from a YAML that has been checked.
+
+        Ultralytics finds the rows of classes in pretrained weights by name: both sides are made printable.
+        """
+        if isinstance(cfg, (str, Path)):
+            cfg = read_architecture(cfg)
+        elif cfg is not None:
+            check_architecture(cfg, "the student's model")
         if weights is not None:
             clean_names(weights)
-        return super().get_model(cfg, weights, verbose)
+        return super().get_model(cfg=cfg, weights=weights, verbose=verbose)
 
     def setup_model(self) -> dict | None:
         """Load the student as the host does, then build what distils it, without touching a random stream."""
@@ -238,7 +274,7 @@ class FGDTrainer(DetectionTrainer):
             state.copy_checkpoints(self.wdir, folder)
             with state.pointed_at(self, folder):
                 super().final_eval()
-            state.commit(folder, self.wdir)
+            state.commit(folder, self.wdir, final=True)
 
     def _origin(self) -> dict[str, Any]:
         """What a resumed run must have in common with its beginning."""
@@ -251,11 +287,6 @@ class FGDTrainer(DetectionTrainer):
         if self.distiller is None:
             return super()._load_checkpoint_state(ckpt)
         side = state.load_side_file(self.wdir, ckpt["epoch"])
-        if side is None:
-            raise FGDError(
-                f"{self.wdir} has no {state.SIDE} for epoch {ckpt['epoch'] + 1}, so it cannot be resumed: "
-                "start a new run from its last.pt"
-            )
         state.check_origin(side, self._origin())
         self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
         with self.seam.detached() if self.seam else nullcontext():

@@ -67,6 +67,7 @@ def _parser(prog: str | None) -> Parser:
     add("--opset", type=int, metavar="N", help="ONNX opset (default: what Ultralytics chooses)")
     add("--data", metavar="YAML", help="dataset to calibrate, measure and compare on (default: as trained)")
     add("--max-drop", type=float, default=1.0, metavar="P", help="mAP50-95 points int8 may lose (default: 1.0)")
+    add("--allow-download", action="store_true", help="let --data run its download script, which is printed first")
     add("--keep", action="store_true", help="write an int8 file that loses more, or is slower, all the same")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser

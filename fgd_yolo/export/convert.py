@@ -14,8 +14,10 @@ from ultralytics.engine.exporter import Exporter
 
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.host import quiet_host
+from fgd_yolo.safe_loading import safe_loading
 
 
+@safe_loading()
 def convert(
     model: nn.Module,
     size: int,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import options
+from fgd_yolo.files import partial_folder, sweep
 
 if TYPE_CHECKING:
     from fgd_yolo.export.half_range import HalfReport
@@ -66,6 +68,7 @@ def export_onnx(
     max_drop: float = 1.0,
     keep: bool = False,
     check_images: Iterable[str | Path] | None = None,
+    allow_download: bool = False,
 ) -> ExportedModel:
     """Export a YOLO to ONNX, and keep the file only if it sees what the checkpoint sees.
 
@@ -94,14 +97,31 @@ def export_onnx(
         max_drop: points of mAP50-95, in hundredths, that int8 may lose.
         keep: write an int8 file that loses more, or is slower, all the same; its metadata says so.
         check_images: image files to compare on instead.
+        allow_download: run the download script of `data` where its images are missing, or fetch it from its address;
+            either is printed first. What a checkpoint names is never fetched.
     Raises:
         FGDError: no such model, no image to compare on, or a file that is invalid, differs, loses too much or
             is slower; the numbers are named.
         UsageError: an option that cannot be.
     """
     options.require_modules()
-    request = options.Request(precision, batch, dynamic, nms, uint8_input, opset, data, max_drop=max_drop, keep=keep)
-    return _export(request, weights, output, imgsz, check_images)
+    with _on_this_disk(data, allow_download) as data:
+        kind = (precision, batch, dynamic, nms, uint8_input, opset, data)
+        request = options.Request(*kind, max_drop=max_drop, keep=keep)
+        return _export(request, weights, output, imgsz, check_images)
+
+
+@contextmanager
+def _on_this_disk(data: str | Path | None, allow_download: bool) -> Iterator[Path | None]:
+    """Give a copy of the data YAML that was asked for, with its images on this disk, for as long as the block lasts."""
+    if data is None:
+        yield None
+        return
+    from fgd_yolo.datasets import read_dataset
+
+    found = read_dataset(data, allow_download=allow_download)
+    with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
+        yield found.kept_in(Path(folder)).file
 
 
 def _export(
@@ -112,6 +132,7 @@ def _export(
     check_images: Iterable[str | Path] | None,
 ) -> ExportedModel:
     """Make the file that was asked for in a folder beside its place, and rename it when it has passed."""
+    from fgd_yolo.datasets import recorded_data
     from fgd_yolo.export.build import build
     from fgd_yolo.export.images import load_photos
     from fgd_yolo.host import load_exportable
@@ -119,13 +140,14 @@ def _export(
     model, checkpoint = load_exportable(weights)
     options.check_model(model, request.nms)
     trained = checkpoint.get("train_args") or {}
-    request = replace(request, recorded=trained.get("data"))
+    request = replace(request, recorded=recorded_data(trained.get("data"), Path(weights)))
     size = options.input_size(model, imgsz, trained.get("imgsz"))
     target = options.target_path(Path(weights), output)
     photos, unreadable = load_photos(data=request.data, recorded=request.recorded, files=check_images)
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-            made, parity, report = build(request, model, checkpoint, size, photos, Path(folder))
+        sweep(target.parent)
+        with partial_folder(target) as folder:
+            made, parity, report = build(request, model, checkpoint, size, photos, folder)
             made.replace(target)
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from ultralytics.data.augment import LetterBox
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 
+from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.host import quiet_host
 from fgd_yolo.runtime.images import read_image
-from fgd_yolo.text import printable_names
 
 COMPARED_IMAGES = 8
 
@@ -82,33 +80,15 @@ def split_images(
     given = data if data is not None else recorded
     problem = f"no real images {purpose}"
     advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
-    # A checkpoint may name a URL or an archive; comparing must not download or unpack anything.
-    is_yaml = isinstance(given, (str, Path)) and Path(given).suffix in {".yaml", ".yml"}
-    if not is_yaml or "://" in str(given):
-        raise FGDError(f"{problem}: '{given}' is not a dataset YAML on this disk; {advice}")
     try:
-        with quiet_host():
-            listed = check_det_dataset(str(given), autodownload=False)[split]
-        entries = [Path(entry) for entry in (listed if isinstance(listed, list) else [listed])]
-        paths = [path for entry in entries for path in _list_images(entry)]
-    except Exception as error:  # the host raises anything from SyntaxError to FileNotFoundError here
-        raise FGDError(f"{problem}: {one_line(error)}; {advice}") from error
-    if not paths:
-        raise FGDError(f"{problem}: the {split} split of {given} is empty; {advice}")
-    return paths
+        return read_dataset(given, split=split, recorded=True).images(split)
+    except FGDError as error:
+        raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
 
 
 def class_names(data: Any) -> dict[int, str] | None:
     """Return the classes of a dataset on this disk by number; None where there is no such data."""
     try:
-        with quiet_host():
-            return printable_names(check_det_dataset(str(data), autodownload=False)["names"])
-    except Exception:  # what is wrong with it, is said where its images are read
+        return read_dataset(data, recorded=True).facts["names"]
+    except FGDError:  # what is wrong with it, is said where its images are read
         return None
-
-
-def _list_images(entry: Path) -> list[Path]:
-    """Return the images below a folder, or those that a text file names, one a line."""
-    if entry.is_dir():
-        return sorted(path for path in entry.rglob("*") if path.suffix[1:].lower() in IMG_FORMATS)
-    return [entry.parent / line for line in entry.read_text(encoding="utf-8").split("\n") if line.strip()]

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.host import quiet_host
 from fgd_yolo.progress import counted
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import minima
 
 _ERROR = 3  # onnxruntime's log level
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
+@safe_loading()
 def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str = "detect") -> dict[str, float]:
     """Return the mAPs of an ONNX file on the data's val split, on the CPU, by the host's own validator.
 
@@ -43,7 +46,7 @@ def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str
     try:
         with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_host(logging.ERROR):
             found = model.val(
-                data=str(data),
+                data=str(read_dataset(data, recorded=True).kept_in(Path(folder)).file),
                 imgsz=int(np.max(imgsz)),
                 device="cpu",
                 batch=1,

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import numbered_folder, replacing
+from fgd_yolo.files import numbered_folder, replacing, sweep
 from fgd_yolo.progress import counted
 from fgd_yolo.runtime.budget import Budget, TooLarge
 from fgd_yolo.runtime.detections import Detections
@@ -194,6 +194,7 @@ def write_picture(image: np.ndarray, path: Path) -> None:
 @contextmanager
 def _new_text(path: Path) -> Iterator[TextIO]:
     # Resolved, since a file that takes a link's place would leave what it points to as it was.
+    sweep(path.resolve().parent)
     with replacing(path.resolve()) as partial, partial.open("w", encoding="utf-8") as stream:
         yield stream
 

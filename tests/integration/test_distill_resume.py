@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from fgd_yolo.distillation.state import SIDE
 from shell import TEACHER_EPOCHS, wait_for
 from signals import default_signals, ignoring
 
@@ -25,13 +26,13 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
 def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, taught_teacher):
     process = shell.start(shell.job("--teacher", taught_teacher, "name=killed", epochs=5))
     run_dir = shell.folder / "runs/distill/killed"
-    wait_for(run_dir / "student/weights/fgd_previous.pt", process)  # the second epoch has been saved
+    wait_for(run_dir / "student/weights/previous/last.pt", process)  # the second epoch has been saved
     process.kill()
     process.communicate()
     assert not (run_dir / "result.json").exists()
     run = shell.run(["--resume", str(run_dir)])
     assert run.returncode == 0, run.stderr
-    assert "student: going on from" in run.stdout
+    assert "student: resuming from" in run.stdout
     assert shell.epochs("killed") == [1, 2, 3, 4, 5]
     assert (run_dir / "student.onnx").is_file()
 
@@ -39,15 +40,15 @@ def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, taught_teache
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(shell, taught_teacher):
     process = shell.start(shell.job("--teacher", taught_teacher, "name=torn", epochs=4))
     weights = shell.folder / "runs/distill/torn/student/weights"
-    wait_for(weights / "fgd_last.pt", process)
-    while not (weights / ".staged/last.pt").exists():  # without a pause: it is there for milliseconds
+    wait_for(weights / SIDE, process)
+    while not list(weights.parent.glob(".partial-*/last.pt")):  # without a pause: it is there for milliseconds
         assert process.poll() is None, process.communicate()[1]
     process.kill()
     process.communicate()
     resumed = shell.run(["--resume", "runs/distill/torn"])
     assert resumed.returncode == 0, resumed.stderr
     assert shell.epochs("torn") == [1, 2, 3, 4]
-    assert not (weights / ".staged").exists()
+    assert not list(weights.parent.rglob(".partial-*"))
 
 
 def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
@@ -60,7 +61,7 @@ def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
     process.communicate()
     run = shell.run(["--resume", str(run_dir)])
     assert run.returncode == 0, run.stderr
-    assert "teacher: going on from" in run.stdout
+    assert "teacher: resuming from" in run.stdout
     assert shell.epochs("early", "teacher") == list(range(1, TEACHER_EPOCHS + 1))
 
 

@@ -30,7 +30,7 @@ def test_the_script_exports_from_any_folder(weights):
 
 def test_a_polite_kill_leaves_nothing_behind(weights, monkeypatch, capsys):
     def killed(*args):
-        assert any(name.startswith(".export-") for name in file_names(weights.parent))
+        assert any(name.startswith(".partial-") for name in file_names(weights.parent))
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it went on")
 

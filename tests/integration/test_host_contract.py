@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -11,13 +12,23 @@ from copy import deepcopy
 import pytest
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.data import build_yolo_dataset
+from ultralytics.data import build_yolo_dataset, dataset
+from ultralytics.data import utils as data_utils
+from ultralytics.data.base import BaseDataset
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.engine import trainer, validator
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import train as detect_train
+from ultralytics.models.yolo.detect import val as detect_val
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import checks, downloads, torch_utils
 from ultralytics.utils.torch_utils import ModelEMA
 
+from fgd_yolo.datasets import _KEPT
 from training import batch
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -30,16 +41,54 @@ def model(request) -> DetectionModel:
     return model
 
 
-def test_safe_loading_is_on_and_automatic_installs_are_off_wherever_we_come_first():
+def test_a_process_that_never_imported_ours_before_ultralytics_keeps_its_settings():
     code = (
-        "import fgd_yolo.distillation.trainer\n"
+        "import os; before = dict(os.environ)\n"
+        "import fgd_yolo.distillation.run, fgd_yolo.export.build, fgd_yolo.analysis.compare.worker\n"
         "from ultralytics import utils\n"
         "from ultralytics.nn import tasks\n"
-        "assert tasks.SAFE_LOAD and not utils.AUTOINSTALL"
+        "from ultralytics.utils import checks\n"
+        "assert tasks.SAFE_LOAD is False and utils.AUTOINSTALL is True and checks.AUTOINSTALL is True\n"
+        "assert not {'ULTRALYTICS_SAFE_LOAD', 'YOLO_AUTOINSTALL'} & set(os.environ)"
     )
-    ours = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
-    bare = {key: value for key, value in os.environ.items() if key not in ours}
+    theirs = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
+    bare = {key: value for key, value in os.environ.items() if key not in theirs}
     assert subprocess.run([sys.executable, "-c", code], env=bare).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (tasks.torch_safe_load, "safe_only = SAFE_LOAD"),
+        (tasks._SafeLoad.restricted, "SAFE_LOAD or"),
+        (tasks.parse_model, "_SafeLoad.activation(act) if restricted else eval(act)"),
+        (checks.check_requirements, "if install and AUTOINSTALL"),
+        (checks.check_file, "downloads.safe_download("),
+        (downloads.attempt_download_asset, "safe_download(url="),
+        (torch_utils.strip_optimizer, "torch_load(f,"),
+        (YOLODataset._load_or_scan_cache, "load_dataset_cache_file(cache_path)"),
+        (data_utils.check_det_dataset, 'for x in (split or "val", "download")'),
+        (data_utils.check_det_dataset, "images not found, missing path '"),
+        (BaseTrainer.get_dataset, "check_det_dataset(self.args.data"),
+        (BaseValidator.__call__, "check_det_dataset(self.args.data"),
+        (BaseTrainer.check_resume, 'ckpt_args["data"] = self.args.data'),
+        (BaseTrainer.check_resume, '"distill_model",'),
+        (DetectionTrainer.get_validator, "args=copy(self.args)"),
+        (BaseDataset.get_img_files, 'if x.startswith("./")'),
+    ],
+)
+def test_files_are_read_through_the_names_that_our_doors_replace_or_rely_on(function, words):
+    assert words in inspect.getsource(function)
+
+
+def test_the_keys_of_a_data_yaml_that_a_detector_reads_are_in_the_copy_that_it_is_given():
+    read = set()
+    for module in (data_utils, dataset, trainer, validator, detect_train, detect_val):
+        read |= set(re.findall(r"""\bdata(?:\.get\(|\[)"(\w+)\"""", inspect.getsource(module)))
+    assert {"names", "channels", "kpt_shape"} <= read, "the search itself does not work"
+    own = {"path", "train", "val", "test", "minival", "yaml_file", "download", "validation"}
+    other_tasks = {"depth_scale", "max_depth", "bg_class_idx", "semantic_baked", "label_mapping", "_polygon_bg_added"}
+    assert read - own - other_tasks <= set(_KEPT)
 
 
 def test_a_batch_given_to_the_model_goes_to_its_loss_attribute(model):
@@ -119,6 +168,22 @@ def test_a_list_of_data_sets_makes_a_sweep_in_a_folder_of_a_known_name():
 
     source = inspect.getsource(MultiTrainer.train)
     assert 'name="multitrain"' in source and 'overrides["save_dir"]' in source
+
+
+def test_a_trainer_writes_nothing_before_check_resume_and_then_to_the_folder_of_its_arguments(
+    student_yaml, tiny_data, tmp_path
+):
+    class Choosing(DetectionTrainer):
+        def check_resume(self, overrides):
+            super().check_resume(overrides)
+            found.extend(tmp_path.glob("*run*"))
+            self.args.save_dir = str(tmp_path / "chosen-run")
+
+    found = []
+    place = {"project": str(tmp_path / "runs"), "name": "other", "plots": False}
+    trainer = Choosing(overrides={"model": str(student_yaml), "data": str(tiny_data), "device": "cpu", **place})
+    assert found == [] and trainer.save_dir == tmp_path / "chosen-run"
+    assert [path.name for path in tmp_path.glob("*run*")] == ["chosen-run"]
 
 
 def test_classes_drop_labels_of_both_splits_and_leave_the_classes_of_the_data(tiny_data):

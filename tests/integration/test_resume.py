@@ -70,7 +70,7 @@ def test_what_is_restored_equals_what_the_files_hold(trainer_class, run, tiny_da
             restored["own"] = [group for group in self.optimizer.param_groups if group["param_group"] == "fgd"]
             restored["moments"] = [self.optimizer.state[p]["exp_avg"].clone() for p in restored["own"][0]["params"][:3]]
 
-    side = torch.load(run / "weights" / state.SIDE, weights_only=True)
+    side = state.read_side_file(run / "weights" / state.SIDE)
     saved = torch.load(run / "weights" / state.LAST, weights_only=False)["optimizer"]
     resume(Looking, run, tiny_data)
     assert side["epoch"] == restored["epoch"] == 1
@@ -85,16 +85,17 @@ def test_the_resumed_run_ends_with_every_epoch_once(trainer_class, run, tiny_dat
     trainer = resume(trainer_class, run, tiny_data)
     epochs = [int(line.split(",")[0]) for line in trainer.csv.read_text().splitlines()[1:]]
     assert epochs == [1, 2, 3, 4]
-    assert torch.load(run / "weights" / state.SIDE, weights_only=True)["share"]["batches"] == 12
-    assert not (run / "weights" / ".staged").exists()
+    assert state.read_side_file(run / "weights" / state.SIDE)["share"]["batches"] == 12
+    assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", state.SIDE, "last.pt"]
 
 
 def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(trainer_class, run, tiny_data):
     """The newer side file is there already, last.pt is not."""
     weights = run / "weights"
-    (weights / state.SIDE).replace(weights / state.PREVIOUS_SIDE)
-    newer = torch.load(weights / state.PREVIOUS_SIDE, weights_only=True)
-    torch.save({**newer, "epoch": 2}, weights / state.SIDE)
+    for name in (state.LAST, state.SIDE):
+        shutil.copy(weights / name, weights / state.PREVIOUS / name)
+    newer = state.read_side_file(weights / state.SIDE)
+    state.write_side_file(weights, {**newer, "epoch": 2})
     assert resume(trainer_class, run, tiny_data).start_epoch == 2
 
 
@@ -108,14 +109,14 @@ def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, s
             self.teacher.unlink(missing_ok=True)
 
     trainer = train(Losing, student_yaml, tiny_data, tmp_path)
-    side = torch.load(trainer.wdir / state.SIDE, weights_only=True)
+    side = state.read_side_file(trainer.wdir / state.SIDE)
     assert side["teacher"] == sha256(teacher_pt.read_bytes()).hexdigest()
 
 
 def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run, tiny_data):
     (run / "weights" / state.SIDE).unlink()
-    (run / "weights" / state.PREVIOUS_SIDE).unlink()
-    with pytest.raises(FGDError, match=r"has no fgd_last\.pt for epoch 2"):
+    shutil.rmtree(run / "weights" / state.PREVIOUS)
+    with pytest.raises(FGDError, match=r"has no fgd_last\.safetensors for epoch 2"):
         resume(trainer_class, run, tiny_data)
 
 

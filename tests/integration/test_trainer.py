@@ -87,7 +87,7 @@ def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished
 
 def test_side_file_holds_plain_tensors_and_names_its_epoch(finished):
     trainer, _ = finished
-    side = torch.load(trainer.wdir / state.SIDE, weights_only=True)
+    side = state.read_side_file(trainer.wdir / state.SIDE)
     assert side["epoch"] == 1
     assert side["losses"].keys() == trainer.distiller.losses.state_dict().keys()
 
@@ -196,7 +196,7 @@ def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configur
 
         def _load_checkpoint_state(self, ckpt):
             super()._load_checkpoint_state(ckpt)
-            side = torch.load(self.wdir / state.SIDE, weights_only=True)
+            side = state.read_side_file(self.wdir / state.SIDE)
             own = self.distiller.losses.state_dict()
             restored.append(all(torch.equal(own[name], side["losses"][name]) for name in own))
 

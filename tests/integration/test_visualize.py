@@ -16,6 +16,7 @@ from fgd_yolo.analysis.pictures.command import main
 from fgd_yolo.analysis.pictures.subject import student_start
 from fgd_yolo.config import Recipe
 from fgd_yolo.distillation.stage import train_stage
+from fgd_yolo.distillation.state import read_side_file
 from fixtures import file_names, save_checkpoint
 from training import OFF, same_weights, train, untaught
 
@@ -43,7 +44,7 @@ def run(words: dict[str, str | None]) -> int:
 def test_two_checkpoints_give_a_picture_for_each_image_a_table_and_numbers(words, capsys):
     assert run({**words, "--output": "seen", "--count": "2"}) == 0
     printed = capsys.readouterr().out
-    assert "2 of 6 images at 96 px" in printed and "no fgd_last.pt beside 2.pt" in printed
+    assert "2 of 6 images at 96 px" in printed and "no fgd_last.safetensors beside 2.pt" in printed
     assert file_names(Path("seen")) == ["01-00.png", "02-01.png", "gaps.csv", "gaps.json"]
     assert cv2.imread("seen/01-00.png").std() > 10
     with Path("seen/gaps.csv").open() as file:
@@ -133,5 +134,5 @@ def test_a_training_that_draws_is_the_same_to_the_last_bit(teacher_pt, student_y
     assert not (one.save_dir / "pictures").exists()
     assert file_names(other.save_dir / "pictures") == ["epoch002.png", "epoch003.png"]
     assert same_weights(one.last, other.last)
-    first, second = (torch.load(t.wdir / "fgd_last.pt", weights_only=True)["losses"] for t in (one, other))
+    first, second = (read_side_file(t.wdir / "fgd_last.safetensors")["losses"] for t in (one, other))
     assert all(torch.equal(first[name], second[name]) for name in first)

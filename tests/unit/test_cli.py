@@ -8,6 +8,7 @@ import pytest
 
 from fgd_yolo import __version__, cli
 from fgd_yolo.cli import guarded, main, parse_distill
+from fgd_yolo.config import Recipe
 from fgd_yolo.errors import FGDError, UsageError
 from shell import loaded_by
 
@@ -22,10 +23,19 @@ def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
 def test_help_lists_every_option_and_runs_from_the_script():
     script = [sys.executable, str(ROOT / "tools/distill.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    options = "teacher student data epochs imgsz batch device teacher-epochs config resume debug version"
+    options = "teacher student data epochs imgsz batch device teacher-epochs config resume allow-download debug version"
     for option in options.split():
         assert f"--{option}" in text
     assert "key=value" in text and "examples:" in text
+
+
+def test_downloads_are_allowed_on_the_command_line_alone():
+    assert parse_distill(["--student", "s.yaml", "--allow-download"]) == {"student": "s.yaml", "allow_download": True}
+    assert parse_distill(["--student", "s.yaml"]) == {"student": "s.yaml"}
+    with pytest.raises(UsageError, match="unknown train argument 'allow_download'"):
+        parse_distill(["allow_download=True"])
+    with pytest.raises(UsageError, match="allow_download"):
+        Recipe.from_dict({"allow_download": True})
 
 
 def test_train_arguments_stand_anywhere_on_the_line():

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import numbered_folder, replacing
+from fgd_yolo.files import numbered_folder, partial_path, replacing, sweep
 
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path):
@@ -36,3 +40,96 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
         with pytest.raises(FGDError, match="it exists and is no file"), replacing(target) as path:
             path.write_text("ha")
     assert pipe.is_fifo() and list(folder.iterdir()) == [pipe]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def partial_of(process: subprocess.Popen, folder: Path) -> Path:
+    """Let a process name something of its own in a folder."""
+    process.stdin.write(f"{folder / 'student.onnx'}\n")
+    process.stdin.flush()
+    return Path(process.stdout.readline().strip())
+
+
+@pytest.fixture
+def writer():
+    """A process that answers each path with the name of a half-written file beside it."""
+    code = (
+        "import sys; from pathlib import Path; from fgd_yolo.files import partial_path\n"
+        "for line in sys.stdin: print(partial_path(Path(line.strip())), flush=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(writer, folder):
+    theirs, ours = partial_of(writer, folder), partial_path(folder / "student.onnx")
+    theirs.mkdir()
+    (theirs / "half").touch()
+    for path in (ours, folder / "student.onnx", folder / ".partial-of-my-own"):
+        path.touch()
+    sweep(folder)
+    assert len(list(folder.iterdir())) == 4
+    writer.kill()  # not waited for: a zombie still has its number
+    deadline = time.monotonic() + 30
+    while theirs.exists() and time.monotonic() < deadline:
+        sweep(folder)
+    assert sorted(folder.iterdir()) == sorted([ours, folder / "student.onnx", folder / ".partial-of-my-own"])
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_owns_nothing_of_it(folder):
+    ours = partial_path(folder / "a")
+    ours.touch()
+    before_us = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
+    before_us.touch()
+    sweep(folder)
+    assert list(folder.iterdir()) == [ours]
+
+
+def test_what_another_machine_writes_stays_for_a_day(folder):
+    ours = partial_path(folder / "a")
+    machine = ours.name.removeprefix(".partial-").partition("-")[0]
+    theirs = [ours.with_name(ours.name.replace(machine, f"0123456{digit}")) for digit in (1, 2)]
+    for path in theirs:
+        path.touch()
+    os.utime(theirs[1], (time.time() - 25 * 3600,) * 2)
+    sweep(folder)
+    assert list(folder.iterdir()) == theirs[:1]
+
+
+def test_folders_below_are_swept_only_where_asked_and_links_are_not_followed(writer, folder):
+    (folder / "student").mkdir()
+    (folder / "kept").mkdir()
+    (folder / "kept/photo").touch()
+    below, link = partial_of(writer, folder / "student"), partial_of(writer, folder)
+    below.touch()
+    link.symlink_to(folder / "kept")
+    writer.kill()
+    writer.wait()
+    sweep(folder)
+    assert below.exists() and not link.is_symlink() and (folder / "kept/photo").exists()
+    sweep(folder, recursive=True)
+    assert not below.exists()
+    sweep(folder / "missing")
+
+
+def test_a_name_as_long_as_a_disk_takes_is_written_too(folder):
+    for name in ("x" * 251 + ".txt", "\u00e9" * 125 + ".txt"):
+        with replacing(folder / name) as path:
+            assert path.suffix == ".txt"
+            path.write_text("whole")
+        assert (folder / name).read_text() == "whole"
+
+
+def test_two_threads_that_write_the_same_file_do_not_share_a_half(folder):
+    with replacing(folder / "file") as one, replacing(folder / "file") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (folder / "file").read_text() == "one" and len(list(folder.iterdir())) == 1

@@ -105,6 +105,7 @@ def read_options(said: Namespace) -> Options:
         jobs=_whole(said.jobs, "--jobs", 1),
         hold_out=_part(said.hold_out),
         runs=said.runs or [],
+        allow_download=said.allow_download,
     )
 
 
@@ -169,6 +170,7 @@ def _parser(prog: str | None) -> Parser:
     add("--hold-out", default="0", metavar="PART", help="measure on this part of train; the val split is not read")
     add("--runs", nargs="+", type=Path, metavar="DIR", help="finished runs to take in, of distill or of Ultralytics")
     add("--report", type=Path, metavar="DIR", help="write the report of this folder again")
+    add("--allow-download", action="store_true", help="let a data YAML run its download script, which is printed first")
     add("--debug", action="store_true", help="show the traceback of an error")
     add("train_args", nargs="*", metavar="key=value", help="any Ultralytics train argument, for all methods")
     return parser

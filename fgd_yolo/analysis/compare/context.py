@@ -13,6 +13,7 @@ from typing import Any
 from fgd_yolo.analysis.compare.job import Job
 from fgd_yolo.analysis.compare.sizes import accuracy
 from fgd_yolo.distillation.preflight import check_teacher_map
+from fgd_yolo.errors import FGDError
 from fgd_yolo.files import replacing
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.strict_json import to_json
@@ -21,10 +22,22 @@ CONTEXT = "compare.json"
 
 
 def read_context(output: Path) -> dict[str, Any]:
-    """Return what was noted so far."""
+    """Return what was noted so far.
+
+    Raises:
+        FGDError: the file is damaged.
+    """
     path = output / CONTEXT
-    empty = {"commands": [], "machines": [], "teachers": {}}
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+    if not path.exists():
+        return {"commands": [], "machines": [], "teachers": {}}
+    try:
+        context = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"commands": list, "machines": list, "teachers": dict}
+        if not all(isinstance(context[key], kind) for key, kind in kinds.items()):
+            raise ValueError("another kind of file")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FGDError(f"{path} is damaged: remove it, and the same command writes it again") from error
+    return context
 
 
 def note(output: Path, jobs: Sequence[Job], command: str) -> None:

@@ -18,7 +18,7 @@ _PARTS = ("fgd/share", "fgd/head_share")
 def read_results(path: Path) -> list[dict[str, float]]:
     """Read the host's `results.csv`: one row an epoch, in order.
 
-    An epoch that a continued training wrote twice counts as it was written last; half a row counts as none. Where
+    An epoch that a continued training wrote twice counts as it was written last; a damaged row counts as none. Where
     something was distilled `share` is added, the sum of the shares of features and heads.
 
     Args:
@@ -27,15 +27,15 @@ def read_results(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     by_epoch = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, skipinitialspace=True):
-            try:
-                values = {key.strip(): float(value) for key, value in row.items()}
-            except (AttributeError, TypeError, ValueError):
-                continue
-            if parts := [values[part] for part in _PARTS if part in values]:
-                values[SHARE] = sum(parts)
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")  # csv stops at a NUL
+    for row in csv.DictReader(text.splitlines(), skipinitialspace=True):
+        try:
+            values = {key.strip(): float(value) for key, value in row.items()}
             by_epoch[values["epoch"]] = values
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        if parts := [values[part] for part in _PARTS if part in values]:
+            values[SHARE] = sum(parts)
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
 

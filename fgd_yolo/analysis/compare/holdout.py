@@ -6,13 +6,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
 import yaml
-from ultralytics.data.base import BaseDataset
-from ultralytics.data.utils import check_det_dataset, img2label_paths
+from ultralytics.data.utils import img2label_paths
 
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.datasets import read_dataset
+from fgd_yolo.errors import FGDError
 
 
 def held_out(names: Iterable[str], part: float) -> set[str]:
@@ -30,7 +29,7 @@ def held_out(names: Iterable[str], part: float) -> set[str]:
     return set(ordered[: round(part * len(ordered))])
 
 
-def hold_out(data: str, part: float, folder: Path) -> Path:
+def hold_out(data: str, part: float, folder: Path, *, allow_download: bool = False) -> Path:
     """Make a dataset whose train and val images are both from the train split of another, and return its YAML.
 
     Images and labels are links to the originals; the val split of the original is not read.
@@ -39,16 +38,13 @@ def hold_out(data: str, part: float, folder: Path) -> Path:
         data: dataset YAML, or a name that the host knows.
         part: of the train images to measure on.
         folder: to make it in; what is there is replaced.
+        allow_download: run the download script of the data, or fetch it from its address, where that is needed.
 
     Raises:
         FGDError: the dataset cannot be read, or one of both parts would be empty.
     """
-    try:
-        facts = check_det_dataset(data, split="train")
-        reader = SimpleNamespace(prefix="", fraction=1.0)
-        images = [Path(file) for file in BaseDataset.get_img_files(reader, facts["train"])]
-    except Exception as error:
-        raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
+    found = read_dataset(data, split="train", allow_download=allow_download)
+    images, facts = found.images("train"), found.facts
     out = held_out((image.name for image in images), part)
     splits = {
         "train": [image for image in images if image.name not in out],
@@ -67,7 +63,7 @@ def hold_out(data: str, part: float, folder: Path) -> Path:
         "names": facts["names"],
         "channels": facts["channels"],
     }
-    path = folder / f"{Path(facts['yaml_file']).stem}.yaml"
+    path = folder / f"{found.file.stem}.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
     return path
 

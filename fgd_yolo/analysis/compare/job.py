@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from fgd_yolo.analysis.compare.methods import Method
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.config import FGDConfig
+from fgd_yolo.distillation.wording import say
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import replacing
 from fgd_yolo.strict_json import to_json
 
@@ -56,18 +59,25 @@ def write_job(job: Job) -> None:
 
 
 def read_job(place: Path) -> Job:
-    """Read what `write_job` wrote."""
-    plain = json.loads((place / JOB).read_text(encoding="utf-8"))
-    config = plain["method"].pop("config")
-    method = Method(**plain.pop("method"), config=config and FGDConfig.from_dict(config))
-    measured = plain.pop("measured")
-    return Job(
-        **{key: plain[key] for key in ("data", "student", "teacher", "train")},
-        folder=Path(plain["folder"]),
-        method=method,
-        planned=Run(**plain["planned"]),
-        measured=measured and Path(measured),
-    )
+    """Read what `write_job` wrote.
+
+    Raises:
+        FGDError: the file is damaged.
+    """
+    try:
+        plain = json.loads((place / JOB).read_text(encoding="utf-8"))
+        config = plain["method"].pop("config")
+        method = Method(**plain.pop("method"), config=config and FGDConfig.from_dict(config))
+        measured = plain.pop("measured")
+        return Job(
+            **{key: plain[key] for key in ("data", "student", "teacher", "train")},
+            folder=Path(plain["folder"]),
+            method=method,
+            planned=Run(**plain["planned"]),
+            measured=measured and Path(measured),
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        raise FGDError(f"{place / JOB} is damaged: remove {place} to make this run again") from error
 
 
 def write_result(job: Job, run: Run) -> None:
@@ -77,6 +87,15 @@ def write_result(job: Job, run: Run) -> None:
 
 
 def read_result(job: Job) -> Run | None:
-    """Return the finished run, or None if it is not finished."""
+    """Return the finished run, or None if it is not finished or its file is damaged: then it is measured again."""
     path = job.place / RESULT
-    return Run(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        run = Run(**json.loads(path.read_text(encoding="utf-8")))
+        whole = all(isinstance(value, float) and isfinite(value) for value in (run.map50_95, run.map50))
+    except (OSError, ValueError, TypeError):
+        whole = False
+    if not whole:
+        say(f"!! {path} is damaged: the run is measured again")
+    return run if whole else None

@@ -38,6 +38,7 @@ class Options:
         jobs: runs side by side.
         hold_out: part of the train images to measure on instead of the val split; 0 is the val split.
         runs: folders of finished runs to take in.
+        allow_download: run download scripts of data YAMLs, or fetch data from addresses, where that is needed.
     """
 
     output: Path
@@ -50,6 +51,7 @@ class Options:
     jobs: int = 1
     hold_out: float = 0.0
     runs: Sequence[Path] = ()
+    allow_download: bool = False
 
     def __post_init__(self):
         check_train_args(self.train)

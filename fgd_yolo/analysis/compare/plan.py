@@ -57,6 +57,7 @@ def settings(options: Options) -> list[Setting]:
     ready = []
     for name, plan in plans:
         place = work_folder(options.output, name)
+        plan = plan.kept_in(place)
         teacher = plan.teacher and prepare_teacher(plan.teacher, plan.dataset, plan.recipe.teacher_train, place)
         ready.append(Setting(name, plan, teacher))
     return ready
@@ -81,10 +82,10 @@ def _plan(options: Options, data: str) -> Plan:
             device = select_device(train.get("device") or "", verbose=False)
             train, teacher_train = demo_arguments(train, device.type)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        yaml = str(hold_out(yaml or demo_yaml(), options.hold_out, folder))
+        yaml = str(hold_out(yaml or demo_yaml(), options.hold_out, folder, allow_download=options.allow_download))
     config = FGDConfig() if teacher else load_recipe("plain").fgd
     recipe = Recipe(teacher=teacher, student=options.student, data=yaml, train=train, fgd=config)
-    return make_plan(recipe.override(teacher_train=teacher_train))
+    return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 
 
 def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from fgd_yolo.distillation.locked import LockedTrainer
+from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import replacing
 from fgd_yolo.strict_json import to_json
@@ -22,9 +24,19 @@ PROVED_EPOCHS = 3
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run has written down so far."""
+    """Return what a run has written down so far; what is damaged counts as nothing."""
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"starts": [], "epochs": {}}
+    nothing: dict[str, Any] = {"starts": [], "epochs": {}}
+    if not path.is_file():
+        return nothing
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(record["starts"], list) and all("train_s" in epoch for epoch in record["epochs"].values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        whole = False
+    if not whole:
+        say(f"!! {path} is damaged: what it told about the training so far is lost")
+    return record if whole else nothing
 
 
 def batches_digest(record: dict[str, Any], epochs: int) -> str | None:
@@ -47,8 +59,10 @@ def weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-class Recording:
-    """Stands before a host trainer in its bases and writes a record into the run folder. It draws no random number.
+class Recording(LockedTrainer):
+    """Stands before an Ultralytics trainer in its bases and writes a record into the run folder, which it locks.
+
+    It draws no random number.
 
     Convention:
         The digest of an epoch is over file names, and over the images' and classes' numbers of the boxes that the

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import replacing
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable
@@ -124,7 +124,10 @@ def read_runs(path: Path) -> list[Run]:
     Raises:
         FGDError: it is no file of runs.
     """
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, ValueError) as error:
+        raise FGDError(f"{path} cannot be read ({one_line(error)[:160]}): repair or remove it") from error
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
@@ -139,7 +142,7 @@ def read_runs(path: Path) -> list[Run]:
                 raise ValueError("no accuracy")
             runs.append(Run(**known))
         except (TypeError, ValueError) as error:
-            raise FGDError(f"{path} line {reader.line_num} is no run of a comparison: mend or remove it") from error
+            raise FGDError(f"{path} line {reader.line_num} is no run of a comparison: repair or remove it") from error
     return runs
 
 

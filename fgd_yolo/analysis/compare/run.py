@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from fgd_yolo.analysis.compare import report
@@ -19,6 +17,8 @@ from fgd_yolo.analysis.compare.rows import RUNS, Run, read_runs, write_runs
 from fgd_yolo.analysis.compare.taken import taken_jobs
 from fgd_yolo.distillation.wording import duration, say, shown
 from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.files import sweep
+from fgd_yolo.locking import FolderLock
 from fgd_yolo.progress import counted
 from fgd_yolo.text import printable
 
@@ -40,7 +40,8 @@ def compare(options: Options, command: str) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FGDError(f"cannot make the folder {output}: {error.strerror}; name another --output") from error
-    with _alone(output):
+    with FolderLock(output) as lock:
+        sweep(output, recursive=True)
         runs = read_runs(output / RUNS)
         check_all(runs, RUNS)
         asked = [*jobs(options, settings(options)), *taken_jobs(options.runs, output)]
@@ -50,23 +51,12 @@ def compare(options: Options, command: str) -> None:
         left = [job for job in asked if job.planned.key not in finished]
         say(f"{len(asked)} runs: {len(asked) - len(left)} are finished, {len(left)} to make")
         try:
-            failed = _make(left, options.jobs, output)
+            failed = _make(left, options.jobs, lock)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; finished runs are kept, and the same command goes on") from None
         _report(output)
     if failed:
         raise FGDError(f"{len(failed)} of {len(asked)} runs failed, the same command tries them again: {failed[0]}")
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Stop where another process works in the same folder."""
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FGDError(f"another comparison works in {output}: wait for it, or name another --output") from error
-        yield
 
 
 def _check_output(asked: Sequence[Job], runs: Sequence[Run], output: Path) -> None:
@@ -86,8 +76,9 @@ def _begun(job: Job) -> list[Run]:
     return [read_job(job.place).planned] if (job.place / JOB).is_file() and any(map(Path.is_file, kept)) else []
 
 
-def _make(left: Sequence[Job], at_once: int, output: Path) -> list[str]:
+def _make(left: Sequence[Job], at_once: int, lock: FolderLock) -> list[str]:
     """Make runs, take each in as it ends, and return what went wrong."""
+    output = lock.folder
     failed = [_take(job, output) for job in left if read_result(job)]  # stopped between its end and its row
     left = [job for job in left if not read_result(job)]
     if not left:
@@ -95,6 +86,7 @@ def _make(left: Sequence[Job], at_once: int, output: Path) -> list[str]:
     seconds: list[float] = []
     with Processes(left, at_once) as processes:
         for ended in counted(processes, "runs"):
+            lock.check()
             failed.append(_take(ended.job, output) if ended.code == 0 else _failure(ended))
             seconds.append(ended.seconds)
             rest = len(left) - len(seconds)

@@ -20,6 +20,7 @@ from fgd_yolo.analysis.compare.rows import SIZES
 from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_detector
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable_names
 
 MEASURED_WITH = (
@@ -103,6 +104,7 @@ def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
     }
 
 
+@safe_loading()
 def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, Any]:
     """Return the accuracy of a checkpoint as columns of a run.
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from fgd_yolo.analysis.compare.budget import common_arguments, stated_rate
@@ -17,12 +16,14 @@ from fgd_yolo.analysis.compare.options import data_name
 from fgd_yolo.analysis.compare.plan import content_key
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.config import FGDConfig, recipe_names
-from fgd_yolo.distillation.dataset import check_dataset
+from fgd_yolo.datasets import FOLDER, kept_dataset
+from fgd_yolo.distillation.dataset import Dataset, check_dataset
 from fgd_yolo.distillation.folder import RECIPE, read_recipe
+from fgd_yolo.distillation.keys import DATA, STUDENT, TEACHER, Key, data_key, differing, read_keys
 from fgd_yolo.distillation.options import host_defaults
 from fgd_yolo.distillation.resolve import resolve
-from fgd_yolo.distillation.state import SIDE, resumable
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.distillation.state import SIDE, read_side_file, resumable
+from fgd_yolo.errors import FGDError, UsageError, one_line
 
 
 def taken_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
@@ -46,12 +47,13 @@ def _job(folder: Path, output: Path) -> Job:
             raise UsageError(f"{folder} is no run: {file} does not exist")
     if resumable(training / "weights"):
         raise UsageError(f"{folder} is not finished: continue it first, or leave it out")
-    arguments = yaml.safe_load((training / "args.yaml").read_text(encoding="utf-8"))
+    arguments = _arguments(training / "args.yaml")
     train = {key: value for key, value in arguments.items() if key in host_defaults() and key not in {"cfg", "resume"}}
     method, student, teacher, teacher_key = _origin(folder, arguments)
-    dataset = check_dataset(str(arguments["data"]), train)
+    dataset = check_dataset(str(kept_dataset(folder) or arguments["data"]), train, recorded=True)
+    _check_keys(folder, dataset, student, teacher)
     planned = Run(
-        data=data_name(dataset.yaml),
+        data=data_name(dataset.source),
         method=method.label,
         seed=arguments["seed"],
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
@@ -67,17 +69,45 @@ def _job(folder: Path, output: Path) -> Job:
         teacher_key=teacher_key,
         options=method.options,
     )
-    place = "-".join(map(str, planned.key))
+    place = work_folder(output, "taken", "-".join(map(str, planned.key)))
     return Job(
         folder=training,
-        data=dataset.yaml,
+        data=dataset.kept_in(place / FOLDER).yaml,
         student=None,
         teacher=teacher if teacher and Path(teacher).is_file() else None,
         method=method,
         train=train,
         planned=planned,
-        measured=work_folder(output, "taken", place),
+        measured=place,
     )
+
+
+def _arguments(path: Path) -> dict[str, Any]:
+    """Read the train arguments that Ultralytics wrote into a run folder.
+
+    Raises:
+        FGDError: the file is damaged.
+    """
+    try:
+        arguments = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {**host_defaults(), **arguments}
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise FGDError(f"{path} is damaged ({one_line(error)[:160]}): leave this run out") from error
+
+
+def _check_keys(folder: Path, dataset: Dataset, student: str | None, teacher: str | None) -> None:
+    """Stop where a run of distill began with other models or data than are there now.
+
+    Raises:
+        FGDError: names what differs.
+    """
+    found = {DATA: data_key(dataset)}
+    for name, model in ((STUDENT, student), (TEACHER, teacher)):
+        if model is not None and Path(model).is_file():  # gone since: then nobody can tell
+            found[name] = Key(resolve(model, name).key, model)
+    changed = differing(read_keys(folder) or {}, found)
+    if changed:
+        raise FGDError(f"{folder} began with {changed}: put back what it began with, or leave this run out")
 
 
 def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None, str | None]:
@@ -89,7 +119,7 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
     if side_file.is_file():  # of FGDTrainer, without the command around it
-        side = torch.load(side_file, map_location="cpu", weights_only=True)
+        side = read_side_file(side_file)
         return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
     teacher = arguments.get("distill_model")
     if teacher is None:

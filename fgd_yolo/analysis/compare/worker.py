@@ -16,27 +16,52 @@ from typing import Any
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import __version__
+from fgd_yolo.analysis.compare.budget import WORDS
 from fgd_yolo.analysis.compare.curves import SHARE, read_results
 from fgd_yolo.analysis.compare.job import Job, read_job, write_result
+from fgd_yolo.analysis.compare.plan import content_key
 from fgd_yolo.analysis.compare.record import PROVED_EPOCHS, batches_digest, read_record, recorded
 from fgd_yolo.analysis.compare.rows import Run
 from fgd_yolo.analysis.compare.sizes import accuracy
 from fgd_yolo.cli import guarded
+from fgd_yolo.distillation.dataset import check_dataset
+from fgd_yolo.distillation.resolve import resolve
 from fgd_yolo.distillation.stage import train_stage
-from fgd_yolo.distillation.state import resumable
+from fgd_yolo.distillation.state import restore
 from fgd_yolo.distillation.trainer import FGDTrainer
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError
+from fgd_yolo.locking import FolderLock
+
+WORKER_LOCK = ".worker.lock"  # the trainer has one of its own in the same folder
 
 
 def make(job: Job) -> Run:
     """Train a job's run, or go on with it, and measure its last epoch."""
+    _check_keys(job)
     if job.student is not None:
         _drop_what_cannot_go_on(job)
         trainer, train = _trainer(job)
         train_stage(job.student, recorded(trainer), job.data, job.folder, train)
     last = job.folder / "weights" / "last.pt"
     return job.planned.with_values(**accuracy(last, job.data, job.train), **_facts(job))
+
+
+def _check_keys(job: Job) -> None:
+    """Stop where models or data are not those that the run was planned with, which may be days ago.
+
+    Raises:
+        FGDError: names what differs.
+    """
+    found = {"data_key": check_dataset(job.data, job.train, recorded=True).key}
+    if job.teacher is not None:
+        found["teacher_key"] = content_key(Path(job.teacher))
+    if job.student is not None:
+        found["student_key"] = resolve(job.student, "student").key
+    planned = {name: getattr(job.planned, name) for name in found}
+    changed = [WORDS[name] for name, key in found.items() if planned[name] and key[:16] != planned[name]]
+    if changed:
+        raise FGDError(f"{' and '.join(changed)} changed since the run was planned: start the comparison again")
 
 
 def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
@@ -51,7 +76,7 @@ def _drop_what_cannot_go_on(job: Job) -> None:
     """Remove a begun training that cannot be continued: without its record, or with a damaged checkpoint."""
     weights = job.folder / "weights"
     try:
-        last = resumable(weights)
+        last = restore(weights)
     except FGDError as error:
         say(f"begun again: {error}")
     else:
@@ -59,7 +84,7 @@ def _drop_what_cannot_go_on(job: Job) -> None:
         if last is None or batches_digest(read_record(job.folder), job.planned.epochs or PROVED_EPOCHS):
             return
         say(f"begun again: it was stopped after {done} epochs, too early to prove the order of its images")
-    shutil.rmtree(weights)
+    shutil.rmtree(weights, ignore_errors=True)
     for name in ("results.csv", "record.json"):
         (job.folder / name).unlink(missing_ok=True)
 
@@ -91,14 +116,15 @@ def main(place: Path) -> int:
     """Make the run of a folder and return the exit code."""
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     job = read_job(place)
+    return guarded(lambda: _make_alone(job), debug=True)
 
-    def work() -> None:
+
+def _make_alone(job: Job) -> None:
+    with FolderLock(job.place, WORKER_LOCK):
         try:
             write_result(job, make(job))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same comparison goes on from the last checkpoint") from None
-
-    return guarded(work, debug=True)
+            raise KeyboardInterrupt("stopped; the same comparison resumes from the last checkpoint") from None
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   %(prog)s --teacher teacher.pt --before a.pt --after b.pt --source data.yaml --imgsz 640 --output attention
 
 Boxes are those of the label files, or else what the teacher detects. Channels are compared where student and
-teacher are equally wide, or where the distillation's fgd_last.pt lies beside the student.
+teacher are equally wide, or where the distillation's fgd_last.safetensors lies beside the student.
 """
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.distillation.state import SIDE
+from fgd_yolo.distillation.state import SIDE, read_side_file
 from fgd_yolo.distillation.taps import Level, NeckTap, neck_channels, pair_levels
 from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_detector
@@ -89,10 +89,10 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     if side_file is None:
         return bare, f"{without}there is no {SIDE} beside {after.name}."
     try:
-        side = torch.load(side_file, map_location="cpu", weights_only=True)
-    except Exception:  # torch has no common name for what can be wrong with a file
+        side = read_side_file(side_file)
+    except FGDError:
         return bare, f"{without}{SIDE} is damaged."
-    if side.get("teacher") != sha256(teacher.read_bytes()).hexdigest():
+    if side["teacher"] != sha256(teacher.read_bytes()).hexdigest():
         return bare, f"{without}{SIDE} is of a distillation by another teacher."
     if not any(FGDConfig.from_dict(side["options"]).feature_weights.values()):
         return bare, f"{without}the distillation of {SIDE} compared no maps."

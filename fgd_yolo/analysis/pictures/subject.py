@@ -10,12 +10,17 @@ from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.analysis.pictures.views import Lens
 from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.datasets import kept_dataset
+from fgd_yolo.distillation.dataset import check_dataset
 from fgd_yolo.distillation.demo import demo_yaml
 from fgd_yolo.distillation.folder import RECIPE, read_recipe, read_result
+from fgd_yolo.distillation.keys import CHECKPOINT, DATA, KEYS, STUDENT, Key, data_key, differing, file_key, read_keys
 from fgd_yolo.distillation.randomness import kept_random_state
-from fgd_yolo.distillation.wording import distill_command, shown
+from fgd_yolo.distillation.resolve import resolve
+from fgd_yolo.distillation.wording import distill_command, say, shown
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.host import load_detector
+from fgd_yolo.safe_loading import safe_loading
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,12 @@ def of_run(run_dir: Path, said: Subject) -> Subject:
     teacher = said.teacher or result["files"].get("teacher")
     if teacher is None:
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
+    _check_keys(run_dir, said, recipe, Path(teacher))
     return Subject(
         teacher=Path(teacher),
         before=said.before,
         after=run_dir / "student.pt",
-        sources=said.sources or (recipe.data or demo_yaml(),),
+        sources=said.sources or (str(kept_dataset(run_dir) or recipe.data or demo_yaml()),),
         imgsz=said.imgsz or result["imgsz"],
         temperature=recipe.fgd.temperature if said.temperature is None else said.temperature,
         scale=recipe.fgd.scale,
@@ -92,6 +98,29 @@ def of_run(run_dir: Path, said: Subject) -> Subject:
     )
 
 
+def _check_keys(run_dir: Path, said: Subject, recipe: Recipe, teacher: Path) -> None:
+    """Stop where what is taken from a run is not what the run began with.
+
+    Raises:
+        FGDError: names what differs, and the options that leave it out.
+    """
+    recorded = read_keys(run_dir)
+    if recorded is None:
+        say(f"!! {shown(run_dir / KEYS)} is missing or damaged: nobody can tell whether models and data are the same")
+        return
+    found = {} if said.teacher else {CHECKPOINT: file_key(teacher)}
+    if said.before is None:
+        found[STUDENT] = Key(resolve(recipe.student, "student").key, str(recipe.student))
+    if not said.sources:
+        data = str(kept_dataset(run_dir) or recipe.data or demo_yaml())
+        found[DATA] = data_key(check_dataset(data, recipe.train, recorded=True))
+    changed = differing(recorded, found)
+    if changed:
+        way = "put back what it began with, or name other ones with --teacher, --before and --source"
+        raise FGDError(f"{shown(run_dir)} began with {changed}: {way}")
+
+
+@safe_loading()
 def student_start(recipe: Recipe, after: Path) -> nn.Module:
     """Return the student as the first step of its training found it.
 

@@ -155,14 +155,26 @@ def test_a_killed_render_leaves_no_data_set(tmp_path):
     assert not list(cache.glob("demo-*"))
 
 
-def test_what_a_killed_render_left_is_swept_once_it_is_old(tmp_path):
+def test_what_a_killed_render_left_is_swept_by_the_next_one_and_what_another_works_on_is_not(tmp_path):
     cache = tmp_path / "cache"
-    old, young = cache / ".set-partial-old", cache / ".set-partial-young"
-    old.mkdir(parents=True)
-    young.mkdir()
-    os.utime(old, (0, 0))
-    make_folder(cache / "set", lambda folder: None)
-    assert {path.name for path in cache.iterdir()} == {"set", young.name}
+    cache.mkdir()
+    code = (
+        "import sys, time; from pathlib import Path; from fgd_yolo.data.cache import make_folder\n"
+        "make_folder(Path(sys.argv[1]), lambda folder: (print(folder.name, flush=True), time.sleep(600)))"
+    )
+    words = [sys.executable, "-c", code]
+    with (
+        subprocess.Popen([*words, cache / "other"], stdout=subprocess.PIPE, text=True) as living,
+        subprocess.Popen([*words, cache / "set"], stdout=subprocess.PIPE, text=True) as killed,
+    ):
+        kept, left = (process.stdout.readline().strip() for process in (living, killed))
+        killed.kill()
+        killed.wait()
+        assert {path.name for path in cache.iterdir()} == {kept, left}
+        make_folder(cache / "set", lambda folder: None)
+        found = {path.name for path in cache.iterdir()}
+        living.kill()
+    assert found == {"set", kept}
 
 
 def test_a_failed_render_leaves_nothing_and_the_slower_of_two_uses_the_first(tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from fgd_yolo.distillation.prepare import (
 )
 from fgd_yolo.distillation.resolve import resolve
 from fgd_yolo.errors import FGDError
+from fixtures import save_checkpoint
 
 
 @pytest.fixture
@@ -113,6 +116,40 @@ def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset
     train = {"epochs": 1, "imgsz": 64, "device": "cpu"}
     assert prepare_teacher(named(teacher, "cat"), dataset, train, tmp_path) == Path("best.pt")
     assert "serves this run alone" in capsys.readouterr().out
+
+
+def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
+    teacher, dataset, teacher_pt, student_yaml, tiny_data, tmp_path, capsys, monkeypatch
+):
+    """What a run distils from is never replaced, or it could not be resumed."""
+    stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
+    kept = prepared_file(stranger, dataset, train)
+    own = save_checkpoint(tmp_path / "own.pt", student_yaml, tiny_data)
+
+    def overtaken(*args) -> Path:
+        kept.parent.mkdir(parents=True)
+        shutil.copyfile(teacher_pt, kept)  # another run ends its own training meanwhile
+        return own
+
+    monkeypatch.setattr("fgd_yolo.distillation.prepare.train_stage", overtaken)
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
+    assert kept.read_bytes() == teacher_pt.read_bytes() != own.read_bytes()
+    assert "another run has kept the same one meanwhile" in capsys.readouterr().out
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_a_run_goes_on_with_the_teacher_it_began_with_or_not_at_all(teacher, dataset, teacher_pt, tmp_path):
+    stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
+    kept, own = prepared_file(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
+    key = hashlib.sha256(teacher_pt.read_bytes()).hexdigest()
+    for place in (kept, own):
+        place.parent.mkdir(parents=True)
+    kept.write_bytes(b"of another run")
+    with pytest.raises(FGDError, match="is gone or has changed: start a new run"):
+        prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key)
+    for place in (own, kept):
+        shutil.copyfile(teacher_pt, place)
+        assert prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key) == place
 
 
 @pytest.mark.parametrize("model", ["yolov8n.yaml", "yolov8n-p6.yaml"])

@@ -20,6 +20,11 @@ def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
     assert loaded_by("main", ["compare"], words, {"torch", "ultralytics", "matplotlib"}) == "[]"
 
 
+def test_downloads_are_allowed_where_that_is_said():
+    assert parse([*ASKED.split(), "--allow-download"]).allow_download
+    assert not parse(ASKED.split()).allow_download
+
+
 def test_help_of_the_script_spells_the_usual_ablations():
     script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout

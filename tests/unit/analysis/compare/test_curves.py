@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fgd_yolo.analysis.compare.curves import curve_file, keep_curve, read_results
 from fgd_yolo.analysis.compare.figures import Band, band
 from unit.analysis.compare.made_up import made_up
@@ -18,6 +20,20 @@ def test_half_a_row_and_a_missing_file_are_no_rows():
     Path("results.csv").write_text(HOST + "1,5.1,0.1\n2,5.")
     assert [row["epoch"] for row in read_results(Path("results.csv"))] == [1]
     assert read_results(Path("nowhere.csv")) == []
+
+
+@pytest.mark.parametrize(
+    "odd", [b"\n\n", b"\xff\xfe\x00,\x80\n", b"2\n", b"2,3,4,5\n", b"one,two,three\n", b"2,,\n", b'"2,5.2,0.2\n']
+)
+def test_odd_rows_are_no_rows(odd):
+    Path("results.csv").write_bytes(HOST.encode() + b"1,5.1,0.1\n" + odd)
+    assert [row["epoch"] for row in read_results(Path("results.csv"))] == [1]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"1,5.1,0.1\n2,5.2,0.2\n", bytes(range(256))])
+def test_a_file_without_a_header_has_no_rows(content):
+    Path("results.csv").write_bytes(content)
+    assert read_results(Path("results.csv")) == []
 
 
 def test_a_curve_is_kept_under_the_name_of_its_run():

@@ -25,6 +25,15 @@ def test_a_run_that_has_not_begun_has_no_record():
     assert read_record(Path("nowhere")) == {"starts": [], "epochs": {}}
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"{", b'{"starts": []}', b'{"starts": [], "epochs": {"1": 3}}', b"\xff"]
+)
+def test_a_damaged_record_is_none_and_told(content, tmp_path, capsys):
+    (tmp_path / "record.json").write_bytes(content)
+    assert read_record(tmp_path) == {"starts": [], "epochs": {}}
+    assert "record.json is damaged" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_digest_tells_seeds_and_augmentations_apart(tiny_data, student_yaml, tmp_path):
     def record(name: str, **arguments) -> dict:

@@ -11,7 +11,7 @@ import torch
 from fgd_yolo.analysis.pictures.models import find_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.distillation.distiller import level_loss
-from fgd_yolo.distillation.state import SIDE
+from fgd_yolo.distillation.state import SIDE, write_side_file
 from fgd_yolo.distillation.taps import Level
 from fgd_yolo.errors import FGDError
 from fixtures import save_checkpoint
@@ -31,7 +31,7 @@ def side(tmp_path):
         losses = torch.nn.ModuleList(level_loss(config, level) for level in levels)
         origin = {"teacher": sha256(b"teacher").hexdigest(), "options": asdict(config)}
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save({"epoch": 4, "losses": losses.state_dict(), **origin, **changes}, folder / SIDE)
+        write_side_file(folder, {"epoch": 4, "losses": losses.state_dict(), **origin, **changes})
         return losses, teacher, student
 
     return write
@@ -81,7 +81,7 @@ def test_a_damaged_side_file_is_left_aside(side):
 def test_without_a_side_file_the_sentence_says_so(tmp_path):
     (tmp_path / "teacher.pt").write_bytes(b"teacher")
     aligns, seen = find_alignments(LEVELS, tmp_path / "teacher.pt", tmp_path / "best.pt")
-    assert aligns == [None, None] and "no fgd_last.pt beside best.pt" in seen
+    assert aligns == [None, None] and "no fgd_last.safetensors beside best.pt" in seen
 
 
 def test_equally_wide_maps_need_no_side_file(tmp_path):

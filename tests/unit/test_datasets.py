@@ -1,0 +1,324 @@
+"""A data set is read once, by Ultralytics, and nothing that its YAML says is run or fetched unless that is allowed."""
+
+from __future__ import annotations
+
+import http.server
+import random
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from ultralytics.cfg import get_cfg
+from ultralytics.data import build_yolo_dataset
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import ROOT
+
+from fgd_yolo.datasets import is_known, kept_dataset, read_dataset
+from fgd_yolo.distillation.dataset import check_dataset
+from fgd_yolo.errors import FGDError
+from fixtures import draw_dataset
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return draw_dataset(tmp_path / "data", train=4, val=3)
+
+
+@pytest.fixture
+def unpacked(tmp_path, monkeypatch) -> Path:
+    """Ultralytics' folder of data sets; its own choice is beside the checkout, where a developer may keep some."""
+    folder = tmp_path / "datasets"
+    monkeypatch.setattr("ultralytics.data.utils.DATASETS_DIR", folder)
+    return folder
+
+
+@pytest.fixture
+def marker(tmp_path) -> Path:
+    return tmp_path / "executed"
+
+
+def described(data: Path, name: str, **changes) -> Path:
+    """Write a copy of a data YAML with changes beside it; None takes a key out."""
+    description = {**yaml.safe_load(data.read_text()), **changes}
+    path = data.with_name(name)
+    path.write_text(yaml.safe_dump({key: value for key, value in description.items() if value is not None}))
+    return path
+
+
+def program(marker: Path) -> str:
+    return f"import os\nos.mkdir({str(marker)!r})"
+
+
+@pytest.fixture
+def missing(data, marker) -> Path:
+    """A data YAML whose val images are missing and whose download is a program."""
+    return described(data, "evil.yaml", val="images/gone", download=program(marker))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server of a folder, which notes what it is asked for: (address, folder, paths)."""
+    folder, asked = tmp_path / "served", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def do_HEAD(self):
+            asked.append(self.path)
+            super().do_HEAD()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", folder, asked
+        running.shutdown()
+        thread.join()
+
+
+def test_a_download_script_is_shown_and_not_run(missing, marker, capsys):
+    with pytest.raises(FGDError, match=r"evil\.yaml are missing.*--allow-download") as stopped:
+        read_dataset(missing)
+    assert "\n" not in str(stopped.value) and not marker.exists()
+    assert f"    import os\n    os.mkdir({str(marker)!r})\n" in capsys.readouterr().out
+
+
+def test_a_bash_line_and_an_address_are_shown_and_not_run_either(data, marker, capsys, server):
+    address, _, asked = server
+    for number, line in enumerate([f"bash -c mkdir${{IFS}}{marker}", f"{address}/images.zip"]):
+        with pytest.raises(FGDError, match="--allow-download"):
+            read_dataset(described(data, f"{number}.yaml", val="gone", download=line))
+        assert line in capsys.readouterr().out
+    assert not marker.exists() and not asked
+
+
+def test_what_is_shown_of_a_script_cannot_steer_the_terminal(data, capsys):
+    with pytest.raises(FGDError):
+        read_dataset(described(data, "x.yaml", val="gone", download="print(1)  # \x1b[2K\x1b[1A\x9b \u202e harmless"))
+    shown = capsys.readouterr().out
+    assert "print(1)" in shown and all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_a_script_runs_when_it_is_allowed_and_is_shown_first(data, marker, capsys):
+    script = f"import os\nos.rename({str(data.parent / 'images/val')!r}, {str(data.parent / 'images/there')!r})"
+    wanted = described(data, "fine.yaml", val="images/there", download=script)
+    found = read_dataset(wanted, allow_download=True)
+    assert len(found.images("val")) == 3 and script.splitlines()[1] in capsys.readouterr().out
+
+
+def test_nothing_is_run_for_recorded_data_even_where_it_would_be_allowed(missing, marker):
+    with pytest.raises(FGDError, match="not run here"):
+        read_dataset(missing, allow_download=True, recorded=True)
+    assert not marker.exists()
+
+
+def test_a_copy_holds_no_script_and_is_read_by_ultralytics_to_the_same_images(data, marker, tmp_path):
+    source = described(data, "script.yaml", download=program(marker), license="free", nc=3)
+    kept = read_dataset(source).kept_in(tmp_path / "kept")
+    assert "download" not in yaml.safe_load(kept.file.read_text()) and kept.file == tmp_path / "kept/script.yaml"
+    theirs, ours = check_det_dataset(str(source)), check_det_dataset(str(kept.file))
+    for key in ("path", "train", "val", "names", "nc", "channels"):
+        assert ours[key] == theirs[key]
+    assert kept.plain_in(tmp_path / "other") is kept and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("key", ["kpt_shape", "flip_idx", "kpt_names"])
+def test_what_other_tasks_need_stays_in_the_copy(key, data, tmp_path):
+    value = {"kpt_shape": [3, 2], "flip_idx": [0, 2, 1], "kpt_names": {0: ["a", "b", "c"]}}[key]
+    kept = read_dataset(described(data, "pose.yaml", **{key: value})).kept_in(tmp_path / "kept")
+    assert check_det_dataset(str(kept.file))[key] == value
+
+
+def test_a_folder_name_cannot_smuggle_a_script_into_the_copy(tmp_path, marker):
+    folder = tmp_path / f"x\ndownload: {program(marker)!r}\n"
+    kept = read_dataset(draw_dataset(folder, train=2, val=2)).kept_in(tmp_path / "kept")
+    assert set(yaml.safe_load(kept.file.read_text())) == {"path", "train", "val", "names", "nc", "channels"}
+
+
+def test_data_sets_of_ultralytics_are_known_by_their_content(tmp_path):
+    own = ROOT / "cfg/datasets/coco8.yaml"
+    copy, other = tmp_path / "coco8.yaml", tmp_path / "other/coco8.yaml"
+    copy.write_bytes(own.read_bytes())
+    other.parent.mkdir()
+    other.write_bytes(own.read_bytes().replace(b"https://github.com/ultralytics", b"https://github.com/somebody"))
+    assert is_known(own) and is_known(copy) and not is_known(other)
+
+
+@pytest.mark.parametrize("name", ["coco8.yaml", "coco8"])
+def test_a_data_set_of_ultralytics_downloads_by_name_alone(name, unpacked, monkeypatch):
+    asked = []
+
+    def unpack(url, dir, **_):
+        asked.append(url)
+        draw_dataset(Path(dir) / "coco8", train=2, val=2)
+
+    monkeypatch.setattr("ultralytics.data.utils.safe_download", unpack)
+    found = read_dataset(name)
+    assert asked == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip"]
+    assert len(found.images("val")) == 2 and Path(found.facts["path"]) == unpacked / "coco8"
+
+
+def test_a_file_that_only_has_the_name_of_one_is_not_known(data, marker):
+    pretender = described(data, "coco8.yaml", val="gone", download=program(marker))
+    with pytest.raises(FGDError, match="--allow-download"):
+        read_dataset(pretender)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("form", ["{}/data.yaml", " {}/data.yaml", "{}/data.zip", "{}/data.ndjson", "{}/x.yaml?y=1"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_address_is_not_asked_for(form, recorded, server, capsys):
+    address, _, asked = server
+    with pytest.raises(FGDError, match="would have to be fetched" if recorded else "--allow-download"):
+        read_dataset(form.format(address), recorded=recorded)
+    assert not asked and not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    "form", ["ul://me/datasets/mine", "https://platform.ultralytics.com/me/datasets/x", "gs://a/b.yaml"]
+)
+def test_addresses_of_other_kinds_are_not_asked_for_either(form):
+    with pytest.raises(FGDError, match="--allow-download"):
+        read_dataset(form)
+
+
+def test_a_list_of_addresses_on_this_disk_is_not_worked_off(tmp_path, server):
+    address, _, asked = server
+    file = tmp_path / "mine.ndjson"
+    file.write_text(f'{{"type": "dataset", "task": "detect"}}\n{{"type": "image", "url": "{address}/a.jpg"}}\n')
+    with pytest.raises(FGDError, match="--allow-download"):
+        read_dataset(file)
+    assert not asked
+
+
+def test_an_address_is_fetched_when_that_is_allowed_and_its_script_is_shown(data, server, monkeypatch, capsys):
+    address, folder, asked = server
+    monkeypatch.delenv("YOLO_OFFLINE", raising=False)
+    script = f"import os\nos.rename({str(data.parent / 'images/val')!r}, {str(data.parent / 'images/there')!r})"
+    text = described(data, "web.yaml", val="images/there", download=script).read_bytes()
+    (folder / "web.yaml").write_bytes(text)
+    found = read_dataset(f"{address}/web.yaml", allow_download=True)
+    assert asked == ["/web.yaml"] and len(found.images("val")) == 3
+    shown = capsys.readouterr().out
+    assert f"{address}/web.yaml" in shown and script.splitlines()[1] in shown
+
+
+@pytest.mark.usefixtures("unpacked")
+def test_an_archive_on_this_disk_is_unpacked_without_running_its_script(tmp_path, marker):
+    source = draw_dataset(tmp_path / "packed", train=3, val=2)
+    described(source, "tiny.yaml", path=None, val="images/gone", download=program(marker))
+    fine = tmp_path / "fine.zip"
+    with zipfile.ZipFile(fine, "w") as archive:
+        for file in source.parent.rglob("*.*"):
+            archive.write(file, Path("fine") / file.relative_to(source.parent))
+        with pytest.raises(FGDError, match="nothing is unpacked here"):
+            read_dataset(fine, recorded=True)
+    with pytest.raises(FGDError, match="cannot be used") as refused:
+        read_dataset(fine)
+    assert "images not found" in str(refused.value.__cause__)
+    assert not marker.exists()
+
+
+def test_an_archive_is_trained_on_where_ultralytics_unpacks_it(tmp_path, unpacked):
+    source = draw_dataset(tmp_path / "packed", train=3, val=2)
+    described(source, "tiny.yaml", path="somewhere/else")
+    archive_file = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive_file, "w") as archive:
+        for file in source.parent.rglob("*.*"):
+            archive.write(file, Path("photos") / file.relative_to(source.parent))
+    kept = read_dataset(archive_file).kept_in(tmp_path / "kept")
+    assert len(read_dataset(kept.file).images("train")) == 3
+    assert read_dataset(kept.file).images("val")[0].is_relative_to(unpacked)
+
+
+def theirs(data: Path, split: str) -> list[str]:
+    """Return the images of a split as Ultralytics' training reads them, made absolute."""
+    facts = check_det_dataset(str(data), autodownload=False)
+    dataset = build_yolo_dataset(get_cfg(overrides={"task": "detect"}), facts[split], 1, facts, mode="val")
+    return [str(Path(label["im_file"]).absolute()) for label in dataset.labels]
+
+
+def lists(data: Path, here: Path, monkeypatch) -> dict[str, Path]:
+    """Write lists of images as people do, and stand in the folder that some of them need."""
+    folder = data.parent
+    monkeypatch.chdir(here)
+    names = [f"{index:02}.png" for index in range(4)]
+    forms = {
+        "beside": [f"./images/train/{name}" for name in names],
+        "here": [f"{folder.name}/images/train/{name}" for name in names],
+        "up": [f"{folder.name}/../{folder.name}/images/train/{name}" for name in names],
+        "absolute": [f"{folder}/images/train/{name}" for name in names],
+        "marked": [f"\ufeff{folder}/images/train/{names[0]}", "", "notes.md", f"{folder}/images/train/{names[1]}"],
+    }
+    made = {}
+    for form, lines in forms.items():
+        (folder / f"{form}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        made[form] = described(data, f"{form}.yaml", train=f"{form}.txt", val=["images/val", f"{form}.txt"])
+    return made
+
+
+@pytest.mark.parametrize("form", ["beside", "here", "up", "absolute", "marked"])
+def test_lists_are_read_as_ultralytics_reads_them_and_mean_the_same_elsewhere(form, data, tmp_path, monkeypatch):
+    source = lists(data, data.parent.parent, monkeypatch)[form]
+    expected = {split: theirs(source, split) for split in ("train", "val")}
+    found = read_dataset(source)
+    kept = found.kept_in(tmp_path / "kept")
+    assert [str(image) for image in found.images("train")] == expected["train"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for split, images in expected.items():
+        # Sorted, since names of one list that are relative and others that are not sort differently once absolute.
+        assert sorted(theirs(kept.file, split)) == sorted(images)
+        assert sorted(str(image) for image in read_dataset(kept.file).images(split)) == sorted(images)
+    assert len(expected["train"]) == (2 if form == "marked" else 4) and len(expected["val"]) > 3
+    assert read_dataset(kept.file).plain_in(elsewhere).file == kept.file and not list(elsewhere.iterdir())
+
+
+def test_a_list_keeps_the_name_by_which_ultralytics_knows_coco(data, tmp_path):
+    folder = data.parent
+    (folder / "val2017.txt").write_text("".join(f"./images/val/{index:02}.png\n" for index in range(3)))
+    kept = read_dataset(described(data, "coco.yaml", val="val2017.txt")).kept_in(tmp_path / "kept")
+    assert kept.facts["val"].endswith("/val2017.txt") and "coco" in kept.facts["val"].removeprefix(str(tmp_path))
+    assert check_det_dataset(str(kept.file))["path"] == folder  # where it looks for annotations/instances_val2017.json
+
+
+def test_data_has_the_same_key_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
+    made = lists(data, data.parent.parent, monkeypatch)
+    here = check_dataset(str(made["here"]), {"imgsz": 64})
+    kept = here.kept_in(tmp_path / "run/data")
+    monkeypatch.chdir(tmp_path / "run")
+    assert check_dataset(kept.yaml, {"imgsz": 64}, recorded=True).key == here.key
+    assert check_dataset(str(made["beside"]), {"imgsz": 64}).key == here.key
+    assert kept_dataset(tmp_path / "run") == Path(kept.yaml)
+
+
+def test_reading_draws_no_random_number(data, monkeypatch):
+    source = lists(data, data.parent.parent, monkeypatch)["here"]
+    random.seed(7)
+    expected = [random.random() for _ in range(3)]
+    random.seed(7)
+    read_dataset(source).images("train")
+    assert [random.random() for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("given", [None, "", 5, {"train": "x"}, ["a.yaml"]])
+def test_what_is_no_data_set_is_one_line(given):
+    with pytest.raises(FGDError, match="no data YAML"):
+        read_dataset(given)
+
+
+def test_a_split_that_is_not_there_is_named(data):
+    found = read_dataset(data, split="test")
+    with pytest.raises(FGDError, match="names no test images"):
+        found.images("test")
