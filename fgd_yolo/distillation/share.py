@@ -130,8 +130,8 @@ class ShareScale:
         if shares and min(shares) > self.config.max_share:
             raise FGDError(
                 f"the distillation's gradient at the neck stayed above {self.config.max_share:g} times the detection "
-                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share (such as 0.1) instead of "
-                "fixed weights, or divide all weights by the same number"
+                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share=0.1 instead of fixed "
+                "weights, or divide all weights by one number"
             )
 
     def state_dict(self) -> dict:

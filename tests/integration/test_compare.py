@@ -156,7 +156,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
     run = comparison.run("--jobs", "2", methods=(too_strong, "plain"), seeds=1)
     assert run.returncode == 1
     assert [row["method"] for row in comparison.rows()] == ["plain"]
-    assert "1 of 2 runs failed" in run.stderr and "for a whole epoch" in run.stderr
+    assert "1 of 2 runs failed" in run.stderr and "for a whole epoch" in run.stderr and "log.txt" in run.stdout
     assert (comparison.folder / "out/report.html").is_file()
 
 

@@ -20,7 +20,7 @@ from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import sweep
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.progress import counted
-from fgd_yolo.text import printable
+from fgd_yolo.text import printable, shortened
 
 
 def compare(options: Options, command: str) -> None:
@@ -97,9 +97,9 @@ def _make(left: Sequence[Job], at_once: int, lock: FolderLock) -> list[str]:
 
 
 def _failure(ended: Ended) -> str:
-    problem = f"{ended.job.planned.name}: {why(ended)} ({shown(ended.job.place / LOG)})"
-    say(f"!! {problem}")
-    return problem
+    reason = shortened(why(ended).removeprefix("error: "), 220)
+    say(f"!! {ended.job.planned.name} failed; its log is {shown(ended.job.place / LOG)}")
+    return reason
 
 
 def _take(job: Job, output: Path) -> str | None:
