@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator
+from mmap import mmap
 from typing import NamedTuple
 
 _MOST_STEPS = 1 << 16  # markers, boxes or tags; no honest picture comes near
 _TEXT_BYTES = 1 << 16  # in which a header of plain text must end
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JPEG_END = 0xD9
+MOST_SCANS = 100
+"""Of a progressive JPEG; so many `cjpeg` of libjpeg writes at most. Real ones have about ten."""
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _TIFF_BITS, _TIFF_SAMPLES, _TIFF_SIZE, _TIFF_TILE = 258, 277, (256, 257), (322, 323)
@@ -96,7 +102,7 @@ def jpeg_head(data: bytes | bytearray) -> JpegHead:
         elif marker == 0xDA:
             return JpegHead(width, height, cost, found if width and height else 0, found)
         else:
-            if marker in _JPEG_FRAMES and found + 10 <= len(data):
+            if marker in JPEG_FRAMES and found + 10 <= len(data):
                 down, across, parts = struct.unpack_from(">HHB", data, found + 5)
                 width, height = max((width, height), (across, down), key=lambda pair: pair[0] * pair[1])
                 cost = 6.0 if marker < 0xC2 else max(6.0, 3.0 + 2 * parts)  # the coefficients of all scans are kept
@@ -104,9 +110,32 @@ def jpeg_head(data: bytes | bytearray) -> JpegHead:
     return JpegHead(reach=position)
 
 
+def jpeg_markers(data: bytes | mmap, start: int, end: int = sys.maxsize) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG from `start` on and where its content begins; compressed data is passed over."""
+    while found := _NEXT_MARKER.search(data, start, end):
+        marker, start = data[found.end() - 1], found.end()
+        yield marker, start
+        if marker != JPEG_END:
+            start += max(2, int.from_bytes(data[start : start + 2], "big"))
+
+
+def jpeg_scans(data: bytes, start: int) -> int:
+    """Return how many scans a JPEG has, from its first one at `start` to its end; any number of too many is one."""
+    scans = 0
+    for step, (marker, _) in enumerate(jpeg_markers(data, start)):
+        if marker == JPEG_END:
+            break
+        scans += marker == 0xDA
+        if scans > MOST_SCANS or step > _MOST_STEPS:
+            return MOST_SCANS + 1
+    return scans
+
+
 def _jpeg(data: bytes) -> tuple[int, int, float] | None:
     head = jpeg_head(data)
-    return head[:3] if head.scan else None
+    if not head.scan or jpeg_scans(data, head.scan) > MOST_SCANS:  # a few bytes each would take minutes to decode
+        return None
+    return head[:3]
 
 
 def _png(data: bytes) -> tuple[int, int, float] | None:
@@ -123,10 +152,11 @@ def _gif(data: bytes) -> tuple[int, ...]:
     return (*struct.unpack_from("<HH", data, 6), 12)
 
 
-def _webp(data: bytes) -> tuple[int, ...] | None:
+def _webp(data: bytes) -> tuple[float, ...] | None:
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
-        return tuple(1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+        return width, height, 12 if data[20] & 0x02 else 6  # an animation is painted on two canvases with alpha
     if kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)

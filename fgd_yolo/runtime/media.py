@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import mmap
-import re
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 
 import cv2
 
 from fgd_yolo.errors import UsageError, one_line
+from fgd_yolo.runtime.headers import JPEG_END, JPEG_FRAMES, jpeg_markers
 
 PICTURES = "avif bmp dng heic heif jp2 jpeg jpg mpo pbm pgm png ppm tif tiff webp"
 """Suffixes by which pictures are found in a folder."""
@@ -23,9 +24,7 @@ _MOST_BYTES = 64 << 20  # no first picture of a stream is as large
 _MOST_MARKERS = 10_000
 _PADDING = 1024
 _BRANDS = {b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1"}
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_START, _END, _SCAN, _APP2 = 0xD8, 0xD9, 0xDA, 0xE2
+_APP2 = 0xE2
 
 
 def list_files(source: str | Path, suffixes: str) -> list[Path]:
@@ -124,21 +123,14 @@ def _walk(data: mmap.mmap, start: int, header_only: bool = False) -> tuple[bytes
 
     So are the multi-picture files of two lenses and of HDR photos here: what follows in them is the same photo.
     """
-    size, place, limit = b"", start + 2, min(len(data), start + _MOST_BYTES)
-    for _ in range(_MOST_MARKERS):
-        found = _NEXT_MARKER.search(data, place, limit)
-        if not found:
-            return None
-        marker, place = data[found.end() - 1], found.end()
-        if marker == _END:
+    size, limit = b"", min(len(data), start + _MOST_BYTES)
+    for marker, place in islice(jpeg_markers(data, start + 2, limit), _MOST_MARKERS):
+        if marker == JPEG_END:
             return size, place
-        length = int.from_bytes(data[place : place + 2], "big")
         if marker == _APP2 and data[place + 2 : place + 6] == b"MPF\0":
             return None
-        if marker in _FRAME_HEADERS:
+        if marker in JPEG_FRAMES:
             size = data[place + 3 : place + 7]
         if header_only and size:
             return size, place
-        if marker != _START:
-            place += length
     return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from fgd_yolo.errors import one_line
 from fgd_yolo.runtime.budget import Share
+from fgd_yolo.runtime.headers import read_header
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
 from fgd_yolo.streams.sources.times import USUAL_FPS
 
@@ -31,9 +32,15 @@ class AnimationSource:
         self._share = share
         try:
             share.budget.check_bytes(Path(path).stat().st_size)
+            header = read_header(Path(path).read_bytes())
+            if header is None:
+                raise SourceLost("cannot be read: its header is damaged")
+            share.check(header.width, header.height, _BYTES_PER_PIXEL)
+        except OSError as error:
+            raise SourceLost(f"cannot be read: {one_line(error)}") from None
+        try:
             self._image = _opener(path)(path)
-            share.check(*self._image.size, _BYTES_PER_PIXEL)
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # a decoder throws anything at a damaged file
             raise SourceLost(f"cannot be read: {one_line(error)}") from None
         self._index, self._time_s = 0, 0.0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.runtime.budget import Share, TooLarge
+from fgd_yolo.runtime.headers import MOST_SCANS, jpeg_head, jpeg_scans
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
 from fgd_yolo.streams.sources.times import USUAL_FPS, RisingTimes
@@ -53,6 +54,9 @@ def video_track(container: Any) -> Any:
     tracks = [track for track in container.streams.video if not track.disposition & _covers()]
     if not tracks:
         raise SourceEnded("there is no video in it" + (", only a cover picture" * bool(container.streams.video)))
+    tracks = [track for track in tracks if track.codec_context]
+    if not tracks:
+        raise SourceEnded("its video has a format that FFmpeg cannot decode here; convert it, for example to H.264")
     default = pyav().stream.Disposition.default
     return min(tracks, key=lambda track: (track.frames == 1, not track.disposition & default))
 
@@ -87,7 +91,8 @@ def look(address: str, share: Share, **options: Any) -> None:
     chosen = {**options.pop("options", {}), "codec_whitelist": "none"}
     with pyav().open(address, options=chosen, **options) as container:
         for track in container.streams.video:
-            share.budget.check(track.codec_context.width, track.codec_context.height)
+            if track.codec_context:  # else there is no decoder for it
+                share.budget.check(track.codec_context.width, track.codec_context.height)
 
 
 class Decoding:
@@ -114,7 +119,8 @@ class Decoding:
         self.stream.codec_context.options = {**self.stream.codec_context.options, **pixel_limit(share)}
         self._size = self.stream.codec_context.width, self.stream.codec_context.height
         share.check(*self._size)
-        self._whole_jpegs = whole_jpegs and self.stream.codec_context.name == "mjpeg"
+        self._jpegs = self.stream.codec_context.name == "mjpeg"
+        self._whole_jpegs = whole_jpegs
         self._packets = container.demux(self.stream)
         self._ready: deque[Picture] = deque()
         self._first_pts: float | None = None
@@ -136,8 +142,8 @@ class Decoding:
             if packet is None:
                 raise SourceEnded
             arrived = time.monotonic()
-            if self._whole_jpegs and packet.size and _JPEG_END not in bytes(memoryview(packet)[-_JPEG_PADDING:]):
-                raise BadFrame("a JPEG is cut off")
+            if self._jpegs and packet.size:
+                self._check_jpeg(bytes(packet))
             if self._times and packet.size:
                 stamp = packet.dts if packet.pts is None else packet.pts
                 self._times.feed(None if stamp is None else float(stamp * packet.time_base))
@@ -155,6 +161,12 @@ class Decoding:
         if picture.picture.is_corrupt:
             raise BadFrame("a picture is damaged")
         return picture
+
+    def _check_jpeg(self, jpeg: bytes) -> None:
+        if self._whole_jpegs and _JPEG_END not in jpeg[-_JPEG_PADDING:]:
+            raise BadFrame("a JPEG is cut off")
+        if jpeg_scans(jpeg, jpeg_head(jpeg).scan or len(jpeg)) > MOST_SCANS:
+            raise BadFrame(f"a JPEG has more than {MOST_SCANS} scans")
 
     def _check_size(self, frame: Any) -> None:
         if (frame.width, frame.height) != self._size:

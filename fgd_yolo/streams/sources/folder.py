@@ -159,7 +159,9 @@ def _natural(path: Path) -> tuple[list[list[str | int]], str]:
 
 def _kind(path: Path) -> Kind:
     try:
-        return kind_of(path) if path.is_file() else Kind.OTHER  # a look into a pipe would take from it
+        if path.exists() and not path.is_file():  # opening a pipe waits for its writer, whatever signal comes
+            raise SourceLost("it is a pipe or a device; name a file, or a camera by its number such as 0")
+        return kind_of(path) if path.is_file() else Kind.OTHER
     except (OSError, ValueError) as error:
         raise SourceLost(f"cannot be read: {getattr(error, 'strerror', None) or error}".lower()) from None
 

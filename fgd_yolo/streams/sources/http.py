@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 
 from fgd_yolo.errors import FGDError
@@ -38,9 +39,16 @@ class Answer:
         self._first = b""
 
     def start(self, count: int) -> bytes:
-        """Return at least so many first bytes of the body, if it has them; `pieces` gives them again."""
+        """Return at least so many first bytes of the body, if it has them; `pieces` gives them again.
+
+        Raises:
+            SourceLost: they do not come, or too slowly.
+        """
+        deadline = time.monotonic() + self._silent_s
         while len(self._first) < count and (piece := self._next()):
             self._first += piece
+            if time.monotonic() > deadline:
+                raise SourceLost(f"its answer has not begun for {self._silent_s:g} s")
         return self._first
 
     def pieces(self) -> Iterator[bytes]:

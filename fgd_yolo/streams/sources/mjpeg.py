@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from email.message import Message
 
 from fgd_yolo.runtime.budget import Share, TooLarge
-from fgd_yolo.runtime.headers import JpegHead, jpeg_head
+from fgd_yolo.runtime.headers import MOST_SCANS, JpegHead, jpeg_head, jpeg_scans
 from fgd_yolo.streams.sources.decoding import pyav, reason_of
 from fgd_yolo.streams.sources.http import Answer
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
@@ -76,6 +76,8 @@ class MjpegSource:
         head = jpeg_head(jpeg)
         if not head.scan:
             raise BadFrame("a JPEG has no picture in it")
+        if jpeg_scans(jpeg, head.scan) > MOST_SCANS:
+            raise BadFrame(f"a JPEG has more than {MOST_SCANS} scans")
         if self._decoder is None or self._pixels != head.width * head.height:
             self._pixels = head.width * head.height
             self._decoder = pyav().CodecContext.create("mjpeg", "r")
@@ -198,7 +200,7 @@ class JpegParts:
             if _END in self._buffer[max(0, self._length - _PADDING) : self._length]:
                 return self._cut(self._length)
         boundary = self._find_boundary()
-        end = self._find_end() if self._length is None and self._head.scan else None
+        end = self._find_end() if self._head.scan else None  # where a length is wrong, or counts padding
         if end is not None and (boundary is None or end <= boundary):
             return self._cut(end)
         return self._wait() if boundary is None else self._cut(boundary)

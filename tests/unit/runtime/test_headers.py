@@ -132,3 +132,26 @@ def test_endless_markers_boxes_and_tags_end_the_search():
     tiff = b"II*\0" + struct.pack("<IH", 8, 65535) + struct.pack("<HHII", 256, 4, 0xFFFFFFFF, 8) * 65535
     for data in (jpeg, box, tiff):
         read_header(data)
+
+
+def with_scans(jpeg: bytes, count: int) -> bytes:
+    """Repeat the last scan of a progressive JPEG, which costs a decoder as much as all of the picture each time."""
+    scan = jpeg[jpeg.rfind(b"\xff\xda") : -2]
+    return jpeg[:-2] + scan * count + jpeg[-2:]
+
+
+def test_a_progressive_jpeg_of_thousands_of_scans_is_refused_and_one_of_many_is_not():
+    progressive = by_pillow("JPEG", progressive=True)
+    scans = progressive.count(b"\xff\xda")
+    for count in (0, 100 - scans):
+        data = with_scans(progressive, count)
+        assert read_header(data)[:3] == ("JPEG", WIDTH, HEIGHT)
+        assert (cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None) and scans > 1
+    assert read_header(with_scans(progressive, 101 - scans)) is None
+    # An end inside a segment between two scans is none.
+    comment = b"\xff\xfe\x00\x04\xff\xd9"
+    assert read_header(progressive[:-2] + comment + with_scans(progressive, 101)[len(progressive) - 2 :]) is None
+    # Nor may segments between two scans hide those that follow.
+    assert read_header(progressive[:-2] + comment * 70_000 + progressive[-2:]) is None
+    # What follows the end belongs to other pictures or to no picture at all.
+    assert read_header(progressive + b"\xff\xda\x00\x02" * 1000) is not None

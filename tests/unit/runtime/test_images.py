@@ -317,3 +317,14 @@ def test_a_picture_takes_no_more_memory_than_its_budget(tmp_path, kind):
     cost = {"GIF": 12, "AVIF": 14, "JPEG2000": 8.2}.get(kind, 6)  # what a pixel of that format takes
     enough = megapixels * max(1, cost / 6) + 0.01
     assert grown_mb(read.format(enough) + "; assert image is not None", before) < 1.1 * 6 * enough + reserve
+
+
+@pytest.mark.slow
+def test_a_moving_webp_counts_with_the_canvases_that_its_decoder_paints_on(tmp_path):
+    path = tmp_path / "moves.webp"
+    first, second = (Image.new("RGB", (4000, 4000), (shade, 0, 0)) for shade in (0, 200))
+    first.save(path, "WEBP", save_all=True, append_images=[second], quality=0, method=0)
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, Budget"
+    read = f"image = read_image({str(path)!r}, Budget({{}}))"
+    assert grown_mb(read.format(16.1), before) < 16.1 * 6  # which decoding it would exceed
+    assert grown_mb(read.format(33) + "; assert image is not None", before) < 33 * 6

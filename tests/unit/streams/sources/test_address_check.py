@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import cv2
@@ -95,3 +97,20 @@ def test_a_camera_that_is_not_there_is_lost_with_its_number_and_no_noise(capfd):
     with pytest.raises(SourceLost, match="camera 63"):
         open_source(63, timeout_s=1)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_pipe_is_refused_at_once_instead_of_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    code = "import sys; from fgd_yolo.streams.sources import check_address; check_address(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(tmp_path / "pipe.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "UsageError" in done.stderr and "it is a pipe or a device" in done.stderr
+
+
+def test_a_video_that_ffmpeg_has_no_decoder_for_says_so(tmp_path):
+    data = write_clip(tmp_path / "clip.mp4", frames=2).read_bytes()
+    (tmp_path / "clip.mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
+    with pytest.raises(UsageError, match="its video has a format that FFmpeg cannot decode here"):
+        check_address(str(tmp_path / "clip.mp4"))
+    with pytest.raises(SourceLost, match="cannot decode here"):
+        open_source(str(tmp_path / "clip.mp4"), timeout_s=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, open_source
 from servers.clips import SIZE, encode, number, write_clip
@@ -166,3 +168,32 @@ def test_a_cut_animation_gives_what_is_whole(tmp_path):
         with suppress(SourceLost):
             pictures, _ = read_all(open_source(str(tmp_path / "a.webp"), timeout_s=1))
             assert len(pictures) < 4
+
+
+def test_an_animation_with_a_giant_canvas_is_refused_by_its_header(tmp_path):
+    canvas = (16383).to_bytes(3, "little")
+    chunk = b"VP8X" + (10).to_bytes(4, "little") + b"\x02\0\0\0" + canvas + canvas
+    animation = b"ANIM" + (6).to_bytes(4, "little") + bytes(106)
+    size = (len(chunk + animation) + 4).to_bytes(4, "little")
+    (tmp_path / "a.webp").write_bytes(b"RIFF" + size + b"WEBP" + chunk + animation)
+    with pytest.raises(SourceLost, match=r"^16384 x 16384 px are 268\.435 megapixels, above the limit of 150;"):
+        open_source(str(tmp_path / "a.webp"), timeout_s=1)
+    with pytest.raises(SourceLost, match=r"^cannot be read: "):
+        open_source(str(tmp_path / "a.webp"), timeout_s=1, budget=Budget(1000))
+
+
+@pytest.mark.parametrize("container", ["mjpeg", "avi"])
+def test_a_jpeg_of_thousands_of_scans_in_a_video_is_a_bad_picture_and_the_next_is_read(tmp_path, container):
+    grey = np.full((48, 64, 3), 90, np.uint8)
+    jpeg = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    bomb = jpeg[:-2] + jpeg[jpeg.rfind(b"\xff\xda") : -2] * 2000 + jpeg[-2:]
+    with av.open(str(tmp_path / f"clip.{container}"), "w", format=container) as writer:
+        track = writer.add_stream("mjpeg", rate=25)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuvj420p"
+        for index, data in enumerate((jpeg, bomb, jpeg)):
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.dts = track, index, index
+            packet.time_base = Fraction(1, 25)
+            writer.mux(packet)
+    pictures, bad = read_all(open_source(str(tmp_path / f"clip.{container}"), timeout_s=1))
+    assert (len(pictures), bad) == (2, 1)

@@ -169,6 +169,17 @@ def test_a_camera_that_drips_is_lost():
         source.close()
 
 
+def test_a_camera_whose_answer_does_not_begin_is_lost_although_it_drips():
+    def dripping(handler):
+        begin(handler, "text/plain")
+        for _ in range(12):
+            handler.wfile.write(b"x")
+            time.sleep(0.1)
+
+    with serving(dripping) as address, pytest.raises(SourceLost, match=r"its answer has not begun for 0\.5 s"):
+        open_source(address, timeout_s=0.5)
+
+
 def test_a_camera_that_falls_silent_is_lost():
     silence = threading.Event()
 

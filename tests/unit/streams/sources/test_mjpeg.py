@@ -199,3 +199,10 @@ def test_a_picture_with_a_size_above_the_budget_is_refused_by_its_header():
 )
 def test_an_odd_content_type_names_no_boundary_or_a_plain_one(content_type):
     assert isinstance(boundary_of(content_type), bytes)
+
+
+@pytest.mark.parametrize("length", [4096, False])
+def test_a_picture_that_is_padded_to_whole_pages_ends_at_its_own_end(length):
+    body = b"".join(part(jpeg, length=length, after=bytes(4096) + b"\r\n") for jpeg in JPEGS)
+    for piece in (7, 1000, len(body)):
+        assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == JPEGS
