@@ -38,7 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands |= {"compare": compare, "visualize": visualize}
     usage = f"usage: fgd-yolo {{{','.join(commands)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in commands:
-        return commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
+        code = 0
+
+        def run() -> None:
+            nonlocal code
+            code = commands[words[0]](words[1:], prog=f"fgd-yolo {words[0]}")
+
+        # Each command guards its own work; this is for the seconds in which its modules are loaded.
+        return guarded(run, debug="--debug" in words) or code
     if words and words[0] in {"-h", "--help"}:
         print(usage)
         return 0
@@ -132,20 +139,25 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
         debug: print the traceback too.
     """
     logging.getLogger("ultralytics").addFilter(clean_record)  # a second time changes nothing
-    with on_stop_signals(_interrupt):
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    with on_stop_signals(stop):
         try:
             action()
             return 0
         except (KeyboardInterrupt, Exception) as error:
+            if stopped and not isinstance(error, (KeyboardInterrupt, FGDError)):
+                error = KeyboardInterrupt()  # one that fell into an import is an ImportError
             with suppress(OSError):  # the terminal is closed
                 if debug:
                     print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
                 print(_message(error), file=sys.stderr, flush=True)
             return getattr(error, "exit_code", FGDError.exit_code)
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def _message(error: BaseException) -> str:

@@ -30,8 +30,9 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE | re.ASCII)
 _LONGEST_SCHEME = 32
 _STOP = re.compile(r"[\s\"'<>`]|\Z")
 _WORD = re.compile(r"[^\s\"'<>`]+")
-_NAME_AND_NUMBER = re.compile(r"[\w-]+:[0-9]+")
-_SPLIT_LOGIN = re.compile(r"[\s\"'<>`][^\s\"'<>`]*@")
+_BEGUN_LOGIN = re.compile(r"[\w-]+:(?:[0-9]*|.*@[\w-]+)")  # or a host and its port, or a host alone
+_SPLIT_LOGIN = re.compile(r"(?:[\s\"'<>`][^\s\"'<>`]*){1,3}@(?=[\w\[])")
+_LOGIN_END = re.compile(r"@(?=[\w\[])")
 _DECODINGS = 4
 _AFTER_URL = ".,;:)"
 _LOGIN_WINDOW = 256  # a password with spaces ends within so many characters
@@ -52,6 +53,7 @@ _WHOLE_HEADER = re.compile(
     r"(?P<before>(?:authorization\s{0,4}:\s{0,4}digest|cookie\s{0,4}:)\s{0,4})\S.*", re.IGNORECASE
 )
 
+_LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # an encoded character is none
 _PIECES = re.compile(r"[/?#&=;:,@_\s]+")
 _SHORTEST_PIECE = 4  # a shorter one is hidden only where its place tells what it is
 # These stand in the paths of cameras and in our own sentences: they tell nothing.
@@ -80,8 +82,11 @@ def redact(text: object, *addresses: str | int) -> str:
     whole = str(text)
     secrets = sorted({form for address in addresses for form in _secrets(str(address))}, key=len, reverse=True)
     shown = printable(_SPACE.sub(" ", whole[:_LONGEST_READ]))
+    words = {secret for secret in secrets if secret.isascii() and secret.isalpha()}
     for secret in secrets:
-        shown = shown.replace(secret, _MARK)
+        shown = shown if secret in words else shown.replace(secret, _MARK)
+    # Within another word it is that word that stands there, and a part that is hidden would tell the secret.
+    shown = _LETTERS.sub(lambda found: _MARK if found[0] in words else found[0], shown)
     if len(whole) > _LONGEST_READ:
         # The cut may go through a secret, which cannot be known by its beginning.
         shown = shown[: -max(map(len, secrets), default=1)]
@@ -134,8 +139,8 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: it is empty, too long, cannot be printed, or holds an address or a password.
     """
-    if not name.strip() or printable(name) != name or len(name) > _LONGEST_NAME:
-        shown = shortened(printable(name), 40)
+    if not name.strip() or len(name) > _LONGEST_NAME or printable(name) != name:
+        shown = shortened(printable(name[: _LONGEST_NAME + 1]), 40)
         rule = f"is empty, longer than {_LONGEST_NAME} characters or has characters that cannot be printed"
         raise UsageError(f"stream name '{shown}' {rule}: choose another")
     if redact(name) != name:
@@ -221,11 +226,12 @@ def _end_of_login(text: str, stop: int, body: str, shown: str) -> int | None:
     """Return where an address ends whose password has a space or a quotation mark in it, at `stop`; None for others."""
     window = text[stop : stop + _LOGIN_WINDOW]
     following = _SEPARATOR.search(window)
-    at = window.rfind("@", 0, following.start() if following else len(window))
-    if not shown.endswith(HIDDEN):  # host:123 may be name:password, if the next word says so
-        split = _NAME_AND_NUMBER.fullmatch(body) and _SPLIT_LOGIN.match(window)
-        at = split.end() - 1 if split else -1
-    return None if at < 0 else _STOP.search(text, stop + at).start()
+    window = window[: following.start()] if following else window
+    if shown.endswith(HIDDEN):
+        *_, login = None, *_LOGIN_END.finditer(window)
+    else:  # host:123 may be name:password, if one of the next words says so
+        login = _BEGUN_LOGIN.fullmatch(body) and _SPLIT_LOGIN.match(window)
+    return _STOP.search(text, stop + login.end()).start() if login else None
 
 
 def _reduced(scheme: str, separator: str, body: str) -> str:
@@ -233,6 +239,8 @@ def _reduced(scheme: str, separator: str, body: str) -> str:
 
     The drawn scene has nothing to hide.
     """
+    if not body.rstrip(_AFTER_URL):  # a scheme alone, as in our own advice
+        return f"{scheme.lower()}{separator}"
     for _ in range(separator.count("%") and _DECODINGS):
         body = unquote(body)
     body = body.rpartition(f"{_MARK}@")[2].partition(_MARK)[0].rstrip(_AFTER_URL)

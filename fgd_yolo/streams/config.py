@@ -132,7 +132,8 @@ def _read(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = redact(getattr(error, "problem", None) or "a value in it cannot be read")
-        raise UsageError(f"{file} is no YAML for streams{where}: {problem}") from error
+        # None: the original quotes the line, which --debug would show with the password in it.
+        raise UsageError(f"{file} is no YAML for streams{where}: {problem}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{file} must hold keys such as model: and streams:")
     return {str(key): value for key, value in found.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fgd_yolo.config import close_match
 from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.address import redact
 
 _KNOWN = ("latest", "every", "max-age")
 
@@ -36,7 +37,8 @@ def parse_policy(text: str) -> Policy:
     """
     name, equals, value = str(text).strip().lower().partition("=")
     if name not in _KNOWN or (equals and name != "max-age"):
-        raise UsageError(f"policy '{text}' is unknown{close_match(name, _KNOWN)}; known are latest, every, max-age=MS")
+        guess = close_match(name, _KNOWN)
+        raise UsageError(f"policy '{redact(text)}' is unknown{guess}; known are latest, every, max-age=MS")
     if name != "max-age":
         return Policy(name)
     try:
@@ -44,5 +46,5 @@ def parse_policy(text: str) -> Policy:
     except ValueError:
         milliseconds = math.nan
     if not 0 < milliseconds < math.inf:
-        raise UsageError(f"policy '{text}' needs an age in milliseconds above 0, such as max-age=500")
+        raise UsageError(f"policy '{redact(text)}' needs an age in milliseconds above 0, such as max-age=500")
     return Policy(name, milliseconds / 1000)

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from fgd_yolo.errors import UsageError
 
 _DELIMITER = re.compile("[/?#]")
-_HOST = re.compile(r"[\w.-]{1,253}")
+_HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
+_LONGEST_HOST = 253
 _PORT = re.compile("[0-9]{1,5}")
 
 
@@ -70,8 +71,8 @@ def parse_url(text: str) -> Url:
     if url is None:
         scheme = text.partition(":")[0].lower()
         raise UsageError(
-            f"'{scheme}://***' names no host and port, or it is unclear where its password ends: write it like "
-            f"{scheme}://user:password@10.0.0.7:554/path, in a password @ as %40, / as %2F, ? as %3F and # as %23"
+            f"'{scheme}://***' names no host or no valid port, or it is unclear where its password ends: "
+            "in a password write @ as %40, / as %2F, ? as %3F and # as %23"
         )
     return url
 
@@ -140,7 +141,8 @@ def _host_and_port(place: str) -> tuple[str, int | None] | None:
             return None
     else:
         host, colon, port = place.partition(":")
-        if not _HOST.fullmatch(host) or not any(map(str.isalnum, host)):
+        is_name = len(host) <= _LONGEST_HOST and _HOST.fullmatch(host)
+        if not is_name or not any(map(str.isalnum, host)):
             return None
     if not colon:
         return host, None

@@ -132,22 +132,23 @@ def test_the_boxes_are_drawn_on_the_picture(page):
     assert blue > green + 20
 
 
-def test_a_stream_is_added_stopped_started_and_removed(page, pipeline):
+@pytest.mark.parametrize("name", ["second", "constructor", "__proto__"])
+def test_a_stream_is_added_stopped_started_and_removed(page, pipeline, name):
     browser, _ = page
-    add(browser, "test://?fps=5&size=160x120&seed=4", "second")
-    until(lambda: streams(browser) == {"first", "second"})
+    add(browser, "test://?fps=5&size=160x120&seed=4", name)
+    until(lambda: streams(browser) == {"first", name})
     assert not find(browser, "#add").is_displayed()
-    state = '[data-stream="second"] .state'
+    state = f'[data-stream="{name}"] .state'
     until(lambda: text(browser, state) == "UP")
-    until(lambda: find(browser, '[data-stream="second"] .live').get_attribute("width") == "160")
+    until(lambda: find(browser, f'[data-stream="{name}"] .live').get_attribute("width") == "160")
     assert not find(browser, '[data-stream="first"] .toggle').is_displayed()  # nobody told the page its address
-    toggle = find(browser, '[data-stream="second"] .toggle')
+    toggle = find(browser, f'[data-stream="{name}"] .toggle')
     toggle.click()
     until(lambda: text(browser, state) == "STOPPED" and toggle.text == "Start")
     assert set(pipeline[0].stats()["streams"]) == {"first"}
     toggle.click()
     until(lambda: text(browser, state) == "UP" and toggle.text == "Stop")
-    remove(browser, "second")
+    remove(browser, name)
     assert set(pipeline[0].stats()["streams"]) == {"first"}
     assert complaints(browser) == []
 

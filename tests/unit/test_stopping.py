@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -90,14 +91,51 @@ def work():
 sys.exit(guarded(work))
 """
 
+MODULES = """
+import sys, time
+from fgd_yolo.cli import main
 
-def start(code: str, prepare=default_signals, **options) -> subprocess.Popen:
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "onnxruntime":
+            print("working", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(code: str, prepare=default_signals, words: Sequence[str] = (), **options) -> subprocess.Popen:
     """Start a program in its own session and wait for its first line."""
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code, *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, preexec_fn=prepare, start_new_session=True, **pipes, **options)
     assert process.stdout.readline() == "working\n", process.communicate()[1]
     return process
+
+
+def test_a_stop_that_a_library_turns_into_an_error_of_its_own_is_still_a_stop(capsys):
+    def start():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt as stop:  # as modules written in C++ do it
+            raise ImportError("initialization failed") from stop
+
+    assert guarded(start) == 1
+    assert capsys.readouterr().err == "stopped before anything was written\n"
+
+
+@pytest.mark.parametrize("words", ["predict --model a --source b", "stream --model a --source b"])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_while_the_modules_of_a_command_are_loaded_is_one_line(number, words):
+    Path("a").touch()
+    Path("b").touch()
+    process = start(MODULES, words=words.split())
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "stopped before anything was written\n")
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

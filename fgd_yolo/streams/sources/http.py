@@ -79,7 +79,8 @@ class Answer:
 def ask(url: str, *, silent_s: float, connect_s: float) -> Answer:
     """Ask for an address, and follow where it leads.
 
-    A login is sent when the server asks for one, as Basic or Digest. Nobody checks certificates: cameras sign their
+    A login is sent when the server asks for one, as Basic or Digest, and to the server of the address alone: not where
+    that sends us. Nobody checks certificates: cameras sign their
     own, often with keys that are too short for today's rules.
 
     Args:
@@ -113,7 +114,7 @@ def ask(url: str, *, silent_s: float, connect_s: float) -> Answer:
 
 def _good_response(client: httpx.Client, request: httpx.Request, login: tuple[str, str] | None) -> httpx.Response:
     """Send, log in and follow. The bodies on the way are not read: nobody knows how long they are."""
-    logged_in = False
+    home, logged_in = request.url, False
     for _ in range(_REDIRECTS + 2):
         response = client.send(request, stream=True)
         if response.is_success:
@@ -121,11 +122,17 @@ def _good_response(client: httpx.Client, request: httpx.Request, login: tuple[st
         response.close()
         if response.next_request is not None:
             request = response.next_request
-        elif response.status_code == 401 and login and not logged_in:
+        elif response.status_code == 401 and login and not logged_in and _is_same_server(request.url, home):
             request, logged_in = _with_login(request, response, *login), True
         else:
             raise SourceLost(f"the server answered {response.status_code} {response.reason_phrase}".rstrip())
     raise SourceLost(f"it was sent on more than {_REDIRECTS} times")
+
+
+def _is_same_server(url: httpx.URL, home: httpx.URL) -> bool:
+    """Whether a login for one address may be sent to another: the same host and port, or its default port with TLS."""
+    upgraded = (home.scheme, home.port, url.scheme, url.port) == ("http", None, "https", None)
+    return url.host == home.host and (upgraded or (url.scheme, url.port) == (home.scheme, home.port))
 
 
 def _with_login(request: httpx.Request, response: httpx.Response, name: str, password: str) -> httpx.Request:

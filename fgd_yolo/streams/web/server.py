@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.web.connections import Connection, Connections, most_connections
 from fgd_yolo.streams.web.gate import check_token, is_loopback
 
@@ -29,7 +30,7 @@ def split_address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.strip().rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"the web address '{text}' is not HOST:PORT, such as 127.0.0.1:8080")
+        raise UsageError(f"the web address '{redact(text)}' is not HOST:PORT, such as 127.0.0.1:8080")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -114,7 +115,8 @@ def _listen(host: str, port: int, token: str | None) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"the web host '{host}' is unknown; use 127.0.0.1 or an address of this machine") from error
+        shown = redact(f"{host}:{port}").removesuffix(f":{port}")
+        raise UsageError(f"the web host '{shown}' is unknown; use 127.0.0.1 or an address of this machine") from error
     family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     if token is None and not is_loopback(address[0]):
         raise UsageError(

@@ -20,6 +20,8 @@ HOSTILE = [
         "://",
         "http://h/@yard ",
         "rtsp://a:b c@",
+        "rtsp://a:@b ",
+        "rtsp://a: b 'c ",
         "rtsp://u:p@ss/",
         "rtsp://a ",
     ),
@@ -66,6 +68,13 @@ HOSTILE = [
         ("rtsp://admin:it's@10.0.0.7/cam", "rtsp://10.0.0.7"),
         ("rtsp://admin:12 34@10.0.0.7/x and 'rtsp://admin:12'34@10.0.0.8/x'", "rtsp://10.0.0.7 and 'rtsp://10.0.0.8'"),
         ("'rtsp://camera:554' and rtsp://camera:81, ask me@x", "'rtsp://camera:554' and rtsp://camera:81, ask me@x"),
+        ("rtsp://admin:<x1x2>@10.0.0.7/cam", "rtsp://10.0.0.7"),
+        ("rtsp://admin:'x1x2'@10.0.0.7:554/cam?a", "rtsp://10.0.0.7:554"),
+        ("rtsp://admin:1 2 x1x2@10.0.0.7/cam", "rtsp://10.0.0.7"),
+        ("cannot open rtsp://admin:1@2 x1x2@10.0.0.7/cam: refused", "cannot open rtsp://10.0.0.7: refused"),
+        ("rtsp://camera: Connection refused [tcp @ 0x55]", "rtsp://camera: Connection refused [tcp @ 0x55]"),
+        ("'rtsp://***': in a password write @ as %40", "'rtsp://***': in a password write @ as %40"),
+        ("name rtsp://, https:// or test://", "name rtsp://, https:// or test://"),
         ("rtsp:/admin:pa/ss@10.0.0.7/cam", "rtsp:/10.0.0.7"),
         ("cannot open rtsp://admin:pa/ss@h/cam", "cannot open rtsp://h"),
         ("rtsp://admin:pass:word@", "rtsp://***"),
@@ -127,6 +136,13 @@ def test_our_own_sentences_stay_readable_although_their_words_stand_in_the_addre
     address = "rtsp://admin:hunter2@10.0.0.7/live/video/stream"
     assert redact("there is no video in the stream, it is live", address).count("***") == 0
     assert redact(f"cannot open {address}: 404", address) == "cannot open rtsp://10.0.0.7: 404"
+
+
+@pytest.mark.parametrize("address", ["http://admin:p@ss/word@10.0.0.7/auth", "http://10.0.0.7/auth?word=name"])
+def test_a_word_of_an_address_is_hidden_as_a_word_and_not_within_another_one(address):
+    text = "401 Unauthorized: the password and the filenames are wrong"
+    assert redact(text, address) == text
+    assert redact("'auth', %2Fauth?x and 2%253Aword%2540h:auth", address) == "'***', ***?x and 2%253A***%2540h:***"
 
 
 def test_a_local_path_stays_visible(tmp_path):

@@ -81,6 +81,15 @@ def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, com
     assert "\n" not in said and "geheim" not in said
 
 
+@pytest.mark.parametrize(
+    "line", ["gate: rtsp://u:hunter2@h: x", 'gate: "rtsp://u:hunter2@h', "gate: [rtsp://u:hunter2@h"]
+)
+def test_the_traceback_of_a_broken_file_shows_no_password(line, capsys):
+    assert main(["--debug", "--config", str(write(f"streams:\n  {line}"))]) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and "hunter2" not in shown
+
+
 def test_a_file_that_cannot_be_read_is_named():
     with pytest.raises(UsageError, match=r"nowhere\.yaml cannot be read: No such file"):
         read_options({}, Path("nowhere.yaml"))

@@ -37,3 +37,9 @@ def test_an_age_must_be_a_number_above_zero(text):
 def test_a_mistyped_policy_names_the_near_one():
     with pytest.raises(UsageError, match="did you mean 'latest'"):
         parse_policy("lastest")
+
+
+def test_a_policy_that_is_an_address_by_mistake_shows_no_password():
+    with pytest.raises(UsageError) as caught:
+        parse_policy("rtsp://admin:hunter2@10.0.0.7/x")
+    assert "hunter2" not in str(caught.value) and "rtsp://10.0.0.7" in str(caught.value)

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.web import bind, create_app
 from fgd_yolo.streams.web.requests import NewStream, read_body
 from fgd_yolo.streams.web.view import LatestFrames
@@ -142,6 +143,14 @@ def test_an_address_that_can_never_work_is_refused_and_the_page_goes_on(address,
     assert answer.status_code == 400
     assert "\n" not in answer.json()["error"]
     still_works(pipeline, page)
+
+
+@pytest.mark.parametrize("address", ["ftp://10.0.0.7/x", "rtsp://10.0.0.7:99999/x", "rtsp://admin:p@ss/word@cam/x"])
+def test_the_advice_for_an_address_is_on_the_page_what_it_is_on_the_command_line(address):
+    answer = asker()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
+    with pytest.raises(UsageError) as caught:
+        check_address(address)
+    assert answer.json()["error"] == str(caught.value)
 
 
 @pytest.mark.parametrize("query", QUERIES)

@@ -13,7 +13,7 @@ import pytest
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.web import bind, create_app, serve
 from fgd_yolo.streams.web.gate import is_loopback
-from fgd_yolo.streams.web.server import split_address
+from fgd_yolo.streams.web.server import WebServer, split_address
 from fgd_yolo.streams.web.view import LatestFrames
 from web_pipeline import ToldPipeline
 
@@ -136,6 +136,13 @@ def test_an_address_is_host_and_port(text, address):
 def test_anything_else_is_no_address(text):
     with pytest.raises(UsageError, match=r"is not HOST:PORT, such as 127\.0\.0\.1:8080"):
         split_address(text)
+
+
+@pytest.mark.parametrize("text", ["admin:hunter2@cam:80", "admin:hunter2@cam:port", "http://admin:hunter2@cam:80"])
+def test_a_login_in_the_address_of_the_page_is_not_repeated(text):
+    with pytest.raises(UsageError) as caught:
+        WebServer(*split_address(text))
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])

@@ -78,7 +78,8 @@ setInterval(() => {
 // The cards -------------------------------------------------------------------------------------------------------
 
 function show({ streams, stopped }) {
-  const names = [...Object.keys(streams), ...stopped.filter((name) => !(name in streams))];
+  const running = new Map(Object.entries(streams)); // an object has a "constructor" that nobody added
+  const names = [...running.keys(), ...stopped.filter((name) => !running.has(name))];
   for (const [name, card] of cards) {
     if (!names.includes(name)) {
       card.element.remove();
@@ -86,9 +87,9 @@ function show({ streams, stopped }) {
     }
   }
   for (const name of names) {
-    update(cards.get(name) ?? newCard(name), streams[name]);
+    update(cards.get(name) ?? newCard(name), running.get(name));
   }
-  const all = Object.values(streams);
+  const all = [...running.values()];
   const up = all.filter((stream) => stream.state === "UP").length;
   const fps = all.reduce((sum, stream) => sum + stream.fps, 0);
   write(find("#summary"), names.length ? `${up} of ${names.length} up, ${number(fps, 1)} fps in all` : "");

@@ -34,6 +34,8 @@ from servers.clips import write_clip
         ("99999", "no camera 99999"),
         (-1, "no camera -1"),
         ("http://camera /x", "names no host"),
+        ("http://camera..local/x", "names no host"),
+        (f"http://{'c' * 64}.local/x", "names no host"),
         ("no/such/file.mp4", "does not exist"),
         ("no/such/*.jpg", "no picture or video has a name like"),
         ("bad\0name.mp4", "does not exist"),

@@ -116,6 +116,24 @@ def test_a_login_is_sent_as_the_camera_asks_for_it_and_not_before(kind):
             first_picture(f"{address}/cam")
 
 
+@pytest.mark.parametrize("kind", LOGINS)
+def test_a_login_is_not_sent_to_another_server_that_an_answer_leads_to(kind):
+    seen = []
+
+    def stranger(handler):
+        seen.append(handler.headers.get("Authorization"))
+        begin(handler, "text/html", 401, WWW_Authenticate=LOGINS[kind][0])
+
+    with serving(stranger) as elsewhere:
+
+        def lead(handler):
+            begin(handler, "text/html", 302, Location=f"{elsewhere}/cam")
+
+        with serving(lead) as address, pytest.raises(SourceLost, match="401"):
+            first_picture(f"{address.replace('://', '://admin:p%40ss%2Fw%3Ard@')}/cam")
+    assert seen == [None]
+
+
 def test_a_redirect_is_followed_and_its_endless_body_is_not_read():
     def moved(handler):
         if handler.path == "/new":
