@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,13 +131,17 @@ def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, re
 
 
 def kept_dataset(run_dir: Path) -> Path | None:
-    """Return the copy that a run folder keeps of its data, or None where it has none or its images are gone."""
-    for file in sorted((run_dir / FOLDER).glob("*.yaml")):
-        with suppress(FGDError):
-            facts = read_dataset(file, recorded=True).facts
-            if all(_is_there(place) for split in SPLITS for place in _entries(facts.get(split))):
-                return file
-    return None
+    """Return the copy that a run folder keeps of its data, or None where it has none."""
+    return next(iter(sorted((run_dir / FOLDER).glob("*.yaml"))), None)
+
+
+def has_images(data: str | Path) -> bool:
+    """Return whether a data YAML that a run folder names can be read and its images are where it says."""
+    try:
+        facts = read_dataset(data, recorded=True).facts
+    except FGDError:
+        return False
+    return all(_is_there(place) for split in SPLITS for place in _entries(facts.get(split)))
 
 
 def recorded_data(named: Any, weights: Path) -> Any:

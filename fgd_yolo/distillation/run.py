@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fgd_yolo.config import FGDConfig, Recipe
-from fgd_yolo.datasets import FOLDER, kept_dataset
+from fgd_yolo.datasets import FOLDER, has_images, kept_dataset
 from fgd_yolo.distillation import finish, report
 from fgd_yolo.distillation.dataset import check_dataset
 from fgd_yolo.distillation.folder import (
@@ -143,7 +143,8 @@ def _plan_of(run_dir: Path, device: Any) -> Plan:
     """
     recipe, file = read_recipe(run_dir), shown(run_dir / RECIPE)
     kept = kept_dataset(run_dir)
-    if recipe.data is not None and kept is not None:  # the same images, whatever has become of the YAML and its lists
+    # The copy names the same images, whatever has become of the YAML and its lists; unless they have moved since.
+    if recipe.data is not None and kept is not None and (has_images(kept) or not has_images(recipe.data)):
         recipe = replace(recipe, data=str(kept))
     for key in ("teacher", "student", "data"):
         path = getattr(recipe, key)
