@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -208,6 +209,31 @@ def test_a_webhook_with_an_at_sign_in_its_path_has_no_login(receiver):
     sink.close()
     assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
     assert "Authorization" not in receiver.headers[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("block", [bytes(1 << 16), b"x"], ids=["fast", "dripping"])
+def test_a_server_whose_answer_has_no_end_holds_nobody_up(receiver, block, monkeypatch):
+    sent = []
+
+    def answer_without_end(self):
+        receiver.bodies.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):  # it has seen enough
+            while True:
+                self.wfile.write(block)
+                sent.append(len(block))
+                time.sleep(0.1 if len(block) == 1 else 0)
+
+    monkeypatch.setattr(receiver.RequestHandlerClass, "do_POST", answer_without_end)
+    sink = WebhookSink(receiver.url)
+    for index in (1, 2):
+        sink.write(make_result(index=index))
+        assert receiver.bodies.get(timeout=LONG_S)["index"] == index
+    sink.close()
+    assert sum(sent) < 32 << 20, "no more than what fits into the system's buffers"
 
 
 def test_a_busy_server_is_tried_again(receiver):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, UsageError
@@ -14,10 +15,13 @@ from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.url import Url, read_url
 
 if TYPE_CHECKING:
+    import httpx
+
     from fgd_yolo.streams.frame import Result
 
 _TRIES = 3
 _FIRST_PAUSE_S = 0.2  # doubles, with up to half more by chance, so that many boxes do not come back together
+_ANSWER_BYTES = 64 << 10  # nobody looks at the answer
 _BUSY = {408, 425, 429}  # worth another try, like 500 and above
 
 
@@ -43,7 +47,7 @@ class WebhookSink:
             raise FGDError("httpx is not installed; run pip install 'fgd_yolo[stream]'") from error
         logging.getLogger("httpx").setLevel(logging.WARNING)  # below it logs every address with its tokens
         self._httpx = httpx
-        self._host = read.place
+        self._host, self._timeout_s = read.place, timeout_s
         self.name = f"webhook {self._host}"  # the path and the query may be secrets
         self._url = read.encoded()
         self._client = httpx.Client(timeout=timeout_s, headers={"Content-Type": "application/json"})
@@ -77,7 +81,10 @@ class WebhookSink:
     def _try(self, body: bytes) -> str | None:
         """Send once; return what is wrong if that may pass."""
         try:
-            status = self._client.post(self._url, content=body).status_code
+            with self._client.stream("POST", self._url, content=body) as answer:
+                status = answer.status_code
+                with suppress(self._httpx.TransportError):  # what was sent has arrived
+                    self._take(answer)
         except self._httpx.TransportError as error:
             return f"cannot be reached ({type(error).__name__})"
         if 200 <= status < 300:
@@ -85,6 +92,14 @@ class WebhookSink:
         if status in _BUSY or status >= 500:
             return f"answers {status}"
         raise FGDError(f"{self._host} refuses what it is sent: it answers {status}; check the address of the webhook")
+
+    def _take(self, answer: httpx.Response) -> None:
+        """Read a short answer, after which the connection serves the next request; a longer one is cut off."""
+        until, taken = time.monotonic() + self._timeout_s, 0
+        for part in answer.iter_raw():
+            taken += len(part)
+            if taken > _ANSWER_BYTES or time.monotonic() > until:
+                return
 
 
 def _read(url: str) -> Url:
