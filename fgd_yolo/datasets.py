@@ -50,6 +50,11 @@ class DataYaml:
     file: Path
     facts: dict[str, Any]
 
+    @property
+    def is_yaml(self) -> bool:
+        """Whether it was read from a YAML, not from an archive."""
+        return self.file.suffix.lower() in _YAML
+
     def images(self, split: str) -> list[Path]:
         """Return the image files of a split, absolute, in Ultralytics' order.
 
@@ -68,21 +73,22 @@ class DataYaml:
         """Write a copy that holds no script and no address and means the same in every working folder.
 
         Lists of images become lists of absolute paths in `STEM/SPLIT` beside it, under their own names, by which
-        Ultralytics knows COCO; folders stay folders.
+        Ultralytics knows COCO; folders stay folders. A list in which no image is found stays as it is: the data may
+        be of use without that split, and whoever needs it says what is wrong.
 
         Raises:
-            FGDError: the folder cannot be written, or a list names no image.
+            FGDError: the folder cannot be written.
         """
         splits = {}
         for split in SPLITS:
             places = _entries(self.facts.get(split))
             lists = [place for place in places if Path(place).is_file()]
-            if lists:
-                images = "".join(f"{image}\n" for image in _image_files(lists))
+            images = _images_in_lists(lists)
+            if images:
                 name = Path(lists[0]).name if len(lists) == 1 else f"{split}.txt"
                 file = folder.absolute() / self.file.stem / split / name
                 with replacing(file) as path:
-                    path.write_text(images, encoding="utf-8")
+                    path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
                 places = [place for place in places if place not in lists] + [str(file)]
             splits[split] = places[0] if len(places) == 1 else places
         kept = DataYaml(folder.absolute() / f"{self.file.stem}.yaml", {**self.facts, **splits})
@@ -94,7 +100,7 @@ class DataYaml:
         """Return it as it is where its file holds nothing but what a copy would; else a copy in the folder."""
         lists = [place for split in SPLITS for place in _entries(self.facts.get(split)) if Path(place).is_file()]
         relative = any(not Path(line).is_absolute() for place in lists for line in _listed(place))
-        if self.file.suffix.lower() in _YAML and not relative and YAML.load(self.file) == self._plain:
+        if self.is_yaml and not relative and YAML.load(self.file) == self._plain:
             return self
         return self.kept_in(folder)
 
@@ -279,6 +285,13 @@ def _image_files(places: list[str]) -> list[Path]:
     return [Path(file).absolute() for file in found]
 
 
+def _images_in_lists(lists: list[str]) -> list[Path]:
+    try:
+        return _image_files(lists) if lists else []
+    except FGDError:
+        return []
+
+
 def _is_there(place: str) -> bool:
     """Return whether a folder is there, or a list and the first image in it."""
     return Path(place).is_dir() or (
@@ -287,4 +300,4 @@ def _is_there(place: str) -> bool:
 
 
 def _listed(file: str) -> list[str]:
-    return Path(file).read_text(encoding="utf-8-sig").splitlines()
+    return Path(file).read_text(encoding="utf-8-sig", errors="replace").splitlines()

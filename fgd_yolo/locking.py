@@ -103,3 +103,10 @@ class FolderLock:
             return f"process {int(holder['pid'])} on {holder['host']} since {holder['since']}"
         except (OSError, ValueError, TypeError, KeyError):
             return "another process"
+
+
+def remove_left_lock(folder: Path) -> None:
+    """Remove the lock's files that a killed process left in a folder; a lock that somebody holds stays."""
+    if (folder / LOCK).exists():
+        with suppress(FGDError), FolderLock(folder):
+            pass

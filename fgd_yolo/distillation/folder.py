@@ -108,7 +108,10 @@ def save_result(run_dir: Path, result: dict[str, Any]) -> None:
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the closing table of a measured run, or None if there is none that can be read and is whole."""
+    """Return the closing table of a measured run, or None if there is none that can be read and is whole.
+
+    The files that a run makes are named where its folder is now: it may have been moved or copied.
+    """
     try:
         result = json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,7 +122,11 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     rows = [result["student"], *([] if teacher is None else [teacher])]
     files = all(isinstance(file, (str, type(None))) for file in result["files"].values())
     command = _holds(result["command"], {"student": str, "data": (str, type(None)), "train": dict})
-    return result if files and command and all(_holds(row, _ROW) for row in rows) else None
+    if not (files and command and all(_holds(row, _ROW) for row in rows)):
+        return None
+    here = {"weights": STUDENT, "onnx": ONNX, "training": "student"}
+    own = {key: str(run_dir / name) for key, name in here.items() if result["files"].get(key)}
+    return {**result, "files": {**result["files"], **own}}
 
 
 def _holds(values: Any, types: dict[str, type | tuple[type, ...]]) -> bool:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
 from fgd_yolo.config import close_match
+from fgd_yolo.distillation.randomness import kept_random_state
 from fgd_yolo.distillation.wording import say
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import partial_folder, sweep
-from fgd_yolo.host import HEADS, load_detector, read_architecture
+from fgd_yolo.host import HEADS, load_detector, quiet_host, read_architecture
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 
@@ -97,10 +102,26 @@ def _architecture(path: Path, role: str) -> Model:
     head = (model.get("head") or [[None] * 4])[-1][2]
     if head not in HEADS:
         raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
+    if path.is_file():  # Ultralytics' own are known to be sound
+        _check_buildable(model, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
     key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
     return Model(printable(path.stem), file, None, model.get("channels", 3), key)
+
+
+@safe_loading()
+def _check_buildable(config: dict[str, Any], where: str) -> None:
+    """Build a model once, so that a mistake in its YAML is known before a teacher is trained for days.
+
+    Raises:
+        FGDError: it cannot be built.
+    """
+    try:
+        with kept_random_state(), quiet_host(logging.ERROR):
+            DetectionModel(deepcopy(config), verbose=False)
+    except Exception as error:  # of whichever layer meets the mistake
+        raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _missing(path: Path, role: str) -> FGDError:

@@ -9,9 +9,10 @@ from typing import Any
 from ultralytics import YOLO
 
 from fgd_yolo.distillation.state import BEST, LAST, is_finished, restore
-from fgd_yolo.distillation.wording import say
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.distillation.wording import say, shown
+from fgd_yolo.errors import FGDError
 from fgd_yolo.host import load_checkpoint_file
+from fgd_yolo.locking import remove_left_lock
 from fgd_yolo.safe_loading import safe_loading
 
 
@@ -29,6 +30,7 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     """
     weights_dir = folder / "weights"
     best = weights_dir / BEST
+    remove_left_lock(folder)  # a training that has ended takes no lock again
     last = restore(weights_dir)
     if last is not None:
         say(f"{folder.name}: resuming from {last}")
@@ -45,5 +47,5 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         load_checkpoint_file(best)
     except FGDError as error:
         way = f"copy {LAST} over it to take the last epoch's weights, or start a new run"
-        raise FGDError(f"{one_line(error)}: {way}") from error
+        raise FGDError(f"{shown(best)} is damaged or no checkpoint of Ultralytics: {way}") from error
     return best

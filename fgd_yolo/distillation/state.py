@@ -33,6 +33,7 @@ SIDE = "fgd_last.safetensors"
 PREVIOUS = "previous"
 
 _HEADER = "fgd_yolo"  # the side file's one entry of metadata: all that is not a tensor, as JSON
+_PLAIN = {"epoch": int, "teacher": str, "options": dict}  # what every side file holds besides tensors
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
     *(errno.EACCES, errno.EPERM, errno.EIO),
@@ -96,9 +97,9 @@ def read_side_file(path: Path) -> dict[str, Any]:
             state["losses"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except Exception as error:  # the library has an error of its own, and Python's for what the header lacks
         raise FGDError(f"{shown(path)} is damaged ({one_line(error, 100)})") from error
-    missing = [key for key in ("epoch", "teacher", "options") if key not in state]
-    if missing:
-        raise FGDError(f"{path} is damaged ({', '.join(missing)} not in it)")
+    wrong = [key for key, kind in _PLAIN.items() if not isinstance(state.get(key), kind)]
+    if wrong:
+        raise FGDError(f"{shown(path)} is damaged (no usable {', '.join(wrong)} in it)")
     return state
 
 
@@ -245,7 +246,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = load_checkpoint_file(path)
     except FGDError as error:
-        raise FGDError(f"{shown(path)} is damaged ({one_line(error.__cause__ or error, 100)})") from error
+        # Ultralytics' reason is a paragraph about a file in a temporary folder.
+        raise FGDError(f"{shown(path)} is damaged or no checkpoint of Ultralytics") from error
     model, epoch = checkpoint.get("ema") or checkpoint.get("model"), checkpoint.setdefault("epoch", -1)
     if not isinstance(model, nn.Module) or not isinstance(epoch, int):
         raise FGDError(f"{shown(path)} is damaged: it lacks a model or its epoch")

@@ -113,13 +113,19 @@ def export_onnx(
 
 @contextmanager
 def _on_this_disk(data: str | Path | None, allow_download: bool) -> Iterator[Path | None]:
-    """Give a copy of the data YAML that was asked for, with its images on this disk, for as long as the block lasts."""
+    """Give the data YAML that was asked for, with its images on this disk, for as long as the block lasts.
+
+    Messages name it, so it is the user's own; only of an archive it is a copy.
+    """
     if data is None:
         yield None
         return
     from fgd_yolo.datasets import read_dataset
 
     found = read_dataset(data, allow_download=allow_download)
+    if found.is_yaml:
+        yield found.file
+        return
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
         yield found.kept_in(Path(folder)).file
 

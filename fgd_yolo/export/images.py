@@ -80,6 +80,8 @@ def split_images(
     given = data if data is not None else recorded
     problem = f"no real images {purpose}"
     advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
+    if given is None:
+        raise FGDError(f"{problem}: the checkpoint names no data; {advice}")
     try:
         return read_dataset(given, split=split, recorded=True).images(split)
     except FGDError as error:

@@ -119,3 +119,10 @@ def test_int8_without_train_images_is_one_line(weights, tmp_path, tiny_data):
         export_onnx(weights, tmp_path / "model.onnx", precision="int8", data=data)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.slow
+def test_an_error_about_the_data_names_the_file_that_was_given(weights, tmp_path):
+    data = draw_dataset(tmp_path / "few", train=TRAIN_IMAGES - 1, val=2)
+    with pytest.raises(FGDError, match=rf"of the {TRAIN_IMAGES - 1} train images of {data} can be read"):
+        export_onnx(weights, tmp_path / "model.onnx", precision="int8", data=data)

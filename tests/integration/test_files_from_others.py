@@ -102,6 +102,7 @@ def test_a_run_over_a_relative_list_goes_on_and_is_exported_from_another_folder(
 
 def test_the_data_of_a_copied_run_folder_is_not_run(stopped, marker):
     change(stopped / "data/tiny.yaml", val="images/gone", download=program(marker))
+    change(stopped / "distill.yaml", data=str(stopped / "data/tiny.yaml"))
     with pytest.raises(FGDError, match="its download script is not run here"):
         distill(resume=stopped)
     assert not marker.exists()

@@ -293,6 +293,23 @@ def test_a_list_keeps_the_name_by_which_ultralytics_knows_coco(data, tmp_path):
     assert check_det_dataset(str(kept.file))["path"] == folder  # where it looks for annotations/instances_val2017.json
 
 
+@pytest.mark.parametrize("content", [b"", b"images/one.jpg\n", b"\xff\xfe/a.png\n"], ids=["empty", "gone", "Latin-1"])
+def test_a_list_that_nobody_needs_may_be_of_no_use(content, data, tmp_path):
+    (data.parent / "test.txt").write_bytes(content)
+    listed = described(data, "listed.yaml", test="test.txt")
+    kept = check_dataset(str(listed), {}).kept_in(tmp_path / "run")
+    ours, theirs = (check_det_dataset(str(file)) for file in (kept.yaml, listed))
+    assert (ours["train"], ours["val"]) == (theirs["train"], theirs["val"])
+    assert read_dataset(listed).plain_in(tmp_path / "plain").images("val") == kept.files.images("val")
+    assert kept_dataset(tmp_path / "nowhere") is None
+
+
+def test_a_needed_list_without_an_image_is_named(data):
+    (data.parent / "empty.txt").touch()
+    with pytest.raises(FGDError, match=r"empty\.txt"):
+        check_dataset(str(described(data, "listed.yaml", train="empty.txt")), {})
+
+
 def test_data_has_the_same_key_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
     made = lists(data, data.parent.parent, monkeypatch)
     here = check_dataset(str(made["here"]), {"imgsz": 64})

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.locking import FolderLock
+from fgd_yolo.locking import FolderLock, remove_left_lock
 
 HOLD = (
     "import os, sys, time; from pathlib import Path; from fgd_yolo.locking import FolderLock\n"
@@ -138,3 +138,14 @@ def test_of_many_that_take_turns_never_two_hold_the_folder_at_once(folder):
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in running] == ["20"] * 3
     assert (folder.parent / "count").read_text() == "60" and list(folder.iterdir()) == []
+
+
+def test_what_a_killed_holder_left_is_removed_and_what_is_held_stays(holder, folder):
+    process = holder()
+    remove_left_lock(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock.json"]
+    process.kill()
+    process.wait()
+    remove_left_lock(folder)
+    remove_left_lock(folder / "none")
+    assert list(folder.iterdir()) == []

@@ -61,7 +61,8 @@ RESULT = {
 def test_a_whole_result_is_read_back(teacher, tmp_path):
     assert read_result(tmp_path) is None
     save_result(tmp_path, {**RESULT, "teacher": teacher})
-    assert read_result(tmp_path) == {**RESULT, "teacher": teacher}
+    here = {"weights": str(tmp_path / "student.pt"), "onnx": None}
+    assert read_result(tmp_path) == {**RESULT, "teacher": teacher, "files": here}
 
 
 @pytest.mark.parametrize("key", [key for key in RESULT if key != "teacher"])
@@ -125,3 +126,16 @@ def test_a_file_in_a_folders_place_is_named(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(FGDError, match=rf"{name} is a file and should be a folder: move it away"):
         check_places(tmp_path)
+
+
+def test_a_run_that_was_copied_names_its_own_files(tmp_path):
+    files = {"weights": "/run/student.pt", "onnx": "/run/student.onnx", "training": "/run/student", "teacher": "/t.pt"}
+    save_result(tmp_path, {**RESULT, "files": files})
+    assert read_result(tmp_path)["files"] == {
+        "weights": str(tmp_path / "student.pt"),
+        "onnx": str(tmp_path / "student.onnx"),
+        "training": str(tmp_path / "student"),
+        "teacher": "/t.pt",
+    }
+    save_result(tmp_path, RESULT)
+    assert read_result(tmp_path)["files"] == {"weights": str(tmp_path / "student.pt"), "onnx": None}

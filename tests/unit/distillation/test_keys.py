@@ -89,6 +89,20 @@ def other_image(folder: Path) -> None:
     cv2.imwrite(str(image), cv2.imread(str(image)) // 2)
 
 
+def other_image_of_the_same_size(folder: Path) -> None:
+    """Mirror an uncompressed picture: its file is as long as before."""
+    image = next((folder / "images/train").glob("*.bmp"))
+    size = image.stat().st_size
+    cv2.imwrite(str(image), cv2.imread(str(image))[:, ::-1])
+    assert image.stat().st_size == size
+
+
+def uncompressed(data: Path) -> None:
+    for image in (data.parent / "images/train").iterdir():
+        cv2.imwrite(str(image.with_suffix(".bmp")), cv2.imread(str(image)))
+        image.unlink()
+
+
 @pytest.mark.parametrize("change", [relabelled, without_images, other_image])
 def test_data_has_the_same_key_at_another_place_and_another_one_when_it_changed(change, tmp_path):
     data = draw_dataset(tmp_path / "one")
@@ -97,6 +111,23 @@ def test_data_has_the_same_key_at_another_place_and_another_one_when_it_changed(
     assert key_of(there) == first
     change(there.parent)
     assert key_of(there) != first == key_of(data)
+
+
+def test_an_image_that_another_one_of_the_same_size_replaced_is_noticed(tmp_path):
+    data = draw_dataset(tmp_path / "one")
+    uncompressed(data)
+    there = moved(tmp_path / "one", tmp_path / "there")
+    other_image_of_the_same_size(there.parent)
+    assert key_of(there) != key_of(data)
+
+
+def test_of_many_images_some_from_all_over_are_looked_into(tmp_path, monkeypatch):
+    monkeypatch.setattr("fgd_yolo.distillation.dataset.LOOKED_INTO", 5)
+    data = draw_dataset(tmp_path / "one", train=12, val=12)
+    opened = []
+    monkeypatch.setattr("fgd_yolo.distillation.dataset._piece", lambda path, _: opened.append(path.name) or b"")
+    key_of(data)
+    assert opened == ["00.png", "03.png", "06.png", "09.png"] * 2
 
 
 def test_data_that_lists_its_images_one_by_one_has_the_same_key_at_another_place(tmp_path):

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from ultralytics.utils import SETTINGS
 
 from fgd_yolo.distillation.resolve import resolve
 from fgd_yolo.errors import FGDError, UsageError
+from fixtures import narrow_yaml
 
 
 def test_a_file_is_found_by_path_and_brings_its_classes(teacher_pt):
@@ -107,3 +110,22 @@ def test_an_architecture_that_is_no_plain_detector_is_refused(name):
 def test_an_exported_model_is_refused(name):
     with pytest.raises(FGDError, match=r"not a \.pt checkpoint"):
         resolve(name, "teacher")
+
+
+MISTAKES = {
+    "scales": {"scales": ["n"]},
+    "width": {"width_multiple": "wide"},
+    "a layer's arguments": {"backbone": [[-1, 1, "nn.Sequential", [64]]]},
+    "no backbone": {"backbone": None},
+}
+
+
+@pytest.mark.parametrize("changes", MISTAKES.values(), ids=MISTAKES)
+def test_a_model_yaml_that_cannot_be_built_is_known_before_anything_is_trained(changes, tmp_path):
+    path = narrow_yaml(tmp_path / "mine.yaml", 0.125)
+    before = torch.get_rng_state()
+    resolve(path, "student")
+    assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    with pytest.raises(FGDError, match=r"student .*mine\.yaml cannot be built \("):
+        resolve(path, "student")

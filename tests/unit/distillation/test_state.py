@@ -9,6 +9,7 @@ import shutil
 from contextlib import suppress
 
 import pytest
+import safetensors.torch
 import torch
 
 from fgd_yolo.distillation import state
@@ -78,6 +79,15 @@ def test_a_side_file_holds_tensors_to_the_last_bit_and_numbers_and_nothing_that_
     data = (tmp_path / state.SIDE).read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["0.align.weight"]["shape"] == [2, 3] and json.loads(header["__metadata__"]["fgd_yolo"])["epoch"] == 3
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["share"]}, {"options": None}])
+def test_a_side_file_whose_values_are_of_other_kinds_is_damaged(wrong, tmp_path):
+    plain = {"epoch": 2, "teacher": "abc", "options": {}} | wrong
+    data = safetensors.torch.save({"a": torch.zeros(1)}, metadata={"fgd_yolo": json.dumps(plain)})
+    (tmp_path / state.SIDE).write_bytes(data)
+    with pytest.raises(FGDError, match=f"is damaged .*{next(iter(wrong))}"):
+        state.read_side_file(tmp_path / state.SIDE)
 
 
 def test_every_file_named_pt_is_a_checkpoint_that_loads_at_every_moment(commit, tmp_path, monkeypatch):
