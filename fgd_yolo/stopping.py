@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_LOADING_S = 0.1  # until it is looked again whether a module is being loaded
 _ONE_REQUEST_S = 5.0  # a shell, a terminal and a service manager send several signals for one request
 
 
@@ -20,18 +22,28 @@ def on_stop_signals(act: Callable[[], None]) -> Iterator[None]:
 
     A signal that the process was started to ignore stays ignored: SIGINT in the background of a shell script, SIGHUP
     under `nohup`. Signals within five seconds of one that was acted on are not another request, so that they do not
-    interrupt the clean-up. Outside the main thread, where Python allows no handlers, nothing changes.
+    interrupt the clean-up. While a module is being loaded the request waits until it is. Outside the main thread, where
+    Python allows no handlers, nothing changes.
 
     Args:
         act: runs in the main thread, between two instructions of whatever runs there; may raise.
     """
     before: dict[int, Any] = {}
-    pid, acted = os.getpid(), -_ONE_REQUEST_S
+    pid, acted, ended = os.getpid(), -_ONE_REQUEST_S, False
+
+    def ask_again(number: int) -> None:
+        if not ended:
+            os.kill(pid, number)
 
     def handle(number: int, frame: Any) -> None:
         nonlocal acted
         if os.getpid() != pid:  # a fork of this process, such as a worker of a data loader
             _default(number, frame)
+            return
+        if _loads_a_module(frame):
+            again = threading.Timer(_LOADING_S, ask_again, (number,))
+            again.daemon = True
+            again.start()
             return
         now = time.monotonic()
         if now - acted >= _ONE_REQUEST_S:
@@ -48,8 +60,22 @@ def on_stop_signals(act: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        ended = True
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _loads_a_module(frame: FrameType | None) -> bool:
+    """Return whether the frame is part of an import.
+
+    A module written in C++ makes an ImportError of an exception, and whoever can do without the module goes on: the
+    request would be lost.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _default(number: int, frame: Any) -> None:
