@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ class OpenVinoSession:
         self.metadata, self.inputs, self.outputs = described.metadata, described.inputs, described.outputs
         try:
             core = openvino.Core()
-            self._model = core.compile_model(core.read_model(path), "CPU", _settings(threads, mode))
+            # In a thread that ends: OpenVINO gives its thread an alternate signal stack, and of two models the one that
+            # goes last puts back the other's, which is gone. The next signal would crash the process.
+            with ThreadPoolExecutor(1) as thread:
+                settings = _settings(threads, mode)
+                self._model = thread.submit(core.compile_model, core.read_model(path), "CPU", settings).result()
             self.workers = self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if mode == "throughput" else 1
         except RuntimeError as error:
             raise FGDError(f"openvino cannot open {path}: ...{whole_line(error)[-150:]}") from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +70,24 @@ class TestWithOpenvino:
         several = open_session(convolutions, "openvino", threads=2, mode="throughput")
         assert several._model.get_property("PERFORMANCE_HINT") == "THROUGHPUT"
         assert several.workers == several._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+
+    def test_two_that_go_one_after_the_other_leave_a_process_that_survives_a_signal(self, convolutions):
+        code = """
+import gc, os, signal, sys
+from pathlib import Path
+from fgd_yolo.runtime.session import open_session
+
+first = open_session(Path(sys.argv[1]), "openvino", threads=2)
+second = open_session(Path(sys.argv[1]), "openvino", threads=2)
+del first; gc.collect()
+del second; gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("alive", flush=True))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+        run = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", code, convolutions], capture_output=True, text=True
+        )
+        assert (run.returncode, run.stdout) == (0, "alive\n"), run.stderr
 
     def test_several_threads_may_run_at_once(self, convolutions):
         session = open_session(convolutions, "openvino", threads=2, mode="throughput")
