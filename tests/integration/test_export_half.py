@@ -17,6 +17,8 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.export.half_range import measure_half
 from fixtures import narrow_yaml, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 
@@ -107,7 +109,6 @@ def test_the_layers_that_stay_are_those_whose_values_pass_a_quarter_of_the_limit
     assert report.largest >= max(largest.values())
 
 
-@pytest.mark.slow
 def test_attention_whose_products_overflow_stays_float32(tiny_data, tmp_path):
     """An untrained YOLO26, whose queries and keys are large: the expectation is PyTorch's own products."""
     weights = save_checkpoint(tmp_path / "model.pt", "yolo26n.yaml", tiny_data)

@@ -19,6 +19,8 @@ from fgd_yolo.cli import guarded
 from onnx_files import save_detector
 from signals import STOP_SIGNALS, default_signals, ignoring
 
+pytestmark = pytest.mark.slow
+
 PARTLY = """
 import signal, sys, time
 from pathlib import Path
@@ -165,7 +167,6 @@ def test_a_stop_that_a_library_turns_into_an_error_of_its_own_is_still_a_stop():
     assert (process.returncode, err) == (1, "stopped before anything was written\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_stop_while_the_modules_of_a_command_are_loaded_is_one_line(number):
     Path("photos").mkdir()
@@ -278,7 +279,6 @@ def test_a_forked_process_ends_as_others_do():
     assert process.communicate(timeout=30) == (f"{-signal.SIGTERM}\n0\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_to_a_command_and_the_workers_of_its_loader_is_one_request(number):
     process = start(LOADING, env={**os.environ, "OMP_NUM_THREADS": "1"})

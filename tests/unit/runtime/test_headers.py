@@ -127,6 +127,7 @@ def test_of_several_sizes_in_one_file_the_largest_counts():
     assert at and read_header(data)[1:3] == (5000, 4000)
 
 
+@pytest.mark.slow
 def test_endless_markers_boxes_and_tags_end_the_search():
     jpeg, box = b"\xff\xd8\xff" + b"\xff" * 3_000_000, b"\0\0\0\x18ftypavif" + bytes(12) + b"\0\0\0\x08free" * 300_000
     tiff = b"II*\0" + struct.pack("<IH", 8, 65535) + struct.pack("<HHII", 256, 4, 0xFFFFFFFF, 8) * 65535

@@ -18,6 +18,8 @@ from fgd_yolo.streams.web.push import Seats
 from fgd_yolo.streams.web.view import LatestFrames
 from web_pipeline import ToldPipeline, result_of
 
+pytestmark = pytest.mark.slow
+
 HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
 GET, POST = b"GET /healthz HTTP/1.1\r\n" + HOST, b"POST /streams HTTP/1.1\r\n" + HOST + JSON
@@ -162,7 +164,6 @@ def test_the_page_answers_while_600_connections_wait_for_the_rest_of_a_request(s
         assert get(f"{server.url}stats").json()["streams"].keys() == {"door"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1024, 256])
 def test_viewers_see_on_while_2000_connections_are_opened_and_held(limit):
     with Served(limit) as served, ExitStack() as held:
@@ -186,7 +187,6 @@ def test_viewers_see_on_while_2000_connections_are_opened_and_held(limit):
         assert (out, err) == ("[]\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1024, 256])
 def test_newcomers_get_through_while_others_open_connections_without_a_pause(limit):
     with Served(limit) as served:
