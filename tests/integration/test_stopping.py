@@ -70,8 +70,8 @@ def test_a_polite_kill_stops_it_in_one_line_and_leaves_no_half_files(command, wo
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    if command == "export" and process.returncode == 0:
-        assert Path("model.onnx").is_file()  # it was done before
+    if command == "export" and process.returncode in (0, -signal.SIGTERM):
+        assert Path("model.onnx").is_file()  # it was done before, and the interpreter may have been about to end
     else:
         assert process.returncode == 1
         assert err.splitlines()[-1].startswith("stopped") and "Traceback" not in err, err

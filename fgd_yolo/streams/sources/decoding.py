@@ -125,6 +125,7 @@ class Decoding:
         self._ready: deque[Picture] = deque()
         self._first_pts: float | None = None
         self._matrix: bytes | None = None
+        self._looked = False
         self.fps = _frame_rate(self.stream)
         self._times = RisingTimes(self.fps) if recorded or container.duration else None
 
@@ -187,9 +188,13 @@ class Decoding:
 
     def _display(self, frame: Any) -> tuple[bytes | None, Fraction | None]:
         """Return matrix and aspect; the matrix in H.264 and HEVC comes with a key frame and holds until the next."""
-        found = display_matrix(frame)
-        if found is not None or frame.key_frame:
-            self._matrix = found
+        # PyAV's side data and its frame hold each other, pixels and all, until the garbage collection. So few frames are
+        # asked: the first, and key frames with a turn, which PyAV tells without. A mirror alone must be there at the start.
+        if not self._looked or self._matrix is not None or frame.rotation:
+            found = display_matrix(frame) if frame.key_frame or not self._looked else None
+            if found is not None or frame.key_frame:
+                self._matrix = found
+            self._looked = True
         aspect = self.stream.sample_aspect_ratio
         if not aspect or aspect == 1:
             return self._matrix, None
