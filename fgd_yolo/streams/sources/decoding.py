@@ -188,8 +188,9 @@ class Decoding:
 
     def _display(self, frame: Any) -> tuple[bytes | None, Fraction | None]:
         """Return matrix and aspect; the matrix in H.264 and HEVC comes with a key frame and holds until the next."""
-        # PyAV's side data and its frame hold each other, pixels and all, until the garbage collection. So few frames are
-        # asked: the first, and key frames with a turn, which PyAV tells without. A mirror alone must be there at the start.
+        # PyAV's side data and its frame hold each other until the garbage collection, pixels and all. So few frames are
+        # asked: the first, and key frames with a turn, which PyAV tells without. A mirror alone has to be there at the
+        # start.
         if not self._looked or self._matrix is not None or frame.rotation:
             found = display_matrix(frame) if frame.key_frame or not self._looked else None
             if found is not None or frame.key_frame:
