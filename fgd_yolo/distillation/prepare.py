@@ -114,7 +114,7 @@ def _same_checkpoint(files: Sequence[Path], key: str) -> Path:
         if file.is_file() and file_key(file).key == key:
             say(f"teacher: the one that this run began with: {file}")
             return file
-    raise FGDError(f"the teacher that this run began with, {files[0]}, is gone or has changed: start a new run")
+    raise FGDError(f"the teacher that this run began with, {files[0].name}, is gone or has changed: start a new run")
 
 
 def _keep(best: Path, kept: Path) -> Path:

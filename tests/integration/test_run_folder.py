@@ -18,7 +18,7 @@ from ultralytics import YOLO
 from fgd_yolo.errors import FGDError
 from fgd_yolo.locking import FolderLock
 from fixtures import draw_dataset, save_checkpoint
-from shell import wait_for
+from shell import TEACHER_EPOCHS, Shell, wait_for
 from training import train
 
 pytestmark = pytest.mark.slow
@@ -293,20 +293,22 @@ def test_a_run_goes_on_with_data_and_teacher_at_another_place(own, killed):
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
 
 
-def test_a_prepared_teacher_that_is_another_one_now_is_noticed(shell, first_run, taught_teacher):
-    """It lies in a cache, which the run does not own."""
-    run_dir = shutil.copytree(shell.folder / "runs/distill/first", shell.folder / "runs/distill/cached")
-    kept = taught_teacher.read_bytes()
+def test_a_prepared_teacher_that_is_another_one_now_is_noticed(tmp_path):
+    """It lies in a cache, which the run does not own; this one has a cache and data that no other test changes."""
+    (tmp_path / "alone").mkdir()
+    shell = Shell(tmp_path / "alone")
+    begun = shell.run(shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "name=first"))
+    assert begun.returncode == 0, begun.stderr
+    (taught,) = (shell.folder / "cache/teachers").glob("*.pt")
+    run_dir = shell.folder / "runs/distill/first"
     resume = ["--resume", str(run_dir)]
-    try:
-        save_checkpoint(taught_teacher, shell.wide, shell.data, seed=7)
-        assert "another teacher's checkpoint" in one_error(shell.run(resume))
-        for name in ("student.onnx", "result.json"):
-            (run_dir / name).unlink()
-        again = shell.run(resume)
-        assert again.returncode == 0 and "the one that this run began with" in again.stdout, "its own copy is whole"
-        (run_dir / "result.json").unlink()
-        (run_dir / "teacher/weights/best.pt").unlink()
-        assert "is gone or has changed: start a new run" in one_error(shell.run(resume))
-    finally:
-        taught_teacher.write_bytes(kept)
+    save_checkpoint(taught, shell.wide, shell.data, seed=7)
+    assert "another teacher's checkpoint" in one_error(shell.run(resume))
+    for name in ("student.onnx", "result.json"):
+        (run_dir / name).unlink()
+    again = shell.run(resume)
+    assert again.returncode == 0, again.stderr
+    assert "the one that this run began with" in again.stdout, "its own copy is whole"
+    (run_dir / "result.json").unlink()
+    (run_dir / "teacher/weights/best.pt").unlink()
+    assert "is gone or has changed: start a new run" in one_error(shell.run(resume))
