@@ -81,8 +81,8 @@ def test_a_folder_that_is_given_back_is_free_and_says_nothing_of_its_last_holder
 
 
 def test_two_locks_of_different_names_share_a_folder(folder):
-    with FolderLock(folder), FolderLock(folder, ".worker.lock"):
-        pass
+    with FolderLock(folder) as one, FolderLock(folder, ".worker.lock") as other:
+        assert one.folder == other.folder == folder
 
 
 def test_a_holders_name_that_cannot_be_read_is_no_error_of_its_own(holder, folder):
