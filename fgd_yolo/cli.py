@@ -13,7 +13,7 @@ from fgd_yolo import __version__
 from fgd_yolo.config import close_match, recipe_names
 from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.parsing import Parser
-from fgd_yolo.stopping import on_stop_signals
+from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened, single_line
 
 EXAMPLES = """\
@@ -132,7 +132,7 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
 def guarded(action: Callable[[], None], debug: bool = False) -> int:
     """Run an action and turn whatever it raises into one line on stderr and an exit code.
 
-    Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt in it.
+    Ctrl-C, SIGTERM and a closed terminal raise StopRequest, a KeyboardInterrupt, in it.
 
     Args:
         action: to run.
@@ -144,7 +144,7 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
     def stop() -> None:
         nonlocal stopped
         stopped = True
-        raise KeyboardInterrupt
+        raise StopRequest
 
     with on_stop_signals(stop):
         try:

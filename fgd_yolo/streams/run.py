@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.stopping import on_stop_signals
+from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.streams.choice import Choice
 from fgd_yolo.streams.config import RunOptions
 from fgd_yolo.streams.frame import Result
@@ -85,7 +85,7 @@ def run(options: RunOptions) -> Ended:
 def _stop(stop: threading.Event) -> None:
     """End the run in good order; the second time at once."""
     if stop.is_set():
-        raise KeyboardInterrupt("stopped at once")
+        raise StopRequest("stopped at once")
     stop.set()
 
 

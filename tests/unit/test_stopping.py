@@ -149,6 +149,23 @@ sys.meta_path.insert(0, Fragile())
 sys.exit(guarded(work))
 """
 
+# Python prints what is raised in a finalizer, and goes on.
+FINALIZER = """
+import sys, time
+from fgd_yolo.cli import guarded
+
+class Slow:
+    def __del__(self):
+        print("working", flush=True)
+        time.sleep(2)
+
+def work():
+    Slow()
+    time.sleep(60)
+
+sys.exit(guarded(work))
+"""
+
 
 def start(code: str, prepare=default_signals, words: Sequence[str] = (), **options) -> subprocess.Popen:
     """Start a program in its own session and wait for its first line."""
@@ -183,6 +200,14 @@ def test_a_stop_while_the_modules_of_a_command_are_loaded_is_one_line(number):
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_stop_while_a_module_is_loaded_that_others_can_do_without_is_not_lost(number):
     process = start(OPTIONAL)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "stopped before anything was written\n")
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_within_a_finalizer_is_not_lost(number):
+    process = start(FINALIZER)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (1, "stopped before anything was written\n")
