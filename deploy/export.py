@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.export.command import main
+from fgd_yolo.cli.export_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

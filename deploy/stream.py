@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.streams.command import leave, main
+from fgd_yolo.cli.stream_command import main
 
 if __name__ == "__main__":
-    sys.exit(leave(main()))
+    sys.exit(main())

@@ -13,10 +13,10 @@ _HOME = {
     "Detections": "fgd_yolo.runtime",
     "FGDConfig": "fgd_yolo.config",
     "FGDError": "fgd_yolo.errors",
-    "FGDLoss": "fgd_yolo.losses",
-    "FGDTrainer": "fgd_yolo.distillation.trainer",
+    "FGDLoss": "fgd_yolo.methods",
+    "FGDTrainer": "fgd_yolo.training.trainer",
     "OnnxDetector": "fgd_yolo.runtime",
-    "distill": "fgd_yolo.distillation.run",
+    "distill": "fgd_yolo.workflow.distill",
     "export_onnx": "fgd_yolo.export",
 }
 __all__ = ["__version__", *_HOME]

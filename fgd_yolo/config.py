@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from fgd_yolo.errors import UsageError, one_line
+from fgd_yolo.errors import UsageError, close_match, one_line
 
 METHODS = ("fgd", "fitnet")
 # What alpha, beta, gamma and lambda are where nothing is said: the terms of the two scales differ in size.
 SCALE_WEIGHTS = {"paper": (2e-4, 1e-4, 2e-4, 1e-6), "free": (0.5, 0.25, 0.25, 1.0)}
-_LONGEST_WORD = 100  # the search takes quadratic time
 FGD_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
@@ -208,12 +206,6 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if not isinstance(options, dict):
         raise UsageError(f"config {name_or_path} must be a mapping of options, not a {type(options).__name__}")
     return Recipe.from_dict(options)
-
-
-def close_match(word: str, choices) -> str:
-    """Return ", did you mean 'x'?" for the choice nearest to a mistyped word, or an empty string."""
-    near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
-    return f", did you mean '{near[0]}'?" if near else ""
 
 
 def _build(cls, options: dict[str, Any], where: str):

@@ -24,9 +24,9 @@ from ultralytics.utils.checks import check_file
 
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import replacing
-from fgd_yolo.host import quiet_host
 from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
 from fgd_yolo.text import printable, printable_names
+from fgd_yolo.ultralytics import quiet_host
 
 FOLDER = "data"
 """Where a run folder keeps its copy."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from fgd_yolo.text import shortened, single_line
+
+_LONGEST_WORD = 100  # the search takes quadratic time
 
 
 class FGDError(Exception):
@@ -36,3 +40,9 @@ def whole_line(error: BaseException) -> str:
         where = f": {error.filename}" if error.filename else ""
         return single_line(f"{error.strerror}{where}")
     return single_line(error) or type(error).__name__
+
+
+def close_match(word: str, choices) -> str:
+    """Return ", did you mean 'x'?" for the choice nearest to a mistyped word, or an empty string."""
+    near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
+    return f", did you mean '{near[0]}'?" if near else ""

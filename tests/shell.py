@@ -20,11 +20,11 @@ QUICK = (
 TEACHER_EPOCHS = 16  # from random weights to an mAP50-95 that the preflight accepts
 
 
-def loaded_by(function: str, first: list[str], words: list[str], watched: set[str]) -> str:
-    """Call a function of `fgd_yolo.cli` in a fresh process; return which of the watched modules that loaded."""
+def loaded_by(words: list[str], watched: set[str]) -> str:
+    """Run `fgd-yolo` with arguments in a fresh process; return which of the watched modules that loaded."""
     code = (
-        f"import sys; from fgd_yolo.cli import {function}\n"
-        f"try: {function}([*{first}, *sys.argv[1:]])\n"
+        "import sys; from fgd_yolo.cli.main import main\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
         f"print(sorted({watched} & set(sys.modules)))"
     )

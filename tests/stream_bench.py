@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from fgd_yolo.streams.mailbox import Mailbox
-from fgd_yolo.streams.policy import Policy
 from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.scheduling.mailbox import Mailbox
+from fgd_yolo.streams.scheduling.policy import Policy
 from fgd_yolo.streams.sources import Picture, SourceLost
 from fgd_yolo.streams.stats import StreamStats
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.frame import Frame, Result
-from fgd_yolo.streams.policy import parse_policy
+from fgd_yolo.streams.scheduling.policy import parse_policy
 from fgd_yolo.streams.stream import Stream
 
 

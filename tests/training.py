@@ -47,7 +47,7 @@ def batch(boxes: int = 3) -> dict[str, torch.Tensor]:
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Return the weights that a checkpoint holds, by name."""
-    from fgd_yolo.host import load_detector
+    from fgd_yolo.ultralytics import load_detector
 
     return load_detector(checkpoint)[0].state_dict()
 

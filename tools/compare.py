@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.analysis.compare.command import main
+from fgd_yolo.cli.compare_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

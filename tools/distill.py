@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.cli import distill
+from fgd_yolo.cli.distill_command import main
 
 if __name__ == "__main__":
-    sys.exit(distill())
+    sys.exit(main())

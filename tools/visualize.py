@@ -2,7 +2,7 @@
 
 import sys
 
-from fgd_yolo.analysis.pictures.command import main
+from fgd_yolo.cli.visualize_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,11 +12,11 @@ import cv2
 import matplotlib.pyplot as plt
 from ultralytics import YOLO
 
-from fgd_yolo.analysis.compare.context import read_context
-from fgd_yolo.analysis.compare.curves import MAP50_95, curve_file, read_results
-from fgd_yolo.analysis.compare.figures import band
-from fgd_yolo.analysis.compare.paired import estimate, pairs
-from fgd_yolo.analysis.compare.rows import RUNS, read_runs
+from fgd_yolo.compare.context import read_context
+from fgd_yolo.compare.curves import MAP50_95, curve_file, read_results
+from fgd_yolo.compare.paired import estimate, pairs
+from fgd_yolo.compare.plots import band
+from fgd_yolo.compare.results_csv import RUNS, read_runs
 
 BLUE = "#1f5fbf"
 DATA = {"bccd": ("BCCD", "o"), "pcb": ("DeepPCB windows", "s"), "demo": ("demo scenes", "^")}

@@ -13,11 +13,11 @@ from torch import nn
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import photo_batches
 from fgd_yolo.export.convert import convert, validate
-from fgd_yolo.export.images import in_batches, letterbox
-from fgd_yolo.export.metadata import describe, read_entries, write_entries
-from fgd_yolo.export.options import Request
 from fgd_yolo.export.parity import Parity, compare_files, compare_with_torch
+from fgd_yolo.export.request import Request
+from fgd_yolo.export.sample_images import in_batches, letterbox
 from fgd_yolo.export.uint8 import take_uint8
+from fgd_yolo.export.write_metadata import describe, read_entries, write_entries
 
 if TYPE_CHECKING:
     from fgd_yolo.export.half_range import HalfReport

@@ -16,9 +16,9 @@ from onnx import ModelProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
+from fgd_yolo.console import counted
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.images import as_input, letterbox, split_images, spread
-from fgd_yolo.progress import counted
+from fgd_yolo.export.sample_images import as_input, letterbox, split_images, spread
 from fgd_yolo.runtime.images import read_image
 
 CALIBRATION_IMAGES = 128  # of 292: from 16 on, more images moved a YOLOv8n's mAP by no more than 0.1 point

@@ -13,8 +13,8 @@ from torch import nn
 from ultralytics.engine.exporter import Exporter
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.host import quiet_host
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.ultralytics import quiet_host
 
 
 @safe_loading()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export import options
+from fgd_yolo.export import request as options
 from fgd_yolo.files import partial_folder, sweep
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def _export(
     """Make the file that was asked for in a folder beside its place, and rename it when it has passed."""
     from fgd_yolo.datasets import recorded_data
     from fgd_yolo.export.build import build
-    from fgd_yolo.export.images import load_photos
-    from fgd_yolo.host import load_exportable
+    from fgd_yolo.export.sample_images import load_photos
+    from fgd_yolo.ultralytics import load_exportable
 
     model, checkpoint = load_exportable(weights)
     options.check_model(model, request.nms)

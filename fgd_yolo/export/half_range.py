@@ -13,11 +13,11 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from fgd_yolo.console import counted
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import CALIBRATION_IMAGES, photo_batches
-from fgd_yolo.export.images import split_images, spread
+from fgd_yolo.export.sample_images import split_images, spread
 from fgd_yolo.export.tail import LEARNED_OPERATORS, body, constants, decode_tail
-from fgd_yolo.progress import counted
 from fgd_yolo.runtime.images import read_image
 
 LARGEST = 65504.0  # of float16: what is larger becomes infinity

@@ -14,9 +14,9 @@ from onnx import ModelProto, shape_inference
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import Ranges, calibration_images, input_batches, measure_ranges
-from fgd_yolo.export.images import class_names, spread
 from fgd_yolo.export.measure import map_of, seconds_per_run
 from fgd_yolo.export.quantize import always_float, quantize
+from fgd_yolo.export.sample_images import class_names, spread
 from fgd_yolo.export.sensitivity import rank_layers
 from fgd_yolo.export.tail import body, quicken
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from fgd_yolo.console import counted
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.host import quiet_host
-from fgd_yolo.progress import counted
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import minima
+from fgd_yolo.ultralytics import quiet_host
 
 _ERROR = 3  # onnxruntime's log level
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.export.images import as_input
 from fgd_yolo.export.matching import (
     CONFIDENCE,
     Tolerance,
@@ -24,6 +23,7 @@ from fgd_yolo.export.matching import (
     scale,
     suppressed,
 )
+from fgd_yolo.export.sample_images import as_input
 
 TOLERANCES = {
     # Float32 rounding moves a box by some 0.002 px (a trained YOLOv8s at 320 and 640) and a score by 2e-6.

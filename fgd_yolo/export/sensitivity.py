@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
+from fgd_yolo.console import counted
 from fgd_yolo.export.calibration import Ranges
 from fgd_yolo.export.quantize import layers, quantize
-from fgd_yolo.progress import counted
 
 _ERROR = 3  # onnxruntime's log level
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_photo, to_photo, to_planes
 from fgd_yolo.runtime.budget import MEGAPIXELS, Budget, TooLarge
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections, rotated_corners
 from fgd_yolo.runtime.images import Unreadable, as_bgr, load_image, why_not
-from fgd_yolo.runtime.letterbox import Placement, letterbox, place, rotated_to_photo, to_photo, to_planes
-from fgd_yolo.runtime.masks import photo_masks
+from fgd_yolo.runtime.instance_masks import photo_masks
 from fgd_yolo.runtime.metadata import read_info
 from fgd_yolo.runtime.nms import suppress, suppress_rotated
 from fgd_yolo.runtime.session import open_session

@@ -16,9 +16,9 @@ from typing import TextIO
 import cv2
 import numpy as np
 
+from fgd_yolo.console import counted
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import numbered_folder, replacing, sweep
-from fgd_yolo.progress import counted
 from fgd_yolo.runtime.budget import Budget, TooLarge
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector

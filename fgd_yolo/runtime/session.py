@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import onnxruntime
 
-from fgd_yolo.config import close_match
-from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
+from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgd_yolo.streams.upright import turned
+from fgd_yolo.streams.orientation import turned
 
 if TYPE_CHECKING:
     from fractions import Fraction

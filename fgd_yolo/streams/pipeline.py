@@ -13,11 +13,11 @@ from fgd_yolo.runtime.budget import MEGAPIXELS, Budget
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.address import check_name, free_name
 from fgd_yolo.streams.frame import Result
-from fgd_yolo.streams.lanes import Lanes
-from fgd_yolo.streams.policy import Policy, parse_policy
 from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.scheduling.policy import Policy, parse_policy
+from fgd_yolo.streams.scheduling.workers import Lanes
 from fgd_yolo.streams.sinks import Sink, SinkQueue
-from fgd_yolo.streams.sinks.call import CallbackSink
+from fgd_yolo.streams.sinks.callback import CallbackSink
 from fgd_yolo.streams.sources import check_address, is_live
 from fgd_yolo.streams.steps import Steps
 from fgd_yolo.streams.stream import Stream

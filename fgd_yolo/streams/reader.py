@@ -13,8 +13,8 @@ from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.backoff import Backoff
 from fgd_yolo.streams.connection import Connection, End
 from fgd_yolo.streams.frame import Frame
-from fgd_yolo.streams.mailbox import Mailbox
 from fgd_yolo.streams.say import say
+from fgd_yolo.streams.scheduling.mailbox import Mailbox
 from fgd_yolo.streams.sources import Picture, Source, is_live, open_source
 from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.text import shortened, single_line

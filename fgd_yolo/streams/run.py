@@ -16,13 +16,13 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.stopping import StopRequest, on_stop_signals
-from fgd_yolo.streams.choice import Choice
-from fgd_yolo.streams.config import RunOptions
+from fgd_yolo.streams.class_filter import Choice
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
-from fgd_yolo.streams.policy import parse_policy
+from fgd_yolo.streams.scheduling.policy import parse_policy
 from fgd_yolo.streams.sinks import Sink
 from fgd_yolo.streams.sources import check_address
+from fgd_yolo.streams.stream_options import RunOptions
 from fgd_yolo.streams.summary import summary
 
 TOKEN = "FGD_YOLO_TOKEN"
@@ -191,11 +191,11 @@ def _sinks(options: RunOptions, stop: threading.Event) -> list[Sink]:
 def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
     # Each is imported where it is asked for, because each needs a package that others do without.
     if options.json_lines:
-        from fgd_yolo.streams.sinks.lines import JsonLinesSink
+        from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 
         yield JsonLinesSink(options.json_lines, on_gone=stop.set)
     if options.save:
-        from fgd_yolo.streams.sinks.video import Mp4Sink
+        from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 
         limits = {"segment_s": options.segment_s, "disk_mb": options.disk_mb}
         yield Mp4Sink(options.save, annotated=not options.raw, **limits)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.frame import Result
-from fgd_yolo.streams.mailbox import Mailbox
-from fgd_yolo.streams.order import Order
-from fgd_yolo.streams.policy import Policy
+from fgd_yolo.streams.scheduling.mailbox import Mailbox
+from fgd_yolo.streams.scheduling.policy import Policy
+from fgd_yolo.streams.scheduling.reorder import Order
 from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.streams.steps import Steps
 

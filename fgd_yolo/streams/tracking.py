@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.clock import SourceClock
+from fgd_yolo.streams.source_clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result

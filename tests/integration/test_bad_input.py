@@ -11,7 +11,7 @@ import torch
 import ultralytics  # noqa: F401  its logger keeps the stdout that it finds: not that of a single test
 import yaml
 
-from fgd_yolo.cli import distill
+from fgd_yolo.cli.distill_command import main
 from fixtures import CLASSES, draw_dataset
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def refused(capsys):
 
     def run(*words, code: int = 1) -> str:
         before = sorted(Path.cwd().rglob("*"))
-        assert distill([str(word) for word in words]) == code
+        assert main([str(word) for word in words]) == code
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: "), lines
         assert sorted(Path.cwd().rglob("*")) == before, "a failed start left something behind"
@@ -90,7 +90,7 @@ def test_data_without_a_readable_image(refused, data, student_yaml):
 
 
 def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
-    from fgd_yolo.distillation.dataset import check_dataset
+    from fgd_yolo.workflow.dataset_check import check_dataset
 
     (data.parent / "images/train/00.png").write_bytes(b"no picture")
     (data.parent / "images/val/01.png").write_bytes(b"")
@@ -235,6 +235,6 @@ def test_a_model_that_was_not_named(refused, words, part):
 
 
 def test_debug_shows_the_traceback_as_well(capsys):
-    assert distill(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
+    assert main(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and err.splitlines()[-1].startswith("error: ")

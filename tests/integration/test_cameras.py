@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgd_yolo.analysis.cameras import Server, camera, mjpeg_server
-from fgd_yolo.analysis.stamp import read_stamp
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.sources import Source, open_source
 from servers.running import rtsp_server
+from tests.cameras.processes import Server, camera, mjpeg_server
+from tests.cameras.stamp import read_stamp
 
 FPS = 15
 

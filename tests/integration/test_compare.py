@@ -70,7 +70,7 @@ def workers(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "fgd_yolo.analysis.compare.worker" in words and words[-1].startswith(str(folder)):
+        if "fgd_yolo.compare.worker" in words and words[-1].startswith(str(folder)):
             found.append(process)
     return found
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from fgd_yolo.distillation.state import SIDE
+from fgd_yolo.training.checkpoints import SIDE
 from shell import TEACHER_EPOCHS, wait_for
 from signals import default_signals, ignoring
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.export.command import main
+from fgd_yolo.cli.export_command import main
 from fixtures import file_names
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"

@@ -12,7 +12,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from fgd_yolo import export_onnx
-from fgd_yolo.cli import main
+from fgd_yolo.cli.main import main
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.half_range import measure_half
 from fixtures import narrow_yaml, save_checkpoint

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from fgd_yolo import export_onnx
+from fgd_yolo.cli.export_command import main
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import build, int8
-from fgd_yolo.export.command import main
 from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 
 TRAIN_IMAGES = 16

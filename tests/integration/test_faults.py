@@ -157,8 +157,8 @@ def test_a_size_that_changes_in_the_stream_is_taken_as_it_comes(other):
 
 STOP_WHILE_BLOCKED = """
 import signal, sys, threading
-from fgd_yolo.streams.mailbox import Mailbox
-from fgd_yolo.streams.policy import Policy
+from fgd_yolo.streams.scheduling.mailbox import Mailbox
+from fgd_yolo.streams.scheduling.policy import Policy
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.stats import StreamStats
 stopped = threading.Event()

@@ -15,11 +15,11 @@ from ultralytics.nn import tasks
 
 import fgd_yolo
 from fgd_yolo import FGDError, FGDTrainer, distill, export_onnx
-from fgd_yolo.analysis.compare.methods import parse_methods
-from fgd_yolo.analysis.compare.options import Options
-from fgd_yolo.analysis.compare.plan import jobs, settings
-from fgd_yolo.analysis.compare.taken import taken_jobs
-from fgd_yolo.cli import export
+from fgd_yolo.cli.export_command import main
+from fgd_yolo.compare.finished_runs import taken_jobs
+from fgd_yolo.compare.job_plan import jobs, settings
+from fgd_yolo.compare.method_specs import parse_methods
+from fgd_yolo.compare.options import Options
 from fgd_yolo.config import load_recipe
 from fixtures import draw_dataset
 
@@ -183,10 +183,10 @@ def test_the_export_command_asks_before_it_runs_a_script(weights, data, marker, 
     script = f"import os\nos.rename(yaml['path'] / 'images/val', {str(data.parent / 'images/there')!r})"
     change(data, val="images/there", download=script)
     words = ["--weights", str(weights), "--data", str(data), "--imgsz", "64"]
-    assert export(words) == 1
+    assert main(words) == 1
     told = capsys.readouterr()
     assert len(told.err.splitlines()) == 1 and "--allow-download" in told.err and script.splitlines()[1] in told.out
-    assert export([*words, "--allow-download"]) == 0
+    assert main([*words, "--allow-download"]) == 0
     assert (data.parent / "images/there").is_dir()
 
 

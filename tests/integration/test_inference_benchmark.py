@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgd_yolo.analysis.command import main
-from fgd_yolo.analysis.inference_files import HOST_INT8
+from fgd_yolo.benchmark.inference_files import HOST_INT8
+from fgd_yolo.cli.benchmark_command import main
 from fixtures import draw_dataset
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks import SinkQueue
-from fgd_yolo.streams.sinks.lines import JsonLinesSink
+from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.summary import summary
 from fgd_yolo.streams.tracking import Tracking
 from onnx_files import save

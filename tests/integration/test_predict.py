@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fgd_yolo.cli.predict_command import main
 from fgd_yolo.errors import FGDError
-from fgd_yolo.runtime.command import main
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.predict import FEW
 from onnx_files import save_detector

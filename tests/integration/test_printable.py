@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.cli import distill
-from fgd_yolo.distillation.dataset import check_dataset
+from fgd_yolo.cli.distill_command import main
 from fgd_yolo.errors import FGDError
-from fgd_yolo.host import load_detector
+from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.workflow.dataset_check import check_dataset
 from shell import Shell
 from training import train, untaught
 
@@ -107,6 +107,6 @@ def test_thousands_of_missing_files_are_one_short_line(tmp_path, student_yaml, c
     found = yaml.safe_load(data.read_text())
     missing = [f"{tmp_path}/missing/{number:04}.jpg" for number in range(3000)]
     data.write_text(yaml.safe_dump({**found, "val": missing}))
-    assert distill(["--student", str(student_yaml), "--config", "plain", "--data", str(data)]) == 1
+    assert main(["--student", str(student_yaml), "--config", "plain", "--data", str(data)]) == 1
     line = capfd.readouterr().err
     assert line.startswith("error: the images of ") and line.count("\n") == 1 and len(line) <= 301

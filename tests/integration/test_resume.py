@@ -12,8 +12,8 @@ import torch
 from ultralytics import YOLO
 
 from fgd_yolo import FGDConfig, FGDTrainer
-from fgd_yolo.distillation import state
 from fgd_yolo.errors import FGDError
+from fgd_yolo.training import checkpoints as state
 from fixtures import save_checkpoint
 from training import train
 

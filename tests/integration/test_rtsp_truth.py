@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.analysis.stream_benchmark import read_clip, write_clip
-from fgd_yolo.data import cache_root, demo_video
+from benchmarks.stream_rates import read_clip, write_clip
+from fgd_yolo.demo import cache_root, demo_video
 from servers.running import rtsp_server
 
 pytestmark = pytest.mark.slow

@@ -33,7 +33,7 @@ RECORDER = """
 import os, signal, sys, time
 import numpy as np
 from fgd_yolo.streams.sinks import SinkQueue
-from fgd_yolo.streams.sinks.video import Mp4Sink
+from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 from stream_results import make_result
 
 random = np.random.default_rng(0)
@@ -94,8 +94,8 @@ def test_a_full_disk_costs_one_sink_and_nothing_else(tmp_path):
         import resource, time
         import numpy as np
         from fgd_yolo.streams.sinks import SinkQueue
-        from fgd_yolo.streams.sinks.call import CallbackSink
-        from fgd_yolo.streams.sinks.video import Mp4Sink
+        from fgd_yolo.streams.sinks.callback import CallbackSink
+        from fgd_yolo.streams.sinks.video_sink import Mp4Sink
         from stream_results import make_result
 
         random = np.random.default_rng(0)

@@ -20,8 +20,8 @@ import pytest
 
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
-from fgd_yolo.streams.sinks.lines import JsonLinesSink
-from fgd_yolo.streams.sinks.video import Mp4Sink
+from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
+from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 from fgd_yolo.streams.summary import summary
 from fgd_yolo.streams.tracking import Tracking
 from onnx_files import save_detector

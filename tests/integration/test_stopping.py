@@ -20,7 +20,7 @@ from signals import ignoring, wait_until_caught
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-FGD_YOLO = [sys.executable, "-c", "import sys; from fgd_yolo.cli import main; sys.exit(main())"]
+FGD_YOLO = [sys.executable, "-c", "import sys; from fgd_yolo.cli.main import main; sys.exit(main())"]
 SCRIPTS = {
     "distill": "tools/distill.py",
     "compare": "tools/compare.py",

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgd_yolo.analysis import crowd_benchmark
-from fgd_yolo.analysis.camera_benchmark import paced_cpu_ms
-from fgd_yolo.analysis.crowd_benchmark import CROWD_FPS, measure_overload
-from fgd_yolo.analysis.stream_benchmark import measure_rates, write_clip
+from benchmarks import crowd as crowd_benchmark
+from benchmarks.camera_cost import paced_cpu_ms
+from benchmarks.crowd import CROWD_FPS, measure_overload
+from benchmarks.stream_rates import measure_rates, write_clip
 from fgd_yolo.export import export_onnx
 from servers.running import rtsp_server
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import av
 import pytest
 
+from fgd_yolo.cli.stream_command import run_command
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams import run as run_module
-from fgd_yolo.streams.command import main
-from fgd_yolo.streams.config import read_options
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.run import _wait
+from fgd_yolo.streams.stream_options import read_options
 from fgd_yolo.streams.web.view import LatestFrames
 from onnx_files import save_detector
 from servers.running import mjpeg_server
@@ -150,7 +150,7 @@ def test_the_page_is_there_while_it_runs_and_the_port_is_free_afterwards(model):
 def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
     write_video(Path("clip.mp4"), frames=12)
     words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--save", "saved", "--track"]
-    assert main(words) == 0
+    assert run_command(words) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("clip"))
     assert row[1:6] == ["ENDED", "12", "12", "12", "0"]
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
@@ -181,7 +181,7 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
 )
 def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, words, complaint, code):
     Path("streams.yaml").write_text("model: [")
-    assert main([*words.split(), "--json", "found.jsonl"]) == code
+    assert run_command([*words.split(), "--json", "found.jsonl"]) == code
     said = capsys.readouterr().err.strip().splitlines()
     assert complaint in said[-1] and said[-1].startswith("error: ")
     assert [line for line in said[:-1] if "runs on" not in line] == []
@@ -189,7 +189,10 @@ def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, word
 
 @pytest.mark.parametrize("words", ["nowhere.mp4", "test:// --policy newest", "test://x"])
 def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(model, capsys, words):
-    assert main(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "found.jsonl"]) == 2
+    assert (
+        run_command(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "found.jsonl"])
+        == 2
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert not Path("saved").exists() and not Path("found.jsonl").exists()
@@ -202,7 +205,7 @@ def test_lines_do_not_go_into_what_is_read(model, capsys, name):
         end.write(b"\n")  # as a file of lines ends
     Path("link.jsonl").symlink_to("clip.mp4")
     before = Path(name).read_bytes()
-    assert main(["--model", str(model), "--source", "gate=clip.mp4", "--json", name]) == 2
+    assert run_command(["--model", str(model), "--source", "gate=clip.mp4", "--json", name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"error: {name} is read here and would be written to: choose another place for the results"
     assert Path(name).read_bytes() == before
@@ -211,12 +214,12 @@ def test_lines_do_not_go_into_what_is_read(model, capsys, name):
 def test_a_refusal_half_way_leaves_no_sink_open(model):
     before = set(threading.enumerate())
     words = ["--model", str(model), "--source", "test://", "--mqtt", "mqtt://127.0.0.1:1", "--classes", "sheep"]
-    assert main(words) == 2
+    assert run_command(words) == 2
     assert set(threading.enumerate()) <= before
 
 
 def test_a_class_that_the_model_lacks_is_refused_without_any_sink_too(model, capsys):
-    assert main(["--model", str(model), "--source", "test://", "--classes", "sheep"]) == 2
+    assert run_command(["--model", str(model), "--source", "test://", "--classes", "sheep"]) == 2
     assert "class 'sheep' is unknown" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -226,7 +229,7 @@ def test_the_chosen_classes_are_all_that_the_page_the_ids_and_the_sinks_see(mode
     write_video(Path("clip.mp4"), frames=3)
     words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--track", "--web", "127.0.0.1:0"]
     for chosen, objects in (("block", 1), ("disc", 0)):
-        assert main([*words, "--seconds", "1", "--classes", chosen]) == 0
+        assert run_command([*words, "--seconds", "1", "--classes", chosen]) == 0
         assert [(len(result.detections), len(result.ids)) for result in seen] == [(objects, objects)] * 3
         lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
         assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [objects] * 3
@@ -279,7 +282,7 @@ def test_waiting_never_holds_the_lock_that_a_signal_needs(model):
 def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["--model", str(model), "--source", "test://", "--web", f"127.0.0.1:{port}"]) == 1
+        assert run_command(["--model", str(model), "--source", "test://", "--web", f"127.0.0.1:{port}"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"port {port}" in line and "in use" in line
 
@@ -295,7 +298,7 @@ def test_the_class_that_is_meant_is_the_one_that_counts(capsys, word, found, in_
     write_video(Path("clip.mp4"), frames=2)
     Path("streams.yaml").write_text(f"classes: ['{word}']\n")
     chosen = ["--config", "streams.yaml"] if in_file else ["--classes", word]
-    assert main(["--model", "best.onnx", "--source", "clip.mp4", "--json", "found.jsonl", *chosen]) == 0
+    assert run_command(["--model", "best.onnx", "--source", "clip.mp4", "--json", "found.jsonl", *chosen]) == 0
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
     assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [found, found]
 
@@ -305,7 +308,7 @@ def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
     save_detector(Path("best.onnx"), COUNTING)
     Path("streams.yaml").write_text("classes: [1]\n")
     chosen = ["--config", "streams.yaml"] if in_file else ["--classes", "1"]
-    assert main(["--model", "best.onnx", "--source", "test://", "--json", "found.jsonl", *chosen]) == 2
+    assert run_command(["--model", "best.onnx", "--source", "test://", "--json", "found.jsonl", *chosen]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "'1' is ambiguous" in line and "id:1" in line and "name:1" in line and len(line) <= 300
     assert not Path("found.jsonl").exists()
@@ -313,6 +316,6 @@ def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
 
 def test_the_table_of_one_picture_has_no_rate(model, capsys):
     write_video(Path("clip.mp4"), frames=1)
-    assert main(["--model", str(model), "--source", "one=clip.mp4"]) == 0
+    assert run_command(["--model", str(model), "--source", "one=clip.mp4"]) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("one "))
     assert row[-1] == "-"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fgd_yolo.cli.stream_command import run_command
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.streams.command import main
 from onnx_files import save_detector
 from servers.running import fault_proxy, mjpeg_server, until
 from signals import default_signals
@@ -21,7 +21,7 @@ from stream_parts import write_video
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "stream.py"
-FGD_YOLO = "import sys; from fgd_yolo.cli import main; sys.exit(main())"
+FGD_YOLO = "import sys; from fgd_yolo.cli.main import main; sys.exit(main())"
 
 
 def model() -> list[str]:
@@ -31,7 +31,7 @@ def model() -> list[str]:
 def test_the_table_says_why_a_camera_was_down(capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"rtsp://admin:geheim@127.0.0.1:{free.getsockname()[1]}/cam"
-    assert main([*model(), "--source", f"gate={address}", "yard=test://", "--seconds", "1"]) == 0
+    assert run_command([*model(), "--source", f"gate={address}", "yard=test://", "--seconds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["gate", "DOWN"], ["yard", "UP"]]
     assert lines[3] == "  gate DOWN: connection refused"
@@ -43,7 +43,7 @@ def test_a_detector_that_fails_is_an_error_behind_the_table(monkeypatch, capsys)
 
     monkeypatch.setattr(OnnxDetector, "infer", fail)
     write_video(Path("clip.mp4"), frames=130)
-    assert main([*model(), "--source", "clip.mp4"]) == 1
+    assert run_command([*model(), "--source", "clip.mp4"]) == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[1].split()[:2] == ["clip", "UP"] and "error" in said.out
     assert said.err.splitlines()[-1].startswith("error: the detector failed on 100 frames in a row: out of memory")
@@ -54,7 +54,7 @@ def test_a_sink_that_failed_to_the_end_is_an_error_behind_the_table(capsys):
         port = free.getsockname()[1]
     write_video(Path("clip.mp4"), frames=2)
     words = ["--source", "clip.mp4", "--json", "found.jsonl", "--webhook", f"http://127.0.0.1:{port}/x?token=geheim"]
-    assert main([*model(), *words]) == 1
+    assert run_command([*model(), *words]) == 1
     said = capsys.readouterr()
     why = f"webhook 127.0.0.1:{port}: 127.0.0.1:{port} cannot be reached (ConnectError), 3 times"
     assert said.err.splitlines()[-1] == f"error: results are missing in {why}"
@@ -86,7 +86,7 @@ def test_the_process_leaves_with_its_code_while_a_camera_is_still_read(command):
 LEAVE = """
 import atexit, sys, threading, time
 from fgd_yolo.streams import connection
-from fgd_yolo.streams.command import leave
+from fgd_yolo.cli.stream_command import leave
 
 atexit.register(print, "taken down")
 reading = connection.Connection("cam", lambda: time.sleep(float(sys.argv[1])), print, print, 1, threading.Condition())

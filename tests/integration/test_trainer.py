@@ -12,7 +12,7 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.distillation import state
+from fgd_yolo.training import checkpoints as state
 from training import OFF, TERMS, rows, same_weights, train, untaught, weights
 
 pytestmark = pytest.mark.slow

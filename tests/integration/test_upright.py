@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.data import cache_root, demo_video
+from fgd_yolo.cli.stream_command import run_command
+from fgd_yolo.demo import cache_root, demo_video
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.streams.command import main
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.sources import open_source
 from fgd_yolo.streams.web.view import LatestFrames
@@ -38,7 +38,7 @@ def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
 
     video, _ = demo_video(cache_root(), **SMALL)
     phone = with_matrix(video, tmp_path / "phone.mp4", TURNS[turn])
-    assert main(["--model", str(MODEL), "--source", str(phone), "--json", "found.jsonl", "--save", "saved"]) == 0
+    assert run_command(["--model", str(MODEL), "--source", str(phone), "--json", "found.jsonl", "--save", "saved"]) == 0
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
     ours = [line for line in lines if line["kind"] == "result"]
     theirs = list(YOLO(MODEL, task="detect").predict(phone, stream=True, verbose=False))
@@ -86,7 +86,7 @@ def test_the_recording_of_what_has_no_times_is_as_long_as_it_plays(tmp_path, nam
     else:
         encode(tmp_path / name, "libx264", container=None if name == "b.avi" else "h264", bf="3", frames=60)
     words = ["--source", str(tmp_path / name), "--json", "found.jsonl", "--save", "saved"]
-    assert main(["--model", str(MODEL), *words]) == 0
+    assert run_command(["--model", str(MODEL), *words]) == 0
     times = [json.loads(line).get("pts_s") for line in Path("found.jsonl").read_text().splitlines()]
     wanted = [index / 25 for index in range(60)]
     assert [time for time in times if time is not None] == pytest.approx(wanted, abs=1e-6)
@@ -106,7 +106,7 @@ def test_oblong_pixels_are_counted_as_stored_and_recorded_as_oblong(tmp_path, tu
         file.mux(track.encode())
     path = with_matrix(tmp_path / "tape.mp4", tmp_path / "turned.mp4", TURNS[turn]) if turn else tmp_path / "tape.mp4"
     words = ["--source", str(path), "--json", "found.jsonl", "--save", "saved"]
-    assert main(["--model", str(MODEL), *words]) == 0
+    assert run_command(["--model", str(MODEL), *words]) == 0
     line = json.loads(Path("found.jsonl").read_text().splitlines()[0])
     assert (line["height"], line["width"]) == cv2.VideoCapture(str(path)).read()[1].shape[:2]
     (saved,) = Path("saved").rglob("*.mp4")
@@ -118,7 +118,7 @@ def test_videos_of_a_folder_are_recorded_each_into_its_own_file(tmp_path):
     (tmp_path / "clips").mkdir()
     for name, frames in (("a.mp4", 3), ("b.mp4", 12), ("c.mp4", 4)):
         write_clip(tmp_path / "clips" / name, frames=frames, fps=15)
-    assert main(["--model", str(MODEL), "--source", str(tmp_path / "clips"), "--save", "saved"]) == 0
+    assert run_command(["--model", str(MODEL), "--source", str(tmp_path / "clips"), "--save", "saved"]) == 0
     counts = []
     for path in sorted(Path("saved").rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns):
         with av.open(str(path)) as file:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.analysis.pictures.command import main
-from fgd_yolo.analysis.pictures.subject import student_start
+from fgd_yolo.cli.visualize_command import main
 from fgd_yolo.config import Recipe
-from fgd_yolo.distillation.stage import train_stage
-from fgd_yolo.distillation.state import read_side_file
+from fgd_yolo.training.checkpoints import read_side_file
+from fgd_yolo.workflow.training_stage import train_stage
+from fgd_yolo.workflow.visualize_subject import student_start
 from fixtures import file_names, save_checkpoint
 from training import OFF, same_weights, train, untaught
 

@@ -74,8 +74,8 @@ def test_every_module_is_in_the_wheel(installed):
 
 
 def test_the_demo_data_comes_from_the_wheel(installed):
-    code = "import fgd_yolo.data, pkgutil, importlib\n" + (
-        "for module in pkgutil.iter_modules(fgd_yolo.data.__path__, 'fgd_yolo.data.'):\n"
+    code = "import fgd_yolo.demo, pkgutil, importlib\n" + (
+        "for module in pkgutil.iter_modules(fgd_yolo.demo.__path__, 'fgd_yolo.demo.'):\n"
         "    print(importlib.import_module(module.name).__file__)"
     )
     files = run(installed / "python", "-c", code).split()

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from fgd_yolo.analysis.stamp import drawn, read_stamp
+from tests.cameras.stamp import drawn, read_stamp
 
 SIZE = (320, 240)
 ONE = 1 << 16

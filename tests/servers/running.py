@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.analysis import cameras
-from fgd_yolo.analysis.cameras import Server, mjpeg_server
+from tests.cameras import processes
+from tests.cameras.processes import Server, mjpeg_server
 
 __all__ = ["Server", "fault_proxy", "mjpeg_server", "rtsp_server", "until"]
 
 
 def rtsp_server(*options: object) -> Server:
     """Start a camera at `rtsp://127.0.0.1:PORT/cam`; without GStreamer the test is skipped, in CI it fails."""
-    if not cameras.rtsp_works():
+    if not processes.rtsp_works():
         if os.environ.get("CI") == "true":
-            pytest.fail(cameras.MISSING)
-        pytest.skip(cameras.MISSING)
-    return cameras.rtsp_server(*options)
+            pytest.fail(processes.MISSING)
+        pytest.skip(processes.MISSING)
+    return processes.rtsp_server(*options)
 
 
 def fault_proxy(server: Server, *options: object) -> Server:

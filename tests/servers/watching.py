@@ -6,13 +6,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from fgd_yolo.analysis.stamp import read_stamp
 from fgd_yolo.streams.frame import Frame
-from fgd_yolo.streams.mailbox import Mailbox
-from fgd_yolo.streams.policy import Policy
 from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.scheduling.mailbox import Mailbox
+from fgd_yolo.streams.scheduling.policy import Policy
 from fgd_yolo.streams.stats import StreamStats
 from servers.running import until
+from tests.cameras.stamp import read_stamp
 
 
 class Seen(NamedTuple):

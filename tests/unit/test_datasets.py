@@ -16,8 +16,8 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import ROOT
 
 from fgd_yolo.datasets import is_known, kept_dataset, read_dataset
-from fgd_yolo.distillation.dataset import check_dataset
 from fgd_yolo.errors import FGDError
+from fgd_yolo.workflow.dataset_check import check_dataset
 from fixtures import draw_dataset
 
 

@@ -19,10 +19,10 @@ from ultralytics.nn import tasks
 from ultralytics.utils import checks, downloads, torch_utils
 
 import fgd_yolo
-from fgd_yolo.distillation.dataset import check_dataset
 from fgd_yolo.errors import FGDError
-from fgd_yolo.host import check_activation, load_detector, read_architecture
 from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
+from fgd_yolo.ultralytics import check_activation, load_detector, read_architecture
+from fgd_yolo.workflow.dataset_check import check_dataset
 from fixtures import draw_dataset, save_checkpoint
 
 

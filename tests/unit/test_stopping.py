@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 from onnx_files import save_detector
 from signals import STOP_SIGNALS, default_signals, ignoring
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 PARTLY = """
 import signal, sys, time
 from pathlib import Path
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 from fgd_yolo.files import replacing
 
 def work():
@@ -41,7 +41,7 @@ sys.exit(guarded(work))
 TIDYING = """
 import sys, time
 from pathlib import Path
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 def work():
     Path("half").touch()
@@ -58,7 +58,7 @@ sys.exit(guarded(work))
 PATIENT = "from fgd_yolo import stopping\nstopping._ONE_REQUEST_S = 0.2\n"
 FORKED = """
 import os, sys, time
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 def work():
     child = os.fork()
@@ -74,7 +74,7 @@ LOADING = """
 import sys, time
 import torch
 from torch.utils.data import DataLoader, Dataset
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 class Numbers(Dataset):
     def __len__(self):
@@ -98,7 +98,7 @@ sys.exit(guarded(work))
 
 MODULES = """
 import sys, time
-from fgd_yolo.cli import main
+from fgd_yolo.cli.main import main
 
 class Slow:
     def find_spec(self, name, path, target=None):
@@ -112,7 +112,7 @@ sys.exit(main(sys.argv[1:]))
 
 TURNED = """
 import sys, time
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 def work():
     try:
@@ -127,7 +127,7 @@ sys.exit(guarded(work))
 # A module written in C++ makes an ImportError of the interrupt, and many libraries can do without a module.
 OPTIONAL = """
 import sys, time
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 class Fragile:
     def find_spec(self, name, path, target=None):
@@ -152,7 +152,7 @@ sys.exit(guarded(work))
 # Python prints what is raised in a finalizer, and goes on.
 FINALIZER = """
 import sys, time
-from fgd_yolo.cli import guarded
+from fgd_yolo.console import guarded
 
 class Slow:
     def __del__(self):

@@ -58,7 +58,7 @@ def _open(address: str | int, share: Share, timeout_s: float) -> Source:
 
         return CameraSource(int(address), share=share)
     if kind == "test":
-        from fgd_yolo.streams.sources.scene import SceneSource
+        from fgd_yolo.streams.sources.demo_scene import SceneSource
 
         return SceneSource(str(address), share)
     if kind == "network":
@@ -94,7 +94,7 @@ def check_address(address: str | int, budget: Budget | None = None) -> None:
     check_text(address)
     kind = _kind(address)
     if kind == "test":
-        from fgd_yolo.streams.sources.scene import parse_scene
+        from fgd_yolo.streams.sources.demo_scene import parse_scene
 
         parse_scene(str(address))
     elif kind == "network":

@@ -12,7 +12,7 @@ from fgd_yolo.errors import one_line
 from fgd_yolo.runtime.budget import Share
 from fgd_yolo.runtime.headers import read_header
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
-from fgd_yolo.streams.sources.times import USUAL_FPS
+from fgd_yolo.streams.sources.timestamps import USUAL_FPS
 
 _BYTES_PER_PIXEL = 14  # two canvases with alpha, and the picture before and after it is turned into BGR
 

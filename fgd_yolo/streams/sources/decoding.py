@@ -12,9 +12,9 @@ from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.runtime.headers import MOST_SCANS, jpeg_head, jpeg_scans
 from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.orientation import display_matrix, swaps_sides
 from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
-from fgd_yolo.streams.sources.times import USUAL_FPS, RisingTimes
-from fgd_yolo.streams.upright import display_matrix, swaps_sides
+from fgd_yolo.streams.sources.timestamps import USUAL_FPS, RisingTimes
 from fgd_yolo.text import single_line
 
 

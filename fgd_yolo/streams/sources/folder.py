@@ -16,9 +16,9 @@ from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
 from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.animation import AnimationSource
 from fgd_yolo.streams.sources.decoding import look, pyav
-from fgd_yolo.streams.sources.file import FileSource
 from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
-from fgd_yolo.streams.sources.times import USUAL_FPS
+from fgd_yolo.streams.sources.timestamps import USUAL_FPS
+from fgd_yolo.streams.sources.video_file import FileSource
 
 _DEMUXERS = {Kind.JPEGS: "mjpeg"}  # where the name of the file would mislead FFmpeg
 _TRIES = 1000  # of the first pictures of a damaged file

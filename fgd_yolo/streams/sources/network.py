@@ -51,7 +51,7 @@ def open_network(url: str, share: Share, *, timeout_s: float) -> Source:
         return NetworkSource(url, share, timeout_s=timeout_s)
     from fgd_yolo.streams.sources.http import ask
     from fgd_yolo.streams.sources.mjpeg import MjpegSource
-    from fgd_yolo.streams.sources.still import StillSource
+    from fgd_yolo.streams.sources.snapshot import StillSource
 
     answer = ask(_encoded(url), silent_s=timeout_s, connect_s=_OPEN_S)
     try:

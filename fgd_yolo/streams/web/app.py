@@ -20,7 +20,6 @@ from fgd_yolo.streams.web.gate import Gate
 from fgd_yolo.streams.web.metrics import MEDIA_TYPE, to_prometheus
 from fgd_yolo.streams.web.page import read_page
 from fgd_yolo.streams.web.push import EVENTS, MJPEG, Pushed, Seats, events, no_seat, pictures
-from fgd_yolo.streams.web.report import Report
 from fgd_yolo.streams.web.requests import (
     LONGEST_BODY,
     NamedStream,
@@ -30,6 +29,7 @@ from fgd_yolo.streams.web.requests import (
     read_body,
     read_query,
 )
+from fgd_yolo.streams.web.status import Report
 from fgd_yolo.streams.web.view import LatestFrames
 from fgd_yolo.text import shortened, single_line
 

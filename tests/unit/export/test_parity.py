@@ -8,10 +8,10 @@ from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.half import to_half
-from fgd_yolo.export.images import in_batches, letterbox, load_photos
 from fgd_yolo.export.parity import TOLERANCES, compare_files, compare_with_torch
+from fgd_yolo.export.sample_images import in_batches, letterbox, load_photos
 from fgd_yolo.export.uint8 import take_uint8
-from fgd_yolo.host import load_exportable
+from fgd_yolo.ultralytics import load_exportable
 from fixtures import save_checkpoint
 
 # Notes of the host's tracing, which the package silences and this file, calling the host itself, does not.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.sinks.lines import JsonLinesSink
+from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from stream_results import make_result
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
     code = f"""if True:
         import resource
         from fgd_yolo.streams.sinks import SinkQueue
-        from fgd_yolo.streams.sinks.lines import JsonLinesSink
+        from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
         from stream_results import make_result
         queue = SinkQueue(JsonLinesSink({str(path)!r}), frames=64)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
 def test_a_killed_process_leaves_whole_lines(tmp_path):
     path = tmp_path / "found.jsonl"
     code = f"""if True:
-        from fgd_yolo.streams.sinks.lines import JsonLinesSink
+        from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
         from stream_results import make_result
         sink = JsonLinesSink({str(path)!r})
         for index in range(10_000_000):

@@ -9,7 +9,7 @@ import pytest
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.sinks import Away, recording
-from fgd_yolo.streams.sinks.video import Mp4Sink
+from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 from stream_results import make_result
 
 

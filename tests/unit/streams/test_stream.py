@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from fgd_yolo.streams.policy import parse_policy
+from fgd_yolo.streams.scheduling.policy import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps import Steps
 from fgd_yolo.streams.stream import Stream

@@ -301,7 +301,7 @@ def test_what_never_ends_takes_little_memory_and_is_lost(what):
     before = """
 import av, httpx, numpy, cv2
 from fgd_yolo.streams.sources import open_source, SourceLost, BadFrame
-import fgd_yolo.streams.sources.network, fgd_yolo.streams.sources.mjpeg, fgd_yolo.streams.sources.still
+import fgd_yolo.streams.sources.network, fgd_yolo.streams.sources.mjpeg, fgd_yolo.streams.sources.snapshot
 """
     code = """
 lost = None

@@ -13,8 +13,8 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, check_address, open_source
-from fgd_yolo.streams.sources.file import FileSource
-from fgd_yolo.streams.sources.scene import SceneSource, scene_truth
+from fgd_yolo.streams.sources.demo_scene import SceneSource, scene_truth
+from fgd_yolo.streams.sources.video_file import FileSource
 from memory import grown_mb
 
 CODECS = {
@@ -79,7 +79,7 @@ def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, cont
 def test_a_video_above_the_budget_takes_no_memory(tmp_path, container):
     path = write_video(tmp_path, container, 6000)
     before = "import av, numpy\nfrom fgd_yolo.runtime.budget import Budget\nfrom fgd_yolo.streams.sources import *\n"
-    before += "from fgd_yolo.streams.sources.file import FileSource"
+    before += "from fgd_yolo.streams.sources.video_file import FileSource"
     code = f"""
 try:
     source = FileSource({str(path)!r}, Budget(2).share())
@@ -140,7 +140,7 @@ def test_scenes_count_together(tmp_path):
 
 @pytest.mark.slow
 def test_four_large_scenes_take_less_than_a_tenth_of_a_gigabyte_each_and_a_picture():
-    before = "from fgd_yolo.streams.sources import open_source\nimport fgd_yolo.streams.sources.scene, numpy, cv2"
+    before = "from fgd_yolo.streams.sources import open_source\nimport fgd_yolo.streams.sources.demo_scene, numpy, cv2"
     code = """
 sources = [open_source(f"test://?size=4096x4096&seed={seed}", timeout_s=1) for seed in range(4)]
 pictures = [source.read().picture for source in sources]

@@ -1,0 +1,150 @@
+"""Validation as the host does it, and besides the average precision of small, medium and large objects."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import ops
+
+from fgd_yolo.compare.results_csv import SIZES
+from fgd_yolo.errors import FGDError
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.text import printable_names
+from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.workflow.train_arguments import host_defaults
+
+MEASURED_WITH = (
+    *("imgsz", "batch", "device", "workers", "split", "single_cls"),
+    *("conf", "iou", "max_det", "classes", "agnostic_nms"),
+)
+
+
+class Boxes(NamedTuple):
+    """Boxes of one image."""
+
+    ltwh: list[list[float]]
+    """Left, top, width, height in pixels of the original image."""
+    labels: list[int]
+    scores: list[float]
+    """Empty for true boxes."""
+
+
+class SizedValidator(DetectionValidator):
+    """Keeps truth and detections of every image in pixels of the original image."""
+
+    def init_metrics(self, model) -> None:
+        """Begin anew, as the host does."""
+        super().init_metrics(model)
+        self.truth: list[Boxes] = []
+        self.found: list[Boxes] = []
+
+    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        """Count as the host does, and keep the boxes."""
+        super().update_metrics(preds, batch)
+        for index, detected in enumerate(preds):
+            image = self._prepare_batch(index, batch)
+            true = ops.scale_boxes(image["imgsz"], image["bboxes"].clone(), image["ori_shape"], image["ratio_pad"])
+            self.truth.append(Boxes(_ltwh(true), image["cls"].int().tolist(), []))
+            scaled = self.scale_preds(detected, image)
+            self.found.append(
+                Boxes(_ltwh(scaled["bboxes"]), detected["cls"].int().tolist(), detected["conf"].float().tolist())
+            )
+
+
+def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
+    """Return the average precision by size of object, by COCO's own evaluation.
+
+    Convention:
+        The area of an object is that of its box, in pixels of the original image: small is up to 32 x 32, medium up
+        to 96 x 96, large above. IoU 0.50 to 0.95, at most 100 detections an image, mean over the classes.
+
+    Args:
+        truth: true boxes, image by image.
+        found: detections of the same images.
+
+    Returns:
+        A value in [0, 1] for each of `SIZES`, None where no object has that size.
+    """
+    numbers = range(1, len(truth) + 1)
+    objects = [
+        {"image_id": image, "bbox": box, "category_id": label, "area": box[2] * box[3], "iscrowd": 0}
+        for image, boxes in zip(numbers, truth, strict=True)
+        for box, label in zip(boxes.ltwh, boxes.labels, strict=True)
+    ]
+    detections = [
+        {"image_id": image, "bbox": box, "category_id": label, "score": score}
+        for image, boxes in zip(numbers, found, strict=True)
+        for box, label, score in zip(*boxes, strict=True)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
+        true = COCO()
+        true.dataset = {
+            "images": [{"id": image} for image in numbers],
+            "annotations": [{"id": number, **entry} for number, entry in enumerate(objects, start=1)],
+            "categories": [{"id": label} for label in sorted({entry["category_id"] for entry in objects})],
+        }
+        true.createIndex()
+        evaluation = COCOeval(true, true.loadRes(detections) if detections else COCO(), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    by_area = evaluation.eval["precision"][..., 1:, -1].transpose(3, 0, 1, 2)
+    return {
+        size: float(precision[precision > -1].mean()) if (precision > -1).any() else None
+        for size, precision in zip(SIZES, by_area, strict=True)
+    }
+
+
+@safe_loading()
+def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the accuracy of a checkpoint as columns of a run.
+
+    Args:
+        weights: a detector.
+        data: dataset YAML.
+        train: Ultralytics train arguments; those that validation knows, too, count.
+
+    Raises:
+        FGDError: it is no detector, or the host's numbers are not finite.
+    """
+    load_detector(weights)  # the host's own reading of a wrong file takes many lines
+    arguments = {**host_defaults(), **train}
+    same = {key: arguments[key] for key in MEASURED_WITH}
+    validators: list[SizedValidator] = []
+
+    def build(**kwargs) -> SizedValidator:
+        validators.append(SizedValidator(**kwargs))
+        return validators[0]
+
+    with tempfile.TemporaryDirectory() as folder:  # the host makes a folder for plots, though none is drawn
+        place = {"project": folder, "name": "val", "plots": False, "verbose": False}
+        box = YOLO(str(weights)).val(validator=build, data=data, **place, **same).box
+    if not 0 <= box.map <= 1:
+        raise FGDError(f"the validation of {weights} gave mAP50-95 {box.map}")
+    names = _distinct(printable_names(validators[0].names))
+    sizes = size_ap(validators[0].truth, validators[0].found)
+    return {
+        "map50_95": float(box.map),
+        "map50": float(box.map50),
+        "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(box.ap_class_index, box.ap, strict=True)},
+        **{f"ap_{size}": value for size, value in sizes.items()},
+    }
+
+
+def _distinct(names: Mapping[int, str]) -> dict[int, str]:
+    """Return the names of classes, with the number behind one that several classes share."""
+    shared = Counter(names.values())
+    return {number: f"{name} ({number})" if shared[name] > 1 else name for number, name in names.items()}
+
+
+def _ltwh(xyxy) -> list[list[float]]:
+    return ops.xyxy2ltwh(xyxy).float().tolist()

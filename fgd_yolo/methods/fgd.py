@@ -1,0 +1,134 @@
+"""Focal and Global Distillation of one feature level."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fgd_yolo.methods.alignment import alignment, comparable, standardised
+from fgd_yolo.methods.attention_maps import Attention, attention, attention_of_sizes, capped
+from fgd_yolo.methods.box_masks import background_weights, foreground_weights
+from fgd_yolo.methods.global_context import GlobalContext
+from fgd_yolo.methods.reductions import reduce_maps
+
+
+class FGDTerms(NamedTuple):
+    """The weighted terms of one level; their sum is the level's loss."""
+
+    fg: Tensor
+    bg: Tensor
+    attn: Tensor
+    rel: Tensor
+
+
+class FGDLoss(nn.Module):
+    """Foreground, background, attention and relation terms between a student's map and its teacher's.
+
+    Convention:
+        The squared difference is weighted by mask * spatial attention * channel attention of the teacher.
+        free=False: every term is a sum over C, H and W divided by the images, so it grows with the level's
+        size and with the size of the teacher's values.
+        free=True: both maps are standardised per channel, attention is capped at 10 times its mean, and every
+        term is a weighted mean (of the squared difference by its weights, of the others over C, H, W and images),
+        so it is of order 1 for every width, resolution and teacher.
+
+    Args:
+        student_channels: C of the student's map.
+        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        temperature: T of both attentions, above 0.
+        fg_weight: alpha, squared difference inside boxes.
+        bg_weight: beta, squared difference outside boxes.
+        attn_weight: gamma, absolute difference of the attentions.
+        rel_weight: lambda, squared difference after the context blocks.
+            A term whose weight is 0 is not computed.
+        free: whether the terms are free of scale, or the authors' sums.
+
+    Source:
+        FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
+        aligned student, sums and not means, both context blocks trained. free=True departs from it as above.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        *,
+        temperature: float = 0.5,
+        fg_weight: float,
+        bg_weight: float,
+        attn_weight: float,
+        rel_weight: float,
+        free: bool,
+    ):
+        super().__init__()
+        self.free = free
+        self.temperature = temperature
+        self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
+        self.align = alignment(student_channels, teacher_channels)
+        self.student_context = GlobalContext(teacher_channels)
+        self.teacher_context = GlobalContext(teacher_channels)
+
+    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FGDTerms:
+        """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
+
+        Args:
+            student_map: (B, student_channels, H, W).
+            teacher_map: (B, teacher_channels, H, W); gets no gradient.
+            boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
+                M may be 0.
+            image_index: (M,) whole numbers, which image each box belongs to.
+
+        Returns:
+            The four weighted terms, scalars, averaged over images.
+
+        Raises:
+            ValueError: the maps differ in batch size or grid, or the boxes' shape is wrong.
+        """
+        with torch.autocast(student_map.device.type, enabled=False):
+            student_map, teacher_map = comparable(student_map, teacher_map, self.align)
+            fg = bg = attn = rel = student_map.new_zeros(())
+            if not any(self.weights):
+                return FGDTerms(fg, bg, attn, rel)
+            if self.free:
+                student_map, teacher_map = standardised(student_map), standardised(teacher_map)
+            B, C, H, W = student_map.shape
+            fg_weight, bg_weight, attn_weight, rel_weight = self.weights
+            focal = bool(fg_weight or bg_weight)
+            focus = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
+            sums = reduce_maps(
+                student_map,
+                teacher_map,
+                sizes=bool(attn_weight),
+                channel_weight=focus.channel if focal else None,
+                key=self.student_context.key if rel_weight else None,
+            )
+            if focal:
+                cells = sums.weighted_square.view(B, H, W)
+                inside = foreground_weights(boxes.to(cells), image_index.to(cells.device), B, (H, W))
+                fg = fg_weight * self._weighted(cells, inside * focus.spatial, C) if fg_weight else fg
+                outside = background_weights(inside) if bg_weight else None
+                bg = bg_weight * self._weighted(cells, outside * focus.spatial, C) if bg_weight else bg
+            if attn_weight:
+                mine = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
+                gaps = ((mine.spatial - focus.spatial).abs(), (mine.channel - focus.channel).abs())
+                attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
+            if rel_weight:
+                shift = self.student_context.shift_of_context(sums.context)
+                shift = shift - self.teacher_context.shift(teacher_map)
+                # The squares of d + shift: what varies within a channel, and what all its cells share.
+                constant = (sums.mean_gap + shift.flatten(1)).square().sum()
+                values = B * C * H * W if self.free else B
+                rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
+            return FGDTerms(fg, bg, attn, rel)
+
+    def _capped(self, focus: Attention) -> Attention:
+        return capped(focus) if self.free else focus
+
+    def _weighted(self, cells: Tensor, weights: Tensor, channels: int) -> Tensor:
+        """Return the sum per image of cells times weights, or where scale is free their mean per weight and channel."""
+        total = (cells * weights).sum()
+        if not self.free:
+            return total / len(cells)
+        return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -1,0 +1,1 @@
+"""Whose frame goes through the detector next."""

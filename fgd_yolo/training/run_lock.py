@@ -1,0 +1,89 @@
+"""What an Ultralytics trainer lacks to be alone in its run folder: a lock, and a look whether the folder is there."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import get_save_dir
+from ultralytics.utils import RANK
+
+from fgd_yolo.files import sweep
+from fgd_yolo.locking import FolderLock
+from fgd_yolo.training.checkpoints import check_folder
+
+
+class LockedTrainer:
+    """Stands before an Ultralytics trainer in its bases and keeps other processes out of its run folder.
+
+    The folder is chosen and locked in `check_resume`, the last method that the trainer calls before it writes.
+    """
+
+    folder_lock: FolderLock | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            self._unlock()
+            if self.folder_lock is not None:
+                with suppress(OSError):  # what failed before anything was written leaves no folder
+                    self.folder_lock.folder.rmdir()
+            raise
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Read the arguments of a resumed run as Ultralytics does, then lock the run folder.
+
+        Raises:
+            FGDError: another process trains in it.
+        """
+        super().check_resume(overrides)
+        if RANK not in {-1, 0}:
+            return
+        folder = self._own_folder()
+        self.args.save_dir = str(folder)
+        self.folder_lock = FolderLock(folder)
+        self.folder_lock.acquire()
+        sweep(folder, recursive=True)
+
+    def _own_folder(self) -> Path:
+        """Make the run folder; a numbered one that another process made in the meantime is not shared with it."""
+        while True:
+            folder = Path(get_save_dir(self.args)).absolute()
+            given = bool(self.args.exist_ok or getattr(self.args, "save_dir", None))  # save_dir is no default
+            try:
+                folder.mkdir(parents=True, exist_ok=given)
+            except FileExistsError:
+                if given:  # it is a file
+                    raise
+                continue
+            return folder
+
+    def train(self) -> None:
+        """Train as Ultralytics does, and give the folder free at the end."""
+        if self.folder_lock is not None and not self.folder_lock.held:
+            self.folder_lock.acquire()
+        try:
+            return super().train()
+        finally:
+            self._unlock()
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the epoch's row, which would make a removed folder anew: then the training stops instead."""
+        self.check_folder()
+        super().save_metrics(metrics)
+
+    def check_folder(self) -> None:
+        """Stop where the run folder, or the folder of its checkpoints, was removed.
+
+        Raises:
+            FGDError: it was.
+        """
+        if self.folder_lock is not None:
+            self.folder_lock.check()
+            check_folder(self.wdir)
+
+    def _unlock(self) -> None:
+        if self.folder_lock is not None:
+            self.folder_lock.release()

@@ -1,0 +1,157 @@
+"""From a model name to something to start from: a checkpoint on this disk, or an untrained architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import ROOT, SETTINGS
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
+
+from fgd_yolo.console import say
+from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
+from fgd_yolo.files import partial_folder, sweep
+from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.text import printable
+from fgd_yolo.ultralytics import HEADS, load_detector, quiet_host, read_architecture
+
+_SUGGEST = {
+    "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
+    "--teacher-epochs N)",
+    "student": "give its file (--student path.pt) or start from random weights (--student {stem}.yaml)",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to start from.
+
+    Args:
+        name: as the user calls it, without folder and suffix.
+        file: what the host is given: an absolute path of a `.pt`, or a model YAML.
+        names: the classes that it was trained on, None without weights.
+        channels: of the images that it reads.
+        key: the same for the same weights or architecture, wherever the file lies.
+    """
+
+    name: str
+    file: str
+    names: dict[int, str] | None
+    channels: int
+    key: str
+
+
+def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
+    """Find a model the way the host does: a file, its weights folder, a download; `.yaml` is untrained.
+
+    Args:
+        name: such as `yolov8l`, `yolov8l.pt`, `runs/best.pt`, `yolov8l.yaml`.
+        role: "teacher" or "student", for messages.
+        demo: on the demo data a model without weights starts from random ones, and says so.
+
+    Raises:
+        UsageError: a name that the host does not know; the message has the closest one.
+        FGDError: a file that is missing or no detector, or weights that can neither be found nor downloaded.
+    """
+    path = Path(str(name).strip())
+    if path.suffix in {".yaml", ".yml"}:
+        return _architecture(path, role)
+    if path.suffix not in {"", ".pt"} and path.name not in GITHUB_ASSETS_STEMS:
+        raise FGDError(f"{role} {path} is not a .pt checkpoint: an exported model cannot be trained or taught from")
+    if not path.is_file() and path.suffix != ".pt":
+        path = path.with_name(f"{path.name}.pt")
+    weights_dir = Path(SETTINGS["weights_dir"])
+    for candidate in (path, weights_dir / path):
+        if candidate.is_file():
+            return _checkpoint(candidate)
+    if path.name not in GITHUB_ASSETS_NAMES or len(path.parts) > 1:
+        raise _missing(path, role)
+    try:
+        return _checkpoint(_download(path.name, weights_dir))
+    except ConnectionError as error:
+        missing = f"{role} weights {path} are neither in {Path.cwd()} nor in {weights_dir.absolute()}"
+        if demo:
+            say(f"!! {missing}, and cannot be downloaded ({one_line(error)}): STARTING FROM RANDOM WEIGHTS")
+            return _architecture(path.with_suffix(".yaml"), role)
+        options = _SUGGEST[role].format(stem=path.stem)
+        raise FGDError(f"{missing}, and cannot be downloaded ({one_line(error)}): {options}") from error
+
+
+def _checkpoint(path: Path) -> Model:
+    path = path.absolute()
+    model, _ = load_detector(path)
+    key = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), key)
+
+
+def _architecture(path: Path, role: str) -> Model:
+    try:
+        model = read_architecture(path)
+    except FileNotFoundError as error:
+        raise _missing(path, role) from error
+    head = (model.get("head") or [[None] * 4])[-1][2]
+    if head not in HEADS:
+        raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
+    if path.is_file():  # Ultralytics' own are known to be sound
+        _check_buildable(model, f"{role} {path}")
+    file = str(path.absolute()) if path.is_file() else str(path)
+    content = {key: value for key, value in model.items() if key != "yaml_file"}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return Model(printable(path.stem), file, None, model.get("channels", 3), key)
+
+
+@safe_loading()
+def _check_buildable(config: dict[str, Any], where: str) -> None:
+    """Build a model once, so that a mistake in its YAML is known before a teacher is trained for days.
+
+    Raises:
+        FGDError: it cannot be built.
+    """
+    try:
+        with kept_random_state(), quiet_host(logging.ERROR):
+            DetectionModel(deepcopy(config), verbose=False)
+    except Exception as error:  # of whichever layer meets the mistake
+        raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
+
+
+def _missing(path: Path, role: str) -> FGDError:
+    """A file that is not there; for a bare name, what the host has that is spelled like it."""
+    stems = GITHUB_ASSETS_STEMS | {file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml")}
+    name = path.name if path.suffix == ".yaml" else path.stem
+    near = close_match(name, sorted(f"{stem}.yaml" if name == path.name else stem for stem in stems))
+    if len(path.parts) > 1 or not near:
+        return FGDError(f"{role} file {path} does not exist")
+    return UsageError(f"{role} '{name}' is neither a file nor a model of Ultralytics{near}")
+
+
+@safe_loading()
+def _download(name: str, weights_dir: Path) -> Path:
+    """Let the host fetch a file once, in a folder of its own, so that no part is ever taken for the whole."""
+    say(f"{name} is not on this disk: trying to download it")
+    _check_online()
+    weights_dir.mkdir(parents=True, exist_ok=True)
+    sweep(weights_dir)
+    with partial_folder(weights_dir / name) as folder:
+        fetched = Path(attempt_download_asset(folder / name, retry=0))
+        if not fetched.is_file():
+            raise ConnectionError("nothing was downloaded")
+        return fetched.replace(weights_dir / name)
+
+
+def _check_online() -> None:
+    """Find out in seconds, and through a proxy, what the host's download takes minutes to notice."""
+    if os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        raise ConnectionError("YOLO_OFFLINE is set")
+    try:
+        requests.head("https://github.com", timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        raise ConnectionError(f"no connection to github.com: {type(error).__name__}") from error

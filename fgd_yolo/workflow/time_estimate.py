@@ -1,0 +1,71 @@
+"""How long a training will take, measured before it starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import select_device
+
+from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.ultralytics import load_detector, read_architecture
+from fgd_yolo.workflow.dataset_check import Dataset
+from fgd_yolo.workflow.resolve import Model
+
+_STEPS = 2
+_MOST_IMAGES = 2  # on a CPU the time of an image hardly depends on the batch
+_VAL_SHARE = 1 / 3  # a forward pass of a training step's forward and backward
+
+
+def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float | None:
+    """Time a few real training steps and return the seconds that an epoch takes, validation included.
+
+    Loading and augmenting images is not in it. Random states are put back. None where it cannot be measured,
+    such as for a batch that does not fit: the training itself has ways around that.
+
+    Args:
+        model: what will be trained.
+        dataset: on what.
+        train: Ultralytics train arguments; imgsz, batch and device count.
+    """
+    arguments = get_cfg(overrides=dict(train))
+    device = select_device(arguments.device, verbose=False)
+    batch = int(arguments.batch) if arguments.batch >= 1 else 16
+    images = min(batch, _MOST_IMAGES) if device.type == "cpu" else batch
+    try:
+        with kept_random_state(seed=0):
+            step_s = _step_s(model, dataset, arguments, images, device)
+    except RuntimeError:
+        return None
+    return step_s / images * (dataset.train_images + _VAL_SHARE * dataset.val_images)
+
+
+@safe_loading()
+def _step_s(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
+    """The faster of a few training steps on noise with one object an image."""
+    config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
+    detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
+    detector.args = arguments
+    detector.to(device).train()
+    size = check_imgsz(arguments.imgsz, stride=detector.stride, floor=32, max_dim=1)
+    batch = {
+        "img": torch.rand(images, dataset.channels, size, size, device=device),
+        "batch_idx": torch.arange(images, device=device),
+        "cls": torch.zeros(images, 1, device=device),
+        "bboxes": torch.full((images, 4), 0.5, device=device),
+    }
+    taken = []
+    for _ in range(_STEPS):
+        begin = time.perf_counter()
+        loss, _ = detector(batch)
+        loss.sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - begin)
+    return min(taken)

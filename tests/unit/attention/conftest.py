@@ -1,0 +1,45 @@
+"""One image as models see it: maps of two levels, a photo with two boxes, and the views of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+SIDE_PX = 64
+
+
+@pytest.fixture
+def seen():
+    """Maps of teacher and students on strides 8 and 16, boxes, alignments, the photo, and the views of it all."""
+    import torch
+
+    from fgd_yolo.attention.photos import LABELS, Photo
+    from fgd_yolo.attention.views import Lens, view_levels
+    from fgd_yolo.neck import Level
+
+    random = torch.Generator().manual_seed(0)
+    levels = [Level(8, 0, 0, 4, 6), Level(16, 1, 1, 8, 12)]
+    teacher = [
+        2 * torch.randn(1, level.teacher_channels, 64 // level.stride, 64 // level.stride, generator=random)
+        for level in levels
+    ]
+    students = {
+        name: [
+            2 * torch.randn(1, level.student_channels, 64 // level.stride, 64 // level.stride, generator=random)
+            for level in levels
+        ]
+        for name in ("before", "after")
+    }
+    aligns = [torch.nn.Conv2d(level.student_channels, level.teacher_channels, 1) for level in levels]
+    boxes = torch.tensor([[0.3, 0.3, 0.2, 0.4], [0.7, 0.6, 0.5, 0.5]])
+    canvas = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    return SimpleNamespace(
+        levels=levels,
+        teacher=teacher,
+        students=students,
+        aligns=aligns,
+        photo=Photo("a$b$.jpg", canvas, boxes, LABELS),
+        views=view_levels(levels, teacher, students, boxes, Lens(0.5, "paper"), aligns),
+    )

@@ -1,0 +1,80 @@
+"""The benchmark measures two things that compute the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import loss as loss_benchmark
+from benchmarks.loss import Comparison, Cost, Level
+from fgd_yolo.cli.benchmark_command import table
+from fgd_yolo.errors import FGDError
+
+TINY = Level(images=2, student_channels=4, teacher_channels=16, cells=12, boxes=3)
+TOOL = Path(__file__).parents[3] / "tools" / "benchmark.py"
+
+
+@pytest.mark.parametrize("level", [TINY, Level(2, 16, 16, 12, 1)], ids=["aligned", "equal widths"])
+def test_variants_agree_in_every_term_and_gradient(level):
+    loss, maps = loss_benchmark.make_level(level, "cpu")
+    assert loss_benchmark.disagreement(loss, maps) <= 1e-5
+
+
+def test_variants_that_differ_are_refused(monkeypatch):
+    def wrong(loss, *maps):
+        fg, *rest = loss(*maps)
+        return (1.01 * fg, *rest)
+
+    monkeypatch.setitem(loss_benchmark.VARIANTS, "fgd_yolo", wrong)
+    with pytest.raises(FGDError, match="differ"):
+        loss_benchmark.compare(TINY, "cpu", repeats=1)
+
+
+def test_no_term_of_the_measured_level_is_zero():
+    loss, maps = loss_benchmark.make_level(TINY, "cpu")
+    assert all(term > 0 for term in loss(*maps))
+
+
+@pytest.mark.slow
+def test_memory_of_a_pass_is_at_least_its_gradient():
+    level = Level(images=4, student_channels=64, teacher_channels=64, cells=64)
+    gradient_bytes = 4 * 64 * 64 * 64 * 4
+    for name in loss_benchmark.VARIANTS:
+        found = loss_benchmark.in_fresh_process(loss_benchmark.extra_bytes_on_cpu, name, level)
+        assert gradient_bytes <= found < 100 * gradient_bytes, name
+
+
+def test_table_shows_both_costs_and_both_ratios():
+    text = table(TINY, Comparison("a machine", 1e-6, Cost(0.9, 300 * 2**20), Cost(0.3, 120 * 2**20)))
+    for shown in (
+        "a machine",
+        "(2, 16, 12, 12)",
+        "900.0 ms",
+        "300.0 ms",
+        "300 MiB",
+        "3.00 x faster",
+        "2.50 x smaller",
+    ):
+        assert shown in text
+
+
+def test_help_shows_an_example_and_a_bad_number_is_one_clear_refusal():
+    run = [sys.executable, str(TOOL)]
+    shown = subprocess.run([*run, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "benchmark.py loss --repeats" in shown
+    refused = subprocess.run([*run, "loss", "--repeats", "0"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "at least 1, not '0'" in refused.stderr
+
+
+def test_gradients_start_empty_on_every_repeat():
+    loss, maps = loss_benchmark.make_level(TINY, "cpu")
+    for _ in range(2):
+        loss_benchmark.run_once(loss_benchmark.our_terms, loss, maps)
+    twice = maps[0].grad.clone()
+    maps[0].grad = None
+    sum(loss(*maps)).backward()
+    assert torch.equal(twice, maps[0].grad)

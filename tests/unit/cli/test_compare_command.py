@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.cli.compare_command import main, parse
+from fgd_yolo.errors import UsageError
+from shell import loaded_by
+
+ROOT = Path(__file__).parents[4]
+ASKED = "--teacher t.pt --student s.yaml --methods plain fgd"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--methods", "fgs"], ["--report", "nowhere", "--jobs", "2"]])
+def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
+    assert loaded_by(["compare", *words], {"torch", "ultralytics", "matplotlib"}) == "[]"
+
+
+def test_downloads_are_allowed_where_that_is_said():
+    assert parse([*ASKED.split(), "--allow-download"]).allow_download
+    assert not parse(ASKED.split()).allow_download
+
+
+def test_help_of_the_script_spells_the_usual_ablations():
+    script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
+    text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    for words in ("--hold-out", "--runs", "--report", "scale-free:rel_weight=0", "ultralytics:dis=3"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        ("", [0, 1, 2]),
+        ("--seeds 2", [0, 1]),
+        ("--seeds 2 --first-seed 5", [5, 6]),
+        ("--seeds 0 4 7", [0, 4, 7]),
+    ],
+)
+def test_one_number_is_how_many_seeds_and_several_are_the_seeds(words, seeds):
+    assert parse([*ASKED.split(), *words.split()]).seeds == seeds
+
+
+def test_train_arguments_are_found_behind_lists_of_words():
+    words = "--methods plain fgd:share=0.1 cos_lr=True --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64"
+    read = parse(words.split())
+    assert read.train == {"imgsz": 64, "cos_lr": True, "lr0": 0.001}
+    assert [method.label for method in read.methods] == ["plain", "fgd:share=0.1"]
+    assert read.seeds == [0, 1]
+
+
+def test_data_sets_and_teachers_are_paired_in_their_order():
+    words = "--data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
+    read = parse(words.split())
+    assert [read.teacher_of(data) for data in read.data] == ["a.pt", "b.pt"]
+    shared = parse(["--data", "a.yaml", "--data", "b.yaml", *ASKED.split()])
+    assert [shared.teacher_of(data) for data in shared.data] == ["t.pt", "t.pt"]
+    assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--student s.yaml", "which methods"),
+        ("--methods plain", "which student"),
+        ("--student s.yaml --methods fgd", "1 data sets and 0 teachers"),
+        (f"{ASKED} --data a.yaml --data b.yaml --data c.yaml --teacher u.pt", "3 data sets and 2 teachers"),
+        (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are called a"),
+        (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are called my-a"),
+        (f"{ASKED} seed=3", "--seeds"),
+        (f"{ASKED} name=mine", "--output"),
+        (f"{ASKED} time=1", "different epochs"),
+        (f"{ASKED} --batch -1", "name the batch size"),
+        (f"{ASKED} dis=3", "ultralytics:dis=3"),
+        (f"{ASKED} --epochs 3 epochs=4", "said twice"),
+        (f"{ASKED} epoks=4", "did you mean 'epochs'"),
+        (f"{ASKED} --seeds 0", "one number says how many"),
+        (f"{ASKED} --seeds 1 1", "each seed once"),
+        (f"{ASKED} --seeds 1 2 --first-seed 3", "no --first-seed"),
+        (f"{ASKED} --seeds x", "whole numbers"),
+        (f"{ASKED} --jobs 0", "--jobs"),
+        (f"{ASKED} --hold-out 1", "0 to below 1"),
+        (f"{ASKED} --hold-out some", "such as 0.2"),
+        (f"{ASKED} --runs a --hold-out 0.2", "leave out --hold-out"),
+        (f"{ASKED} --outptu x", "did you mean '--output'"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_before_anything_starts(words, message):
+    with pytest.raises(UsageError, match=message):
+        parse(shlex.split(words))
+
+
+def test_a_report_is_written_again_alone(capsys):
+    assert main(["--report", "here", "--jobs", "2"]) == 2
+    assert main(["--report", "here", "imgsz=3"]) == 2
+    assert "takes nothing else" in capsys.readouterr().err
+
+
+def test_a_folder_without_runs_has_no_report(capsys):
+    assert main(["--report", "nowhere"]) == 1
+    assert "holds no finished run" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.compare.method_specs import folder_name, parse_method, parse_methods
+from fgd_yolo.config import FGDConfig, load_recipe
+from fgd_yolo.errors import UsageError
+
+
+def test_the_four_usual_methods_are_what_they_are_called():
+    plain, host, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
+    assert [method.needs_teacher for method in (plain, host, fitnet, fgd)] == [False, True, True, True]
+    assert host.config is None and not plain.config.active
+    assert fitnet.config.method == "fitnet" and fgd.config == load_recipe("default").fgd
+
+
+def test_changes_after_a_colon_reach_the_configuration_and_the_label():
+    method = parse_method("fgd:share=0.1,rel_weight=0")
+    assert (method.config.share, method.config.rel_weight) == (0.1, 0)
+    assert method.config.fg_weight == FGDConfig().fg_weight
+    assert method.label == "fgd:share=0.1,rel_weight=0"
+    assert parse_method("fgd:share=None").config.share is None
+
+
+def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
+    for word, scale in (("fgd:scale=paper", "paper"), ("paper-yolo:scale=free", "free")):
+        assert parse_method(word).config.weights == {
+            **parse_method(word).config.weights,
+            **FGDConfig(scale=scale, heads=False).weights,
+        }
+    assert parse_method("fgd:scale=paper,fg_weight=0.5").config.fg_weight == 0.5
+    assert not any(parse_method("heads:scale=paper").config.feature_weights.values())
+
+
+def test_loss_gains_are_the_methods_own_train_arguments():
+    assert parse_method("ultralytics:dis=3").gains == {"dis": 3}
+    assert parse_method("fgd:box=5,share=0.1").gains == {"box": 5}
+    assert parse_method("ultralytics:dis=3").options == {"trainer": "ultralytics", "dis": 3}
+
+
+def test_a_recipe_file_is_called_by_its_name_without_folders(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("fgd: {share: 0.5}")
+    method = parse_method(f"{file}:rel_weight=0")
+    assert method.label == "mine.yaml:rel_weight=0"
+    assert (method.config.share, method.config.rel_weight) == (0.5, 0)
+
+
+def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
+    Path("mine.yaml").write_text("train: {epochs: 3}\nteacher: t.pt")
+    with pytest.raises(UsageError, match="sets train, teacher"):
+        parse_method("mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fgs"], "unknown method 'fgs', did you mean 'fgd'"),
+        (["fgd:shar=0.1"], "unknown fgd option 'shar', did you mean 'share'"),
+        (["fgd:share=-1"], "share must be a number above 0"),
+        (["ultralytics:lr0=0.1"], "takes dis, box, cls, dfl, not lr0"),
+        (["fgd:epochs=3"], "unknown fgd option 'epochs'"),
+        (["fgd:share=0.1", "fgd:share=0.1"], "said twice"),
+        (["fgd:share"], "written key=value"),
+    ],
+)
+def test_a_method_that_is_not_understood_is_one_line(words, message):
+    with pytest.raises(UsageError, match=message):
+        parse_methods(words)
+
+
+def test_what_does_not_distil_is_the_same_whatever_the_defaults_of_distillation_are():
+    assert parse_method("plain").options == {}
+
+
+def test_labels_become_folders_that_any_file_system_takes():
+    assert folder_name("fgd:share=0.1,rel_weight=0") == "fgd-share-0.1-rel_weight-0"
+    assert "/" not in folder_name("a/b c")

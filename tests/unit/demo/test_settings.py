@@ -1,0 +1,31 @@
+"""The demo's train arguments must be ones the host accepts, and cannot be changed by accident."""
+
+from __future__ import annotations
+
+import pytest
+
+from fgd_yolo.demo.settings import STUDENT, TEACHER
+
+ROLES = {"teacher": TEACHER, "student": STUDENT}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("device_type", ["cpu", "cuda"])
+def test_the_host_accepts_every_setting(role, device_type):
+    from ultralytics.cfg import get_cfg
+
+    settings = ROLES[role][device_type]
+    accepted = vars(get_cfg(overrides=dict(settings)))
+    assert {key: accepted[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize("device_type", ["cpu", "cuda"])
+def test_both_stages_use_one_image_size_and_never_gather_batches(device_type):
+    teacher, student = TEACHER[device_type], STUDENT[device_type]
+    assert teacher["imgsz"] == student["imgsz"]
+    assert all(settings["nbs"] <= settings["batch"] for settings in (teacher, student))
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(TypeError):
+        TEACHER["cpu"]["epochs"] = 1

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from fgd_yolo.demo.signs import NAMES
+from fgd_yolo.streams.sources import SourceEnded, open_source
+from fgd_yolo.streams.sources.demo_scene import scene_truth
+
+QUICK = "test://?fps=50&size=160x120&seconds=0.5"
+
+
+def test_pictures_come_at_the_camera_s_pace_until_the_time_is_up():
+    source = open_source(QUICK, timeout_s=1)
+    began = time.monotonic()
+    pictures = []
+    with pytest.raises(SourceEnded):
+        while True:
+            pictures.append(source.read())
+    assert time.monotonic() - began > 0.45  # it never runs ahead; how far it falls behind is the machine's affair
+    assert (source.live, source.fps) == (True, 50)
+    assert {picture.picture.shape for picture in pictures} == {(120, 160, 3)}
+    assert all(picture.arrived >= began + picture.pts for picture in pictures)
+    times = [picture.pts for picture in pictures]
+    assert times == sorted(set(times)) and set(np.round(np.array(times) * 50, 6) % 1) == {0}
+
+
+def test_a_reader_that_comes_late_gets_the_newest_picture():
+    source = open_source("test://?fps=50&size=160x120", timeout_s=1)
+    source.read()
+    time.sleep(0.3)
+    assert source.read().pts >= 0.28
+
+
+def test_equal_addresses_draw_equal_pictures_and_other_seeds_do_not():
+    pictures = [open_source(f"{QUICK}&seed={seed}", timeout_s=1).read().picture for seed in (1, 1, 2)]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])
+
+
+def test_the_truth_says_where_signs_are_and_they_move():
+    address = "test://?size=320x240"
+    spans = {}
+    for pts in np.arange(0, 20, 0.5):
+        for found in scene_truth(address, pts):
+            left, top, right, bottom = found["xyxy"]
+            assert 0 <= left < right <= 320 and 0 <= top < bottom <= 240 and 0 <= found["class"] < len(NAMES)
+            spans.setdefault(found["id"], []).append(left)
+    assert len(spans) > 5
+    assert max(max(lefts) - min(lefts) for lefts in spans.values()) > 100
+    assert scene_truth(address, 0.5) == []
+
+
+def test_the_truth_is_that_of_the_pictures():
+    from fgd_yolo.streams.sources.demo_scene import _film, parse_scene
+
+    film = _film(parse_scene("test://?size=320x240"))
+    empty, _ = film.paint(0.0)
+    painted, truth = film.paint(9.0)
+    moved = np.abs(painted - empty).max(axis=2) > 40
+    assert truth
+    for found in truth:
+        left, top, right, bottom = found["xyxy"]
+        assert moved[top:bottom, left:right].mean() > 0.2
+
+
+def test_the_next_round_has_new_ids():
+    first, second = ({found["id"] for found in scene_truth("test://", pts)} for pts in (9.0, 69.0))
+    assert first and len(first) == len(second) and not first & second

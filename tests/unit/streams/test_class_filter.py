@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from fgd_yolo.errors import UsageError
+from fgd_yolo.streams.class_filter import Choice, chosen_labels
+from stream_results import NAMES, make_result
+
+TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
+
+
+@pytest.mark.parametrize(("classes", "left"), [(["wedge"], [2]), ([1, "2"], [1, 2]), (["disc"], []), ([], [])])
+def test_the_objects_of_chosen_classes_are_left_in_a_result(classes, left):
+    result = make_result(objects=TWO)
+    Choice(NAMES, classes)(result)
+    assert result.detections.classes.tolist() == left
+    assert result.detections.boxes.shape == (len(left), 4)
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_with_a_close_match():
+    with pytest.raises(UsageError, match=r"class 'wegde' is unknown.*wedge"):
+        Choice(NAMES, ["wegde"])
+
+
+# As a data set that numbers its classes in the order of their folders' names.
+DIGITS = {0: "1", 1: "10", 2: "11", 3: "2"}
+CELLS = {0: "cell", 1: "rod", 2: "cell"}
+
+
+@pytest.mark.parametrize("word", ["2", 2, "1"])
+def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_both_ways_out(word):
+    with pytest.raises(UsageError, match=rf"'{word}' is ambiguous.*id:{word}.*name:{word}"):
+        chosen_labels(DIGITS, [word])
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "labels"),
+    [
+        (DIGITS, ["id:2"], [2]),
+        (DIGITS, ["name:2"], [3]),
+        (DIGITS, ["10", "0"], [0, 1]),  # no other reading exists
+        ({0: "0", 1: "1"}, ["1", 0], [0, 1]),  # both readings are the same class
+        (CELLS, ["name:cell"], [0, 2]),
+        (CELLS, ["id:2"], [2]),
+        ({0: "id:1", 1: "b"}, ["id:1"], [1]),
+        ({0: "id:1", 1: "b"}, ["name:id:1"], [0]),
+        ({0: "name:b", 1: "b"}, ["name:name:b"], [0]),
+        ({0: "red, round", 1: " b"}, ["red, round", "name: b"], [0, 1]),
+        ({}, ["7", "id:9"], [7, 9]),  # a file that names no classes
+    ],
+)
+def test_id_and_name_say_which_class_is_meant(names, words, labels):
+    assert chosen_labels(names, words) == labels
+
+
+def test_a_name_of_several_classes_is_refused_with_their_numbers():
+    with pytest.raises(UsageError, match=r"'cell' is ambiguous: 2 classes have .* id:0, id:2 .*name:cell"):
+        chosen_labels(CELLS, ["cell"])
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("-1", "the model has classes 0 to 2"),
+        (3, "the model has classes 0 to 2"),
+        ("9" * 5000, "the model has classes 0 to 2"),
+        ("id:3", "the model has classes 0 to 2"),
+        ("id:-1", "the model has classes 0 to 2"),
+        ("id:block", "the model has classes 0 to 2"),
+        ("id:", "the model has classes 0 to 2"),
+        ("id:٢", "the model has classes 0 to 2"),
+        ("02", "the model has"),
+        ("name:2", "is unknown"),
+        ("BLOCK", "did you mean 'block'?"),
+        (" block ", "did you mean 'block'?"),
+        ("name:Block", "did you mean 'block'?"),
+        ("disc,block", "several classes are separate words"),
+        ("", "is unknown"),
+        (True, "neither a name nor a number"),
+        (1.0, "neither a name nor a number"),
+        ("x" * 100_000, "is unknown"),
+        ("\x1b[2J", "is unknown"),
+    ],
+)
+def test_a_class_that_is_not_there_is_one_short_line(word, complaint):
+    with pytest.raises(UsageError) as refusal:
+        chosen_labels(NAMES, [word])
+    said = str(refusal.value)
+    assert complaint in said and len(said) < 250 and said.isprintable()

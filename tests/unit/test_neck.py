@@ -1,0 +1,91 @@
+"""Taps see what the head sees, give it once, and leave nothing behind."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.neck import NeckTap, neck_channels, pair_levels, unpaired_levels
+
+FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
+
+
+def model(name) -> DetectionModel:
+    return DetectionModel(str(name), nc=3, verbose=False)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tap_holds_the_very_maps_that_the_head_reads(name):
+    student = model(name).train()
+    tap = NeckTap(student)
+    preds = student(torch.rand(2, 3, 64, 64))
+    feats = preds.get("one2many", preds)["feats"]
+    assert all(ours is theirs for ours, theirs in zip(tap.take(), feats, strict=True))
+
+
+def test_a_second_take_without_a_forward_pass_is_an_error():
+    student = model("yolov8n.yaml")
+    tap = NeckTap(student)
+    student(torch.rand(1, 3, 64, 64))
+    tap.take()
+    with pytest.raises(RuntimeError, match="has not run"):
+        tap.take()
+
+
+def test_closing_removes_the_hook():
+    student = model("yolov8n.yaml")
+    tap = NeckTap(student)
+    tap.close()
+    student(torch.rand(1, 3, 64, 64))
+    assert not student.model[-1]._forward_pre_hooks
+    with pytest.raises(RuntimeError):
+        tap.take()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_probing_the_neck_leaves_no_trace_in_the_model(name):
+    student = model(name).train()
+    before, head = deepcopy(student.state_dict()), dict(vars(student.model[-1]))
+    torch.manual_seed(1)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert neck_channels(student) == {8: 64, 16: 128, 32: 256}
+    assert torch.equal(torch.rand(1), drawn), "probing drew a random number"
+    assert student.training and vars(student.model[-1]) == head
+    assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
+
+
+def test_levels_are_paired_by_stride_not_by_order():
+    levels = pair_levels(model("yolov8n-p2.yaml"), model("yolov8s-p6.yaml"))
+    assert [(level.stride, level.student_index, level.teacher_index) for level in levels] == [
+        (8, 1, 0),
+        (16, 2, 1),
+        (32, 3, 2),
+    ]
+
+
+def test_models_without_a_common_stride_are_refused(tmp_path):
+    """A model with P3 alone beside one with P5 alone."""
+    import yaml
+    from ultralytics.utils import ROOT
+
+    whole = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
+    models = []
+    for level, layer in (("p3", 15), ("p5", 21)):
+        head = [*whole["head"][:-1], [[layer], 1, "Detect", ["nc"]]]
+        path = tmp_path / f"yolov8n-{level}.yaml"
+        path.write_text(yaml.safe_dump({**whole, "head": head}))
+        models.append(model(path))
+    with pytest.raises(FGDError, match=r"strides \[8\].*strides \[32\].*no.*stride in common"):
+        pair_levels(*models)
+
+
+def test_levels_without_a_partner_are_named_with_what_follows():
+    lines = unpaired_levels(model("yolov8n-p2.yaml"), model("yolov8n-p6.yaml"))
+    assert [line.split(":")[0] for line in lines] == ["stride 4", "stride 64"]
+    assert "learns from the labels alone" in lines[0] and "not passed on" in lines[1]
+    assert unpaired_levels(model("yolov8n.yaml"), model("yolo26n.yaml")) == []

@@ -1,0 +1,45 @@
+"""A student and its distillation, joined as the trainer joins them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def joined(teacher_pt, student_yaml):
+    """A student, its distiller for the neck alone, and the seam between them, attached."""
+    return join(teacher_pt, student_yaml, heads=False)
+
+
+@pytest.fixture
+def heads_joined(teacher_pt, student_yaml):
+    """The same with heads that are imitated too, at five times the share."""
+    return join(teacher_pt, student_yaml, share=0.1, head_share=0.5)
+
+
+def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
+    """Join a student and its distillation, with options of the configuration."""
+    import torch
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+
+    from fgd_yolo.config import FGDConfig
+    from fgd_yolo.neck import pair_levels
+    from fgd_yolo.training.distiller import Distiller
+    from fgd_yolo.training.loss_hook import StudentSeam
+    from fgd_yolo.training.preflight import check_first_batch
+    from fgd_yolo.training.teacher import FrozenTeacher
+    from fgd_yolo.ultralytics import load_detector
+
+    torch.manual_seed(0)
+    student = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
+    student.args = get_cfg()
+    teacher, _ = load_detector(teacher_pt)
+    levels = pair_levels(student, teacher)
+    config = FGDConfig(warmup_epochs=0, **options)
+    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads), levels, config)
+    seam = StudentSeam(student, distiller, lambda *found: check_first_batch(distiller, *found))
+    seam.attach()
+    return SimpleNamespace(student=student, distiller=distiller, seam=seam)

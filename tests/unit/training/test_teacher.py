@@ -1,0 +1,83 @@
+"""A frozen teacher gives the maps its own head would read, and never changes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch.utils._pytree import tree_flatten
+from ultralytics import YOLO
+from ultralytics.utils.torch_utils import profile_ops
+
+from fgd_yolo.neck import NeckTap
+from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
+from fgd_yolo.ultralytics import load_detector
+
+CPU = torch.device("cpu")
+
+
+def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
+    whole, _ = load_detector(teacher_pt)
+    image = torch.rand(2, 3, 96, 64)
+    tap = NeckTap(whole)
+    with torch.no_grad():
+        whole(image)
+    wanted = tap.take()
+    maps = FrozenTeacher(load_detector(teacher_pt)[0], CPU)(image)
+    assert [m.shape for m in maps] == [m.shape for m in wanted]
+    # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
+    for ours, theirs in zip(maps, wanted, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
+    whole, _ = load_detector(teacher_pt)
+    count = sum(p.numel() for p in whole.parameters())
+    head = sum(p.numel() for p in whole.model[-1].parameters())
+    teacher = FrozenTeacher(whole, CPU)
+    assert sum(p.numel() for p in teacher.model.parameters()) <= count - head
+    maps = teacher(torch.rand(1, 3, 64, 64, requires_grad=True))
+    assert not any(m.requires_grad for m in maps) and not any(p.requires_grad for p in teacher.model.parameters())
+    assert not teacher.model.training
+
+
+def test_maps_can_be_kept_for_a_backward_pass(teacher_pt):
+    teacher = FrozenTeacher(load_detector(teacher_pt)[0], CPU)
+    weight = torch.ones(1, requires_grad=True)
+    (teacher(torch.rand(1, 3, 64, 64))[0] * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_gives_maps_that_fit(tmp_path):
+    YOLO("yolov8n-p6.yaml").save(tmp_path / "p6.pt")
+    teacher = FrozenTeacher(load_detector(tmp_path / "p6.pt")[0], CPU)
+    image = torch.rand(1, 3, 96, 160)
+    maps = teacher(image)
+    assert [m.shape[2:] for m in maps] == [(12, 20), (6, 10), (3, 5), (2, 3)]
+    whole = torch.full((1, 3, 128, 192), 114 / 255)
+    whole[..., :96, :160] = image
+    torch.testing.assert_close(maps[0], teacher(whole)[0][..., :12, :20])
+
+
+def test_the_hosts_memory_profile_can_run_the_pair(joined):
+    pair = SideBySide(_bare(joined), joined.distiller.teacher.model)
+    (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
+    assert result is not None
+
+
+def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
+    """As the host's memory profile uses it: a copy in train mode, all outputs summed, backward."""
+    pair = deepcopy(SideBySide(_bare(joined), joined.distiller.teacher.model)).train()
+    ran = []
+    for name in ("student", "teacher"):
+        getattr(pair, name).model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
+    outputs, _ = tree_flatten(pair(torch.rand(2, 3, 64, 64)))
+    sum(output.sum() for output in outputs if isinstance(output, torch.Tensor)).backward()
+    assert sorted(ran) == ["student", "teacher"]
+    assert any(p.grad is not None for p in pair.student.parameters())
+    assert all(p.grad is None for p in pair.teacher.parameters())
+
+
+def _bare(joined):
+    joined.seam.detach()
+    return joined.student

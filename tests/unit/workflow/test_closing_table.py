@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import shlex
+
+import pytest
+
+from fgd_yolo.cli.distill_command import parse_distill
+from fgd_yolo.workflow.closing_table import find_twin, fingerprint, next_steps, table
+from fgd_yolo.workflow.run_folder import read_result, save_result
+
+
+def row(name, map50_95, map50):
+    cost = {"parameters": 3_011_433, "gflops": 8.19, "cpu_ms": 41.26}
+    return {"name": name, "map50_95": map50_95, "map50": map50, **cost}
+
+
+def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
+    result = {
+        "method": method,
+        "fingerprint": "same",
+        "seed": 7,
+        "imgsz": 320,
+        "split": "val",
+        "val_images": 72,
+        "cpu_threads": 1,
+        "teacher": row("teacher yolov8s", 0.591, 0.9) if method != "plain" else None,
+        "student": row("student yolov8n", map50_95, map50),
+        "files": {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx"},
+        "command": {
+            "student": "yolov8n.yaml",
+            "data": "/my data/d.yaml",
+            "train": {"epochs": 3, "freeze": [0, 1]},
+        },
+    }
+    return {**result, **changes}
+
+
+def keep(folder, name, result, age_s=0):
+    save_result(folder / name, result)
+    path = folder / name / "result.json"
+    os.utime(path, (path.stat().st_atime - age_s, path.stat().st_mtime - age_s))
+    return folder / name
+
+
+def test_the_table_has_a_row_for_teacher_and_student():
+    lines = table(make_result()).splitlines()
+    assert lines[0].split() == ["mAP50-95", "mAP50", "parameters", "GFLOPs", "CPU", "ms"]
+    assert lines[1].split() == ["teacher", "yolov8s", "0.591", "0.900", "3.01", "M", "8.19", "41.3"]
+    assert lines[2].split() == ["student", "yolov8n", "0.432", "0.700", "3.01", "M", "8.19", "41.3"]
+    assert "72 val images at 320 px" in lines[3] and "1 thread," in lines[3] and len(lines) == 4
+
+
+@pytest.mark.parametrize("method", ["fgd", "plain"])
+def test_beside_a_twin_the_difference_is_distilled_minus_plain_marked_one_seed(method):
+    other = "plain" if method == "fgd" else "fgd"
+    values = {"fgd": (0.45, 0.72), "plain": (0.40, 0.75)}
+    twin = {"run": "run-2", "method": other, "student": row("student", *values[other])}
+    text = table(make_result(method, *values[method], twin=twin))
+    difference = next(line for line in text.splitlines() if "distilled - plain" in line)
+    assert "+0.050" in difference and "-0.030" in difference and difference.endswith("one seed (7)")
+    assert f"{other} (run-2)" in text
+
+
+def test_a_twin_is_a_finished_neighbour_that_differs_in_the_distillation_alone(tmp_path):
+    run = keep(tmp_path, "run", make_result())
+    keep(tmp_path, "same-method", make_result())
+    keep(tmp_path, "other-data", make_result("plain", fingerprint="other"))
+    keep(tmp_path, "half", {"method": "plain", "fingerprint": "same"})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/result.json").write_text("{")
+    assert find_twin(run, read_result(run)) is None
+    keep(tmp_path, "old", make_result("plain", 0.1), age_s=100)
+    keep(tmp_path, "new", make_result("plain", 0.2))
+    twin = find_twin(run, read_result(run))
+    assert (twin["run"], twin["method"], twin["student"]["map50_95"]) == ("new", "plain", 0.2)
+
+
+def test_a_plain_run_finds_its_distilled_twin(tmp_path):
+    run = keep(tmp_path, "run", make_result("plain"))
+    keep(tmp_path, "distilled", make_result("fitnet"))
+    assert find_twin(run, read_result(run))["method"] == "fitnet"
+
+
+def test_a_fingerprint_changes_with_everything_that_decides_what_is_learnt():
+    train = {"epochs": 3, "imgsz": 96}
+    base = fingerprint("student", "data", train, "cpu")
+    assert base == fingerprint("student", "data", {**train, "seed": 0, "plots": False, "workers": 3}, "cpu")
+    others = [
+        fingerprint("other", "data", train, "cpu"),
+        fingerprint("student", "other", train, "cpu"),
+        fingerprint("student", "data", train, "cuda"),
+        *(fingerprint("student", "data", {**train, **change}, "cpu")
+          for change in ({"epochs": 4}, {"imgsz": 64}, {"batch": 8}, {"seed": 1}, {"mosaic": 0.5})),
+    ]  # fmt: skip
+    assert len({base, *others}) == 1 + len(others)
+
+
+def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
+    steps = next_steps(make_result())
+    predict, stream, export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
+    assert predict == ["fgd-yolo", "predict", "--model", "/runs/my run/student.onnx", "--source", "IMAGES"]
+    assert stream[:4] == ["fgd-yolo", "stream", "--model", "/runs/my run/student.onnx"]
+    assert export == [
+        *("fgd-yolo", "export", "--weights", "/runs/my run/student.pt", "--imgsz", "320"),
+        *("--data", "/my data/d.yaml", "--precision", "int8", "--output", "/runs/my run/student-int8.onnx"),
+    ]
+    assert plain[:2] == ["fgd-yolo", "distill"]
+    read = parse_distill(plain[2:])
+    assert read == {
+        "student": "yolov8n.yaml",
+        "data": "/my data/d.yaml",
+        "config": "plain",
+        "epochs": 3,
+        "freeze": [0, 1],
+    }
+
+
+def test_a_plain_run_and_one_with_a_twin_are_not_sent_to_a_plain_run_again():
+    twin = {"run": "p", "method": "plain", "student": row("s", 0.1, 0.2)}
+    for result in (make_result("plain"), make_result(twin=twin)):
+        assert not any("--config plain" in line for line in next_steps(result))
+
+
+def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["../checkout/tools/distill.py"])
+    monkeypatch.setattr("sys.executable", "/env/bin/python")
+    commands = [line for line in next_steps(make_result()) if not line.startswith("#")]
+    scripts = (
+        "deploy/predict.py --model",
+        "deploy/stream.py --model",
+        "deploy/export.py --weights",
+        "tools/distill.py --student",
+    )
+    for line, script in zip(commands, scripts, strict=True):
+        assert line.startswith(f"/env/bin/python ../checkout/{script}")
+
+
+def test_what_could_not_be_measured_is_a_dash_in_the_table_and_null_in_the_file(tmp_path):
+    result = make_result(map50_95=float("nan"))
+    result["student"]["cpu_ms"] = None
+    result["twin"] = {"run": "plain", "method": "plain", "student": row("student", 0.4, 0.6)}
+    lines = table(result).splitlines()
+    student = next(line for line in lines if line.startswith("student"))
+    assert student.split()[-1] == "-" and "nan" not in table(result)
+    assert next(line for line in lines if line.startswith("distilled - plain")).split()[3] == "-"
+    save_result(tmp_path, result)
+    assert "NaN" not in (tmp_path / "result.json").read_text()
+    assert read_result(tmp_path)["student"]["map50_95"] is None
+    assert table(read_result(tmp_path)) == table(result)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from torch import nn
+from ultralytics.engine.trainer import BaseTrainer
+
+from fgd_yolo.config import Recipe, load_recipe
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.workflow.plan import OPTIMIZERS, make_plan
+
+
+@pytest.fixture
+def plan(tiny_data, student_yaml, teacher_pt):
+    """Make the plan of a run with these train arguments."""
+
+    def make(teacher=None, data=tiny_data, **train):
+        recipe = Recipe() if teacher else load_recipe("plain")
+        models = {"teacher": teacher and str(teacher), "student": str(student_yaml)}
+        return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **models))
+
+    return make
+
+
+def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_and_said_aloud(plan, teacher_pt, capsys):
+    recipe = plan(teacher=teacher_pt, imgsz=100).recipe
+    assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
+    assert "imgsz 100 is not a multiple of 32: 128 is used throughout" in capsys.readouterr().out
+    assert plan(imgsz=1).recipe.train["imgsz"] == 32
+
+
+def test_an_image_size_of_whole_strides_stays_and_none_is_made_up(plan, capsys):
+    assert plan(imgsz=96).recipe.train["imgsz"] == 96
+    assert "imgsz" not in plan().recipe.train
+    assert "multiple of 32" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_data_that_cannot_be_exported_in_the_end_is_refused_at_the_start(plan, tiny_data, tmp_path, channels):
+    data = tmp_path / "grey.yaml"
+    data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "channels": channels}))
+    with pytest.raises(FGDError, match=f"grey.yaml has {channels}-channel images: only 3-channel"):
+        plan(data=data)
+
+
+def test_a_run_of_few_steps_is_told_what_makes_more_of_them(plan, capsys):
+    plan(batch=4, epochs=30)  # 12 images: 90 batches, 16 for each step
+    said = capsys.readouterr().out
+    assert "only about 5 optimizer steps" in said and "nbs=4 makes 90 steps" in said
+    for enough in (
+        {"nbs": 4, "epochs": 30},
+        {"batch": 64, "epochs": 30},
+        {"epochs": 10_000},
+        {"batch": -1},
+        {"time": 1.5},
+    ):
+        plan(**{"batch": 4, **enough})
+        assert "optimizer steps" not in capsys.readouterr().out, enough
+
+
+def test_the_optimizers_are_those_that_the_host_names_when_it_gets_another():
+    with pytest.raises(NotImplementedError) as error:
+        BaseTrainer.build_optimizer(SimpleNamespace(args=None), nn.Linear(1, 1), name="nonsense")
+    listed = re.search(r"\{(.*)\}", str(error.value)).group(1)
+    assert {name.strip(" '") for name in listed.split(",")} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "part"),
+    [
+        ("imgsz", [320, 640], "imgsz must be one whole number"),
+        ("imgsz", "large", "imgsz must be one whole number"),
+        ("imgsz", 0, "imgsz must be one whole number"),
+        ("imgsz", -64, "imgsz must be one whole number"),
+        ("imgsz", True, "imgsz must be one whole number"),
+        ("imgsz", None, "imgsz must be one whole number"),
+        ("imgsz", 320.5, "imgsz must be one whole number"),
+        ("optimizer", "AdmW", "did you mean 'AdamW'"),
+        ("optimizer", None, "unknown optimizer 'None'"),
+        ("freeze", "backbone", "freeze must be"),
+        ("freeze", [0, "one"], "freeze must be"),
+        ("freeze", -1, "freeze must be"),
+        ("freeze", True, "freeze must be"),
+        ("freeze", 23, "has 23 layers, 0 to 22"),
+        ("freeze", [0, 23], "has 23 layers, 0 to 22"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error_that_names_its_argument(plan, argument, value, part):
+    with pytest.raises(UsageError, match=part):
+        plan(**{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("optimizer", "adamw"), ("optimizer", "auto"), ("freeze", 22), ("freeze", [0, 22]), ("freeze", None)],
+)
+def test_values_that_the_host_takes_are_taken(plan, argument, value):
+    assert plan(**{argument: value}).recipe.train[argument] == value

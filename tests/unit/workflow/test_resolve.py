@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from ultralytics.utils import SETTINGS
+
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.workflow.resolve import resolve
+from fixtures import narrow_yaml
+
+
+def test_a_file_is_found_by_path_and_brings_its_classes(teacher_pt):
+    model = resolve(teacher_pt, "teacher")
+    assert (model.name, model.file) == ("teacher", str(teacher_pt))
+    assert list(model.names.values()) == ["disc", "block", "wedge"]
+
+
+def test_a_name_means_the_pt_file_of_that_name_in_this_folder(teacher_pt):
+    shutil.copy(teacher_pt, "yolov8l.pt")
+    assert resolve("yolov8l", "teacher").file == str(Path.cwd() / "yolov8l.pt")
+
+
+def test_the_hosts_weights_folder_is_looked_into(teacher_pt, tmp_path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "weights_dir", str(tmp_path))
+    shutil.copy(teacher_pt, tmp_path / "yolov8l.pt")
+    assert resolve("yolov8l", "teacher").file == str(tmp_path / "yolov8l.pt")
+
+
+def test_a_yaml_is_an_untrained_architecture_of_the_named_size():
+    large, small = resolve("yolov8l.yaml", "teacher"), resolve("yolov8n.yaml", "student")
+    assert large.names is None and small.file == "yolov8n.yaml"
+    assert large.key != small.key
+
+
+def test_equal_weights_have_equal_keys_wherever_they_lie(teacher_pt, tmp_path):
+    copy = Path(shutil.copy(teacher_pt, tmp_path / "copy.pt"))
+    assert resolve(copy, "teacher").key == resolve(teacher_pt, "teacher").key
+    copy.write_bytes(copy.read_bytes() + b" ")  # zip files bear a trailing byte
+    assert resolve(copy, "teacher").key != resolve(teacher_pt, "teacher").key
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [("yolov8ll", "yolov8l"), ("yolo11nn.pt", "yolo11n"), ("yolov8nn.yaml", "yolov8n.yaml")],
+)
+def test_an_unknown_name_is_a_usage_error_with_the_closest_one(name, match):
+    with pytest.raises(UsageError, match=f"did you mean '{re.escape(match)}'"):
+        resolve(name, "student")
+
+
+def test_a_path_that_does_not_exist_is_not_taken_for_a_name():
+    with pytest.raises(FGDError, match=r"student file runs/yolov8n\.pt does not exist"):
+        resolve("runs/yolov8n.pt", "student")
+
+
+def test_offline_the_error_says_which_file_where_and_what_to_do():
+    with pytest.raises(FGDError) as teacher:
+        resolve("yolov8l", "teacher")
+    for part in (
+        "yolov8l.pt",
+        str(Path.cwd()),
+        "--teacher path.pt",
+        "--teacher yolov8l.yaml --teacher-epochs N",
+    ):
+        assert part in str(teacher.value)
+    with pytest.raises(FGDError, match=r"--student yolov8n\.yaml"):
+        resolve("yolov8n", "student")
+
+
+def test_a_connection_that_cannot_be_made_leaves_nothing_and_does_not_wait(monkeypatch):
+    monkeypatch.delenv("YOLO_OFFLINE")  # so that a connection is tried, through a proxy where nobody listens
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    with pytest.raises(FGDError, match=r"no connection to github\.com"):
+        resolve("yolov8n", "student")
+    assert waited == []
+    assert list(Path.cwd().rglob("*")) == []
+
+
+def test_a_download_that_breaks_off_leaves_no_file_and_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr("fgd_yolo.workflow.resolve._check_online", lambda: None)
+    monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: True)
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    with pytest.raises(FGDError, match=r"yolov8n\.pt .* cannot be downloaded"):
+        resolve("yolov8n", "student")
+    assert waited == []
+    assert [path for path in Path.cwd().rglob("*") if path.is_file() or path.name != "weights"] == []
+
+
+def test_on_the_demo_data_missing_weights_are_said_aloud_and_replaced_by_random_ones(capsys):
+    model = resolve("yolov8l", "teacher", demo=True)
+    assert (model.file, model.names) == ("yolov8l.yaml", None)
+    said = capsys.readouterr().out
+    assert "yolov8l.pt" in said and "RANDOM WEIGHTS" in said
+
+
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
+def test_an_architecture_that_is_no_plain_detector_is_refused(name):
+    with pytest.raises(FGDError, match="not in Detect"):
+        resolve(name, "student")
+
+
+@pytest.mark.parametrize("name", ["best.onnx", "runs/best.engine", "model.torchscript"])
+def test_an_exported_model_is_refused(name):
+    with pytest.raises(FGDError, match=r"not a \.pt checkpoint"):
+        resolve(name, "teacher")
+
+
+MISTAKES = {
+    "scales": {"scales": ["n"]},
+    "width": {"width_multiple": "wide"},
+    "a layer's arguments": {"backbone": [[-1, 1, "nn.Sequential", [64]]]},
+    "no backbone": {"backbone": None},
+}
+
+
+@pytest.mark.parametrize("changes", MISTAKES.values(), ids=MISTAKES)
+def test_a_model_yaml_that_cannot_be_built_is_known_before_anything_is_trained(changes, tmp_path):
+    path = narrow_yaml(tmp_path / "mine.yaml", 0.125)
+    before = torch.get_rng_state()
+    resolve(path, "student")
+    assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    with pytest.raises(FGDError, match=r"student .*mine\.yaml cannot be built \("):
+        resolve(path, "student")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.workflow.run_folder import (
+    check_places,
+    new_run_folder,
+    read_recipe,
+    read_result,
+    save_recipe,
+    save_result,
+)
+
+
+def test_runs_are_numbered_and_never_share_a_folder():
+    names = [new_run_folder(None, None, "/models/yolov8n.yaml").name for _ in range(3)]
+    assert names == ["yolov8n", "yolov8n-2", "yolov8n-3"]
+    assert new_run_folder(None, None, "yolov8n").parent == Path.cwd() / "runs/distill"
+
+
+def test_project_and_name_decide_the_place(tmp_path):
+    assert new_run_folder(tmp_path / "p", "007", "yolov8n") == tmp_path / "p" / "007"
+    assert new_run_folder(tmp_path / "p", "007", "yolov8n") == tmp_path / "p" / "007-2"
+
+
+def test_options_read_back_as_they_were_written(tmp_path):
+    recipe = Recipe(
+        teacher="/t.pt", student="yolov8n.yaml", train={"freeze": [0], "lr0": 0.1}, fgd=FGDConfig(share=None)
+    )
+    save_recipe(tmp_path, recipe)
+    assert read_recipe(tmp_path) == recipe
+
+
+def test_a_folder_without_a_run_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"distill\.yaml does not exist"):
+        read_recipe(tmp_path)
+
+
+ROW = {"name": "student n", "map50_95": 0.4, "map50": 0.7, "parameters": 3_011_433, "gflops": 8.2, "cpu_ms": 41}
+RESULT = {
+    "method": "fgd",
+    "fingerprint": "abc",
+    "seed": 0,
+    "imgsz": 320,
+    "split": "val",
+    "val_images": 6,
+    "cpu_threads": 1,
+    "command": {"student": "yolov8n.yaml", "data": None, "train": {}},
+    "teacher": ROW,
+    "student": ROW,
+    "files": {"weights": "/run/student.pt", "onnx": None},
+}
+
+
+@pytest.mark.parametrize("teacher", [ROW, None])
+def test_a_whole_result_is_read_back(teacher, tmp_path):
+    assert read_result(tmp_path) is None
+    save_result(tmp_path, {**RESULT, "teacher": teacher})
+    here = {"weights": str(tmp_path / "student.pt"), "onnx": None}
+    assert read_result(tmp_path) == {**RESULT, "teacher": teacher, "files": here}
+
+
+@pytest.mark.parametrize("key", [key for key in RESULT if key != "teacher"])
+def test_a_result_that_lacks_a_part_is_no_result(key, tmp_path):
+    for value in (None, [1], float("nan")):
+        save_result(tmp_path, {**RESULT, key: value})
+        assert read_result(tmp_path) is None
+    save_result(tmp_path, {other: value for other, value in RESULT.items() if other != key})
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("row", ["teacher", "student"])
+@pytest.mark.parametrize("odd", [{"map50": float("nan")}, {"cpu_ms": float("inf")}, {"gflops": "8"}, {"name": None}])
+def test_a_result_with_a_number_that_is_none_is_no_result(row, odd, tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, row: {**ROW, **odd}}))
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"method": "fgd"', bytes(range(256)), b"null", b"NaN"])
+def test_a_result_that_is_damaged_is_no_result(content, tmp_path):
+    (tmp_path / "result.json").write_bytes(content)
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"[1]",
+        b"42",
+        b"student: [",
+        bytes(range(256)),
+        b"student: s.pt\ntrian: {}",
+        b"student: .nan",
+        b"student: s.pt\ntrain: 3",
+        b"student: s.pt\ntrain: {lr0: .nan}",
+        b"student: s.pt\nteacher_train: {momentum: .inf}",
+        b"student: s.pt\nfgd: {temperature: .nan}",
+        b"student: s.pt\nfgd:",
+    ],
+)
+def test_damaged_options_are_one_line_that_names_the_file_and_what_to_do(content, tmp_path):
+    (tmp_path / "distill.yaml").write_bytes(content)
+    with pytest.raises(FGDError, match=r"distill\.yaml cannot be used \(.+\): repair it, or start a new run") as error:
+        read_recipe(tmp_path)
+    assert error.value.exit_code == 1 and "\n" not in one_line(error.value)
+
+
+@pytest.mark.parametrize("name", ["distill.yaml", "result.json", "student.pt", "student.onnx"])
+def test_a_folder_in_a_files_place_is_named(name, tmp_path):
+    check_places(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(FGDError, match=rf"{name} is a folder and should be a file: move it away"):
+        check_places(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["student", "teacher", "student/weights"])
+def test_a_file_in_a_folders_place_is_named(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(FGDError, match=rf"{name} is a file and should be a folder: move it away"):
+        check_places(tmp_path)
+
+
+def test_a_run_that_was_copied_names_its_own_files(tmp_path):
+    files = {"weights": "/run/student.pt", "onnx": "/run/student.onnx", "training": "/run/student", "teacher": "/t.pt"}
+    save_result(tmp_path, {**RESULT, "files": files})
+    assert read_result(tmp_path)["files"] == {
+        "weights": str(tmp_path / "student.pt"),
+        "onnx": str(tmp_path / "student.onnx"),
+        "training": str(tmp_path / "student"),
+        "teacher": "/t.pt",
+    }
+    save_result(tmp_path, RESULT)
+    assert read_result(tmp_path)["files"] == {"weights": str(tmp_path / "student.pt"), "onnx": None}

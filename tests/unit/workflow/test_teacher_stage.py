@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.workflow.dataset_check import check_dataset
+from fgd_yolo.workflow.resolve import resolve
+from fgd_yolo.workflow.teacher_stage import (
+    check_may_prepare,
+    knows,
+    prepare_teacher,
+    prepared_file,
+    teacher_arguments,
+)
+from fgd_yolo.workflow.time_estimate import epoch_s
+from fixtures import save_checkpoint
+
+
+@pytest.fixture
+def dataset(tiny_data):
+    return check_dataset(str(tiny_data), {})
+
+
+@pytest.fixture
+def teacher(teacher_pt):
+    return resolve(teacher_pt, "teacher")
+
+
+def named(model, *names):
+    return replace(model, names=dict(enumerate(names)))
+
+
+def test_a_teacher_knows_data_of_its_classes_in_their_order(teacher, dataset):
+    assert knows(teacher, dataset)
+    assert knows(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not count"
+    assert not knows(named(teacher, "block", "disc", "wedge"), dataset), "the order counts"
+    assert not knows(named(teacher, "disc", "block"), dataset)
+    assert not knows(replace(teacher, names=None), dataset), "an architecture knows nothing"
+    assert not knows(replace(teacher, channels=1), dataset)
+
+
+def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_path):
+    assert prepare_teacher(teacher, dataset, {}, tmp_path) == Path(teacher.file)
+    assert list(tmp_path.glob("teacher")) == []
+
+
+def test_epochs_0_is_an_error_only_where_the_teacher_would_have_to_learn(teacher, dataset):
+    check_may_prepare(teacher, dataset, 0)
+    check_may_prepare(named(teacher, "cat"), dataset, None)
+    with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
+        check_may_prepare(named(teacher, "cat"), dataset, 0)
+
+
+def test_stage_1_has_the_students_arguments_but_not_those_about_its_own_weights():
+    student = {
+        "epochs": 30,
+        "imgsz": 320,
+        "seed": 3,
+        "lr0": 0.1,
+        "pretrained": "x.pt",
+        "freeze": 10,
+        "time": 1.0,
+    }
+    assert teacher_arguments(student, None) == {"epochs": 30, "imgsz": 320, "seed": 3, "lr0": 0.1}
+    assert teacher_arguments(student, 5)["epochs"] == 5
+    assert student["epochs"] == 30
+
+
+def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt(teacher, dataset):
+    train = {"epochs": 3, "imgsz": 96}
+    kept = prepared_file(teacher, dataset, train)
+    assert kept.parent.name == "teachers"
+    same = [
+        (teacher, dataset, {**train, "device": "cpu", "workers": 2, "plots": False}),
+        (replace(teacher, file="/elsewhere.pt"), replace(dataset, yaml="/elsewhere.yaml"), train),
+        (teacher, dataset, {**train, "batch": 16, "seed": 0}),  # the host's defaults, said aloud
+    ]
+    assert {prepared_file(*case) for case in same} == {kept}
+    other = [
+        (replace(teacher, key="other"), dataset, train),
+        (teacher, replace(dataset, key="other"), train),
+        *(
+            (teacher, dataset, {**train, **change})
+            for change in ({"epochs": 4}, {"imgsz": 64}, {"seed": 1}, {"lr0": 0.1})
+        ),
+    ]
+    assert len({kept, *(prepared_file(*case) for case in other)}) == 1 + len(other)
+
+
+def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch):
+    stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
+    kept = prepared_file(stranger, dataset, train)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(teacher_pt.read_bytes())
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
+    kept.write_bytes(teacher_pt.read_bytes()[:1000])
+    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", lambda *args: Path(teacher_pt))
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
+    assert "trained again" in capsys.readouterr().out
+    assert kept.read_bytes() == teacher_pt.read_bytes()
+    assert list(kept.parent.iterdir()) == [kept], "nothing half-written lies beside it"
+
+
+def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", lambda *args: Path("best.pt"))
+    train = {"epochs": 1, "imgsz": 64, "device": "cpu"}
+    assert prepare_teacher(named(teacher, "cat"), dataset, train, tmp_path) == Path("best.pt")
+    assert "serves this run alone" in capsys.readouterr().out
+
+
+def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
+    teacher, dataset, teacher_pt, student_yaml, tiny_data, tmp_path, capsys, monkeypatch
+):
+    """What a run distils from is never replaced, or it could not be resumed."""
+    stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
+    kept = prepared_file(stranger, dataset, train)
+    own = save_checkpoint(tmp_path / "own.pt", student_yaml, tiny_data)
+
+    def overtaken(*args) -> Path:
+        kept.parent.mkdir(parents=True)
+        shutil.copyfile(teacher_pt, kept)  # another run ends its own training meanwhile
+        return own
+
+    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", overtaken)
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
+    assert kept.read_bytes() == teacher_pt.read_bytes() != own.read_bytes()
+    assert "another run has kept the same one meanwhile" in capsys.readouterr().out
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_a_run_goes_on_with_the_teacher_it_began_with_or_not_at_all(teacher, dataset, teacher_pt, tmp_path):
+    stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
+    kept, own = prepared_file(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
+    key = hashlib.sha256(teacher_pt.read_bytes()).hexdigest()
+    for place in (kept, own):
+        place.parent.mkdir(parents=True)
+    kept.write_bytes(b"of another run")
+    with pytest.raises(FGDError, match="is gone or has changed: start a new run"):
+        prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key)
+    for place in (own, kept):
+        shutil.copyfile(teacher_pt, place)
+        assert prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key) == place
+
+
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolov8n-p6.yaml"])
+def test_an_image_size_between_strides_has_an_estimate_too(model, dataset):
+    assert epoch_s(resolve(model, "teacher"), dataset, {"imgsz": 96, "batch": 2, "device": "cpu"}) > 0
+
+
+def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_number(teacher, dataset):
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}
+    few = epoch_s(teacher, dataset, arguments)
+    many = epoch_s(teacher, replace(dataset, train_images=1000 * dataset.train_images), arguments)
+    assert 0 < few < many
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.errors import UsageError
+from fgd_yolo.workflow.train_arguments import (
+    as_recipe,
+    check_train_args,
+    host_defaults,
+    parse_assignments,
+    parse_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("None", None),
+        ("none", None),
+        ("", None),
+        ("True", True),
+        ("false", False),
+        ("3", 3),
+        ("0.5", 0.5),
+        ("1e-3", 0.001),
+        ("-1", -1),
+        ("[0, 1]", [0, 1]),
+        ("[16,8]", [16, 8]),
+        ("AdamW", "AdamW"),
+        ("a: b", "a: b"),
+        ("2024-01-01", "2024-01-01"),
+        ("[", "["),
+    ],
+)
+def test_values_are_read_as_yaml_or_as_the_host_spells_them(text, value):
+    read = parse_value(text)
+    assert read == value and type(read) is type(value)
+
+
+def test_assignments_keep_names_verbatim_and_equal_signs_in_values():
+    words = ["name=007", "project=2024-01-01", "seed=7", "pretrained=a=b.pt"]
+    read = {"name": "007", "project": "2024-01-01", "seed": 7, "pretrained": "a=b.pt"}
+    assert parse_assignments(words) == read
+
+
+@pytest.mark.parametrize("word", ["imgsz", "=3", "--", "imgsz:320"])
+def test_a_word_that_is_no_assignment_is_refused(word):
+    with pytest.raises(UsageError, match="key=value"):
+        parse_assignments([word])
+
+
+def test_a_thing_said_twice_is_refused():
+    with pytest.raises(UsageError, match="imgsz is said twice"):
+        parse_assignments(["imgsz=1", "imgsz=1"])
+    with pytest.raises(UsageError, match="epochs is said twice"):
+        parse_assignments(["epochs=1"], known=["epochs"])
+
+
+def test_the_hosts_defaults_are_those_it_uses_itself():
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    assert host_defaults() == DEFAULT_CFG_DICT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"imgz": 320}, "did you mean 'imgsz'"),
+        ({"teacher": "x.pt"}, "write --teacher x.pt"),
+        ({"model": "x.pt"}, "--student"),
+        ({"resume": True}, "--resume RUN"),
+        ({"exist_ok": True}, "overwrite"),
+        ({"save": False}, "save=False is not taken: a run needs its checkpoints"),
+        ({"data": "x.yaml"}, "beside student and teacher"),
+        ({"device": "0,1"}, "several GPUs"),
+        ({"quantize": 8}, "quantize=8"),
+    ],
+)
+def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
+    with pytest.raises(UsageError, match=part):
+        check_train_args(arguments)
+
+
+def test_every_other_argument_of_the_host_is_taken():
+    said = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
+    assert check_train_args(said) is None
+
+
+def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):
+    (tmp_path / "own.yaml").write_text("student: yolov8n\ntrain: {epochs: 3}\n")
+    assert as_recipe(tmp_path / "own.yaml").train == {"epochs": 3}
+    assert as_recipe("plain").fgd.active is False
+    assert as_recipe(FGDConfig(method="fitnet")).fgd.method == "fitnet"
+    assert as_recipe(None).fgd == FGDConfig()
+    recipe = Recipe(student="yolo11n")
+    assert as_recipe(recipe) is recipe
