@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.stream_rates import host_results
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.timing import ratio
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 from tests.cameras.processes import camera
 
 PACE_FPS = 15
@@ -47,7 +47,7 @@ def _own_cpu_ms(model: Path, address: str, seconds: float) -> float | None:
 
 def _host_cpu_ms(model: Path, address: str, seconds: float) -> float | None:
     results = host_results(model, address)
-    with quiet_host(logging.ERROR):
+    with quiet_ultralytics(logging.ERROR):
         for _ in range(2 * PACE_FPS):
             next(results)
         start, until = time.process_time(), time.monotonic() + seconds

@@ -23,7 +23,7 @@ import numpy as np
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import rate
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 
 WARM_UP_FRAMES = 20
 
@@ -134,7 +134,7 @@ def pipeline_fps(model: Path, clip: Path, threads: int) -> float | None:
 def host_fps(model: Path, clip: Path) -> float | None:
     """Return the frames per second of Ultralytics' stream prediction on the same file, after a warm-up."""
     results = host_results(model, str(clip))
-    with quiet_host(logging.ERROR):
+    with quiet_ultralytics(logging.ERROR):
         for _ in range(WARM_UP_FRAMES):
             next(results)
         start = time.perf_counter()
@@ -146,5 +146,5 @@ def host_results(model: Path, source: str) -> Iterator[object]:
     """Return the host's results of a file or camera, one after the other."""
     from ultralytics import YOLO
 
-    with quiet_host(logging.ERROR):
+    with quiet_ultralytics(logging.ERROR):
         return YOLO(str(model), task="detect").predict(source, stream=True, verbose=False, device="cpu")

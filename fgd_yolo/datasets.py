@@ -26,7 +26,7 @@ from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import replacing
 from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
 from fgd_yolo.text import printable, printable_names
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 
 FOLDER = "data"
 """Where a run folder keeps its copy."""
@@ -196,7 +196,7 @@ def _read(file: Path, split: str, allow_download: bool, recorded: bool) -> DataY
         return _with_lists(file, {**described, **moved}, split)
     split = split if described.get(split) else ""  # who asks for one that is not there says so
     try:
-        with quiet_host():
+        with quiet_ultralytics():
             return DataYaml(file, _facts(file, autodownload=False, split=split))
     except FileNotFoundError as missing:
         script = described.get("download")
@@ -276,7 +276,7 @@ def _image_files(places: list[str]) -> list[Path]:
     """Return the images of folders and list files as Ultralytics' data set reads them, made absolute."""
     state = random.getstate()  # reading tries the disk's speed on a random sample
     try:
-        with quiet_host():
+        with quiet_ultralytics():
             found = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), places)
     except Exception as error:
         raise FGDError(f"no image can be found in {places[0]}: {one_line(error.__cause__ or error)}") from error

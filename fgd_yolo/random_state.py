@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def kept_random_state(seed: int | None = None):
+def preserve_random_state(seed: int | None = None):
     """Put the torch (CPU and CUDA), numpy and Python random states back at the end of the block.
 
     On a CPU the host augments in the training process itself, so that a single number drawn elsewhere changes every

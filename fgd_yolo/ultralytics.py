@@ -224,7 +224,7 @@ def clean_names(model: nn.Module) -> None:
 
 
 @contextmanager
-def quiet_host(level: int = logging.WARNING) -> Iterator[None]:
+def quiet_ultralytics(level: int = logging.WARNING) -> Iterator[None]:
     """Keep what the host says below a level to itself, as while it works on temporary files."""
     logger = logging.getLogger("ultralytics")
     before = logger.level

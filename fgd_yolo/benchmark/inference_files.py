@@ -11,7 +11,7 @@ from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.sample_images import class_names
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 
 PRECISIONS = ("fp32", "fp16", "int8")
 HOST_INT8 = "Ultralytics int8"
@@ -69,7 +69,7 @@ def _export_by_host(weights: Path, data: str, imgsz: int, folder: Path) -> Path:
     shutil.copy(weights, own / "model.pt")
     data = str(read_dataset(data, recorded=True).plain_in(own / "data").file)
     try:
-        with quiet_host(logging.ERROR):
+        with quiet_ultralytics(logging.ERROR):
             return Path(YOLO(own / "model.pt").export(format="onnx", quantize=8, data=data, imgsz=imgsz, device="cpu"))
     except Exception as error:  # the host raises anything here
         raise FGDError(f"Ultralytics could not write its int8 file: {one_line(error)}") from error

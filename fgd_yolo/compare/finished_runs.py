@@ -23,7 +23,7 @@ from fgd_yolo.workflow.dataset_check import Dataset, check_dataset
 from fgd_yolo.workflow.digests import DATA, STUDENT, TEACHER, Key, data_key, differing, read_keys
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import RECIPE, read_recipe
-from fgd_yolo.workflow.train_arguments import host_defaults
+from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 
 def taken_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
@@ -48,7 +48,9 @@ def _job(folder: Path, output: Path) -> Job:
     if resumable(training / "weights"):
         raise UsageError(f"{folder} is not finished: continue it first, or leave it out")
     arguments = _arguments(training / "args.yaml")
-    train = {key: value for key, value in arguments.items() if key in host_defaults() and key not in {"cfg", "resume"}}
+    train = {
+        key: value for key, value in arguments.items() if key in ultralytics_defaults() and key not in {"cfg", "resume"}
+    }
     method, student, teacher, teacher_key = _origin(folder, arguments)
     dataset = check_dataset(str(kept_dataset(folder) or arguments["data"]), train, recorded=True)
     _check_keys(folder, dataset, student, teacher)
@@ -90,7 +92,7 @@ def _arguments(path: Path) -> dict[str, Any]:
     """
     try:
         arguments = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {**host_defaults(), **arguments}
+        return {**ultralytics_defaults(), **arguments}
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise FGDError(f"{path} is damaged ({one_line(error)[:160]}): leave this run out") from error
 
@@ -125,7 +127,7 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
     if teacher is None:
         return parse_method("plain"), student, None, None
     dis = arguments["dis"]
-    method = parse_method(HOST if dis == host_defaults()["dis"] else f"{HOST}:dis={dis:g}")
+    method = parse_method(HOST if dis == ultralytics_defaults()["dis"] else f"{HOST}:dis={dis:g}")
     return method, student, str(teacher), _content(teacher)
 
 

@@ -20,7 +20,7 @@ from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.workflow.demo_run import demo_arguments, demo_yaml
 from fgd_yolo.workflow.plan import Plan, make_plan
 from fgd_yolo.workflow.teacher_stage import prepare_teacher
-from fgd_yolo.workflow.train_arguments import host_defaults
+from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 ALIKE = {"patience": 0, "plots": False}
 """For all methods, unless said otherwise: nobody stops early, and nobody draws."""
@@ -90,7 +90,7 @@ def _plan(options: Options, data: str) -> Plan:
 
 def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
     plan, train = setting.plan, setting.train
-    arguments = {**host_defaults(), **train}
+    arguments = {**ultralytics_defaults(), **train}
     teacher = setting.teacher if method.needs_teacher else None
     planned = Run(
         data=setting.name,

@@ -21,7 +21,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable_names
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.train_arguments import host_defaults
+from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 MEASURED_WITH = (
     *("imgsz", "batch", "device", "workers", "split", "single_cls"),
@@ -117,7 +117,7 @@ def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, An
         FGDError: it is no detector, or the host's numbers are not finite.
     """
     load_detector(weights)  # the host's own reading of a wrong file takes many lines
-    arguments = {**host_defaults(), **train}
+    arguments = {**ultralytics_defaults(), **train}
     same = {key: arguments[key] for key in MEASURED_WITH}
     validators: list[SizedValidator] = []
 

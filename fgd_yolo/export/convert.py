@@ -14,7 +14,7 @@ from ultralytics.engine.exporter import Exporter
 
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 
 
 @safe_loading()
@@ -85,7 +85,7 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger("ultralytics")
     logger.addFilter(_worth_saying)
     try:
-        with quiet_host(), warnings.catch_warnings():
+        with quiet_ultralytics(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracer notes about shapes that are constant here on purpose
             yield
     finally:

@@ -17,7 +17,7 @@ from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import minima
-from fgd_yolo.ultralytics import quiet_host
+from fgd_yolo.ultralytics import quiet_ultralytics
 
 _ERROR = 3  # onnxruntime's log level
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -44,7 +44,7 @@ def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str
     model = YOLO(str(path), task=task)
     _show_progress(model, f"measuring mAP of {path.name}")
     try:
-        with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_host(logging.ERROR):
+        with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_ultralytics(logging.ERROR):
             found = model.val(
                 data=str(read_dataset(data, recorded=True).kept_in(Path(folder)).file),
                 imgsz=int(np.max(imgsz)),

@@ -13,7 +13,7 @@ from fgd_yolo.console import listed_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
 from fgd_yolo.methods.box_masks import foreground_weights
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.training.distiller import Distiller
 
@@ -70,7 +70,7 @@ def val_map(model: nn.Module, loader, save_dir, args) -> tuple[float, float]:
     """Return a model's (mAP50-95, mAP50), which does not draw a random number; arguments as for `teacher_map`."""
     args = copy(args)
     args.plots, args.save_json, args.compile = False, False, False
-    with kept_random_state():
+    with preserve_random_state():
         metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=model)
     return metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
 

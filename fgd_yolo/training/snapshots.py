@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.training.distiller import Distiller
 
 IMAGES = 3
@@ -35,7 +35,7 @@ def draw_if_due(trainer, every: int) -> None:
     if not every or trainer.distiller is None or (epoch % every and not trainer.stop):
         return
     try:
-        with kept_random_state():
+        with preserve_random_state():
             picture = snapshot(
                 trainer.distiller,
                 unwrap_model(trainer.ema.ema),

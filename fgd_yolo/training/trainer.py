@@ -21,7 +21,7 @@ from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
 from fgd_yolo.neck import pair_levels, unpaired_levels
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import clean_record
 from fgd_yolo.training import checkpoints as state
@@ -135,7 +135,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """Load the student as the host does, then build what distils it, without touching a random stream."""
         checkpoint = super().setup_model()
         if self.config.active:
-            with kept_random_state(seed=self.args.seed):
+            with preserve_random_state(seed=self.args.seed):
                 self.distiller = self._build_distiller(unwrap_model(self.model))
         else:
             LOGGER.info(f"{colorstr('FGD:')} every weight is 0: this is plain training")
@@ -211,7 +211,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     def _check_teacher(self) -> None:
         teacher, checkpoint = load_detector(self.teacher)
         trained, student = checkpoint.get("train_args") or {}, unwrap_model(self.model)
-        with kept_random_state():
+        with preserve_random_state():
             found = doubts.about_models(teacher, student, self.args.imgsz)
         found += doubts.about_image_size(trained.get("imgsz"), self.args.imgsz)
         found += doubts.about_val_images(trained.get("data"), self.test_loader.dataset.im_files)

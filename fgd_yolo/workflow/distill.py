@@ -48,7 +48,7 @@ from fgd_yolo.workflow.run_folder import (
     save_result,
 )
 from fgd_yolo.workflow.teacher_stage import prepare_teacher
-from fgd_yolo.workflow.train_arguments import as_recipe, host_defaults
+from fgd_yolo.workflow.train_arguments import as_recipe, ultralytics_defaults
 from fgd_yolo.workflow.training_stage import train_stage
 
 
@@ -275,7 +275,7 @@ def _measured(plan: Plan, weights: Path, teacher_file: Path | None, run_dir: Pat
     measured = train if plan.device is None else {**train, "device": plan.device}
     teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
     student_row = finish.measure(f"student {plan.student.name}, {plan.method}", weights, dataset, measured)
-    effective = {**host_defaults(), **train}
+    effective = {**ultralytics_defaults(), **train}
     return {
         "method": plan.method,
         "fingerprint": report.fingerprint(plan.student.key, dataset.key, train, plan.device_type),

@@ -19,7 +19,7 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow.closing_table import Row
 from fgd_yolo.workflow.dataset_check import Dataset
-from fgd_yolo.workflow.train_arguments import host_defaults
+from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 _VAL_ARGUMENTS = (
     *("imgsz", "device", "workers", "split", "fraction", "single_cls"),
@@ -49,7 +49,7 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
         dataset: what it is measured on.
         train: the run's train arguments; the same for teacher and student, so that the rows compare.
     """
-    arguments = {**host_defaults(), **train}
+    arguments = {**ultralytics_defaults(), **train}
     batch = int(arguments["batch"]) if arguments["batch"] >= 1 else 16
     same = {key: arguments[key] for key in _VAL_ARGUMENTS}
     with tempfile.TemporaryDirectory() as folder:  # the host makes a folder for plots, though none is drawn

@@ -24,7 +24,7 @@ from fgd_yolo.workflow.dataset_check import Dataset, check_dataset
 from fgd_yolo.workflow.demo_run import demo_arguments, demo_yaml
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.teacher_stage import check_may_prepare, teacher_arguments
-from fgd_yolo.workflow.train_arguments import check_train_args, host_defaults
+from fgd_yolo.workflow.train_arguments import check_train_args, ultralytics_defaults
 
 # Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
 # into a gain (docs/experiments.md).
@@ -166,7 +166,7 @@ def _check_values(train: Mapping[str, Any]) -> None:
 
 def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
     """Say where a run makes few steps: the host gathers `nbs` images for each, which for small data leaves hundreds."""
-    arguments = {**host_defaults(), **train}
+    arguments = {**ultralytics_defaults(), **train}
     batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
     if batch < 1 or arguments["time"]:
         return

@@ -19,10 +19,10 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS
 from fgd_yolo.console import say
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, sweep
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
-from fgd_yolo.ultralytics import HEADS, load_detector, quiet_host, read_architecture
+from fgd_yolo.ultralytics import HEADS, load_detector, quiet_ultralytics, read_architecture
 
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
@@ -117,7 +117,7 @@ def _check_buildable(config: dict[str, Any], where: str) -> None:
         FGDError: it cannot be built.
     """
     try:
-        with kept_random_state(), quiet_host(logging.ERROR):
+        with preserve_random_state(), quiet_ultralytics(logging.ERROR):
             DetectionModel(deepcopy(config), verbose=False)
     except Exception as error:  # of whichever layer meets the mistake
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error

@@ -24,7 +24,7 @@ from fgd_yolo.workflow.dataset_check import Dataset
 from fgd_yolo.workflow.digests import file_key
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.time_estimate import epoch_s
-from fgd_yolo.workflow.train_arguments import host_defaults, what_is_learnt
+from fgd_yolo.workflow.train_arguments import ultralytics_defaults, what_is_learnt
 from fgd_yolo.workflow.training_stage import train_stage
 
 _STUDENT_ONLY = ("pretrained", "freeze", "time")
@@ -98,7 +98,7 @@ def prepare_teacher(
         return kept
     classes = listed_classes(dataset.names)
     say(f"the teacher {_described(teacher)}, the data has {classes}: it is trained on the data first")
-    epochs, imgsz = ({**host_defaults(), **train}[key] for key in ("epochs", "imgsz"))
+    epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
     seconds = epoch_s(teacher, dataset, train)
     lasts = "a time that cannot be told" if seconds is None else f"about {duration(seconds * epochs)} at most"
     say(f"teacher: {epochs} epochs at {imgsz} px, {lasts} on this device")

@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.dataset_check import Dataset
@@ -39,7 +39,7 @@ def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float |
     batch = int(arguments.batch) if arguments.batch >= 1 else 16
     images = min(batch, _MOST_IMAGES) if device.type == "cpu" else batch
     try:
-        with kept_random_state(seed=0):
+        with preserve_random_state(seed=0):
             step_s = _step_s(model, dataset, arguments, images, device)
     except RuntimeError:
         return None

@@ -33,7 +33,7 @@ _VERBATIM = ("project", "name")  # a folder called 007 or 2024-01-01 is not a nu
 
 
 @lru_cache(maxsize=1)
-def host_defaults() -> dict[str, Any]:
+def ultralytics_defaults() -> dict[str, Any]:
     """Return every Ultralytics argument with its default, read from the host's own file without importing it.
 
     Raises:
@@ -52,7 +52,7 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
         UsageError: an unknown key (the message names the closest one), or one that a run sets itself or
             cannot honour.
     """
-    known = host_defaults()
+    known = ultralytics_defaults()
     for key, value in arguments.items():
         if key in OWN_OPTIONS and key not in _TAKEN:
             raise UsageError(f"'{key}' is not a train argument: write --{key.replace('_', '-')} {value}")
@@ -65,7 +65,7 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
 
 def what_is_learnt(train: Mapping[str, Any]) -> dict[str, Any]:
     """Return every argument that decides what is learnt, the host's defaults included."""
-    return {key: train.get(key, default) for key, default in host_defaults().items() if key not in _COSMETIC}
+    return {key: train.get(key, default) for key, default in ultralytics_defaults().items() if key not in _COSMETIC}
 
 
 def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import distill_command, say, shown
 from fgd_yolo.datasets import kept_dataset
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow.dataset_check import check_dataset
@@ -136,7 +136,7 @@ def student_start(recipe: Recipe, after: Path) -> nn.Module:
         raise UsageError(f"this run began with pretrained={pretrained}: name the student's start with --before")
     trained, _ = load_detector(after)
     # Seeded like the host's trainer, which builds the model first of all.
-    with kept_random_state(seed=recipe.train.get("seed", 0)):
+    with preserve_random_state(seed=recipe.train.get("seed", 0)):
         model = DetectionModel(trained.yaml, verbose=False)
     if pretrained and Path(str(recipe.student)).suffix == ".pt":
         model.load(load_detector(recipe.student)[0], verbose=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fgd_yolo.random_state import kept_random_state
+from fgd_yolo.random_state import preserve_random_state
 
 
 def draw() -> tuple:
@@ -23,7 +23,7 @@ def test_every_stream_goes_on_where_it_was():
     seed()
     wanted = draw()
     seed()
-    with kept_random_state():
+    with preserve_random_state():
         draw()
     assert draw() == wanted
 
@@ -32,7 +32,7 @@ def test_the_streams_are_put_back_after_an_error_too():
     seed()
     wanted = draw()
     seed()
-    with pytest.raises(ValueError), kept_random_state():
+    with pytest.raises(ValueError), preserve_random_state():
         draw()
         raise ValueError
     assert draw() == wanted
@@ -42,6 +42,6 @@ def test_a_seed_makes_the_block_repeatable():
     values = []
     for _ in range(2):
         torch.rand(5)
-        with kept_random_state(seed=1):
+        with preserve_random_state(seed=1):
             values.append(float(torch.rand(1)))
     assert values[0] == values[1]

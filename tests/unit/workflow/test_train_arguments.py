@@ -7,9 +7,9 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.workflow.train_arguments import (
     as_recipe,
     check_train_args,
-    host_defaults,
     parse_assignments,
     parse_value,
+    ultralytics_defaults,
 )
 
 
@@ -60,7 +60,7 @@ def test_a_thing_said_twice_is_refused():
 def test_the_hosts_defaults_are_those_it_uses_itself():
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    assert host_defaults() == DEFAULT_CFG_DICT
+    assert ultralytics_defaults() == DEFAULT_CFG_DICT
 
 
 @pytest.mark.parametrize(
