@@ -21,7 +21,7 @@ class Level(NamedTuple):
     teacher_channels: int
 
 
-class Tap:
+class FeatureHook:
     """Keeps something of each forward pass of a live model, until it is taken once."""
 
     def __init__(self, handle):
@@ -34,7 +34,7 @@ class Tap:
     def _keep(self, found: Any) -> None:
         self._kept = found
 
-    def take(self) -> Any:
+    def pop(self) -> Any:
         """Return what was kept of the latest forward pass, and forget it.
 
         Raises:
@@ -55,7 +55,7 @@ class Tap:
         self.forget()
 
 
-class NeckTap(Tap):
+class NeckHook(FeatureHook):
     """Keeps the neck maps, finest first.
 
     A pre-hook on the head sees its input, which is the list of neck maps for every YOLO. The list is copied, since
@@ -66,7 +66,7 @@ class NeckTap(Tap):
         super().__init__(model.model[-1].register_forward_pre_hook(lambda head, inputs: self._keep(list(inputs[0]))))
 
 
-class HeadTap(Tap):
+class HeadHook(FeatureHook):
     """Keeps what the head returns; in training that is its raw outputs."""
 
     def __init__(self, model: nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.neck import Level, NeckTap, neck_channels, pair_levels
+from fgd_yolo.neck import Level, NeckHook, neck_channels, pair_levels
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
 from fgd_yolo.ultralytics import load_detector
 
@@ -129,9 +129,9 @@ def alignments(losses: Mapping[str, Tensor], levels: list[Level]) -> list[nn.Mod
 @torch.no_grad()
 def neck_maps(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor | tuple]:
     """Run a whole detector once and return its neck maps, finest first, and what it put out."""
-    tap = NeckTap(model)
+    hook = NeckHook(model)
     try:
         outputs = model(image)
-        return tap.take(), outputs
+        return hook.pop(), outputs
     finally:
-        tap.close()
+        hook.close()

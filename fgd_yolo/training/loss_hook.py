@@ -8,14 +8,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.neck import HeadTap, NeckTap, Tap
+from fgd_yolo.neck import FeatureHook, HeadHook, NeckHook
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.gradient_ratio import gradient_norm
 
 FirstBatchCheck = Callable[[dict[str, Tensor], list[Tensor], dict[str, Tensor]], None]
 
 
-class StudentSeam:
+class LossHook:
     """Taps a student's neck and stands in for its `loss`, until detached.
 
     The host calls `loss(batch, preds=None)` on the live model. An instance attribute hides the class's method and is
@@ -39,33 +39,33 @@ class StudentSeam:
         self.distiller = distiller
         self.amp_scale = amp_scale
         self._check_first_batch: FirstBatchCheck | None = check_first_batch
-        self._tap: NeckTap | None = None
-        self._head_tap: HeadTap | None = None
+        self._neck_hook: NeckHook | None = None
+        self._head_hook: HeadHook | None = None
 
     def attach(self) -> None:
         """Put taps and loss on; a second call does nothing."""
-        if self._tap is None:
-            self._tap = NeckTap(self.student)
+        if self._neck_hook is None:
+            self._neck_hook = NeckHook(self.student)
             if self.distiller.config.heads:
-                self._head_tap = HeadTap(self.student)
+                self._head_hook = HeadHook(self.student)
             self.student.loss = self.loss
 
     def detach(self) -> None:
         """Take taps and loss off and leave the student as the host built it; a second call does nothing."""
-        if self._tap is not None:
-            for tap in self._taps:
-                tap.close()
-            self._tap = self._head_tap = None
+        if self._neck_hook is not None:
+            for hook in self._hooks:
+                hook.close()
+            self._neck_hook = self._head_hook = None
             del self.student.loss
 
     @property
-    def _taps(self) -> list[Tap]:
-        return [tap for tap in (self._tap, self._head_tap) if tap is not None]
+    def _hooks(self) -> list[FeatureHook]:
+        return [hook for hook in (self._neck_hook, self._head_hook) if hook is not None]
 
     @contextmanager
     def detached(self) -> Iterator[None]:
         """Take them off for a block, and put back on what was on."""
-        was_attached = self._tap is not None
+        was_attached = self._neck_hook is not None
         self.detach()
         try:
             yield
@@ -89,7 +89,7 @@ class StudentSeam:
             self._forget()
             return loss, items
         distiller = self.distiller
-        maps, predictions = self._tap.take(), self._head_tap.take() if self._head_tap else None
+        maps, predictions = self._neck_hook.pop(), self._head_hook.pop() if self._head_hook else None
         terms = distiller.terms(maps, batch, predictions)
         self._measure(loss, terms, maps, batch)
         scaled = torch.stack([terms[name] * part.share.strength for part in distiller.parts for name in part.names])
@@ -99,8 +99,8 @@ class StudentSeam:
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
     def _forget(self) -> None:
-        for tap in self._taps:
-            tap.forget()
+        for hook in self._hooks:
+            hook.forget()
 
     def _measure(self, loss: Tensor, terms: dict[str, Tensor], maps: list[Tensor], batch: dict[str, Tensor]) -> None:
         if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch

@@ -29,7 +29,7 @@ from fgd_yolo.training import teacher_checks as doubts
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.head_outputs import kept_classes
 from fgd_yolo.training.limits import refuse_unsupported
-from fgd_yolo.training.loss_hook import StudentSeam
+from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import check_channels, check_classes, check_first_batch, teacher_map, val_map
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.snapshots import draw_if_due
@@ -57,7 +57,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
     teacher_digest: str | None = None
     distiller: Distiller | None = None
-    seam: StudentSeam | None = None
+    loss_hook: LossHook | None = None
 
     @classmethod
     def configured(
@@ -203,10 +203,10 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         if self.args.compile:
             # The share is measured by a backward pass of its own before the host's, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
-        self.seam = StudentSeam(
+        self.loss_hook = LossHook(
             unwrap_model(self.model), self.distiller, self._check_first_batch, self.scaler.get_scale
         )
-        self.seam.attach()
+        self.loss_hook.attach()
 
     def _check_teacher(self) -> None:
         teacher, checkpoint = load_detector(self.teacher)
@@ -290,6 +290,6 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         side = state.load_side_file(self.wdir, ckpt["epoch"])
         state.check_origin(side, self._origin())
         self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
-        with self.seam.detached() if self.seam else nullcontext():
+        with self.loss_hook.detached() if self.loss_hook else nullcontext():
             super()._load_checkpoint_state(ckpt)
         return None

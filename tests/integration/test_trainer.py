@@ -202,5 +202,5 @@ def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configur
 
     trainer = train(Poisoned, student_yaml, tiny_data, tmp_path, epochs=3)
     assert restored == [True]
-    assert "loss" in vars(trainer.model), "the seam was not put back after the recovery"
+    assert "loss" in vars(trainer.model), "the loss hook was not re-attached after the recovery"
     assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())

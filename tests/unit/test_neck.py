@@ -9,7 +9,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.neck import NeckTap, neck_channels, pair_levels, unpaired_levels
+from fgd_yolo.neck import NeckHook, neck_channels, pair_levels, unpaired_levels
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
 
@@ -21,29 +21,29 @@ def model(name) -> DetectionModel:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_tap_holds_the_very_maps_that_the_head_reads(name):
     student = model(name).train()
-    tap = NeckTap(student)
+    hook = NeckHook(student)
     preds = student(torch.rand(2, 3, 64, 64))
     feats = preds.get("one2many", preds)["feats"]
-    assert all(ours is theirs for ours, theirs in zip(tap.take(), feats, strict=True))
+    assert all(ours is theirs for ours, theirs in zip(hook.pop(), feats, strict=True))
 
 
 def test_a_second_take_without_a_forward_pass_is_an_error():
     student = model("yolov8n.yaml")
-    tap = NeckTap(student)
+    hook = NeckHook(student)
     student(torch.rand(1, 3, 64, 64))
-    tap.take()
+    hook.pop()
     with pytest.raises(RuntimeError, match="has not run"):
-        tap.take()
+        hook.pop()
 
 
 def test_closing_removes_the_hook():
     student = model("yolov8n.yaml")
-    tap = NeckTap(student)
-    tap.close()
+    hook = NeckHook(student)
+    hook.close()
     student(torch.rand(1, 3, 64, 64))
     assert not student.model[-1]._forward_pre_hooks
     with pytest.raises(RuntimeError):
-        tap.take()
+        hook.pop()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

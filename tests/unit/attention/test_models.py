@@ -97,7 +97,7 @@ def test_models_are_loaded_ready_to_run(teacher_pt, student_yaml, tiny_data, tmp
     assert [level.stride for level in models.levels] == [8, 16, 32]
     maps, _ = neck_maps(models.students["after"], torch.rand(1, 3, 64, 64))
     assert [tuple(neck_map.shape[1:]) for neck_map in maps] == [(32, 8, 8), (64, 4, 4), (128, 2, 2)]
-    assert not models.students["after"].model[-1]._forward_pre_hooks, "the tap was left on"
+    assert not models.students["after"].model[-1]._forward_pre_hooks, "the hook was left on"
 
 
 def test_two_students_that_differ_are_refused(teacher_pt, student_yaml, tiny_data, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def joined(teacher_pt, student_yaml):
-    """A student, its distiller for the neck alone, and the seam between them, attached."""
+    """A student, its distiller for the neck alone, and the loss hook that joins them, attached."""
     return join(teacher_pt, student_yaml, heads=False)
 
 
@@ -28,7 +28,7 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     from fgd_yolo.config import FGDConfig
     from fgd_yolo.neck import pair_levels
     from fgd_yolo.training.distiller import Distiller
-    from fgd_yolo.training.loss_hook import StudentSeam
+    from fgd_yolo.training.loss_hook import LossHook
     from fgd_yolo.training.preflight import check_first_batch
     from fgd_yolo.training.teacher import FrozenTeacher
     from fgd_yolo.ultralytics import load_detector
@@ -40,6 +40,6 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     levels = pair_levels(student, teacher)
     config = FGDConfig(warmup_epochs=0, **options)
     distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads), levels, config)
-    seam = StudentSeam(student, distiller, lambda *found: check_first_batch(distiller, *found))
-    seam.attach()
-    return SimpleNamespace(student=student, distiller=distiller, seam=seam)
+    loss_hook = LossHook(student, distiller, lambda *found: check_first_batch(distiller, *found))
+    loss_hook.attach()
+    return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

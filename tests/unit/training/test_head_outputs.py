@@ -9,7 +9,7 @@ from ultralytics.nn.tasks import DetectionModel
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import HeadLoss
 from fgd_yolo.methods.head_loss import Predictions
-from fgd_yolo.neck import HeadTap, NeckTap, pair_levels
+from fgd_yolo.neck import HeadHook, NeckHook, pair_levels
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.head_outputs import keep_both_branches, kept_classes, paired_branches, run_branches
 from fgd_yolo.training.teacher import FrozenTeacher
@@ -24,9 +24,9 @@ def model(name: str) -> DetectionModel:
 
 
 def trained_output(student: DetectionModel) -> dict:
-    tap = HeadTap(student)
+    hook = HeadHook(student)
     student.train()(IMAGE)
-    return tap.take()
+    return hook.pop()
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_the_host_may_not_remove_a_branch_that_is_imitated():
     teacher = model("yolo26n.yaml")
     keep_both_branches(teacher.model[-1])
     head = teacher.fuse(verbose=False).model[-1]
-    tap = NeckTap(teacher)
+    hook = NeckHook(teacher)
     teacher.eval()(IMAGE)
-    assert set(run_branches(head, tap.take())) == {"one2many", "one2one"}
+    assert set(run_branches(head, hook.pop())) == {"one2many", "one2one"}
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_dropped_classes_are_not_imitated_and_weigh_no_box(heads_joined):
     """The expectation is the loss of heads that have the kept class alone."""
     whole = heads_joined.distiller
     kept = Distiller(whole.teacher, whole.levels, whole.config, classes=[1])
-    tap, maps = HeadTap(heads_joined.student), NeckTap(heads_joined.student)
+    hook, maps = HeadHook(heads_joined.student), NeckHook(heads_joined.student)
     found = heads_joined.student.train()(batch()["img"])
-    tap.close()
-    terms = kept.terms(maps.take(), batch(), found)
+    hook.close()
+    terms = kept.terms(maps.pop(), batch(), found)
     taught = whole.teacher.predictions(whole.teacher(batch()["img"]))
     one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (found, taught["one2many"])]
     wanted = HeadLoss(whole.config.head_cls_weight, whole.config.head_box_weight)(*one)

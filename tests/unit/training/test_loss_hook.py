@@ -1,4 +1,4 @@
-"""The seam appends terms to the host's loss, under autocast too, and comes off without a trace."""
+"""The loss hook appends terms to the loss of Ultralytics, under autocast too, and detaches without a trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training import batch
 
 def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
     loss, items = joined.student(batch())
-    joined.seam.detach()
+    joined.loss_hook.detach()
     plain, plain_items = joined.student(batch())
     assert list(items) == [*plain_items, "fg_loss", "bg_loss", "attn_loss", "rel_loss"]
     torch.testing.assert_close(loss[: len(plain)], plain)
@@ -24,7 +24,7 @@ def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_the_terms_stay_float32_and_close_to_exact(joined, dtype):
-    joined.seam._check_first_batch = None
+    joined.loss_hook._check_first_batch = None
     joined.distiller.features.share.config = FGDConfig(share=None)
     joined.student.eval()  # batch statistics would differ between the two passes
     joined.student.training = True
@@ -69,7 +69,7 @@ def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
     joined.student(batch())
     joined.distiller.teacher = None  # would fail if it were asked
     loss, items = joined.student(batch())
-    joined.seam.detach()
+    joined.loss_hook.detach()
     plain, _ = joined.student(batch())
     assert loss.sum().item() == pytest.approx(plain.sum().item())
     assert [items[name].item() for name in list(items)[-4:]] == [0, 0, 0, 0]
@@ -91,7 +91,7 @@ def test_a_run_resumed_after_the_end_of_the_features_passes_its_first_check(join
         share = one.distiller.features.share
         share.config, share.run_batches, share.batches = FGDConfig(hold=0.5, end=0.5), 2, 1
         one.student(batch())[0].sum().backward()
-        assert share.over and one.seam._check_first_batch is None
+        assert share.over and one.loss_hook._check_first_batch is None
 
 
 def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
@@ -102,7 +102,7 @@ def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
     assert distiller.features.share.now == pytest.approx(0.1) and distiller.heads.share.now == pytest.approx(0.5)
     loss.sum().backward()
     assert heads_joined.student.model[-1].cv3[0][-1].weight.grad.any()
-    heads_joined.seam.detach()
+    heads_joined.loss_hook.detach()
     assert not heads_joined.student.model[-1]._forward_hooks
 
 
@@ -122,24 +122,24 @@ def test_in_eval_mode_the_loss_is_the_hosts(joined):
 
 def test_detached_student_can_be_copied_and_is_as_the_host_built_it(joined):
     joined.student(batch())[0].sum().backward()
-    with joined.seam.detached():
+    with joined.loss_hook.detached():
         assert "loss" not in vars(joined.student)
         assert not joined.student.model[-1]._forward_pre_hooks
         copied = deepcopy(joined.student)
     assert "loss" in vars(joined.student) and "loss" not in vars(copied)
-    joined.seam.detach()
-    joined.seam.detach()
-    with joined.seam.detached():
+    joined.loss_hook.detach()
+    joined.loss_hook.detach()
+    with joined.loss_hook.detached():
         pass
     assert "loss" not in vars(joined.student), "what was off is put on by detached()"
 
 
 def test_a_failed_loss_leaves_no_map_behind(joined):
-    """Out of memory in the host's loss: what the tap kept would hold the whole graph while the host retries."""
+    """Out of memory in the loss of Ultralytics: what the hook stored would hold the whole graph during the retry."""
     joined.student.criterion = lambda preds, batch: 1 / 0
     with pytest.raises(ZeroDivisionError):
         joined.student(batch())
-    assert joined.seam._tap._kept is None
+    assert joined.loss_hook._neck_hook._kept is None
 
 
 def test_a_check_that_could_not_finish_is_made_again(joined):
@@ -150,7 +150,7 @@ def test_a_check_that_could_not_finish_is_made_again(joined):
         if len(calls) == 1:
             raise RuntimeError("CUDA out of memory")
 
-    joined.seam._check_first_batch = check
+    joined.loss_hook._check_first_batch = check
     with pytest.raises(RuntimeError):
         joined.student(batch())
     joined.student(batch())

@@ -19,9 +19,9 @@ from training import batch
 
 
 def terms_of(joined):
-    joined.seam._check_first_batch = None
+    joined.loss_hook._check_first_batch = None
     maps = []
-    joined.seam._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
+    joined.loss_hook._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
     joined.student(batch())
     return joined.distiller.terms(maps, batch()), maps
 
@@ -53,7 +53,7 @@ def test_objects_that_fill_the_frame_leave_no_background_to_ask_for(joined, size
     filled["bboxes"] = torch.tensor([[0.5, 0.5, size, size]] * 2)
     _, items = joined.student(filled)
     assert (items["bg_loss"] == 0) == (size == 1.0)
-    assert joined.seam._check_first_batch is None
+    assert joined.loss_hook._check_first_batch is None
 
 
 @pytest.mark.parametrize("side", ["student", "teacher"])
@@ -99,9 +99,9 @@ def test_other_channels_stop():
 
 def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):
     """Its gradient is below the smallest float16 unless the loss is scaled, as it is in training."""
-    joined.seam._check_first_batch = None
+    joined.loss_hook._check_first_batch = None
     maps = []
-    joined.seam._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
+    joined.loss_hook._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
     with torch.autocast("cpu", dtype=torch.float16):
         joined.student(batch())
     assert {neck_map.dtype for neck_map in maps} == {torch.float16}

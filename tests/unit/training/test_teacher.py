@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_flatten
 from ultralytics import YOLO
 from ultralytics.utils.torch_utils import profile_ops
 
-from fgd_yolo.neck import NeckTap
+from fgd_yolo.neck import NeckHook
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.ultralytics import load_detector
 
@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
     whole, _ = load_detector(teacher_pt)
     image = torch.rand(2, 3, 96, 64)
-    tap = NeckTap(whole)
+    hook = NeckHook(whole)
     with torch.no_grad():
         whole(image)
-    wanted = tap.take()
+    wanted = hook.pop()
     maps = FrozenTeacher(load_detector(teacher_pt)[0], CPU)(image)
     assert [m.shape for m in maps] == [m.shape for m in wanted]
     # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
@@ -79,5 +79,5 @@ def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
 
 
 def _bare(joined):
-    joined.seam.detach()
+    joined.loss_hook.detach()
     return joined.student
