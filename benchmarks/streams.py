@@ -14,7 +14,7 @@ from benchmarks.stream_rates import Rates, measure_rates, read_clip, write_clip
 from fgd_yolo.benchmark.inference_files import export_all, random_weights
 from fgd_yolo.benchmark.inference_report import DEFAULT_MODEL
 from fgd_yolo.demo import cache_root, demo_dataset, demo_video
-from fgd_yolo.timing import figure, ratio
+from fgd_yolo.timing import format_number, ratio
 from tests.cameras.processes import MISSING
 
 SIZE_PX = 320
@@ -61,10 +61,14 @@ def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) 
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for model, rate in rates.items():
         own, host = paced[model]["pipeline"], paced[model]["host"]
-        cells = [figure(rate.bound, ".0f", " fps"), figure(rate.pipeline, ".0f", " fps")]
-        cells += [figure(ratio(rate.pipeline, rate.bound), ".2f")]
-        cells += [figure(rate.host, ".0f", " fps"), figure(ratio(rate.pipeline, rate.host), ".2f")]
-        cells += [figure(own, ".1f", " ms"), figure(host, ".1f", " ms"), figure(ratio(own, host), ".2f")]
+        cells = [format_number(rate.bound, ".0f", " fps"), format_number(rate.pipeline, ".0f", " fps")]
+        cells += [format_number(ratio(rate.pipeline, rate.bound), ".2f")]
+        cells += [format_number(rate.host, ".0f", " fps"), format_number(ratio(rate.pipeline, rate.host), ".2f")]
+        cells += [
+            format_number(own, ".1f", " ms"),
+            format_number(host, ".1f", " ms"),
+            format_number(ratio(own, host), ".2f"),
+        ]
         lines.append(f"| {model} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -76,7 +80,7 @@ def crowd_table(crowded: Mapping[str, Overload]) -> str:
     heads += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for model, found in crowded.items():
-        cells = [str(found.cameras), figure(found.load, ".2f"), figure(found.least_share, ".2f")]
+        cells = [str(found.cameras), format_number(found.load, ".2f"), format_number(found.least_share, ".2f")]
         cells += ["{:.0f}, {:.0f} ms".format(*ages) for ages in (found.p50_ms, found.p95_ms)]
         cells += [f"{found.allowed_ms:.0f} ms", "{:.0f}, {:.0f} MB".format(*found.memory_mb)]
         cells.append("{}, {}".format(*found.threads))

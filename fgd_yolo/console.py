@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see --help)")
 
 
-def at_least_one(text: str) -> int:
+def positive_int(text: str) -> int:
     """Read an option's value that is a count.
 
     Raises:
@@ -127,13 +127,13 @@ def _message(error: BaseException) -> str:
     return shortened(f"error: {type(error).__name__}: {whole_line(error)} (--debug shows where)")
 
 
-def say(text: str, stage: int | None = None) -> None:
+def print_status(text: str, stage: int | None = None) -> None:
     """Print one line of at most 300 characters at once, with the number of the stage that it opens."""
     text = shortened(printable(text))
     print(f"[{stage}/{STAGES}] {text}" if stage else f"      {text}", flush=True)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a length of time as people say it, to two units: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
@@ -141,7 +141,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def listed_classes(names: Mapping[int, str], most: int = 4) -> str:
+def format_classes(names: Mapping[int, str], most: int = 4) -> str:
     """Return how many classes there are and what the first are called: `2 classes (cat, dog)`.
 
     Args:
@@ -152,7 +152,7 @@ def listed_classes(names: Mapping[int, str], most: int = 4) -> str:
     return f"{len(names)} class{'es' * (len(names) != 1)} ({first}{', ...' if len(names) > most else ''})"
 
 
-def command(name: str) -> str:
+def command_name(name: str) -> str:
     """Return how a command is called here: by the scripts of a checkout if one is running, or `fgd-yolo`.
 
     Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
@@ -172,7 +172,7 @@ def command(name: str) -> str:
 
 def _program(path: Path) -> str:
     """A program's path for a shell, which looks for a bare name elsewhere than here."""
-    text = shown(path)
+    text = display_path(path)
     return shlex.quote(text if "/" in text or "\\" in text else f"./{text}")
 
 
@@ -183,7 +183,7 @@ def distill_command(**options: Any) -> str:
         options: long options with their values; None is left out; `train` holds further train arguments.
     """
     train: Mapping[str, Any] = options.pop("train", {})
-    words = [command("distill")]
+    words = [command_name("distill")]
     for name, value in options.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
@@ -194,12 +194,12 @@ def _spelled(value: Any) -> str:
     return str(value).replace(" ", "") if isinstance(value, (list, tuple)) else str(value)
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return a path as people would type it from here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
+def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Yield `items` with a progress bar on a terminal; elsewhere one line says how many there are."""
     from tqdm import tqdm  # only now: importing the package stays cheap
 

@@ -23,7 +23,7 @@ from ultralytics.utils import ROOT, YAML
 from ultralytics.utils.checks import check_file
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
 from fgd_yolo.text import printable, printable_names
 from fgd_yolo.ultralytics import quiet_ultralytics
@@ -87,12 +87,12 @@ class DataYaml:
             if images:
                 name = Path(lists[0]).name if len(lists) == 1 else f"{split}.txt"
                 file = folder.absolute() / self.file.stem / split / name
-                with replacing(file) as path:
+                with atomic_path(file) as path:
                     path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
                 places = [place for place in places if place not in lists] + [str(file)]
             splits[split] = places[0] if len(places) == 1 else places
         kept = DataYaml(folder.absolute() / f"{self.file.stem}.yaml", {**self.facts, **splits})
-        with replacing(kept.file) as path:
+        with atomic_path(kept.file) as path:
             path.write_text(yaml.safe_dump(kept._plain, sort_keys=False), encoding="utf-8")
         return kept
 

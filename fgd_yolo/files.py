@@ -40,7 +40,7 @@ def numbered_folder(wanted: Path) -> Path:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write to; it takes the target's place when the block ends well.
 
     Raises:
@@ -76,13 +76,13 @@ def partial_folder(target: Path) -> Iterator[Path]:
 
 
 def partial_path(target: Path) -> Path:
-    """Return a new hidden path beside `target`, named after this process, by which `sweep` knows its owner."""
+    """Return a new hidden path beside `target`; its name holds this process, the owner for `remove_leftovers`."""
     owner = f"{_machine()}-{os.getpid()}-{_started(os.getpid()) or 0}"
     name = os.fsdecode(os.fsencode(target.name)[-_LONGEST_NAME:])  # the end, which has the suffix
     return target.with_name(f".partial-{owner}-{next(_numbers)}-{name}")
 
 
-def sweep(folder: Path, recursive: bool = False) -> None:
+def remove_leftovers(folder: Path, recursive: bool = False) -> None:
     """Remove what killed processes left half-written in a folder.
 
     What a living process owns stays; so does, for a day, what a process of another machine or container made.

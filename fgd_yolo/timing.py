@@ -26,7 +26,7 @@ def ratio(value: float | None, base: float | None) -> float | None:
     return found if isfinite(found) else None
 
 
-def figure(value: float | None, form: str, unit: str = "") -> str:
+def format_number(value: float | None, form: str, unit: str = "") -> str:
     """Return a number as a table shows it, or a dash where there is none or it is not finite.
 
     Args:

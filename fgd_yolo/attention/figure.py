@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from fgd_yolo.attention.photos import DETECTIONS, Photo
 from fgd_yolo.attention.views import Lens, LevelView
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 
 DPI = 110
 _SMALL = [cv2.IMWRITE_PNG_COMPRESSION, 3]
@@ -73,7 +73,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     Raises:
         FGDError: it cannot be written.
     """
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(cv2.imencode(".png", image[..., ::-1], _SMALL)[1].tobytes())
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from fgd_yolo.attention.views import LevelView
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
 
 
@@ -84,7 +84,7 @@ def write_gaps(folder: Path, gaps: Sequence[Gap], facts: dict[str, Any]) -> list
     means = [{key: value for key, value in gap._asdict().items() if key != "image"} for gap in mean_gaps(gaps)]
     contents = {"gaps.csv": text.getvalue(), "gaps.json": to_json({**facts, "levels": means}, indent=2) + "\n"}
     for name, content in contents.items():
-        with replacing(folder / name) as path:
+        with atomic_path(folder / name) as path:
             path.write_text(content, encoding="utf-8")
     return [folder / name for name in contents]
 

@@ -12,7 +12,7 @@ from fgd_yolo.benchmark.inference_files import HOST_INT8, export_all, random_wei
 from fgd_yolo.datasets import read_dataset, recorded_data
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.export.measure import map_of
-from fgd_yolo.timing import figure, ratio
+from fgd_yolo.timing import format_number, ratio
 from fgd_yolo.ultralytics import load_exportable
 
 DEFAULT_MODEL = "yolov8n.yaml"
@@ -65,19 +65,19 @@ def table(runs: dict[int, dict[str, float]], accuracy: dict[str, dict[str, float
     for variant in next(iter(runs.values())):
         cells = [f"{found[variant] * 1e3:.1f} ms | {_times(found, 'fp32', variant)}" for found in runs.values()]
         if accuracy:
-            cells.append(figure(100 * accuracy[variant]["map50_95"], ".1f") if variant in accuracy else "")
+            cells.append(format_number(100 * accuracy[variant]["map50_95"], ".1f") if variant in accuracy else "")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     best = (f"{_times(found, HOST_INT8, 'int8')} ({count})" for count, found in runs.items())
     return "\n".join([*lines, f"\nint8 over {HOST_INT8}, by threads: {', '.join(best)}"])
 
 
 def _times(seconds: dict[str, float], slow: str, fast: str) -> str:
-    return figure(ratio(seconds[slow], seconds[fast]), ".2f")
+    return format_number(ratio(seconds[slow], seconds[fast]), ".2f")
 
 
 def stage_line(threads: int, found: Stages) -> str:
     """Return what surrounds the network, as one sentence."""
-    surroundings, overhead = figure(found.surroundings, ".1%"), figure(found.overhead, ".3f")
+    surroundings, overhead = format_number(found.surroundings, ".1%"), format_number(found.overhead, ".3f")
     return (
         f"fp32, {threads} thread(s), a 640x480 photo: preprocessing {found.preprocess * 1e3:.2f} ms and postprocessing "
         f"{found.postprocess * 1e3:.2f} ms, {surroundings} of the network's {found.bare_run * 1e3:.1f} ms; "

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgd_yolo.console import Parser, at_least_one, guarded_command
-from fgd_yolo.timing import figure, ratio
+from fgd_yolo.console import Parser, guarded_command, positive_int
+from fgd_yolo.timing import format_number, ratio
 
 if TYPE_CHECKING:
     from benchmarks.loss import Comparison, Level
@@ -72,8 +72,8 @@ def table(level: Level, found: Comparison) -> str:
         for name, cost in (("yardstick", found.yardstick), ("fgd_yolo", found.ours))
     ]
     shape = (level.images, level.teacher_channels, level.cells, level.cells)
-    faster = figure(ratio(found.yardstick.seconds, found.ours.seconds), ".2f", " x faster")
-    smaller = figure(ratio(found.yardstick.extra_bytes, found.ours.extra_bytes), ".2f", " x smaller")
+    faster = format_number(ratio(found.yardstick.seconds, found.ours.seconds), ".2f", " x faster")
+    smaller = format_number(ratio(found.yardstick.extra_bytes, found.ours.extra_bytes), ".2f", " x smaller")
     return "\n".join(
         [
             f"FGD loss of one level: maps {shape}, student {level.student_channels} channels, "
@@ -94,14 +94,14 @@ def _parser(prog: str | None) -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     loss = commands.add_parser("loss", help="time and memory of the FGD loss of one level")
-    loss.add_argument("--repeats", type=at_least_one, default=10, metavar="N", help="timed rounds (default: 10)")
+    loss.add_argument("--repeats", type=positive_int, default=10, metavar="N", help="timed rounds (default: 10)")
     loss.set_defaults(run=run_loss)
     inference = commands.add_parser("inference", help="precisions and runtimes of an exported detector")
     weights = "a .pt checkpoint (default: YOLOv8n with random weights, speed alone)"
     inference.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     data = "dataset for calibration and mAP (default: what the weights name, or the demo scenes)"
     inference.add_argument("--data", metavar="YAML", help=data)
-    number = {"type": at_least_one, "metavar": "N"}
+    number = {"type": positive_int, "metavar": "N"}
     inference.add_argument("--imgsz", nargs="+", default=[320, 640], help="input sides (default: 320 640)", **number)
     inference.add_argument("--threads", nargs="+", default=[1, 2], help="CPU threads (default: 1 2)", **number)
     inference.add_argument("--rounds", default=60, help="timed rounds (default: 60)", **number)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgd_yolo.console import Parser, command, guarded_command, shown
+from fgd_yolo.console import Parser, command_name, display_path, guarded_command
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.request import PRECISIONS
 from fgd_yolo.text import printable
@@ -81,13 +81,15 @@ def _announcement(weights: Path, precision: str) -> str:
 def _summary(exported: ExportedModel) -> str:
     megabytes = exported.path.stat().st_size / 1e6
     kind = f"{exported.precision} {exported.task}, {exported.imgsz} px"
-    lines = [f"{shown(exported.path.absolute())}: {megabytes:.1f} MB, {kind}", _agreement(exported)]
+    lines = [f"{display_path(exported.path.absolute())}: {megabytes:.1f} MB, {kind}", _agreement(exported)]
     if exported.unreadable:
         lines.append(f"{_images(exported.unreadable)} could not be read")
     lines += _measured(exported)
     if exported.uint8_input:
         lines.append("takes bytes as OpenCV reads them: for fgd_yolo's detector alone, not for Ultralytics")
-    next_command = f"{command('predict')} --model {shlex.quote(shown(exported.path.absolute()))} --source IMAGES"
+    next_command = (
+        f"{command_name('predict')} --model {shlex.quote(display_path(exported.path.absolute()))} --source IMAGES"
+    )
     return "\n  ".join(map(printable, lines)) + f"\nnext\n  {printable(next_command)}"
 
 

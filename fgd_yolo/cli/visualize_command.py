@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgd_yolo.console import Parser, at_least_one, guarded_command
+from fgd_yolo.console import Parser, guarded_command, positive_int
 
 EXAMPLES = """examples:
   %(prog)s --run runs/distill/yolov8n
@@ -60,10 +60,10 @@ def _parser(prog: str | None) -> Parser:
     help_text = "pictures, folders, patterns in quotes, or a dataset YAML for its val images"
     parser.add_argument("--source", nargs="+", action="extend", default=[], metavar="IMAGES", help=help_text)
     help_text = "side of the network's input in pixels (default: as the student was trained)"
-    parser.add_argument("--imgsz", type=at_least_one, metavar="N", help=help_text)
+    parser.add_argument("--imgsz", type=positive_int, metavar="N", help=help_text)
     help_text = "T of the attentions (default: 0.5, or the run's)"
     parser.add_argument("--temperature", type=_positive, metavar="T", help=help_text)
-    parser.add_argument("--count", type=at_least_one, default=8, metavar="N", help="images to draw (default: 8)")
+    parser.add_argument("--count", type=positive_int, default=8, metavar="N", help="images to draw (default: 8)")
     help_text = "folder of the pictures (default: runs/visualize/NAME, numbered)"
     parser.add_argument("--output", type=Path, metavar="DIR", help=help_text)
     parser.add_argument("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or else the CPU)")

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.training.run_lock import LockedTrainer
 
@@ -35,7 +35,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         whole = False
     if not whole:
-        say(f"!! {path} is damaged: what it told about the training so far is lost")
+        print_status(f"!! {path} is damaged: what it told about the training so far is lost")
     return record if whole else nothing
 
 
@@ -117,7 +117,7 @@ class Recording(LockedTrainer):
         self.record["epochs"][str(self.epoch + 1)] = {"train_s": seconds, "order": self.batches.hexdigest()[:16]}
 
     def _write_record(self) -> None:
-        with replacing(self.save_dir / RECORD) as path:
+        with atomic_path(self.save_dir / RECORD) as path:
             path.write_text(to_json(self.record), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 
 # Legible on white and on black, and told apart by colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
@@ -52,7 +52,7 @@ def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, li
 
 def save_png(draw: Callable[[], Figure], path: Path) -> None:
     """Draw on white and write the picture."""
-    with _style("#222222", path.stem), replacing(path) as partial, partial.open("wb") as file:
+    with _style("#222222", path.stem), atomic_path(path) as partial, partial.open("wb") as file:
         draw().savefig(file, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
 
 

@@ -15,9 +15,9 @@ from fgd_yolo.compare.job_plan import jobs, settings
 from fgd_yolo.compare.launch import Ended, Processes, why
 from fgd_yolo.compare.options import Options
 from fgd_yolo.compare.results_csv import RUNS, Run, read_runs, write_runs
-from fgd_yolo.console import counted, duration, say, shown
+from fgd_yolo.console import display_path, format_duration, print_status, progress
 from fgd_yolo.errors import FGDError, UsageError, one_line
-from fgd_yolo.files import sweep
+from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.text import printable, shortened
 
@@ -40,7 +40,7 @@ def compare(options: Options, command: str) -> None:
     except OSError as error:
         raise FGDError(f"cannot make the folder {output}: {error.strerror}; name another --output") from error
     with FolderLock(output) as lock:
-        sweep(output, recursive=True)
+        remove_leftovers(output, recursive=True)
         runs = read_runs(output / RUNS)
         check_all(runs, RUNS)
         asked = [*jobs(options, settings(options)), *taken_jobs(options.runs, output)]
@@ -48,7 +48,7 @@ def compare(options: Options, command: str) -> None:
         note(output, asked, command)
         finished = {run.key for run in runs}
         left = [job for job in asked if job.planned.key not in finished]
-        say(f"{len(asked)} runs: {len(asked) - len(left)} are finished, {len(left)} to make")
+        print_status(f"{len(asked)} runs: {len(asked) - len(left)} are finished, {len(left)} to make")
         try:
             failed = _make(left, options.jobs, lock)
         except KeyboardInterrupt:
@@ -84,20 +84,20 @@ def _make(left: Sequence[Job], at_once: int, lock: FolderLock) -> list[str]:
         return [problem for problem in failed if problem]
     seconds: list[float] = []
     with Processes(left, at_once) as processes:
-        for ended in counted(processes, "runs"):
+        for ended in progress(processes, "runs"):
             lock.check()
             failed.append(_take(ended.job, output) if ended.code == 0 else _failure(ended))
             seconds.append(ended.seconds)
             rest = len(left) - len(seconds)
             if rest:
-                lasts = duration(sum(seconds) / len(seconds) * rest / min(at_once, rest))
-                say(f"{len(seconds)} of {len(left)} runs have ended, about {lasts} left")
+                lasts = format_duration(sum(seconds) / len(seconds) * rest / min(at_once, rest))
+                print_status(f"{len(seconds)} of {len(left)} runs have ended, about {lasts} left")
     return [problem for problem in failed if problem]
 
 
 def _failure(ended: Ended) -> str:
     reason = shortened(why(ended).removeprefix("error: "), 220)
-    say(f"!! {ended.job.planned.name} failed; its log is {shown(ended.job.place / LOG)}")
+    print_status(f"!! {ended.job.planned.name} failed; its log is {display_path(ended.job.place / LOG)}")
     return reason
 
 
@@ -106,16 +106,16 @@ def _take(job: Job, output: Path) -> str | None:
     run, runs = read_result(job), read_runs(output / RUNS)
     reason = refusal(run, runs)
     if reason:
-        problem = f"refused: {reason} (to make it again, remove {shown(job.place)})"
-        say(f"!! {problem}")
+        problem = f"refused: {reason} (to make it again, remove {display_path(job.place)})"
+        print_status(f"!! {problem}")
         return problem
     keep_curve(output, run, job.folder / "results.csv")
     write_runs(output / RUNS, [*runs, run])
-    say(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
+    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
     try:
         report.write(output)
     except Exception as error:  # no reason to stop the other runs; it is written again at the end
-        say(f"!! the report cannot be written: {one_line(error)}")
+        print_status(f"!! the report cannot be written: {one_line(error)}")
     return None
 
 
@@ -135,4 +135,4 @@ def rebuild(output: Path) -> None:
 def _report(output: Path) -> None:
     lines = report.write(output)
     print("", *map(printable, lines), sep="\n", flush=True)
-    say(f"report: {shown(output / report.PAGE)}")
+    print_status(f"report: {display_path(output / report.PAGE)}")

@@ -13,7 +13,7 @@ from typing import Any
 from fgd_yolo.compare.job import Job
 from fgd_yolo.compare.object_sizes import accuracy
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.training.preflight import check_teacher_map
@@ -61,7 +61,7 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
         if job.teacher and context["teachers"].get(job.planned.data, {}).get("key") != key:
             found = {"key": key, "name": job.planned.teacher, **accuracy(Path(job.teacher), job.data, job.train)}
             context["teachers"][job.planned.data] = found
-    with replacing(output / CONTEXT) as path:
+    with atomic_path(output / CONTEXT) as path:
         path.write_text(to_json(context, indent=2) + "\n", encoding="utf-8")
     for job in jobs:
         if job.teacher and job.method.config:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fgd_yolo.compare.method_specs import folder_name
 from fgd_yolo.compare.results_csv import Run
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 
 CURVES = "curves"
 MAP50_95 = "metrics/mAP50-95(B)"
@@ -49,7 +49,7 @@ def keep_curve(output: Path, run: Run, results: Path) -> None:
     rows = read_results(results)
     if not rows:
         return
-    with replacing(curve_file(output, run)) as path, path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(curve_file(output, run)) as path, path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
         writer.writerows([f"{value:.6g}" for value in row.values()] for row in rows)

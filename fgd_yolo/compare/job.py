@@ -11,9 +11,9 @@ from typing import Any
 from fgd_yolo.compare.method_specs import Method
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
 
 JOB = "job.json"
@@ -54,7 +54,7 @@ class Job:
 def write_job(job: Job) -> None:
     """Write a job into its folder, for the process that makes the run."""
     job.place.mkdir(parents=True, exist_ok=True)
-    with replacing(job.place / JOB) as path:
+    with atomic_path(job.place / JOB) as path:
         path.write_text(to_json(asdict(job), default=str), encoding="utf-8")
 
 
@@ -82,7 +82,7 @@ def read_job(place: Path) -> Job:
 
 def write_result(job: Job, run: Run) -> None:
     """Write a finished run into its folder, whole."""
-    with replacing(job.place / RESULT) as path:
+    with atomic_path(job.place / RESULT) as path:
         path.write_text(to_json(asdict(run)), encoding="utf-8")
 
 
@@ -97,5 +97,5 @@ def read_result(job: Job) -> Run | None:
     except (OSError, ValueError, TypeError):
         whole = False
     if not whole:
-        say(f"!! {path} is damaged: the run is measured again")
+        print_status(f"!! {path} is damaged: the run is measured again")
     return run if whole else None

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fgd_yolo.compare.job import LOG, Job, write_job
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 
 _LOOK_S = 0.2
 _PATIENCE_S = 10.0
@@ -64,7 +64,7 @@ class Processes:
 
     def _start(self, job: Job) -> None:
         write_job(job)
-        say(f"started {job.planned.name}")
+        print_status(f"started {job.planned.name}")
         with (job.place / LOG).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fgd_yolo.compare.worker", str(job.place)],

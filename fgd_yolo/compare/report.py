@@ -15,7 +15,7 @@ from fgd_yolo.compare.curves import curve_file, read_results
 from fgd_yolo.compare.plots import Plot, plots
 from fgd_yolo.compare.results_csv import RUNS, read_runs
 from fgd_yolo.compare.sections import build
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
@@ -42,10 +42,10 @@ def write(output: Path) -> list[str]:
 
     report = build(runs, read_context(output), of_kind)
     _draw(drawn, output / PLOTS)
-    with replacing(output / MARKDOWN) as path:
+    with atomic_path(output / MARKDOWN) as path:
         path.write_text(_rendered("report.md", report=report, plots=PLOTS), encoding="utf-8")
     inline = {name: Markup(svg(plot.draw, name, plot.alt)) for name, plot in drawn.items()}
-    with replacing(output / PAGE) as path:
+    with atomic_path(output / PAGE) as path:
         path.write_text(_rendered("report.html", report=report, inline=inline), encoding="utf-8")
     return [line for line, _ in report.verdicts]
 

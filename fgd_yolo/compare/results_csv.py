@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable
 
@@ -152,7 +152,7 @@ def write_runs(path: Path, runs: Sequence[Run]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([_written(getattr(run, name)) for name in COLUMNS] for run in runs)
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(buffer.getvalue())
         file.flush()
         os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fgd_yolo.compare.paired import Estimate, cost_ratios, estimate, ordered, pairs
 from fgd_yolo.compare.results_csv import SIZES, Run
-from fgd_yolo.timing import UNKNOWN, figure
+from fgd_yolo.timing import UNKNOWN, format_number
 
 NOTHING = UNKNOWN
 
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number as text, or a dash."""
-    return figure(value, f".{digits}f")
+    return format_number(value, f".{digits}f")
 
 
 def spread(values: Sequence[float], digits: int = 4) -> str:

@@ -23,7 +23,7 @@ from fgd_yolo.compare.job import Job, read_job, write_result
 from fgd_yolo.compare.job_plan import content_key
 from fgd_yolo.compare.object_sizes import accuracy
 from fgd_yolo.compare.results_csv import Run
-from fgd_yolo.console import guarded, say
+from fgd_yolo.console import guarded, print_status
 from fgd_yolo.errors import FGDError
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.training.checkpoints import restore
@@ -77,12 +77,12 @@ def _drop_what_cannot_go_on(job: Job) -> None:
     try:
         last = restore(weights)
     except FGDError as error:
-        say(f"begun again: {error}")
+        print_status(f"begun again: {error}")
     else:
         done = len(read_record(job.folder)["epochs"]) if last else 0
         if last is None or batches_digest(read_record(job.folder), job.planned.epochs or PROVED_EPOCHS):
             return
-        say(f"begun again: it was stopped after {done} epochs, too early to prove the order of its images")
+        print_status(f"begun again: it was stopped after {done} epochs, too early to prove the order of its images")
     shutil.rmtree(weights, ignore_errors=True)
     for name in ("results.csv", "record.json"):
         (job.folder / name).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import partial_folder, sweep
+from fgd_yolo.files import partial_folder, remove_leftovers
 
 
 def cache_root() -> Path:
@@ -29,7 +29,7 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target.parent)
+        remove_leftovers(target.parent)
         with partial_folder(target) as partial:
             fill(partial)
             _claim(partial, target)

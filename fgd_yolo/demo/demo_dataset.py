@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import yaml
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.demo.cache import make_folder
 from fgd_yolo.demo.scene import Scene, render_scene
 from fgd_yolo.demo.signs import NAMES
@@ -50,7 +50,7 @@ def demo_dataset(
         for split in counts:
             (folder / "images" / split).mkdir(parents=True)
             (folder / "labels" / split).mkdir(parents=True)
-        for split, index in counted(jobs, "rendering demo scenes"):
+        for split, index in progress(jobs, "rendering demo scenes"):
             scene = render_scene(np.random.default_rng([seed, _SPLITS[split], index]), image_px)
             _write(folder, split, f"{index:04d}", scene)
         about = {"train": "images/train", "val": "images/val", "names": dict(enumerate(NAMES))}

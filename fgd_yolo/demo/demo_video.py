@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.demo.cache import make_folder
 from fgd_yolo.demo.paint import Canvas, Pose
 from fgd_yolo.demo.scene import LARGEST, SMALLEST, background, expose, grain, light, random_pose
@@ -107,7 +107,7 @@ def _film(
         raise FGDError("this OpenCV cannot write MPEG-4 video; install opencv-python from PyPI")
     try:
         truth = []
-        for index in counted(range(seconds * fps), "rendering demo video frames"):
+        for index in progress(range(seconds * fps), "rendering demo video frames"):
             canvas = Canvas(stage.copy())
             truth.append(paint_frame(canvas, actors, index / fps))
             down, right = rng.integers(64, size=2)  # a new cut of one noise field costs nothing and never stands still

@@ -16,7 +16,7 @@ from onnx import ModelProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.sample_images import as_input, letterbox, split_images, spread
 from fgd_yolo.runtime.images import read_image
@@ -54,7 +54,7 @@ def calibration_images(data: str | Path | None, recorded: Any, count: int = CALI
         FGDError: no such data, or fewer images than calibration needs.
     """
     paths = spread(split_images("train", data, recorded, "to calibrate int8 on"), count)
-    readable = [path for path in counted(paths, "reading calibration images") if read_image(path) is not None]
+    readable = [path for path in progress(paths, "reading calibration images") if read_image(path) is not None]
     if len(readable) < LEAST_IMAGES:
         raise FGDError(
             f"int8 must be calibrated on at least {LEAST_IMAGES} images, but only {len(readable)} of the "
@@ -76,7 +76,7 @@ def input_batches(
         imgsz: as for `photo_batches`.
         what: name of the progress bar.
     """
-    return photo_batches(model, map(read_image, counted(paths, what)), imgsz)
+    return photo_batches(model, map(read_image, progress(paths, what)), imgsz)
 
 
 def photo_batches(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import request as options
-from fgd_yolo.files import partial_folder, sweep
+from fgd_yolo.files import partial_folder, remove_leftovers
 
 if TYPE_CHECKING:
     from fgd_yolo.export.half_range import HalfReport
@@ -151,7 +151,7 @@ def _export(
     target = options.target_path(Path(weights), output)
     photos, unreadable = load_photos(data=request.data, recorded=request.recorded, files=check_images)
     try:
-        sweep(target.parent)
+        remove_leftovers(target.parent)
         with partial_folder(target) as folder:
             made, parity, report = build(request, model, checkpoint, size, photos, folder)
             made.replace(target)

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import CALIBRATION_IMAGES, photo_batches
 from fgd_yolo.export.sample_images import split_images, spread
@@ -94,7 +94,7 @@ def measure_half(
     """
     model = onnx.load(source)
     paths = _train_images(data, recorded)
-    read = map(read_image, counted(paths, "measuring the range of float16") if paths else ())
+    read = map(read_image, progress(paths, "measuring the range of float16") if paths else ())
     stages = body(model)
     reach = measure_reach(stages, photo_batches(stages, chain(photos, read), imgsz))
     if not reach.finite:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
@@ -115,7 +115,7 @@ def _show_progress(model: Any, what: str) -> None:
     bars: list[Iterator[int]] = []
 
     def start(validator: Any) -> None:
-        bars.append(counted(range(len(validator.dataloader)), what))
+        bars.append(progress(range(len(validator.dataloader)), what))
         next(bars[-1])
 
     model.add_callback("on_val_start", start)

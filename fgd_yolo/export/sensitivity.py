@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.export.calibration import Ranges
 from fgd_yolo.export.quantize import layers, quantize
 
@@ -38,7 +38,7 @@ def rank_layers(
     groups = list(layers(name for name in names if name not in float_nodes).values())
     wanted = _outputs(model, batches)
     damages = []
-    for group in counted(groups, "trying layers in int8"):
+    for group in progress(groups, "trying layers in int8"):
         alone = quantize(model, ranges, set(names).difference(group))
         damages.append(sum(map(_relative_error, _outputs(alone, batches), wanted)))
     return [groups[index] for index in np.argsort(damages, kind="stable")[::-1]]

@@ -16,9 +16,9 @@ from typing import TextIO
 import cv2
 import numpy as np
 
-from fgd_yolo.console import counted
+from fgd_yolo.console import progress
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import numbered_folder, replacing, sweep
+from fgd_yolo.files import atomic_path, numbered_folder, remove_leftovers
 from fgd_yolo.runtime.budget import Budget, TooLarge
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
@@ -113,7 +113,7 @@ def predict(
         results = Results(folder, numbered, lines)
         try:
             work = list(zip(images, targets(images), strict=True))
-            for path, name in work if len(work) <= FEW else counted(work, "detecting"):
+            for path, name in work if len(work) <= FEW else progress(work, "detecting"):
                 said = _detect(detector, path, name, budget, results, tally)
                 if len(images) <= FEW:
                     print(f"{_shown(path)}: {said}", flush=True)
@@ -187,15 +187,15 @@ def write_picture(image: np.ndarray, path: Path) -> None:
     except cv2.error as error:
         height, width = image.shape[:2]
         raise FGDError(f"{path} cannot be written: {width} x {height} px is too much for {path.suffix}") from error
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
 @contextmanager
 def _new_text(path: Path) -> Iterator[TextIO]:
     # Resolved, since a file that takes a link's place would leave what it points to as it was.
-    sweep(path.resolve().parent)
-    with replacing(path.resolve()) as partial, partial.open("w", encoding="utf-8") as stream:
+    remove_leftovers(path.resolve().parent)
+    with atomic_path(path.resolve()) as partial, partial.open("w", encoding="utf-8") as stream:
         yield stream
 
 

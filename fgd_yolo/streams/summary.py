@@ -9,7 +9,7 @@ from typing import Any
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.stats import STAGES
 from fgd_yolo.text import printable, single_line
-from fgd_yolo.timing import figure
+from fgd_yolo.timing import format_number
 
 _STAGE_WORDS = dict(zip(STAGES, ("decoded", "inference start", "inference end", "sink done"), strict=True))
 _LONGEST = 100
@@ -43,7 +43,7 @@ def summary(stats: Mapping[str, Any]) -> str:
 def _counts(name: str, one: Mapping[str, Any]) -> Sequence[Any]:
     dropped = sum(one["dropped"].values())
     numbers = one["seen"], one["inferred"], one["delivered"], dropped, one["in_flight"], one["reconnects"]
-    return name, one["state"], *numbers, figure(one["mean_fps"], ".1f")
+    return name, one["state"], *numbers, format_number(one["mean_fps"], ".1f")
 
 
 def _short(reason: str) -> str:

@@ -23,9 +23,9 @@ import safetensors.torch
 from safetensors import safe_open
 from torch import nn
 
-from fgd_yolo.console import say, shown
+from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.files import partial_folder, replacing
+from fgd_yolo.files import atomic_path, partial_folder
 from fgd_yolo.ultralytics import load_checkpoint_file
 
 LAST, BEST = "last.pt", "best.pt"
@@ -96,10 +96,10 @@ def read_side_file(path: Path) -> dict[str, Any]:
             state = json.loads(file.metadata()[_HEADER])
             state["losses"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except Exception as error:  # the library has an error of its own, and Python's for what the header lacks
-        raise FGDError(f"{shown(path)} is damaged ({one_line(error, 100)})") from error
+        raise FGDError(f"{display_path(path)} is damaged ({one_line(error, 100)})") from error
     wrong = [key for key, kind in _PLAIN.items() if not isinstance(state.get(key), kind)]
     if wrong:
-        raise FGDError(f"{shown(path)} is damaged (no usable {', '.join(wrong)} in it)")
+        raise FGDError(f"{display_path(path)} is damaged (no usable {', '.join(wrong)} in it)")
     return state
 
 
@@ -213,7 +213,7 @@ def restore(weights_dir: Path) -> Path | None:
     except FGDError as error:
         problem = error
     if is_finished(weights_dir / BEST):
-        say(f"!! {one_line(problem, 220)}; the training had ended, and {BEST} is whole: it is used")
+        print_status(f"!! {one_line(problem, 220)}; the training had ended, and {BEST} is whole: it is used")
         return None
     try:
         epoch = _read_checkpoint(previous)["epoch"]
@@ -224,7 +224,7 @@ def restore(weights_dir: Path) -> Path | None:
         raise FGDError(f"{one_line(problem, 220)}; no earlier pair of checkpoints is whole: start a new run") from error
     for path in filter(Path.is_file, (side, previous)):
         _copy(path, weights_dir / path.name)
-    say(f"!! {one_line(problem, 220)}: resuming from the checkpoint before, of epoch {epoch + 1}")
+    print_status(f"!! {one_line(problem, 220)}: resuming from the checkpoint before, of epoch {epoch + 1}")
     return last
 
 
@@ -247,12 +247,12 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = load_checkpoint_file(path)
     except FGDError as error:
         # Ultralytics' reason is a paragraph about a file in a temporary folder.
-        raise FGDError(f"{shown(path)} is damaged or no checkpoint of Ultralytics") from error
+        raise FGDError(f"{display_path(path)} is damaged or no checkpoint of Ultralytics") from error
     model, epoch = checkpoint.get("ema") or checkpoint.get("model"), checkpoint.setdefault("epoch", -1)
     if not isinstance(model, nn.Module) or not isinstance(epoch, int):
-        raise FGDError(f"{shown(path)} is damaged: it lacks a model or its epoch")
+        raise FGDError(f"{display_path(path)} is damaged: it lacks a model or its epoch")
     if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise FGDError(f"{shown(path)} is damaged: its weights hold NaN or infinity")
+        raise FGDError(f"{display_path(path)} is damaged: its weights hold NaN or infinity")
     return checkpoint
 
 
@@ -335,11 +335,13 @@ def drop_later_rows(results: Path, epochs: int) -> None:
     kept = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     missing = epochs - len(kept)
     if missing:
-        say(f"!! {results} lacks the rows of {missing} of {epochs} epochs, or they are damaged: they are left out")
+        print_status(
+            f"!! {results} lacks the rows of {missing} of {epochs} epochs, or they are damaged: they are left out"
+        )
     if not kept:
         results.unlink()
     elif (whole := "\n".join([lines[0], *kept]) + "\n") != text:
-        with replacing(results) as path:
+        with atomic_path(results) as path:
             path.write_text(whole, encoding="utf-8")
 
 
@@ -368,7 +370,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as path:
+    with atomic_path(target) as path:
         shutil.copy2(source, path)
 
 

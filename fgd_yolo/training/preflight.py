@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.console import listed_classes
+from fgd_yolo.console import format_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
 from fgd_yolo.methods.box_masks import foreground_weights
@@ -26,7 +26,7 @@ def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str
     """
     if not same_classes(teacher_names, data_names):
         raise FGDError(
-            f"the teacher knows {listed_classes(teacher_names)}, the data has {listed_classes(data_names)}: distil "
+            f"the teacher knows {format_classes(teacher_names)}, the data has {format_classes(data_names)}: distil "
             "with fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
         )
 

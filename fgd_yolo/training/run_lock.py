@@ -9,7 +9,7 @@ from typing import Any
 from ultralytics.cfg import get_save_dir
 from ultralytics.utils import RANK
 
-from fgd_yolo.files import sweep
+from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.training.checkpoints import check_folder
 
@@ -45,7 +45,7 @@ class LockedTrainer:
         self.args.save_dir = str(folder)
         self.folder_lock = FolderLock(folder)
         self.folder_lock.acquire()
-        sweep(folder, recursive=True)
+        remove_leftovers(folder, recursive=True)
 
     def _own_folder(self) -> Path:
         """Make the run folder; a numbered one that another process made in the meantime is not shared with it."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.console import command, distill_command
+from fgd_yolo.console import command_name, distill_command
 from fgd_yolo.text import printable
-from fgd_yolo.timing import UNKNOWN, figure
+from fgd_yolo.timing import UNKNOWN, format_number
 from fgd_yolo.workflow.run_folder import RESULT, read_result
 from fgd_yolo.workflow.train_arguments import what_is_learnt
 
@@ -82,8 +82,10 @@ def table(result: Mapping[str, Any]) -> str:
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{'':{width}}{'mAP50-95':>10}{'mAP50':>9}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"]
     for row in rows:
-        cost = f"{row.parameters / 1e6:>11.2f} M{figure(row.gflops, '.2f'):>9}{figure(row.cpu_ms, '.1f'):>9}"
-        reached = f"{figure(row.map50_95, '.3f'):>10}{figure(row.map50, '.3f'):>9}"
+        cost = (
+            f"{row.parameters / 1e6:>11.2f} M{format_number(row.gflops, '.2f'):>9}{format_number(row.cpu_ms, '.1f'):>9}"
+        )
+        reached = f"{format_number(row.map50_95, '.3f'):>10}{format_number(row.map50, '.3f'):>9}"
         lines.append(f"{row.name:{width}}{reached}{cost}")
     if twin:
         distilled, plain = result["student"], twin["student"]
@@ -100,7 +102,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _gain(distilled: float | None, plain: float | None) -> str:
-    return UNKNOWN if distilled is None or plain is None else figure(distilled - plain, "+.3f")
+    return UNKNOWN if distilled is None or plain is None else format_number(distilled - plain, "+.3f")
 
 
 def next_steps(result: Mapping[str, Any]) -> list[str]:
@@ -116,10 +118,10 @@ def next_steps(result: Mapping[str, Any]) -> list[str]:
     model = f"--model {shlex.quote(files['onnx'])}"
     steps = [
         "# what the student sees on your pictures, and on a camera (test:// is a moving scene)",
-        f"{command('predict')} {model} --source IMAGES",
-        f"{command('stream')} {model} --source test:// --web 127.0.0.1:8080",
+        f"{command_name('predict')} {model} --source IMAGES",
+        f"{command_name('stream')} {model} --source test:// --web 127.0.0.1:8080",
         "# the student in int8 for the camera box, calibrated and measured on the same data",
-        f"{command('export')} {weights} --precision int8 --output {small}",
+        f"{command_name('export')} {weights} --precision int8 --output {small}",
     ]
     if not result.get("twin") and result["method"] != PLAIN:
         plain = {**options, "teacher": None, "teacher_epochs": None, "config": PLAIN}

@@ -15,7 +15,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.utils import LOGGER
 
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DataYaml, read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
@@ -104,7 +104,7 @@ def check_dataset(
     )
     left_out = f"; {skipped} that cannot be read are skipped (listed above)" if skipped else ""
     counts = f"{dataset.train_images} train and {dataset.val_images} {arguments.split} images"
-    say(f"data: {counts}, {len(dataset.names)} class{'es' * (len(dataset.names) != 1)}{left_out}")
+    print_status(f"data: {counts}, {len(dataset.names)} class{'es' * (len(dataset.names) != 1)}{left_out}")
     return dataset
 
 

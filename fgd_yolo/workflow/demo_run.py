@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.demo.settings import STUDENT, TEACHER
 
 
 def demo_yaml() -> str:
     """Return the dataset YAML of the demo scenes, rendering them on first use."""
-    say("no data was named: using the built-in demo scenes, rendered on first use")
+    print_status("no data was named: using the built-in demo scenes, rendered on first use")
     return str(demo_dataset(cache_root()))
 
 
@@ -30,5 +30,5 @@ def demo_arguments(said: Mapping[str, Any], device_type: str) -> tuple[dict[str,
     for role, settings in (("student", STUDENT), ("teacher", TEACHER)):
         chosen = settings.get(device_type, settings["cpu"])
         filled.append({**chosen, **said})
-        say(f"demo settings, {role}: {' '.join(f'{key}={filled[-1][key]}' for key in chosen)}")
+        print_status(f"demo settings, {role}: {' '.join(f'{key}={filled[-1][key]}' for key in chosen)}")
     return filled[0], filled[1]

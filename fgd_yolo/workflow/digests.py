@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fgd_yolo.console import say, shown
+from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.text import shortened
 
 KEYS = "keys.json"
@@ -59,7 +59,7 @@ def read_keys(run_dir: Path) -> dict[str, Key] | None:
 
 def record_keys(run_dir: Path, keys: dict[str, Key]) -> None:
     """Write what a run begins with."""
-    with replacing(run_dir / KEYS) as path:
+    with atomic_path(run_dir / KEYS) as path:
         path.write_text(json.dumps({name: key._asdict() for name, key in keys.items()}, indent=2) + "\n")
 
 
@@ -75,11 +75,13 @@ def compare_keys(run_dir: Path, found: dict[str, Key]) -> None:
     """
     recorded = read_keys(run_dir)
     if recorded is None:
-        say(f"!! {shown(run_dir / KEYS)} is missing or damaged: nobody can tell whether models and data are the same")
+        print_status(
+            f"!! {display_path(run_dir / KEYS)} is missing or damaged: whether models and data are the same is unknown"
+        )
         recorded = {}
     changed = differing(recorded, found)
     if changed:
-        raise FGDError(f"{shown(run_dir)} began with {changed}: put back what it began with, or start a new run")
+        raise FGDError(f"{display_path(run_dir)} began with {changed}: put back what it began with, or start a new run")
     if found.keys() - recorded.keys():
         record_keys(run_dir, {**recorded, **found})
 

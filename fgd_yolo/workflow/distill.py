@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from fgd_yolo.config import FGDConfig, Recipe
-from fgd_yolo.console import distill_command, say, shown
+from fgd_yolo.console import display_path, distill_command, print_status
 from fgd_yolo.datasets import FOLDER, has_images, kept_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.convert import validate
-from fgd_yolo.files import sweep
+from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.text import printable
 from fgd_yolo.training.trainer import FGDTrainer
@@ -119,7 +119,7 @@ def distill(
     )
     plan = _planned(recipe, allow_download=allow_download)
     run_dir = new_run_folder(plan.project, plan.name, plan.student.name)
-    say(f"run folder: {shown(run_dir)}")
+    print_status(f"run folder: {display_path(run_dir)}")
     with FolderLock(run_dir) as lock:
         return _carry_out(plan, lock, fresh=True)
 
@@ -130,7 +130,7 @@ def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
     if not is_run(run_dir):
         read_recipe(run_dir)  # which says so, before anything is written there
     with FolderLock(run_dir) as lock:
-        sweep(run_dir, recursive=True)
+        remove_leftovers(run_dir, recursive=True)
         check_places(run_dir)
         plan = _plan_of(run_dir, device)
         return _carry_out(plan, lock, fresh=False)
@@ -142,7 +142,7 @@ def _plan_of(run_dir: Path, device: Any) -> Plan:
     Raises:
         FGDError: its options are damaged, or models or data are gone or not the same any more.
     """
-    recipe, file = read_recipe(run_dir), shown(run_dir / RECIPE)
+    recipe, file = read_recipe(run_dir), display_path(run_dir / RECIPE)
     kept = kept_dataset(run_dir)
     # The copy names the same images, whatever has become of the YAML and its lists; unless they have moved since.
     if recipe.data is not None and kept is not None and (has_images(kept) or not has_images(recipe.data)):
@@ -172,7 +172,7 @@ def _finished(run_dir: Path) -> dict[str, Any] | None:
     result = read_result(run_dir)
     if result is None:
         if (run_dir / RESULT).exists():
-            say(f"!! {shown(run_dir / RESULT)} is damaged: teacher and student are measured again")
+            print_status(f"!! {display_path(run_dir / RESULT)} is damaged: teacher and student are measured again")
         return None
     weights, onnx = (Path(result["files"].get(key) or "") for key in ("weights", "onnx"))
     if not weights.is_file() or not onnx.is_file():
@@ -181,7 +181,7 @@ def _finished(run_dir: Path) -> dict[str, Any] | None:
         load_detector(weights)
         validate(onnx)
     except Exception as error:  # what is no ONNX at all has the parser's own error
-        say(f"!! {shown(weights)} or {onnx.name} is damaged and is made again ({one_line(error)})")
+        print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is made again ({one_line(error)})")
         return None
     teacher = Path(result["files"].get("teacher") or "")
     if teacher.is_file():  # a cache may have been emptied: then the table stands
@@ -190,24 +190,24 @@ def _finished(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _planned(recipe: Recipe, device: Any = None, **data_rules: bool) -> Plan:
-    say("Data and models", stage=1)
+    print_status("Data and models", stage=1)
     return make_plan(recipe, device=device, **data_rules)
 
 
 def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
     """Do what is left of a plan; a run that fails before its first checkpoint leaves no folder."""
     run_dir = lock.folder
-    go_on = f"go on with: {distill_command(resume=shown(run_dir))}"
+    go_on = f"go on with: {distill_command(resume=display_path(run_dir))}"
     try:
         if fresh:
             save_recipe(run_dir, plan.recipe)
             record_keys(run_dir, _keys(plan))
         result = None if fresh else _finished(run_dir)
         if result is not None:
-            say(f"{shown(run_dir)} is finished already: nothing is left to do")
+            print_status(f"{display_path(run_dir)} is finished already: nothing is left to do")
         else:
             if not fresh:
-                say(f"resuming {shown(run_dir)}")
+                print_status(f"resuming {display_path(run_dir)}")
             result = _work(plan.kept_in(run_dir), lock)
         return _close(run_dir, result)
     except KeyboardInterrupt:
@@ -227,16 +227,16 @@ def _work(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     config, dataset, train, run_dir = plan.recipe.fgd, plan.dataset, plan.recipe.train, lock.folder
     teacher_file = _teacher(plan, run_dir)
 
-    say(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
+    print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
     trainer = FGDTrainer.configured(teacher=teacher_file, config=config)
     best = train_stage(plan.student.file, trainer, dataset.yaml, run_dir / "student", train, plan.device)
     lock.check()
     weights = run_dir / "student.pt"
     finish.publish_student(best, weights)
 
-    say("Measuring on the same images", stage=4)
+    print_status("Measuring on the same images", stage=4)
     result = _measured(plan, weights, teacher_file, run_dir)
-    say("Exporting to ONNX and comparing with PyTorch", stage=5)
+    print_status("Exporting to ONNX and comparing with PyTorch", stage=5)
     lock.check()
     save_result(run_dir, result)
     try:
@@ -255,9 +255,9 @@ def _work(plan: Plan, lock: FolderLock) -> dict[str, Any]:
 def _teacher(plan: Plan, run_dir: Path) -> Path | None:
     """Return the teacher's checkpoint, the same one each time that the run is resumed."""
     if plan.teacher is None:
-        say("Teacher: none, every weight is 0", stage=2)
+        print_status("Teacher: none, every weight is 0", stage=2)
         return None
-    say(f"Teacher {plan.teacher.name}", stage=2)
+    print_status(f"Teacher {plan.teacher.name}", stage=2)
     begun_with = (read_keys(run_dir) or {}).get(CHECKPOINT)
     file = prepare_teacher(
         plan.teacher, plan.dataset, plan.recipe.teacher_train, run_dir, plan.device, begun_with and begun_with.key
@@ -317,7 +317,7 @@ def _beside_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
     """Print the table, the files, and what to do next."""
     result = _beside_twin(run_dir, result)
-    files = [f"{name:9}{printable(shown(Path(path)))}" for name, path in result["files"].items() if path]
+    files = [f"{name:9}{printable(display_path(Path(path)))}" for name, path in result["files"].items() if path]
     print(f"\n{report.table(result)}\n\nfiles", *files, sep="\n  ")
     print("\nnext", *map(printable, report.next_steps(result)), sep="\n  ", flush=True)
     return DistillResult(Path(result["files"]["weights"]), Path(result["files"]["onnx"]), result, run_dir)

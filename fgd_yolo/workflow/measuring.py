@@ -14,7 +14,7 @@ from ultralytics import YOLO
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow.closing_table import Row
@@ -32,7 +32,7 @@ _WARM_UPS, _RUNS = 2, 8
 def publish_student(best: Path, student: Path) -> None:
     """Copy the best checkpoint to the run's top folder; one that still carries its optimizer loses it."""
     _, checkpoint = load_detector(best)
-    with replacing(student) as path:
+    with atomic_path(student) as path:
         if checkpoint.get("optimizer") is None:
             shutil.copyfile(best, path)
         else:

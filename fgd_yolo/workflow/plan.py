@@ -13,7 +13,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.config import Recipe
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.datasets import FOLDER
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
 from fgd_yolo.training.head_outputs import kept_classes
@@ -107,7 +107,9 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         teacher_train = teacher_arguments(taught, recipe.teacher_epochs) if recipe.fgd.active else {}
     _check_values(train)
     if train.get("imgsz", 32) % 32:
-        say(f"imgsz {train['imgsz']} is not a multiple of 32: {_whole_strides(train)['imgsz']} is used throughout")
+        print_status(
+            f"imgsz {train['imgsz']} is not a multiple of 32: {_whole_strides(train)['imgsz']} is used throughout"
+        )
     train, teacher_train = _whole_strides(train), _whole_strides(teacher_train)
     student = resolve(recipe.student, "student", demo)
     _check_frozen(train.get("freeze"), student)
@@ -123,7 +125,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     if teacher is not None:
         check_may_prepare(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:
-        say(f"teacher {recipe.teacher} is not used: every weight is 0")
+        print_status(f"teacher {recipe.teacher} is not used: every weight is 0")
     _advise_on_steps(train, dataset)
     resolved = replace(
         recipe,
@@ -173,7 +175,7 @@ def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
     gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.train_images / batch)
     steps = batches // gathered
     if gathered > 1 and steps < FEW_STEPS:
-        say(
+        print_status(
             f"this run makes only about {steps} optimizer steps, since Ultralytics gathers nbs={nbs} images for each: "
             f"nbs={batch} makes {batches} steps of the same images, in the same time"
         )

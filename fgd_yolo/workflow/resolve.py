@@ -16,9 +16,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
-from fgd_yolo.console import say
+from fgd_yolo.console import print_status
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
-from fgd_yolo.files import partial_folder, sweep
+from fgd_yolo.files import partial_folder, remove_leftovers
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
@@ -80,7 +80,7 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
     except ConnectionError as error:
         missing = f"{role} weights {path} are neither in {Path.cwd()} nor in {weights_dir.absolute()}"
         if demo:
-            say(f"!! {missing}, and cannot be downloaded ({one_line(error)}): STARTING FROM RANDOM WEIGHTS")
+            print_status(f"!! {missing}, and cannot be downloaded ({one_line(error)}): STARTING FROM RANDOM WEIGHTS")
             return _architecture(path.with_suffix(".yaml"), role)
         options = _SUGGEST[role].format(stem=path.stem)
         raise FGDError(f"{missing}, and cannot be downloaded ({one_line(error)}): {options}") from error
@@ -136,10 +136,10 @@ def _missing(path: Path, role: str) -> FGDError:
 @safe_loading()
 def _download(name: str, weights_dir: Path) -> Path:
     """Let the host fetch a file once, in a folder of its own, so that no part is ever taken for the whole."""
-    say(f"{name} is not on this disk: trying to download it")
+    print_status(f"{name} is not on this disk: trying to download it")
     _check_online()
     weights_dir.mkdir(parents=True, exist_ok=True)
-    sweep(weights_dir)
+    remove_leftovers(weights_dir)
     with partial_folder(weights_dir / name) as folder:
         fetched = Path(attempt_download_asset(folder / name, retry=0))
         if not fetched.is_file():

@@ -11,7 +11,7 @@ import yaml
 
 from fgd_yolo.config import Recipe
 from fgd_yolo.errors import FGDError, UsageError, one_line
-from fgd_yolo.files import numbered_folder, replacing
+from fgd_yolo.files import atomic_path, numbered_folder
 from fgd_yolo.strict_json import to_json
 
 RECIPE = "distill.yaml"
@@ -52,7 +52,7 @@ def save_recipe(run_dir: Path, recipe: Recipe) -> None:
         run_dir: the run folder.
         recipe: with files as absolute paths and every train argument that is not the host's default.
     """
-    with replacing(run_dir / RECIPE) as path:
+    with atomic_path(run_dir / RECIPE) as path:
         path.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
 
 
@@ -103,7 +103,7 @@ def check_places(run_dir: Path) -> None:
 
 def save_result(run_dir: Path, result: dict[str, Any]) -> None:
     """Write the closing table as plain numbers."""
-    with replacing(run_dir / RESULT) as path:
+    with atomic_path(run_dir / RESULT) as path:
         path.write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.config import load_recipe
-from fgd_yolo.console import duration, listed_classes, say
+from fgd_yolo.console import format_classes, format_duration, print_status
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import partial_path, sweep
+from fgd_yolo.files import partial_path, remove_leftovers
 from fgd_yolo.training.checkpoints import BEST
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
@@ -44,7 +44,7 @@ def check_may_prepare(teacher: Model, dataset: Dataset, epochs: int | None) -> N
     """
     if epochs == 0 and not knows(teacher, dataset):
         raise FGDError(
-            f"teacher {teacher.file} {_described(teacher)}, the data has {listed_classes(dataset.names)}: let it be "
+            f"teacher {teacher.file} {_described(teacher)}, the data has {format_classes(dataset.names)}: let it be "
             "fine-tuned on the data (--teacher-epochs N), or give one that knows it (--teacher path.pt)"
         )
 
@@ -88,20 +88,20 @@ def prepare_teacher(
         FGDError: that checkpoint is gone, or the teacher's training failed.
     """
     if knows(teacher, dataset):
-        say(f"teacher {teacher.file} knows the data: used as it is")
+        print_status(f"teacher {teacher.file} knows the data: used as it is")
         return Path(teacher.file)
     kept = prepared_file(teacher, dataset, train)
     if begun_with is not None:
         return _same_checkpoint((kept, run_dir / "teacher" / "weights" / BEST), begun_with)
     if kept.is_file() and _readable(kept):
-        say(f"teacher: fine-tuned by an earlier run and reused: {kept}")
+        print_status(f"teacher: fine-tuned by an earlier run and reused: {kept}")
         return kept
-    classes = listed_classes(dataset.names)
-    say(f"the teacher {_described(teacher)}, the data has {classes}: it is trained on the data first")
+    classes = format_classes(dataset.names)
+    print_status(f"the teacher {_described(teacher)}, the data has {classes}: it is trained on the data first")
     epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
     seconds = epoch_s(teacher, dataset, train)
-    lasts = "a time that cannot be told" if seconds is None else f"about {duration(seconds * epochs)} at most"
-    say(f"teacher: {epochs} epochs at {imgsz} px, {lasts} on this device")
+    lasts = "a time that cannot be told" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
+    print_status(f"teacher: {epochs} epochs at {imgsz} px, {lasts} on this device")
     # With every weight 0 this is the host's own training, with checkpoints that survive a kill.
     plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
     best = train_stage(teacher.file, plain, dataset.yaml, run_dir / "teacher", train, device)
@@ -112,7 +112,7 @@ def _same_checkpoint(files: Sequence[Path], key: str) -> Path:
     """Return the file with a key, since a teacher that is trained again is another one."""
     for file in files:
         if file.is_file() and file_key(file).key == key:
-            say(f"teacher: the one that this run began with: {file}")
+            print_status(f"teacher: the one that this run began with: {file}")
             return file
     raise FGDError(f"the teacher that this run began with, {files[0].name}, is gone or has changed: start a new run")
 
@@ -125,24 +125,24 @@ def _keep(best: Path, kept: Path) -> Path:
     partial = partial_path(kept)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        sweep(kept.parent)
+        remove_leftovers(kept.parent)
         if kept.exists() and not _readable(kept):
             kept.unlink()
         shutil.copyfile(best, partial)
         try:
             os.link(partial, kept)
         except FileExistsError:
-            say(f"teacher: another run has kept the same one meanwhile: {kept}")
+            print_status(f"teacher: another run has kept the same one meanwhile: {kept}")
             return kept
         except OSError:  # a disk without hard links
             partial.replace(kept)
     except OSError as error:
-        say(f"cannot write {kept}: {error.strerror or error}: the teacher serves this run alone")
+        print_status(f"cannot write {kept}: {error.strerror or error}: the teacher serves this run alone")
         return best
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    say(f"teacher kept for later runs: {kept}")
+    print_status(f"teacher kept for later runs: {kept}")
     return kept
 
 
@@ -150,10 +150,10 @@ def _readable(path: Path) -> bool:
     try:
         load_detector(path)
     except FGDError as error:
-        say(f"{error}; the teacher is trained again")
+        print_status(f"{error}; the teacher is trained again")
         return False
     return True
 
 
 def _described(teacher: Model) -> str:
-    return "is untrained" if teacher.names is None else f"knows {listed_classes(teacher.names)}"
+    return "is untrained" if teacher.names is None else f"knows {format_classes(teacher.names)}"

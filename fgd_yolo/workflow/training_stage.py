@@ -8,7 +8,7 @@ from typing import Any
 
 from ultralytics import YOLO
 
-from fgd_yolo.console import say, shown
+from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError
 from fgd_yolo.locking import remove_left_lock
 from fgd_yolo.safe_loading import safe_loading
@@ -33,7 +33,7 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     remove_left_lock(folder)  # a training that has ended takes no lock again
     last = restore(weights_dir)
     if last is not None:
-        say(f"{folder.name}: resuming from {last}")
+        print_status(f"{folder.name}: resuming from {last}")
         # The checkpoint's own data and teacher would win otherwise, and it may come from anywhere.
         moved = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
         moved |= {} if device is None else {"device": device}
@@ -47,5 +47,5 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         load_checkpoint_file(best)
     except FGDError as error:
         way = f"copy {LAST} over it to take the last epoch's weights, or start a new run"
-        raise FGDError(f"{shown(best)} is damaged or no checkpoint of Ultralytics: {way}") from error
+        raise FGDError(f"{display_path(best)} is damaged or no checkpoint of Ultralytics: {way}") from error
     return best

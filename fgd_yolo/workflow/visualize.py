@@ -20,7 +20,7 @@ from fgd_yolo.attention.photos import (
     letterboxed,
 )
 from fgd_yolo.attention.views import Lens, LevelView, view_levels
-from fgd_yolo.console import counted, shown
+from fgd_yolo.console import display_path, progress
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
 from fgd_yolo.text import printable
@@ -50,7 +50,7 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
     gaps, folder, drawn = [], output, 0
     failure: FGDError | None = None
     try:
-        for number, image in enumerate(counted(images[:count], "drawing"), start=1):
+        for number, image in enumerate(progress(images[:count], "drawing"), start=1):
             try:
                 photo, views = look_at(image, models, side_px, subject.lens)
             except FGDError as error:
@@ -65,7 +65,7 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
             folder = folder or numbered_folder(Path("runs/visualize") / subject.after.absolute().parent.name)
             write_png(folder / f"{number:02}-{image.stem}.png", picture)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; what was drawn is in {shown(folder)}" if folder else "") from None
+        raise KeyboardInterrupt(f"stopped; what was drawn is in {display_path(folder)}" if folder else "") from None
     if not drawn:
         raise failure
     facts = {
@@ -75,9 +75,8 @@ def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, d
         "seen": models.seen,
     }
     write_gaps(folder, gaps, facts)
-    print(
-        f"\n{table(mean_gaps(gaps), facts['images'])}\n\npictures, gaps.csv and gaps.json in {printable(shown(folder))}"
-    )
+    where = printable(display_path(folder))
+    print(f"\n{table(mean_gaps(gaps), facts['images'])}\n\npictures, gaps.csv and gaps.json in {where}")
     return folder
 
 

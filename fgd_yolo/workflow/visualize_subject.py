@@ -10,7 +10,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.attention.views import Lens
 from fgd_yolo.config import FGDConfig, Recipe
-from fgd_yolo.console import distill_command, say, shown
+from fgd_yolo.console import display_path, distill_command, print_status
 from fgd_yolo.datasets import kept_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.random_state import preserve_random_state
@@ -80,7 +80,7 @@ def of_run(run_dir: Path, said: Subject) -> Subject:
         raise UsageError("--run names the student after its training: leave out --after, or --run")
     result = read_result(run_dir)
     if result is None or not (run_dir / "student.pt").is_file():
-        raise FGDError(f"{run_dir} is not finished: go on with it, {distill_command(resume=shown(run_dir))}")
+        raise FGDError(f"{run_dir} is not finished: go on with it, {distill_command(resume=display_path(run_dir))}")
     recipe = read_recipe(run_dir)
     teacher = said.teacher or result["files"].get("teacher")
     if teacher is None:
@@ -106,7 +106,9 @@ def _check_keys(run_dir: Path, said: Subject, recipe: Recipe, teacher: Path) -> 
     """
     recorded = read_keys(run_dir)
     if recorded is None:
-        say(f"!! {shown(run_dir / KEYS)} is missing or damaged: nobody can tell whether models and data are the same")
+        print_status(
+            f"!! {display_path(run_dir / KEYS)} is missing or damaged: whether models and data are the same is unknown"
+        )
         return
     found = {} if said.teacher else {CHECKPOINT: file_key(teacher)}
     if said.before is None:
@@ -117,7 +119,7 @@ def _check_keys(run_dir: Path, said: Subject, recipe: Recipe, teacher: Path) -> 
     changed = differing(recorded, found)
     if changed:
         way = "put back what it began with, or name other ones with --teacher, --before and --source"
-        raise FGDError(f"{shown(run_dir)} began with {changed}: {way}")
+        raise FGDError(f"{display_path(run_dir)} began with {changed}: {way}")
 
 
 @safe_loading()

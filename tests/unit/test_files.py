@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import numbered_folder, partial_path, replacing, sweep
+from fgd_yolo.files import atomic_path, numbered_folder, partial_path, remove_leftovers
 
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path):
@@ -24,7 +24,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     target.write_text("old")
     with (
         pytest.raises(FGDError, match=r"cannot write .*student\.pt: No space left on device"),
-        replacing(target) as path,
+        atomic_path(target) as path,
     ):
         path.write_text("ha")
         raise OSError(28, "No space left on device")
@@ -37,7 +37,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     for target in (pipe, folder):
-        with pytest.raises(FGDError, match="it exists and is no file"), replacing(target) as path:
+        with pytest.raises(FGDError, match="it exists and is no file"), atomic_path(target) as path:
             path.write_text("ha")
     assert pipe.is_fifo() and list(folder.iterdir()) == [pipe]
 
@@ -75,12 +75,12 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     (theirs / "half").touch()
     for path in (ours, folder / "student.onnx", folder / ".partial-of-my-own"):
         path.touch()
-    sweep(folder)
+    remove_leftovers(folder)
     assert len(list(folder.iterdir())) == 4
     writer.kill()  # not waited for: a zombie still has its number
     deadline = time.monotonic() + 30
     while theirs.exists() and time.monotonic() < deadline:
-        sweep(folder)
+        remove_leftovers(folder)
     assert sorted(folder.iterdir()) == sorted([ours, folder / "student.onnx", folder / ".partial-of-my-own"])
 
 
@@ -89,7 +89,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_owns_nothing_of_it(folder):
     ours.touch()
     before_us = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
     before_us.touch()
-    sweep(folder)
+    remove_leftovers(folder)
     assert list(folder.iterdir()) == [ours]
 
 
@@ -100,7 +100,7 @@ def test_what_another_machine_writes_stays_for_a_day(folder):
     for path in theirs:
         path.touch()
     os.utime(theirs[1], (time.time() - 25 * 3600,) * 2)
-    sweep(folder)
+    remove_leftovers(folder)
     assert list(folder.iterdir()) == theirs[:1]
 
 
@@ -113,23 +113,23 @@ def test_folders_below_are_swept_only_where_asked_and_links_are_not_followed(wri
     link.symlink_to(folder / "kept")
     writer.kill()
     writer.wait()
-    sweep(folder)
+    remove_leftovers(folder)
     assert below.exists() and not link.is_symlink() and (folder / "kept/photo").exists()
-    sweep(folder, recursive=True)
+    remove_leftovers(folder, recursive=True)
     assert not below.exists()
-    sweep(folder / "missing")
+    remove_leftovers(folder / "missing")
 
 
 def test_a_name_as_long_as_a_disk_takes_is_written_too(folder):
     for name in ("x" * 251 + ".txt", "\u00e9" * 125 + ".txt"):
-        with replacing(folder / name) as path:
+        with atomic_path(folder / name) as path:
             assert path.suffix == ".txt"
             path.write_text("whole")
         assert (folder / name).read_text() == "whole"
 
 
 def test_two_threads_that_write_the_same_file_do_not_share_a_half(folder):
-    with replacing(folder / "file") as one, replacing(folder / "file") as other:
+    with atomic_path(folder / "file") as one, atomic_path(folder / "file") as other:
         one.write_text("one")
         other.write_text("other")
     assert (folder / "file").read_text() == "one" and len(list(folder.iterdir())) == 1

@@ -25,11 +25,11 @@ PARTLY = """
 import signal, sys, time
 from pathlib import Path
 from fgd_yolo.console import guarded
-from fgd_yolo.files import replacing
+from fgd_yolo.files import atomic_path
 
 def work():
     try:
-        with replacing(Path("result.txt")) as partial:
+        with atomic_path(Path("result.txt")) as partial:
             partial.write_text("half")
             print("working", flush=True)
             time.sleep(60)

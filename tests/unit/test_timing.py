@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo import timing
-from fgd_yolo.timing import figure, rate, ratio
+from fgd_yolo.timing import format_number, rate, ratio
 
 
 def test_actions_take_turns_after_one_round_of_warm_up():
@@ -41,4 +41,4 @@ def test_a_ratio_that_is_no_finite_number_is_unknown(value, base, expected):
     ("value", "text"), [(1.25, "1.2 fps"), (None, "-"), (float("nan"), "-"), (float("-inf"), "-"), (0, "0.0 fps")]
 )
 def test_a_figure_that_is_not_known_is_a_dash(value, text):
-    assert figure(value, ".1f", " fps") == text
+    assert format_number(value, ".1f", " fps") == text

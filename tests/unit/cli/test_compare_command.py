@@ -11,7 +11,7 @@ from fgd_yolo.cli.compare_command import main, parse
 from fgd_yolo.errors import UsageError
 from shell import loaded_by
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 ASKED = "--teacher t.pt --student s.yaml --methods plain fgd"
 
 

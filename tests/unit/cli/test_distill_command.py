@@ -15,7 +15,7 @@ from fgd_yolo.console import guarded
 from fgd_yolo.errors import FGDError, UsageError
 from shell import loaded_by
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["imgz=3"], ["--imgsz", "3", "imgsz=4"]])
