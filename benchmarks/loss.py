@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks.plain_loss import yardstick_terms
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
-from fgd_yolo.timing import minima
+from fgd_yolo.timing import best_times
 
 TOLERANCE = 1e-4
 
@@ -141,7 +141,7 @@ def disagreement(loss: FGDLoss, maps: Maps) -> float:
 def fastest(loss: FGDLoss, maps: Maps, repeats: int) -> list[float]:
     """Return the smallest time in seconds of each variant, after one warm-up round."""
     passes = {name: lambda variant=variant: run_once(variant, loss, maps) for name, variant in VARIANTS.items()}
-    return list(minima(passes, repeats).values())
+    return list(best_times(passes, repeats).values())
 
 
 def run_once(variant: Variant, loss: FGDLoss, maps: Maps) -> None:

@@ -136,6 +136,35 @@ def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, re
             raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
 
 
+def split_images(data: Any, split: str, purpose: str) -> list[Path]:
+    """Return the images of one split of a dataset on this disk; nothing is run, fetched or unpacked for it.
+
+    Args:
+        data: data YAML given by the user or recorded in a checkpoint; None where there is neither.
+        split: `train` or `val`.
+        purpose: what the images are for, for the error message, such as "to calibrate int8 on".
+
+    Raises:
+        FGDError: there is no such dataset on this disk, or it has no image in the split.
+    """
+    problem = f"no real images {purpose}"
+    advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
+    if data is None:
+        raise FGDError(f"{problem}: the checkpoint names no data; {advice}")
+    try:
+        return read_dataset(data, split=split, recorded=True).images(split)
+    except FGDError as error:
+        raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
+
+
+def dataset_classes(data: Any) -> dict[int, str] | None:
+    """Return the class names of a dataset on this disk by number, or None where there is no such dataset."""
+    try:
+        return read_dataset(data, recorded=True).facts["names"]
+    except FGDError:  # what is wrong with it is reported where its images are read
+        return None
+
+
 def kept_dataset(run_dir: Path) -> Path | None:
     """Return the copy that a run folder keeps of its data, or None where it has none."""
     return next(iter(sorted((run_dir / FOLDER).glob("*.yaml"))), None)

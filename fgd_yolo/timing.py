@@ -37,20 +37,26 @@ def format_number(value: float | None, form: str, unit: str = "") -> str:
     return UNKNOWN if value is None or not isfinite(value) else f"{value:{form}}{unit}"
 
 
-def minima(actions: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
-    """Return the smallest time in seconds of each action, after one warm-up round.
+def best_times(actions: Mapping[Name, Callable[[], object]], rounds: int, warm_ups: int = 1) -> dict[Name, float]:
+    """Return the shortest time in seconds of each action.
 
-    The actions take turns, so that other work on the machine falls on all of them, and the smallest time is the one
+    The actions take turns, so that other work on the machine falls on all of them, and the shortest time is the one
     that it disturbed least.
 
     Args:
         actions: what to time, by name.
-        rounds: how many times to run each.
+        rounds: timed runs of each.
+        warm_ups: runs of each before those, which do not count.
     """
     times: dict[Name, list[float]] = {name: [] for name in actions}
-    for _ in range(rounds + 1):
+    for _ in range(warm_ups + rounds):
         for name, action in actions.items():
             start = perf_counter()
             action()
             times[name].append(perf_counter() - start)
-    return {name: min(taken[1:]) for name, taken in times.items()}
+    return {name: min(seconds[warm_ups:]) for name, seconds in times.items()}
+
+
+def best_time(action: Callable[[], object], rounds: int, warm_ups: int = 1) -> float:
+    """Return the shortest time in seconds of one action, as `best_times` measures it."""
+    return best_times({"": action}, rounds, warm_ups)[""]

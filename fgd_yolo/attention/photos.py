@@ -12,8 +12,8 @@ from torch import Tensor
 from ultralytics.data.utils import img2label_paths
 from ultralytics.utils.nms import non_max_suppression
 
+from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.export.sample_images import split_images
 from fgd_yolo.preprocessing import letterbox, place, to_planes
 from fgd_yolo.runtime.images import list_images, read_image
 
@@ -56,7 +56,7 @@ def find_images(sources: list[str]) -> list[Path]:
         return list(dict.fromkeys(path for source in sources for path in list_images(source)))
     if len(sources) > 1:
         raise UsageError(f"--source {datasets[0]} is a dataset: give it alone, or pictures instead")
-    return split_images("val", datasets[0], None, "to look at")
+    return split_images(datasets[0], "val", "to look at")
 
 
 def letterboxed(path: Path, boxes: Tensor, boxes_from: str, side_px: int) -> Photo:

@@ -19,7 +19,7 @@ import numpy as np
 from fgd_yolo.export.measure import bare_session
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
-from fgd_yolo.timing import minima, ratio
+from fgd_yolo.timing import best_times, ratio
 
 PHOTO_PX = (480, 640)
 
@@ -57,7 +57,7 @@ def measure_runs(files: Mapping[str, Path], threads: int, rounds: int) -> dict[s
         sessions |= {f"{name}, OpenVINO": _open(files[name], "openvino", threads) for name in ("fp32", "int8")}
     (batch,) = {session.inputs[0].shape for session in sessions.values()}
     image = np.random.default_rng(0).random(batch, dtype=np.float32)
-    return minima({name: lambda run=session.run: run(image) for name, session in sessions.items()}, rounds)
+    return best_times({name: lambda run=session.run: run(image) for name, session in sessions.items()}, rounds)
 
 
 def measure_stages(file: Path, photo: np.ndarray, threads: int, rounds: int) -> Stages:
@@ -81,7 +81,7 @@ def measure_stages(file: Path, photo: np.ndarray, threads: int, rounds: int) -> 
         "postprocess": lambda: detector.postprocess(outputs, [placement]),
         "whole_call": lambda: detector(photo),
     }
-    return Stages(**minima(steps, rounds))
+    return Stages(**best_times(steps, rounds))
 
 
 def benchmark_photo(data: str) -> np.ndarray:

@@ -6,10 +6,9 @@ import logging
 import shutil
 from pathlib import Path
 
-from fgd_yolo.datasets import read_dataset
+from fgd_yolo.datasets import dataset_classes, read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
-from fgd_yolo.export.sample_images import class_names
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import quiet_ultralytics
 
@@ -49,7 +48,7 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
     from ultralytics import YOLO
     from ultralytics.nn.tasks import DetectionModel
 
-    names = class_names(data)
+    names = dataset_classes(data)
     if names is None:
         raise FGDError(f"data {data} is not a dataset on this disk: pass --data with one")
     detector = YOLO(model)

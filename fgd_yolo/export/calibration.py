@@ -17,8 +17,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
 from fgd_yolo.console import progress
+from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.sample_images import as_input, letterbox, split_images, spread
+from fgd_yolo.export.sample_images import as_input, letterbox, spread
 from fgd_yolo.runtime.images import read_image
 
 CALIBRATION_IMAGES = 128  # of 292: from 16 on, more images moved a YOLOv8n's mAP by no more than 0.1 point
@@ -53,7 +54,7 @@ def calibration_images(data: str | Path | None, recorded: Any, count: int = CALI
     Raises:
         FGDError: no such data, or fewer images than calibration needs.
     """
-    paths = spread(split_images("train", data, recorded, "to calibrate int8 on"), count)
+    paths = spread(split_images(data if data is not None else recorded, "train", "to calibrate int8 on"), count)
     readable = [path for path in progress(paths, "reading calibration images") if read_image(path) is not None]
     if len(readable) < LEAST_IMAGES:
         raise FGDError(

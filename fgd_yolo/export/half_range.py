@@ -14,9 +14,10 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from fgd_yolo.console import progress
+from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import CALIBRATION_IMAGES, photo_batches
-from fgd_yolo.export.sample_images import split_images, spread
+from fgd_yolo.export.sample_images import spread
 from fgd_yolo.export.tail import LEARNED_OPERATORS, body, constants, decode_tail
 from fgd_yolo.runtime.images import read_image
 
@@ -184,7 +185,9 @@ def check_half(path: Path, batches: Iterable[np.ndarray]) -> None:
 def _train_images(data: str | Path | None, recorded: Any) -> list[Path]:
     """Return readable images of the train split, evenly spread over it; none where the data is not on this disk."""
     try:
-        paths = spread(split_images("train", data, recorded, "to measure float16 on"), CALIBRATION_IMAGES)
+        paths = spread(
+            split_images(data if data is not None else recorded, "train", "to measure float16 on"), CALIBRATION_IMAGES
+        )
     except FGDError:  # the images that are compared on are then measured alone, and the report counts them
         return []
     return [path for path in paths if read_image(path) is not None]

@@ -12,11 +12,12 @@ from typing import Any
 import onnx
 from onnx import ModelProto, shape_inference
 
+from fgd_yolo.datasets import dataset_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import Ranges, calibration_images, input_batches, measure_ranges
 from fgd_yolo.export.measure import map_of, seconds_per_run
 from fgd_yolo.export.quantize import always_float, quantize
-from fgd_yolo.export.sample_images import class_names, spread
+from fgd_yolo.export.sample_images import spread
 from fgd_yolo.export.sensitivity import rank_layers
 from fgd_yolo.export.tail import body, quicken
 
@@ -149,7 +150,7 @@ def make_int8(
 
 def _check_classes(info: Mapping[str, Any], data: Any) -> None:
     """Refuse data of other classes: their mAP would say nothing about this model."""
-    names = class_names(data)
+    names = dataset_classes(data)
     own = literal_eval(info["names"])
     if names is not None and len(names) != len(own):
         raise FGDError(

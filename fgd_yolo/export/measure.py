@@ -16,7 +16,7 @@ from fgd_yolo.console import progress
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.timing import minima
+from fgd_yolo.timing import best_times
 from fgd_yolo.ultralytics import quiet_ultralytics
 
 _ERROR = 3  # onnxruntime's log level
@@ -81,7 +81,7 @@ def seconds_per_run(
     sessions = [bare_session(path, threads) for path in paths]
     feeds = [_noise(session, imgsz) for session in sessions]
     runs = [partial(session.run, None, feed) for session, feed in zip(sessions, feeds, strict=True)]
-    return list(minima(dict(enumerate(runs)), rounds).values())
+    return list(best_times(dict(enumerate(runs)), rounds).values())
 
 
 def bare_session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ultralytics.data.augment import LetterBox
 
-from fgd_yolo.datasets import read_dataset
-from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.datasets import split_images
+from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.images import read_image
 
 COMPARED_IMAGES = 8
@@ -33,7 +33,9 @@ def load_photos(
     if files is not None:
         paths = [Path(file) for file in files]
     else:
-        paths = spread(split_images("val", data, recorded), COMPARED_IMAGES)
+        paths = spread(
+            split_images(data if data is not None else recorded, "val", "to compare the export on"), COMPARED_IMAGES
+        )
     photos = [photo for photo in map(read_image, paths) if photo is not None]
     if not photos:
         first = f", {paths[0]} for one" if paths else ""
@@ -62,35 +64,3 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     """Return at most that many of the paths, evenly spaced."""
     picks = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
     return [paths[pick] for pick in picks]
-
-
-def split_images(
-    split: str, data: str | Path | None, recorded: Any, purpose: str = "to compare the export on"
-) -> list[Path]:
-    """Return the images of one split of a dataset on this disk.
-
-    Args:
-        split: `train` or `val`.
-        data: dataset YAML given by the user.
-        recorded: what the checkpoint says it was trained on, used when no data is given.
-        purpose: what they are for, for the error's text.
-    Raises:
-        FGDError: there is no such data, or no image in the split.
-    """
-    given = data if data is not None else recorded
-    problem = f"no real images {purpose}"
-    advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
-    if given is None:
-        raise FGDError(f"{problem}: the checkpoint names no data; {advice}")
-    try:
-        return read_dataset(given, split=split, recorded=True).images(split)
-    except FGDError as error:
-        raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
-
-
-def class_names(data: Any) -> dict[int, str] | None:
-    """Return the classes of a dataset on this disk by number; None where there is no such data."""
-    try:
-        return read_dataset(data, recorded=True).facts["names"]
-    except FGDError:  # what is wrong with it, is said where its images are read
-        return None

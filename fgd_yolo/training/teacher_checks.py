@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from ultralytics.utils.torch_utils import get_flops
 
+from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.sample_images import split_images
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.ultralytics import load_detector
 
@@ -64,7 +64,7 @@ def about_val_images(recorded: Any, val_images: Iterable[str]) -> list[str]:
         val_images: files that it is measured on.
     """
     try:
-        seen = {path.resolve() for path in split_images("train", None, recorded, "to look for the val images among")}
+        seen = {path.resolve() for path in split_images(recorded, "train", "to look for the val images among")}
     except FGDError:
         return []
     measured = [Path(file).resolve() for file in val_images]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
 from fgd_yolo.files import atomic_path
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.timing import best_time
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow.closing_table import Row
 from fgd_yolo.workflow.dataset_check import Dataset
@@ -68,11 +68,7 @@ def _cost(weights: Path, size: int, channels: int) -> tuple[int, float | None, f
     model = model.fuse(verbose=False)
     size = check_imgsz(size, stride=model.stride, floor=32, max_dim=1)  # as the host's own validation
     image = torch.zeros(1, channels, size, size)
-    taken = []
     with torch.inference_mode():
-        for _ in range(_WARM_UPS + _RUNS):
-            begin = time.perf_counter()
-            model(image)
-            taken.append(time.perf_counter() - begin)
+        seconds = best_time(lambda: model(image), _RUNS, _WARM_UPS)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return parameters, float(get_flops(model, size)) or None, min(taken[_WARM_UPS:]) * 1e3
+    return parameters, float(get_flops(model, size)) or None, seconds * 1e3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.timing import best_time
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.dataset_check import Dataset
 from fgd_yolo.workflow.resolve import Model
@@ -60,12 +60,11 @@ def _step_s(model: Model, dataset: Dataset, arguments, images: int, device: torc
         "cls": torch.zeros(images, 1, device=device),
         "bboxes": torch.full((images, 4), 0.5, device=device),
     }
-    taken = []
-    for _ in range(_STEPS):
-        begin = time.perf_counter()
+
+    def step() -> None:
         loss, _ = detector(batch)
         loss.sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begin)
-    return min(taken)
+
+    return best_time(step, _STEPS, warm_ups=0)

@@ -15,7 +15,7 @@ from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import ROOT
 
-from fgd_yolo.datasets import is_known, kept_dataset, read_dataset
+from fgd_yolo.datasets import is_known, kept_dataset, read_dataset, split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.workflow.dataset_check import check_dataset
 from fixtures import draw_dataset
@@ -339,3 +339,16 @@ def test_a_split_that_is_not_there_is_named(data):
     found = read_dataset(data, split="test")
     with pytest.raises(FGDError, match="names no test images"):
         found.images("test")
+
+
+def test_either_split_can_be_listed(tiny_data):
+    assert len(split_images(tiny_data, "train", "to calibrate on")) == 12
+    with pytest.raises(FGDError, match=r"^no real images to calibrate on: the checkpoint names no data; pass[^;]*$"):
+        split_images(None, "train", "to calibrate on")
+
+
+def test_a_split_that_is_missing_is_one_line_about_the_data(tiny_data, tmp_path):
+    description = {**yaml.safe_load(tiny_data.read_text()), "path": str(tiny_data.parent), "train": "images/gone"}
+    (tmp_path / "gone.yaml").write_text(yaml.safe_dump(description))
+    with pytest.raises(FGDError, match=r"no real images to calibrate on: .*images/gone; pass data= \(--data\)"):
+        split_images(tmp_path / "gone.yaml", "train", "to calibrate on")

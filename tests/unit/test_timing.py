@@ -8,7 +8,7 @@ from fgd_yolo.timing import format_number, rate, ratio
 
 def test_actions_take_turns_after_one_round_of_warm_up():
     calls = []
-    timing.minima({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    timing.best_times({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3
 
 
@@ -21,7 +21,21 @@ def test_the_smallest_time_counts_and_the_warm_up_does_not(monkeypatch):
         now += next(durations[name])
 
     monkeypatch.setattr(timing, "perf_counter", lambda: now)
-    assert timing.minima({"a": lambda: work("a"), "b": lambda: work("b")}, rounds=3) == {"a": 7, "b": 20}
+    assert timing.best_times({"a": lambda: work("a"), "b": lambda: work("b")}, rounds=3) == {"a": 7, "b": 20}
+
+
+def test_warm_ups_are_run_and_never_counted(monkeypatch):
+    now = 0.0
+    durations = iter([1, 2, 9, 7, 8])
+
+    def work():
+        nonlocal now
+        now += next(durations)
+
+    monkeypatch.setattr(timing, "perf_counter", lambda: now)
+    assert timing.best_time(work, rounds=3, warm_ups=2) == 7
+    durations = iter([5, 4])
+    assert timing.best_time(work, rounds=2, warm_ups=0) == 4
 
 
 @pytest.mark.parametrize(("count", "seconds", "expected"), [(10, 2, 5), (10, 0, None), (10, 1e-6, None), (0, 1, 0)])

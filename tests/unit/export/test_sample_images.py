@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.sample_images import COMPARED_IMAGES, as_input, in_batches, letterbox, load_photos, split_images
+from fgd_yolo.export.sample_images import COMPARED_IMAGES, as_input, in_batches, letterbox, load_photos
 from fixtures import draw_dataset
 
 
@@ -47,12 +47,6 @@ def test_images_that_do_not_fill_the_last_batch_are_joined_by_the_first_ones():
 
 def test_the_val_split_that_the_checkpoint_names_is_used(tiny_data):
     assert len(photos(recorded=str(tiny_data))) == 6
-
-
-def test_either_split_can_be_listed(tiny_data):
-    assert len(split_images("train", tiny_data, None)) == 12
-    with pytest.raises(FGDError, match=r"^no real images to calibrate on: the checkpoint names no data; pass[^;]*$"):
-        split_images("train", None, None, purpose="to calibrate on")
 
 
 def test_a_long_val_split_gives_eight_images_from_its_first_to_its_last(tmp_path):
@@ -97,13 +91,6 @@ def test_a_download_script_in_the_data_is_never_run(tmp_path):
     with pytest.raises(FGDError, match="pass data="):
         photos(recorded=str(tmp_path / "script.yaml"))
     assert not (tmp_path / "ran").exists()
-
-
-def test_a_split_that_is_missing_is_one_line_about_the_data(tiny_data, tmp_path):
-    description = {**yaml.safe_load(tiny_data.read_text()), "path": str(tiny_data.parent), "train": "images/gone"}
-    (tmp_path / "gone.yaml").write_text(yaml.safe_dump(description))
-    with pytest.raises(FGDError, match=r"no real images to calibrate on: .*images/gone; pass data= \(--data\)"):
-        split_images("train", tmp_path / "gone.yaml", None, purpose="to calibrate on")
 
 
 def test_what_the_host_says_about_missing_data_is_said_once(tmp_path, monkeypatch):
