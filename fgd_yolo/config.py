@@ -38,18 +38,18 @@ class FGDConfig:
         heads: whether the student's head imitates the teacher's too, beside the method; None is yes for `fgd`.
         head_cls_weight: class term of the heads.
         head_box_weight: box term of the heads.
-        share: ratio of gradient norms, distillation over detection, at the student's neck maps, that the sum of
-            the method's terms is scaled to. None keeps the fixed weights, as the paper does.
-        head_share: the same for the sum of the heads' terms.
-        share_every: training batches between two measurements of that ratio.
+        gradient_ratio: ratio of gradient norms, distillation over detection, at the student's neck maps, that the
+            sum of the method's terms is scaled to. None keeps the fixed weights, as the paper does.
+        head_gradient_ratio: the same for the sum of the heads' terms.
+        ratio_every: training batches between two measurements of that ratio.
         warmup_epochs: epochs over which the distillation rises linearly from 0 to its full strength, at the latest
-            at `hold`.
-        hold: fraction of the run after which the method's terms begin to fall, along half a cosine; those of the
+            at `decay_start`.
+        decay_start: fraction of the run after which the method's terms begin to fall, along half a cosine; those of the
             heads never do.
-        end: fraction of the run after which the method's terms are over; with `hold` 1 they never fall.
-        max_share: the run stops with advice when the share stays above this for a whole epoch.
-        least_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
-        pictures_every: epochs from one picture of the attentions in the run folder to the next; 0 draws none.
+        decay_end: fraction of the run after which the method's terms are over; with `decay_start` 1 they never fall.
+        max_gradient_ratio: the run stops with advice when the share stays above this for a whole epoch.
+        min_teacher_map: mAP50-95 on the validation set below which a teacher is refused.
+        plot_every: epochs from one picture of the attentions in the run folder to the next; 0 draws none.
     """
 
     method: str = "fgd"
@@ -63,15 +63,15 @@ class FGDConfig:
     heads: bool | None = None
     head_cls_weight: float = 1.0
     head_box_weight: float = 1.0
-    share: float | None = 0.1
-    head_share: float | None = 0.5
-    share_every: int = 50
+    gradient_ratio: float | None = 0.1
+    head_gradient_ratio: float | None = 0.5
+    ratio_every: int = 50
     warmup_epochs: float = 3.0
-    hold: float = 0.3
-    end: float = 0.6
-    max_share: float = 10.0
-    least_teacher_map: float = 0.05
-    pictures_every: int = 10
+    decay_start: float = 0.3
+    decay_end: float = 0.6
+    max_gradient_ratio: float = 10.0
+    min_teacher_map: float = 0.05
+    plot_every: int = 10
 
     def __post_init__(self):
         _check_choice("method", self.method, METHODS)
@@ -81,18 +81,21 @@ class FGDConfig:
                 object.__setattr__(self, name, weight)
         for name in (entry.name for entry in fields(self) if entry.name.endswith("_weight")):
             _check_number(name, getattr(self, name), minimum=0)
-        for name in ("warmup_epochs", "least_teacher_map", "hold"):
+        for name in ("warmup_epochs", "min_teacher_map", "decay_start"):
             _check_number(name, getattr(self, name), minimum=0)
-        shares = [name for name in ("share", "head_share") if getattr(self, name) is not None]
-        for name in ("temperature", "max_share", "end", *shares):
+        ratios = [name for name in ("gradient_ratio", "head_gradient_ratio") if getattr(self, name) is not None]
+        for name in ("temperature", "max_gradient_ratio", "decay_end", *ratios):
             _check_number(name, getattr(self, name), minimum=0, exclusive=True)
-        if not self.hold <= self.end <= 1:
-            raise UsageError(f"hold must be at most end, and end at most 1, not {self.hold:g} and {self.end:g}")
+        if not self.decay_start <= self.decay_end <= 1:
+            raise UsageError(
+                "decay_start must be at most decay_end, and decay_end at most 1, "
+                f"got {self.decay_start:g} and {self.decay_end:g}"
+            )
         if self.heads is None:
             object.__setattr__(self, "heads", self.method == "fgd")
         if not isinstance(self.heads, bool):
             raise UsageError(f"heads must be true or false, not {self.heads!r}")
-        for name, least, unit in (("share_every", 1, "batches"), ("pictures_every", 0, "epochs")):
+        for name, least, unit in (("ratio_every", 1, "batches"), ("plot_every", 0, "epochs")):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"{name} must be a whole number of {unit}, at least {least}, not {value!r}")

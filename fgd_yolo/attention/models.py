@@ -99,7 +99,7 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     aligns = alignments(side["losses"], levels)
     if aligns is None:
         return bare, f"{without}{SIDE} is of a student of another width."
-    end = side["options"]["end"]
+    end = side["options"]["decay_end"]
     ended = f" until {end:.0%} of the run" if end < 1 else ""
     trained = f"of epoch {side['epoch'] + 1}, trained with 'after'{ended}"
     return aligns, f"Student maps are seen through the alignment {trained}."

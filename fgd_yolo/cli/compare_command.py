@@ -19,7 +19,7 @@ EXAMPLES = """\
 examples:
   %(prog)s --data data.yaml --teacher teacher.pt --student yolov8n --methods plain ultralytics fitnet fgd --seeds 3
   %(prog)s --data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student yolov8n --methods plain fgd
-  %(prog)s --data data.yaml --teacher teacher.pt --student yolov8n --methods fgd fgd:head_share=1 --hold-out 0.2
+  %(prog)s --data data.yaml --teacher t.pt --student yolov8n --methods fgd fgd:head_gradient_ratio=1 --hold-out 0.2
       choose a setting without looking at the val split
   %(prog)s --runs runs/distill/plain runs/distill/fgd
       compare runs that are finished
@@ -32,7 +32,7 @@ a colon: fields of FGDConfig or, for ultralytics, dis. Usual ablations:
   scale-free:rel_weight=0                       the focal part alone
   scale-free:fg_weight=0,bg_weight=0,attn_weight=0    the global part alone
   fgd:attn_weight=0                             without imitation of the attention
-  fgd:head_share=1    fgd:hold=1,end=1    fgd:warmup_epochs=0    ultralytics:dis=3
+  fgd:head_gradient_ratio=1    fgd:decay_start=1,decay_end=1    fgd:warmup_epochs=0    ultralytics:dis=3
 """
 _TRAIN = ("epochs", "imgsz", "batch", "device")
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}

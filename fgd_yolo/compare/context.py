@@ -65,7 +65,7 @@ def note(output: Path, jobs: Sequence[Job], command: str) -> None:
         path.write_text(to_json(context, indent=2) + "\n", encoding="utf-8")
     for job in jobs:
         if job.teacher and job.method.config:
-            check_teacher_map(context["teachers"][job.planned.data]["map50_95"], job.method.config.least_teacher_map)
+            check_teacher_map(context["teachers"][job.planned.data]["map50_95"], job.method.config.min_teacher_map)
 
 
 def machine() -> str:

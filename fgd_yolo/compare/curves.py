@@ -12,7 +12,7 @@ from fgd_yolo.files import atomic_path
 CURVES = "curves"
 MAP50_95 = "metrics/mAP50-95(B)"
 SHARE = "share"  # of all that is distilled in the gradient; ours, from these two of our trainer
-_PARTS = ("fgd/share", "fgd/head_share")
+_PARTS = ("fgd/gradient_ratio", "fgd/head_gradient_ratio")
 
 
 def read_results(path: Path) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What is compared: a method is one word, such as `plain`, `fgd:head_share=1` or `ultralytics:dis=3`."""
+"""What is compared: a method is one word, such as `plain`, `fgd:head_gradient_ratio=1` or `ultralytics:dis=3`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def parse_method(word: str) -> Method:
     """Read one method: `ultralytics`, a shipped recipe or a recipe file, with changes after a colon.
 
     Args:
-        word: such as `fgd:head_share=1,rel_weight=0`; `fgd` is the shipped default.
+        word: such as `fgd:head_gradient_ratio=1,rel_weight=0`; `fgd` is the shipped default.
 
     Raises:
         UsageError: an unknown name or option, a bad value, or a recipe that sets more than the distillation.

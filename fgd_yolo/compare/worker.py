@@ -68,7 +68,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return DetectionTrainer, {**train, "distill_model": job.teacher}
-    return FGDTrainer.configured(job.teacher, replace(job.method.config, pictures_every=0)), train
+    return FGDTrainer.configured(job.teacher, replace(job.method.config, plot_every=0)), train
 
 
 def _drop_what_cannot_go_on(job: Job) -> None:

@@ -76,7 +76,7 @@ class Distiller:
         self.levels = levels
         self.classes = classes
         self.config = config
-        heads_config = replace(config, share=config.head_share, hold=1.0, end=1.0)
+        heads_config = replace(config, gradient_ratio=config.head_gradient_ratio, decay_start=1.0, decay_end=1.0)
         self.features = Part("", _switched_on(config.feature_weights), ShareScale(config))
         self.heads = Part("head_", _switched_on(config.head_weights), ShareScale(heads_config))
         self.losses = nn.ModuleList()
@@ -149,8 +149,8 @@ class Distiller:
         """Return what a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
             "losses": self.losses.state_dict(),
-            "share": self.features.share.state_dict(),
-            "head_share": self.heads.share.state_dict(),
+            "gradient_ratio": self.features.share.state_dict(),
+            "head_gradient_ratio": self.heads.share.state_dict(),
             "dropped": self.dropped,
         }
 
@@ -162,8 +162,8 @@ class Distiller:
         """
         try:
             self.losses.load_state_dict(state["losses"])
-            self.features.share.load_state_dict(state["share"])
-            self.heads.share.load_state_dict(state["head_share"])
+            self.features.share.load_state_dict(state["gradient_ratio"])
+            self.heads.share.load_state_dict(state["head_gradient_ratio"])
             self.dropped = state["dropped"]
         except (RuntimeError, KeyError, TypeError) as error:
             raise FGDError(

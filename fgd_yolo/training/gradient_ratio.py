@@ -33,9 +33,9 @@ class ShareScale:
         ratio is the gradient norm of the unscaled distillation over that of the detection loss, both at the
         student's neck maps and both per batch. The share is ratio times the factor in force. The factor follows the
         ratio smoothed in its logarithm, and one measurement at most doubles or halves it; the first sets it. The
-        warm-up multiplies it by a ramp that rises linearly from 0 to 1, at the latest at `hold` of the run, and from
-        there to `end` it falls to 0 along half a cosine.
-        With `share: null` in the configuration the factor stays 1 and the share is only watched.
+        warm-up multiplies it by a ramp that rises linearly from 0 to 1, at the latest at `decay_start` of the run, and
+        from there to `decay_end` it falls to 0 along half a cosine.
+        With `gradient_ratio: null` in the configuration the factor stays 1 and the share is only watched.
     """
 
     def __init__(self, config: FGDConfig):
@@ -56,20 +56,22 @@ class ShareScale:
     @property
     def over(self) -> bool:
         """Whether nothing is distilled any more in the rest of the run."""
-        return self.config.end < 1 and 0 < self.run_batches * self.config.end <= self.batches
+        return self.config.decay_end < 1 and 0 < self.run_batches * self.config.decay_end <= self.batches
 
     @property
     def _risen(self) -> float:
         whole = self.warmup_batches
         if self.run_batches:
-            whole = min(whole, self.run_batches * self.config.hold)
+            whole = min(whole, self.run_batches * self.config.decay_start)
         return min(1.0, self.batches / whole) if whole else 1.0
 
     @property
     def _left(self) -> float:
-        hold, end = (self.run_batches * fraction for fraction in (self.config.hold, self.config.end))
+        start, end = (self.run_batches * fraction for fraction in (self.config.decay_start, self.config.decay_end))
         return (
-            1.0 if self.batches <= hold or hold == end else 0.5 + 0.5 * cos(pi * (self.batches - hold) / (end - hold))
+            1.0
+            if self.batches <= start or start == end
+            else 0.5 + 0.5 * cos(pi * (self.batches - start) / (end - start))
         )
 
     @property
@@ -86,17 +88,17 @@ class ShareScale:
     def due(self) -> bool:
         """Whether this batch is to be measured.
 
-        Every `share_every` batches, at least once in an epoch, and again right after a share above `max_share`.
+        Every `ratio_every` batches, at least once in an epoch, and again right after one above `max_gradient_ratio`.
         """
         shares = self.epoch_shares
-        return self.batches % self.config.share_every == 0 or not shares or shares[-1] > self.config.max_share
+        return self.batches % self.config.ratio_every == 0 or not shares or shares[-1] > self.config.max_gradient_ratio
 
     def measured(self, distillation_norm: float, detection_norm: float) -> None:
         """Take in one measurement; one that is not a positive finite number is ignored."""
         ratio = distillation_norm / detection_norm if detection_norm else 0.0
         if not (isfinite(ratio) and ratio > 0):
             return
-        if self.config.share is not None:
+        if self.config.gradient_ratio is not None:
             self._follow(ratio)
         self.latest_ratio = ratio
         self.epoch_shares.append(ratio * self.strength)
@@ -104,10 +106,10 @@ class ShareScale:
     def _follow(self, ratio: float) -> None:
         if self.smoothed_ratio is None:
             self.smoothed_ratio = ratio
-            self.factor = self.config.share / ratio
+            self.factor = self.config.gradient_ratio / ratio
             return
         self.smoothed_ratio = exp((1 - SMOOTHING) * log(self.smoothed_ratio) + SMOOTHING * log(ratio))
-        wanted = self.config.share / self.smoothed_ratio
+        wanted = self.config.gradient_ratio / self.smoothed_ratio
         self.factor = min(max(wanted, self.factor / 2), self.factor * 2)
 
     def described(self, prefix: str) -> str:
@@ -124,14 +126,14 @@ class ShareScale:
             prefix: of the option that sets this share.
 
         Raises:
-            FGDError: every share measured in this epoch was above `max_share`.
+            FGDError: every share measured in this epoch was above `max_gradient_ratio`.
         """
         shares, self.epoch_shares = self.epoch_shares, []
-        if shares and min(shares) > self.config.max_share:
+        if shares and min(shares) > self.config.max_gradient_ratio:
             raise FGDError(
-                f"the distillation's gradient at the neck stayed above {self.config.max_share:g} times the detection "
-                f"loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}share=0.1 instead of fixed "
-                "weights, or divide all weights by one number"
+                f"the distillation's gradient at the neck stayed above {self.config.max_gradient_ratio:g} times the "
+                f"detection loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}gradient_ratio=0.1 instead "
+                "of fixed weights, or divide all weights by one number"
             )
 
     def state_dict(self) -> dict:

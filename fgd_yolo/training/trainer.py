@@ -93,7 +93,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         if self.config.active:
             self.add_callback("on_train_epoch_start", methodcaller("_open_epoch"))
             self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
-            self.add_callback("on_model_save", partial(draw_if_due, every=self.config.pictures_every))
+            self.add_callback("on_model_save", partial(draw_if_due, every=self.config.plot_every))
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Read the arguments of a resumed run and lock its folder; a damaged newest checkpoint gives way to the last.
@@ -216,7 +216,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         found += doubts.about_image_size(trained.get("imgsz"), self.args.imgsz)
         found += doubts.about_val_images(trained.get("data"), self.test_loader.dataset.im_files)
         measured = (self.test_loader, self.save_dir, self.args)
-        map50_95, map50 = teacher_map(teacher, *measured, self.config.least_teacher_map)
+        map50_95, map50 = teacher_map(teacher, *measured, self.config.min_teacher_map)
         reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
         LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
         if doubts.starts_with_classes(self.args.model, self.args.pretrained, self.data["names"]):
@@ -256,7 +256,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         if self.distiller is not None:
             for part in self.distiller.parts:
                 share, columns = part.share, f"fgd/{part.prefix}"
-                metrics = {**metrics, f"{columns}share": share.now, f"{columns}scale": share.strength}
+                metrics = {**metrics, f"{columns}gradient_ratio": share.now, f"{columns}gain": share.strength}
         super().save_metrics(metrics)
 
     def save_model(self) -> bool:
@@ -280,7 +280,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     def _origin(self) -> dict[str, Any]:
         """What a resumed run must have in common with its beginning."""
         options = asdict(self.config)
-        del options["pictures_every"]  # it changes nothing that is learnt
+        del options["plot_every"]  # it changes nothing that is learnt
         return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:

@@ -16,7 +16,7 @@ def configured(teacher_pt):
     from fgd_yolo import FGDTrainer
     from training import untaught
 
-    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, hold=1.0, end=1.0))
+    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from signals import default_signals, ignoring
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "tools/compare.py"
-FGD = "fgd:least_teacher_map=0"
+FGD = "fgd:min_teacher_map=0"
 
 
 class Comparison:
@@ -152,7 +152,7 @@ def test_a_teacher_that_knows_nothing_stops_it_before_the_first_run(comparison):
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
-    too_strong = f"{FGD},max_share=0.001,warmup_epochs=0"  # it stops itself after its first epoch
+    too_strong = f"{FGD},max_gradient_ratio=0.001,warmup_epochs=0"  # it stops itself after its first epoch
     run = comparison.run("--jobs", "2", methods=(too_strong, "plain"), seeds=1)
     assert run.returncode == 1
     assert [row["method"] for row in comparison.rows()] == ["plain"]
@@ -181,12 +181,12 @@ def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison)
 
     plain, host = stock("plain"), stock("host", distill_model=str(comparison.teacher), dis=3.0)
     longer = stock("longer", seed=1, epochs=3)
-    trainer = FGDTrainer.configured(comparison.teacher, FGDConfig(share=0.2, least_teacher_map=0))
+    trainer = FGDTrainer.configured(comparison.teacher, FGDConfig(gradient_ratio=0.2, min_teacher_map=0))
     train(trainer, comparison.student, comparison.data, comparison.folder / "ours")
     beside = comparison.run("--runs", plain, host, str(comparison.folder / "ours/student"), methods=(FGD,), seeds=1)
     assert beside.returncode == 0, beside.stderr
     rows = {row["method"]: row for row in comparison.rows()}
-    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:share=0.2,least_teacher_map=0"}
+    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:gradient_ratio=0.2,min_teacher_map=0"}
     assert len({row["student_key"] for row in rows.values()}) == len({row["data_key"] for row in rows.values()}) == 1
     assert len({row["teacher_key"] for row in rows.values() if row["method"] != "plain"} - {""}) == 1
 

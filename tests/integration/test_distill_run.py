@@ -102,7 +102,7 @@ assert result.metrics["student"]["map50_95"] >= 0 and result.run_dir.name == "py
 image = {str(next((shell.data.parent / "images/val").glob("*.png")))!r}
 for weights in (result.weights, result.onnx):
     assert len(YOLO(weights, task="detect").predict(image, imgsz={IMAGE_PX}, device="cpu")) == 1
-trainer = FGDTrainer.configured(teacher={str(taught_teacher)!r}, config=FGDConfig(head_share=0.5))
+trainer = FGDTrainer.configured(teacher={str(taught_teacher)!r}, config=FGDConfig(head_gradient_ratio=0.5))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
 assert "fg_loss" in model.trainer.loss_names
@@ -126,7 +126,7 @@ def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(sh
 
 def test_the_demo_goes_from_two_names_to_a_table_without_network_or_weights(shell):
     """The real models on a few scenes. One epoch teaches the teacher nothing, so its bound is lowered."""
-    (shell.folder / "lenient.yaml").write_text("fgd:\n  least_teacher_map: 0\n")
+    (shell.folder / "lenient.yaml").write_text("fgd:\n  min_teacher_map: 0\n")
     words = "--teacher yolov8l --student yolov8n --epochs 1 --teacher-epochs 1 --imgsz 64 --batch 8 --device cpu"
     few = ["--config", "lenient.yaml", "fraction=[16,8]", "plots=False", "name=demo"]
     run = shell.run([*words.split(), *few])

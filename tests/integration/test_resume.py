@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def trainer_class(teacher_pt):
-    config = FGDConfig(warmup_epochs=2, least_teacher_map=0.0, heads=True)
+    config = FGDConfig(warmup_epochs=2, min_teacher_map=0.0, heads=True)
     return FGDTrainer.configured(teacher=teacher_pt, config=config)
 
 
@@ -74,7 +74,7 @@ def test_what_is_restored_equals_what_the_files_hold(trainer_class, run, tiny_da
     saved = torch.load(run / "weights" / state.LAST, weights_only=False)["optimizer"]
     resume(Looking, run, tiny_data)
     assert side["epoch"] == restored["epoch"] == 1
-    assert side["share"] == restored["share"] and side["share"]["batches"] == 6
+    assert side["gradient_ratio"] == restored["gradient_ratio"] and side["gradient_ratio"]["batches"] == 6
     assert all(torch.equal(value, side["losses"][name]) for name, value in restored["losses"].items())
     indices = next(group for group in saved["param_groups"] if group["param_group"] == "fgd")["params"][:3]
     for index, moment in zip(indices, restored["moments"], strict=True):
@@ -85,7 +85,7 @@ def test_the_resumed_run_ends_with_every_epoch_once(trainer_class, run, tiny_dat
     trainer = resume(trainer_class, run, tiny_data)
     epochs = [int(line.split(",")[0]) for line in trainer.csv.read_text().splitlines()[1:]]
     assert epochs == [1, 2, 3, 4]
-    assert state.read_side_file(run / "weights" / state.SIDE)["share"]["batches"] == 12
+    assert state.read_side_file(run / "weights" / state.SIDE)["gradient_ratio"]["batches"] == 12
     assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", state.SIDE, "last.pt"]
 
 
@@ -101,7 +101,7 @@ def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(
 
 def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, student_yaml, tiny_data, tmp_path):
     teacher = shutil.copy(teacher_pt, tmp_path / "teacher.pt")
-    config = FGDConfig(least_teacher_map=0.0)
+    config = FGDConfig(min_teacher_map=0.0)
 
     class Losing(FGDTrainer.configured(teacher=teacher, config=config)):
         def _open_epoch(self):
@@ -121,8 +121,8 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
 
 
 def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
-    config = FGDConfig(method="fitnet", share=None, warmup_epochs=2, least_teacher_map=0.0, heads=True)
-    with pytest.raises(FGDError, match="began with another method, share:"):
+    config = FGDConfig(method="fitnet", gradient_ratio=None, warmup_epochs=2, min_teacher_map=0.0, heads=True)
+    with pytest.raises(FGDError, match="began with another method, gradient_ratio:"):
         resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 
 

@@ -23,7 +23,9 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
     """One distilled training that several tests look at: the trainer, and its modules before the first step."""
     before = {}
 
-    class Watching(FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, hold=1.0, end=1.0))):
+    class Watching(
+        FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
+    ):
         def _setup_train(self):
             super()._setup_train()
             before["losses"] = {k: v.clone() for k, v in self.distiller.losses.state_dict().items()}
@@ -38,7 +40,7 @@ def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
     assert trainer.loss_names[-6:] == tuple(TERMS)
     for row in rows(trainer):
         assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
-        assert float(row["fgd/share"]) > 0 and float(row["fgd/head_share"]) > 0
+        assert float(row["fgd/gradient_ratio"]) > 0 and float(row["fgd/head_gradient_ratio"]) > 0
         assert not any(f"val/{name}" in row for name in TERMS)
 
 
@@ -60,8 +62,8 @@ def test_alignments_and_both_context_blocks_train(finished):
 def test_the_first_measurement_brings_the_share_to_its_target(finished):
     trainer, _ = finished
     first, config = rows(trainer)[0], trainer.config
-    assert float(first["fgd/share"]) == pytest.approx(config.share, rel=1e-3)
-    assert float(first["fgd/head_share"]) == pytest.approx(config.head_share, rel=1e-3)
+    assert float(first["fgd/gradient_ratio"]) == pytest.approx(config.gradient_ratio, rel=1e-3)
+    assert float(first["fgd/head_gradient_ratio"]) == pytest.approx(config.head_gradient_ratio, rel=1e-3)
 
 
 def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished, tmp_path):
@@ -109,7 +111,7 @@ def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student
 @pytest.mark.parametrize("case", ["weights 0", "strength 0"])
 def test_without_strength_the_training_is_the_hosts_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
     """With shares that float32 cannot hold everything is attached and measured, but nothing is added."""
-    config = untaught(**OFF) if case == "weights 0" else untaught(share=1e-300, head_share=1e-300)
+    config = untaught(**OFF) if case == "weights 0" else untaught(gradient_ratio=1e-300, head_gradient_ratio=1e-300)
     plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
     ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
     assert same_weights(plain.last, ours.last)

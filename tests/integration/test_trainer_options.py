@@ -44,8 +44,8 @@ def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_p
 def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.features.share.now == pytest.approx(trainer.config.share, rel=0.5)
-    assert trainer.distiller.heads.share.now == pytest.approx(trainer.config.head_share, rel=0.5)
+    assert trainer.distiller.features.share.now == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
+    assert trainer.distiller.heads.share.now == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
     assert weights(trainer.best)
 
 
@@ -57,24 +57,25 @@ def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
 
 @pytest.mark.parametrize("student", ["yolo26n.yaml", "yolov8n.yaml"])
 def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, tiny_data, tmp_path):
-    config = untaught(hold=0.5, warmup_epochs=0)
+    config = untaught(decay_start=0.5, warmup_epochs=0)
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=2)
     first, last = rows(trainer)
     assert all(float(first[f"train/{name}"]) > 0 for name in TERMS)
-    for column, share in (("fgd/share", config.share), ("fgd/head_share", config.head_share)):
-        assert float(first[column]) == pytest.approx(share, rel=0.5), column
-    assert float(last["fgd/share"]) == 0 and float(last["fgd/head_share"]) > 0
+    for option in ("gradient_ratio", "head_gradient_ratio"):
+        assert float(first[f"fgd/{option}"]) == pytest.approx(getattr(config, option), rel=0.5), option
+    assert float(last["fgd/gradient_ratio"]) == 0 and float(last["fgd/head_gradient_ratio"]) > 0
     assert weights(trainer.best)
 
 
 def test_heads_alone_bring_no_weights_of_their_own_and_are_pictured(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, pictures_every=1, **{**OFF, "heads": True})
+    config = untaught(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
     assert not list(trainer.distiller.losses.parameters())
-    assert [name for name in row if "share" in name] == ["fgd/head_share"] and float(row["train/head_cls"]) > 0
+    assert [name for name in row if "gradient_ratio" in name] == ["fgd/head_gradient_ratio"]
+    assert float(row["train/head_cls"]) > 0
     assert list((trainer.save_dir / "pictures").glob("*.png"))
 
 

@@ -16,7 +16,7 @@ from fixtures import save_checkpoint
 from training import rows, train, untaught, weights
 
 pytestmark = pytest.mark.slow
-FEATURES = untaught(warmup_epochs=0, heads=False, hold=1.0, end=1.0)
+FEATURES = untaught(warmup_epochs=0, heads=False, decay_start=1.0, decay_end=1.0)
 
 
 def test_a_teacher_that_does_not_know_the_data_stops_the_run(teacher_pt, student_yaml, tiny_data, tmp_path):
@@ -52,8 +52,8 @@ def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path)
 
 
 def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(fg_weight=1e3, share=None, warmup_epochs=0)
-    with pytest.raises(FGDError, match="share"):
+    config = untaught(fg_weight=1e3, gradient_ratio=None, warmup_epochs=0)
+    with pytest.raises(FGDError, match="gradient_ratio"):
         train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
 
 

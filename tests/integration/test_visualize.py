@@ -125,7 +125,7 @@ def test_what_cannot_be_is_one_line(words, changes, code, part, capsys):
 def test_a_training_that_draws_is_the_same_to_the_last_bit(teacher_pt, student_yaml, tiny_data, tmp_path):
     one, other = (
         train(
-            FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, pictures_every=every)),
+            FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, plot_every=every)),
             *(student_yaml, tiny_data, tmp_path / f"every{every}"),
             epochs=3,
         )

@@ -62,7 +62,7 @@ def test_the_default_recipe_says_what_the_code_defaults_to():
 def test_a_paper_recipe_keeps_the_weights_of_its_file():
     fgd = load_recipe("paper-retinanet").fgd
     assert (fgd.fg_weight, fgd.bg_weight, fgd.attn_weight, fgd.rel_weight) == (1e-3, 5e-4, 5e-4, 5e-6)
-    assert (fgd.share, fgd.temperature) == (None, 0.5)
+    assert (fgd.gradient_ratio, fgd.temperature) == (None, 0.5)
 
 
 def test_plain_is_inactive_and_every_other_recipe_is_active():
@@ -89,19 +89,19 @@ def test_an_exponent_without_a_dot_is_refused_with_the_reason(tmp_path):
         {"fg_weight": -1.0},
         {"bg_weight": True},
         {"temperature": 0},
-        {"share": 0},
-        {"share": float("nan")},
+        {"gradient_ratio": 0},
+        {"gradient_ratio": float("nan")},
         {"rel_weight": float("inf")},
-        {"share_every": 0},
-        {"pictures_every": -1},
-        {"pictures_every": 2.5},
+        {"ratio_every": 0},
+        {"plot_every": -1},
+        {"plot_every": 2.5},
         {"method": "fgdd"},
         {"scale": "papper"},
         {"heads": 1},
-        {"head_share": 0.0},
-        {"end": 0.0},
-        {"end": 1.5},
-        {"hold": 0.9, "end": 0.5},
+        {"head_gradient_ratio": 0.0},
+        {"decay_end": 0.0},
+        {"decay_end": 1.5},
+        {"decay_start": 0.9, "decay_end": 0.5},
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error_of_one_line_that_names_it(options):
@@ -124,7 +124,9 @@ def test_a_zero_is_an_override_and_none_is_not():
 
 
 def test_a_recipe_survives_a_round_trip_through_yaml():
-    recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, fgd=FGDConfig(share=None, fg_weight=1e-3))
+    recipe = Recipe(
+        teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, fgd=FGDConfig(gradient_ratio=None, fg_weight=1e-3)
+    )
     assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
 
 

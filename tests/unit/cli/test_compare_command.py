@@ -46,10 +46,10 @@ def test_one_number_is_how_many_seeds_and_several_are_the_seeds(words, seeds):
 
 
 def test_train_arguments_are_found_behind_lists_of_words():
-    words = "--methods plain fgd:share=0.1 cos_lr=True --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64"
-    read = parse(words.split())
+    methods = "--methods plain fgd:gradient_ratio=0.1 cos_lr=True"
+    read = parse(f"{methods} --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64".split())
     assert read.train == {"imgsz": 64, "cos_lr": True, "lr0": 0.001}
-    assert [method.label for method in read.methods] == ["plain", "fgd:share=0.1"]
+    assert [method.label for method in read.methods] == ["plain", "fgd:gradient_ratio=0.1"]
     assert read.seeds == [0, 1]
 
 

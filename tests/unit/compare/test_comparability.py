@@ -11,7 +11,7 @@ PLAIN = made_up("plain", 0)
 
 def test_runs_that_differ_in_method_seed_and_result_are_compared():
     others = [PLAIN, made_up("ultralytics", 0, 0.6, teacher_key="t"), made_up("plain", 1, 0.4)]
-    assert refusal(made_up("fgd", 1, 0.55, teacher_key="t", options={"share": 0.25}), others) is None
+    assert refusal(made_up("fgd", 1, 0.55, teacher_key="t", options={"gradient_ratio": 0.25}), others) is None
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,9 @@ def test_data_sets_have_budgets_of_their_own():
 
 
 def test_all_data_sets_share_what_a_method_is_and_whether_images_were_held_out():
-    other = made_up("fgd", 0, data="boards", options={"share": 0.25})
-    assert refusal(made_up("fgd", 0, options={"share": 0.1}), [other]).endswith("differ in share (0.1 and 0.25)")
+    other = made_up("fgd", 0, data="boards", options={"gradient_ratio": 0.25})
+    reason = refusal(made_up("fgd", 0, options={"gradient_ratio": 0.1}), [other])
+    assert reason.endswith("differ in gradient_ratio (0.1 and 0.25)")
     assert refusal(made_up("plain", 0, hold_out=0.2), [other]).endswith("differ in hold_out (0.2 and 0.0)")
 
 
@@ -68,10 +69,10 @@ def test_what_is_not_known_is_no_difference():
 
 
 def test_a_method_that_means_something_else_now_is_refused():
-    before = made_up("fgd", 0, options={"share": 0.25, "rel_weight": 1e-6})
-    after = made_up("fgd", 1, options={"share": 0.1, "rel_weight": 1e-6, "new_switch": False})
-    assert refusal(after, [before]).endswith("differ in share (0.1 and 0.25)")
-    assert refusal(made_up("fgd", 1, options={"share": 0.25, "new_switch": False}), [before]) is None
+    before = made_up("fgd", 0, options={"gradient_ratio": 0.25, "rel_weight": 1e-6})
+    after = made_up("fgd", 1, options={"gradient_ratio": 0.1, "rel_weight": 1e-6, "new_switch": False})
+    assert refusal(after, [before]).endswith("differ in gradient_ratio (0.1 and 0.25)")
+    assert refusal(made_up("fgd", 1, options={"gradient_ratio": 0.25, "new_switch": False}), [before]) is None
 
 
 def test_a_rate_that_was_rounded_in_the_file_is_the_same_rate():

@@ -38,15 +38,15 @@ def test_a_file_without_a_header_has_no_rows(content):
 
 def test_a_curve_is_kept_under_the_name_of_its_run():
     Path("results.csv").write_text(HOST + "1,5.1,0.123456\n2,5.2,0.2\n")
-    run = made_up("fgd:share=0.1", 4)
+    run = made_up("fgd:gradient_ratio=0.1", 4)
     keep_curve(Path("out"), run, Path("results.csv"))
-    assert curve_file(Path("out"), run) == Path("out/curves/cells-fgd-share-0.1-4.csv")
+    assert curve_file(Path("out"), run) == Path("out/curves/cells-fgd-gradient_ratio-0.1-4.csv")
     assert read_results(curve_file(Path("out"), run)) == read_results(Path("results.csv"))
 
 
 def test_the_share_is_that_of_features_and_heads_together():
-    Path("features.csv").write_text("epoch,fgd/share\n1,0.25\n")
-    Path("both.csv").write_text("epoch,fgd/share,fgd/head_share\n1,0.25,0.5\n")
+    Path("features.csv").write_text("epoch,fgd/gradient_ratio\n1,0.25\n")
+    Path("both.csv").write_text("epoch,fgd/gradient_ratio,fgd/head_gradient_ratio\n1,0.25,0.5\n")
     assert [read_results(Path(name))[0]["share"] for name in ("features.csv", "both.csv")] == [0.25, 0.75]
 
 

@@ -7,7 +7,7 @@ from fgd_yolo.compare.method_specs import parse_method
 
 
 @pytest.mark.parametrize(
-    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:share=0.2", "fitnet:imitation_weight=2.0"]
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2.0"]
 )
 def test_a_configuration_is_called_as_it_would_be_spelled(word):
     method = parse_method(word)

@@ -17,11 +17,11 @@ def test_the_four_usual_methods_are_what_they_are_called():
 
 
 def test_changes_after_a_colon_reach_the_configuration_and_the_label():
-    method = parse_method("fgd:share=0.1,rel_weight=0")
-    assert (method.config.share, method.config.rel_weight) == (0.1, 0)
+    method = parse_method("fgd:gradient_ratio=0.1,rel_weight=0")
+    assert (method.config.gradient_ratio, method.config.rel_weight) == (0.1, 0)
     assert method.config.fg_weight == FGDConfig().fg_weight
-    assert method.label == "fgd:share=0.1,rel_weight=0"
-    assert parse_method("fgd:share=None").config.share is None
+    assert method.label == "fgd:gradient_ratio=0.1,rel_weight=0"
+    assert parse_method("fgd:gradient_ratio=None").config.gradient_ratio is None
 
 
 def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
@@ -36,16 +36,16 @@ def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
 
 def test_loss_gains_are_the_methods_own_train_arguments():
     assert parse_method("ultralytics:dis=3").gains == {"dis": 3}
-    assert parse_method("fgd:box=5,share=0.1").gains == {"box": 5}
+    assert parse_method("fgd:box=5,gradient_ratio=0.1").gains == {"box": 5}
     assert parse_method("ultralytics:dis=3").options == {"trainer": "ultralytics", "dis": 3}
 
 
 def test_a_recipe_file_is_called_by_its_name_without_folders(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("fgd: {share: 0.5}")
+    file.write_text("fgd: {gradient_ratio: 0.5}")
     method = parse_method(f"{file}:rel_weight=0")
     assert method.label == "mine.yaml:rel_weight=0"
-    assert (method.config.share, method.config.rel_weight) == (0.5, 0)
+    assert (method.config.gradient_ratio, method.config.rel_weight) == (0.5, 0)
 
 
 def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
@@ -58,11 +58,11 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
     ("words", "message"),
     [
         (["fgs"], "unknown method 'fgs', did you mean 'fgd'"),
-        (["fgd:shar=0.1"], "unknown fgd option 'shar', did you mean 'share'"),
-        (["fgd:share=-1"], "share must be a number above 0"),
+        (["fgd:gradient_rati=0.1"], "unknown fgd option 'gradient_rati', did you mean 'gradient_ratio'"),
+        (["fgd:gradient_ratio=-1"], "gradient_ratio must be a number above 0"),
         (["ultralytics:lr0=0.1"], "takes dis, box, cls, dfl, not lr0"),
         (["fgd:epochs=3"], "unknown fgd option 'epochs'"),
-        (["fgd:share=0.1", "fgd:share=0.1"], "said twice"),
+        (["fgd:gradient_ratio=0.1", "fgd:gradient_ratio=0.1"], "said twice"),
         (["fgd:share"], "written key=value"),
     ],
 )
@@ -76,5 +76,5 @@ def test_what_does_not_distil_is_the_same_whatever_the_defaults_of_distillation_
 
 
 def test_labels_become_folders_that_any_file_system_takes():
-    assert folder_name("fgd:share=0.1,rel_weight=0") == "fgd-share-0.1-rel_weight-0"
+    assert folder_name("fgd:gradient_ratio=0.1,rel_weight=0") == "fgd-gradient_ratio-0.1-rel_weight-0"
     assert "/" not in folder_name("a/b c")

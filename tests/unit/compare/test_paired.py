@@ -72,12 +72,12 @@ def test_the_verdict_line_says_mean_interval_and_pairs():
 
 
 def test_methods_are_told_in_one_order_and_the_verdict_is_about_the_default():
-    methods = ["fgd:share=0.1", "fgd", "mine.yaml", "plain", "ultralytics:dis=3", "fitnet", "ultralytics"]
+    methods = ["fgd:gradient_ratio=0.1", "fgd", "mine.yaml", "plain", "ultralytics:dis=3", "fitnet", "ultralytics"]
     assert ordered(methods) == [
-        *("plain", "ultralytics", "ultralytics:dis=3", "fitnet", "fgd", "fgd:share=0.1", "mine.yaml")
+        *("plain", "ultralytics", "ultralytics:dis=3", "fitnet", "fgd", "fgd:gradient_ratio=0.1", "mine.yaml")
     ]
     assert subject(methods) == "fgd"
-    assert subject(["plain", "fgd:share=0.1"]) == "fgd:share=0.1"
+    assert subject(["plain", "fgd:gradient_ratio=0.1"]) == "fgd:gradient_ratio=0.1"
 
 
 def test_cost_is_compared_within_data_and_seed():

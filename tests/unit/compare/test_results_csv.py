@@ -11,7 +11,7 @@ from unit.compare.made_up import made_up
 FILE = Path("runs.csv")
 RUNS = [
     made_up("plain", 0, 0.51),
-    made_up("fgd:share=0.1,rel_weight=0", 3, 0.625, data="007", share=0.1, continued=[41], teacher="t.pt"),
+    made_up("fgd:gradient_ratio=0.1,rel_weight=0", 3, 0.625, data="007", share=0.1, continued=[41], teacher="t.pt"),
 ]
 
 

@@ -16,7 +16,7 @@ def joined(teacher_pt, student_yaml):
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
     """The same with heads that are imitated too, at five times the share."""
-    return join(teacher_pt, student_yaml, share=0.1, head_share=0.5)
+    return join(teacher_pt, student_yaml, gradient_ratio=0.1, head_gradient_ratio=0.5)
 
 
 def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:

@@ -52,7 +52,7 @@ def side_of(epoch: int) -> dict:
         "epoch": epoch,
         "teacher": "digest",
         "options": OPTIONS,
-        "share": {"factor": 0.1 + epoch},
+        "gradient_ratio": {"factor": 0.1 + epoch},
         "losses": tensors,
     }
 
@@ -69,7 +69,7 @@ PAIRS = ["best.pt", "fgd_last.safetensors", "last.pt", "previous", "previous/fgd
 
 
 def test_a_side_file_holds_tensors_to_the_last_bit_and_numbers_and_nothing_that_is_executed(tmp_path):
-    exact = {**side_of(3), "share": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
+    exact = {**side_of(3), "gradient_ratio": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
     exact["losses"]["0.align.weight"] = torch.rand(2, 3) / 3
     state.write_side_file(tmp_path, exact)
     found = state.read_side_file(tmp_path / state.SIDE)
@@ -81,7 +81,7 @@ def test_a_side_file_holds_tensors_to_the_last_bit_and_numbers_and_nothing_that_
     assert header["0.align.weight"]["shape"] == [2, 3] and json.loads(header["__metadata__"]["fgd_yolo"])["epoch"] == 3
 
 
-@pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["share"]}, {"options": None}])
+@pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["gradient_ratio"]}, {"options": None}])
 def test_a_side_file_whose_values_are_of_other_kinds_is_damaged(wrong, tmp_path):
     plain = {"epoch": 2, "teacher": "abc", "options": {}} | wrong
     data = safetensors.torch.save({"a": torch.zeros(1)}, metadata={"fgd_yolo": json.dumps(plain)})
@@ -120,7 +120,7 @@ def test_the_previous_pair_is_kept_beside_the_newest_one(commit, tmp_path):
     for folder, epoch in ((tmp_path / "weights", 4), (tmp_path / "weights/previous", 3)):
         assert epoch_of(folder / state.LAST) == state.read_side_file(folder / state.SIDE)["epoch"] == epoch
     assert state.restore(tmp_path / "weights") == tmp_path / "weights/last.pt"
-    assert state.load_side_file(tmp_path / "weights", 4)["share"] == {"factor": 4.1}
+    assert state.load_side_file(tmp_path / "weights", 4)["gradient_ratio"] == {"factor": 4.1}
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -206,7 +206,7 @@ def test_a_damaged_newest_pair_falls_back_on_the_previous_one_with_a_warning(nam
     commit(weights_dir, 4)
     damaged(weights_dir / name, how)
     last = state.restore(weights_dir)
-    assert epoch_of(last) == 3 and state.load_side_file(weights_dir, 3)["share"] == {"factor": 3.1}
+    assert epoch_of(last) == 3 and state.load_side_file(weights_dir, 3)["gradient_ratio"] == {"factor": 3.1}
     said = capsys.readouterr().out
     assert len(said.splitlines()) == 1 and name in said and "the checkpoint before, of epoch 4" in said
 

@@ -30,14 +30,14 @@ def test_amp_scale_saves_a_gradient_that_float16_would_lose():
 
 
 def test_the_first_measurement_sets_the_scale():
-    share = ShareScale(FGDConfig(share=0.25))
+    share = ShareScale(FGDConfig(gradient_ratio=0.25))
     share.measured(distillation_norm=5000, detection_norm=10)
     assert share.factor == pytest.approx(0.25 / 500)
     assert share.now == pytest.approx(0.25)
 
 
 def test_a_later_measurement_at_most_halves_or_doubles_it():
-    share = ShareScale(FGDConfig(share=0.25))
+    share = ShareScale(FGDConfig(gradient_ratio=0.25))
     share.measured(1, 1)
     share.measured(1e9, 1)
     assert share.factor == pytest.approx(0.125)
@@ -47,7 +47,7 @@ def test_a_later_measurement_at_most_halves_or_doubles_it():
 
 
 def test_the_scale_converges_to_the_share_of_a_steady_ratio():
-    share = ShareScale(FGDConfig(share=0.1))
+    share = ShareScale(FGDConfig(gradient_ratio=0.1))
     share.measured(1, 1)
     for _ in range(30):
         share.measured(40, 1)
@@ -55,7 +55,7 @@ def test_the_scale_converges_to_the_share_of_a_steady_ratio():
 
 
 def test_one_outlier_moves_the_scale_less_than_its_own_ratio():
-    share = ShareScale(FGDConfig(share=0.25))
+    share = ShareScale(FGDConfig(gradient_ratio=0.25))
     share.measured(1, 1)
     share.measured(2, 1)
     assert share.factor == pytest.approx(0.25 / 2**0.5)
@@ -63,19 +63,19 @@ def test_one_outlier_moves_the_scale_less_than_its_own_ratio():
 
 @pytest.mark.parametrize("norms", [(float("nan"), 1), (float("inf"), 1), (0, 1), (1, 0)])
 def test_a_measurement_that_says_nothing_is_ignored(norms):
-    share = ShareScale(FGDConfig(share=0.25))
+    share = ShareScale(FGDConfig(gradient_ratio=0.25))
     share.measured(*norms)
     assert share.factor == 1 and share.now == 0 and not share.epoch_shares
 
 
 def test_fixed_weights_are_watched_but_not_scaled():
-    share = ShareScale(FGDConfig(share=None))
+    share = ShareScale(FGDConfig(gradient_ratio=None))
     share.measured(7, 1)
     assert share.factor == 1 and share.now == 7
 
 
 def test_the_warm_up_is_linear():
-    share = ShareScale(FGDConfig(share=None))
+    share = ShareScale(FGDConfig(gradient_ratio=None))
     share.warmup_batches = 10
     ramps = []
     for share.batches in (0, 5, 10, 20):
@@ -84,7 +84,7 @@ def test_the_warm_up_is_linear():
 
 
 def test_a_short_run_is_warm_before_it_begins_to_fall():
-    share = ShareScale(FGDConfig(share=None, hold=0.3, end=0.6))
+    share = ShareScale(FGDConfig(gradient_ratio=None, decay_start=0.3, decay_end=0.6))
     share.warmup_batches, share.run_batches = 30, 40
     ramps = []
     for share.batches in (0, 6, 12, 18, 24):
@@ -96,15 +96,15 @@ def test_a_short_run_is_warm_before_it_begins_to_fall():
     ("options", "strengths"),
     [
         ({}, [1, 1, 1, 1, 1]),
-        ({"hold": 0.0}, [1, 0.853553, 0.5, 0.146447, 0]),
-        ({"hold": 0.5}, [1, 1, 1, 0.5, 0]),
-        ({"hold": 0.25, "end": 0.75}, [1, 1, 0.5, 0, 0]),
-        ({"hold": 0.5, "end": 0.5}, [1, 1, 0, 0, 0]),
+        ({"decay_start": 0.0}, [1, 0.853553, 0.5, 0.146447, 0]),
+        ({"decay_start": 0.5}, [1, 1, 1, 0.5, 0]),
+        ({"decay_start": 0.25, "decay_end": 0.75}, [1, 1, 0.5, 0, 0]),
+        ({"decay_start": 0.5, "decay_end": 0.5}, [1, 1, 0, 0, 0]),
     ],
     ids=str,
 )
 def test_the_distillation_falls_from_hold_to_end(options, strengths):
-    share = ShareScale(FGDConfig(share=None, **{"hold": 1.0, "end": 1.0, **options}))
+    share = ShareScale(FGDConfig(gradient_ratio=None, **{"decay_start": 1.0, "decay_end": 1.0, **options}))
     share.run_batches = 100
     found = []
     for share.batches in (0, 25, 50, 75, 100):
@@ -113,7 +113,7 @@ def test_the_distillation_falls_from_hold_to_end(options, strengths):
 
 
 def test_it_is_over_at_the_end_and_says_so():
-    share = ShareScale(FGDConfig(hold=0.5, end=0.8))
+    share = ShareScale(FGDConfig(decay_start=0.5, decay_end=0.8))
     share.run_batches, share.batches = 10, 7
     assert not share.over and "in force" in share.described("")
     share.batches = 8
@@ -121,7 +121,7 @@ def test_it_is_over_at_the_end_and_says_so():
 
 
 def test_measuring_is_due_every_so_many_batches_and_once_in_each_epoch():
-    share = ShareScale(FGDConfig(share_every=4))
+    share = ShareScale(FGDConfig(ratio_every=4))
     due = []
     for share.batches in range(6):
         due.append(share.due)
@@ -134,13 +134,13 @@ def test_measuring_is_due_every_so_many_batches_and_once_in_each_epoch():
 
 
 def test_a_share_above_the_bound_for_a_whole_epoch_stops_the_run():
-    share = ShareScale(FGDConfig(share=None, max_share=10))
+    share = ShareScale(FGDConfig(gradient_ratio=None, max_gradient_ratio=10))
     share.measured(11, 1)
     share.measured(9, 1)
     share.close_epoch()
     share.measured(11, 1)
     share.measured(12, 1)
-    with pytest.raises(FGDError, match="set head_share"):
+    with pytest.raises(FGDError, match="set head_gradient_ratio"):
         share.close_epoch("head_")
 
 

@@ -25,7 +25,7 @@ def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_the_terms_stay_float32_and_close_to_exact(joined, dtype):
     joined.loss_hook._check_first_batch = None
-    joined.distiller.features.share.config = FGDConfig(share=None)
+    joined.distiller.features.share.config = FGDConfig(gradient_ratio=None)
     joined.student.eval()  # batch statistics would differ between the two passes
     joined.student.training = True
     _, exact = joined.student(batch())
@@ -49,7 +49,7 @@ def test_measuring_the_share_changes_no_gradient(joined):
     for every in (1, 10**9):
         joined.student.zero_grad()
         joined.distiller.features.share.epoch_shares = [0.25] if every > 1 else []
-        joined.distiller.features.share.config = FGDConfig(share=None, share_every=every)
+        joined.distiller.features.share.config = FGDConfig(gradient_ratio=None, ratio_every=every)
         joined.distiller.features.share.batches = 1
         joined.student(batch())[0].sum().backward()
         gradients.append([p.grad.clone() for p in joined.student.parameters() if p.grad is not None])
@@ -64,7 +64,7 @@ def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
 
 
 def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
-    joined.distiller.features.share.config = FGDConfig(hold=0.5, end=0.5)
+    joined.distiller.features.share.config = FGDConfig(decay_start=0.5, decay_end=0.5)
     joined.distiller.features.share.run_batches = 2
     joined.student(batch())
     joined.distiller.teacher = None  # would fail if it were asked
@@ -77,7 +77,7 @@ def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
 
 def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
     distiller = heads_joined.distiller
-    distiller.features.share.config = FGDConfig(hold=0.5, end=0.5)
+    distiller.features.share.config = FGDConfig(decay_start=0.5, decay_end=0.5)
     distiller.features.share.run_batches = 2
     heads_joined.student(batch())
     distiller.losses = None  # would fail if they were asked
@@ -89,7 +89,7 @@ def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
 def test_a_run_resumed_after_the_end_of_the_features_passes_its_first_check(joined, heads_joined):
     for one in (joined, heads_joined):
         share = one.distiller.features.share
-        share.config, share.run_batches, share.batches = FGDConfig(hold=0.5, end=0.5), 2, 1
+        share.config, share.run_batches, share.batches = FGDConfig(decay_start=0.5, decay_end=0.5), 2, 1
         one.student(batch())[0].sum().backward()
         assert share.over and one.loss_hook._check_first_batch is None
 

@@ -112,8 +112,7 @@ def test_the_images_are_spread_over_those_with_boxes_whatever_their_order(labels
 def test_another_rhythm_of_pictures_is_no_other_run():
     """A resumed run must have begun with the same options; this one changes nothing that is learnt."""
     often, never = (
-        FGDTrainer._origin(SimpleNamespace(config=FGDConfig(pictures_every=every), teacher_digest="a"))
-        for every in (1, 0)
+        FGDTrainer._origin(SimpleNamespace(config=FGDConfig(plot_every=every), teacher_digest="a")) for every in (1, 0)
     )
     assert often == never and often["options"]["temperature"] == 0.5
 

@@ -30,7 +30,7 @@ def test_project_and_name_decide_the_place(tmp_path):
 
 def test_options_read_back_as_they_were_written(tmp_path):
     recipe = Recipe(
-        teacher="/t.pt", student="yolov8n.yaml", train={"freeze": [0], "lr0": 0.1}, fgd=FGDConfig(share=None)
+        teacher="/t.pt", student="yolov8n.yaml", train={"freeze": [0], "lr0": 0.1}, fgd=FGDConfig(gradient_ratio=None)
     )
     save_recipe(tmp_path, recipe)
     assert read_recipe(tmp_path) == recipe
