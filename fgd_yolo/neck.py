@@ -1,4 +1,7 @@
-"""Neck maps: what the detection head of a model receives, one map per stride."""
+"""Neck maps: the feature maps that a model's detection head receives, one per stride.
+
+Hooks that store them on a live model, `NeckEnd` that cuts a model off at its neck, and the pairing of two necks.
+"""
 
 from __future__ import annotations
 
@@ -22,70 +25,74 @@ class Level(NamedTuple):
 
 
 class FeatureHook:
-    """Keeps something of each forward pass of a live model, until it is taken once."""
+    """Stores something of each forward pass of a live model until it is popped.
+
+    Args:
+        handle: of the registered hook, which calls `_store`.
+    """
 
     def __init__(self, handle):
-        self._kept: Any = None
+        self._stored: Any = None
         self._handle = handle
 
-    # Kept out of a compiled graph: inside it the maps would be side outputs, which no gradient of the detection
-    # loss passes through, and the share of the distillation could not be measured.
+    # Kept out of a compiled graph: inside it the maps would be side outputs that no gradient of the detection loss
+    # passes through, and the gradient ratio could not be measured.
     @torch.compiler.disable
-    def _keep(self, found: Any) -> None:
-        self._kept = found
+    def _store(self, features: Any) -> None:
+        self._stored = features
 
     def pop(self) -> Any:
-        """Return what was kept of the latest forward pass, and forget it.
+        """Return what was stored by the latest forward pass and clear it.
 
         Raises:
             RuntimeError: no forward pass since the last call.
         """
-        if self._kept is None:
-            raise RuntimeError("nothing to take: the model has not run since it was last taken")
-        found, self._kept = self._kept, None
-        return found
+        if self._stored is None:
+            raise RuntimeError("nothing stored: the model has not run since the last pop()")
+        features, self._stored = self._stored, None
+        return features
 
-    def forget(self) -> None:
-        """Drop what was kept."""
-        self._kept = None
+    def clear(self) -> None:
+        """Drop what is stored."""
+        self._stored = None
 
-    def close(self) -> None:
-        """Remove the hook and drop what it kept; a second call does nothing."""
+    def remove(self) -> None:
+        """Remove the hook from the model and drop what is stored; a second call does nothing."""
         self._handle.remove()
-        self.forget()
+        self.clear()
 
 
 class NeckHook(FeatureHook):
-    """Keeps the neck maps, finest first.
+    """Stores the neck maps, finest first.
 
-    A pre-hook on the head sees its input, which is the list of neck maps for every YOLO. The list is copied, since
-    a head may write into it; the maps themselves stay in the graph.
+    A pre-hook on the head sees the head's input, which is the list of neck maps for every YOLO. The list is copied,
+    since a head may write into it; the maps themselves stay in the graph.
     """
 
     def __init__(self, model: nn.Module):
-        super().__init__(model.model[-1].register_forward_pre_hook(lambda head, inputs: self._keep(list(inputs[0]))))
+        super().__init__(model.model[-1].register_forward_pre_hook(lambda head, inputs: self._store(list(inputs[0]))))
 
 
 class HeadHook(FeatureHook):
-    """Keeps what the head returns; in training that is its raw outputs."""
+    """Stores the output of the head; in training that is its raw predictions."""
 
     def __init__(self, model: nn.Module):
-        super().__init__(model.model[-1].register_forward_hook(lambda head, inputs, found: self._keep(found)))
+        super().__init__(model.model[-1].register_forward_hook(lambda head, inputs, output: self._store(output)))
 
 
 class NeckEnd(nn.Module):
-    """Stands where a head was and hands the neck maps through, so that the model ends at its neck."""
+    """Replaces a head and returns the neck maps unchanged, so that the model ends at its neck."""
 
     def __init__(self, head: nn.Module):
         super().__init__()
-        self.f, self.i, self.type = head.f, head.i, type(self).__name__  # what the host's forward loop reads
+        self.f, self.i, self.type = head.f, head.i, type(self).__name__  # read by the forward loop of Ultralytics
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         return list(maps)
 
 
 def pair_levels(student: nn.Module, teacher: nn.Module) -> list[Level]:
-    """Pair the neck maps of two models by stride, finest first; a stride that only one has is left out.
+    """Pair the neck maps of two models by stride, finest first; a stride that only one model has is left out.
 
     Raises:
         FGDError: the models have no stride in common.
@@ -105,24 +112,27 @@ def pair_levels(student: nn.Module, teacher: nn.Module) -> list[Level]:
 
 
 def unpaired_levels(student: nn.Module, teacher: nn.Module) -> list[str]:
-    """Return what follows for each stride that only one of two models has, finest first; nothing where all are paired.
+    """Describe what each stride that only one model has means for the training, finest first.
 
     Args:
-        student: whose head knows its strides.
+        student: a model whose head knows its strides.
         teacher: likewise.
+
+    Returns:
+        One line per stride, none if all are paired.
     """
-    mine, theirs = ({int(stride) for stride in model.stride} for model in (student, teacher))
+    student_strides, teacher_strides = ({int(stride) for stride in model.stride} for model in (student, teacher))
     return [
-        f"stride {stride}: the teacher has no such level, so the student's learns from the labels alone"
-        if stride in mine
-        else f"stride {stride}: the student has no such level, so what the teacher sees there is not passed on"
-        for stride in sorted(mine ^ theirs)
+        f"stride {stride}: the teacher has no such level, so the student's level learns from the labels alone"
+        if stride in student_strides
+        else f"stride {stride}: the student has no such level, so the teacher's level is not used"
+        for stride in sorted(student_strides ^ teacher_strides)
     ]
 
 
 @torch.no_grad()
 def neck_channels(model: nn.Module) -> dict[int, int]:
-    """Return {stride: channels} of a model's neck, finest first, by running it once on zeros without its head."""
+    """Return {stride: channels} of a model's neck, finest first, by one forward pass on zeros without the head."""
     image_px = 2 * max(int(model.stride.max()), 32)
     first = next(model.parameters())
     image = torch.zeros(1, model.yaml.get("channels", 3), image_px, image_px, device=first.device, dtype=first.dtype)
@@ -136,7 +146,7 @@ def neck_channels(model: nn.Module) -> dict[int, int]:
 
 @contextmanager
 def _without_head(model: nn.Module):
-    """Run a model up to its neck only: a head caches its anchor grid, which a probe must not change."""
+    """Cut a model off at its neck for a block: a head caches its anchor grid, which this pass must not change."""
     head = model.model[-1]
     model.model[-1] = NeckEnd(head)
     try:

@@ -134,4 +134,4 @@ def neck_maps(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor | t
         outputs = model(image)
         return hook.pop(), outputs
     finally:
-        hook.close()
+        hook.remove()

@@ -54,7 +54,7 @@ class LossHook:
         """Take taps and loss off and leave the student as the host built it; a second call does nothing."""
         if self._neck_hook is not None:
             for hook in self._hooks:
-                hook.close()
+                hook.remove()
             self._neck_hook = self._head_hook = None
             del self.student.loss
 
@@ -100,7 +100,7 @@ class LossHook:
 
     def _forget(self) -> None:
         for hook in self._hooks:
-            hook.forget()
+            hook.clear()
 
     def _measure(self, loss: Tensor, terms: dict[str, Tensor], maps: list[Tensor], batch: dict[str, Tensor]) -> None:
         if len(batch["bboxes"]) == 0:  # without boxes both losses are unlike those of any other batch

@@ -1,4 +1,4 @@
-"""Taps see what the head sees, give it once, and leave nothing behind."""
+"""Feature hooks see what the head sees, return it once and leave no trace; necks are paired by stride."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def model(name) -> DetectionModel:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_tap_holds_the_very_maps_that_the_head_reads(name):
+def test_the_neck_hook_stores_the_very_maps_that_the_head_reads(name):
     student = model(name).train()
     hook = NeckHook(student)
     preds = student(torch.rand(2, 3, 64, 64))
     feats = preds.get("one2many", preds)["feats"]
-    assert all(ours is theirs for ours, theirs in zip(hook.pop(), feats, strict=True))
+    assert all(stored is read for stored, read in zip(hook.pop(), feats, strict=True))
 
 
-def test_a_second_take_without_a_forward_pass_is_an_error():
+def test_a_second_pop_without_a_forward_pass_is_an_error():
     student = model("yolov8n.yaml")
     hook = NeckHook(student)
     student(torch.rand(1, 3, 64, 64))
@@ -36,10 +36,10 @@ def test_a_second_take_without_a_forward_pass_is_an_error():
         hook.pop()
 
 
-def test_closing_removes_the_hook():
+def test_a_removed_hook_leaves_no_trace():
     student = model("yolov8n.yaml")
     hook = NeckHook(student)
-    hook.close()
+    hook.remove()
     student(torch.rand(1, 3, 64, 64))
     assert not student.model[-1]._forward_pre_hooks
     with pytest.raises(RuntimeError):
@@ -84,8 +84,8 @@ def test_models_without_a_common_stride_are_refused(tmp_path):
         pair_levels(*models)
 
 
-def test_levels_without_a_partner_are_named_with_what_follows():
+def test_unpaired_levels_are_named_with_their_consequence():
     lines = unpaired_levels(model("yolov8n-p2.yaml"), model("yolov8n-p6.yaml"))
     assert [line.split(":")[0] for line in lines] == ["stride 4", "stride 64"]
-    assert "learns from the labels alone" in lines[0] and "not passed on" in lines[1]
+    assert "learns from the labels alone" in lines[0] and "teacher's level is not used" in lines[1]
     assert unpaired_levels(model("yolov8n.yaml"), model("yolo26n.yaml")) == []

@@ -99,7 +99,7 @@ def test_dropped_classes_are_not_imitated_and_weigh_no_box(heads_joined):
     kept = Distiller(whole.teacher, whole.levels, whole.config, classes=[1])
     hook, maps = HeadHook(heads_joined.student), NeckHook(heads_joined.student)
     found = heads_joined.student.train()(batch()["img"])
-    hook.close()
+    hook.remove()
     terms = kept.terms(maps.pop(), batch(), found)
     taught = whole.teacher.predictions(whole.teacher(batch()["img"]))
     one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (found, taught["one2many"])]

@@ -139,7 +139,7 @@ def test_a_failed_loss_leaves_no_map_behind(joined):
     joined.student.criterion = lambda preds, batch: 1 / 0
     with pytest.raises(ZeroDivisionError):
         joined.student(batch())
-    assert joined.loss_hook._neck_hook._kept is None
+    assert joined.loss_hook._neck_hook._stored is None
 
 
 def test_a_check_that_could_not_finish_is_made_again(joined):
