@@ -1,4 +1,4 @@
-"""What every command shares: its parser, its errors in one line, what it prints and how long things take."""
+"""What every command shares: the parser, the guard that turns errors into one line, and how output is printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened
 
 Item = TypeVar("Item")
-_TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim")  # which a camera box lacks
+_TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim")  # of the extra `train`
 STAGES = 5
 _SCRIPTS = {
     "distill": "tools/distill.py",
@@ -30,23 +30,23 @@ _SCRIPTS = {
 
 
 class _Once(argparse.Action):
-    """Store a value, and refuse a second one: argparse itself silently keeps the last."""
+    """Store a value and refuse a second one; argparse itself keeps the last silently."""
 
-    _filled = None
+    _namespace = None  # the one that a value was stored in
 
     def __call__(self, parser, namespace, values, option_string=None):
         if option_string is not None:
-            if self._filled is namespace:
-                raise UsageError(f"{option_string} is said twice: leave out one of them")
-            self._filled = namespace
+            if self._namespace is namespace:
+                raise UsageError(f"{option_string} given more than once")
+            self._namespace = namespace
         setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like every other error, and which takes each option once.
+    """An `ArgumentParser` that raises `UsageError` instead of exiting and accepts each option once.
 
     Raises:
-        UsageError: from the parsing methods, for whatever argparse itself would end the process for.
+        UsageError: from the parsing methods, where argparse would print its usage and exit.
     """
 
     def __init__(self, *args, **kwargs):
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> list[str]:
-        """Every option that it knows."""
+        """All option strings, such as `--teacher`."""
         return list(self._option_string_actions)
 
     def error(self, message: str):
@@ -64,37 +64,43 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive_int(text: str) -> int:
-    """Read an option's value that is a count.
+    """Parse the value of an option that is a count; an argparse `type`.
 
     Raises:
-        argparse.ArgumentTypeError: it is no whole number of at least 1.
+        argparse.ArgumentTypeError: the text is not an integer of at least 1.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not '{text}'")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got '{text}'")
     return int(text)
 
 
 def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
-    """Run a command on its words as `guarded` does, with the traceback where they hold --debug.
+    """Run a command under `guarded`, with the traceback if `--debug` is among its arguments.
 
     Args:
-        action: takes the words.
-        argv: the words; None reads the process's own.
+        action: the command; takes the arguments.
+        argv: arguments; None takes `sys.argv`.
+
+    Returns:
+        The exit code.
     """
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
-    return guarded(lambda: action(words), debug="--debug" in words)
+    arguments = [str(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    return guarded(lambda: action(arguments), debug="--debug" in arguments)
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:
-    """Run an action and turn whatever it raises into one line on stderr and an exit code.
+    """Run an action and turn any exception into one line on stderr and an exit code.
 
-    Ctrl-C, SIGTERM and a closed terminal raise StopRequest, a KeyboardInterrupt, in it.
+    Ctrl-C, SIGTERM and a closed terminal raise `StopRequest`, a `KeyboardInterrupt`, inside the action.
 
     Args:
-        action: to run.
-        debug: print the traceback too.
+        action: what to run.
+        debug: also print the traceback.
+
+    Returns:
+        0, or the exit code of the error.
     """
-    logging.getLogger("ultralytics").addFilter(clean_record)  # a second time changes nothing
+    logging.getLogger("ultralytics").addFilter(clean_record)  # adding it again changes nothing
     stopped = False
 
     def stop() -> None:
@@ -108,7 +114,7 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
             return 0
         except (KeyboardInterrupt, Exception) as error:
             if stopped and not isinstance(error, (KeyboardInterrupt, FGDError)):
-                error = KeyboardInterrupt()  # one that fell into an import is an ImportError
+                error = KeyboardInterrupt()  # a library turned the stop into an error of its own
             with suppress(OSError):  # the terminal is closed
                 if debug:
                     print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
@@ -118,7 +124,7 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        # Not shortened: it may hold the command that goes on.
+        # Not shortened: it may hold the command that resumes the run.
         return whole_line(error) if str(error) else "stopped before anything was written"
     if isinstance(error, FGDError):
         return shortened(f"error: {whole_line(error)}")
@@ -128,13 +134,18 @@ def _message(error: BaseException) -> str:
 
 
 def print_status(text: str, stage: int | None = None) -> None:
-    """Print one line of at most 300 characters at once, with the number of the stage that it opens."""
+    """Print one line of at most 300 characters and flush it.
+
+    Args:
+        text: what to print; made printable.
+        stage: number of the stage that begins, printed in front; None indents the line instead.
+    """
     text = shortened(printable(text))
     print(f"[{stage}/{STAGES}] {text}" if stage else f"      {text}", flush=True)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length of time as people say it, to two units: `45 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration with at most two units: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)
@@ -142,20 +153,20 @@ def format_duration(seconds: float) -> str:
 
 
 def format_classes(names: Mapping[int, str], most: int = 4) -> str:
-    """Return how many classes there are and what the first are called: `2 classes (cat, dog)`.
+    """Return the number of classes and the first names: `2 classes (cat, dog)`.
 
     Args:
-        names: classes by number.
-        most: of them to name.
+        names: class names by number.
+        most: how many names to list.
     """
     first = ", ".join(shortened(printable(name), 40) for name in list(names.values())[:most])
     return f"{len(names)} class{'es' * (len(names) != 1)} ({first}{', ...' if len(names) > most else ''})"
 
 
 def command_name(name: str) -> str:
-    """Return how a command is called here: by the scripts of a checkout if one is running, or `fgd-yolo`.
+    """Return the command line that starts a command: a script of the checkout if one is running, otherwise `fgd-yolo`.
 
-    Python and `fgd-yolo` are those that run now: an environment that is not activated has neither on the PATH.
+    Python and `fgd-yolo` are those of the running environment, which may not be on the PATH.
 
     Args:
         name: "distill", "export", "predict", "stream" or "visualize".
@@ -171,39 +182,39 @@ def command_name(name: str) -> str:
 
 
 def _program(path: Path) -> str:
-    """A program's path for a shell, which looks for a bare name elsewhere than here."""
+    """Return a program's path for a shell, which would search the PATH for a bare name."""
     text = display_path(path)
     return shlex.quote(text if "/" in text or "\\" in text else f"./{text}")
 
 
 def distill_command(**options: Any) -> str:
-    """Return a command line of distill that can be pasted into a shell.
+    """Return a `distill` command line, quoted for a shell.
 
     Args:
-        options: long options with their values; None is left out; `train` holds further train arguments.
+        options: long options by name; None is omitted; `train` holds the train arguments.
     """
     train: Mapping[str, Any] = options.pop("train", {})
     words = [command_name("distill")]
     for name, value in options.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
-    return " ".join([*words, *(shlex.quote(f"{key}={_spelled(value)}") for key, value in train.items())])
+    return " ".join([*words, *(shlex.quote(f"{key}={_as_argument(value)}") for key, value in train.items())])
 
 
-def _spelled(value: Any) -> str:
+def _as_argument(value: Any) -> str:
     return str(value).replace(" ", "") if isinstance(value, (list, tuple)) else str(value)
 
 
 def display_path(path: Path) -> str:
-    """Return a path as people would type it from here."""
+    """Return a path relative to the current folder if it lies inside, otherwise unchanged."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield `items` with a progress bar on a terminal; elsewhere one line says how many there are."""
-    from tqdm import tqdm  # only now: importing the package stays cheap
+def progress(items: Sequence[Item], description: str) -> Iterator[Item]:
+    """Yield `items` with a progress bar on stderr; without a terminal, one line gives their number instead."""
+    from tqdm import tqdm  # imported here: importing the package stays cheap
 
     live = sys.stderr.isatty()
     if not live:
-        print(f"{what}: {len(items)}", file=sys.stderr, flush=True)
-    yield from tqdm(items, desc=what, disable=not live)
+        print(f"{description}: {len(items)}", file=sys.stderr, flush=True)
+    yield from tqdm(items, desc=description, disable=not live)

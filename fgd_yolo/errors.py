@@ -1,4 +1,4 @@
-"""The two errors that a user is meant to read, and how any error becomes one line."""
+"""The two exceptions with messages for users, and how any exception becomes one line."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from difflib import get_close_matches
 
 from fgd_yolo.text import shortened, single_line
 
-_LONGEST_WORD = 100  # the search takes quadratic time
+_LONGEST_WORD = 100  # matching takes quadratic time
 
 
 class FGDError(Exception):
-    """Something a user can mend: one line that says what is wrong and what to do. Exit code 1."""
+    """An error that the user can fix; the message is one line: what is wrong and what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(FGDError):
-    """The command or call itself was wrong: an unknown name, key or a thing said twice. Exit code 2."""
+    """Wrong usage of a command or function: an unknown name or key, or a duplicate option. Exit code 2."""
 
     exit_code = 2
 
 
 def one_line(error: BaseException, longest: int = 160) -> str:
-    """Return an error's text on one printable line that is short enough to stand inside another error's.
+    """Return the message of an exception as one printable line, short enough to be part of another message.
 
-    The command frame shortens the whole to 300 characters, without its middle. Where a text may hold passwords these
-    are taken out of `whole_line` first: a part of one would not be found.
+    The guard of the commands shortens whole messages to 300 characters by removing the middle. If a message may hold
+    passwords, they must be removed from `whole_line` first, since a truncated one would no longer be recognised.
 
     Args:
-        error: any.
-        longest: characters; a longer text loses its middle.
+        error: any exception.
+        longest: maximum number of characters; the middle of a longer message is removed.
     """
     return shortened(whole_line(error), longest)
 
 
 def whole_line(error: BaseException) -> str:
-    """Return an error's text on a single line of any length, printable; its type where it has no text."""
+    """Return the message of an exception as one printable line of any length; its type if the message is empty."""
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return single_line(f"{error.strerror}{where}")
@@ -43,6 +43,6 @@ def whole_line(error: BaseException) -> str:
 
 
 def close_match(word: str, choices) -> str:
-    """Return ", did you mean 'x'?" for the choice nearest to a mistyped word, or an empty string."""
+    """Return ", did you mean 'x'?" for the choice closest to a mistyped word, or an empty string."""
     near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
     return f", did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""How folders of results get their names, how files appear whole or not at all, and what a kill leaves is removed."""
+"""Numbered result folders, atomic writes, and removal of what killed processes leave behind."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from pathlib import Path
 from fgd_yolo.errors import FGDError
 
 _OWNED = re.compile(r"\.partial-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-\d+-")
-_FOREIGN_AFTER_S = 24 * 3600.0  # nobody can ask another machine whether its process lives
-_LONGEST_NAME = 100  # bytes of the target's name; a file system takes 255 altogether
+_FOREIGN_AFTER_S = 24 * 3600.0  # whether a process of another machine is alive cannot be checked
+_LONGEST_NAME = 100  # bytes of the target's name; file systems allow 255 in total
 _numbers = count()
 
 
-def numbered_folder(wanted: Path) -> Path:
-    """Make a new folder, numbered like the host's (`NAME-2`, ...) where it exists, and return it.
+def numbered_folder(path: Path) -> Path:
+    """Create and return a new folder; if it exists, a numbered one as in Ultralytics (`NAME-2`, ...).
 
     Raises:
-        FGDError: it cannot be made.
+        FGDError: the folder cannot be created.
     """
     for number in count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
         except OSError as error:
-            raise FGDError(f"cannot make the folder {folder}: {error.strerror or error}; name another") from error
+            raise FGDError(f"cannot create the folder {folder}: {error.strerror or error}; choose another") from error
         return folder
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` to write to; it takes the target's place when the block ends well.
+    """Yield a temporary path beside `target` that replaces it if the block succeeds.
 
     Raises:
-        FGDError: it cannot be written; the target is untouched.
+        FGDError: the file cannot be written; the target is unchanged.
     """
     if target.exists() and not target.is_file():
-        raise FGDError(f"cannot write {target}: it exists and is no file")
+        raise FGDError(f"cannot write {target}: it exists and is not a file")
     partial = partial_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,16 +56,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # where nothing can be written nothing can be removed either
+        with suppress(OSError):  # a disk that cannot be written to cannot be cleaned up either
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def partial_folder(target: Path) -> Iterator[Path]:
-    """Give a new empty folder beside `target`; it is removed at the end, with whatever is left in it.
+    """Yield a new temporary folder beside `target`, which is removed at the end with its contents.
 
     Raises:
-        OSError: it cannot be made; the folder that `target` is in must exist.
+        OSError: the folder cannot be created; the parent of `target` must exist.
     """
     folder = partial_path(target)
     folder.mkdir()
@@ -76,22 +76,22 @@ def partial_folder(target: Path) -> Iterator[Path]:
 
 
 def partial_path(target: Path) -> Path:
-    """Return a new hidden path beside `target`; its name holds this process, the owner for `remove_leftovers`."""
+    """Return a new hidden path beside `target` whose name identifies this process as its owner."""
     owner = f"{_machine()}-{os.getpid()}-{_started(os.getpid()) or 0}"
-    name = os.fsdecode(os.fsencode(target.name)[-_LONGEST_NAME:])  # the end, which has the suffix
+    name = os.fsdecode(os.fsencode(target.name)[-_LONGEST_NAME:])  # the end, which holds the suffix
     return target.with_name(f".partial-{owner}-{next(_numbers)}-{name}")
 
 
 def remove_leftovers(folder: Path, recursive: bool = False) -> None:
-    """Remove what killed processes left half-written in a folder.
+    """Remove temporary files and folders that killed processes left in a folder.
 
-    What a living process owns stays; so does, for a day, what a process of another machine or container made.
+    Those of running processes stay, and those of another machine or container stay for a day.
 
     Args:
         folder: where to look; may be missing.
-        recursive: look into its folders too.
+        recursive: search subfolders too.
     """
-    with suppress(OSError):  # another process sweeps too, or the folder is not ours to read
+    with suppress(OSError):  # another process removes them too, or the folder is not readable
         for path in list((folder.rglob if recursive else folder.glob)(".partial-*")):
             if _abandoned(path):
                 if path.is_dir() and not path.is_symlink():
@@ -106,27 +106,27 @@ def _abandoned(path: Path) -> bool:
         return False
     if owner["machine"] != _machine():
         return time.time() - path.lstat().st_mtime > _FOREIGN_AFTER_S
-    return _started(int(owner["pid"])) != owner["start"] and _proc_is_here()
+    return _started(int(owner["pid"])) != owner["start"] and _has_proc()
 
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Eight digits for this machine and its process numbers: containers may share a name and a disk, not those."""
+    """Return eight hex digits for this machine and PID namespace; containers may share a host name and a disk."""
     namespace = Path("/proc/self/ns/pid")
     numbers = namespace.stat().st_ino if namespace.exists() else 0
     return sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
 
 
-def _proc_is_here() -> bool:
+def _has_proc() -> bool:
     return Path("/proc/self/stat").exists()
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process began, in clock ticks since boot, or None where none is alive.
+    """Return when a process started, in clock ticks since boot, or None if it is not running.
 
-    Process numbers are used again, so the number alone does not say whether the one that is meant still lives.
+    Process ids are reused, so the id alone does not identify a process.
 
-    Source: proc_pid_stat(5): fields 3 (state) and 22 (starttime); the name before them may hold spaces and brackets.
+    Source: proc_pid_stat(5), fields 3 (state) and 22 (starttime); the name before them may hold spaces and brackets.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to."""
+"""A lock that lets one process at a time write to a folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HOLDER = ".lock.json"
 
 
 class FolderLock:
-    """Keeps other processes out of a folder, as a context manager or by `acquire` and `release`.
+    """A lock on a folder, used as a context manager or through `acquire` and `release`.
 
-    The lock is the operating system's (flock), which frees it when its holder ends, however that ends. It works on
-    local disks and, on Linux, on NFS and SMB; where a disk has no such locks filelock falls back to a file that names
-    its holder. What is written into the folder, `.lock.json`, only serves the message to the one who comes second.
+    It is a lock of the operating system (flock), which is released however its holder ends. It works on local disks
+    and, on Linux, on NFS and SMB; on a file system without such locks, filelock falls back to a lock file. `.lock.json`
+    in the folder describes the holder for the error message that a second process gets.
 
     Args:
-        folder: to lock; it must exist.
-        name: of the lock, where a folder has several.
+        folder: what to lock; must exist.
+        name: name of the lock, for a folder with several.
     """
 
     def __init__(self, folder: Path, name: str = LOCK):
@@ -48,54 +48,54 @@ class FolderLock:
         return self._identity is not None
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Acquire the lock.
 
         Raises:
-            FGDError: another process has it, which is named, or the folder cannot be locked.
+            FGDError: another process holds it (the message names the process), or the folder cannot be locked.
         """
-        if not self.folder.is_dir():  # filelock would make it
-            raise FGDError(f"{self.folder} is no folder, or was removed")
+        if not self.folder.is_dir():  # filelock would create it
+            raise FGDError(f"{self.folder} does not exist or is not a folder")
         try:
             self._lock.acquire()
         except Timeout as error:
-            if not self._file.exists():  # its holder gave it back at this very moment
+            if not self._file.exists():  # it was released in this moment
                 return self.acquire()
-            raise FGDError(
-                f"{self.folder} is in use by {self._who()}: wait until that has ended, or stop it"
-            ) from error
+            raise FGDError(f"{self.folder} is in use by {self._who()}: wait until it ends, or stop it") from error
         except OSError as error:
-            raise FGDError(f"cannot lock {self.folder} ({one_line(error)}): a run needs to write there") from error
-        self._identity = self._found()
+            raise FGDError(
+                f"cannot lock {self.folder} ({one_line(error)}): a run must be able to write there"
+            ) from error
+        self._identity = self._file_identity()
         holder = {"pid": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-        with suppress(OSError):  # a message for others; a full disk must not stop what might free it
+        with suppress(OSError):  # only for messages; a full disk must not stop the run
             self._holder.write_text(json.dumps(holder) + "\n", encoding="utf-8")
 
     def release(self) -> None:
-        """Give the lock back; no error where it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self.held:
             with suppress(OSError):
-                if self._found() == self._identity:
+                if self._file_identity() == self._identity:
                     self._holder.unlink(missing_ok=True)
-                    self._file.unlink()  # while it is held: who locks the removed file sees that, and opens a new one
+                    self._file.unlink()  # while held: whoever locks the removed file notices and opens a new one
             self._identity = None
             self._lock.release()
 
     def check(self) -> None:
-        """Stop where the folder was removed or replaced since it was locked.
+        """Check that the folder is still the one that was locked.
 
         Raises:
-            FGDError: it was.
+            FGDError: the folder was removed or replaced.
         """
-        if self._found() != self._identity:
+        if self._file_identity() != self._identity:
             raise FGDError(f"{self.folder} was removed while it was in use: start again")
 
-    def _found(self) -> tuple[int, int] | None:
-        """Which file the lock's is now: while this one is open, its number is not given to another."""
+    def _file_identity(self) -> tuple[int, int] | None:
+        """Return device and inode of the lock file; the inode is not reused while the file is open."""
         try:
-            found = self._file.stat()
+            status = self._file.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def _who(self) -> str:
         try:
@@ -105,8 +105,8 @@ class FolderLock:
             return "another process"
 
 
-def remove_left_lock(folder: Path) -> None:
-    """Remove the lock's files that a killed process left in a folder; a lock that somebody holds stays."""
+def remove_stale_lock(folder: Path) -> None:
+    """Remove the lock files that a killed process left in a folder; a lock that is held stays."""
     if (folder / LOCK).exists():
         with suppress(FGDError), FolderLock(folder):
             pass

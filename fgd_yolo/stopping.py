@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill and a closed terminal are one request: stop in good order."""
+"""One way to stop a command: Ctrl-C, SIGTERM and a closed terminal are the same request."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_RETRY_S = 0.1  # until a request that could not be made, or was lost, is made again
-_ONE_REQUEST_S = 5.0  # a shell, a terminal and a service manager send several signals for one request
+_RETRY_S = 0.1  # until a request that had to wait, or was lost, is repeated
+_ONE_REQUEST_S = 5.0  # shells, terminals and service managers send several signals for one request
 
 
 class StopRequest(KeyboardInterrupt):
-    """What `act` of `on_stop_signals` raises to stop the block. Unlike its base class it allows weak references."""
+    """Raised by the action of `on_stop_signals` to stop the block; unlike its base class it allows weak references."""
 
 
 @contextmanager
-def on_stop_signals(act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` on SIGINT, SIGTERM and SIGHUP until the block ends.
+def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` on SIGINT, SIGTERM and SIGHUP until the block ends.
 
-    A signal that the process was started to ignore stays ignored: SIGINT in the background of a shell script, SIGHUP
-    under `nohup`. Signals within five seconds of one that was acted on are not another request, so that they do not
-    interrupt the clean-up. While a module is being loaded the request waits until it is. A `StopRequest` that was lost,
-    because Python ignores what is raised in a finalizer or a callback, is made again. Outside the main thread, where
-    Python allows no handlers, nothing changes.
+    A signal that was ignored when the process started stays ignored: SIGINT in the background of a shell script, SIGHUP
+    under `nohup`. Further signals within five seconds belong to the same request, so they do not interrupt the
+    clean-up. While a module is being imported, the request waits. A `StopRequest` that was lost, because Python ignores
+    exceptions in finalizers and callbacks, is repeated. Does nothing outside the main thread, where Python allows no
+    handlers.
 
     Args:
-        act: runs in the main thread, between two instructions of whatever runs there; may raise `StopRequest`.
+        action: runs in the main thread between two bytecode instructions; may raise `StopRequest`.
     """
     before: dict[int, Any] = {}
     pid, acted, ended = os.getpid(), -_ONE_REQUEST_S, False
 
-    def ask_again(number: int) -> None:
+    def repeat(number: int) -> None:
         if not ended:
             os.kill(pid, number)
 
-    def ask_later(number: int) -> None:
-        again = threading.Timer(_RETRY_S, ask_again, (number,))
+    def repeat_later(number: int) -> None:
+        again = threading.Timer(_RETRY_S, repeat, (number,))
         again.daemon = True
         again.start()
 
     def lost(number: int) -> None:
         nonlocal acted
         acted = -_ONE_REQUEST_S
-        ask_later(number)
+        repeat_later(number)
 
     def handle(number: int, frame: Any) -> None:
         nonlocal acted
-        if os.getpid() != pid:  # a fork of this process, such as a worker of a data loader
+        if os.getpid() != pid:  # a forked child, such as a data loader worker
             _default(number, frame)
             return
-        if _loads_a_module(frame):
-            ask_later(number)
+        if _is_importing(frame):
+            repeat_later(number)
             return
         now = time.monotonic()
         if now - acted >= _ONE_REQUEST_S:
             acted = now
             if hasattr(signal, "SIGCHLD") and callable(signal.getsignal(signal.SIGCHLD)):
-                # torch's handler raises when a worker has died, which the same request may have ended.
+                # torch's handler raises if a worker died, perhaps of the same request.
                 before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             try:
-                act()
+                action()
             except StopRequest as request:
-                # It lives as long as it, or what was raised because of it, is on its way.
+                # The exception is freed too early only if it was ignored.
                 weakref.finalize(request, lost, number).atexit = False
                 raise
 
@@ -94,11 +94,11 @@ def on_stop_signals(act: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _loads_a_module(frame: FrameType | None) -> bool:
+def _is_importing(frame: FrameType | None) -> bool:
     """Return whether the frame is part of an import.
 
-    A module written in C++ makes an ImportError of an exception, and whoever can do without the module goes on: the
-    request would be lost.
+    A C++ module turns any exception into an ImportError, and code that can do without the module continues: the request
+    would be lost.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib."):

@@ -1,4 +1,4 @@
-"""JSON as the standard has it: a number that is not finite becomes null. Everything here that writes JSON uses this."""
+"""JSON that follows the standard: NaN and infinity become null. The package writes all its JSON through here."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """Return a value as JSON text, with null for every NaN and infinity in it.
+    """Serialise a value to JSON, with null for NaN and infinity.
 
-    Python's own `json` writes the words NaN and Infinity, which no other reader has to understand.
+    Python's `json` writes the words NaN and Infinity, which other parsers reject.
 
     Args:
-        value: of the types that `json` knows.
-        options: of `json.dumps`.
+        value: anything that `json` can serialise.
+        options: keyword arguments of `json.dumps`.
     Source:
         RFC 8259, section 6: "Numeric values that cannot be represented in the grammar below (such as Infinity and NaN)
         are not permitted."
     """
     try:
         return json.dumps(value, allow_nan=False, **options)
-    except ValueError:  # the search takes longer than the writing, so it is only made where it is needed
+    except ValueError:  # searching takes longer than writing, so search only after a failure
         return json.dumps(finite(value), allow_nan=False, **options)
 
 
 def finite(value: Any) -> Any:
-    """Return a value with None for every number in it that is not finite; tuples become lists."""
+    """Return a copy with None for every number that is not finite; tuples become lists."""
     if isinstance(value, Mapping):
         return {_key(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

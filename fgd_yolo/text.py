@@ -1,4 +1,4 @@
-"""Text from outside - names, paths, messages of libraries - as it may be shown on a terminal, in a log or on a page."""
+"""Making text from outside (names, paths, messages of libraries) safe to print on a terminal, in a log or on a page."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from logging import LogRecord
 
 LONGEST = 300
-"""Characters of an error or a warning, at most."""
+"""Maximum number of characters of an error or a warning."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BREAKS = re.compile(r"[\t\n\v\f\r]+")
-# What Ultralytics puts into its own lines: colours, clearing to the end of a line, line breaks and tabs.
+# What Ultralytics itself puts into log lines: colours, "erase to end of line", line breaks and tabs.
 _ULTRALYTICS = re.compile(r"(\x1b\[(?:[014]|[39][0-7])?m|\x1b\[K|[\n\t])")
-# Formatting characters that Persian, Indic scripts and joined emoji need; between ASCII letters they only hide.
+# Zero-width joiners, which Persian, Indic scripts and joined emoji need; between ASCII letters they only hide text.
 _JOINERS = "\u200c\u200d"
 _GAP = " ... "
 
 
 def printable(text: object) -> str:
-    """Return a text in which nothing steers a terminal, hides or reorders other text, or cannot be encoded.
+    """Replace every character that controls a terminal, hides or reorders text, or cannot be encoded.
 
     Convention:
         Control characters (C0 with line breaks and tabs, DEL, C1), the invisible formatting characters of Unicode
@@ -38,32 +38,32 @@ def printable(text: object) -> str:
 
 
 def single_line(text: object) -> str:
-    """Return a text on one line: without colours, runs of white space as one space, and `printable`."""
+    """Return a text as one `printable` line, without colours and with white space collapsed."""
     return printable(" ".join(_COLOUR.sub("", str(text)).split()))
 
 
 def printable_names(names: Mapping[int, object] | Sequence[object]) -> dict[int, str]:
-    """Return the names of classes by number, printable; line breaks and tabs in one are spaces, and none at its ends.
+    """Return class names by number, printable and stripped, with line breaks and tabs replaced by spaces.
 
-    Two names that were the same stay the same, so that the classes of models and data can be compared afterwards.
+    Equal names stay equal, so that the classes of models and datasets can still be compared.
     """
     numbered = names.items() if isinstance(names, Mapping) else enumerate(names)
     return {int(number): printable(_BREAKS.sub(" ", str(name)).strip()) for number, name in numbered}
 
 
 def clean_record(record: LogRecord) -> bool:
-    """Make a line that Ultralytics logs printable, except for its own colours and line breaks; a `logging` filter."""
+    """A `logging` filter that makes records of Ultralytics printable and keeps its colours and line breaks."""
     parts = _ULTRALYTICS.split(record.getMessage())
-    # Every second part is what the pattern found.
+    # Every second part is a match of the pattern.
     record.msg = "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
     record.args = ()
     return True
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """Return a text of at most so many characters: what is too long loses its middle.
+    """Return a text of at most `longest` characters; the middle of a longer one is removed.
 
-    What is wrong stands at the beginning of an error and what to do at its end, so both are kept.
+    The beginning of a message says what is wrong and its end what to do, so both are kept.
     """
     if len(text) <= longest:
         return text
@@ -73,12 +73,12 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def listed(items: Iterable[object], most: int = 4, longest: int = 60) -> str:
-    """Return the first items of a list and how many follow: `a.jpg, b.jpg and 2998 more`.
+    """Return the first items and the number of the others: `a.jpg, b.jpg and 2998 more`.
 
     Args:
-        items: of any number.
-        most: of them to show.
-        longest: characters of an item.
+        items: any number of items.
+        most: how many items to list.
+        longest: maximum number of characters per item.
     """
     items = [*items]
     first = ", ".join(shortened(printable(item), longest) for item in items[:most])

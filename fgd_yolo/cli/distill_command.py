@@ -13,12 +13,12 @@ from fgd_yolo.errors import UsageError, close_match
 EXAMPLES = """\
 examples:
   %(prog)s --teacher yolov8l --student yolov8n
-      both on the built-in demo scenes
+      on the built-in demo scenes
   %(prog)s --teacher teacher.pt --student yolov8n --data data.yaml --epochs 50 --imgsz 320 cos_lr=True
   %(prog)s --student yolov8n --data data.yaml --epochs 100 --config plain
-      the same student without a teacher, to compare with
+      the same student without a teacher, as a baseline
   %(prog)s --resume runs/distill/yolov8n
-      go on with a run that was stopped
+      resume an interrupted run
 """
 _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
 _RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the distill command and return the exit code.
 
     Args:
-        argv: the arguments; None reads the process's own.
-        prog: the name that the help shows.
+        argv: arguments; None takes `sys.argv`.
+        prog: program name shown in the help.
     """
 
-    def run(words: list[str]) -> None:
-        options = parse_distill(words, prog)
-        # Only now, since it loads torch: neither --help nor a mistyped option should wait for that.
+    def run(arguments: list[str]) -> None:
+        options = parse_distill(arguments, prog)
+        # Imported here because it loads torch, which --help and a mistyped option need not wait for.
         from fgd_yolo.workflow.distill import distill
 
         distill(**options)
@@ -42,29 +42,29 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return guarded_command(run, argv)
 
 
-def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, Any]:
-    """Read the distill command line.
+def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str, Any]:
+    """Parse the arguments of the distill command.
 
     Returns:
-        Keyword arguments of `fgd_yolo.distill`; only what was said.
+        Keyword arguments of `fgd_yolo.distill`; only those that were given.
 
     Raises:
-        UsageError: an unknown option or train argument, or a thing said twice.
+        UsageError: an unknown option or train argument, or one given more than once.
     """
     from fgd_yolo.workflow.train_arguments import check_train_args, parse_assignments, parse_value
 
     parser = _distill_parser(prog)
-    found, unknown = parser.parse_known_intermixed_args(words)
+    namespace, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
-    said = vars(found)
-    options = {key: said[key] for key in _RUN_OPTIONS if said[key] is not None}
-    if said["allow_download"]:
+    given = vars(namespace)
+    options = {key: given[key] for key in _RUN_OPTIONS if given[key] is not None}
+    if given["allow_download"]:
         options["allow_download"] = True
     if "teacher_epochs" in options:
         options["teacher_epochs"] = parse_value(options["teacher_epochs"])
-    train = {key: parse_value(said[key]) for key in _TRAIN_OPTIONS if said[key] is not None}
-    assigned = parse_assignments(said["train_args"], known=[*options, *train])
+    train = {key: parse_value(given[key]) for key in _TRAIN_OPTIONS if given[key] is not None}
+    assigned = parse_assignments(given["train_args"], known=[*options, *train])
     if "data" in assigned:
         options["data"] = assigned.pop("data")
     train |= assigned
@@ -75,30 +75,30 @@ def parse_distill(words: Sequence[str], prog: str | None = None) -> dict[str, An
 def _distill_parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Distil an accurate YOLO into a small one, measure both, and export the student.",
+        description="Distil a large YOLO into a small one, validate both and export the student to ONNX.",
         epilog=EXAMPLES,
     )
     options = {
-        "--teacher": ("MODEL", "name or .pt of the accurate model, such as yolov8l"),
-        "--student": ("MODEL", "name, .pt or .yaml of the small model, such as yolov8n"),
-        "--data": ("YAML", "Ultralytics dataset (default: the built-in demo scenes)"),
-        "--epochs": ("N", "epochs of the student (default: 100; the demo has its own)"),
-        "--imgsz": ("N", "side of the network's input in pixels (default: 640; the demo has its own)"),
-        "--batch": ("N", "images a step; -1 lets Ultralytics choose (default: 16)"),
-        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU, or else the CPU)"),
+        "--teacher": ("MODEL", "teacher: a name such as yolov8l, or a .pt file"),
+        "--student": ("MODEL", "student: a name such as yolov8n, or a .pt or .yaml file"),
+        "--data": ("YAML", "dataset YAML (default: the built-in demo scenes)"),
+        "--epochs": ("N", "epochs of the student (default: 100; the demo sets its own)"),
+        "--imgsz": ("N", "input size in pixels (default: 640; the demo sets its own)"),
+        "--batch": ("N", "images per batch; -1 for AutoBatch (default: 16)"),
+        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU if available)"),
         "--teacher-epochs": (
             "N",
-            "epochs of a teacher that must learn the data first (default: as the student's; 0: never)",
+            "epochs of fine-tuning for a teacher that does not know the classes (default: as the student; 0: never)",
         ),
-        "--config": ("RECIPE", f"a YAML file, or one of {', '.join(recipe_names())}"),
-        "--resume": ("RUN", "go on with this run folder, with its own options"),
+        "--config": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())}"),
+        "--resume": ("RUN", "resume this run folder with its own options"),
     }
     for flag, (metavar, help_text) in options.items():
         parser.add_argument(flag, metavar=metavar, help=help_text)
-    help_text = "let a data YAML run its download script where images are missing; it is printed first"
+    help_text = "allow a dataset YAML to run its download script if images are missing; the script is printed first"
     parser.add_argument("--allow-download", action="store_true", help=help_text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
-    help_text = "any Ultralytics train argument, anywhere on the line"
+    help_text = "any Ultralytics train argument, anywhere on the command line"
     parser.add_argument("train_args", nargs="*", metavar="key=value", help=help_text)
     return parser

@@ -10,7 +10,7 @@ from ultralytics import YOLO
 
 from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError
-from fgd_yolo.locking import remove_left_lock
+from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.ultralytics import load_checkpoint_file
@@ -30,7 +30,7 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     """
     weights_dir = folder / "weights"
     best = weights_dir / BEST
-    remove_left_lock(folder)  # a training that has ended takes no lock again
+    remove_stale_lock(folder)  # a training that has ended takes no lock again
     last = restore(weights_dir)
     if last is not None:
         print_status(f"{folder.name}: resuming from {last}")

@@ -191,7 +191,7 @@ def test_a_teacher_that_knows_nothing_of_this_data_leaves_no_run_folder(
 def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path):
     (tmp_path / "file").write_text("in the way")
     words = ["--student", student_yaml, "--config", "plain", "--data", data, f"project={tmp_path / 'file'}"]
-    assert "cannot make the folder" in refused(*words)
+    assert "cannot create the folder" in refused(*words)
 
 
 @pytest.mark.parametrize(

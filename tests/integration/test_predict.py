@@ -191,7 +191,7 @@ def test_many_pictures_are_counted_instead_of_listed(model, capsys):
         (["--source", "a.png", "--threads", "0"], "threads must be a whole number"),
         (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
         (["--source", "a.png", "--conf", "25"], "conf is 25.0"),
-        (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf is said twice"),
+        (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf given more than once"),
         (["--source", "a.png", "--output", "a.png"], "is a file: name a folder"),
         (["--source", "a.png", "--output", "."], "a.png is read here and would be overwritten"),
         (["--source", "a.png", "--json", "a.png"], "a.png is read here and would be overwritten"),

@@ -14,7 +14,7 @@ from fgd_yolo.files import atomic_path, numbered_folder, partial_path, remove_le
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FGDError, match="cannot make the folder"):
+    with pytest.raises(FGDError, match="cannot create the folder"):
         numbered_folder(tmp_path / "file" / "below")
 
 
@@ -37,7 +37,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     for target in (pipe, folder):
-        with pytest.raises(FGDError, match="it exists and is no file"), atomic_path(target) as path:
+        with pytest.raises(FGDError, match="it exists and is not a file"), atomic_path(target) as path:
             path.write_text("ha")
     assert pipe.is_fifo() and list(folder.iterdir()) == [pipe]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.locking import FolderLock, remove_left_lock
+from fgd_yolo.locking import FolderLock, remove_stale_lock
 
 HOLD = (
     "import os, sys, time; from pathlib import Path; from fgd_yolo.locking import FolderLock\n"
@@ -108,10 +108,10 @@ def test_a_folder_that_was_removed_or_replaced_is_noticed(folder):
 
 def test_a_place_that_cannot_be_locked_is_one_line(folder):
     (folder / ".lock").mkdir()
-    with pytest.raises(FGDError, match=r"cannot lock .*run \(.+\): a run needs to write there$") as error:
+    with pytest.raises(FGDError, match=r"cannot lock .*run \(.+\): a run must be able to write there$") as error:
         FolderLock(folder).acquire()
     assert "\n" not in one_line(error.value)
-    with pytest.raises(FGDError, match=r"missing is no folder, or was removed"):
+    with pytest.raises(FGDError, match=r"missing does not exist or is not a folder"):
         FolderLock(folder / "missing").acquire()
     assert not (folder / "missing").exists()
 
@@ -142,10 +142,10 @@ def test_of_many_that_take_turns_never_two_hold_the_folder_at_once(folder):
 
 def test_what_a_killed_holder_left_is_removed_and_what_is_held_stays(holder, folder):
     process = holder()
-    remove_left_lock(folder)
+    remove_stale_lock(folder)
     assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock.json"]
     process.kill()
     process.wait()
-    remove_left_lock(folder)
-    remove_left_lock(folder / "none")
+    remove_stale_lock(folder)
+    remove_stale_lock(folder / "none")
     assert list(folder.iterdir()) == []
