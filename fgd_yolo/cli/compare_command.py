@@ -76,7 +76,7 @@ def parse(words: Sequence[str]) -> Options:
     """Read the command line of a comparison.
 
     Raises:
-        UsageError: something unknown, said twice or contradictory.
+        UsageError: something unknown, given more than once or contradictory.
     """
     return read_options(_said(words, None))
 

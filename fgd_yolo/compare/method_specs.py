@@ -65,7 +65,7 @@ def parse_methods(words: Sequence[str]) -> list[Method]:
     folders = [folder_name(method.label) for method in methods]
     for place, folder in enumerate(folders):
         if folder in folders[:place]:
-            raise UsageError(f"method {methods[place].label} is said twice: leave out one of them")
+            raise UsageError(f"method {methods[place].label} given more than once")
     return methods
 
 

@@ -76,7 +76,7 @@ def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[s
         known: keys that were said already, by other options.
 
     Raises:
-        UsageError: a word without `=`, or a key said twice.
+        UsageError: a word without `=`, or a key given more than once.
     """
     values: dict[str, Any] = {}
     for word in words:
@@ -84,7 +84,7 @@ def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[s
         if not equals or not key:
             raise UsageError(f"'{word}' is neither an option nor a train argument: those are written key=value")
         if key in values or key in known:
-            raise UsageError(f"{key} is said twice: leave out one of them")
+            raise UsageError(f"{key} given more than once")
         values[key] = text if key in _VERBATIM else parse_value(text)
     return values
 

@@ -76,7 +76,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} time=1", "different epochs"),
         (f"{ASKED} --batch -1", "name the batch size"),
         (f"{ASKED} dis=3", "ultralytics:dis=3"),
-        (f"{ASKED} --epochs 3 epochs=4", "said twice"),
+        (f"{ASKED} --epochs 3 epochs=4", "more than once"),
         (f"{ASKED} epoks=4", "did you mean 'epochs'"),
         (f"{ASKED} --seeds 0", "one number says how many"),
         (f"{ASKED} --seeds 1 1", "each seed once"),

@@ -51,9 +51,9 @@ def test_a_word_that_is_no_assignment_is_refused(word):
 
 
 def test_a_thing_said_twice_is_refused():
-    with pytest.raises(UsageError, match="imgsz is said twice"):
+    with pytest.raises(UsageError, match="imgsz given more than once"):
         parse_assignments(["imgsz=1", "imgsz=1"])
-    with pytest.raises(UsageError, match="epochs is said twice"):
+    with pytest.raises(UsageError, match="epochs given more than once"):
         parse_assignments(["epochs=1"], known=["epochs"])
 
 
