@@ -24,7 +24,7 @@ def result_of(stream: str, index: int, side: int = 64) -> Result:
     return Result(Frame(stream, index, image, now - 0.02, now - 0.015), found, now - 0.01, now)
 
 
-class ToldPipeline:
+class FakePipeline:
     """Has the methods that the page uses; streams are added and counted, but nothing is read."""
 
     def __init__(self, *names: str):
@@ -61,7 +61,7 @@ class ToldPipeline:
         frames(result)
 
 
-class Asker:
+class WebClient:
     """Asks an application without a network, and keeps its cookies, as a browser does."""
 
     def __init__(self, app, address="http://localhost:8080"):

@@ -19,7 +19,7 @@ from fgd_yolo.streams.scheduling.workers import Lanes
 from fgd_yolo.streams.sinks import Sink, SinkQueue
 from fgd_yolo.streams.sinks.callback import CallbackSink
 from fgd_yolo.streams.sources import check_address, is_live
-from fgd_yolo.streams.steps import Steps
+from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
 
 _REMOVED = 32  # removed streams that are remembered for the closing table
@@ -38,8 +38,8 @@ class Pipeline:
             files.
         batch_window_s: where frames may go together, on a GPU or where this is above 0: so long the first one waits
             for others. A file with a fixed batch always takes what is ready.
-        steps: functions that complete each result in place before the sinks see it, such as `Tracking` and `Zones`;
-            they are called in the order of a stream's frames, and hold up who calls them, mostly a lane.
+        steps: functions that complete each result in place before the sinks see it, such as `ObjectTracker` and
+            `ZoneCounter`; they are called in the order of a stream's frames, and hold up who calls them, mostly a lane.
         observers: functions that see every result. They cannot hold up the pipeline or break it; one that is too slow
             misses results.
         max_megapixels: of one picture, and of all streams together; what has more is not decoded, and its stream says
@@ -66,7 +66,7 @@ class Pipeline:
         self._policy = None if policy is None else parse_policy(policy)
         self._sinks = [*sinks, *map(CallbackSink, observers)]
         self._observers = len(observers)
-        self._steps = Steps(steps)
+        self._steps = StepChain(steps)
         self._lanes = Lanes(detector, batch_window_s, self._give_up)
         self._turns = self._lanes.turns
         self._lock = self._turns.lock

@@ -16,12 +16,12 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.stopping import StopRequest, on_stop_signals
-from fgd_yolo.streams.class_filter import Choice
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.scheduling.policy import parse_policy
 from fgd_yolo.streams.sinks import Sink
 from fgd_yolo.streams.sources import check_address
+from fgd_yolo.streams.steps.class_filter import ClassFilter
 from fgd_yolo.streams.stream_options import RunOptions
 from fgd_yolo.streams.summary import summary
 
@@ -61,7 +61,7 @@ def run(options: RunOptions) -> Ended:
         detector = OnnxDetector(
             options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
         )
-        choice = [] if options.classes is None else [Choice(detector.names, options.classes)]
+        choice = [] if options.classes is None else [ClassFilter(detector.names, options.classes)]
         frames = _latest_frames() if server else None
         sinks = _sinks(options, stop)
         observers = [frames] if frames else []
@@ -164,16 +164,16 @@ def _token(options: RunOptions) -> str | None:
 
 
 def _latest_frames() -> Any:
-    from fgd_yolo.streams.web.view import LatestFrames
+    from fgd_yolo.streams.web.latest_frames import LatestFrames
 
     return LatestFrames()
 
 
 def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
     from fgd_yolo.streams.web import create_app
-    from fgd_yolo.streams.web.control import Order
+    from fgd_yolo.streams.web.stream_control import StreamSettings
 
-    orders = {name: Order(stream.source, stream.policy) for name, stream in options.streams.items()}
+    orders = {name: StreamSettings(stream.source, stream.policy) for name, stream in options.streams.items()}
     return create_app(pipeline, frames, token=_token(options), orders=orders)
 
 
@@ -214,10 +214,10 @@ def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
 
 
 def _steps(options: RunOptions) -> list[Callable[[Result], None]]:
-    from fgd_yolo.streams.tracking import Tracking
-    from fgd_yolo.streams.zones import Zones, parse_layout
+    from fgd_yolo.streams.steps.tracking import ObjectTracker
+    from fgd_yolo.streams.steps.zones import ZoneCounter, parse_layout
 
     asked = {name: {"zones": one.zones, "lines": one.lines} for name, one in options.streams.items()}
     layouts = {name: parse_layout(layout) for name, layout in asked.items() if layout["zones"] or layout["lines"]}
-    steps: list[Callable[[Result], None]] = [Tracking()] if options.track or layouts else []
-    return [*steps, Zones(layouts)] if layouts else steps
+    steps: list[Callable[[Result], None]] = [ObjectTracker()] if options.track or layouts else []
+    return [*steps, ZoneCounter(layouts)] if layouts else steps

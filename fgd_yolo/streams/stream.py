@@ -12,7 +12,7 @@ from fgd_yolo.streams.scheduling.mailbox import Mailbox
 from fgd_yolo.streams.scheduling.policy import Policy
 from fgd_yolo.streams.scheduling.reorder import Order
 from fgd_yolo.streams.stats import StreamStats
-from fgd_yolo.streams.steps import Steps
+from fgd_yolo.streams.steps.step_chain import StepChain
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.reader import Reader
@@ -50,7 +50,7 @@ class Stream:
         lock: threading.RLock,
         on_put: Callable[[], object],
         on_settled: Callable[[], object],
-        steps: Steps | None = None,
+        steps: StepChain | None = None,
         after: threading.Event | None = None,
     ):
         self.name, self.address = name, address
@@ -64,7 +64,7 @@ class Stream:
         self.gone = threading.Event()
         # Where every frame counts a slow sink slows the stream down; one that is live cannot wait.
         self._can_wait = policy.name == "every"
-        self._steps, self._after = steps or Steps(), after
+        self._steps, self._after = steps or StepChain(), after
         self._closed_as: dict[str, str] | None = None
         self._delivering = False
         self._gap: str | None = None

@@ -38,7 +38,7 @@ class StreamOptions(_Strict):
     Args:
         source: a camera's number, a file, a folder or pattern of pictures, or an address.
         policy: `latest`, `every` or `max-age=MS`; None takes the run's, or what suits the source.
-        zones: polygons by name, as in `fgd_yolo.streams.zones.parse_layout`.
+        zones: polygons by name, as in `fgd_yolo.streams.steps.zones.parse_layout`.
         lines: counting lines by name, likewise.
     """
 
@@ -56,8 +56,8 @@ class RunOptions(_Strict):
         streams: by name; those of the command line are named after their sources.
         device: as of `OnnxDetector`, like threads, mode, conf and iou.
         policy: of the streams that have none of their own.
-        classes: of the objects that count, as `fgd_yolo.streams.class_filter.chosen_labels` reads them; no step,
-            sink or page sees others. None is all.
+        classes: of the objects that count, as `fgd_yolo.streams.steps.class_filter.resolve_classes` reads them; no
+            step, sink or page sees others. None is all.
         track: give objects ids.
         web: HOST:PORT of the page.
         token: that the page asks for; needed where others than this machine can reach it.

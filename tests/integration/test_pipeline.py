@@ -19,8 +19,8 @@ from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
+from fgd_yolo.streams.steps.tracking import ObjectTracker
 from fgd_yolo.streams.summary import summary
-from fgd_yolo.streams.tracking import Tracking
 from onnx_files import save
 from stream_parts import write_video
 
@@ -116,7 +116,7 @@ def test_the_closing_table_accounts_for_every_frame(tmp_path, film):
 def test_tracking_gives_ids_in_the_order_of_the_frames(tmp_path, film):
     detector = OnnxDetector(brightness_file(tmp_path / "light.onnx"), "cpu", 2, mode="throughput", conf=0.01)
     sink = JsonLinesSink(tmp_path / "found.jsonl")
-    pipeline = Pipeline(detector, [sink], steps=[Tracking(least_score=0.01)])
+    pipeline = Pipeline(detector, [sink], steps=[ObjectTracker(min_score=0.01)])
     pipeline.add(str(film), "door")
     with pipeline:
         assert pipeline.wait(60)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.sinks import Away, SinkQueue
+from fgd_yolo.streams.sinks import SinkQueue, SinkUnavailable
 from fgd_yolo.streams.sinks.mqtt import MqttSink, topic_part
 from stream_results import LONG_S, make_result
 
@@ -110,7 +110,7 @@ def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatc
     wait_until(lambda: try_write(sink))
     broker.stop()
     wait_until(lambda: not try_write(sink))
-    with pytest.raises(Away, match=f"^no broker at 127.0.0.1:{broker.port}$"):
+    with pytest.raises(SinkUnavailable, match=f"^no broker at 127.0.0.1:{broker.port}$"):
         sink.write(make_result())
     broker.start()
     wait_until(lambda: try_write(sink))
@@ -185,7 +185,7 @@ def test_a_streams_name_is_one_level_of_a_topic():
 def try_write(sink, index: int = 0) -> bool:
     try:
         sink.write(make_result(index=index))
-    except Away:
+    except SinkUnavailable:
         return False
     return True
 

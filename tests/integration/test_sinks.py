@@ -18,7 +18,7 @@ import av
 import pytest
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.streams.sinks import Away, SinkQueue
+from fgd_yolo.streams.sinks import SinkQueue, SinkUnavailable
 from fgd_yolo.streams.sinks.webhook import WebhookSink
 from fgd_yolo.streams.sinks.window import WindowSink
 from signals import default_signals
@@ -242,7 +242,7 @@ def test_a_busy_server_is_tried_again(receiver):
     sink.write(make_result(index=1))
     assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
     receiver.answers = [500, 500, 500]
-    with pytest.raises(Away, match=r"127\.0\.0\.1:\d+ answers 500, 3 times"):
+    with pytest.raises(SinkUnavailable, match=r"127\.0\.0\.1:\d+ answers 500, 3 times"):
         sink.write(make_result(index=2))
     assert receiver.answers == [] and receiver.bodies.empty()
     sink.close()
@@ -276,9 +276,9 @@ def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         sink = WebhookSink(f"http://127.0.0.1:{port}/", timeout_s=0.1)
-        with pytest.raises(Away, match=r"cannot be reached \(ReadTimeout\), 3 times"):
+        with pytest.raises(SinkUnavailable, match=r"cannot be reached \(ReadTimeout\), 3 times"):
             sink.write(make_result())
-    with pytest.raises(Away, match=r"cannot be reached \(ConnectError\), 3 times"):
+    with pytest.raises(SinkUnavailable, match=r"cannot be reached \(ConnectError\), 3 times"):
         sink.write(make_result())
     sink.close()
 

@@ -22,8 +22,8 @@ from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.sinks.video_sink import Mp4Sink
+from fgd_yolo.streams.steps.tracking import ObjectTracker
 from fgd_yolo.streams.summary import summary
-from fgd_yolo.streams.tracking import Tracking
 from onnx_files import save_detector
 from servers.running import Server, fault_proxy, mjpeg_server, rtsp_server
 
@@ -140,7 +140,7 @@ def frames_in(path) -> int:
 def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted(tmp_path, proxies, escaped, capfd):
     detector = OnnxDetector(save_detector(tmp_path / "tiny.onnx"), "cpu", 1)
     sinks = [JsonLinesSink(tmp_path / "found.jsonl"), Mp4Sink(tmp_path / "films")]
-    pipeline = Pipeline(detector, sinks, steps=[Tracking()])
+    pipeline = Pipeline(detector, sinks, steps=[ObjectTracker()])
     names = [pipeline.add(address, f"cam {index}") for index, address in enumerate(proxies)]
     with pipeline:
         watch = Watch(pipeline)

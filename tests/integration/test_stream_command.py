@@ -21,7 +21,7 @@ from fgd_yolo.streams import run as run_module
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.run import _wait
 from fgd_yolo.streams.stream_options import read_options
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from onnx_files import save_detector
 from servers.running import mjpeg_server
 from signals import default_signals, ignoring

@@ -11,7 +11,7 @@ import pytest
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.web import bind, create_app
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from onnx_files import save_detector
 
 webdriver = pytest.importorskip("selenium.webdriver")

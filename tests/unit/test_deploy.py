@@ -57,8 +57,8 @@ def test_the_cameras_passwords_are_installed_for_the_service_alone():
 
 
 def test_the_example_file_and_the_compose_file_are_read():
+    from fgd_yolo.streams.steps.zones import parse_layout
     from fgd_yolo.streams.stream_options import read_options
-    from fgd_yolo.streams.zones import parse_layout
 
     options = read_options({}, DEPLOY / "streams.example.yaml")
     assert options.streams.keys() == {"gate", "yard"}

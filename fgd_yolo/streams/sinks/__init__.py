@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgd_yolo.streams.sinks.sink import Away, Sink
+from fgd_yolo.streams.sinks.sink import Sink, SinkUnavailable
 from fgd_yolo.streams.sinks.sink_queue import SinkQueue
 
-__all__ = ["Away", "Sink", "SinkQueue"]
+__all__ = ["Sink", "SinkQueue", "SinkUnavailable"]

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import check_text
-from fgd_yolo.streams.sinks import Away
+from fgd_yolo.streams.sinks import SinkUnavailable
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.url import Url, read_url
 
@@ -72,14 +72,14 @@ class MqttSink:
 
     def _publish(self, stream: str, message: dict[str, Any]) -> None:
         if not self._connected.wait(_PATIENCE_S):
-            raise Away(f"no broker at {self._where}{self._refusal}")
+            raise SinkUnavailable(f"no broker at {self._where}{self._refusal}")
         sent = self._client.publish(f"{self._topic}/{topic_part(stream)}", to_line(message), self._qos)
         try:
             sent.wait_for_publish(_PATIENCE_S)
         except (RuntimeError, ValueError) as error:  # the connection went between the two lines, or the queue is full
-            raise Away(f"the broker at {self._where} went away") from error
+            raise SinkUnavailable(f"the broker at {self._where} went away") from error
         if not sent.is_published():
-            raise Away(f"the broker at {self._where} does not answer")
+            raise SinkUnavailable(f"the broker at {self._where} does not answer")
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:

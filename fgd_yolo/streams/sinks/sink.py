@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
 
 
-class Away(FGDError):
+class SinkUnavailable(FGDError):
     """What a sink raises while the other side does not answer: counted, but it may come back, however late."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, whole_line
 from fgd_yolo.streams.address import redact
-from fgd_yolo.streams.sinks.sink import Away, Sink
+from fgd_yolo.streams.sinks.sink import Sink, SinkUnavailable
 from fgd_yolo.text import shortened, single_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SinkQueue:
 
     Nothing here blocks or raises, whatever the sink does: a result that finds no room is dropped and counted, at once
     or after the caller's own patience. What a sink raises is counted, and said once per kind; after 100 failures in a
-    row, those by `Away` aside, the sink is closed, aloud.
+    row, those by `SinkUnavailable` aside, the sink is closed, aloud.
 
     Args:
         sink: is called from the queue's own thread, and closed by it.
@@ -204,7 +204,7 @@ class SinkQueue:
             self._written += 1
             self._failures, self._failure, self._patient = 0, None, True
         elif error:
-            self._failures += not isinstance(error, Away)
+            self._failures += not isinstance(error, SinkUnavailable)
             self._dropped["error"] += result is not None
             self._note(error)
         elif result is not None:  # which mends nothing, as little as a gap does

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgd_yolo.streams.overlay import overlay
-from fgd_yolo.streams.sinks import Away
+from fgd_yolo.streams.sinks import SinkUnavailable
 from fgd_yolo.streams.sinks.recording import Recording, load_av
 from fgd_yolo.streams.sinks.segments import Segments
 
@@ -58,7 +58,7 @@ class Mp4Sink:
     def write(self, result: Result) -> None:
         """Add the frame to its stream's file, or begin a new one with it."""
         if time.monotonic() < self._resume:
-            raise Away(f"nothing is recorded after the disk failed; it is tried again every {_PAUSE_S:g} s")
+            raise SinkUnavailable(f"nothing is recorded after the disk failed; it is tried again every {_PAUSE_S:g} s")
         frame = result.frame
         image = overlay(result) if self._annotated else frame.image()
         recording = self._open.get(frame.stream)

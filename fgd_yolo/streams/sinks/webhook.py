@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import check_text
-from fgd_yolo.streams.sinks import Away
+from fgd_yolo.streams.sinks import SinkUnavailable
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.url import Url, read_url
 
@@ -76,7 +76,7 @@ class WebhookSink:
                 return
             if pause_s is not None:
                 time.sleep(pause_s * random.uniform(1, 1.5))
-        raise Away(f"{self._host} {trouble}, {_TRIES} times")
+        raise SinkUnavailable(f"{self._host} {trouble}, {_TRIES} times")
 
     def _try(self, body: bytes) -> str | None:
         """Send once; return what is wrong if that may pass."""

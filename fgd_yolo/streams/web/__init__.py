@@ -14,8 +14,8 @@ from fgd_yolo.errors import FGDError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from fgd_yolo.streams.web.latest_frames import LatestFrames
     from fgd_yolo.streams.web.server import WebServer
-    from fgd_yolo.streams.web.view import LatestFrames
 
 
 def create_app(pipeline: Any, frames: LatestFrames, **options: Any) -> ASGIApp:

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 
 from fgd_yolo.errors import FGDError, UsageError, whole_line
 from fgd_yolo.streams.address import redact
-from fgd_yolo.streams.web.control import Control, Order, UnknownStream
-from fgd_yolo.streams.web.gate import Gate
+from fgd_yolo.streams.web.access_control import AccessControl
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from fgd_yolo.streams.web.metrics import MEDIA_TYPE, to_prometheus
 from fgd_yolo.streams.web.page import read_page
-from fgd_yolo.streams.web.push import EVENTS, MJPEG, Pushed, Seats, events, no_seat, pictures
+from fgd_yolo.streams.web.push import EVENTS, MJPEG, PushResponse, ViewerSlots, events, no_seat, pictures
 from fgd_yolo.streams.web.requests import (
     LONGEST_BODY,
     NamedStream,
@@ -29,8 +29,8 @@ from fgd_yolo.streams.web.requests import (
     read_body,
     read_query,
 )
-from fgd_yolo.streams.web.status import Report
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.status import StatusReport
+from fgd_yolo.streams.web.stream_control import StreamControl, StreamSettings, UnknownStream
 from fgd_yolo.text import shortened, single_line
 
 MOST_VIEWERS = 64
@@ -48,7 +48,7 @@ def create_app(
     frames: LatestFrames,
     *,
     token: str | None = None,
-    orders: Mapping[str, Order] | None = None,
+    orders: Mapping[str, StreamSettings] | None = None,
     allow_files: bool = False,
     deadline_s: float = 5.0,
 ) -> ASGIApp:
@@ -64,18 +64,18 @@ def create_app(
     Raises:
         UsageError: the token cannot be used.
     """
-    control = Control(pipeline, orders or {}, allow_files)
-    report = Report(pipeline, frames, control, deadline_s)
+    control = StreamControl(pipeline, orders or {}, allow_files)
+    report = StatusReport(pipeline, frames, control, deadline_s)
     routes = [
         *[Route(path, _file(*file)) for path, file in _FILES.items()],
-        *_reading(report, frames, Seats(MOST_VIEWERS)),
+        *_reading(report, frames, ViewerSlots(MOST_VIEWERS)),
         *_changing(control, report),
     ]
     handlers = {FGDError: _refused, ClientDisconnect: _refused, 404: _not_found, Exception: _failed}
-    return Gate(Starlette(routes=routes, exception_handlers=handlers), token)
+    return AccessControl(Starlette(routes=routes, exception_handlers=handlers), token)
 
 
-def _reading(report: Report, frames: LatestFrames, seats: Seats) -> list[Route]:
+def _reading(report: StatusReport, frames: LatestFrames, seats: ViewerSlots) -> list[Route]:
     """Return the paths that change nothing."""
 
     async def healthz(_: Request) -> Response:
@@ -93,13 +93,13 @@ def _reading(report: Report, frames: LatestFrames, seats: Seats) -> list[Route]:
         return Response(text, headers={"Content-Type": MEDIA_TYPE})
 
     async def numbers(_: Request) -> Any:
-        return Pushed(events(report.brief), EVENTS, seats)
+        return PushResponse(events(report.brief), EVENTS, seats)
 
     async def video(request: Request) -> Any:
         stream = read_query(VideoQuery, request.query_params).stream
         if stream not in (await run_in_threadpool(report.stats))["streams"]:
             raise UnknownStream(f"there is no stream '{stream}'")
-        return Pushed(pictures(frames, stream), MJPEG, seats)
+        return PushResponse(pictures(frames, stream), MJPEG, seats)
 
     async def picture(request: Request) -> Response:
         query = read_query(PictureQuery, request.query_params)
@@ -115,8 +115,8 @@ def _reading(report: Report, frames: LatestFrames, seats: Seats) -> list[Route]:
     return [*[Route(f"/{endpoint.__name__}", endpoint) for endpoint in asked], Route("/events", numbers)]
 
 
-def _changing(control: Control, report: Report) -> list[Route]:
-    """Return the paths that change what runs; `Gate` lets only JSON of the own page, or of programs, come here."""
+def _changing(control: StreamControl, report: StatusReport) -> list[Route]:
+    """Return the routes that change streams; `AccessControl` admits only JSON from the page itself or from programs."""
 
     async def add(request: Request) -> Response:
         wanted = read_body(NewStream, await _body(request))

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from fgd_yolo.strict_json import to_json
 
 FASTEST_S = 1 / 20  # between two pictures for one viewer: more looks no better and costs the pipeline's cores
@@ -19,7 +19,7 @@ MJPEG = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 EVENTS = "text/event-stream"
 
 
-class Seats:
+class ViewerSlots:
     """How many may watch at a time."""
 
     def __init__(self, limit: int):
@@ -34,7 +34,7 @@ class Seats:
         self.taken -= 1
 
 
-class Pushed:
+class PushResponse:
     """An ASGI answer that sends parts until the viewer leaves, also when there is nothing to send meanwhile.
 
     Sending waits for the viewer's connection, so that a slow one gets fewer parts; parts are made only when the one
@@ -46,7 +46,7 @@ class Pushed:
         seats: one is taken for as long as it lasts; 503 if there is none.
     """
 
-    def __init__(self, parts: AsyncIterator[bytes], media_type: str, seats: Seats):
+    def __init__(self, parts: AsyncIterator[bytes], media_type: str, seats: ViewerSlots):
         self._parts, self._media_type, self._seats = parts, media_type, seats
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +89,7 @@ async def events(report: Callable[[], dict[str, Any]], period_s: float = 1.0) ->
         await asyncio.sleep(period_s)
 
 
-def no_seat(seats: Seats) -> JSONResponse:
+def no_seat(seats: ViewerSlots) -> JSONResponse:
     """Return the answer where all seats are taken."""
     return JSONResponse({"error": f"{seats.limit} viewers watch already"}, 503, {"Retry-After": "5"})
 

@@ -13,8 +13,8 @@ import uvicorn
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.web.access_control import check_token, is_loopback
 from fgd_yolo.streams.web.connections import Connection, Connections, most_connections
-from fgd_yolo.streams.web.gate import check_token, is_loopback
 
 _UNREAD_BYTES = 256 << 10  # of pictures on their way: a slow viewer sees fewer, not older ones
 _UNREAD_MS = 15_000  # then a viewer who takes nothing is gone

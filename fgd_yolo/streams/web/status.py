@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 from fgd_yolo.streams.address import redact, show_address
-from fgd_yolo.streams.web.control import Control
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from fgd_yolo.streams.web.stream_control import StreamControl
 from fgd_yolo.strict_json import finite
 
 _FRESH_S = 0.5  # however many ask, the numbers are gathered twice a second
 
 
-class Report:
+class StatusReport:
     """What the pipeline says of itself, without secrets.
 
     Args:
@@ -24,7 +24,7 @@ class Report:
         deadline_s: a stream without a result for longer is not ready.
     """
 
-    def __init__(self, pipeline: Any, frames: LatestFrames, control: Control, deadline_s: float):
+    def __init__(self, pipeline: Any, frames: LatestFrames, control: StreamControl, deadline_s: float):
         self._pipeline, self._frames, self._control, self._deadline_s = pipeline, frames, control, deadline_s
         self._lock = threading.Lock()
         self._stats: dict[str, Any] = {}

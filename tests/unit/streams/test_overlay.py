@@ -8,7 +8,7 @@ import pytest
 
 from fgd_yolo.streams import overlay as module
 from fgd_yolo.streams.overlay import overlay, zone_lines
-from fgd_yolo.streams.zones import Zones, parse_layout
+from fgd_yolo.streams.steps.zones import ZoneCounter, parse_layout
 from stream_results import make_result
 
 LAYOUT = parse_layout(
@@ -46,7 +46,7 @@ def test_the_corner_is_dark_with_white_letters_and_grows_with_the_lines():
     rows = np.flatnonzero(changed(grey(), drawn).any(axis=1))
     assert drawn.max() > 200 and np.median(drawn[:10, :60]) == 40  # 45 % of 90, rounded
     result = make_result(image=grey(), objects=())
-    Zones({None: LAYOUT})(result)
+    ZoneCounter({None: LAYOUT})(result)
     more = np.flatnonzero((overlay(result)[:, 3] != 90).any(axis=1))
     assert more.max() > 2 * rows.max()
 
@@ -67,7 +67,7 @@ def test_an_id_at_the_edge_stays_on_the_picture():
 def test_zones_and_lines_are_drawn_where_they_are():
     result = make_result(image=grey(), objects=())
     bare = overlay(result)
-    Zones({None: LAYOUT})(result)
+    ZoneCounter({None: LAYOUT})(result)
     drawn = overlay(result)
     difference = changed(bare, drawn)
     assert difference[90, 300] and difference[268:273, 100].any()  # the zone's upper edge, the line
@@ -76,12 +76,12 @@ def test_zones_and_lines_are_drawn_where_they_are():
 
 def test_what_is_counted_is_said_in_words():
     result = make_result(image=grey(), objects=((1, 0.9, (320, 60, 340, 120)),), ids=[1])
-    Zones({None: LAYOUT})(result)
+    ZoneCounter({None: LAYOUT})(result)
     assert zone_lines(result.zones) == ["yard: 1 inside, 1 in, 0 out", "gate: 0 right, 0 left"]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 64), (1080, 1920)])
 def test_a_picture_of_any_size_is_drawn(size):
     result = make_result("a camera with a long name", image=grey(*size), objects=((0, 0.5, (0, 0, 9, 9)),), ids=[1])
-    Zones({None: LAYOUT})(result)
+    ZoneCounter({None: LAYOUT})(result)
     assert overlay(result).shape == (*size, 3)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fgd_yolo.streams.scheduling.policy import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
-from fgd_yolo.streams.steps import Steps
+from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
 from servers.running import until
 from stream_parts import Direct, Keeping, Stuck, counts, events, make_frame, make_stream, take
@@ -123,7 +123,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_hear_of_gaps():
         def gap(self, stream, reason):
             heard.append(reason)
 
-    stream = make_stream(Steps([Numbering()]))
+    stream = make_stream(StepChain([Numbering()]))
     stream.queues = [Direct()]
     found = []
     stream.queues[0].put = lambda result: found.append((result.frame.index, int(result.ids[0])))
@@ -138,7 +138,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_hear_of_gaps():
 
 def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
     let_go, began = threading.Event(), threading.Event()
-    stream = make_stream(Steps([lambda result: began.set() or let_go.wait(30)]))
+    stream = make_stream(StepChain([lambda result: began.set() or let_go.wait(30)]))
     first = take(stream, 0)
     thread = threading.Thread(target=first, daemon=True)
     thread.start()

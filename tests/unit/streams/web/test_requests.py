@@ -10,9 +10,9 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.web import bind, create_app
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from fgd_yolo.streams.web.requests import NewStream, read_body
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import Asker, ToldPipeline
+from web_pipeline import FakePipeline, WebClient
 
 JSON = {"Content-Type": "application/json"}
 SECRET = "hunter2secret"
@@ -112,9 +112,9 @@ HEADERS = [
 
 
 def asker(**options):
-    pipeline, frames = ToldPipeline("door"), LatestFrames()
+    pipeline, frames = FakePipeline("door"), LatestFrames()
     pipeline.give(frames, "door", 0)
-    return pipeline, Asker(create_app(pipeline, frames, **options))
+    return pipeline, WebClient(create_app(pipeline, frames, **options))
 
 
 def still_works(pipeline, page):
@@ -226,7 +226,7 @@ def test_an_unnamed_camera_is_named_and_shown_by_host_and_port_alone():
 
 
 def test_a_real_server_answers_a_hostile_link_and_goes_on():
-    pipeline, frames = ToldPipeline("door"), LatestFrames()
+    pipeline, frames = FakePipeline("door"), LatestFrames()
     with bind("127.0.0.1", 0) as server:
         server.start(create_app(pipeline, frames))
         for query in ("pass" * 500, "pass" * 4000, "%ED%A0%80", "a:b@" * 400, "rtsp://" * 200):

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from fgd_yolo.streams.sinks import Away, SinkQueue
+from fgd_yolo.streams.sinks import SinkQueue, SinkUnavailable
 from stream_results import LONG_S, Recorder, blocked, make_result
 
 
@@ -105,7 +105,7 @@ class Nobody(Recorder):
     def write(self, result):
         self.entered.release()
         self.turns.acquire(timeout=LONG_S)
-        raise Away("nobody there")
+        raise SinkUnavailable("nobody there")
 
 
 @pytest.fixture

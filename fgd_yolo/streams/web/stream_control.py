@@ -18,14 +18,14 @@ class UnknownStream(UsageError):
     """No stream has that name."""
 
 
-class Order(NamedTuple):
+class StreamSettings(NamedTuple):
     """What a stream is started with."""
 
     address: str | int
     policy: str | None = None
 
 
-class Control:
+class StreamControl:
     """Carries out what the page asks of the pipeline. Calls may block, and come from several threads.
 
     Args:
@@ -34,7 +34,7 @@ class Control:
         allow_files: whether a web user may open files and folders of this machine.
     """
 
-    def __init__(self, pipeline: Any, orders: Mapping[str, Order], allow_files: bool):
+    def __init__(self, pipeline: Any, orders: Mapping[str, StreamSettings], allow_files: bool):
         self._pipeline, self._allow_files = pipeline, allow_files
         self._orders = dict(orders)
         self._stopped: set[str] = set()
@@ -54,7 +54,7 @@ class Control:
             if len(taken) >= MOST_STREAMS:
                 raise UsageError(f"there are {MOST_STREAMS} streams already: remove one first")
             name = self._pipeline.add(address, name or free_name(address, taken), policy=policy)
-            self._orders[name] = Order(address, policy)
+            self._orders[name] = StreamSettings(address, policy)
             return name
 
     def remove(self, name: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 from fgd_yolo.streams.web import app as web_app
 from fgd_yolo.streams.web import create_app, serve
 from fgd_yolo.streams.web import server as web_server
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import ToldPipeline, result_of
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from web_pipeline import FakePipeline, result_of
 
 FAR_S = 30  # until which something must have happened; it happens at once
 
@@ -33,7 +33,7 @@ def frames():
 
 @pytest.fixture
 def server(frames):
-    pipeline = ToldPipeline("door", "yard")
+    pipeline = FakePipeline("door", "yard")
     with serve(create_app(pipeline, frames), "127.0.0.1", 0) as running:
         yield running
 
@@ -143,7 +143,7 @@ def test_a_viewer_who_takes_nothing_for_long_is_given_up(frames, camera, monkeyp
     monkeypatch.setattr(web_server, "_UNREAD_MS", 500)
     image = np.random.default_rng(0).integers(0, 255, (700, 960, 3), np.uint8)
     frames._paint = lambda result: image
-    with serve(create_app(ToldPipeline("door"), frames), "127.0.0.1", 0) as server, watch(server) as stuck:
+    with serve(create_app(FakePipeline("door"), frames), "127.0.0.1", 0) as server, watch(server) as stuck:
         until(lambda: frames.encoded > 1)
         assert httpx.get(f"{server.url}picture?stream=door", trust_env=False).status_code == 503
         until(lambda: httpx.get(f"{server.url}picture?stream=door", trust_env=False).status_code == 200)
@@ -164,7 +164,7 @@ def test_a_frame_is_sent_once_although_no_other_comes(server, frames):
 
 def test_the_number_of_viewers_is_bounded_and_a_place_is_given_back(frames, camera, monkeypatch):
     monkeypatch.setattr(web_app, "MOST_VIEWERS", 2)
-    with serve(create_app(ToldPipeline("door"), frames), "127.0.0.1", 0) as server:
+    with serve(create_app(FakePipeline("door"), frames), "127.0.0.1", 0) as server:
         viewers = [watch(server), watch(server, "events")]
         for viewer in viewers:
             assert viewer.recv(12) == b"HTTP/1.1 200"

@@ -9,7 +9,7 @@ import pytest
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.overlay import overlay
-from fgd_yolo.streams.web.view import WIDEST_PX, LatestFrames
+from fgd_yolo.streams.web.latest_frames import WIDEST_PX, LatestFrames
 from web_pipeline import result_of
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.source_clock import SourceClock
+from fgd_yolo.streams.steps.source_clock import SourceClock
 from fgd_yolo.text import printable
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def crossing(before: np.ndarray, after: np.ndarray, line: np.ndarray) -> int:
     return 1 if is_right else -1
 
 
-class Zones:
+class ZoneCounter:
     """Counts for streams that have a layout, by track id; results of one stream must come in order.
 
     Sets a result's `zones`, plain JSON: `zones` by name with points (pixels), inside, entered and left; `lines` by name
@@ -106,7 +106,7 @@ class Zones:
 
     def __init__(self, layouts: Mapping[str | None, Layout]):
         self._layouts = layouts
-        self._counters: dict[str, ZoneCounter] = {}
+        self._counters: dict[str, StreamCounter] = {}
         self._clocks: dict[str, SourceClock] = {}
 
     def __call__(self, result: Result) -> None:
@@ -115,7 +115,7 @@ class Zones:
         layout = self._layouts.get(frame.stream, self._layouts.get(None))
         if layout is None:
             return
-        counter = self._counters.setdefault(frame.stream, ZoneCounter(layout))
+        counter = self._counters.setdefault(frame.stream, StreamCounter(layout))
         now_s, begun_anew = self._clocks.setdefault(frame.stream, SourceClock()).read(frame)
         if begun_anew:
             counter.forget()
@@ -128,7 +128,7 @@ class Zones:
 
 
 @dataclass
-class ZoneCounter:
+class StreamCounter:
     """The totals of one stream, and where its tracks were last."""
 
     layout: Layout
@@ -139,7 +139,7 @@ class ZoneCounter:
     def update(
         self, points: np.ndarray, ids: np.ndarray | None, shape: tuple[int, int], now_s: float
     ) -> dict[str, Any]:
-        """Count the objects of one frame, which stand at points (n, 2) in pixels; return what `Zones` describes."""
+        """Count one frame's objects, located at points (n, 2) in pixels; return `Result.zones`, see `ZoneCounter`."""
         tracks = {} if ids is None else {int(track): row for row, track in enumerate(ids) if track >= 0}
         events: list[dict[str, Any]] = []
         zones, lines = {}, {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.sinks import Away, recording
+from fgd_yolo.streams.sinks import SinkUnavailable, recording
 from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 from stream_results import make_result
 
@@ -217,7 +217,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_a_file_that_plays(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         for index in range(40, 80):
             shoot(index)
-    with pytest.raises(Away, match="nothing is recorded"):
+    with pytest.raises(SinkUnavailable, match="nothing is recorded"):
         shoot(80)
     sink.close()
     [path] = files(tmp_path)

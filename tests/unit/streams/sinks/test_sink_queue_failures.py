@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgd_yolo.streams.sinks import Away, SinkQueue
+from fgd_yolo.streams.sinks import SinkQueue, SinkUnavailable
 from stream_results import LONG_S, Recorder, make_result
 
 
@@ -33,14 +33,14 @@ def test_what_is_said_has_no_password_in_it(sink, capfd):
 
 def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_aloud(sink, capfd):
     sink.trouble = [ValueError("no")] * 99 + [None] + [ValueError("no")] * 100
-    sink.trouble[99] = Away("not now")
+    sink.trouble[99] = SinkUnavailable("not now")
     queue = SinkQueue(sink, frames=300)
     for index in range(210):
         queue.put(make_result(index=index))
     assert sink.closed.wait(LONG_S)
     assert queue.close(LONG_S)
     assert not queue.put(make_result())
-    # Away neither counts nor interrupts: the hundredth failure is the 101st result.
+    # SinkUnavailable neither counts nor interrupts: the hundredth failure is the 101st result.
     assert queue.snapshot()["dropped"] == {"error": 211} and sink.got == []
     assert queue.snapshot()["state"] == "off"
     assert "sink recorder: failed 100 times in a row and is switched off" in capfd.readouterr().err
@@ -61,7 +61,7 @@ def test_one_success_starts_the_row_of_failures_anew(sink):
 
 
 def test_a_sink_whose_other_side_is_away_is_never_switched_off(sink):
-    sink.trouble = [Away("no broker") for _ in range(250)]
+    sink.trouble = [SinkUnavailable("no broker") for _ in range(250)]
     queue = SinkQueue(sink, frames=300)
     for index in range(251):
         queue.put(make_result(index=index))
@@ -79,7 +79,7 @@ def test_a_callback_that_exits_does_not_end_the_thread(sink):
 
 
 def test_what_a_sink_failed_at_last_is_known_until_a_result_is_written_again(sink, capfd):
-    sink.trouble = [ValueError("odd http://a:geheim@h/"), Away("no broker")]
+    sink.trouble = [ValueError("odd http://a:geheim@h/"), SinkUnavailable("no broker")]
     queue = SinkQueue(sink)
 
     def failure_after(leave, failure):
@@ -140,7 +140,7 @@ def test_a_gap_that_a_sink_takes_does_not_start_the_row_of_failures_anew(sink):
 
 
 def test_a_sink_that_fails_to_the_end_says_how_many_results_were_lost(sink, capfd):
-    sink.trouble = [Away("no broker at x:1"), Away("no broker at x:1")]
+    sink.trouble = [SinkUnavailable("no broker at x:1"), SinkUnavailable("no broker at x:1")]
     queue = SinkQueue(sink)
     for index in range(2):
         queue.put(make_result(index=index))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.zones import ZoneCounter, Zones, crossing, feet, inside, parse_layout, to_pixels
+from fgd_yolo.streams.steps.zones import StreamCounter, ZoneCounter, crossing, feet, inside, parse_layout, to_pixels
 from stream_results import make_result
 
 SHAPE = (100, 200)  # height, width
@@ -14,7 +14,7 @@ YARD = parse_layout({"zones": {"yard": [[0.25, 0], [0.75, 0], [0.75, 1], [0.25, 
 GATE = parse_layout({"lines": {"gate": [[100, 100], [100, 0]]}})  # upwards: the right of it is the picture's right
 
 
-def count(counter: ZoneCounter, places: dict[int, tuple[float, float]], now_s: float = 0.0) -> dict:
+def count(counter: StreamCounter, places: dict[int, tuple[float, float]], now_s: float = 0.0) -> dict:
     points = np.array(list(places.values()), float).reshape(-1, 2)
     return counter.update(points, np.array(list(places), int), SHAPE, now_s)
 
@@ -60,7 +60,7 @@ def test_points_up_to_one_are_fractions_and_others_are_pixels():
 
 
 def test_coming_and_going_are_events_and_totals():
-    counter = ZoneCounter(YARD)
+    counter = StreamCounter(YARD)
     assert count(counter, {1: (10, 50), 2: (60, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 2}]
     assert count(counter, {1: (60, 50), 2: (70, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
     report = count(counter, {1: (70, 50), 2: (160, 50)})
@@ -72,16 +72,16 @@ def test_coming_and_going_are_events_and_totals():
 
 
 def test_an_object_without_an_id_is_counted_inside_and_nowhere_else():
-    counter = ZoneCounter(YARD)
+    counter = StreamCounter(YARD)
     points = np.array([[10.0, 50], [70, 50], [60, 50]])
     report = counter.update(points, np.array([-1, 3, -1]), SHAPE, 0.0)
     assert report["zones"]["yard"]["inside"] == 2 and report["zones"]["yard"]["entered"] == 1
-    untracked = ZoneCounter(YARD).update(points, None, SHAPE, 0.0)
+    untracked = StreamCounter(YARD).update(points, None, SHAPE, 0.0)
     assert untracked["zones"]["yard"]["inside"] == 2 and untracked["events"] == []
 
 
 def test_who_is_not_seen_for_a_second_is_lost_where_he_was():
-    counter = ZoneCounter(YARD)
+    counter = StreamCounter(YARD)
     count(counter, {1: (60, 50), 2: (10, 10)}, 0.0)
     assert count(counter, {}, 1.0)["events"] == []
     report = count(counter, {}, 1.1)
@@ -92,7 +92,7 @@ def test_who_is_not_seen_for_a_second_is_lost_where_he_was():
 
 
 def test_who_comes_back_in_time_is_not_lost():
-    counter = ZoneCounter(YARD)
+    counter = StreamCounter(YARD)
     count(counter, {1: (60, 50)}, 0.0)
     count(counter, {}, 0.9)
     assert count(counter, {1: (65, 50)}, 1.5)["events"] == []
@@ -100,7 +100,7 @@ def test_who_comes_back_in_time_is_not_lost():
 
 
 def test_a_line_counts_both_directions_once_each():
-    counter = ZoneCounter(GATE)
+    counter = StreamCounter(GATE)
     for x in (80, 90, 100, 110, 120):
         report = count(counter, {7: (x, 50)})
     assert (report["lines"]["gate"]["to_right"], report["lines"]["gate"]["to_left"]) == (1, 0)
@@ -110,7 +110,7 @@ def test_a_line_counts_both_directions_once_each():
 
 
 def test_a_track_that_appears_behind_a_line_did_not_cross_it():
-    counter = ZoneCounter(GATE)
+    counter = StreamCounter(GATE)
     count(counter, {7: (80, 50)})
     report = count(counter, {8: (120, 50)})
     assert report["lines"]["gate"]["to_right"] == 0
@@ -118,7 +118,7 @@ def test_a_track_that_appears_behind_a_line_did_not_cross_it():
 
 def test_after_a_gap_everybody_is_new_and_the_totals_stay():
     everything = [[0, 0], [1, 0], [1, 1], [0, 1]]
-    zones = Zones({None: parse_layout({"zones": {"yard": everything}, "lines": {"gate": [[0.5, 0], [0.5, 1]]}})})
+    zones = ZoneCounter({None: parse_layout({"zones": {"yard": everything}, "lines": {"gate": [[0.5, 0], [0.5, 1]]}})})
     first = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1])
     zones(first)
     assert first.zones["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
@@ -132,7 +132,7 @@ def test_after_a_gap_everybody_is_new_and_the_totals_stay():
 
 @pytest.mark.parametrize("speed", [1 / 8, 1, 11])
 def test_what_a_file_counts_is_the_same_however_fast_it_is_read(speed):
-    zones = Zones({None: YARD})
+    zones = ZoneCounter({None: YARD})
     seen_s = [0, 0.25, 0.5, 1.0]  # hidden for a moment, then gone for the rest of five seconds
     for index in range(21):
         objects, ids = (((1, 0.9, (20, 4, 40, 30)),), [1]) if index / 4 in seen_s else ((), [])
@@ -144,7 +144,7 @@ def test_what_a_file_counts_is_the_same_however_fast_it_is_read(speed):
 
 @pytest.mark.parametrize("times", [{"pts": 0.1, "arrived": 50.1}, {"arrived": 50.1}])
 def test_a_source_that_begins_anew_has_nobody_in_it(times):
-    zones = Zones({None: parse_layout({"zones": {"yard": [[0, 0], [1, 0], [1, 1], [0, 1]]}})})
+    zones = ZoneCounter({None: parse_layout({"zones": {"yard": [[0, 0], [1, 0], [1, 1], [0, 1]]}})})
     for said in ({"pts": 9.0, "arrived": 50.0}, times):
         result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1], **said)
         zones(result)
@@ -153,23 +153,23 @@ def test_a_source_that_begins_anew_has_nobody_in_it(times):
 
 
 def test_each_stream_counts_for_itself_and_one_without_a_layout_not_at_all():
-    zones = Zones({"door": YARD})
+    zones = ZoneCounter({"door": YARD})
     for stream, expected in (("door", 1), ("yard", None), ("door", 1)):
         result = make_result(stream, objects=((1, 0.9, (20, 4, 40, 30)),), ids=[1])
         zones(result)
         assert (result.zones and result.zones["zones"]["yard"]["entered"]) == expected
     fallback = make_result("elsewhere")
-    Zones({"door": YARD, None: GATE})(fallback)
+    ZoneCounter({"door": YARD, None: GATE})(fallback)
     assert list(fallback.zones["lines"]) == ["gate"]
 
 
 def test_what_is_counted_is_plain_json():
-    report = count(ZoneCounter(YARD), {1: (60, 50)})
+    report = count(StreamCounter(YARD), {1: (60, 50)})
     assert json.loads(json.dumps(report)) == report
 
 
 def test_nothing_is_remembered_of_those_who_are_gone():
-    counter = ZoneCounter(parse_layout({"zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}}))
+    counter = StreamCounter(parse_layout({"zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}}))
     for number in range(200):
         count(counter, {number: (60, 50)}, float(number))
     assert len(counter._last) <= 2 and len(counter._members["all"]) <= 2

@@ -11,7 +11,7 @@ from fgd_yolo.streams.say import say
 _RAISED = (Exception, SystemExit)  # a step's sys.exit() too: it would end a lane in silence
 
 
-class Steps:
+class StepChain:
     """Functions that complete a result in place, called one after the other and in the order of a stream's frames.
 
     Different streams may call at the same time. A step that raises leaves the result as it is, and is said once per

@@ -6,15 +6,15 @@ import pytest
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.web import create_app
-from fgd_yolo.streams.web.control import MOST_STREAMS, Order
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import Asker, ToldPipeline
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from fgd_yolo.streams.web.stream_control import MOST_STREAMS, StreamSettings
+from web_pipeline import FakePipeline, WebClient
 
 SECRET = "hunter2secret"
 ADDRESS = f"rtsp://admin:{SECRET}@10.0.0.7/cam"
 
 
-class Telltale(ToldPipeline):
+class Telltale(FakePipeline):
     """A pipeline that repeats the address, and even the bare password, in its error."""
 
     def add(self, address, name=None, *, policy=None):
@@ -22,7 +22,7 @@ class Telltale(ToldPipeline):
 
 
 def client(pipeline, **options):
-    return Asker(create_app(pipeline, LatestFrames(), **options))
+    return WebClient(create_app(pipeline, LatestFrames(), **options))
 
 
 def add(pipeline, wish, **options):
@@ -37,7 +37,7 @@ def add(pipeline, wish, **options):
     ],
 )
 def test_the_disk_cannot_be_read_from_the_page_nor_asked_what_is_on_it(address):
-    pipeline = ToldPipeline()
+    pipeline = FakePipeline()
     answer = add(pipeline, {"address": address})
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(("files and folders cannot be opened", "the address is missing"))
@@ -49,14 +49,14 @@ def test_the_disk_cannot_be_read_from_the_page_nor_asked_what_is_on_it(address):
     ["file:///etc/passwd", "FILE:///etc/passwd", "ftp://host/a", "cache:http://a", "rtsp://", "rtsp://a\0b/c"],
 )
 def test_unknown_schemes_are_refused(address):
-    pipeline = ToldPipeline()
+    pipeline = FakePipeline()
     assert add(pipeline, {"address": address}).status_code == 400
     assert pipeline.streams == {}
 
 
 def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
-    pipeline = ToldPipeline()
+    pipeline = FakePipeline()
     assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
     assert pipeline.orders == [(str(tmp_path), tmp_path.name, None)]
     assert add(pipeline, {"address": str(tmp_path / "none")}, allow_files=True).status_code == 400
@@ -64,7 +64,7 @@ def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
 
 @pytest.mark.parametrize("address", ["test://", "rtsp://10.0.0.7/cam", "https://host/stream.mjpg"])
 def test_a_camera_is_added_with_its_name_and_policy(address):
-    pipeline = ToldPipeline()
+    pipeline = FakePipeline()
     answer = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
     assert answer.status_code == 201
     assert answer.json() == {"name": "yard 2"}
@@ -72,7 +72,7 @@ def test_a_camera_is_added_with_its_name_and_policy(address):
 
 
 def test_what_changed_is_told_at_once():
-    page = client(ToldPipeline("door"))
+    page = client(FakePipeline("door"))
     assert set(page.get("/stats").json()["streams"]) == {"door"}
     page.post("/streams", json={"address": "test://", "name": "yard"})
     assert set(page.get("/stats").json()["streams"]) == {"door", "yard"}
@@ -81,7 +81,7 @@ def test_what_changed_is_told_at_once():
 
 
 def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
-    pipeline = ToldPipeline()
+    pipeline = FakePipeline()
     assert add(pipeline, {"address": "0", "name": "", "policy": ""}).status_code == 201
     assert pipeline.orders == [(0, "camera0", None)]
 
@@ -103,7 +103,7 @@ def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
     ],
 )
 def test_a_wrong_wish_is_answered_with_one_line(wish, words):
-    pipeline = ToldPipeline("door")
+    pipeline = FakePipeline("door")
     answer = add(pipeline, wish)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
@@ -113,18 +113,18 @@ def test_a_wrong_wish_is_answered_with_one_line(wish, words):
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
 def test_what_is_no_json_is_refused(body):
-    answer = client(ToldPipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
+    answer = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()) == (400, {"error": "that is not JSON"})
 
 
 def test_a_body_without_an_end_is_refused():
-    answer = add(ToldPipeline(), {"address": "test://" + "x" * 20_000})
+    answer = add(FakePipeline(), {"address": "test://" + "x" * 20_000})
     assert (answer.status_code, answer.json()) == (400, {"error": "that is too long"})
 
 
 def test_no_answer_has_the_password():
-    pipeline = ToldPipeline("door")
-    page = client(pipeline, orders={"door": Order(ADDRESS)})
+    pipeline = FakePipeline("door")
+    page = client(pipeline, orders={"door": StreamSettings(ADDRESS)})
     pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is away")
     said = add(Telltale(), {"address": ADDRESS}).text
     said += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
@@ -135,20 +135,20 @@ def test_no_answer_has_the_password():
 
 
 def test_there_is_a_most_of_streams():
-    pipeline = ToldPipeline(*map(str, range(MOST_STREAMS - 1)))
+    pipeline = FakePipeline(*map(str, range(MOST_STREAMS - 1)))
     assert add(pipeline, {"address": "test://", "name": "last"}).status_code == 201
     assert f"there are {MOST_STREAMS} streams already" in add(pipeline, {"address": "test://"}).json()["error"]
 
 
 def test_a_stream_is_removed():
-    pipeline = ToldPipeline("door", "yard")
+    pipeline = FakePipeline("door", "yard")
     assert client(pipeline).request("DELETE", "/streams", json={"name": "door"}).status_code == 200
     assert list(pipeline.streams) == ["yard"]
 
 
 def test_a_stopped_stream_is_started_again_as_it_was_added():
-    pipeline = ToldPipeline("door")
-    page = client(pipeline, orders={"door": Order(ADDRESS, "every")})
+    pipeline = FakePipeline("door")
+    page = client(pipeline, orders={"door": StreamSettings(ADDRESS, "every")})
     assert page.get("/stats").json()["stopped"] == []
     assert page.post("/streams/stop", json={"name": "door"}).status_code == 200
     assert pipeline.streams == {}
@@ -161,8 +161,8 @@ def test_a_stopped_stream_is_started_again_as_it_was_added():
 
 
 def test_a_stream_that_nobody_named_takes_the_name_of_no_stopped_one():
-    pipeline = ToldPipeline("camera0", "camera0-3")
-    page = client(pipeline, orders={"camera0": Order(0, "every")})
+    pipeline = FakePipeline("camera0", "camera0-3")
+    page = client(pipeline, orders={"camera0": StreamSettings(0, "every")})
     page.post("/streams/stop", json={"name": "camera0"})
     assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-2"}
     assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-4"}
@@ -174,8 +174,8 @@ def test_a_stream_that_nobody_named_takes_the_name_of_no_stopped_one():
 
 
 def test_a_stopped_stream_can_be_removed_for_good():
-    pipeline = ToldPipeline("door")
-    page = client(pipeline, orders={"door": Order(ADDRESS)})
+    pipeline = FakePipeline("door")
+    page = client(pipeline, orders={"door": StreamSettings(ADDRESS)})
     page.post("/streams/stop", json={"name": "door"})
     assert page.request("DELETE", "/streams", json={"name": "door"}).status_code == 200
     assert page.get("/stats").json()["stopped"] == []
@@ -183,14 +183,14 @@ def test_a_stopped_stream_can_be_removed_for_good():
 
 
 def test_a_stream_whose_address_nobody_told_can_be_removed_but_not_stopped():
-    pipeline = ToldPipeline("door")
+    pipeline = FakePipeline("door")
     assert client(pipeline).post("/streams/stop", json={"name": "door"}).status_code == 404
     assert list(pipeline.streams) == ["door"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/stop"), ("POST", "/start")])
 def test_an_unknown_stream_is_said(method, path):
-    page = client(ToldPipeline("door"))
+    page = client(FakePipeline("door"))
     assert page.request(method, f"/streams{path}", json={"name": "other"}).status_code == 404
     assert page.request(method, f"/streams{path}", json={"name": 1}).status_code == 400
     assert page.request(method, f"/streams{path}", json=["door"]).status_code == 400

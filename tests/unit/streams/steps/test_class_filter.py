@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.class_filter import Choice, chosen_labels
+from fgd_yolo.streams.steps.class_filter import ClassFilter, resolve_classes
 from stream_results import NAMES, make_result
 
 TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
@@ -12,14 +12,14 @@ TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
 @pytest.mark.parametrize(("classes", "left"), [(["wedge"], [2]), ([1, "2"], [1, 2]), (["disc"], []), ([], [])])
 def test_the_objects_of_chosen_classes_are_left_in_a_result(classes, left):
     result = make_result(objects=TWO)
-    Choice(NAMES, classes)(result)
+    ClassFilter(NAMES, classes)(result)
     assert result.detections.classes.tolist() == left
     assert result.detections.boxes.shape == (len(left), 4)
 
 
 def test_a_class_that_the_model_does_not_know_is_refused_with_a_close_match():
     with pytest.raises(UsageError, match=r"class 'wegde' is unknown.*wedge"):
-        Choice(NAMES, ["wegde"])
+        ClassFilter(NAMES, ["wegde"])
 
 
 # As a data set that numbers its classes in the order of their folders' names.
@@ -30,7 +30,7 @@ CELLS = {0: "cell", 1: "rod", 2: "cell"}
 @pytest.mark.parametrize("word", ["2", 2, "1"])
 def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_both_ways_out(word):
     with pytest.raises(UsageError, match=rf"'{word}' is ambiguous.*id:{word}.*name:{word}"):
-        chosen_labels(DIGITS, [word])
+        resolve_classes(DIGITS, [word])
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_
     ],
 )
 def test_id_and_name_say_which_class_is_meant(names, words, labels):
-    assert chosen_labels(names, words) == labels
+    assert resolve_classes(names, words) == labels
 
 
 def test_a_name_of_several_classes_is_refused_with_their_numbers():
     with pytest.raises(UsageError, match=r"'cell' is ambiguous: 2 classes have .* id:0, id:2 .*name:cell"):
-        chosen_labels(CELLS, ["cell"])
+        resolve_classes(CELLS, ["cell"])
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_a_name_of_several_classes_is_refused_with_their_numbers():
 )
 def test_a_class_that_is_not_there_is_one_short_line(word, complaint):
     with pytest.raises(UsageError) as refusal:
-        chosen_labels(NAMES, [word])
+        resolve_classes(NAMES, [word])
     said = str(refusal.value)
     assert complaint in said and len(said) < 250 and said.isprintable()

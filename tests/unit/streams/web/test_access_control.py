@@ -6,9 +6,9 @@ import pytest
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.web import create_app
-from fgd_yolo.streams.web.gate import COOKIE, Gate
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import Asker, ToldPipeline
+from fgd_yolo.streams.web.access_control import COOKIE, AccessControl
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from web_pipeline import FakePipeline, WebClient
 
 TOKEN = "correct-horse-battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -27,14 +27,14 @@ PATHS = [
 JSON = {"Content-Type": "application/json"}
 
 
-class Broken(ToldPipeline):
+class Broken(FakePipeline):
     def stats(self):
         raise RuntimeError("cannot reach rtsp://admin:hunter2secret@10.0.0.7/cam")
 
 
 def client(token=None, pipeline=None, address="http://localhost:8080"):
-    app = create_app(pipeline or ToldPipeline("door"), LatestFrames(), token=token)
-    return Asker(app, address)
+    app = create_app(pipeline or FakePipeline("door"), LatestFrames(), token=token)
+    return WebClient(app, address)
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/no/such/path", "/streams"])
@@ -97,7 +97,7 @@ def test_a_wrong_token_in_the_address_is_refused_although_the_cookie_is_right():
 
 
 def test_a_token_in_the_address_changes_nothing():
-    pipeline = ToldPipeline("door")
+    pipeline = FakePipeline("door")
     answer = client(TOKEN, pipeline).post(f"/streams?token={TOKEN}", json={"address": "test://"})
     assert answer.status_code == 401
     assert list(pipeline.streams) == ["door"]
@@ -160,7 +160,7 @@ def test_with_a_token_any_host_name_will_do():
 )
 def test_a_page_of_another_site_changes_nothing(headers):
     for token, extra in ((None, {}), (TOKEN, BEARER)):
-        pipeline = ToldPipeline("door")
+        pipeline = FakePipeline("door")
         for method, path in (("POST", "/streams"), ("DELETE", "/streams"), ("POST", "/streams/stop")):
             wish = {"address": "test://", "name": "door"}
             assert client(token, pipeline).request(method, path, json=wish, headers=headers | extra).status_code == 403
@@ -181,7 +181,7 @@ def test_the_own_page_and_programs_may_change():
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_what_a_form_of_another_site_could_send_changes_nothing(kind):
-    pipeline = ToldPipeline("door")
+    pipeline = FakePipeline("door")
     for method in ("POST", "DELETE"):
         body = b'{"address": "test://", "name": "door"}'
         answer = client(pipeline=pipeline).request(method, "/streams", content=body, headers={"Content-Type": kind})
@@ -190,7 +190,7 @@ def test_what_a_form_of_another_site_could_send_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/no/such/path", "/stats"])
-@pytest.mark.parametrize("pipeline", [ToldPipeline("door"), Broken("door")], ids=["well", "broken"])
+@pytest.mark.parametrize("pipeline", [FakePipeline("door"), Broken("door")], ids=["well", "broken"])
 def test_every_answer_carries_the_headers_that_protect(path, pipeline):
     for token in (None, TOKEN):
         headers = client(token, pipeline).get(path).headers
@@ -217,4 +217,4 @@ def test_an_accident_is_one_line_in_the_log_without_the_password(capsys):
 @pytest.mark.parametrize("token", ["", " ", "short", "with space in it", "größengleich", "line\nfeed-token"])
 def test_a_token_that_protects_nothing_is_refused(token):
     with pytest.raises(UsageError, match="8 or more letters"):
-        Gate(None, token)
+        AccessControl(None, token)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.source_clock import SourceClock
+from fgd_yolo.streams.steps.source_clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -19,7 +19,7 @@ _LEAST_STEP_S = 1e-6  # the library warns about two frames of one time
 _UNKNOWN = -1
 
 
-class Tracking:
+class ObjectTracker:
     """Gives every result of every stream its track ids; results of one stream must come in order.
 
     Convention:
@@ -27,14 +27,14 @@ class Tracking:
         from 1. An object has id -1 until it was seen in two frames that follow each other, or while it is too weak.
         The frame's time is the source's, as in `SourceClock`: how fast things move does not depend on the rate.
     Args:
-        least_score: an object of a lower score continues a track but begins none, in [0, 1].
+        min_score: an object of a lower score continues a track but begins none, in [0, 1].
     Raises:
         FGDError: the `trackers` package is not installed.
     """
 
-    def __init__(self, least_score: float = 0.5):
+    def __init__(self, min_score: float = 0.5):
         self._tracker_class, self._detections_class = _load()
-        self._least_score = least_score
+        self._least_score = min_score
         self._streams: dict[str, _StreamTracker] = {}
 
     def __call__(self, result: Result) -> None:
@@ -53,12 +53,12 @@ class Tracking:
 class _StreamTracker:
     """The tracker of one stream; keeps ids apart that the library would give again after a reset."""
 
-    def __init__(self, tracker_class: Any, least_score: float):
+    def __init__(self, tracker_class: Any, min_score: float):
         self._tracker = tracker_class(
             lost_track_buffer=round(_KEPT_S * 30),  # counted in frames at 30 fps, whatever the rate
             frame_rate=_FRAME_RATE,
-            track_activation_threshold=least_score,
-            high_conf_det_threshold=least_score,
+            track_activation_threshold=min_score,
+            high_conf_det_threshold=min_score,
         )
         self._clock = SourceClock()
         self._tracked_s = -math.inf

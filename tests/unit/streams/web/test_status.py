@@ -6,18 +6,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fgd_yolo.streams.web import create_app
-from fgd_yolo.streams.web.control import Order
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import Asker, ToldPipeline
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from fgd_yolo.streams.web.stream_control import StreamSettings
+from web_pipeline import FakePipeline, WebClient
 
 
 @pytest.fixture
 def box():
     """A pipeline of two streams, its observer, and one who asks; a frame of each came through."""
-    pipeline, frames = ToldPipeline("door", "yard"), LatestFrames()
+    pipeline, frames = FakePipeline("door", "yard"), LatestFrames()
     for name in ("door", "yard"):
         pipeline.give(frames, name, 0)
-    return pipeline, frames, Asker(create_app(pipeline, frames, deadline_s=5))
+    return pipeline, frames, WebClient(create_app(pipeline, frames, deadline_s=5))
 
 
 def ready(asker):
@@ -37,11 +37,11 @@ def test_it_is_not_ready_while_a_stream_is_down_and_says_why(box):
 
 
 def test_it_is_not_ready_before_the_first_frame_nor_without_a_stream():
-    pipeline = ToldPipeline("door")
+    pipeline = FakePipeline("door")
     pipeline.streams["door"].set_state("UP")
-    assert ready(Asker(create_app(pipeline, LatestFrames()))) == (503, ["door: no frame yet"])
-    assert ready(Asker(create_app(ToldPipeline(), LatestFrames()))) == (503, ["there is no stream"])
-    assert ready(Asker(create_app(ToldPipeline("a"), LatestFrames()))) == (503, ["a: CONNECTING"])
+    assert ready(WebClient(create_app(pipeline, LatestFrames()))) == (503, ["door: no frame yet"])
+    assert ready(WebClient(create_app(FakePipeline(), LatestFrames()))) == (503, ["there is no stream"])
+    assert ready(WebClient(create_app(FakePipeline("a"), LatestFrames()))) == (503, ["a: CONNECTING"])
 
 
 def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_up(box, monkeypatch):
@@ -60,8 +60,8 @@ def test_a_file_at_its_end_does_not_count_as_a_fault(box):
 
 
 def test_it_is_ready_when_its_only_stream_was_stopped_on_the_page():
-    pipeline = ToldPipeline("door")
-    asker = Asker(create_app(pipeline, LatestFrames(), orders={"door": Order(0)}))
+    pipeline = FakePipeline("door")
+    asker = WebClient(create_app(pipeline, LatestFrames(), orders={"door": StreamSettings(0)}))
     assert ready(asker) == (503, ["door: CONNECTING"])
     asker.post("/streams/stop", json={"name": "door"})
     assert ready(asker) == (200, [])
@@ -135,7 +135,7 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
 
 
 def test_two_applications_in_one_process_have_metrics_of_their_own(box):
-    other = Asker(create_app(ToldPipeline("cellar"), LatestFrames()))
+    other = WebClient(create_app(FakePipeline("cellar"), LatestFrames()))
     assert 'stream="cellar"' in other.get("/metrics").text
     assert "cellar" not in box[2].get("/metrics").text
 

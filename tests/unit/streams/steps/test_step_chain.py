@@ -1,12 +1,12 @@
 import sys
 
-from fgd_yolo.streams.steps import Steps
+from fgd_yolo.streams.steps.step_chain import StepChain
 from stream_parts import make_result
 
 
 def test_steps_are_called_one_after_the_other():
     called = []
-    Steps([lambda result: called.append(1), lambda result: called.append(2)])(make_result())
+    StepChain([lambda result: called.append(1), lambda result: called.append(2)])(make_result())
     assert called == [1, 2]
 
 
@@ -16,7 +16,7 @@ def test_a_step_that_raises_is_said_once_and_the_next_one_is_called(capsys):
     def breaks(result):
         raise RuntimeError("at rtsp://admin:geheim@10.0.0.7/")
 
-    steps = Steps([breaks, lambda result: called.append(1)])
+    steps = StepChain([breaks, lambda result: called.append(1)])
     steps(make_result())
     steps(make_result())
     assert called == [1, 1]
@@ -36,13 +36,13 @@ def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsy
         def gap(self, stream, reason):
             raise RuntimeError("no")
 
-    Steps([lambda result: None, Breaks(), Hears()]).gap("door", "no route")
+    StepChain([lambda result: None, Breaks(), Hears()]).gap("door", "no route")
     assert heard == [("door", "no route")]
     assert "Breaks failed" in capsys.readouterr().err
 
 
 def test_a_step_that_exits_does_not_take_the_lane_with_it(capsys):
     called = []
-    Steps([lambda result: sys.exit("enough"), lambda result: called.append(1)])(make_result())
+    StepChain([lambda result: sys.exit("enough"), lambda result: called.append(1)])(make_result())
     assert called == [1]
     assert "failed, SystemExit: enough" in capsys.readouterr().err

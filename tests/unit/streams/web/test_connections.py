@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from fgd_yolo.streams.web import connections, create_app, serve
-from fgd_yolo.streams.web.push import Seats
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import ToldPipeline, result_of
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from fgd_yolo.streams.web.push import ViewerSlots
+from web_pipeline import FakePipeline, result_of
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +41,11 @@ import resource, sys
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 from fgd_yolo.streams.web import create_app, serve
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import ToldPipeline
+from fgd_yolo.streams.web.latest_frames import LatestFrames
+from web_pipeline import FakePipeline
 import os, threading
 
-pipeline, frames = ToldPipeline("door"), LatestFrames()
+pipeline, frames = FakePipeline("door"), LatestFrames()
 server = serve(create_app(pipeline, frames), "127.0.0.1", 0)
 moving = threading.Event()
 
@@ -91,7 +91,7 @@ while True:
 @pytest.fixture
 def page():
     """The page of one stream, with deadlines of a second."""
-    pipeline, frames = ToldPipeline("door"), LatestFrames()
+    pipeline, frames = FakePipeline("door"), LatestFrames()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "REQUEST_S", 1.0)
         patch.setattr(connections, "TAKE_S", 1.0)
@@ -156,7 +156,7 @@ def status_line(answer: bytes) -> str:
 
 @pytest.mark.parametrize("sent", PARTS_OF_REQUESTS.values(), ids=PARTS_OF_REQUESTS)
 def test_the_page_answers_while_600_connections_wait_for_the_rest_of_a_request(sent):
-    with serve(create_app(ToldPipeline("door"), LatestFrames()), "127.0.0.1", 0) as server, ExitStack() as held:
+    with serve(create_app(FakePipeline("door"), LatestFrames()), "127.0.0.1", 0) as server, ExitStack() as held:
         for _ in range(600):
             held.enter_context(connect(server.port)).sendall(sent)
         assert get(f"{server.url}healthz").text == "alive\n"
@@ -287,7 +287,7 @@ TOO_LARGE = {
 
 @pytest.mark.parametrize("sent", TOO_LARGE.values(), ids=TOO_LARGE)
 def test_a_head_that_is_too_large_or_none_is_refused_at_once(sent):
-    with serve(create_app(ToldPipeline(), LatestFrames()), "127.0.0.1", 0) as server:
+    with serve(create_app(FakePipeline(), LatestFrames()), "127.0.0.1", 0) as server:
         with connect(server.port) as connection:
             with suppress(ConnectionError):
                 connection.sendall(sent)
@@ -332,8 +332,8 @@ def test_the_page_answers_while_all_places_are_taken_by_viewers_who_never_read(p
 def test_a_viewer_who_does_not_read_loses_the_place(page, monkeypatch):
     server, frames = page
     left = []
-    leave = Seats.__exit__
-    monkeypatch.setattr(Seats, "__exit__", lambda self, *error: left.append(self.taken) or leave(self, *error))
+    leave = ViewerSlots.__exit__
+    monkeypatch.setattr(ViewerSlots, "__exit__", lambda self, *error: left.append(self.taken) or leave(self, *error))
     noise = np.random.default_rng(0).integers(0, 256, (480, 960, 3), np.uint8)
     with connect(server.port) as viewer:
         viewer.sendall(b"GET /video?stream=door HTTP/1.1\r\n" + HOST + b"\r\n")

@@ -12,16 +12,16 @@ import pytest
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.web import bind, create_app, serve
-from fgd_yolo.streams.web.gate import is_loopback
+from fgd_yolo.streams.web.access_control import is_loopback
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 from fgd_yolo.streams.web.server import WebServer, split_address
-from fgd_yolo.streams.web.view import LatestFrames
-from web_pipeline import ToldPipeline
+from web_pipeline import FakePipeline
 
 TOKEN = "correct-horse-battery"
 
 
 def app(**options):
-    return create_app(ToldPipeline("door"), LatestFrames(), **options)
+    return create_app(FakePipeline("door"), LatestFrames(), **options)
 
 
 def get(url, **said):
@@ -152,7 +152,7 @@ import sys
 sys.modules[{package!r}] = None
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.web import create_app, bind
-from fgd_yolo.streams.web.view import LatestFrames
+from fgd_yolo.streams.web.latest_frames import LatestFrames
 try:
     create_app(None, LatestFrames())
     bind("127.0.0.1", 0)

@@ -43,7 +43,7 @@ def check_token(token: str | None) -> str | None:
     return token
 
 
-class Gate:
+class AccessControl:
     """Stands before the application; nothing but `/healthz` passes without the token, where there is one.
 
     Without a token only those on this machine can connect, but their browsers run the pages of others. So a request

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
-class Choice:
+class ClassFilter:
     """A step that takes the other classes' objects out of every result; it belongs before all other steps.
 
     Args:
         names: the detector's classes.
-        classes: those that count, as `chosen_labels` reads them.
+        classes: those that count, as `resolve_classes` reads them.
     Raises:
         UsageError: a class that the detector does not know, or that may be one or another.
     """
 
     def __init__(self, names: Mapping[int, str], classes: Collection[str | int]):
-        self._labels = chosen_labels(names, classes)
+        self._labels = resolve_classes(names, classes)
 
     def __call__(self, result: Result) -> None:
         """Leave the chosen objects in the result."""
@@ -37,7 +37,7 @@ class Choice:
         result.detections = found[np.isin(found.classes, self._labels)]
 
 
-def chosen_labels(names: Mapping[int, str], classes: Collection[str | int]) -> list[int]:
+def resolve_classes(names: Mapping[int, str], classes: Collection[str | int]) -> list[int]:
     """Return the numbers of chosen classes, in order.
 
     Convention:
