@@ -67,28 +67,28 @@ def snapshot(
         FGDError: the student reads other images than colour photos, or there is none.
     """
     # Only now: a training that draws nothing needs no matplotlib of ours.
-    from fgd_yolo.attention.figure import draw_views, explanation, pixels
+    from fgd_yolo.attention.figure import draw_figure, explain_symbols, render
+    from fgd_yolo.attention.labelled_images import LABELS, load_letterboxed
+    from fgd_yolo.attention.level_attention import AttentionSettings, compare_levels
     from fgd_yolo.attention.models import neck_maps
-    from fgd_yolo.attention.photos import LABELS, letterboxed
-    from fgd_yolo.attention.views import Lens, view_levels
 
     if student.yaml.get("channels", 3) != 3 or not images:
         raise FGDError("pictures are drawn of colour photos only, and there is none among the val images")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
-    lens = Lens(distiller.config.temperature, distiller.config.scale)
+    settings = AttentionSettings(distiller.config.temperature, distiller.config.scale)
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
     until = "when the features' terms ended" if distiller.features.share.over else "so far"
     aligned = f"through the alignments as trained {until}, where the teacher has another width"
     seen = aligned if distiller.losses else "as they are"
-    note = f"{explanation(lens)} The student is the EMA, its maps are seen {seen}."
+    note = f"{explain_symbols(settings)} The student is the EMA, its maps are seen {seen}."
     figures = []
     for path, boxes in images:
-        photo = letterboxed(path, boxes, LABELS, side_px)
-        image = photo.tensor.to(device)
-        students = {f"student, {name}": neck_maps(student, image)[0]}
-        views = view_levels(distiller.levels, distiller.teacher(image), students, photo.boxes, lens, aligns)
-        figures.append(pixels(draw_views(photo, views, f"{photo.name}, {name}", note)))
+        image = load_letterboxed(path, boxes, LABELS, side_px)
+        tensor = image.tensor.to(device)
+        students = {f"student, {name}": neck_maps(student, tensor)[0]}
+        levels = compare_levels(distiller.levels, distiller.teacher(tensor), students, image.boxes, settings, aligns)
+        figures.append(render(draw_figure(image, levels, f"{image.name}, {name}", note)))
     return np.concatenate(figures)
 
 

@@ -1,114 +1,300 @@
-"""The whole job: from a subject to one figure for each image, a table, and the numbers as files."""
+"""Draw the attention of a teacher and of its student before and after distillation: figures, a table, files.
+
+The models and images come from options, or from the run folder of a distillation (`run_options`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.attention.figure import draw_views, explanation, pixels, write_png
-from fgd_yolo.attention.gaps import gaps_of, mean_gaps, table, write_gaps
-from fgd_yolo.attention.models import AFTER, BEFORE, Models, load_models, neck_maps
-from fgd_yolo.attention.photos import (
+from fgd_yolo.attention.differences import (
+    CSV_NAME,
+    JSON_NAME,
+    format_table,
+    image_differences,
+    mean_differences,
+    write_differences,
+)
+from fgd_yolo.attention.figure import draw_figure, explain_symbols, render, write_png
+from fgd_yolo.attention.labelled_images import (
     DETECTIONS,
     LABELS,
-    Photo,
+    LabelledImage,
     detected_boxes,
     find_images,
     labelled_boxes,
-    letterboxed,
+    load_letterboxed,
 )
-from fgd_yolo.attention.views import Lens, LevelView, view_levels
-from fgd_yolo.console import display_path, progress
+from fgd_yolo.attention.level_attention import AttentionSettings, LevelAttention, compare_levels
+from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
+from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.console import display_path, distill_command, print_status, progress
+from fgd_yolo.datasets import kept_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
+from fgd_yolo.neck import Level
+from fgd_yolo.random_state import preserve_random_state
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
-from fgd_yolo.workflow.visualize_subject import Subject, student_start
+from fgd_yolo.training.checkpoints import SIDE, read_side_file
+from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.workflow.dataset_check import check_dataset
+from fgd_yolo.workflow.demo_run import demo_yaml
+from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, Key, data_key, differing, file_key, read_keys
+from fgd_yolo.workflow.resolve import resolve
+from fgd_yolo.workflow.run_folder import RECIPE, read_recipe, read_result
 
 
-def visualize(subject: Subject, *, count: int = 8, output: Path | None = None, device: str | None = None) -> Path:
-    """Draw what teacher and student attend to, print how far they are apart, and return the folder of it all.
-
-    An image that cannot be used is named and left out.
+@dataclass(frozen=True)
+class VisualizeOptions:
+    """A teacher, two states of a student, and the images to draw.
 
     Args:
-        subject: complete.
-        count: images to look at, the first ones.
-        output: folder, made if it is missing; None is `runs/visualize/NAME`, numbered.
+        teacher: checkpoint.
+        before: checkpoint; None is the initial student of the run that `recipe` describes.
+        after: checkpoint of the same student.
+        sources: images, folders, patterns, or one dataset YAML.
+        imgsz: side of the network's input in pixels; None is the training's.
+        temperature: T of the spatial and the channel attention.
+        scale: of the loss whose attention is drawn.
+        recipe: of the run, if there is one.
+    """
+
+    teacher: Path | None = None
+    before: Path | None = None
+    after: Path | None = None
+    sources: tuple[str, ...] = ()
+    imgsz: int | None = None
+    temperature: float | None = None
+    scale: str = FGDConfig.scale
+    recipe: Recipe | None = None
+
+    @property
+    def attention_settings(self) -> AttentionSettings:
+        """Settings of the attention, once the options are validated."""
+        return AttentionSettings(self.temperature, self.scale)
+
+    def validated(self) -> VisualizeOptions:
+        """Return a copy with the default temperature filled in.
+
+        Raises:
+            UsageError: a model or the images are missing.
+        """
+        required = {"--teacher": self.teacher, "--after": self.after, "--source": self.sources}
+        required |= {} if self.recipe else {"--before": self.before}
+        missing = [flag for flag, value in required.items() if not value]
+        if missing:
+            raise UsageError(f"missing {', '.join(missing)}: give it, or a run folder with --run")
+        temperature = FGDConfig().temperature if self.temperature is None else self.temperature
+        return replace(self, temperature=temperature)
+
+
+def visualize(
+    options: VisualizeOptions, *, count: int = 8, output: Path | None = None, device: str | None = None
+) -> Path:
+    """Draw the attention of teacher and student, print the mean differences, and return the output folder.
+
+    An image that cannot be used is reported and skipped.
+
+    Args:
+        options: validated.
+        count: number of images to draw, from the first.
+        output: folder, created if missing; None is `runs/visualize/NAME`, numbered.
         device: cpu, 0, ...; None is the first GPU, or else the CPU.
 
     Raises:
         UsageError: an unknown device, or no image.
-        FGDError: a model that cannot be used, or not one image that can.
+        FGDError: a model cannot be used, or no image can.
     """
-    images = find_images(list(subject.sources))
-    before = subject.before or student_start(subject.recipe, subject.after)
-    models = load_models(subject.teacher, before, subject.after, _device(device))
-    side_px = _canvas_side(subject, models)
-    print(f"{min(count, len(images))} of {len(images)} images at {side_px} px. {models.seen}", flush=True)
-    gaps, folder, drawn = [], output, 0
+    images = find_images(list(options.sources))
+    before = options.before or initial_student(options.recipe, options.after)
+    models = load_models(options.teacher, before, options.after, _device(device))
+    aligns, alignment_note = find_alignments(models.levels, options.teacher, options.after)
+    for align in filter(None, aligns):
+        align.to(next(models.teacher.parameters()).device)
+    side_px = _input_side(options, models)
+    print(f"{min(count, len(images))} of {len(images)} images at {side_px} px. {alignment_note}", flush=True)
+    start_note = " 'before' is the initial student." if options.before is None else ""
+    note = f"{explain_symbols(options.attention_settings)} {alignment_note}{start_note}"
+    differences, folder, drawn = [], output, 0
     failure: FGDError | None = None
     try:
-        for number, image in enumerate(progress(images[:count], "drawing"), start=1):
+        for number, path in enumerate(progress(images[:count], "drawing"), start=1):
             try:
-                photo, views = look_at(image, models, side_px, subject.lens)
+                image, levels = compare_image(path, models, aligns, side_px, options.attention_settings)
             except FGDError as error:
-                print(f"left out: {one_line(error)}", flush=True)
+                print(f"skipped: {one_line(error)}", flush=True)
                 failure = error
                 continue
             drawn += 1
-            gaps += gaps_of(photo.name, views, BEFORE, AFTER)
-            title = f"{photo.name}: what teacher and student attend to"
-            picture = pixels(draw_views(photo, views, title, _note(subject, models)))
-            # Made only now: what fails at once leaves no folder.
-            folder = folder or numbered_folder(Path("runs/visualize") / subject.after.absolute().parent.name)
-            write_png(folder / f"{number:02}-{image.stem}.png", picture)
+            differences += image_differences(image.name, levels, BEFORE, AFTER)
+            figure = draw_figure(image, levels, f"{image.name}: attention of teacher and student", note)
+            # Not earlier: a command that fails at once leaves no folder.
+            folder = folder or numbered_folder(Path("runs/visualize") / options.after.absolute().parent.name)
+            write_png(folder / f"{number:02}-{path.stem}.png", render(figure))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; what was drawn is in {display_path(folder)}" if folder else "") from None
+        raise KeyboardInterrupt(f"stopped; finished figures are in {display_path(folder)}" if folder else "") from None
     if not drawn:
         raise failure
-    facts = {
-        "images": drawn,
-        "imgsz": side_px,
-        **subject.lens._asdict(),
-        "seen": models.seen,
-    }
-    write_gaps(folder, gaps, facts)
-    where = printable(display_path(folder))
-    print(f"\n{table(mean_gaps(gaps), facts['images'])}\n\npictures, gaps.csv and gaps.json in {where}")
+    facts = {"images": drawn, "imgsz": side_px, **options.attention_settings._asdict(), "alignment": alignment_note}
+    write_differences(folder, differences, facts)
+    place = printable(display_path(folder))
+    print(f"\n{format_table(mean_differences(differences), drawn)}\n\nfigures, {CSV_NAME} and {JSON_NAME} in {place}")
     return folder
 
 
-def look_at(image: Path, models: Models, side_px: int, lens: Lens) -> tuple[Photo, list[LevelView]]:
-    """Run all models on an image and return it with what they attend to.
+def compare_image(
+    path: Path,
+    models: ComparedModels,
+    aligns: Sequence[nn.Module | None],
+    side_px: int,
+    settings: AttentionSettings,
+) -> tuple[LabelledImage, list[LevelAttention]]:
+    """Run all models on an image and return it with the attention at each level.
 
     Args:
-        image: its label file gives the boxes; where there is none, the teacher does.
+        path: image file. Boxes come from its label file, or from the teacher if there is none.
         models: on one device.
-        side_px: of the canvas.
-        lens: how attention is taken.
+        aligns: the alignment of each level, or None to use the student's maps unaligned; on the same device.
+        side_px: side of the network's input.
+        settings: of the attention.
     """
-    boxes = labelled_boxes(image)
-    photo = letterboxed(image, torch.zeros(0, 4) if boxes is None else boxes, LABELS, side_px)
-    tensor = photo.tensor.to(next(models.teacher.parameters()).device)
+    boxes = labelled_boxes(path)
+    image = load_letterboxed(path, torch.zeros(0, 4) if boxes is None else boxes, LABELS, side_px)
+    tensor = image.tensor.to(next(models.teacher.parameters()).device)
     teacher_maps, outputs = neck_maps(models.teacher, tensor)
     if boxes is None:
-        photo = photo._replace(boxes=detected_boxes(outputs, side_px), boxes_from=DETECTIONS)
+        image = image._replace(boxes=detected_boxes(outputs, side_px), box_source=DETECTIONS)
     student_maps = {name: neck_maps(model, tensor)[0] for name, model in models.students.items()}
-    return photo, view_levels(models.levels, teacher_maps, student_maps, photo.boxes, lens, models.aligns)
+    return image, compare_levels(models.levels, teacher_maps, student_maps, image.boxes, settings, aligns)
 
 
-def _note(subject: Subject, models: Models) -> str:
-    start = " 'before' is the student's start." if subject.before is None else ""
-    return f"{explanation(subject.lens)} {models.seen}{start}"
+def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[list[nn.Module | None], str]:
+    """Return the trained alignment of each level, and a sentence for the figures that describes it.
+
+    Args:
+        levels: pairs of neck maps.
+        teacher: checkpoint.
+        after: the student's checkpoint. The side file is looked for beside it, and in `student/weights` beside it.
+    """
+    unaligned: list[nn.Module | None] = [None] * len(levels)
+    if all(level.student_channels == level.teacher_channels for level in levels):
+        return unaligned, "Student maps are not aligned: they are as wide as the teacher's."
+    without = "Student maps are not aligned and channels, which cannot be paired, are left out: "
+    files = [folder / SIDE for folder in (after.parent, after.parent / "student/weights")]
+    side_file = next((file for file in files if file.is_file()), None)
+    if side_file is None:
+        return unaligned, f"{without}there is no {SIDE} beside {after.name}."
+    try:
+        side = read_side_file(side_file)
+    except FGDError:
+        return unaligned, f"{without}{SIDE} is damaged."
+    if side["teacher"] != file_key(teacher).key:
+        return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
+    config = FGDConfig.from_dict(side["options"])
+    if not any(config.feature_weights.values()):
+        return unaligned, f"{without}the distillation of {SIDE} compared no maps."
+    aligns = build_alignments(side["losses"], levels)
+    if aligns is None:
+        return unaligned, f"{without}{SIDE} belongs to a student of another width."
+    ended = f" until {config.decay_end:.0%} of the run" if config.decay_end < 1 else ""
+    return aligns, f"Student maps pass the alignment of epoch {side['epoch'] + 1}, trained with 'after'{ended}."
 
 
-def _canvas_side(subject: Subject, models: Models) -> int:
-    wanted = int(subject.imgsz or models.students[AFTER].args["imgsz"])
-    side_px = -(-wanted // models.stride) * models.stride
-    if side_px != wanted:
-        print(f"imgsz {wanted} is not a multiple of {models.stride}, the largest stride: {side_px} is used", flush=True)
+def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
+    """Fill in what the options leave open from a finished run of distill.
+
+    Raises:
+        UsageError: the folder is not a run, or the options name another student.
+        FGDError: the run is not finished, or had no teacher and the options name none.
+    """
+    if not (run_dir / RECIPE).is_file():
+        raise UsageError(f"{run_dir} holds no {RECIPE}: --run takes the folder of a run, such as runs/distill/yolov8n")
+    if options.after is not None:
+        raise UsageError("--after cannot be used with --run, which names the student after training: leave out one")
+    result = read_result(run_dir)
+    if result is None or not (run_dir / "student.pt").is_file():
+        raise FGDError(f"{run_dir} is not finished: resume it with {distill_command(resume=display_path(run_dir))}")
+    recipe = read_recipe(run_dir)
+    teacher = options.teacher or result["files"].get("teacher")
+    if teacher is None:
+        raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
+    _check_keys(run_dir, options, recipe, Path(teacher))
+    return VisualizeOptions(
+        teacher=Path(teacher),
+        before=options.before,
+        after=run_dir / "student.pt",
+        sources=options.sources or (_run_data(run_dir, recipe),),
+        imgsz=options.imgsz or result["imgsz"],
+        temperature=recipe.fgd.temperature if options.temperature is None else options.temperature,
+        scale=recipe.fgd.scale,
+        recipe=recipe,
+    )
+
+
+@safe_loading()
+def initial_student(recipe: Recipe, after: Path) -> nn.Module:
+    """Rebuild the student as it was before the first training step.
+
+    Args:
+        recipe: of the run; gives the initial model and the seed.
+        after: checkpoint of the trained student; gives the architecture with the classes of the data.
+
+    Raises:
+        UsageError: the run started from weights given with `pretrained=`, which Ultralytics merges by its own rules.
+    """
+    pretrained = recipe.train.get("pretrained", True)
+    if isinstance(pretrained, (str, Path)):
+        raise UsageError(f"this run started from pretrained={pretrained}: name the initial student with --before")
+    trained, _ = load_detector(after)
+    # Seeded as in Ultralytics' trainer, which builds the model before it draws any other random number.
+    with preserve_random_state(seed=recipe.train.get("seed", 0)):
+        model = DetectionModel(trained.yaml, verbose=False)
+    if pretrained and Path(str(recipe.student)).suffix == ".pt":
+        model.load(load_detector(recipe.student)[0], verbose=False)
+    model.names = trained.names
+    return model.float().eval()
+
+
+def _run_data(run_dir: Path, recipe: Recipe) -> str:
+    return str(kept_dataset(run_dir) or recipe.data or demo_yaml())
+
+
+def _check_keys(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:
+    """Check that what is taken from the run folder has not changed since the run started.
+
+    Raises:
+        FGDError: names what changed, and the options that replace it.
+    """
+    recorded = read_keys(run_dir)
+    if recorded is None:
+        print_status(
+            f"!! {display_path(run_dir / KEYS)} is missing or damaged: cannot check that models and data are unchanged"
+        )
+        return
+    current = {} if options.teacher else {CHECKPOINT: file_key(teacher)}
+    if options.before is None:
+        current[STUDENT] = Key(resolve(recipe.student, "student").key, str(recipe.student))
+    if not options.sources:
+        current[DATA] = data_key(check_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
+    changed = differing(recorded, current)
+    if changed:
+        advice = "restore the originals, or name others with --teacher, --before and --source"
+        raise FGDError(f"{display_path(run_dir)} began with {changed}: {advice}")
+
+
+def _input_side(options: VisualizeOptions, models: ComparedModels) -> int:
+    imgsz = int(options.imgsz or models.students[AFTER].args["imgsz"])
+    side_px = -(-imgsz // models.stride) * models.stride
+    if side_px != imgsz:
+        print(f"imgsz {imgsz} is not a multiple of the largest stride, {models.stride}: using {side_px}", flush=True)
     return side_px
 
 

@@ -1,4 +1,4 @@
-"""One image as models see it: maps of two levels, a photo with two boxes, and the views of them."""
+"""One example image: neck maps at two levels, two boxes, and the attention computed from them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SIDE_PX = 64
 
 
 @pytest.fixture
-def seen():
-    """Maps of teacher and students on strides 8 and 16, boxes, alignments, the photo, and the views of it all."""
+def example():
+    """Neck maps of teacher and students at strides 8 and 16, alignments, the image with boxes, and its attention."""
     import torch
 
-    from fgd_yolo.attention.photos import LABELS, Photo
-    from fgd_yolo.attention.views import Lens, view_levels
+    from fgd_yolo.attention.labelled_images import LABELS, LabelledImage
+    from fgd_yolo.attention.level_attention import AttentionSettings, compare_levels
     from fgd_yolo.neck import Level
 
     random = torch.Generator().manual_seed(0)
@@ -40,6 +40,6 @@ def seen():
         teacher=teacher,
         students=students,
         aligns=aligns,
-        photo=Photo("a$b$.jpg", canvas, boxes, LABELS),
-        views=view_levels(levels, teacher, students, boxes, Lens(0.5, "paper"), aligns),
+        image=LabelledImage("a$b$.jpg", canvas, boxes, LABELS),
+        attention=compare_levels(levels, teacher, students, boxes, AttentionSettings(0.5, "paper"), aligns),
     )

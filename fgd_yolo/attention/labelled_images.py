@@ -1,4 +1,4 @@
-"""The photos that are looked at: on the network's canvas, with the boxes that FGD would weigh them by."""
+"""Images as the network sees them, letterboxed, with the boxes that FGD derives its masks from."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from fgd_yolo.runtime.images import list_images, read_image
 
 LABELS = "labels"
 DETECTIONS = "teacher's detections"
-_LEAST_SCORE, _MOST_OVERLAP = 0.25, 0.7  # the host's own defaults for predictions
+_MIN_CONFIDENCE, _MAX_IOU = 0.25, 0.7  # Ultralytics' defaults for predictions
 
 
-class Photo(NamedTuple):
-    """A photo as the network gets it.
+class LabelledImage(NamedTuple):
+    """An image as the network sees it, with boxes.
 
     Args:
-        name: of the file.
+        name: file name.
         canvas: (H, W, 3) BGR uint8, letterboxed.
         boxes: (M, 4), x centre, y centre, width, height as fractions of the canvas.
-        boxes_from: "labels" or "teacher's detections".
+        box_source: "labels" or "teacher's detections".
     """
 
     name: str
     canvas: np.ndarray
     boxes: Tensor
-    boxes_from: str
+    box_source: str
 
     @property
     def tensor(self) -> Tensor:
@@ -45,49 +45,49 @@ class Photo(NamedTuple):
 
 
 def find_images(sources: list[str]) -> list[Path]:
-    """Return the pictures that the user names: files, folders, patterns, or a dataset YAML for its val images.
+    """Return the images of files, folders, patterns, or the val images of a dataset YAML.
 
     Raises:
-        UsageError: there is none, or a dataset beside other sources.
-        FGDError: a dataset that is not on this disk.
+        UsageError: there is no image, or a dataset is given together with other sources.
+        FGDError: the dataset is not on this disk.
     """
     datasets = [source for source in sources if Path(source).suffix in {".yaml", ".yml"}]
     if not datasets:
         return list(dict.fromkeys(path for source in sources for path in list_images(source)))
     if len(sources) > 1:
-        raise UsageError(f"--source {datasets[0]} is a dataset: give it alone, or pictures instead")
-    return split_images(datasets[0], "val", "to look at")
+        raise UsageError(f"--source {datasets[0]} is a dataset: give it alone, or give images instead")
+    return split_images(datasets[0], "val", "to draw")
 
 
-def letterboxed(path: Path, boxes: Tensor, boxes_from: str, side_px: int) -> Photo:
-    """Place a photo, and its boxes, on a square canvas as in training without augmentation.
+def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int) -> LabelledImage:
+    """Read an image and letterbox it with its boxes to a square, as in training without augmentation.
 
     Args:
-        path: of the photo.
-        boxes: (M, 4), x centre, y centre, width, height as fractions of the photo.
-        boxes_from: who says so.
-        side_px: of the canvas.
+        path: image file.
+        boxes: (M, 4), x centre, y centre, width, height as fractions of the image.
+        box_source: where the boxes come from.
+        side_px: side of the square.
 
     Raises:
-        FGDError: the file cannot be read as a picture.
+        FGDError: the file cannot be read as an image.
     """
     image = read_image(path)
     if image is None:
-        raise FGDError(f"{path} cannot be read as a picture: leave it out")
+        raise FGDError(f"{path} cannot be read as an image: leave it out")
     placement = place(image.shape[:2], (side_px, side_px))
     (height, width), top, left = placement.content, placement.top, placement.left
     size, corner = boxes.new_tensor([width, height]), boxes.new_tensor([left, top])
     moved = torch.cat([boxes[:, :2] * size + corner, boxes[:, 2:] * size], dim=1) / side_px
-    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name that is no UTF-8 cannot be drawn as it is
-    return Photo(name, letterbox(image, placement), moved, boxes_from)
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # a name that is not UTF-8 cannot be drawn unchanged
+    return LabelledImage(name, letterbox(image, placement), moved, box_source)
 
 
 def labelled_boxes(image: Path) -> Tensor | None:
-    """Return the boxes (M, 4) of an image's label file where the host looks for it, or None where there is none.
+    """Return the boxes (M, 4) of an image's label file at Ultralytics' path for it, or None if there is no such file.
 
     Convention:
-        A line is a class and x centre, y centre, width, height as fractions of the photo; or a class and the corners
-        of a polygon, of which the box around it is taken.
+        A line is a class and x centre, y centre, width, height as fractions of the image; or a class and the corners
+        of a polygon, which is replaced by its bounding box.
 
     Raises:
         FGDError: a line is neither.
@@ -108,17 +108,17 @@ def _box(words: list[str], where: str) -> list[float]:
     if len(numbers) == 4:
         return numbers
     if len(numbers) < 6 or len(numbers) % 2:
-        raise FGDError(f"{where} is no label: it must be a class and four numbers, or a class and a polygon")
+        raise FGDError(f"{where} is not a valid label: expected a class and four numbers, or a class and a polygon")
     x, y = numbers[::2], numbers[1::2]
     return [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
 
 
 def detected_boxes(outputs: Tensor | tuple, side_px: int) -> Tensor:
-    """Return a detector's boxes (M, 4), on the CPU, as fractions of the canvas: x centre, y centre, width, height.
+    """Return detected boxes (M, 4) on the CPU: x centre, y centre, width, height as fractions of the canvas.
 
     Args:
-        outputs: of the whole detector in eval mode for one image.
-        side_px: of the canvas.
+        outputs: of the complete detector in eval mode for one image.
+        side_px: side of the canvas.
     """
-    found = non_max_suppression(outputs, _LEAST_SCORE, _MOST_OVERLAP)[0][:, :4].cpu() / side_px
-    return torch.cat([(found[:, :2] + found[:, 2:]) / 2, found[:, 2:] - found[:, :2]], dim=1)
+    xyxy = non_max_suppression(outputs, _MIN_CONFIDENCE, _MAX_IOU)[0][:, :4].cpu() / side_px
+    return torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)

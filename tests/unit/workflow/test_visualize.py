@@ -1,0 +1,152 @@
+"""Options taken from a run folder, checks that the run is unchanged, and the choice of alignments."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from fgd_yolo.compare.finished_runs import _check_keys
+from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.errors import FGDError
+from fgd_yolo.neck import Level
+from fgd_yolo.training.checkpoints import SIDE, write_side_file
+from fgd_yolo.training.distiller import level_loss
+from fgd_yolo.workflow.dataset_check import check_dataset
+from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, TEACHER, Key, record_keys
+from fgd_yolo.workflow.resolve import resolve
+from fgd_yolo.workflow.run_folder import save_recipe, save_result
+from fgd_yolo.workflow.visualize import VisualizeOptions, find_alignments, run_options
+from fixtures import draw_dataset, save_checkpoint
+
+LEVELS = [Level(8, 0, 0, 6, 6), Level(16, 1, 1, 4, 6)]
+ROW = {"name": "n", "map50_95": 0.4, "map50": 0.7, "parameters": 3, "gflops": 8.2, "cpu_ms": 41.0}
+
+
+@pytest.fixture
+def run(tmp_path, teacher_pt, student_yaml):
+    """The files of a finished run of distill that are read; returns its folder, teacher and data."""
+    data, teacher = draw_dataset(tmp_path / "data"), Path(shutil.copy(teacher_pt, tmp_path / "teacher.pt"))
+    run_dir = tmp_path / "run"
+    save_recipe(run_dir, Recipe(teacher=str(teacher), student=str(student_yaml), data=str(data)))
+    key = sha256(teacher.read_bytes()).hexdigest()
+    record_keys(
+        run_dir,
+        {
+            STUDENT: Key(resolve(student_yaml, "student").key, str(student_yaml)),
+            **{name: Key(key, str(teacher)) for name in (TEACHER, CHECKPOINT)},
+            DATA: Key(check_dataset(str(data), {}).key, str(data)),
+        },
+    )
+    facts = {"method": "fgd", "fingerprint": "", "seed": 0, "imgsz": 96, "split": "val", "val_images": 6}
+    facts |= {"cpu_threads": 1, "command": {"student": "s", "data": None, "train": {}}}
+    files = {"weights": str(run_dir / "student.pt"), "onnx": None, "teacher": str(teacher)}
+    save_result(run_dir, {**facts, "teacher": ROW, "student": ROW, "files": files})
+    (run_dir / "student.pt").touch()
+    return run_dir, teacher, data
+
+
+def test_a_run_is_drawn_with_its_own_teacher_and_data(run, tiny_data, capsys):
+    run_dir, teacher, data = run
+    assert run_options(run_dir, VisualizeOptions()).teacher == teacher
+    save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
+    with pytest.raises(FGDError, match=r"began with another teacher's checkpoint .* with --teacher, --before"):
+        run_options(run_dir, VisualizeOptions())
+    assert run_options(run_dir, VisualizeOptions(teacher=teacher)).teacher == teacher, (
+        "a teacher named by the user needs no check"
+    )
+    next((data.parent / "images/train").iterdir()).unlink()
+    with pytest.raises(FGDError, match=r"began with other data \(then .*; now .*11 train and 6 val images"):
+        run_options(run_dir, VisualizeOptions(teacher=teacher))
+    assert run_options(run_dir, VisualizeOptions(teacher=teacher, sources=(str(tiny_data),))).sources == (
+        str(tiny_data),
+    )
+    (run_dir / KEYS).unlink()
+    run_options(run_dir, VisualizeOptions())
+    assert "keys.json is missing or damaged" in capsys.readouterr().out
+
+
+def test_a_comparison_refuses_a_run_whose_teacher_or_data_changed(run, student_yaml):
+    run_dir, teacher, data = run
+    models = (str(student_yaml), str(teacher))
+    _check_keys(run_dir, check_dataset(str(data), {}), *models)
+    save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
+    with pytest.raises(FGDError, match=r"began with another teacher .*or leave this run out"):
+        _check_keys(run_dir, check_dataset(str(data), {}), *models)
+    teacher.unlink()
+    next((data.parent / "images/train").iterdir()).unlink()
+    with pytest.raises(FGDError, match=r"began with other data .*or leave this run out"):
+        _check_keys(run_dir, check_dataset(str(data), {}), *models)
+
+
+@pytest.fixture
+def side(tmp_path):
+    """Write a side file beside `student.pt` with these changes; return its loss modules and both checkpoints' paths."""
+    teacher, student = tmp_path / "teacher.pt", tmp_path / "student.pt"
+    teacher.write_bytes(b"teacher")
+
+    def write(folder=tmp_path, levels=LEVELS, **changes):
+        config = FGDConfig(**changes.pop("config", {}))
+        losses = torch.nn.ModuleList(level_loss(config, level) for level in levels)
+        origin = {"teacher": sha256(b"teacher").hexdigest(), "options": asdict(config)}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_side_file(folder, {"epoch": 4, "losses": losses.state_dict(), **origin, **changes})
+        return losses, teacher, student
+
+    return write
+
+
+@pytest.mark.parametrize("place", [".", "student/weights"])
+def test_the_alignments_of_the_side_file_are_used_level_by_level(side, tmp_path, place):
+    losses, teacher, student = side(tmp_path / place)
+    (first, second), note = find_alignments(LEVELS, teacher, student)
+    assert first is None, "these maps are equally wide"
+    assert torch.equal(second.weight, losses[1].align.weight) and torch.equal(second.bias, losses[1].align.bias)
+    assert "the alignment of epoch 5" in note
+
+
+def test_the_side_file_of_fitnet_is_read_too(side):
+    losses, teacher, student = side(config={"method": "fitnet"})
+    (_, second), _ = find_alignments(LEVELS, teacher, student)
+    assert torch.equal(second.weight, losses[1].align.weight)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"teacher": "another"}, "by another teacher"),
+        ({"levels": [LEVELS[0], Level(16, 1, 1, 5, 6)]}, "of another width"),
+        ({"levels": [LEVELS[0], Level(16, 1, 1, 6, 6)]}, "of another width"),
+        (
+            {"config": {f"{name}_weight": 0 for name in ("fg", "bg", "attn", "rel")}},
+            "compared no maps",
+        ),
+    ],
+)
+def test_a_side_file_that_does_not_fit_is_ignored_and_the_note_gives_the_reason(side, changes, reason):
+    _, teacher, student = side(**changes)
+    aligns, note = find_alignments(LEVELS, teacher, student)
+    assert aligns == [None, None]
+    assert "channels, which cannot be paired, are left out" in note and reason in note
+
+
+def test_a_damaged_side_file_is_ignored(side):
+    _, teacher, student = side()
+    (student.parent / SIDE).write_bytes(b"half of it")
+    aligns, note = find_alignments(LEVELS, teacher, student)
+    assert aligns == [None, None] and note.endswith(f"{SIDE} is damaged.")
+
+
+def test_a_missing_side_file_is_noted(tmp_path):
+    (tmp_path / "teacher.pt").write_bytes(b"teacher")
+    aligns, note = find_alignments(LEVELS, tmp_path / "teacher.pt", tmp_path / "best.pt")
+    assert aligns == [None, None] and "no fgd_last.safetensors beside best.pt" in note
+
+
+def test_equally_wide_maps_need_no_side_file(tmp_path):
+    aligns, note = find_alignments(LEVELS[:1], tmp_path / "none.pt", tmp_path / "none.pt")
+    assert aligns == [None] and "as wide as the teacher's" in note
