@@ -35,63 +35,78 @@ def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
     Args:
         action: runs in the main thread between two bytecode instructions; may raise `StopRequest`.
     """
-    before: dict[int, Any] = {}
-    pid, acted, ended = os.getpid(), -_ONE_REQUEST_S, False
-
-    def repeat(number: int) -> None:
-        if not ended:
-            os.kill(pid, number)
-
-    def repeat_later(number: int) -> None:
-        again = threading.Timer(_RETRY_S, repeat, (number,))
-        again.daemon = True
-        again.start()
-
-    def lost(number: int) -> None:
-        nonlocal acted
-        acted = -_ONE_REQUEST_S
-        repeat_later(number)
-
-    def handle(number: int, frame: Any) -> None:
-        nonlocal acted
-        if os.getpid() != pid:  # a forked child, such as a data loader worker
-            _default(number, frame)
-            return
-        if _is_importing(frame):
-            repeat_later(number)
-            return
-        now = time.monotonic()
-        if now - acted >= _ONE_REQUEST_S:
-            acted = now
-            if hasattr(signal, "SIGCHLD") and callable(signal.getsignal(signal.SIGCHLD)):
-                # torch's handler raises if a worker died, perhaps of the same request.
-                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            try:
-                action()
-            except StopRequest as request:
-                # The exception is freed too early only if it was ignored.
-                weakref.finalize(request, lost, number).atexit = False
-                raise
-
-    unraisable = sys.unraisablehook
-
-    def report(found: Any) -> None:
-        if not isinstance(found.exc_value, StopRequest):
-            unraisable(found)
-
-    if threading.current_thread() is threading.main_thread():
-        sys.unraisablehook = report
-        for number in STOP_SIGNALS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not set from Python
-                before[number] = signal.signal(number, handle)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = _StopHandler(action)
+    handler.install()
     try:
         yield
     finally:
-        ended = True
-        if sys.unraisablehook is report:
-            sys.unraisablehook = unraisable
-        for number, handler in before.items():
+        handler.remove()
+
+
+class _StopHandler:
+    """Handles the stop signals of this process, and reports no `StopRequest` that Python ignored."""
+
+    def __init__(self, action: Callable[[], None]):
+        self._action = action
+        self._pid = os.getpid()
+        self._previous: dict[int, Any] = {}
+        self._unraisable_hook = sys.unraisablehook
+        self._handled_at = -_ONE_REQUEST_S
+        self._removed = False
+
+    def install(self) -> None:
+        sys.unraisablehook = self._report
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not set from Python
+                self._previous[number] = signal.signal(number, self._handle)
+
+    def remove(self) -> None:
+        self._removed = True
+        if sys.unraisablehook == self._report:
+            sys.unraisablehook = self._unraisable_hook
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if os.getpid() != self._pid:  # a forked child, such as a data loader worker
+            _default(number, frame)
+            return
+        if _is_importing(frame):
+            self._repeat_later(number)
+            return
+        now = time.monotonic()
+        if now - self._handled_at < _ONE_REQUEST_S:
+            return
+        self._handled_at = now
+        if hasattr(signal, "SIGCHLD") and callable(signal.getsignal(signal.SIGCHLD)):
+            # torch's handler raises if a worker died, perhaps of the same request.
+            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            self._action()
+        except StopRequest as request:
+            # The exception is freed before the block ends only if it was ignored.
+            weakref.finalize(request, self._lost, number).atexit = False
+            raise
+
+    def _lost(self, number: int) -> None:
+        self._handled_at = -_ONE_REQUEST_S
+        self._repeat_later(number)
+
+    def _repeat_later(self, number: int) -> None:
+        timer = threading.Timer(_RETRY_S, self._repeat, (number,))
+        timer.daemon = True
+        timer.start()
+
+    def _repeat(self, number: int) -> None:
+        if not self._removed:
+            os.kill(self._pid, number)
+
+    def _report(self, unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, StopRequest):
+            self._unraisable_hook(unraisable)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
