@@ -1,23 +1,31 @@
-"""The door to Ultralytics' models: checkpoints and model YAMLs are read and checked, never executed."""
+"""The door to Ultralytics' models: they are read and checked without executing anything, and validated.
+
+`safe_loading` holds the switches that keep Ultralytics itself from executing, installing or downloading anything.
+"""
 
 from __future__ import annotations
 
 import ast
 import logging
 import re
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torchvision
 from torch import nn
+from ultralytics import YOLO
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from fgd_yolo.errors import FGDError, one_line, whole_line
+from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
 
@@ -223,9 +231,50 @@ def clean_names(model: nn.Module) -> None:
         model.names = printable_names(model.names)
 
 
+@safe_loading()
+def validate(
+    model: str | Path | nn.Module,
+    arguments: Mapping[str, Any],
+    *,
+    task: str = "detect",
+    loader: Any = None,
+    validator: type[BaseValidator] | None = None,
+    callbacks: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> BaseValidator:
+    """Run Ultralytics' validator, without plots, without files left behind and without changing a random state.
+
+    Args:
+        model: checkpoint or exported file; or a whole detector in memory, which is not changed.
+        arguments: Ultralytics' arguments; without a loader `data` is one of them.
+        task: of a file.
+        loader: validation loader of a trainer, for a model in memory.
+        validator: class to use in place of Ultralytics' own for the task.
+        callbacks: functions of the validator by Ultralytics' event, for a file.
+
+    Returns:
+        The validator after its run: `metrics` holds the results.
+    """
+    with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, preserve_random_state():
+        options = {"verbose": False, **arguments, "plots": False, "save_json": False, "compile": False}
+        if isinstance(model, nn.Module):
+            run = (validator or DetectionValidator)(loader, save_dir=Path(folder), args=options)
+            run(model=model)
+            return run
+        yolo, runs = YOLO(str(model), task=task), []
+        for event, callback in (callbacks or {}).items():
+            yolo.add_callback(event, callback)
+
+        def build(**settings: Any) -> BaseValidator:
+            runs.append((validator or yolo.task_map[yolo.task]["validator"])(**settings))
+            return runs[0]
+
+        yolo.val(validator=build, **options, project=folder, name="val")
+        return runs[0]
+
+
 @contextmanager
 def quiet_ultralytics(level: int = logging.WARNING) -> Iterator[None]:
-    """Keep what the host says below a level to itself, as while it works on temporary files."""
+    """Silence Ultralytics' log below a level, as while it works on temporary files."""
     logger = logging.getLogger("ultralytics")
     before = logger.level
     logger.setLevel(level)

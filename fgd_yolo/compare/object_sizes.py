@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import ops
 
@@ -20,13 +18,8 @@ from fgd_yolo.compare.results_csv import SIZES
 from fgd_yolo.errors import FGDError
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable_names
-from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults
-
-MEASURED_WITH = (
-    *("imgsz", "batch", "device", "workers", "split", "single_cls"),
-    *("conf", "iou", "max_det", "classes", "agnostic_nms"),
-)
+from fgd_yolo.ultralytics import load_detector, validate
+from fgd_yolo.workflow.train_arguments import validation_arguments
 
 
 class Boxes(NamedTuple):
@@ -117,21 +110,12 @@ def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, An
         FGDError: it is no detector, or the host's numbers are not finite.
     """
     load_detector(weights)  # the host's own reading of a wrong file takes many lines
-    arguments = {**ultralytics_defaults(), **train}
-    same = {key: arguments[key] for key in MEASURED_WITH}
-    validators: list[SizedValidator] = []
-
-    def build(**kwargs) -> SizedValidator:
-        validators.append(SizedValidator(**kwargs))
-        return validators[0]
-
-    with tempfile.TemporaryDirectory() as folder:  # the host makes a folder for plots, though none is drawn
-        place = {"project": folder, "name": "val", "plots": False, "verbose": False}
-        box = YOLO(str(weights)).val(validator=build, data=data, **place, **same).box
+    run = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizedValidator)
+    box = run.metrics.box
     if not 0 <= box.map <= 1:
         raise FGDError(f"the validation of {weights} gave mAP50-95 {box.map}")
-    names = _distinct(printable_names(validators[0].names))
-    sizes = size_ap(validators[0].truth, validators[0].found)
+    names = _distinct(printable_names(run.names))
+    sizes = size_ap(run.truth, run.found)
     return {
         "map50_95": float(box.map),
         "map50": float(box.map50),

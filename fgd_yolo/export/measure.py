@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_times
-from fgd_yolo.ultralytics import quiet_ultralytics
+from fgd_yolo.ultralytics import quiet_ultralytics, validate
 
 _ERROR = 3  # onnxruntime's log level
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -38,30 +38,20 @@ def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str
     Raises:
         FGDError: the split has no labels, or the host cannot validate this file on it.
     """
-    from ultralytics import YOLO
-
     parts = {"B": "", "M": "mask_", "P": "pose_"}
-    model = YOLO(str(path), task=task)
-    _show_progress(model, f"measuring mAP of {path.name}")
+    arguments = {"imgsz": int(np.max(imgsz)), "device": "cpu", "batch": 1, "workers": 0}
     try:
         with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_ultralytics(logging.ERROR):
-            found = model.val(
-                data=str(read_dataset(data, recorded=True).kept_in(Path(folder)).file),
-                imgsz=int(np.max(imgsz)),
-                device="cpu",
-                batch=1,
-                workers=0,
-                plots=False,
-                verbose=False,
-                project=folder,
-            )
-    except Exception as error:  # the host raises anything here
+            arguments["data"] = str(read_dataset(data, recorded=True).kept_in(Path(folder)).file)
+            callbacks = _progress_callbacks(f"measuring mAP of {path.name}")
+            metrics = validate(path, arguments, task=task, callbacks=callbacks).metrics
+    except Exception as error:  # Ultralytics raises anything here
         raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)}") from error
-    if not np.sum(found.nt_per_class):
+    if not np.sum(metrics.nt_per_class):
         raise FGDError(f"the val split of {data} has no labels, so the mAP of int8 cannot be measured: label it")
     return {
         f"{parts[key[-2]]}{name}": float(value)
-        for key, value in found.results_dict.items()
+        for key, value in metrics.results_dict.items()
         for name in [key[len("metrics/") : -3].lower().replace("-", "_")]
         if name in ("map50_95", "map50")
     }
@@ -110,13 +100,12 @@ def _noise(session: onnxruntime.InferenceSession, imgsz: int | tuple[int, int]) 
     return {wanted.name: (noise * 255 if dtype == np.uint8 else noise).astype(dtype)}
 
 
-def _show_progress(model: Any, what: str) -> None:
-    """Count the validator's batches in our own line: its bar falls silent with its logger."""
+def _progress_callbacks(what: str) -> dict[str, Callable[[Any], Any]]:
+    """Return callbacks that count the validator's batches: its own bar is silenced together with its log."""
     bars: list[Iterator[int]] = []
 
     def start(validator: Any) -> None:
         bars.append(progress(range(len(validator.dataloader)), what))
         next(bars[-1])
 
-    model.add_callback("on_val_start", start)
-    model.add_callback("on_val_batch_end", lambda _: next(bars[-1], None))
+    return {"on_val_start": start, "on_val_batch_end": lambda _: next(bars[-1], None)}

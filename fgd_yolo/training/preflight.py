@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 
 import torch
 from torch import Tensor, nn
-from ultralytics.models.yolo.detect import DetectionValidator
 
 from fgd_yolo.console import format_classes
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
 from fgd_yolo.methods.box_masks import foreground_weights
-from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.ultralytics import validate
 
 
 def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
@@ -47,32 +44,22 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         raise FGDError(f"the teacher reads {channels}-channel images, the data has {data_channels}: train it on these")
 
 
-def teacher_map(teacher: nn.Module, loader, save_dir, args, least: float) -> tuple[float, float]:
+def teacher_map(teacher: nn.Module, loader, args, least: float) -> tuple[float, float]:
     """Return a teacher's (mAP50-95, mAP50) on the validation images that the student will be measured on.
 
     Args:
-        teacher: a whole detector; it is fused on the way.
+        teacher: a whole detector, not changed.
         loader: the trainer's validation loader.
-        save_dir: the trainer's run folder; no plot is written.
         args: the trainer's arguments.
         least: bound on mAP50-95.
 
     Raises:
         FGDError: mAP50-95 is below the bound: nothing could be learnt from this teacher.
     """
-    map50_95, map50 = val_map(teacher, loader, save_dir, args)
+    box = validate(teacher, vars(args), loader=loader).metrics.box
+    map50_95, map50 = float(box.map), float(box.map50)
     check_teacher_map(map50_95, least)
     return map50_95, map50
-
-
-@safe_loading()
-def val_map(model: nn.Module, loader, save_dir, args) -> tuple[float, float]:
-    """Return a model's (mAP50-95, mAP50), which does not draw a random number; arguments as for `teacher_map`."""
-    args = copy(args)
-    args.plots, args.save_json, args.compile = False, False, False
-    with preserve_random_state():
-        metrics = DetectionValidator(loader, save_dir=save_dir, args=args)(model=model)
-    return metrics["metrics/mAP50-95(B)"], metrics["metrics/mAP50(B)"]
 
 
 def check_teacher_map(map50_95: float, least: float) -> None:

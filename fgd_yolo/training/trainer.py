@@ -30,11 +30,11 @@ from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.head_outputs import kept_classes
 from fgd_yolo.training.limits import refuse_unsupported
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_channels, check_classes, check_first_batch, teacher_map, val_map
+from fgd_yolo.training.preflight import check_channels, check_classes, check_first_batch, teacher_map
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.snapshots import draw_if_due
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
-from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture
+from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture, validate
 
 MAX_GRADIENT_NORM = 10.0  # the host's own bound for the student
 
@@ -215,12 +215,12 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             found = doubts.about_models(teacher, student, self.args.imgsz)
         found += doubts.about_image_size(trained.get("imgsz"), self.args.imgsz)
         found += doubts.about_val_images(trained.get("data"), self.test_loader.dataset.im_files)
-        measured = (self.test_loader, self.save_dir, self.args)
-        map50_95, map50 = teacher_map(teacher, *measured, self.config.min_teacher_map)
+        map50_95, map50 = teacher_map(teacher, self.test_loader, self.args, self.config.min_teacher_map)
         reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
         LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
         if doubts.starts_with_classes(self.args.model, self.args.pretrained, self.data["names"]):
-            found += doubts.about_start(map50_95, val_map(deepcopy(student).eval(), *measured)[0])
+            start = validate(deepcopy(student).eval(), vars(self.args), loader=self.test_loader)
+            found += doubts.about_start(map50_95, float(start.metrics.box.map))
         for line in found:
             LOGGER.warning(f"{colorstr('FGD:')} {line}")
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics import YOLO
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
 from fgd_yolo.files import atomic_path
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_time
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_detector, validate
 from fgd_yolo.workflow.closing_table import Row
 from fgd_yolo.workflow.dataset_check import Dataset
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults
+from fgd_yolo.workflow.train_arguments import validation_arguments
 
-_VAL_ARGUMENTS = (
-    *("imgsz", "device", "workers", "split", "fraction", "single_cls"),
-    *("conf", "iou", "max_det", "classes", "agnostic_nms"),
-)
 _WARM_UPS, _RUNS = 2, 8
 
 
@@ -49,15 +43,8 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
         dataset: what it is measured on.
         train: the run's train arguments; the same for teacher and student, so that the rows compare.
     """
-    arguments = {**ultralytics_defaults(), **train}
-    batch = int(arguments["batch"]) if arguments["batch"] >= 1 else 16
-    same = {key: arguments[key] for key in _VAL_ARGUMENTS}
-    with tempfile.TemporaryDirectory() as folder:  # the host makes a folder for plots, though none is drawn
-        box = (
-            YOLO(str(weights))
-            .val(data=dataset.yaml, batch=batch, plots=False, verbose=False, project=folder, name="val", **same)
-            .box
-        )
+    arguments = validation_arguments(train)
+    box = validate(weights, {"data": dataset.yaml, **arguments}).metrics.box
     parameters, gflops, cpu_ms = _cost(weights, int(arguments["imgsz"]), dataset.channels)
     return Row(name, float(box.map), float(box.map50), parameters, gflops, cpu_ms)
 

@@ -29,6 +29,10 @@ _COSMETIC = (
     *("project", "name", "exist_ok", "plots", "verbose", "save_period"),
     *("device", "workers", "cache", "profile"),
 )
+_VALIDATED_WITH = (
+    *("imgsz", "batch", "device", "workers", "split", "fraction", "single_cls"),
+    *("conf", "iou", "max_det", "classes", "agnostic_nms"),
+)
 _VERBATIM = ("project", "name")  # a folder called 007 or 2024-01-01 is not a number or a date
 
 
@@ -66,6 +70,14 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
 def what_is_learnt(train: Mapping[str, Any]) -> dict[str, Any]:
     """Return every argument that decides what is learnt, the host's defaults included."""
     return {key: train.get(key, default) for key, default in ultralytics_defaults().items() if key not in _COSMETIC}
+
+
+def validation_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a validation shares with a training; a batch that is found by size has no meaning."""
+    defaults = ultralytics_defaults()
+    arguments = {**defaults, **train}
+    arguments["batch"] = int(arguments["batch"] if arguments["batch"] >= 1 else defaults["batch"])
+    return {key: arguments[key] for key in _VALIDATED_WITH}
 
 
 def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[str, Any]:
