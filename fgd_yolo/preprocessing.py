@@ -1,8 +1,14 @@
-"""From a photo to the network's canvas and, for coordinates, back: the host's letterbox to the pixel."""
+"""From an image to the network's input and, for coordinates, back: Ultralytics' letterbox to the pixel.
+
+`InputFormat` is what an exported file says about its input. The export writes one of the two formats here into the
+file, and the runtime refuses a file that asks for anything else.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -10,43 +16,90 @@ import numpy as np
 PADDING = 114
 
 
-class Placement(NamedTuple):
-    """Where a photo lies on a canvas. All sizes are (height, width) in pixels."""
+class InputFormat(NamedTuple):
+    """The input that an exported file takes. The field names are the keys in the file's metadata.
 
-    photo: tuple[int, int]
+    Args:
+        input: element type.
+        layout: order of the axes: N images, H rows, W columns, C channels.
+        channels: order of the colour channels.
+        scale: factor that turns a pixel value of 0 to 255 into an input value.
+        padding: pixel value around the image on its canvas.
+    """
+
+    input: str
+    layout: str
+    channels: str
+    scale: float
+    padding: int
+
+    def axis(self, letter: str) -> int:
+        """Return the index of an axis of the layout, such as `H`."""
+        return self.layout.index(letter)
+
+    def differences(self, described: Mapping[str, Any]) -> list[str]:
+        """Return the entries of a file's description, as `key value`, that contradict this format.
+
+        Args:
+            described: of this format's keys; one that is missing does not contradict.
+        """
+        expected = self._asdict()
+        return [
+            f"{key} {described[key]}"
+            for key, value in expected.items()
+            if key in described and not _equal(described[key], value)
+        ]
+
+
+FLOAT_INPUT = InputFormat(input="float32", layout="NCHW", channels="RGB", scale=1 / 255, padding=PADDING)
+UINT8_INPUT = InputFormat(input="uint8", layout="NHWC", channels="BGR", scale=1, padding=PADDING)
+
+
+class Placement(NamedTuple):
+    """Where an image lies on a canvas. All sizes are (height, width) in pixels.
+
+    Args:
+        image: size of the image itself.
+        canvas: size of the canvas.
+        content: size of the scaled image on the canvas.
+        top: rows of padding above it.
+        left: columns of padding to its left.
+    """
+
+    image: tuple[int, int]
     canvas: tuple[int, int]
     content: tuple[int, int]
     top: int
     left: int
 
 
-def place(photo: tuple[int, int], canvas: tuple[int, int], stride: int | None = None) -> Placement:
-    """Find the largest centred copy of a photo that fits on a canvas; small photos are enlarged.
+def place(image: tuple[int, int], canvas: tuple[int, int], stride: int | None = None) -> Placement:
+    """Find the largest centred copy of an image that fits on a canvas; small images are enlarged.
 
     Convention:
         Each side of the copy is rounded to the nearest pixel, halves to the even one, and is at least 1. Of an odd
         number of padding pixels the extra one goes to the bottom or the right.
     Args:
-        photo: height and width of the photo.
+        image: height and width of the image.
         canvas: height and width to fit into.
-        stride: given, the canvas shrinks until less than one stride of padding is left on each axis.
+        stride: if given, the canvas shrinks until less than one stride of padding is left on each axis.
     """
-    gain = min(canvas[0] / photo[0], canvas[1] / photo[1])
-    height, width = (max(round(side * gain), 1) for side in photo)
+    gain = min(canvas[0] / image[0], canvas[1] / image[1])
+    height, width = (max(round(side * gain), 1) for side in image)
     spare_y, spare_x = canvas[0] - height, canvas[1] - width
     if stride:
         spare_y, spare_x = spare_y % stride, spare_x % stride
     top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
-    return Placement(photo, (height + spare_y, width + spare_x), (height, width), top, left)
+    return Placement(image, (height + spare_y, width + spare_x), (height, width), top, left)
 
 
 def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
-    """Paint a photo onto its canvas, grey (114) around it.
+    """Paint an image onto its canvas, with grey padding around it.
 
     Args:
-        image: (H, W, 3) uint8, of the placement's photo size.
+        image: (H, W, 3) uint8, of the placement's image size.
         placement: where it goes.
-        out: a canvas (height, width, 3) uint8 to paint on; it is made if absent.
+        out: canvas (height, width, 3) uint8 to paint on; it is allocated if absent.
     Returns:
         The canvas.
     """
@@ -67,7 +120,7 @@ def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = 
 
 
 def to_planes(canvas: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write a BGR canvas as RGB planes in [0, 1], equal to the host's to the last bit.
+    """Write a BGR canvas as RGB planes in [0, 1], equal to Ultralytics' to the last bit.
 
     Three contiguous planes and one division in place: the fastest of the ways tried, and with an exact division
     instead of a product with 1/255. `cv2.dnn.blobFromImage` took over ten times as long.
@@ -82,32 +135,38 @@ def to_planes(canvas: np.ndarray, out: np.ndarray) -> np.ndarray:
     return np.divide(out, out.dtype.type(255), out=out)
 
 
-def to_photo(points: np.ndarray, placement: Placement) -> np.ndarray:
-    """Move points from the canvas to the photo, clipped to its border.
+def to_image(points: np.ndarray, placement: Placement) -> np.ndarray:
+    """Move points from the canvas to the image, clipped to its border.
 
     Convention:
-        Like the host, the gain and the padding are found again from the two sizes. On a canvas without padding whose
-        copy was rounded this may differ from the true ones by a fraction of a canvas pixel.
+        As in Ultralytics, gain and padding are recomputed from the two sizes. On a canvas without padding whose
+        content was rounded this may differ from the true ones by a fraction of a canvas pixel.
     Args:
         points: (..., 2) float32, x and y in canvas pixels. A corner pair (..., 2, 2) is two points.
-        placement: of the photo.
+        placement: of the image.
     Returns:
-        As given, in photo pixels: x in [0, width], y in [0, height].
+        As given, in image pixels: x in [0, width], y in [0, height].
     """
-    height, width = placement.photo
-    offset, gain = _back(placement)
+    height, width = placement.image
+    offset, gain = _offset_and_gain(placement)
     return np.clip((points - offset) / gain, np.float32(0), np.array([width, height], np.float32))
 
 
-def rotated_to_photo(boxes_cxcywhr: np.ndarray, placement: Placement) -> np.ndarray:
-    """Move rotated boxes (n, 5) from the canvas to the photo; they may reach over its border, angles are kept."""
-    offset, gain = _back(placement)
+def rotated_to_image(boxes_cxcywhr: np.ndarray, placement: Placement) -> np.ndarray:
+    """Move rotated boxes (n, 5) from the canvas to the image; they are not clipped, and angles stay as they are."""
+    offset, gain = _offset_and_gain(placement)
     centres = (boxes_cxcywhr[:, :2] - offset) / gain
     return np.concatenate([centres, boxes_cxcywhr[:, 2:4] / gain, boxes_cxcywhr[:, 4:]], axis=1)
 
 
-def _back(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """Return the padding before and the gain of the photo, each (x, y)."""
-    again = place(placement.photo, placement.canvas)
-    gain = again.content[1] / again.photo[1], again.content[0] / again.photo[0]
+def _offset_and_gain(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+    """Return the padding before the image and its gain, each (x, y)."""
+    again = place(placement.image, placement.canvas)
+    gain = again.content[1] / again.image[1], again.content[0] / again.image[0]
     return np.array([again.left, again.top], np.float32), np.array(gain, np.float32)
+
+
+def _equal(described: Any, expected: Any) -> bool:
+    if isinstance(expected, str):
+        return described == expected
+    return isinstance(described, (int, float)) and math.isclose(described, expected, rel_tol=1e-3)

@@ -1,13 +1,13 @@
-"""Metadata of detector files as the host writes them, and how the runtime reads them with shapes."""
+"""Metadata of detector files as Ultralytics writes them, and how the runtime reads them with shapes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fgd_yolo.runtime.metadata import read_info
+from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.session import TensorSpec
 
-# As the host 8.4.190 writes them.
+# As Ultralytics 8.4.190 writes them.
 DETECT = {
     "task": "detect",
     "stride": "32",
@@ -32,7 +32,7 @@ PROTOTYPES = spec(1, 32, 24, 32)
 
 
 def read(metadata, *outputs, image=IMAGE):
-    return read_info(metadata, [image], outputs)
+    return read_model_info(metadata, [image], outputs)
 
 
 def without(*keys: str, metadata=DETECT) -> dict[str, str]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ultralytics.data.augment import LetterBox
 
+from fgd_yolo import preprocessing
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
+from fgd_yolo.preprocessing import place, to_planes
 from fgd_yolo.runtime.images import read_image
 
 COMPARED_IMAGES = 8
@@ -45,13 +46,16 @@ def load_photos(
 
 def letterbox(photos: list[np.ndarray], height: int, width: int) -> np.ndarray:
     """Return the photos scaled by one factor each, centred, and padded with grey 114: (n, height, width, 3) BGR."""
-    place = LetterBox((height, width))
-    return np.stack([place(image=photo) for photo in photos])
+    return np.stack([preprocessing.letterbox(photo, place(photo.shape[:2], (height, width))) for photo in photos])
 
 
 def as_input(pixels: np.ndarray) -> np.ndarray:
     """Return what a file with a float input wants, from letterboxed photos: (n, 3, H, W), RGB, in [0, 1]."""
-    return np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32) / 255
+    count, height, width, _ = pixels.shape
+    planes = np.empty((count, 3, height, width), np.float32)
+    for index, canvas in enumerate(pixels):
+        to_planes(canvas, planes[index : index + 1])
+    return planes
 
 
 def in_batches(pixels: np.ndarray, batch: int) -> list[np.ndarray]:

@@ -13,15 +13,14 @@ import yaml
 
 from fgd_yolo import __version__
 from fgd_yolo.export.request import Request
+from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
+from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
 from fgd_yolo.strict_json import to_json
 
 if TYPE_CHECKING:
     from fgd_yolo.export.half_range import HalfReport
     from fgd_yolo.export.int8 import Int8Report
 
-KEY = "fgd_yolo"
-_FLOAT_INPUT = {"input": "float32", "layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "padding": 114}
-_UINT8_INPUT = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
 _METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
 
 
@@ -33,7 +32,7 @@ def read_entries(path: Path) -> dict[str, str]:
 def write_entries(path: Path, host: Mapping[str, str], ours: Mapping[str, Any]) -> None:
     """Replace a file's metadata: what the host wrote stays as it was, and ours is one entry of JSON."""
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {**host, KEY: to_json(ours, default=str)})  # a recipe may hold a date
+    onnx.helper.set_model_props(model, {**host, FGD_YOLO_KEY: to_json(ours, default=str)})  # a recipe may hold a date
     onnx.save(model, path)
 
 
@@ -57,7 +56,7 @@ def describe(
         **_provenance(weights),
         **{key: measured[name] for key, name in _METRICS.items() if name in measured},
         **(_REPORTED[request.precision](report) if report else {}),
-        "preprocessing": _UINT8_INPUT if request.uint8_input else _FLOAT_INPUT,
+        PREPROCESSING_KEY: (UINT8_INPUT if request.uint8_input else FLOAT_INPUT)._asdict(),
     }
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_photo, to_photo, to_planes
+from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_image, to_image, to_planes
 from fgd_yolo.runtime.budget import MEGAPIXELS, Budget, TooLarge
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections, rotated_corners
 from fgd_yolo.runtime.images import Unreadable, as_bgr, load_image, why_not
 from fgd_yolo.runtime.instance_masks import photo_masks
-from fgd_yolo.runtime.metadata import read_info
+from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import suppress, suppress_rotated
 from fgd_yolo.runtime.session import open_session
 from fgd_yolo.text import printable
@@ -79,9 +79,9 @@ class OnnxDetector:
         self.conf, self.iou, self.agnostic, self.max_detections = conf, iou, agnostic, max_detections
         self._session = open_session(Path(path), device, threads, mode)
         self.device = self._session.device
-        self.info, assumptions = read_info(self._session.metadata, self._session.inputs, self._session.outputs)
-        for sentence in assumptions:
-            print(f"{printable(Path(path).name)}: {sentence}", file=sys.stderr)
+        self.info, warnings = read_model_info(self._session.metadata, self._session.inputs, self._session.outputs)
+        for warning in warnings:
+            print(f"{printable(Path(path).name)}: {warning}", file=sys.stderr)
         self.not_finite = 0
         self._name, self._lock = printable(Path(path).name), threading.Lock()
         self.workers = self._session.workers
@@ -210,19 +210,19 @@ class OnnxDetector:
         task, count = self.info.task, len(found.scores)
         extra: dict[str, np.ndarray] = {}
         if task == "obb":
-            rotated = rotated_to_photo(np.concatenate([found.boxes, found.extras], axis=1), placement)
+            rotated = rotated_to_image(np.concatenate([found.boxes, found.extras], axis=1), placement)
             corners = rotated_corners(rotated)
             boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
             extra["rotated_boxes"] = rotated
         else:
-            boxes = to_photo(found.boxes.reshape(count, 2, 2), placement).reshape(count, 4)
+            boxes = to_image(found.boxes.reshape(count, 2, 2), placement).reshape(count, 4)
         if task == "pose":
             keypoints = found.extras.reshape(count, *self.info.keypoint_shape)
-            points = to_photo(keypoints[..., :2], placement)
+            points = to_image(keypoints[..., :2], placement)
             extra["keypoints"] = np.concatenate([points, keypoints[..., 2:]], axis=2)
         elif task == "segment":
             extra["masks"] = photo_masks(outputs[1][index], found.extras, boxes, placement)
-        detections = Detections(boxes, found.scores, found.classes, self.info.names, placement.photo, **extra)
+        detections = Detections(boxes, found.scores, found.classes, self.info.names, placement.image, **extra)
         if task == "segment":  # like the host, an object without a single pixel of mask is none
             drawn = extra["masks"].any(axis=(1, 2))
             if not drawn.all() and not np.isfinite(outputs[1][index]).all():

@@ -29,14 +29,14 @@ def photo_masks(
     """
     k, height, width = prototypes.shape
     logits = (coefficients @ prototypes.reshape(k, -1)).reshape(-1, height, width)
-    factor = _factor(placement.photo, (height, width))
-    inside = place(placement.photo, (height * factor, width * factor))
+    factor = _factor(placement.image, (height, width))
+    inside = place(placement.image, (height * factor, width * factor))
     rows = slice(inside.top, inside.top + inside.content[0])
     columns = slice(inside.left, inside.left + inside.content[1])
-    masks = np.zeros((len(logits), *placement.photo), bool)
+    masks = np.zeros((len(logits), *placement.image), bool)
     for mask, logit, (x1, y1, x2, y2) in zip(masks, logits, np.ceil(boxes).astype(int), strict=True):
         enlarged = cv2.resize(logit, (width * factor, height * factor)) if factor > 1 else logit
-        whole = cv2.resize(enlarged[rows, columns], placement.photo[::-1])
+        whole = cv2.resize(enlarged[rows, columns], placement.image[::-1])
         mask[y1:y2, x1:x2] = whole[y1:y2, x1:x2] > 0
     return masks
 

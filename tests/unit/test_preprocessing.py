@@ -5,7 +5,7 @@ import torch
 from ultralytics.data.augment import LetterBox
 from ultralytics.utils import ops
 
-from fgd_yolo.preprocessing import letterbox, place, rotated_to_photo, to_photo, to_planes
+from fgd_yolo.preprocessing import letterbox, place, rotated_to_image, to_image, to_planes
 
 SIZES = [(480, 640), (640, 480), (333, 777), (97, 101), (1, 1), (1, 300), (3000, 1), (2, 3), (320, 320), (1000, 301)]
 SIZES += [(799, 800), (500, 40), (161, 320), (101, 1000)]
@@ -17,29 +17,29 @@ def noise(shape):
 
 
 @pytest.mark.parametrize("canvas", [(320, 320), (96, 160), (224, 64)])
-def test_a_fixed_canvas_is_the_hosts_to_the_pixel(canvas):
+def test_a_fixed_canvas_is_ultralytics_to_the_pixel(canvas):
     for shape in SIZES:
         image = noise(shape)
-        ours = letterbox(image, place(shape, canvas))
-        theirs = LetterBox(canvas)(image=image)
-        assert ours.shape == (*canvas, 3) and np.array_equal(ours, theirs), shape
+        result = letterbox(image, place(shape, canvas))
+        expected = LetterBox(canvas)(image=image)
+        assert result.shape == (*canvas, 3) and np.array_equal(result, expected), shape
 
 
 @pytest.mark.parametrize(("canvas", "stride"), [((320, 320), 32), ((320, 320), 64), ((96, 160), 32)])
-def test_a_canvas_of_minimal_padding_is_the_hosts_to_the_pixel(canvas, stride):
+def test_a_canvas_of_minimal_padding_is_ultralytics_to_the_pixel(canvas, stride):
     for shape in SIZES:
         image = noise(shape)
-        ours = letterbox(image, place(shape, canvas, stride))
-        theirs = LetterBox(canvas, auto=True, stride=stride)(image=image)
-        assert np.array_equal(ours, theirs), shape
+        result = letterbox(image, place(shape, canvas, stride))
+        expected = LetterBox(canvas, auto=True, stride=stride)(image=image)
+        assert np.array_equal(result, expected), shape
 
 
-def test_planes_are_the_hosts_to_the_last_bit():
+def test_planes_are_those_of_ultralytics_to_the_last_bit():
     canvas = noise((64, 96))
-    theirs = torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).contiguous().flip(1)
-    for dtype, host in ((np.float32, theirs.float()), (np.float16, theirs.half())):
-        ours = to_planes(canvas, np.empty((1, 3, 64, 96), dtype))
-        assert ours.dtype == dtype and np.array_equal(ours, host.div_(255).numpy())
+    rgb = torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).contiguous().flip(1)
+    for dtype, expected in ((np.float32, rgb.float()), (np.float16, rgb.half())):
+        result = to_planes(canvas, np.empty((1, 3, 64, 96), dtype))
+        assert result.dtype == dtype and np.array_equal(result, expected.div_(255).numpy())
 
 
 def test_a_given_canvas_is_painted_all_over():
@@ -52,37 +52,37 @@ def test_a_given_canvas_is_painted_all_over():
 
 
 @pytest.mark.parametrize("stride", [None, 32])
-def test_points_come_back_as_the_hosts(stride):
+def test_points_come_back_as_in_ultralytics(stride):
     random = np.random.default_rng(2)
     for shape in SIZES:
         placement = place(shape, (320, 224), stride)
         boxes = random.uniform(-40, 400, (20, 4)).astype(np.float32)
-        theirs = ops.scale_boxes(placement.canvas, torch.from_numpy(boxes.copy()), shape).numpy()
-        ours = to_photo(boxes.reshape(-1, 2, 2), placement).reshape(-1, 4)
-        assert ours.dtype == np.float32
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3, err_msg=str(shape))
-        theirs = ops.scale_coords(placement.canvas, torch.from_numpy(boxes[None].copy()), shape).numpy()[0, :, :2]
-        np.testing.assert_allclose(to_photo(boxes[:, :2], placement), theirs, rtol=0, atol=1e-3, err_msg=str(shape))
+        expected = ops.scale_boxes(placement.canvas, torch.from_numpy(boxes.copy()), shape).numpy()
+        result = to_image(boxes.reshape(-1, 2, 2), placement).reshape(-1, 4)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-3, err_msg=str(shape))
+        expected = ops.scale_coords(placement.canvas, torch.from_numpy(boxes[None].copy()), shape).numpy()[0, :, :2]
+        np.testing.assert_allclose(to_image(boxes[:, :2], placement), expected, rtol=0, atol=1e-3, err_msg=str(shape))
 
 
-def test_rotated_boxes_come_back_as_the_hosts_and_may_reach_over_the_border():
+def test_rotated_boxes_come_back_as_in_ultralytics_and_may_reach_over_the_border():
     random = np.random.default_rng(3)
     for shape in SIZES:
         placement = place(shape, (320, 320))
         boxes = random.uniform(-40, 400, (20, 5)).astype(np.float32)
-        ours = rotated_to_photo(boxes, placement)
-        host = ops.scale_boxes((320, 320), torch.from_numpy(boxes[:, :4].copy()), shape, xywh=True).numpy()
-        np.testing.assert_allclose(ours[:, :4], host, rtol=1e-6, atol=1e-3, err_msg=str(shape))
-        assert np.array_equal(ours[:, 4], boxes[:, 4])
-    outside = rotated_to_photo(np.float32([[-10, -10, 400, 8, 1]]), place((480, 640), (320, 320)))
+        result = rotated_to_image(boxes, placement)
+        expected = ops.scale_boxes((320, 320), torch.from_numpy(boxes[:, :4].copy()), shape, xywh=True).numpy()
+        np.testing.assert_allclose(result[:, :4], expected, rtol=1e-6, atol=1e-3, err_msg=str(shape))
+        assert np.array_equal(result[:, 4], boxes[:, 4])
+    outside = rotated_to_image(np.float32([[-10, -10, 400, 8, 1]]), place((480, 640), (320, 320)))
     np.testing.assert_allclose(outside, [[-20, -100, 800, 16, 1]])
 
 
-def test_a_mark_on_the_photo_is_found_where_it_was():
-    photo = np.zeros((700, 1200, 3), np.uint8)
-    cv2.circle(photo, (900, 200), 12, (255, 255, 255), -1)
+def test_a_mark_on_the_image_is_found_where_it_was():
+    image = np.zeros((700, 1200, 3), np.uint8)
+    cv2.circle(image, (900, 200), 12, (255, 255, 255), -1)
     placement = place((700, 1200), (320, 320))
-    bright = np.argwhere(letterbox(photo, placement)[..., 0] > 180)
+    bright = np.argwhere(letterbox(image, placement)[..., 0] > 180)
     y, x = bright.mean(axis=0) + 0.5  # the centre of a pixel
-    found = to_photo(np.array([x, y], np.float32), placement)
-    np.testing.assert_allclose(found, [900.5, 200.5], atol=1.0)
+    point = to_image(np.array([x, y], np.float32), placement)
+    np.testing.assert_allclose(point, [900.5, 200.5], atol=1.0)

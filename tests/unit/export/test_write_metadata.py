@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from fgd_yolo import __version__
 from fgd_yolo.export.half_range import HalfReport
 from fgd_yolo.export.request import Request
-from fgd_yolo.export.write_metadata import KEY, describe, read_entries, write_entries
+from fgd_yolo.export.write_metadata import describe, read_entries, write_entries
+from fgd_yolo.runtime.model_info import FGD_YOLO_KEY
 
 CHECKPOINT = {"train_metrics": {"metrics/mAP50-95(B)": 0.485, "metrics/mAP50(B)": 0.827, "fitness": 0.485}}
 
@@ -120,7 +121,7 @@ def test_the_hosts_entries_stay_and_ours_is_one_of_json(tmp_path):
     onnx.save(model, tmp_path / "model.onnx")
     write_entries(tmp_path / "model.onnx", {"task": "detect", "names": "{0: 'a'}"}, {"precision": "fp32"})
     entries = read_entries(tmp_path / "model.onnx")
-    assert json.loads(entries.pop(KEY)) == {"precision": "fp32"}
+    assert json.loads(entries.pop(FGD_YOLO_KEY)) == {"precision": "fp32"}
     assert entries == {"task": "detect", "names": "{0: 'a'}"}
 
 
@@ -128,4 +129,4 @@ def test_a_date_in_a_recipe_becomes_text(run, tmp_path):
     (run / "distill.yaml").write_text("train: {name: 2026-01-02}\n")
     onnx.save(helper.make_model(helper.make_graph([], "empty", [], [])), tmp_path / "model.onnx")
     write_entries(tmp_path / "model.onnx", {}, describe(Request(), run / "student.pt", {}, None))
-    assert json.loads(read_entries(tmp_path / "model.onnx")[KEY])["recipe"]["train"] == {"name": "2026-01-02"}
+    assert json.loads(read_entries(tmp_path / "model.onnx")[FGD_YOLO_KEY])["recipe"]["train"] == {"name": "2026-01-02"}

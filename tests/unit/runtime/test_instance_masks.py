@@ -42,7 +42,7 @@ def test_every_padding_that_can_occur_ends_on_the_right_pixel():
         prototypes, coefficients, boxes = scene((height * 3, 960), placement.canvas, count=1)
         ours = photo_masks(prototypes, coefficients, boxes, placement)
         tensors = [torch.from_numpy(array) for array in (prototypes, coefficients, boxes)]
-        theirs = ops.process_mask_native(*tensors, placement.photo).numpy().astype(bool)
+        theirs = ops.process_mask_native(*tensors, placement.image).numpy().astype(bool)
         assert (ours != theirs).sum() <= 2e-5 * ours.size, height
 
 
