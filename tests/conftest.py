@@ -20,7 +20,7 @@ os.environ.update(
     MPLCONFIGDIR=_HOME.name,
     MPLBACKEND="Agg",
     FGD_YOLO_CACHE=f"{_HOME.name}/cache",
-    YOLO_OFFLINE="true",  # also switches the host's telemetry off
+    YOLO_OFFLINE="true",  # also switches Ultralytics' telemetry off
     YOLO_AUTOINSTALL="false",
     WANDB_MODE="disabled",
     OMP_NUM_THREADS="1",  # the models here are too small for two threads, which would wait for each other instead

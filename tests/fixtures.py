@@ -1,4 +1,4 @@
-"""Small real material for tests: a drawn dataset, narrow models, checkpoints as the host writes them."""
+"""Small real material for tests: a drawn dataset, narrow models, checkpoints as Ultralytics writes them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> 
 
 
 def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
-    """Write the host's YOLOv8 with its channels times `width` and no scales, three classes; return it."""
+    """Write Ultralytics' YOLOv8 with its channels times `width` and no scales, three classes; return it."""
     from ultralytics.utils import ROOT
 
     name = {"detect": "yolov8.yaml", "segment": "yolov8-seg.yaml"}.get(task, f"yolov8-{task}.yaml")
@@ -73,15 +73,15 @@ def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
 def save_checkpoint(
     path: Path, model_yaml: str | Path, data: Path, seed: int = 0, task: str = "detect", small_boxes: bool = False
 ) -> Path:
-    """Save an untrained but lively detector as the host saves a trained one: in half precision.
+    """Save an untrained but lively detector as Ultralytics saves a trained one: in half precision.
 
     Args:
         path: file to write.
-        model_yaml: the host's model name (`yolo11n.yaml`) or a file.
+        model_yaml: Ultralytics' model name (`yolo11n.yaml`) or a file.
         data: dataset YAML that the checkpoint says it was trained on.
         seed: of the weights.
         task: detect, segment, pose or obb, which the model must be made for.
-        small_boxes: keep boxes within the image's size, as trained ones are; the host's embedded NMS, which
+        small_boxes: keep boxes within the image's size, as trained ones are; Ultralytics' embedded NMS, which
             moves classes apart by that, lets larger ones suppress those of other classes.
     """
     import torch

@@ -29,7 +29,7 @@ def save_doubling(path: Path, opset: int = 17, ir: int = 8) -> Path:
 
 
 def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """Save a detector that finds the object of `COLUMN` in every picture, with metadata as the host writes it."""
+    """Save a detector that finds the object of `COLUMN` in every picture, with metadata as Ultralytics writes it."""
     columns = np.zeros((1, 7, 84), np.float32)
     columns[0, :, 40] = COLUMN
     constant = helper.make_tensor("columns", TensorProto.FLOAT, columns.shape, columns.tobytes(), raw=True)

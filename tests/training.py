@@ -1,4 +1,4 @@
-"""Run a host trainer on small data, as the tests of training need it."""
+"""Run an Ultralytics trainer on small data, as the tests of training need it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFF = {"heads": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):
-    """Train to the end on one thread's worth of work and return the trainer; `arguments` are the host's."""
+    """Train to the end on one thread's worth of work and return the trainer; `arguments` are Ultralytics'."""
     small = {
         "imgsz": 64,
         "epochs": 2,
@@ -35,7 +35,7 @@ def train(trainer_class, student: str | Path, data: Path, folder: Path, **argume
 
 
 def batch(boxes: int = 3) -> dict[str, torch.Tensor]:
-    """Return a batch of two images, 64 px, as the host hands it to a model's loss; all boxes are the first image's."""
+    """Return a batch of two images, 64 px, as Ultralytics hands it to a model's loss; all boxes are the first image's."""
     torch.manual_seed(1)
     return {
         "img": torch.rand(2, 3, 64, 64),

@@ -115,7 +115,7 @@ def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
 
 @pytest.mark.parametrize("name", ["it's.pt", "yolov5n.pt", "a b#1.pt"])
 def test_a_file_is_read_under_the_name_that_it_has(name, teacher_pt, tmp_path):
-    """The host would drop the quote, and download another model in the place of the second."""
+    """Ultralytics would drop the quote, and download another model in the place of the second."""
     (tmp_path / name).write_bytes(teacher_pt.read_bytes())
     model, _ = load_detector(tmp_path / name)
     assert model.pt_path == str(tmp_path / name)
