@@ -35,7 +35,7 @@ def train(trainer_class, student: str | Path, data: Path, folder: Path, **argume
 
 
 def batch(boxes: int = 3) -> dict[str, torch.Tensor]:
-    """Return a batch of two images, 64 px, as Ultralytics hands it to a model's loss; all boxes are the first image's."""
+    """Return a batch of two 64 px images as Ultralytics passes it to a model's loss; all boxes are the first's."""
     torch.manual_seed(1)
     return {
         "img": torch.rand(2, 3, 64, 64),
