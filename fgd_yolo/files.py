@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from fgd_yolo.errors import FGDError
 
@@ -37,6 +39,16 @@ def numbered_folder(path: Path) -> Path:
         except OSError as error:
             raise FGDError(f"cannot create the folder {folder}: {error.strerror or error}; choose another") from error
         return folder
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    return sha256(Path(path).read_bytes()).hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a value as JSON, in hexadecimal; keys are sorted, unknown types become text."""
+    return sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @contextmanager

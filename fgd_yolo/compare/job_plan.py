@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fgd_yolo.compare.method_specs import Method, work_folder
 from fgd_yolo.compare.options import DEMO, Options, data_name
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.files import sha256_of_file
 from fgd_yolo.workflow.demo_run import demo_arguments, demo_yaml
 from fgd_yolo.workflow.plan import Plan, make_plan
 from fgd_yolo.workflow.teacher_stage import prepare_teacher
@@ -124,4 +124,4 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
 
 def content_key(file: Path) -> str:
     """Return a word for the content of a file."""
-    return sha256(file.read_bytes()).hexdigest()[:16]
+    return sha256_of_file(file)[:16]

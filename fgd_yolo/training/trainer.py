@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
-from hashlib import sha256
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
+from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
@@ -142,7 +142,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return checkpoint
 
     def _build_distiller(self, student: nn.Module) -> Distiller:
-        self.teacher_digest = sha256(self.teacher.read_bytes()).hexdigest()  # of what is loaded: the file may change
+        self.teacher_digest = sha256_of_file(self.teacher)  # of what is loaded: the file may change
         teacher, _ = load_detector(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])

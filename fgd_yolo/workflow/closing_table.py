@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.console import command_name, distill_command
+from fgd_yolo.files import sha256_of_json
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, format_number
 from fgd_yolo.workflow.run_folder import RESULT, read_result
@@ -49,8 +48,7 @@ def fingerprint(student_key: str, dataset_key: str, train: Mapping[str, Any], de
         train: Ultralytics train arguments; what is not in it is the host's default.
         device_type: "cpu" or "cuda".
     """
-    content = [student_key, dataset_key, what_is_learnt(train), device_type]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256_of_json([student_key, dataset_key, what_is_learnt(train), device_type])
 
 
 def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:

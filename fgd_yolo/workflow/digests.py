@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import atomic_path
+from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.text import shortened
 
 KEYS = "keys.json"
@@ -36,7 +35,7 @@ def file_key(path: Path) -> Key:
         FGDError: it cannot be read.
     """
     try:
-        return Key(sha256(path.read_bytes()).hexdigest(), str(path))
+        return Key(sha256_of_file(path), str(path))
     except OSError as error:
         raise FGDError(f"{path} cannot be read ({error.strerror}): put it back, or start a new run") from error
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from copy import deepcopy
@@ -18,7 +16,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS
 
 from fgd_yolo.console import print_status
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
-from fgd_yolo.files import partial_folder, remove_leftovers
+from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
@@ -89,7 +87,7 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
 def _checkpoint(path: Path) -> Model:
     path = path.absolute()
     model, _ = load_detector(path)
-    key = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = sha256_of_file(path)
     return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), key)
 
 
@@ -105,7 +103,7 @@ def _architecture(path: Path, role: str) -> Model:
         _check_buildable(model, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
-    key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    key = sha256_of_json(content)
     return Model(printable(path.stem), file, None, model.get("channels", 3), key)
 
 

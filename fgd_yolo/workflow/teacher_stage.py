@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from fgd_yolo.config import load_recipe
 from fgd_yolo.console import format_classes, format_duration, print_status
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import partial_path, remove_leftovers
+from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
 from fgd_yolo.training.checkpoints import BEST
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
@@ -62,8 +60,8 @@ def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str,
 
 def prepared_file(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
     """Return where the teacher that these arguments lead to is kept, once there is one."""
-    content = json.dumps([teacher.key, dataset.key, what_is_learnt(train)], sort_keys=True, default=str)
-    return cache_root() / "teachers" / f"{teacher.name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.pt"
+    digest = sha256_of_json([teacher.key, dataset.key, what_is_learnt(train)])
+    return cache_root() / "teachers" / f"{teacher.name}-{digest[:20]}.pt"
 
 
 def prepare_teacher(

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import atomic_path, numbered_folder, partial_path, remove_leftovers
+from fgd_yolo.files import (
+    atomic_path,
+    numbered_folder,
+    partial_path,
+    remove_leftovers,
+    sha256_of_file,
+    sha256_of_json,
+)
 
 
 def test_a_place_that_cannot_be_made_is_one_line(tmp_path):
@@ -133,3 +140,9 @@ def test_two_threads_that_write_the_same_file_do_not_share_a_half(folder):
         one.write_text("one")
         other.write_text("other")
     assert (folder / "file").read_text() == "one" and len(list(folder.iterdir())) == 1
+
+
+def test_digests_are_those_of_sha256sum(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of_json({"b": 1, "a": Path("x")}) == sha256_of_json({"a": "x", "b": 1})
