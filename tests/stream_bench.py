@@ -8,9 +8,8 @@ import time
 import numpy as np
 
 from fgd_yolo.streams.reader import Reader
-from fgd_yolo.streams.scheduling.mailbox import Mailbox
-from fgd_yolo.streams.scheduling.policy import Policy
-from fgd_yolo.streams.sources import Picture, SourceLost
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, FrameBuffer
+from fgd_yolo.streams.sources import SourceFrame, SourceLost
 from fgd_yolo.streams.stats import StreamStats
 
 QUICK = {"stall_s": 0.2, "backoff": (0.01, 0.02)}
@@ -33,7 +32,7 @@ class Scripted:
         if isinstance(step, Exception):
             raise step
         now = time.monotonic()
-        return Picture(np.full((4, 4, 3), step, np.uint8), now, now, float(step))
+        return SourceFrame(np.full((4, 4, 3), step, np.uint8), now, now, float(step))
 
     def close(self):
         self.closed_by = threading.current_thread()
@@ -45,9 +44,9 @@ class Bench:
     def __init__(self, *scripts, address=LIVE, policy="latest", **options):
         self.scripts, self.sources, self.frames, self.states, self.reasons = list(scripts), [], [], [], []
         self.stats = StreamStats("cam", self._note)
-        self.mailbox = Mailbox(Policy(policy), self.stats)
-        options = {**QUICK, "on_frame": self.frames.append, "open_it": self.open, **options}
-        self.reader = Reader("cam", address, self.mailbox, self.stats, **options)
+        self.buffer = FrameBuffer(DropPolicy(policy), self.stats)
+        options = {**QUICK, "open_source": self.open, **options}
+        self.reader = Reader("cam", address, self._keep, self.stats, **options)
 
     def open(self, address, *, timeout_s):
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -59,9 +58,13 @@ class Bench:
         self.sources.append(Scripted(script))
         return self.sources[-1]
 
+    def _keep(self, frame):
+        self.frames.append(frame)
+        self.buffer.put(frame)
+
     def _note(self):
         self.states.append(self.stats.state)
         self.reasons.append(self.stats.reason)
 
     def seen(self):
-        return [int(frame.picture[0, 0, 0]) for frame in self.frames]
+        return [int(frame.pixels[0, 0, 0]) for frame in self.frames]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.frame import Frame, Result
-from fgd_yolo.streams.scheduling.policy import parse_policy
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.stream import Stream
 
 
@@ -26,6 +26,10 @@ def make_result(frame: Frame | None = None, *, start_s: float = 0.0, end_s: floa
     boxes, none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     found = Detections(boxes, none, none.astype(np.int64), {0: "disc"}, (4, 4))
     return Result(frame, found, frame.arrived + start_s, frame.arrived + end_s)
+
+
+def count_inferred(stats, result):
+    stats.count_inferred(result.ages_s(), result.infer_end)
 
 
 class Keeping:
@@ -79,16 +83,15 @@ class Direct:
         self.gap = self.sink.gap
 
 
-def make_stream(steps=None, address=0, policy="latest", on_settled=lambda: None, after=None):
+def make_stream(steps=None, address=0, policy="latest", on_idle=lambda: None, previous=None):
     lock = threading.RLock()
-    return Stream("door", address, parse_policy(policy), 4, lock, lambda: None, on_settled, steps, after)
+    return Stream("door", address, parse_policy(policy), 4, lock, lambda: None, on_idle, steps, previous)
 
 
 def take(stream, index):
-    """Put a frame and take it, as reader and lane do; return what finishes it."""
-    stream.mailbox.put(make_frame(index))
-    frame = stream.mailbox.take()
-    ticket = stream.order.start()
+    """Put a frame and take it, as reader and worker do; return a function that finishes it."""
+    stream.frames.put(make_frame(index))
+    ticket, frame = stream.pop()
     return lambda failed=False: stream.finish(ticket, None if failed else make_result(frame))
 
 

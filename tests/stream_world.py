@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from fgd_yolo.streams.sources import Picture, SourceEnded, SourceLost
+from fgd_yolo.streams.sources import SourceEnded, SourceFrame, SourceLost
 
 BAD, LOST, HANG = object(), object(), object()
 PICTURE = np.full((16, 16, 3), 90, np.uint8)
@@ -32,7 +32,7 @@ class Camera:
         if what is LOST:
             raise SourceLost("somebody pulled the plug")
         now = time.monotonic()
-        return Picture(np.zeros((4, 4, 3), np.int64) if what is BAD else PICTURE, now, now, None)
+        return SourceFrame(np.zeros((4, 4, 3), np.int64) if what is BAD else PICTURE, now, now, None)
 
     def close(self):
         pass

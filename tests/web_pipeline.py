@@ -56,7 +56,7 @@ class FakePipeline:
         result = result_of(name, index)
         self.streams[name].set_state("UP")
         self.streams[name].count_seen()
-        self.streams[name].count_inferred(result)
+        self.streams[name].count_inferred(result.ages_s(), result.infer_end)
         self.streams[name].count_delivered()
         frames(result)
 

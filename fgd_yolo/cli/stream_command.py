@@ -89,9 +89,9 @@ def leave(code: int) -> int:
     Args:
         code: of the command.
     """
-    from fgd_yolo.streams.connection import all_out
+    from fgd_yolo.streams.reader import close_all_connections
 
-    if not all_out(_GRACE_S):
+    if not close_all_connections(_GRACE_S):
         for out in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # nobody reads it any more
                 out.flush()

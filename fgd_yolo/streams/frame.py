@@ -1,50 +1,48 @@
-"""What travels: a frame with its times, and what was found on it."""
+"""What travels through a pipeline: a frame with its times, and the result of the detector on it."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgd_yolo.streams.orientation import turned
+from fgd_yolo.runtime.detections import Detections
+from fgd_yolo.streams.orientation import apply_display_matrix
+from fgd_yolo.streams.stats import StreamStats
 
-if TYPE_CHECKING:
-    from fractions import Fraction
-
+if TYPE_CHECKING:  # an extra that is not installed everywhere
     import av
 
-    from fgd_yolo.runtime.detections import Detections
-    from fgd_yolo.streams.stats import StreamStats
-
-_own = threading.local()
+_thread = threading.local()
 
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One picture of a stream.
+    """One frame of a stream.
 
-    A decoder's own picture is converted only when somebody wants to see it, so that a frame that is dropped costs
-    its decoding and no more.
+    A frame of a decoder is converted to BGR only when `image` is called, so that a dropped frame costs no more than its
+    decoding.
 
     Convention:
-        `arrived` and `decoded` are `time.monotonic()` in seconds, taken after the bytes, and then the picture, were
-        there: waiting for a camera is no age.
+        `arrived` and `decoded` are `time.monotonic()` in seconds, taken after the bytes and after the frame were
+        there: the time spent waiting for a camera is not part of a frame's age.
     Args:
         stream: the stream's name.
-        index: counts the frames that the stream's reader has seen, from 0.
-        picture: (H, W, 3) BGR uint8, or a decoder's picture that is not yet converted.
+        index: counts the frames that the stream's reader has read, from 0.
+        pixels: (H, W, 3) BGR uint8, or a decoder's frame that is not yet converted.
         arrived: when the bytes were there.
-        decoded: when the picture was there.
-        pts: the source's own time in seconds from its first frame, None if it keeps none.
-        matrix: the display matrix of a decoder's picture, see `upright`; None where it is upright.
-        aspect: the width of an upright picture's pixel by its height, None where it is square or not known.
+        decoded: when the frame was there.
+        pts: the source's own time in seconds since its first frame, None if it has none.
+        matrix: the display matrix of a decoder's frame, see `orientation`; None if the frame is upright.
+        aspect: the width of an upright frame's pixel divided by its height, None if it is square or unknown.
     """
 
     stream: str
     index: int
-    picture: np.ndarray | av.VideoFrame
+    pixels: np.ndarray | av.VideoFrame
     arrived: float
     decoded: float
     pts: float | None = None
@@ -52,28 +50,34 @@ class Frame:
     aspect: Fraction | None = None
 
     def image(self) -> np.ndarray:
-        """Return the picture (H, W, 3) BGR uint8, upright as a player shows it; the decoder's own is let go."""
-        if not isinstance(self.picture, np.ndarray):
-            image = _to_bgr(self.picture)
-            self.picture = image if self.matrix is None else turned(image, self.matrix)
-        return self.picture
+        """Return the image (H, W, 3) BGR uint8, upright as a player shows it; the decoder's frame is released."""
+        if not isinstance(self.pixels, np.ndarray):
+            image = _to_bgr(self.pixels)
+            self.pixels = image if self.matrix is None else apply_display_matrix(image, self.matrix)
+        return self.pixels
 
     @property
     def nbytes(self) -> int:
-        """The memory that the picture takes at the moment."""
-        if isinstance(self.picture, np.ndarray):
-            return self.picture.nbytes
-        return sum(plane.buffer_size for plane in self.picture.planes)
+        """The memory that its pixels take at the moment."""
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels.nbytes
+        return sum(plane.buffer_size for plane in self.pixels.planes)
 
 
 @dataclass(slots=True, eq=False)
 class Result:
-    """What was found on a frame. `ids` are its track ids (n,), set by a tracker; `zones` what is in them, as JSON.
-
-    `stats` are those of its stream, which another one of the same name may have followed since.
+    """The detections on a frame.
 
     Convention:
         `infer_start` and `infer_end` are on the frame's clock and enclose the run of the network alone.
+    Args:
+        frame: the frame.
+        detections: its objects.
+        infer_start: when the run of the network began.
+        infer_end: when it ended.
+        ids: track ids (n,), set by a tracker.
+        zones: zones, lines and their events, as plain JSON.
+        stats: of its stream; another stream may have the same name by now.
     """
 
     frame: Frame
@@ -86,15 +90,20 @@ class Result:
 
     @property
     def nbytes(self) -> int:
-        """The memory that its picture and its masks take at the moment."""
+        """The memory that its image and its masks take at the moment."""
         masks = self.detections.masks
         return self.frame.nbytes + (0 if masks is None else masks.nbytes)
 
+    def ages_s(self) -> dict[str, float]:
+        """Return the frame's age in seconds at each stage up to the end of the inference."""
+        times = {"decoded": self.frame.decoded, "infer_start": self.infer_start, "infer_end": self.infer_end}
+        return {stage: moment - self.frame.arrived for stage, moment in times.items()}
 
-def _to_bgr(picture: av.VideoFrame) -> np.ndarray:
-    """Convert and turn upright, with what the thread keeps for that: a new one, with threads, costs as much again."""
-    if not hasattr(_own, "reformatter"):
+
+def _to_bgr(frame: av.VideoFrame) -> np.ndarray:
+    """Convert with a converter that the thread keeps: a new one, with threads, costs as much as the conversion."""
+    if not hasattr(_thread, "reformatter"):
         from av.video.reformatter import VideoReformatter
 
-        _own.reformatter = VideoReformatter()
-    return _own.reformatter.reformat(picture, format="bgr24", threads=1).to_ndarray()
+        _thread.reformatter = VideoReformatter()
+    return _thread.reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()

@@ -1,4 +1,4 @@
-"""Turning a video's picture as its display matrix asks, as every player does."""
+"""Rotates and mirrors the frames of a video as its display matrix asks, as players do."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an extra that is not installed everywhere
     import av
 
-_FLIPS = {(True, False): 1, (False, True): 0, (True, True): -1}  # (left-right, top-bottom) to the code of cv2.flip
-_SKEW = 0.1
+_FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # (left-right, top-bottom) to that of cv2.flip
+_MAX_SKEW = 0.1
 
 
-def display_matrix(picture: av.VideoFrame) -> bytes | None:
-    """Return the display matrix on a decoded picture, None if it has none.
+def display_matrix(frame: av.VideoFrame) -> bytes | None:
+    """Return the display matrix of a decoded frame, None if it has none.
 
-    FFmpeg puts it there from the file (MP4, MOV, Matroska), the video itself (H.264, HEVC) or the EXIF note of a JPEG.
+    FFmpeg reads it from the container (MP4, MOV, Matroska), the video itself (H.264, HEVC) or the EXIF data of a JPEG.
     """
     try:
-        found = picture.side_data.get("DISPLAYMATRIX")
-        return None if found is None else bytes(found)
-    except ValueError:  # PyAV gives up where any other side data is newer than it is, such as EXIF
-        degrees = picture.rotation  # to the left; mirrors are lost
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        return None if matrix is None else bytes(matrix)
+    except ValueError:  # PyAV raises where other side data is of a kind that it does not know, such as EXIF
+        degrees = frame.rotation  # counterclockwise; mirroring is lost
     if not degrees:
         return None
-    a, c = (round(one * (1 << 16)) for one in (math.cos(math.radians(degrees)), math.sin(math.radians(degrees))))
+    a, c = (round(value * (1 << 16)) for value in (math.cos(math.radians(degrees)), math.sin(math.radians(degrees))))
     return struct.pack("=9i", a, -c, 0, c, a, 0, 0, 0, 1 << 30)
 
 
-def turned(image: np.ndarray, matrix: bytes) -> np.ndarray:
-    """Turn and mirror a picture by quarters, as its display matrix says.
+def apply_display_matrix(image: np.ndarray, matrix: bytes) -> np.ndarray:
+    """Rotate an image by quarter turns and mirror it, as its display matrix says.
 
     Convention:
-        A point (x, y) of the stored picture is shown at (a x + c y, b x + d y), with y downwards; the corner is moved
-        back to (0, 0). Other angles than quarters leave the picture as it is stored, as OpenCV does. Oblong pixels stay
-        oblong, for OpenCV and Ultralytics too; a recording says that they are.
+        A point (x, y) of the stored image is shown at (a x + c y, b x + d y), with y downwards; the corner is moved
+        back to (0, 0). For angles other than quarter turns the image stays as it is stored, as in OpenCV. Pixels that
+        are not square stay so, as in OpenCV and Ultralytics; a recording notes their aspect ratio.
     Args:
         image: (H, W, 3).
-        matrix: nine 32-bit integers a, b, u, c, d, v, x, y, w of this machine's byte order, as FFmpeg keeps them.
+        matrix: nine 32-bit integers a, b, u, c, d, v, x, y, w in this machine's byte order, as FFmpeg stores them.
     Returns:
         (H, W, 3), or (W, H, 3) after a quarter turn; contiguous.
     Source:
@@ -50,14 +50,14 @@ def turned(image: np.ndarray, matrix: bytes) -> np.ndarray:
     a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     if swaps_sides(matrix):
         image, flips = cv2.transpose(image), (c < 0, b < 0)
-    elif max(abs(b), abs(c)) <= _SKEW * min(abs(a), abs(d)):
+    elif max(abs(b), abs(c)) <= _MAX_SKEW * min(abs(a), abs(d)):
         flips = (a < 0, d < 0)
     else:
         return image
-    return cv2.flip(image, _FLIPS[flips]) if flips in _FLIPS else image
+    return cv2.flip(image, _FLIP_CODES[flips]) if flips in _FLIP_CODES else image
 
 
 def swaps_sides(matrix: bytes) -> bool:
-    """Say whether a display matrix makes the height of a picture its width."""
+    """Whether a display matrix turns the height of an image into its width."""
     a, b, _, c, d, *_ = map(abs, struct.unpack("=9i", matrix))
-    return max(a, d) <= _SKEW * min(b, c) and min(b, c) > 0
+    return max(a, d) <= _MAX_SKEW * min(b, c) and min(b, c) > 0

@@ -14,15 +14,15 @@ from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.address import check_name, free_name
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.reader import Reader
-from fgd_yolo.streams.scheduling.policy import Policy, parse_policy
-from fgd_yolo.streams.scheduling.workers import Lanes
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, parse_policy
+from fgd_yolo.streams.scheduling.workers import WorkerPool
 from fgd_yolo.streams.sinks import Sink, SinkQueue
 from fgd_yolo.streams.sinks.callback import CallbackSink
 from fgd_yolo.streams.sources import check_address, is_live
 from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
 
-_REMOVED = 32  # removed streams that are remembered for the closing table
+_MAX_REMOVED = 32  # removed streams that the closing table shows
 
 
 class Pipeline:
@@ -67,13 +67,13 @@ class Pipeline:
         self._sinks = [*sinks, *map(CallbackSink, observers)]
         self._observers = len(observers)
         self._steps = StepChain(steps)
-        self._lanes = Lanes(detector, batch_window_s, self._give_up)
-        self._turns = self._lanes.turns
-        self._lock = self._turns.lock
-        self._settled = threading.Condition(self._lock)
+        self._workers = WorkerPool(detector, batch_window_s, self._give_up)
+        self._scheduler = self._workers.scheduler
+        self._lock = self._scheduler.lock
+        self._changed = threading.Condition(self._lock)
         self._queues: list[SinkQueue] = []
-        self._removed: deque[Stream] = deque(maxlen=_REMOVED)
-        self._leaving: dict[str, threading.Event] = {}  # by name, set when the last of a removed stream is delivered
+        self._removed: deque[Stream] = deque(maxlen=_MAX_REMOVED)
+        self._draining: dict[str, threading.Event] = {}  # by name, set when the last of a removed stream is delivered
         self._state = "new"  # new, running, stopped
         self._started = 0.0
         self._failure: FGDError | None = None
@@ -93,18 +93,26 @@ class Pipeline:
             FGDError: the pipeline was stopped.
         """
         check_address(address, self.budget)
-        chosen = parse_policy(policy) if policy is not None else self._policy
-        chosen = chosen or Policy("latest" if is_live(address) else "every")
+        drop_policy = parse_policy(policy) if policy is not None else self._policy
+        drop_policy = drop_policy or DropPolicy("latest" if is_live(address) else "every")
         with self._lock:
             if self._state == "stopped" or self._failure:
                 raise FGDError("the pipeline was stopped: make a new one")
             name = self._free_name(address, name)
-            limit, turns, after = self._lanes.frames_per_stream, self._turns, self._leaving.get(name)
-            told = turns.wake, self._settled.notify_all
-            stream = Stream(name, address, chosen, limit, turns.lock, *told, self._steps, after)
-            stream.reader = Reader(name, address, stream.mailbox, stream.stats, budget=self.budget)
+            stream = Stream(
+                name,
+                address,
+                drop_policy,
+                limit=self._workers.frames_per_stream,
+                lock=self._lock,
+                on_ready=self._scheduler.notify,
+                on_idle=self._changed.notify_all,
+                steps=self._steps,
+                previous=self._draining.get(name),
+            )
+            stream.reader = Reader(name, address, stream.frames.put, stream.stats, budget=self.budget)
             stream.queues = self._queues
-            self._turns.streams[name] = stream
+            self._scheduler.streams[name] = stream
             if self._state == "running":
                 stream.reader.start()
         return name
@@ -116,16 +124,16 @@ class Pipeline:
             UsageError: there is no such stream.
         """
         with self._lock:
-            if name not in self._turns.streams:
+            if name not in self._scheduler.streams:
                 raise UsageError(f"there is no stream '{name}'")
-            stream = self._turns.streams.pop(name)
+            stream = self._scheduler.streams.pop(name)
             if self._state == "running":
                 self._removed.append(stream)
             stream.close("removed")
             stream.reader.stop()
-            leaving = {**self._leaving, name: stream.last_of_name}
-            self._leaving = {name: gone for name, gone in leaving.items() if not gone.is_set()}
-            self._settled.notify_all()
+            draining = {**self._draining, name: stream.name_drained}
+            self._draining = {name: drained for name, drained in draining.items() if not drained.is_set()}
+            self._changed.notify_all()
 
     def start(self) -> None:
         """Open the sources and go; a camera that is down is tried again and again.
@@ -138,8 +146,8 @@ class Pipeline:
                 raise FGDError("a pipeline runs once: make a new one")
             self._state, self._started = "running", time.monotonic()
             self._open_queues()
-            self._lanes.start()
-            for stream in self._turns.streams.values():
+            self._workers.start()
+            for stream in self._scheduler.streams.values():
                 stream.reader.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -151,7 +159,7 @@ class Pipeline:
             FGDError: the detector failed on every frame for long.
         """
         with self._lock:
-            self._settled.wait_for(lambda: self._failure or self._state == "stopped" or self._ended(), timeout_s)
+            self._changed.wait_for(lambda: self._failure or self._state == "stopped" or self._ended(), timeout_s)
             if self._failure:
                 raise self._failure
             return self._ended()
@@ -170,9 +178,9 @@ class Pipeline:
             if not ran:
                 self._open_queues()
             self._close_streams()
-            self._settled.notify_all()
-            streams = [*self._turns.streams.values(), *self._removed] if ran else []
-        self._lanes.join(deadline - timeout_s / 2)
+            self._changed.notify_all()
+            streams = [*self._scheduler.streams.values(), *self._removed] if ran else []
+        self._workers.join(deadline - timeout_s / 2)
         for stream in streams:
             stream.abandon("stopped")
         self._wait_for_delivery(streams, deadline - timeout_s / 2)
@@ -190,7 +198,7 @@ class Pipeline:
     def stats(self) -> dict[str, Any]:
         """Return what happened so far as plain JSON: per stream, per removed stream and per sink."""
         with self._lock:
-            streams, removed = list(self._turns.streams.values()), list(self._removed)
+            streams, removed = list(self._scheduler.streams.values()), list(self._removed)
         return {
             "state": self._state,
             "failure": self._failure and str(self._failure),
@@ -213,7 +221,7 @@ class Pipeline:
             if self._state == "running":
                 self._failure = failure
                 self._close_streams()
-                self._settled.notify_all()
+                self._changed.notify_all()
 
     def _open_queues(self) -> None:
         sinks = len(self._sinks) - self._observers or 1  # where there are observers alone, the first stands for a sink
@@ -221,30 +229,30 @@ class Pipeline:
             self._queues.append(SinkQueue(sink, on_done=_sink_done if index < sinks else None))
 
     def _close_streams(self) -> None:
-        for stream in self._turns.streams.values():
+        for stream in self._scheduler.streams.values():
             stream.close("stopped")
             stream.reader.stop()
-        self._lanes.stop()
+        self._workers.stop()
 
     def _wait_for_delivery(self, streams: Sequence[Stream], until: float) -> None:
         with self._lock:
             left_s = max(0.0, until - time.monotonic())
-            self._settled.wait_for(lambda: all(stream.gone.is_set() for stream in streams), left_s)
+            self._changed.wait_for(lambda: all(stream.drained.is_set() for stream in streams), left_s)
 
     def _ended(self) -> bool:
         if self._state == "stopped":  # which ends all readers
             return self._all_ended
-        streams = self._turns.streams.values()
+        streams = self._scheduler.streams.values()
         return bool(streams) and all(stream.ended for stream in streams)
 
     def _free_name(self, address: str | int, name: str | None) -> str:
         if name is not None:
             check_name(name)
-            if name in self._turns.streams:
+            if name in self._scheduler.streams:
                 raise UsageError(f"two streams are called '{name}': give them different names")
             return name
-        return free_name(address, self._turns.streams)
+        return free_name(address, self._scheduler.streams)
 
 
 def _sink_done(result: Result) -> None:
-    result.stats.sink_done(result)
+    result.stats.count_sink_done(result.frame.arrived)

@@ -18,7 +18,7 @@ from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
-from fgd_yolo.streams.scheduling.policy import parse_policy
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import Sink
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.steps.class_filter import ClassFilter

@@ -1,4 +1,4 @@
-"""What a stream did: frames by what became of them, ages at each stage, its state."""
+"""The counters of a stream: frames by what became of them, frame ages at each stage, and its state."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fgd_yolo.streams.frame import Result
 from fgd_yolo.timing import rate
 
 STATES = ("CONNECTING", "UP", "DOWN", "ENDED")
 STAGES = ("decoded", "infer_start", "infer_end", "sink_done")
-# Upper bounds in seconds of the histogram's bins; a last one holds what is older.
+# Upper bounds in seconds of the histogram's bins; a last bin holds everything above.
 BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _SAMPLES = 4096
 _WINDOW_S = 5.0
 
 
 class StreamStats:
-    """The counters of one stream. Any thread may count, and a snapshot is of one instant.
+    """The counters of one stream. Any thread may count; a snapshot shows a single instant.
 
     Convention:
-        seen = inferred + dropped + in_flight at every instant. `delivered` counts those of the inferred that were
-        handed to the sinks; what a sink drops it counts itself. Ages are in seconds since the frame arrived.
+        seen = inferred + dropped + in_flight at every instant. `delivered` counts the inferred frames whose results
+        were handed to the sinks; each sink counts what it drops. Ages are in seconds since the frame arrived.
     Args:
         name: of the stream.
         on_state: called after each change of the state, with no lock held.
@@ -51,69 +50,72 @@ class StreamStats:
 
     @property
     def reason(self) -> str:
-        """Why the state is what it is, for people; empty while all is well."""
+        """Why the stream is in this state, as text; empty if all is well."""
         return self._reason
 
     def count_seen(self) -> None:
-        """A frame came from the source; it is in flight until it is inferred or dropped."""
+        """Count a frame that came from the source; it is in flight until it is inferred or dropped."""
         with self._lock:
             self._seen += 1
             self._in_flight += 1
 
     def count_dropped(self, cause: str, frames: int = 1) -> None:
-        """Frames in flight were dropped; the cause is two words for people, such as `newer frame`."""
+        """Count frames in flight that were dropped; the cause is a few words, such as `newer frame`."""
         if frames:
             with self._lock:
                 self._dropped[cause] += frames
                 self._in_flight -= frames
 
     def count_bad_frame(self) -> None:
-        """A frame came that cannot be decoded: seen and dropped at once."""
+        """Count a frame that cannot be decoded as seen and dropped."""
         with self._lock:
             self._seen += 1
             self._dropped["bad frame"] += 1
 
-    def count_inferred(self, result: Result) -> None:
-        """A frame went through the detector."""
-        frame = result.frame
+    def count_inferred(self, ages_s: Mapping[str, float], infer_end: float) -> None:
+        """Count a frame that went through the detector.
+
+        Args:
+            ages_s: its age at `decoded`, `infer_start` and `infer_end`.
+            infer_end: the monotonic time at which its inference ended.
+        """
         with self._lock:
             self._inferred += 1
             self._in_flight -= 1
-            self._ages["decoded"].add(frame.decoded - frame.arrived)
-            self._ages["infer_start"].add(result.infer_start - frame.arrived)
-            self._ages["infer_end"].add(result.infer_end - frame.arrived)
-            self._ends.append(result.infer_end)
+            for stage, age_s in ages_s.items():
+                self._ages[stage].add(age_s)
+            self._ends.append(infer_end)
             if self._first_end is None:
-                self._first_end = result.infer_end
+                self._first_end = infer_end
 
     def count_delivered(self) -> None:
-        """A result was handed to the sinks."""
+        """Count a result that was handed to the sinks."""
         with self._lock:
             self._delivered += 1
 
     def count_reconnect(self) -> None:
-        """A source that was lost is there again."""
+        """Count a source that was lost and is back."""
         with self._lock:
             self._reconnects += 1
 
-    def sink_done(self, result: Result) -> None:
-        """A sink is done with a result now."""
-        age_s = time.monotonic() - result.frame.arrived
+    def count_sink_done(self, arrived: float) -> None:
+        """Count a result that a sink has just finished with, by the time at which its frame arrived."""
+        age_s = time.monotonic() - arrived
         with self._lock:
             self._ages["sink_done"].add(age_s)
 
     def set_state(self, state: str, reason: str = "") -> None:
-        """Change the state; the reason is for people, and must hold no password."""
+        """Change the state. The reason is shown to users and must hold no password."""
         if state not in STATES:
-            raise ValueError(f"state {state!r} is none of {STATES}")
+            raise ValueError(f"state must be one of {STATES}, got {state!r}")
         with self._lock:
             self._state, self._reason = state, reason
         self._on_state()
 
     def snapshot(self, now: float | None = None) -> dict[str, Any]:
-        """Return all of it as plain JSON, at one instant.
+        """Return all counters at one instant as plain JSON.
 
-        `fps` and `mean_fps` are None where there are too few results, or too close together, to tell.
+        `fps` and `mean_fps` are None if there are too few results, or they are too close together.
 
         Args:
             now: the monotonic time at which `fps` ends, for tests.
@@ -133,15 +135,15 @@ class StreamStats:
                 "fps": _rounded(self._fps(now)),
                 "mean_fps": _rounded(self._mean_fps()),
             }
-        # Percentiles take their time, which no lane should wait for.
+        # Percentiles take a while, and no worker should wait for them.
         return {**counts, "ages": {stage: copied.snapshot() for stage, copied in ages.items()}}
 
     def _fps(self, now: float) -> float | None:
-        """Return the frames inferred per second in the last seconds, or since the first one; None before long."""
+        """Return the frames inferred per second over the last seconds, or since the first one."""
         recent = sum(end > now - _WINDOW_S for end in self._ends)
         if not recent:
             return 0.0
-        # Where more came than is kept, or the stream is younger than the window, the oldest one known starts it.
+        # If more ended than are kept, or the stream is younger than the window, the window starts at the oldest one.
         started = self._ends[0] if recent == len(self._ends) else now - _WINDOW_S
         return rate(recent, now - started) if recent > 1 else recent / _WINDOW_S
 
@@ -151,12 +153,12 @@ class StreamStats:
         return rate(self._inferred - 1, max(self._ends) - self._first_end)
 
 
-def _rounded(figure: float | None) -> float | None:
-    return None if figure is None else round(figure, 3)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
 
 
 class Ages:
-    """Ages in seconds: the last few thousand for percentiles, all of them in a histogram. Not locked."""
+    """Frame ages in seconds: the last few thousand for percentiles, all of them in a histogram. Not locked."""
 
     def __init__(self) -> None:
         self._samples = np.zeros(_SAMPLES, np.float32)
@@ -164,7 +166,7 @@ class Ages:
         self._count, self._sum_s, self._max_s = 0, 0.0, 0.0
 
     def add(self, age_s: float) -> None:
-        """Take one age."""
+        """Add one age."""
         self._samples[self._count % _SAMPLES] = age_s
         self._bins[bisect_left(BOUNDS_S, age_s)] += 1
         self._count += 1
@@ -172,16 +174,16 @@ class Ages:
         self._max_s = max(self._max_s, age_s)
 
     def copy(self) -> Ages:
-        """Return one that no longer changes."""
+        """Return a copy, which no longer changes."""
         copied = Ages()
         copied._samples, copied._bins = self._samples.copy(), list(self._bins)
         copied._count, copied._sum_s, copied._max_s = self._count, self._sum_s, self._max_s
         return copied
 
     def snapshot(self) -> dict[str, Any]:
-        """Return percentiles of the last 4096 in milliseconds, None without any; maximum and histogram are of all.
+        """Return percentiles of the last 4096 ages in milliseconds, None without any; maximum and histogram are of all.
 
-        `histogram` has the upper bounds of its bins in seconds, and how many ages are in each, the last one open.
+        `histogram` has the upper bounds of its bins in seconds, and the number of ages in each; the last bin is open.
         """
         kept = self._samples[: min(self._count, _SAMPLES)]
         points = np.percentile(kept, (50, 95, 99)) * 1000 if len(kept) else (None,) * 3

@@ -1,206 +1,214 @@
-"""One stream inside a pipeline: where its frames wait, where they are on their way, and where its results go."""
+"""One stream of a pipeline: the frames that wait, the frames in flight, and the delivery of its results."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fgd_yolo.streams.address import show_address
-from fgd_yolo.streams.frame import Result
-from fgd_yolo.streams.scheduling.mailbox import Mailbox
-from fgd_yolo.streams.scheduling.policy import Policy
-from fgd_yolo.streams.scheduling.reorder import Order
+from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, FrameBuffer
+from fgd_yolo.streams.scheduling.reorder_buffer import ReorderBuffer
+from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.streams.steps.step_chain import StepChain
 
-if TYPE_CHECKING:
-    from fgd_yolo.streams.reader import Reader
-    from fgd_yolo.streams.sinks import SinkQueue
-
-_PATIENCE_S = 1.0
+_ROOM_TIMEOUT_S = 1.0
 
 
 class Stream:
-    """A named source with its mailbox, order and stats.
+    """A named source with its frame buffer, reorder buffer and statistics.
 
-    Any thread may call. Nothing here blocks, because sinks have queues; where every frame counts and a queue is full, a
-    thread of the stream's own waits for it, so that no lane does.
+    Any thread may call. Nothing here blocks, because sinks have queues. Where every frame counts and a queue is full, a
+    thread of the stream's own waits for room, so that no worker does.
 
-    After `close` its last results and one gap reach the sinks, then `gone` is set, and nothing of it comes any more.
+    After `close`, its last results and one gap reach the sinks. Then `drained` is set, and nothing of this stream
+    follows.
 
     Args:
         name: of the stream.
         address: of its source.
-        policy: how its frames wait.
-        limit: so many of them may be on their way through the lanes.
-        lock: the pipeline's.
-        on_put: called when a frame waits that may be taken.
-        on_settled: called when the stream may be at its end.
+        policy: which of its frames are dropped.
+        limit: the most frames in flight.
+        lock: the scheduler's.
+        on_ready: called when a frame waits that a worker may take.
+        on_idle: called when the stream may have ended.
         steps: complete every result before the sinks see it.
-        after: set when an earlier stream of this name is gone; before that no lane takes a frame of this one.
+        previous: the `drained` event of an earlier stream of this name; until it is set no worker takes a frame of
+            this one.
     """
 
     def __init__(
         self,
         name: str,
         address: str | int,
-        policy: Policy,
+        policy: DropPolicy,
         limit: int,
         lock: threading.RLock,
-        on_put: Callable[[], object],
-        on_settled: Callable[[], object],
+        on_ready: Callable[[], object],
+        on_idle: Callable[[], object],
         steps: StepChain | None = None,
-        after: threading.Event | None = None,
+        previous: threading.Event | None = None,
     ):
-        self.name, self.address = name, address
+        self.name, self.address, self.policy = name, address, policy
         self.stats = StreamStats(name, self._state_changed)
-        self.mailbox = Mailbox(policy, self.stats, lock, on_put)
-        self.order: Order[Result] = Order(limit)
-        self.served = 0  # when a frame was last taken, in turns
+        self.frames = FrameBuffer(policy, self.stats, lock, on_ready)
+        self.in_flight: ReorderBuffer[Result] = ReorderBuffer(limit)
+        self.last_served = 0
         self.reader: Reader | None = None
         self.queues: Sequence[SinkQueue] = ()
-        self._lock, self._on_put, self._on_settled = lock, on_put, on_settled
-        self.gone = threading.Event()
-        # Where every frame counts a slow sink slows the stream down; one that is live cannot wait.
-        self._can_wait = policy.name == "every"
-        self._steps, self._after = steps or StepChain(), after
-        self._closed_as: dict[str, str] | None = None
+        self._lock, self._on_ready, self._on_idle = lock, on_ready, on_idle
+        self.drained = threading.Event()
+        self._steps, self._previous = steps or StepChain(), previous
+        self._state_at_close: dict[str, str] | None = None
         self._delivering = False
         self._gap: str | None = None
         self._gap_after = -1
 
     @property
-    def waiting(self) -> bool:
-        """Whether a lane can take a frame."""
-        return len(self.mailbox) > 0 and not self.order.full and self.last_of_name is self.gone
+    def is_ready(self) -> bool:
+        """Whether a worker may take a frame."""
+        return len(self.frames) > 0 and not self.in_flight.full and self.name_drained is self.drained
 
     @property
-    def last_of_name(self) -> threading.Event:
-        """What is set when nothing of this name comes any more: the stream before this one may still be on its way."""
-        return self.gone if self._after is None or self._after.is_set() else self._after
+    def name_drained(self) -> threading.Event:
+        """The event after which nothing of this name follows: the earlier stream's, while that is not drained."""
+        return self.drained if self._previous is None or self._previous.is_set() else self._previous
 
     @property
     def ended(self) -> bool:
-        """Whether its source has ended and all that came of it was delivered."""
-        return self.stats.state == "ENDED" and not self.mailbox and not self.order
+        """Whether its source has ended and all of its results were delivered."""
+        return self.stats.state == "ENDED" and not self.frames and not self.in_flight
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what it is and did, as plain JSON; state and reason of a closed stream are those before it."""
-        found = {"address": show_address(self.address), "policy": str(self.mailbox.policy), **self.stats.snapshot()}
-        return {**found, **(self._closed_as or {})}
+        """Return address, policy and statistics as plain JSON; a closed stream keeps the state before it was closed."""
+        stats = {"address": show_address(self.address), "policy": str(self.policy), **self.stats.snapshot()}
+        return {**stats, **(self._state_at_close or {})}
+
+    def pop(self) -> tuple[int, Frame] | None:
+        """Take the next frame for a worker, with its ticket; None if it was dropped. Call it with the lock held."""
+        frame = self.frames.pop()
+        if frame is None:  # the frame that was too old may have been the last one
+            self.deliver()
+            return None
+        return self.in_flight.start(), frame
 
     def finish(self, ticket: int, outcome: Result | None) -> None:
-        """Take what a lane made of a frame, None if it failed, and deliver what is next in order."""
+        """Accept a worker's result, None if it failed, and deliver the results that are next in order."""
         with self._lock:
-            if not self.order.waits_for(ticket):  # it was counted as stopped meanwhile
+            if not self.in_flight.is_pending(ticket):  # it was counted as stopped in the meantime
                 return
             if outcome is None:
                 self.stats.count_dropped("error")
             else:
                 outcome.stats = self.stats
-                self.stats.count_inferred(outcome)
-            self.order.finish(ticket, outcome)
-        self.settle()
+                self.stats.count_inferred(outcome.ages_s(), outcome.infer_end)
+            self.in_flight.finish(ticket, outcome)
+        self.deliver()
 
     def abandon(self, cause: str) -> None:
-        """Deliver what is finished, and count as dropped what is still on its way."""
+        """Deliver the finished results, and count the frames that are still in flight as dropped."""
         with self._lock:
-            self.stats.count_dropped(cause, self.order.abandon())
-        self.settle()
+            self.stats.count_dropped(cause, self.in_flight.abandon())
+        self.deliver()
 
     def close(self, cause: str) -> None:
-        """Let no more frames in, drop those that wait, and tell the sinks when the last result is delivered."""
+        """Accept no more frames, drop those that wait, and tell the sinks after the last result."""
         with self._lock:
-            if self._closed_as is None:
-                self.mailbox.close(cause)
+            if self._state_at_close is None:
+                self.frames.close(cause)
                 self._note_gap(cause)
-                if not self.order.began:  # nothing of it was ever given out, so there is no gap
+                if not self.in_flight.has_started:  # no result was ever delivered, so there is no gap
                     self._gap = None
-                self._closed_as = {"state": self.stats.state, "reason": self.stats.reason}
-        self.settle()
+                self._state_at_close = {"state": self.stats.state, "reason": self.stats.reason}
+        self.deliver()
 
     def _state_changed(self) -> None:
         with self._lock:
             if self.stats.state in ("DOWN", "ENDED"):
                 self._note_gap(self.stats.reason or self.stats.state.lower())
-        self.settle()
+        self.deliver()
 
     def _note_gap(self, reason: str) -> None:
-        # Its reader may bring one more frame, and say that it has ended, when the stream is closed already.
-        if self._closed_as is None and self.mailbox.last_index > self._gap_after:
-            self._gap, self._gap_after = reason, self.mailbox.last_index
+        # The reader may put one more frame, and report its end, after the stream was closed.
+        if self._state_at_close is None and self.frames.last_index > self._gap_after:
+            self._gap, self._gap_after = reason, self.frames.last_index
 
-    def settle(self) -> None:
-        """Give out what is due, in order, and say so when nothing is left.
+    def deliver(self) -> None:
+        """Pass the results that are next in order to the sinks, and report when nothing is left.
 
-        Whoever comes while another thread does it leaves it to that one.
+        While one thread delivers, others return at once: it delivers their results too.
         """
         with self._lock:
             if self._delivering:
                 return
             self._delivering = True
-        self._deliver()
+        self._deliver_all()
 
-    def _deliver(self, may_wait: bool = False) -> None:
-        while result := self._next_due():
-            self._steps(result)  # outside the lock, because tracking takes its time
-            full = [queue for queue in self.queues if not self._hand(result, queue)]
-            if full and not may_wait:
+    def _deliver_all(self, may_block: bool = False) -> None:
+        while result := self._next_result():
+            self._steps(result)  # outside the lock, because tracking takes time
+            full = [queue for queue in self.queues if not self._put(result, queue)]
+            if full and not may_block:
                 name = f"waits for sinks, {self.name}"
-                threading.Thread(target=self._wait, args=(result, full), name=name, daemon=True).start()
+                threading.Thread(target=self._deliver_blocking, args=(result, full), name=name, daemon=True).start()
                 return
             self._wait_for_room(result, full)
-            self._handed(result)
+            self._delivered(result)
 
-    def _hand(self, result: Result, queue: SinkQueue) -> bool:
-        """Give a queue a result; False, and nothing else, where there is no room and this stream can wait for it."""
-        if self._can_wait:
+    def _put(self, result: Result, queue: SinkQueue) -> bool:
+        """Put a result into a queue; return False without doing so if it is full and this stream can wait.
+
+        Where every frame counts, a slow sink slows the stream down; a live stream cannot wait.
+        """
+        if self.policy.keeps_all:
             return queue.offer(result)
         queue.put(result)
         return True
 
-    def _wait(self, result: Result, full: Sequence[SinkQueue]) -> None:
-        """Wait for room, in a thread of its own, and go on there with all that is due."""
+    def _deliver_blocking(self, result: Result, full: Sequence[SinkQueue]) -> None:
+        """Wait for room in a thread of its own, and continue there with all results that are next."""
         self._wait_for_room(result, full)
-        self._handed(result)
-        self._deliver(may_wait=True)
+        self._delivered(result)
+        self._deliver_all(may_block=True)
 
     def _wait_for_room(self, result: Result, full: Sequence[SinkQueue]) -> None:
         for queue in full:
-            queue.put(result, _PATIENCE_S)
+            queue.put(result, _ROOM_TIMEOUT_S)
 
-    def _handed(self, result: Result) -> None:
-        """Count a result that was given out, and let the next frame in."""
+    def _delivered(self, result: Result) -> None:
+        """Count a delivered result, and let the next frame in."""
         self.stats.count_delivered()
         if not self.queues:
-            self.stats.sink_done(result)
+            self.stats.count_sink_done(result.frame.arrived)
         with self._lock:
-            was_full = self.order.full
-            self.order.done()
-            self._say_room(was_full)
+            was_full = self.in_flight.full
+            self.in_flight.pop()
+            self._report_room(was_full)
 
-    def _say_room(self, was_full: bool) -> None:
-        if was_full and not self.order.full and self.mailbox:
-            self._on_put()
+    def _report_room(self, was_full: bool) -> None:
+        if was_full and not self.in_flight.full and self.frames:
+            self._on_ready()
 
-    def _next_due(self) -> Result | None:
-        """Return the next result, behind its gap; or end the delivery, with the gap that is left, and return None."""
+    def _next_result(self) -> Result | None:
+        """Return the next result, after the gap before it. Without one, end the delivery, with the gap that is left."""
         with self._lock:
-            was_full = self.order.full
-            result = self.order.due()  # passes over frames that failed
-            self._say_room(was_full)
-            drained = not self.mailbox and not self.order
-            if self._gap is not None and (result.frame.index > self._gap_after if result else drained):
+            was_full = self.in_flight.full
+            result = self.in_flight.peek()  # skips frames that failed
+            self._report_room(was_full)
+            is_empty = not self.frames and not self.in_flight
+            if self._gap is not None and (result.frame.index > self._gap_after if result else is_empty):
                 self._steps.gap(self.name, self._gap)
                 for queue in self.queues:
                     queue.gap(self.name, self._gap)
                 self._gap = None
             if result is None:
                 self._delivering = False
-                if drained:
-                    self._on_settled()
-                    if self._closed_as is not None and not self.gone.is_set():
-                        self.gone.set()
-                        self._on_put()  # for the next stream of this name
+                if is_empty:
+                    self._on_idle()
+                    if self._state_at_close is not None and not self.drained.is_set():
+                        self.drained.set()
+                        self._on_ready()  # for the next stream of this name
             return result

@@ -24,7 +24,7 @@ FILM = [np.full((240, 320, 3), shade, np.uint8) for shade in (40, 120, 200)]
 def look(address: str, pictures: int) -> tuple[Source, list[np.ndarray]]:
     """Open a camera and see so many pictures."""
     source = open_source(address, timeout_s=3)
-    return source, [source.read().picture.to_ndarray(format="bgr24") for _ in range(pictures)]
+    return source, [source.read().pixels.to_ndarray(format="bgr24") for _ in range(pictures)]
 
 
 @pytest.mark.parametrize(("kind", "server"), [("RTSP", rtsp_server), ("MJPEG", mjpeg_server)])
@@ -45,7 +45,7 @@ def test_all_who_watch_a_camera_over_rtsp_see_the_same_pictures():
     with camera("RTSP", FILM, FPS) as address:
         first, seen = look(address, 1)
         second, later = look(address, 3)
-        seen += [first.read().picture.to_ndarray(format="bgr24") for _ in range(2 * FPS)]
+        seen += [first.read().pixels.to_ndarray(format="bgr24") for _ in range(2 * FPS)]
         for source in (first, second):
             source.close()
     assert {read_stamp(image) for image in later} < {read_stamp(image) for image in seen}

@@ -82,7 +82,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_opened_anew(proxy, 
         proxy.tell("stall")
         frames = len(cam.seen)
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
-        assert cam.stats.reason in ("no data for 1 s", "no picture for 1.0 s")
+        assert cam.stats.reason in ("no data for 1 s", "no frame for 1.0 s")
         assert len(cam.seen) <= frames + 3  # nothing is made up while nothing comes
         time.sleep(0.3)
         proxy.tell("ok")
@@ -157,14 +157,13 @@ def test_a_size_that_changes_in_the_stream_is_taken_as_it_comes(other):
 
 STOP_WHILE_BLOCKED = """
 import signal, sys, threading
-from fgd_yolo.streams.scheduling.mailbox import Mailbox
-from fgd_yolo.streams.scheduling.policy import Policy
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, FrameBuffer
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.stats import StreamStats
 stopped = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 stats = StreamStats("cam")
-reader = Reader("cam", sys.argv[1], Mailbox(Policy("latest"), stats), stats, stall_s=3.0)
+reader = Reader("cam", sys.argv[1], FrameBuffer(DropPolicy("latest"), stats).put, stats, stall_s=3.0)
 reader.start()
 while not stopped.wait(0.02):
     print(stats.state, stats.snapshot()["seen"], flush=True)

@@ -46,7 +46,7 @@ def test_a_picture_over_rtsp_is_not_converted_and_its_rate_is_known():
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
         picture = source.read()
-        assert (source.live, source.fps, picture.picture.format.name) == (True, FPS, "yuv420p")
+        assert (source.live, source.fps, picture.pixels.format.name) == (True, FPS, "yuv420p")
         times = [picture.pts, *(source.read().pts for _ in range(3))]
         assert [time for time in times if time is not None][:3] == pytest.approx([0, 1 / FPS, 2 / FPS], abs=0.5 / FPS)
         source.close()
@@ -83,7 +83,7 @@ def test_a_camera_that_the_quick_options_do_not_open_is_opened_without_them(monk
     monkeypatch.setattr(network, "_QUICK", {"initial_pause": "1"})  # it opens, but no picture ever comes
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=1)
-        assert source.read().picture.width == 320
+        assert source.read().pixels.width == 320
         source.close()
 
 
@@ -91,7 +91,7 @@ def test_a_camera_that_the_quick_options_do_not_open_is_opened_without_them(monk
 def test_a_password_with_any_character_opens_a_camera(written):
     with rtsp_server("--user", "admin", "--password", PASSWORD) as server:
         source = open_source(f"rtsp://admin:{written}@127.0.0.1:{server.port}/cam", timeout_s=3)
-        assert source.read().picture.width == 320
+        assert source.read().pixels.width == 320
         source.close()
 
 
@@ -103,7 +103,7 @@ def test_an_at_sign_in_the_path_of_an_rtsp_camera_is_no_login(login):
     options = ["--user", "admin", "--password", login[6:-1]] if login else []
     with rtsp_server("--path", PATH, *options) as server:
         source = open_source(f"rtsp://{login}127.0.0.1:{server.port}{PATH}", timeout_s=3)
-        assert source.read().picture.width == 320
+        assert source.read().pixels.width == 320
         source.close()
 
 
@@ -116,7 +116,7 @@ def test_an_at_sign_in_the_path_of_a_web_address_is_no_login(tmp_path, rest, log
     with mjpeg_server("--folder", tmp_path) as server:
         address = f"http://{login}127.0.0.1:{server.port}{rest}"
         source = open_source(address, timeout_s=3)
-        assert number(source.read().picture) == 0
+        assert number(source.read().pixels) == 0
         source.close()
 
 
@@ -220,7 +220,7 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
                 pictures.append(source.read())
                 ages_s.append(time.monotonic() - pictures[-1].arrived)
         source.close()
-    assert [number(picture.picture) for picture in pictures] == list(range(15))
+    assert [number(picture.pixels) for picture in pictures] == list(range(15))
     assert time.monotonic() - began > 13 / FPS
     assert all(picture.arrived <= picture.decoded for picture in pictures)
     assert np.median(ages_s) < 0.5 / FPS  # waiting for its time is no age of a picture
@@ -261,5 +261,5 @@ def test_an_h264_file_can_be_sent_over_rtsp(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=60, fps=FPS)
     with rtsp_server("--file", clip) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
-        assert [number(source.read().picture) for _ in range(10)] == list(range(10))
+        assert [number(source.read().pixels) for _ in range(10)] == list(range(10))
         source.close()

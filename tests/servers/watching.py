@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.reader import Reader
-from fgd_yolo.streams.scheduling.mailbox import Mailbox
-from fgd_yolo.streams.scheduling.policy import Policy
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, FrameBuffer
 from fgd_yolo.streams.stats import StreamStats
 from servers.running import until
 from tests.cameras.stamp import read_stamp
@@ -34,14 +33,14 @@ class Watched:
         self.seen: list[Seen] = []
         self.states: list[tuple[str, str]] = []
         self.stats = StreamStats(name, lambda: self.states.append((self.stats.state, self.stats.reason)))
-        self.mailbox = Mailbox(Policy("latest"), self.stats)
-        options = {"stall_s": stall_s, "backoff": backoff, "on_frame": self._see}
-        self.reader = Reader(name, address, self.mailbox, self.stats, **options)
+        self.frames = FrameBuffer(DropPolicy("latest"), self.stats)
+        self.reader = Reader(name, address, self._see, self.stats, stall_s=stall_s, backoff=backoff)
 
     def _see(self, frame: Frame) -> None:
-        image = Frame(frame.stream, frame.index, frame.picture, frame.arrived, frame.decoded).image()
+        image = Frame(frame.stream, frame.index, frame.pixels, frame.arrived, frame.decoded).image()
         age_s = frame.decoded - read_stamp(image) / 1e9
         self.seen.append(Seen(frame.index, frame.arrived, frame.pts, image.shape[1::-1], age_s))
+        self.frames.put(frame)
 
     @property
     def state(self) -> str:

@@ -1,92 +1,178 @@
-"""Whose frame goes next: the freshest one of the stream that has waited longest."""
+"""Which frame goes next - the newest one of the stream that was served longest ago - and when a run slot is free."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
-from fgd_yolo.streams.frame import Frame
-from fgd_yolo.streams.scheduling.run_slots import Runs
-from fgd_yolo.streams.stream import Stream
+from fgd_yolo.streams.frame import Frame, Result
+from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy
+
+_NEWEST_WEIGHT = 0.2  # of the newest duration in a running mean
 
 
-class Turn(NamedTuple):
-    """A frame that was taken, and its place in its stream's order."""
+class RunSlots:
+    """Limits how many network runs happen at a time.
 
-    stream: Stream
+    With more workers than slots, a worker preprocesses its frame while another one's is inferred. A frame that is
+    preprocessed at once would then wait for almost a whole run, and age. So a worker that is early is told to wait
+    before it takes a frame.
+
+    Args:
+        slots: runs at a time.
+        on_release: called after each run.
+    """
+
+    def __init__(self, slots: int, on_release: Callable[[], object] = lambda: None):
+        self._slots = threading.Semaphore(slots)
+        self._count = slots
+        self._on_release = on_release
+        self._lock = threading.Lock()
+        self._started: dict[int, float] = {}  # when the run of each thread began
+        self._reserved: set[int] = set()  # threads that have a frame and no slot yet
+        self._run_s = self._preprocess_s = 0.0
+
+    @contextmanager
+    def acquire(self) -> Iterator[None]:
+        """Hold a slot for one run."""
+        with self._slots:
+            start = time.monotonic()
+            with self._lock:
+                self._reserved.discard(threading.get_ident())
+                self._started[threading.get_ident()] = start
+            try:
+                yield
+            finally:
+                with self._lock:
+                    del self._started[threading.get_ident()]
+                    self._run_s = _running_mean(self._run_s, time.monotonic() - start)
+                self._on_release()
+
+    def reserve(self) -> None:
+        """Announce that this thread has a frame and will need a slot; valid until `acquire` or `cancel`."""
+        with self._lock:
+            self._reserved.add(threading.get_ident())
+
+    def cancel(self) -> None:
+        """Withdraw this thread's reservation, if it has one."""
+        with self._lock:
+            self._reserved.discard(threading.get_ident())
+
+    def record_preprocessing(self, seconds: float) -> None:
+        """Update the mean time that it takes to preprocess a frame."""
+        with self._lock:
+            self._preprocess_s = _running_mean(self._preprocess_s, seconds)
+
+    def delay_s(self, now: float | None = None) -> float:
+        """Return how many seconds to wait before a live frame is taken; 0 when a slot is free, or soon will be."""
+        with self._lock:
+            if len(self._started) + len(self._reserved) < self._count:
+                return 0.0
+            now = time.monotonic() if now is None else now
+            # A free slot that is reserved counts as if its run began now.
+            start = min(self._started.values()) if len(self._started) == self._count else now
+            return max(0.0, start + self._run_s - 2 * self._preprocess_s - now)
+
+
+def _running_mean(mean: float, value: float) -> float:
+    return mean + _NEWEST_WEIGHT * (value - mean) if mean else value
+
+
+class ScheduledStream(Protocol):
+    """What the scheduler needs of a stream. Everything but `finish` is called with the scheduler's lock held."""
+
+    name: str
+    policy: DropPolicy
+    last_served: int  # set by the scheduler
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `pop` may be called: a frame waits, and not too many are in flight."""
+
+    def pop(self) -> tuple[int, Frame] | None:
+        """Return the next frame and its ticket; None if it was dropped."""
+
+    def finish(self, ticket: int, outcome: Result | None) -> None:
+        """Hand over the result of a frame, None if it failed."""
+
+
+class ScheduledFrame(NamedTuple):
+    """A frame that a worker took, and its ticket in its stream's reorder buffer."""
+
+    stream: ScheduledStream
     ticket: int
     frame: Frame
 
 
-class Turns:
-    """The streams that lanes take frames from. All of it under one lock; who waits is woken, nobody looks again.
+class Scheduler:
+    """Gives the frames of all streams to the workers. One lock guards all of it; threads that wait are notified.
 
     Args:
-        runs: says when it is too early for a live frame.
-        batch: frames that go together, at most.
-        window_s: for so long a first frame waits for others.
+        slots: say when it is too early for a live frame.
+        batch: the most frames of one run.
+        window_s: how long the first frame of a batch waits for others.
     """
 
-    def __init__(self, runs: Runs, batch: int = 1, window_s: float = 0.0):
+    def __init__(self, slots: RunSlots, batch: int = 1, window_s: float = 0.0):
         self.lock = threading.RLock()
-        self.ready = threading.Condition(self.lock)
-        self.streams: dict[str, Stream] = {}
-        self._runs, self._batch, self._window_s = runs, batch, window_s
+        self.streams: dict[str, ScheduledStream] = {}
+        self._ready = threading.Condition(self.lock)
+        self._slots, self._batch, self._window_s = slots, batch, window_s
         self._served = 0
         self._closed = False
 
-    def wake(self) -> None:
-        """Let a waiting lane look again."""
+    def notify(self) -> None:
+        """Wake one waiting worker."""
         with self.lock:
-            self.ready.notify()
+            self._ready.notify()
 
-    def take(self) -> list[Turn]:
-        """Wait for frames and return those that go together, the oldest-served stream's first; none once closed."""
-        self._runs.unclaim()  # where nothing could be run of the last ones
+    def next_batch(self) -> list[ScheduledFrame]:
+        """Wait for frames and return a batch, that of the stream served longest ago first; empty once closed."""
+        self._slots.cancel()  # in case none of the previous batch reached the network
         with self.lock:
             while not self._closed:
-                stream = self._next([])
-                early_s = self._early_s(stream) if stream else None
-                if early_s != 0:
-                    self.ready.wait(early_s)
-                elif turns := self._collect():
-                    self._runs.claim()
-                    if self._next([]):  # whoever was woken for that frame may not have been able to take it
-                        self.ready.notify()
-                    return turns
+                stream = self._next_stream([])
+                delay_s = self._delay_s(stream) if stream else None
+                if delay_s != 0:
+                    self._ready.wait(delay_s)
+                elif batch := self._collect():
+                    self._slots.reserve()
+                    if self._next_stream([]):  # its notification may have woken a worker that could not take it
+                        self._ready.notify()
+                    return batch
             return []
 
     def close(self) -> None:
-        """Send all lanes home."""
+        """Stop all workers: `next_batch` returns nothing from now on."""
         with self.lock:
             self._closed = True
-            self.ready.notify_all()
+            self._ready.notify_all()
 
-    def _next(self, taken: list[Turn]) -> Stream | None:
-        """Return the stream that was served longest ago, of those that have a frame; a live one only once per batch."""
-        live = {turn.stream.name for turn in taken if turn.stream.mailbox.policy.name != "every"}
-        waiting = (stream for stream in self.streams.values() if stream.waiting and stream.name not in live)
-        return min(waiting, key=lambda stream: stream.served, default=None)
+    def _next_stream(self, batch: list[ScheduledFrame]) -> ScheduledStream | None:
+        """Return the ready stream that was served longest ago; a live one at most once per batch."""
+        live = {scheduled.stream.name for scheduled in batch if not scheduled.stream.policy.keeps_all}
+        ready = (stream for stream in self.streams.values() if stream.is_ready and stream.name not in live)
+        return min(ready, key=lambda stream: stream.last_served, default=None)
 
-    def _early_s(self, stream: Stream) -> float:
-        return 0.0 if stream.mailbox.policy.name == "every" else self._runs.early_s()
+    def _delay_s(self, stream: ScheduledStream) -> float:
+        return 0.0 if stream.policy.keeps_all else self._slots.delay_s()
 
-    def _collect(self) -> list[Turn]:
-        """Take what is ready, and wait a little for more; `max-age` may leave nothing."""
-        turns: list[Turn] = []
+    def _collect(self) -> list[ScheduledFrame]:
+        """Take what is ready and wait up to `window_s` for more; empty if `max-age` dropped everything."""
+        batch: list[ScheduledFrame] = []
         deadline = time.monotonic() + self._window_s
-        while len(turns) < self._batch:
-            if stream := self._next(turns):
+        while len(batch) < self._batch:
+            if stream := self._next_stream(batch):
                 self._served += 1
-                stream.served = self._served
-                if frame := stream.mailbox.take():
-                    turns.append(Turn(stream, stream.order.start(), frame))
-                else:  # what was too old may have been the last one
-                    stream.settle()
+                stream.last_served = self._served
+                if popped := stream.pop():
+                    batch.append(ScheduledFrame(stream, *popped))
                 continue
             remaining_s = deadline - time.monotonic()
-            if not turns or remaining_s <= 0 or self._closed:
+            if not batch or remaining_s <= 0 or self._closed:
                 break
-            self.ready.wait(remaining_s)
-        return turns
+            self._ready.wait(remaining_s)
+        return batch

@@ -8,13 +8,13 @@ from pathlib import Path
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.budget import Budget, Share, TooLarge
 from fgd_yolo.streams.address import check_text, redact, show_address
-from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 
 __all__ = [
     "BadFrame",
-    "Picture",
     "Source",
     "SourceEnded",
+    "SourceFrame",
     "SourceLost",
     "check_address",
     "is_live",

@@ -11,7 +11,7 @@ import numpy as np
 from fgd_yolo.errors import one_line
 from fgd_yolo.runtime.budget import Share
 from fgd_yolo.runtime.headers import read_header
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.sources.timestamps import USUAL_FPS
 
 _BYTES_PER_PIXEL = 14  # two canvases with alpha, and the picture before and after it is turned into BGR
@@ -44,7 +44,7 @@ class AnimationSource:
             raise SourceLost(f"cannot be read: {one_line(error)}") from None
         self._index, self._time_s = 0, 0.0
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         if self._index >= self._image.n_frames:
             raise SourceEnded
         arrived, number = time.monotonic(), self._index + 1
@@ -57,7 +57,7 @@ class AnimationSource:
             self._index = number
         pts = self._time_s
         self._time_s += (self._image.info.get("duration") or 1000 / USUAL_FPS) / 1000
-        return Picture(picture, arrived, time.monotonic(), pts)
+        return SourceFrame(picture, arrived, time.monotonic(), pts)
 
     def close(self) -> None:
         self._share.release()

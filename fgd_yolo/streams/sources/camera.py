@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from fgd_yolo.runtime.budget import Budget, Share, TooLarge
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 
 class CameraSource:
@@ -37,7 +37,7 @@ class CameraSource:
             raise
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         if not self._capture.grab():
             raise BadFrame("the camera gave no picture")
         arrived = time.monotonic()
@@ -50,7 +50,7 @@ class CameraSource:
                 self._share.check(*self._size)
             except TooLarge as error:
                 raise SourceLost(str(error)) from None
-        return Picture(image, arrived, time.monotonic(), None)
+        return SourceFrame(image, arrived, time.monotonic(), None)
 
     def close(self) -> None:
         self._share.release()

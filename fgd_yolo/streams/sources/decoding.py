@@ -13,7 +13,7 @@ from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.runtime.headers import MOST_SCANS, jpeg_head, jpeg_scans
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.orientation import display_matrix, swaps_sides
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.sources.timestamps import USUAL_FPS, RisingTimes
 from fgd_yolo.text import single_line
 
@@ -122,14 +122,14 @@ class Decoding:
         self._jpegs = self.stream.codec_context.name == "mjpeg"
         self._whole_jpegs = whole_jpegs
         self._packets = container.demux(self.stream)
-        self._ready: deque[Picture] = deque()
+        self._ready: deque[SourceFrame] = deque()
         self._first_pts: float | None = None
         self._matrix: bytes | None = None
         self._looked = False
         self.fps = _frame_rate(self.stream)
         self._times = RisingTimes(self.fps) if recorded or container.duration else None
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         """Return the next picture.
 
         Raises:
@@ -156,10 +156,10 @@ class Decoding:
             for frame in frames:
                 self._check_size(frame)
             self._ready.extend(
-                Picture(frame, arrived, decoded, self._seconds(frame), *self._display(frame)) for frame in frames
+                SourceFrame(frame, arrived, decoded, self._seconds(frame), *self._display(frame)) for frame in frames
             )
         picture = self._ready.popleft()
-        if picture.picture.is_corrupt:
+        if picture.pixels.is_corrupt:
             raise BadFrame("a picture is damaged")
         return picture
 

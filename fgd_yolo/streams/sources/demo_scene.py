@@ -17,7 +17,7 @@ from fgd_yolo.demo.scene import expose, grain, light
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.runtime.budget import Share
 from fgd_yolo.streams.address import show_address
-from fgd_yolo.streams.sources.source import Picture, SourceEnded
+from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame
 
 _ROUND_S = 60  # after so long the scene begins again, with new ids
 _LEAST_FPS, _MOST_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
@@ -130,7 +130,7 @@ class SceneSource:
         self._start = time.monotonic()
         self._index = -1
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         passed_s = time.monotonic() - self._start
         self._index = max(self._index + 1, int(passed_s * self.fps))
         pts = self._index / self.fps
@@ -139,7 +139,7 @@ class SceneSource:
         time.sleep(max(0.0, pts - passed_s))
         arrived = time.monotonic()
         image = self._film.expose(self._film.paint(pts)[0], self._index)
-        return Picture(image, arrived, time.monotonic(), pts)
+        return SourceFrame(image, arrived, time.monotonic(), pts)
 
     def close(self) -> None:
         self._share.release()

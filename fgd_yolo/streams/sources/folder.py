@@ -16,7 +16,7 @@ from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
 from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.animation import AnimationSource
 from fgd_yolo.streams.sources.decoding import look, pyav
-from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.sources.timestamps import USUAL_FPS
 from fgd_yolo.streams.sources.video_file import FileSource
 
@@ -41,7 +41,7 @@ class FolderSource:
         self._video: Source | None = None
         self._path, self._pictures = Path(), 0
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         while self._video or self._left:
             try:
                 if self._video:
@@ -66,7 +66,7 @@ class FolderSource:
         if video:
             video.close()
 
-    def _read_picture(self) -> Picture:
+    def _read_picture(self) -> SourceFrame:
         arrived = time.monotonic()
         try:
             image = load_image(self._path, self._share.budget)
@@ -74,7 +74,7 @@ class FolderSource:
             raise BadFrame(f"cannot be read as a picture{why_not(error)}") from None
         self._share.check(image.shape[1], image.shape[0])
         self._pictures += 1
-        return Picture(image, arrived, time.monotonic(), (self._pictures - 1) / self.fps)
+        return SourceFrame(image, arrived, time.monotonic(), (self._pictures - 1) / self.fps)
 
 
 def open_file(path: str, share: Share) -> Source:

@@ -11,7 +11,7 @@ from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.runtime.headers import MOST_SCANS, JpegHead, jpeg_head, jpeg_scans
 from fgd_yolo.streams.sources.decoding import pyav, reason_of
 from fgd_yolo.streams.sources.http import Answer
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 _FIRST_PICTURE_S = 15.0
 _BETWEEN = 1 << 20  # bytes that may stand before a picture and in front of its first scan
@@ -44,7 +44,7 @@ class MjpegSource:
         self._decoder, self._pixels = None, 0
         self._since = time.monotonic()
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         self._since = time.monotonic()
         try:
             jpeg = next(self._jpegs, None)
@@ -59,7 +59,7 @@ class MjpegSource:
         if _END not in jpeg[-_PADDING:]:
             raise BadFrame("a JPEG is cut off")
         frame = self._decode(jpeg)
-        return Picture(frame, arrived, time.monotonic(), None)
+        return SourceFrame(frame, arrived, time.monotonic(), None)
 
     def close(self) -> None:
         self._share.release()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fgd_yolo.runtime.budget import Share
 from fgd_yolo.streams.sources.decoding import Decoding, look, pixel_limit, pyav, reason_of
-from fgd_yolo.streams.sources.source import BadFrame, Picture, Source, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.url import parse_url
 
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ class NetworkSource:
         if first is None:
             waited_s = time.monotonic() - began
             raise SourceLost(f"no picture for {waited_s:.0f} s" if waited_s > 1 else "it answers, but not as a camera")
-        self._first: Picture | None = first
+        self._first: SourceFrame | None = first
         self._start = first.decoded
         track = self._decoding.stream
         self._finite = bool(self._container.duration)
         rate = track.average_rate or track.guessed_rate
         self.fps = float(rate) if rate and rate <= _HIGHEST_FPS else None
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         picture, self._first = self._first, None
         if picture is None:
             try:
@@ -142,7 +142,7 @@ class NetworkSource:
         self._share.release()
         self._container.close()
 
-    def _when_due(self, picture: Picture, pts: float) -> Picture:
+    def _when_due(self, picture: SourceFrame, pts: float) -> SourceFrame:
         """Give a clip's picture at its time, as if it came just then; a pause that looks like silence is shortened."""
         due_s = self._start + pts - time.monotonic()
         wait_s = min(max(0.0, due_s), self._timeout_s / 2)
@@ -151,7 +151,7 @@ class NetworkSource:
         now = time.monotonic()
         return picture._replace(arrived=now - (picture.decoded - picture.arrived), decoded=now)
 
-    def _open(self, options: dict[str, str]) -> Picture | None:
+    def _open(self, options: dict[str, str]) -> SourceFrame | None:
         """Open and read the first picture, None where these options give none."""
         deadline = time.monotonic() + _FIRST_PICTURE_S
         try:

@@ -8,7 +8,7 @@ from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.runtime.headers import read_header
 from fgd_yolo.runtime.images import Unreadable, decode_image
 from fgd_yolo.streams.sources.http import Answer
-from fgd_yolo.streams.sources.source import BadFrame, Picture, SourceLost
+from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 _HEADER_BYTES = 1 << 20  # in which a picture must tell its size
 _BYTES_PER_PIXEL = 8  # of its file: no format has more
@@ -30,7 +30,7 @@ class StillSource:
         self._answer, self._share, self._timeout_s = answer, share, timeout_s
         self._read = False
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         if self._read:
             raise SourceLost("the connection was closed")
         self._read = True
@@ -42,7 +42,7 @@ class StillSource:
             raise SourceLost(str(error)) from None
         except Unreadable as error:
             raise BadFrame(f"the picture {error}") from None
-        return Picture(image, arrived, time.monotonic(), None)
+        return SourceFrame(image, arrived, time.monotonic(), None)
 
     def close(self) -> None:
         self._share.release()

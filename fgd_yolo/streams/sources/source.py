@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Picture(NamedTuple):
+class SourceFrame(NamedTuple):
     """One picture as a source gives it.
 
     Convention:
-        `picture` is (H, W, 3) BGR uint8, or a frame of PyAV that nobody has converted yet. `arrived` and `decoded` are
+        `pixels` is (H, W, 3) BGR uint8, or a frame of PyAV that nobody has converted yet. `arrived` and `decoded` are
         `time.monotonic()`, taken after the bytes and after the picture were there. `pts` is the source's own timing in
         seconds since the first picture that has one, else None: over RTSP the very first picture often has none.
         `matrix` is the display matrix by which it is turned upright, see `upright`; None where it is so already.
         `aspect` is the width of an upright picture's pixel by its height, None where it is square or not known.
     """
 
-    picture: np.ndarray | av.VideoFrame
+    pixels: np.ndarray | av.VideoFrame
     arrived: float
     decoded: float
     pts: float | None
@@ -36,7 +36,7 @@ class Source(Protocol):
     live: bool
     fps: float | None
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         """Wait for the next picture and return it.
 
         Raises:

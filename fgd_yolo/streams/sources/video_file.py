@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fgd_yolo.runtime.budget import Share, TooLarge
 from fgd_yolo.streams.sources.decoding import Decoding, look, pixel_limit, pyav, reason_of
-from fgd_yolo.streams.sources.source import Picture, SourceEnded, SourceLost
+from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame, SourceLost
 
 
 class FileSource:
@@ -37,7 +37,7 @@ class FileSource:
             raise SourceLost(str(error)) from None
         self.fps = self._decoding.fps
 
-    def read(self) -> Picture:
+    def read(self) -> SourceFrame:
         try:
             return self._decoding.read()
         except pyav().FFmpegError as error:

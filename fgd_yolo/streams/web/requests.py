@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.address import check_name, check_text
-from fgd_yolo.streams.scheduling.policy import parse_policy
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 
 LONGEST_QUERY = 2048
 LONGEST_HEADER = 8192

@@ -24,7 +24,7 @@ def world(request, tmp_path, monkeypatch):
     world = World(detector)
     # These cameras are faster than any thread can be relied on to be.
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=10_000))
-    monkeypatch.setattr(pipeline_module, "Reader", partial(Reader, open_it=world.open, backoff=(0.005, 0.02)))
+    monkeypatch.setattr(pipeline_module, "Reader", partial(Reader, open_source=world.open, backoff=(0.005, 0.02)))
     yield world
     world.hangs.set()
 
@@ -49,7 +49,7 @@ def bench():
 
     yield make
     for one in made:
-        one.mailbox.close("stopped")
+        one.buffer.close("stopped")
         one.reader.stop()
         assert one.reader.join(5)
 

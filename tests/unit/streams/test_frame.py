@@ -21,7 +21,7 @@ def test_a_decoders_picture_becomes_bgr():
 def test_a_picture_is_converted_once_and_the_decoders_own_let_go():
     frame = Frame("door", 0, decoder_picture(), 0.0, 0.0, None)
     assert frame.image() is frame.image()
-    assert isinstance(frame.picture, np.ndarray)
+    assert isinstance(frame.pixels, np.ndarray)
 
 
 def test_pictures_of_changing_size_and_format_are_converted_as_av_does_it():
@@ -35,7 +35,7 @@ def test_pictures_of_changing_size_and_format_are_converted_as_av_does_it():
 
 def test_a_bgr_picture_is_taken_as_it_is():
     frame = make_frame()
-    assert frame.image() is frame.picture
+    assert frame.image() is frame.pixels
 
 
 def test_the_bytes_are_those_of_the_picture_at_the_moment():

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from fgd_yolo.streams.orientation import turned
+from fgd_yolo.streams.orientation import apply_display_matrix
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 # By numpy alone. np.rot90 turns to the left.
@@ -28,19 +28,19 @@ def matrix(a: float, b: float, c: float, d: float, shift: tuple[int, int] = (0, 
 
 @pytest.mark.parametrize("turn", EXPECTED)
 def test_every_quarter_turn_and_mirror_is_that_of_numpy(turn):
-    image = turned(IMAGE, matrix(*turn))
+    image = apply_display_matrix(IMAGE, matrix(*turn))
     np.testing.assert_array_equal(image, EXPECTED[turn])
     assert image.flags.c_contiguous
 
 
 def test_a_shift_and_a_scale_of_the_matrix_do_not_matter():
-    np.testing.assert_array_equal(turned(IMAGE, matrix(0, 2, -1.5, 0, (1080, 0))), np.rot90(IMAGE, -1))
+    np.testing.assert_array_equal(apply_display_matrix(IMAGE, matrix(0, 2, -1.5, 0, (1080, 0))), np.rot90(IMAGE, -1))
 
 
 @pytest.mark.parametrize("turn", [(0.7, 0.7, -0.7, 0.7), (0, 0, 0, 0), (0.9, 0.5, -0.5, 0.9)])
 def test_other_angles_and_an_empty_matrix_leave_the_picture_as_it_is_stored(turn):
-    np.testing.assert_array_equal(turned(IMAGE, matrix(*turn)), IMAGE)
+    np.testing.assert_array_equal(apply_display_matrix(IMAGE, matrix(*turn)), IMAGE)
 
 
 def test_an_angle_that_is_a_quarter_but_for_rounding_is_a_quarter():
-    np.testing.assert_array_equal(turned(IMAGE, matrix(0.01, 1, -1, 0.01)), np.rot90(IMAGE, -1))
+    np.testing.assert_array_equal(apply_display_matrix(IMAGE, matrix(0.01, 1, -1, 0.01)), np.rot90(IMAGE, -1))

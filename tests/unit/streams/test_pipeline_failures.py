@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.failures import LIMIT
 from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
 from stream_parts import Keeping
 from stream_world import BAD, PICTURE, balanced, forever
 
@@ -25,7 +25,7 @@ def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine
 
 def test_a_detector_that_always_fails_stops_the_pipeline(world):
     pipeline = Pipeline(world.detector, policy="every")
-    pipeline.add(world.camera("door", [BAD] * 3 * LIMIT), "door")
+    pipeline.add(world.camera("door", [BAD] * 3 * MAX_FAILURES), "door")
     pipeline.add(world.camera("yard", forever(), 60), "yard")  # silent all the time
     with pipeline:
         with pytest.raises(FGDError, match="failed on 100 frames in a row"):
@@ -34,7 +34,7 @@ def test_a_detector_that_always_fails_stops_the_pipeline(world):
             pipeline.add(world.camera("late", [PICTURE]))
     found = balanced(pipeline.stats())
     assert "failed on 100 frames" in found["failure"]
-    assert LIMIT <= found["streams"]["door"]["dropped"]["error"] < LIMIT + 10
+    assert MAX_FAILURES <= found["streams"]["door"]["dropped"]["error"] < MAX_FAILURES + 10
 
 
 def test_errors_that_are_not_in_a_row_stop_nothing(world):

@@ -6,6 +6,7 @@ import threading
 import time
 
 from fgd_yolo.streams import reader as reader_module
+from fgd_yolo.streams.reader import Backoff
 from fgd_yolo.streams.sources import BadFrame, SourceLost
 from servers.running import until
 
@@ -59,7 +60,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_replaced(bench, han
     assert until(lambda: len(one.frames) == 2)
     assert one.seen() == [1, 3]
     assert one.sources[0].closed_by is None
-    assert "DOWN, no picture for 0.3 s" in capsys.readouterr().err
+    assert "DOWN, no frame for 0.3 s" in capsys.readouterr().err
 
 
 def test_a_reader_that_was_left_behind_closes_its_own_source_and_its_picture_is_not_used(bench, hang):
@@ -76,7 +77,7 @@ def test_a_reader_that_was_left_behind_closes_its_own_source_and_its_picture_is_
 def test_a_camera_that_never_answers_is_down_but_has_time_to_open(bench, hang):
     one = bench(hang)
     assert until(lambda: one.stats.state == "DOWN")
-    assert one.stats.reason == "no picture for 0.2 s"
+    assert one.stats.reason == "no frame for 0.2 s"
     time.sleep(0.5)
     assert one.reader.reading_threads == 1
 
@@ -92,10 +93,10 @@ def test_readers_that_hang_are_few_however_long_it_lasts(bench, hang):
 
 def test_a_full_mailbox_is_no_silence_of_the_camera(bench):
     one = bench([*range(20), threading.Event()], policy="every", stall_s=0.1)
-    assert until(lambda: len(one.mailbox) >= 4 and one.states)
+    assert until(lambda: len(one.buffer) >= 4 and one.states)
     time.sleep(0.4)
     assert one.states == ["UP"]
-    assert one.mailbox.take().index == 0
+    assert one.buffer.pop().index == 0
 
 
 def test_the_back_off_begins_again_only_after_a_steady_camera(bench):
@@ -112,8 +113,38 @@ def test_an_unexpected_error_is_a_reason_and_no_end(bench, hang):
 
 
 def test_the_first_picture_may_take_longer_than_the_stall_deadline_but_not_for_ever(bench, hang, monkeypatch):
-    monkeypatch.setattr(reader_module, "_FIRST_PICTURE_S", 0.5)
+    monkeypatch.setattr(reader_module, "_FIRST_FRAME_TIMEOUT_S", 0.5)
     one = bench(hang, [1, threading.Event()])
     assert until(lambda: one.stats.state == "UP")
     assert one.states == ["DOWN", "DOWN", "UP"]
     assert len(one.frames) == 1
+
+
+def test_waits_double_up_to_the_limit_and_stay_within_half_of_their_step():
+    backoff = Backoff(0.2, 10, seed=1)
+    waits = [backoff.next_s() for _ in range(12)]
+    steps = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, *[10] * 6]
+    assert all(step / 2 <= wait <= step for wait, step in zip(waits, steps, strict=True))
+
+
+def test_streams_with_different_seeds_do_not_wait_alike_and_equal_seeds_do():
+    def waits(seed):
+        backoff = Backoff(1, 10, seed)
+        return [backoff.next_s() for _ in range(4)]
+
+    assert waits(1) == waits(1)
+    assert waits(1) != waits(2)
+    assert len(set(waits(1)[2:])) == 2
+
+
+def test_a_reset_begins_with_the_first_step_again():
+    backoff = Backoff(0.2, 10, seed=1)
+    for _ in range(5):
+        backoff.next_s()
+    backoff.reset()
+    assert backoff.next_s() <= 0.2
+
+
+def test_days_of_trying_overflow_nothing():
+    backoff = Backoff(0.2, 10, seed=1)
+    assert max(backoff.next_s() for _ in range(3000)) <= 10

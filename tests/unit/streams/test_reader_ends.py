@@ -69,7 +69,7 @@ def test_stop_may_be_called_with_a_lock_held_that_the_state_needs(bench, hang):
 
 AT_EXIT = """
 import threading, time
-from fgd_yolo.streams.connection import Connection
+from fgd_yolo.streams.reader import Connection
 from fgd_yolo.streams.sources import SourceLost
 
 def read():

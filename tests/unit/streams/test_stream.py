@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from fgd_yolo.streams.scheduling.policy import parse_policy
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
@@ -45,10 +45,10 @@ def test_frames_given_up_are_counted_once_and_a_late_result_goes_nowhere(stream)
 
 def test_a_stream_has_ended_when_all_is_delivered(stream):
     first = take(stream, 0)
-    stream.mailbox.put(make_frame(1))
+    stream.frames.put(make_frame(1))
     stream.stats.set_state("ENDED")
     assert not stream.ended
-    stream.mailbox.take()
+    stream.frames.pop()
     assert not stream.ended
     first()
     assert stream.ended
@@ -56,7 +56,7 @@ def test_a_stream_has_ended_when_all_is_delivered(stream):
 
 def test_whoever_waits_for_the_end_is_told_when_the_last_frame_is_through():
     told = []
-    stream = make_stream(on_settled=lambda: told.append(1))
+    stream = make_stream(on_idle=lambda: told.append(1))
     first = take(stream, 0)
     stream.stats.set_state("ENDED")
     assert not told
@@ -66,12 +66,12 @@ def test_whoever_waits_for_the_end_is_told_when_the_last_frame_is_through():
 
 def test_no_more_frames_start_than_the_limit(stream):
     starts = [take(stream, index) for index in range(4)]
-    stream.mailbox.put(make_frame(4))
-    assert not stream.waiting
+    stream.frames.put(make_frame(4))
+    assert not stream.is_ready
     starts[1]()
-    assert not stream.waiting
+    assert not stream.is_ready
     starts[0]()
-    assert stream.waiting
+    assert stream.is_ready
 
 
 def test_without_sinks_a_result_is_done_when_it_is_delivered(stream):
@@ -95,7 +95,7 @@ def test_a_real_queue_gets_results_and_gaps_in_order():
 
 
 def test_the_lane_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(monkeypatch):
-    monkeypatch.setattr("fgd_yolo.streams.stream._PATIENCE_S", 60.0)  # a busy machine may stand still for a second
+    monkeypatch.setattr("fgd_yolo.streams.stream._ROOM_TIMEOUT_S", 60.0)  # a busy machine may stand still for a second
     sink = Stuck()
     queue, other = SinkQueue(sink, frames=2), Direct()
     stream = make_stream(policy="every")
@@ -104,10 +104,10 @@ def test_the_lane_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(m
     assert sink.began.wait(10)
     for index in (1, 2, 3):  # one is being written, two wait or would have to, and one stands behind them
         take(stream, index)()
-    assert len(stream.order) == 2 and stream.snapshot()["delivered"] == 2
+    assert len(stream.in_flight) == 2 and stream.snapshot()["delivered"] == 2
     assert [index for _, index in other.sink.events] == [0, 1, 2]
     sink.let_go.set()
-    assert until(lambda: not stream.order)
+    assert until(lambda: not stream.in_flight)
     assert queue.close(10)
     assert sink.indices() == other.sink.indices() == {"door": [0, 1, 2, 3]}
 
@@ -145,7 +145,7 @@ def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
     assert began.wait(10)
     others = [take(stream, index) for index in (1, 2, 3)]  # nobody holds the lock
     others[0]()
-    assert not stream.waiting and len(stream.order) == 4
+    assert not stream.is_ready and len(stream.in_flight) == 4
     assert stream.snapshot()["delivered"] == 0
     let_go.set()
     thread.join(10)
@@ -156,10 +156,10 @@ def test_a_lane_is_woken_when_there_is_room_again():
     woken = []
     stream = Stream("door", 0, parse_policy("latest"), 1, threading.RLock(), lambda: woken.append(1), lambda: None)
     first = take(stream, 0)
-    stream.mailbox.put(make_frame(1))
-    assert woken == [1, 1] and not stream.waiting
+    stream.frames.put(make_frame(1))
+    assert woken == [1, 1] and not stream.is_ready
     first()
-    assert woken == [1, 1, 1] and stream.waiting
+    assert woken == [1, 1, 1] and stream.is_ready
 
 
 def test_the_address_shows_no_password():

@@ -41,7 +41,7 @@ def test_an_end_is_a_gap_too(stream):
 
 def test_closing_drops_what_waits_delivers_what_is_on_its_way_and_tells_the_sinks(stream):
     first = take(stream, 0)
-    stream.mailbox.put(make_frame(1))
+    stream.frames.put(make_frame(1))
     stream.close("removed")
     assert counts(stream) == (0, 0, {"removed": 1}, 1)
     first()
@@ -52,8 +52,8 @@ def test_closing_drops_what_waits_delivers_what_is_on_its_way_and_tells_the_sink
 def test_behind_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
     take(stream, 0)()
     stream.close("removed")
-    assert stream.gone.is_set()
-    stream.mailbox.put(make_frame(1))  # its reader had read it, and says only now that it has ended
+    assert stream.drained.is_set()
+    stream.frames.put(make_frame(1))  # its reader had read it, and says only now that it has ended
     stream.stats.set_state("ENDED", "stopped")
     stream.close("stopped")
     assert events(stream) == [0, "removed"]
@@ -63,11 +63,11 @@ def test_behind_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
 def test_the_gap_of_a_closed_stream_is_not_renamed_while_its_last_frame_is_on_its_way(stream):
     first = take(stream, 0)
     stream.close("removed")
-    stream.mailbox.put(make_frame(1))
+    stream.frames.put(make_frame(1))
     stream.stats.set_state("ENDED", "stopped")
-    assert not stream.gone.is_set()
+    assert not stream.drained.is_set()
     first()
-    assert events(stream) == [0, "removed"] and stream.gone.is_set()
+    assert events(stream) == [0, "removed"] and stream.drained.is_set()
 
 
 def test_a_closed_stream_keeps_the_state_in_which_it_was(stream):
@@ -79,11 +79,11 @@ def test_a_closed_stream_keeps_the_state_in_which_it_was(stream):
 
 def test_a_stream_begins_when_the_last_one_of_its_name_is_gone():
     woken, before = [], make_stream()
-    before._on_put = lambda: woken.append(1)
+    before._on_ready = lambda: woken.append(1)
     first = take(before, 0)
     before.close("removed")
-    stream = make_stream(after=before.gone)
-    stream.mailbox.put(make_frame(0))
-    assert not stream.waiting and stream.last_of_name is before.gone
+    stream = make_stream(previous=before.drained)
+    stream.frames.put(make_frame(0))
+    assert not stream.is_ready and stream.name_drained is before.drained
     first()
-    assert woken == [1] and stream.waiting and stream.last_of_name is stream.gone
+    assert woken == [1] and stream.is_ready and stream.name_drained is stream.drained

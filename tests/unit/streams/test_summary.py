@@ -1,6 +1,6 @@
 from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.streams.summary import summary
-from stream_parts import make_frame, make_result
+from stream_parts import count_inferred, make_frame, make_result
 
 
 def stats_of(*streams, removed=(), sinks=()):
@@ -17,7 +17,7 @@ def busy(name, frames=3):
         stats.count_seen()
         frame = make_frame(index, name)
         frame.arrived, frame.decoded = 100 + index / 2, 100.002 + index / 2
-        stats.count_inferred(make_result(frame, start_s=0.03, end_s=0.04))
+        count_inferred(stats, make_result(frame, start_s=0.03, end_s=0.04))
     return stats
 
 
@@ -82,7 +82,7 @@ def test_a_rate_that_cannot_be_measured_is_a_dash():
         stats.count_seen()
         frame = make_frame(index, "photos")
         frame.arrived = frame.decoded = 100
-        stats.count_inferred(make_result(frame, start_s=0.03, end_s=0.04))
+        count_inferred(stats, make_result(frame, start_s=0.03, end_s=0.04))
     for text in (summary(stats_of(stats)), summary(stats_of(StreamStats("idle")))):
         assert text.splitlines()[1].split()[-1] == "-"
 

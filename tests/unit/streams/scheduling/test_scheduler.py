@@ -3,63 +3,158 @@ import time
 
 import pytest
 
-from fgd_yolo.streams.scheduling.policy import parse_policy
-from fgd_yolo.streams.scheduling.run_slots import Runs
-from fgd_yolo.streams.scheduling.scheduler import Turns
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
+from fgd_yolo.streams.scheduling.scheduler import RunSlots, Scheduler
 from fgd_yolo.streams.stream import Stream
 from stream_parts import make_frame
 
 
-def add(turns, name, policy="latest", limit=100):
-    stream = Stream(name, 0, parse_policy(policy), limit, turns.lock, turns.wake, lambda: None)
-    turns.streams[name] = stream
+def test_there_are_never_more_runs_than_slots():
+    slots, lock = RunSlots(2), threading.Lock()
+    now, most = 0, 0
+
+    def run():
+        nonlocal now, most
+        for _ in range(50):
+            with slots.acquire():
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                time.sleep(0.0005)
+                with lock:
+                    now -= 1
+
+    threads = [threading.Thread(target=run) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 2
+
+
+def test_a_run_that_fails_frees_its_slot_and_says_so():
+    told = []
+    slots = RunSlots(1, on_release=lambda: told.append(1))
+    for _ in range(2):
+        with pytest.raises(ValueError), slots.acquire():
+            raise ValueError
+    assert told == [1, 1]
+    assert slots.delay_s() == 0
+
+
+def measured(run_s, preprocess_s, count=1):
+    """Return slots that have seen one run and one preparation of these lengths, the clock being the test's."""
+    slots = RunSlots(count)
+    slots._run_s = run_s
+    slots.record_preprocessing(preprocess_s)
+    return slots
+
+
+def test_a_live_frame_is_taken_when_it_can_be_ready_just_in_time():
+    slots = measured(run_s=1.0, preprocess_s=0.1)
+    assert slots.delay_s() == 0  # nothing slots
+    with slots.acquire():
+        now = time.monotonic()
+        assert slots.delay_s(now) == pytest.approx(0.8, abs=0.05)
+        assert slots.delay_s(now + 0.5) == pytest.approx(0.3, abs=0.05)
+        assert slots.delay_s(now + 0.85) == 0
+        assert slots.delay_s(now + 9) == 0
+    assert slots.delay_s() == 0
+
+
+def test_it_is_never_early_while_a_slot_is_free():
+    slots = measured(run_s=1.0, preprocess_s=0.1, count=2)
+    with slots.acquire():
+        assert slots.delay_s() == 0
+
+
+def test_a_slot_that_another_lane_is_about_to_get_counts_as_taken():
+    """Seen under overload: a lane took its frame while another one had a frame but no slot yet, and aged for a run."""
+    slots = measured(run_s=1.0, preprocess_s=0.1)
+    other = threading.Thread(target=slots.reserve)
+    other.start()
+    other.join()
+    assert slots.delay_s() == pytest.approx(0.8)
+    slots.reserve()
+    with slots.acquire():
+        assert len(slots._reserved) == 1, "a slot ends the claim of its own thread alone"
+
+
+def test_a_claim_of_which_nothing_came_can_be_taken_back():
+    slots = measured(run_s=1.0, preprocess_s=0.1)
+    slots.cancel()
+    slots.reserve()
+    assert slots.delay_s() > 0
+    slots.cancel()
+    assert slots.delay_s() == 0
+
+
+def test_nothing_is_early_before_a_run_was_measured():
+    slots = RunSlots(1)
+    with slots.acquire():
+        assert slots.delay_s() == 0
+
+
+def test_times_are_learned_slowly_from_what_is_seen():
+    slots = RunSlots(1)
+    with slots.acquire():
+        time.sleep(0.05)
+    assert slots._run_s >= 0.05
+    slots.record_preprocessing(1.0)
+    slots.record_preprocessing(2.0)
+    assert slots._preprocess_s == pytest.approx(1.2)
+
+
+def add(scheduler, name, policy="latest", limit=100):
+    stream = Stream(name, 0, parse_policy(policy), limit, scheduler.lock, scheduler.notify, lambda: None)
+    scheduler.streams[name] = stream
     return stream
 
 
 def put(stream, index=0, **options):
-    stream.mailbox.put(make_frame(index, stream.name, **options))
+    stream.frames.put(make_frame(index, stream.name, **options))
 
 
-def taken(turns):
-    return [(turn.stream.name, turn.frame.index) for turn in turns.take()]
+def taken(scheduler):
+    return [(scheduled.stream.name, scheduled.frame.index) for scheduled in scheduler.next_batch()]
 
 
-def taking(turns):
+def taking(scheduler):
     """Take in a thread of its own; return it and the list that it fills."""
     found = []
-    thread = threading.Thread(target=lambda: found.extend(taken(turns)), daemon=True)
+    thread = threading.Thread(target=lambda: found.extend(taken(scheduler)), daemon=True)
     thread.start()
     return thread, found
 
 
 def test_the_oldest_served_stream_goes_next_with_its_freshest_frame():
-    turns = Turns(Runs(1))
-    door, yard, roof = (add(turns, name) for name in ("door", "yard", "roof"))
+    scheduler = Scheduler(RunSlots(1))
+    door, yard, roof = (add(scheduler, name) for name in ("door", "yard", "roof"))
     served = []
     for index in range(9):
         for stream in (door, yard, roof):
             put(stream, index)
-        served += taken(turns)
+        served += taken(scheduler)
     assert [name for name, _ in served] == ["door", "yard", "roof"] * 3
     assert [index for _, index in served] == list(range(9))
 
 
 def test_a_stream_that_was_silent_goes_first_but_only_once():
-    turns = Turns(Runs(1))
-    door, yard = add(turns, "door"), add(turns, "yard")
+    scheduler = Scheduler(RunSlots(1))
+    door, yard = add(scheduler, "door"), add(scheduler, "yard")
     for index in range(5):
         put(door, index)
-        taken(turns)
+        taken(scheduler)
     put(door, 5), put(yard, 0)
-    assert taken(turns) == [("yard", 0)]
+    assert taken(scheduler) == [("yard", 0)]
     put(yard, 1)
-    assert taken(turns) == [("door", 5)]
+    assert taken(scheduler) == [("door", 5)]
 
 
 def test_who_waits_is_woken_by_a_frame():
-    turns = Turns(Runs(1))
-    door = add(turns, "door")
-    thread, found = taking(turns)
+    scheduler = Scheduler(RunSlots(1))
+    door = add(scheduler, "door")
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(door, 3)
@@ -68,17 +163,17 @@ def test_who_waits_is_woken_by_a_frame():
 
 
 def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
-    runs = Runs(1)
-    runs._run_s = 30
-    turns = Turns(runs)
-    door, yard = add(turns, "door"), add(turns, "yard")
+    slots = RunSlots(1)
+    slots._run_s = 30
+    scheduler = Scheduler(slots)
+    door, yard = add(scheduler, "door"), add(scheduler, "yard")
     put(door, 0)
-    assert taken(turns) == [("door", 0)]
+    assert taken(scheduler) == [("door", 0)]
     put(yard, 0)
-    thread, found = taking(turns)
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
-    with runs.slot():
+    with slots.acquire():
         pass
     put(yard, 1)
     thread.join(10)
@@ -87,11 +182,11 @@ def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
 
 def test_who_waits_for_room_on_the_way_is_woken_by_a_frame_that_fails():
     """Room made by a failure was not said: with every lane waiting and a file's mailbox full, nothing would go on."""
-    turns = Turns(Runs(1))
-    door = add(turns, "door", "every", limit=1)
+    scheduler = Scheduler(RunSlots(1))
+    door = add(scheduler, "door", "every", limit=1)
     put(door, 0), put(door, 1)
-    first = turns.take()[0]
-    thread, found = taking(turns)
+    first = scheduler.next_batch()[0]
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     door.finish(first.ticket, None)
@@ -100,45 +195,45 @@ def test_who_waits_for_room_on_the_way_is_woken_by_a_frame_that_fails():
 
 
 def test_closing_sends_everybody_home():
-    turns = Turns(Runs(1))
-    threads = [taking(turns)[0] for _ in range(3)]
-    turns.close()
+    scheduler = Scheduler(RunSlots(1))
+    threads = [taking(scheduler)[0] for _ in range(3)]
+    scheduler.close()
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
-    assert turns.take() == []
+    assert scheduler.next_batch() == []
 
 
 def test_a_stream_with_enough_on_its_way_waits_for_its_order():
-    turns = Turns(Runs(1))
-    door, yard = add(turns, "door", "every", limit=1), add(turns, "yard", "every")
+    scheduler = Scheduler(RunSlots(1))
+    door, yard = add(scheduler, "door", "every", limit=1), add(scheduler, "yard", "every")
     for index in range(2):
         put(door, index), put(yard, index)
-    first = turns.take()[0]
-    assert [taken(turns), taken(turns)] == [[("yard", 0)], [("yard", 1)]]
+    first = scheduler.next_batch()[0]
+    assert [taken(scheduler), taken(scheduler)] == [[("yard", 0)], [("yard", 1)]]
     door.finish(first.ticket, None)
-    assert taken(turns) == [("door", 1)]
+    assert taken(scheduler) == [("door", 1)]
 
 
 def test_frames_that_are_ready_go_together():
-    turns = Turns(Runs(1), batch=4)
+    scheduler = Scheduler(RunSlots(1), batch=4)
     for name in ("door", "yard", "roof"):
-        put(add(turns, name))
-    assert taken(turns) == [("door", 0), ("yard", 0), ("roof", 0)]
+        put(add(scheduler, name))
+    assert taken(scheduler) == [("door", 0), ("yard", 0), ("roof", 0)]
 
 
 def test_a_batch_is_never_larger_than_it_may_be():
-    turns = Turns(Runs(1), batch=2)
+    scheduler = Scheduler(RunSlots(1), batch=2)
     for name in ("door", "yard", "roof"):
-        put(add(turns, name))
-    assert [len(taken(turns)), len(taken(turns))] == [2, 1]
+        put(add(scheduler, name))
+    assert [len(taken(scheduler)), len(taken(scheduler))] == [2, 1]
 
 
 def test_the_first_frame_waits_for_others_in_its_window():
-    turns = Turns(Runs(1), batch=2, window_s=30)
-    door, yard = add(turns, "door"), add(turns, "yard")
+    scheduler = Scheduler(RunSlots(1), batch=2, window_s=30)
+    door, yard = add(scheduler, "door"), add(scheduler, "yard")
     put(door)
-    thread, found = taking(turns)
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(yard)
@@ -147,27 +242,27 @@ def test_the_first_frame_waits_for_others_in_its_window():
 
 
 def test_the_window_ends():
-    turns = Turns(Runs(1), batch=2, window_s=0.05)
-    put(add(turns, "door"))
-    assert taken(turns) == [("door", 0)]
+    scheduler = Scheduler(RunSlots(1), batch=2, window_s=0.05)
+    put(add(scheduler, "door"))
+    assert taken(scheduler) == [("door", 0)]
 
 
 def test_closing_ends_the_window_and_the_frames_go():
-    turns = Turns(Runs(1), batch=2, window_s=30)
-    put(add(turns, "door"))
-    thread, found = taking(turns)
+    scheduler = Scheduler(RunSlots(1), batch=2, window_s=30)
+    put(add(scheduler, "door"))
+    thread, found = taking(scheduler)
     thread.join(0.1)
-    turns.close()
+    scheduler.close()
     thread.join(10)
     assert found == [("door", 0)]
 
 
 @pytest.mark.parametrize(("policy", "together"), [("latest", 1), ("every", 3)])
 def test_a_live_stream_is_in_a_batch_only_once(policy, together):
-    turns = Turns(Runs(1), batch=3, window_s=0.2)
-    stream = add(turns, "door", policy)
+    scheduler = Scheduler(RunSlots(1), batch=3, window_s=0.2)
+    stream = add(scheduler, "door", policy)
     put(stream, 0)
-    thread, found = taking(turns)
+    thread, found = taking(scheduler)
     time.sleep(0.02)
     put(stream, 1), put(stream, 2)
     thread.join(10)
@@ -175,10 +270,10 @@ def test_a_live_stream_is_in_a_batch_only_once(policy, together):
 
 
 def test_a_frame_too_old_is_no_turn():
-    turns = Turns(Runs(1))
-    door = add(turns, "door", "max-age=500")
+    scheduler = Scheduler(RunSlots(1))
+    door = add(scheduler, "door", "max-age=500")
     put(door, 0, age_s=1)
-    thread, found = taking(turns)
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive() and door.snapshot()["dropped"] == {"too old": 1}
     put(door, 1)
@@ -187,58 +282,58 @@ def test_a_frame_too_old_is_no_turn():
 
 
 def test_a_stream_whose_last_frame_is_too_old_has_ended_with_it():
-    turns, told = Turns(Runs(1)), threading.Event()
-    door = Stream("door", 0, parse_policy("max-age=500"), 9, turns.lock, turns.wake, told.set)
-    turns.streams["door"] = door
+    scheduler, told = Scheduler(RunSlots(1)), threading.Event()
+    door = Stream("door", 0, parse_policy("max-age=500"), 9, scheduler.lock, scheduler.notify, told.set)
+    scheduler.streams["door"] = door
     put(door, 0, age_s=1)
     door.stats.set_state("ENDED")
     assert not told.is_set()
-    taking(turns)
+    taking(scheduler)
     assert told.wait(10) and door.ended
 
 
-class Busy(Runs):
+class Busy(RunSlots):
     """Run slots that fall free when the test says so."""
 
-    early = 30.0
+    delay = 30.0
 
-    def early_s(self, now=None):
-        return self.early
+    def delay_s(self, now=None):
+        return self.delay
 
 
 def test_a_live_frame_is_not_taken_early_and_the_newest_one_goes_then():
-    runs = Busy(1)
-    turns = Turns(runs)
-    door = add(turns, "door")
+    slots = Busy(1)
+    scheduler = Scheduler(slots)
+    door = add(scheduler, "door")
     put(door, 0)
-    thread, found = taking(turns)
+    thread, found = taking(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(door, 1)
-    runs.early = 0.0
-    turns.wake()
+    slots.delay = 0.0
+    scheduler.notify()
     thread.join(10)
     assert found == [("door", 1)]
 
 
 def test_a_frame_of_a_file_is_taken_early():
-    turns = Turns(Busy(1))
-    put(add(turns, "film", "every"))
-    assert taken(turns) == [("film", 0)]
+    scheduler = Scheduler(Busy(1))
+    put(add(scheduler, "film", "every"))
+    assert taken(scheduler) == [("film", 0)]
 
 
 def test_a_lane_that_leaves_frames_behind_wakes_another():
-    turns = Turns(Runs(1))
-    film = add(turns, "film", "every", limit=1)
+    scheduler = Scheduler(RunSlots(1))
+    film = add(scheduler, "film", "every", limit=1)
     put(film, 0), put(film, 1), put(film, 2)
-    first = turns.take()[0]
-    thread, found = taking(turns)
-    other, more = taking(turns)
+    first = scheduler.next_batch()[0]
+    thread, found = taking(scheduler)
+    other, more = taking(scheduler)
     thread.join(0.1)
     assert found == more == []
-    film.order._limit = 9
+    film.in_flight._limit = 9
     film.finish(first.ticket, None)
-    turns.wake()  # one of the two; it must pass the word on
+    scheduler.notify()  # one of the two; it must pass the word on
     thread.join(10)
     other.join(10)
     assert sorted(found + more) == [("film", 1), ("film", 2)]

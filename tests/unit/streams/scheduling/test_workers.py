@@ -2,14 +2,149 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime import OnnxDetector
-from fgd_yolo.streams.scheduling.policy import parse_policy
-from fgd_yolo.streams.scheduling.workers import Lanes
+from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
+from fgd_yolo.streams.scheduling.scheduler import RunSlots
+from fgd_yolo.streams.scheduling.workers import MAX_FAILURES, DetectorFailures, Worker, WorkerPool
 from fgd_yolo.streams.stream import Stream
-from onnx_files import save_detector
+from onnx_files import save, save_detector
 from stream_parts import make_frame
+
+SIDE = 32
+
+
+def brightness_file(path, batch=1, side=SIDE, uint8=False):
+    """Write a detector of one object whose score is the brightness of the picture."""
+    fixed = np.array([16, 16, 8, 8, 0], np.float32).reshape(1, 5, 1)
+    scale = np.array([0, 0, 0, 0, 1 / 255 if uint8 else 1], np.float32).reshape(1, 5, 1)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["means", "column"], ["brightness"]),
+        helper.make_node("Mul", ["brightness", "scale"], ["score"]),
+        helper.make_node("Add", ["fixed", "score"], ["output0"]),
+    ]
+    constants = {"column": np.array([-1, 1, 1]), "scale": scale, "fixed": fixed}
+    shape = [batch, side, side, 3] if uint8 else [batch, 3, side, side]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8 if uint8 else TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, 5, 1])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    layout = '{"version": 1, "preprocessing": {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, '
+    ours = {"fgd_yolo": layout + '"padding": 114}}'} if uint8 else {}
+    said = {"task": "detect", "names": "{0: 'light'}", "stride": "8", "imgsz": f"[{SIDE}, {SIDE}]", "end2end": "False"}
+    return save(graph, path, {**said, **ours}, opset=13)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    def make(frames=1, **options):
+        detector = OnnxDetector(brightness_file(tmp_path / "light.onnx", **options), "cpu", 1, conf=0.01)
+        return Worker(detector, RunSlots(1), frames)
+
+    return make
+
+
+def scores(outcomes):
+    return [round(float(outcome.detections.scores[0]) * 255) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("uint8", [False, True])
+def test_a_frame_gets_its_own_result(worker, uint8):
+    worker = worker(uint8=uint8)
+    for value in (200, 100, 40):
+        frame = make_frame(side=SIDE, value=value)
+        (result,) = worker.detect([frame])
+        assert result.frame is frame
+        assert scores([result]) == [value]
+        assert frame.arrived <= result.infer_start <= result.infer_end
+
+
+@pytest.mark.parametrize("batch", ["frames", 4])
+@pytest.mark.parametrize("uint8", [False, True])
+def test_frames_that_go_together_do_not_mix(worker, batch, uint8):
+    worker = worker(4, batch=batch, uint8=uint8)
+    for values in ([10, 20, 30, 40], [50, 60], [70], [80, 90, 100]):
+        assert scores(worker.detect([make_frame(side=SIDE, value=value) for value in values])) == values
+
+
+def test_frames_of_different_sizes_go_together(worker):
+    worker = worker(3, batch="frames", side="side")
+    frames = [make_frame(side=SIDE, value=value) for value in (50, 60, 70)]
+    frames[1].pixels = frames[1].pixels[:, :16]
+    assert scores(worker.detect(frames)) == [50, 60, 70]
+
+
+def test_a_file_of_fixed_size_is_fed_from_one_buffer(worker, monkeypatch):
+    worker = worker()
+    fed = []
+    infer = worker._detector.infer
+    monkeypatch.setattr(worker._detector, "infer", lambda batch: fed.append(batch.ctypes.data) or infer(batch))
+    for value in (10, 20):
+        worker.detect([make_frame(side=SIDE, value=value)])
+    assert len(set(fed)) == 1
+
+
+def test_the_network_runs_on_no_more_than_there_is(worker, monkeypatch):
+    worker = worker(4, batch="frames")
+    fed = []
+    infer = worker._detector.infer
+    monkeypatch.setattr(worker._detector, "infer", lambda batch: fed.append(len(batch)) or infer(batch))
+    for count in (4, 1, 2):
+        worker.detect([make_frame(side=SIDE) for _ in range(count)])
+    assert fed == [4, 1, 2]
+
+
+def test_the_time_that_preparing_takes_is_learned(worker):
+    worker = worker()
+    assert worker._slots._preprocess_s == 0
+    worker.detect([make_frame(side=SIDE)])
+    assert worker._slots._preprocess_s > 0
+
+
+def test_one_bad_picture_leaves_the_others_alone(worker):
+    worker = worker(3, batch="frames")
+    frames = [make_frame(side=SIDE, value=value) for value in (10, 20, 30)]
+    frames[1].pixels = np.zeros((4, 4, 3), np.int64)
+    first, bad, last = worker.detect(frames)
+    assert isinstance(bad, FGDError)
+    assert scores([first, last]) == [10, 30]
+
+
+@pytest.mark.parametrize("stage", ["infer", "postprocess"])
+def test_a_detector_that_raises_fails_its_frames_and_no_more(worker, monkeypatch, stage):
+    worker = worker(2, batch="frames")
+    frames = [make_frame(side=SIDE, value=10) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._detector, stage, lambda *_: 1 / 0)
+        assert [type(outcome) for outcome in worker.detect(frames)] == [ZeroDivisionError] * 2
+    assert scores(worker.detect(frames)) == [10, 10]
+
+
+def test_the_time_at_the_start_is_taken_when_the_slot_is_free(worker):
+    worker = worker()
+    order = []
+
+    class Slot:
+        def __enter__(self):
+            order.append("slot")
+
+        def __exit__(self, *_):
+            order.append("free")
+
+    worker._slots.acquire = Slot
+    infer = worker._detector.infer
+    worker._detector.infer = lambda batch: order.append("infer") or infer(batch)
+    worker.detect([make_frame(side=SIDE)])
+    assert order == ["slot", "infer", "free"]
 
 
 def no_failure(error):
@@ -28,12 +163,12 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
     preprocess, infer = detector.preprocess, detector.infer
     detector.preprocess = lambda *inputs: prepared.release() or preprocess(*inputs)
     detector.infer = lambda batch: inferred.release() or (let_go.wait(30) and infer(batch))
-    lanes = Lanes(detector, 0, no_failure)
-    stream = Stream("film", 0, parse_policy("every"), 9, lanes.turns.lock, lanes.turns.wake, lambda: None)
-    lanes.turns.streams["film"] = stream
-    lanes.start()
+    pool = WorkerPool(detector, 0, no_failure)
+    stream = Stream("film", 0, parse_policy("every"), 9, pool.scheduler.lock, pool.scheduler.notify, lambda: None)
+    pool.scheduler.streams["film"] = stream
+    pool.start()
     for index in range(4):
-        stream.mailbox.put(make_frame(index))
+        stream.frames.put(make_frame(index))
     for _ in range(2):
         assert prepared.acquire(timeout=10)
     for _ in range(at_once):
@@ -42,21 +177,21 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
     let_go.set()
     for _ in range(2):
         assert prepared.acquire(timeout=10)
-    lanes.stop()
-    lanes.join(time.monotonic() + 10)
+    pool.stop()
+    pool.join(time.monotonic() + 10)
 
 
-def test_joining_leaves_a_stuck_lane_behind(detector):
+def test_joining_leaves_a_stuck_worker_behind(detector):
     detector, let_go = detector("latency"), threading.Event()
     detector.infer = lambda batch: let_go.wait(30)
-    lanes = Lanes(detector, 0, no_failure)
-    stream = Stream("film", 0, parse_policy("every"), 9, lanes.turns.lock, lanes.turns.wake, lambda: None)
-    lanes.turns.streams["film"] = stream
-    lanes.start()
-    stream.mailbox.put(make_frame())
-    lanes.stop()
+    pool = WorkerPool(detector, 0, no_failure)
+    stream = Stream("film", 0, parse_policy("every"), 9, pool.scheduler.lock, pool.scheduler.notify, lambda: None)
+    pool.scheduler.streams["film"] = stream
+    pool.start()
+    stream.frames.put(make_frame())
+    pool.stop()
     start = time.monotonic()
-    lanes.join(start + 0.1)
+    pool.join(start + 0.1)
     assert time.monotonic() - start < 5
     let_go.set()
 
@@ -79,6 +214,38 @@ def test_frames_go_together_where_that_is_of_use(detector, batch, mode, device, 
     detector.info = replace(detector.info, batch=batch)
     detector.together = detector._count_together()
     detector.device = device
-    lanes = Lanes(detector, window_s, no_failure)
-    assert lanes._batch == together
-    assert lanes.frames_per_stream == 2 * 2 * together
+    pool = WorkerPool(detector, window_s, no_failure)
+    assert pool._batch == together
+    assert pool.frames_per_stream == 2 * 2 * together
+
+
+def test_each_kind_is_said_once(capsys):
+    failures = DetectorFailures()
+    failures.record("door", ValueError("bad\nshape"))
+    failures.record("yard", ValueError("another shape"))
+    failures.record("yard", KeyError("x"))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0] == "door: a frame is dropped, ValueError: bad shape (counted; not reported again)"
+    assert "yard" in said[1] and "KeyError" in said[1]
+
+
+def test_passwords_are_not_said(capsys):
+    DetectorFailures().record("door", ValueError("cannot read rtsp://admin:geheim@10.0.0.7/cam"))
+    assert "geheim" not in capsys.readouterr().err
+
+
+def test_a_hundred_in_a_row_are_enough_and_said_once():
+    failures = DetectorFailures()
+    found = [failures.record("door", ValueError("bad shape")) for _ in range(2 * MAX_FAILURES)]
+    assert MAX_FAILURES == 100
+    assert [index for index, error in enumerate(found) if error] == [99]
+    assert isinstance(found[99], FGDError)
+    assert "100 frames in a row: bad shape" in str(found[99])
+
+
+def test_a_frame_that_goes_well_starts_the_count_again():
+    failures = DetectorFailures()
+    for _ in range(5):
+        assert not any(failures.record("door", ValueError()) for _ in range(99))
+        failures.reset()

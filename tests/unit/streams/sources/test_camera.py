@@ -41,7 +41,7 @@ def test_a_picture_is_stamped_after_it_arrived_and_after_it_was_decoded():
     capture = Capture()
     picture = CameraSource(0, capture).read()
     assert capture.grabbed_at <= picture.arrived < picture.decoded - 0.01
-    assert picture.picture.shape == (4, 4, 3) and picture.pts is None
+    assert picture.pixels.shape == (4, 4, 3) and picture.pts is None
 
 
 def test_no_picture_and_one_that_cannot_be_decoded_are_bad_frames():

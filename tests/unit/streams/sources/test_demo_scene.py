@@ -21,7 +21,7 @@ def test_pictures_come_at_the_camera_s_pace_until_the_time_is_up():
             pictures.append(source.read())
     assert time.monotonic() - began > 0.45  # it never runs ahead; how far it falls behind is the machine's affair
     assert (source.live, source.fps) == (True, 50)
-    assert {picture.picture.shape for picture in pictures} == {(120, 160, 3)}
+    assert {picture.pixels.shape for picture in pictures} == {(120, 160, 3)}
     assert all(picture.arrived >= began + picture.pts for picture in pictures)
     times = [picture.pts for picture in pictures]
     assert times == sorted(set(times)) and set(np.round(np.array(times) * 50, 6) % 1) == {0}
@@ -35,7 +35,7 @@ def test_a_reader_that_comes_late_gets_the_newest_picture():
 
 
 def test_equal_addresses_draw_equal_pictures_and_other_seeds_do_not():
-    pictures = [open_source(f"{QUICK}&seed={seed}", timeout_s=1).read().picture for seed in (1, 1, 2)]
+    pictures = [open_source(f"{QUICK}&seed={seed}", timeout_s=1).read().pixels for seed in (1, 1, 2)]
     assert np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
 

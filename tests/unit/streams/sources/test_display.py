@@ -99,7 +99,7 @@ def numbers(path):
     source, found = open_source(str(path), timeout_s=1), []
     while True:
         try:
-            found.append(number(source.read().picture))
+            found.append(number(source.read().pixels))
         except SourceEnded:
             source.close()
             return found

@@ -33,7 +33,7 @@ def camera(handler):
 def first_picture(address, timeout_s=2.0, budget=None):
     source = open_source(address, timeout_s=timeout_s, budget=budget)
     try:
-        return source.read().picture
+        return source.read().pixels
     finally:
         source.close()
 
@@ -56,7 +56,7 @@ def test_a_camera_of_any_size_is_read(size):
     with serving(odd) as address:
         source = open_source(address, timeout_s=2)
         for _ in range(3):
-            seen = source.read().picture.to_ndarray(format="bgr24")
+            seen = source.read().pixels.to_ndarray(format="bgr24")
             assert seen.shape == (*size, 3) and abs(seen.mean() - 90) < 3
         source.close()
 
@@ -68,7 +68,7 @@ def test_a_camera_without_its_first_boundary_is_read():
 
     with serving(esp32) as address:
         source = open_source(f"{address}/stream", timeout_s=2)
-        assert [source.read().picture.width for _ in range(6)] == [64] * 6
+        assert [source.read().pixels.width for _ in range(6)] == [64] * 6
         with pytest.raises(SourceLost, match="closed"):
             source.read()
         source.close()
@@ -181,7 +181,7 @@ def test_a_camera_that_drips_is_lost():
 
     with serving(dripping) as address:
         source = open_source(address, timeout_s=0.5)
-        assert source.read().picture.width == 64
+        assert source.read().pixels.width == 64
         with pytest.raises(SourceLost, match=r"no picture for 0\.5 s"):
             source.read()
         source.close()
@@ -224,7 +224,7 @@ def test_a_part_that_is_no_jpeg_is_a_bad_frame_and_the_next_one_is_read():
         source = open_source(address, timeout_s=1)
         with pytest.raises(BadFrame, match="no JPEG"):
             source.read()
-        assert source.read().picture.width == 64
+        assert source.read().pixels.width == 64
         source.close()
 
 
@@ -238,7 +238,7 @@ def test_a_still_picture_is_shown_and_then_lost_as_a_camera_that_closed(suffix):
 
     with serving(still) as address:
         source = open_source(address, timeout_s=1)
-        seen = source.read().picture
+        seen = source.read().pixels
         assert (seen.shape[1] if isinstance(seen, np.ndarray) else seen.width) == 64
         with pytest.raises(SourceLost, match="closed"):
             source.read()
@@ -254,7 +254,7 @@ def test_a_camera_above_the_budget_says_its_size_and_one_that_grows_is_lost():
 
     with serving(growing) as address:
         source = open_source(address, timeout_s=1, budget=Budget(0.01))
-        assert source.read().picture.width == 64
+        assert source.read().pixels.width == 64
         with pytest.raises(SourceLost, match=r"^200 x 100 px are 0\.02 megapixels, above the limit of 0\.01; raise"):
             source.read()
         source.close()

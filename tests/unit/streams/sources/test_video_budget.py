@@ -51,7 +51,7 @@ def write_video(folder: Path, container: str, side: int, frames: int = 2, width:
 def test_a_video_above_the_budget_is_refused_with_its_size(tmp_path, container):
     path = str(write_video(tmp_path, container, 400))
     source = FileSource(path, Budget(0.16).share())
-    assert source.read().picture.width == 400
+    assert source.read().pixels.width == 400
     source.close()
     with pytest.raises(SourceLost, match=r"^400 x 400 px are 0\.16 megapixels, above the limit of 0\.1;"):
         FileSource(path, Budget(0.1).share())
@@ -69,7 +69,7 @@ def test_a_video_file_above_the_budget_is_refused_before_anything_starts(tmp_pat
 def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, container, height, width):
     path = write_video(tmp_path, container, height, width=width)
     source = FileSource(str(path), Budget(height * width / 1e6).share())
-    seen = source.read().picture
+    seen = source.read().pixels
     assert (seen.height, seen.width) == (height, width)
     source.close()
 
@@ -102,14 +102,14 @@ def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tm
     sizes = []
     with pytest.raises(SourceEnded):
         while True:
-            sizes.append(source.read().picture.width)
+            sizes.append(source.read().pixels.width)
     assert sizes == [320] * 150 + [640] * 2
     source.close()
     source, good = open_source(str(path), timeout_s=1, budget=Budget(0.2)), 0
     with pytest.raises((SourceLost, SourceEnded)):
         while True:
             try:
-                assert source.read().picture.width == 320
+                assert source.read().pixels.width == 320
                 good += 1
             except BadFrame:
                 pass
@@ -121,10 +121,10 @@ def test_a_picture_in_a_folder_that_is_too_large_is_a_bad_frame_and_the_next_one
     for name, side in (("1.png", 100), ("2.png", 400), ("3.png", 100)):
         cv2.imwrite(str(tmp_path / name), np.zeros((side, side, 3), np.uint8))
     source = open_source(str(tmp_path), timeout_s=1, budget=Budget(0.1))
-    assert source.read().picture.shape == (100, 100, 3)
+    assert source.read().pixels.shape == (100, 100, 3)
     with pytest.raises(BadFrame, match=r"^2\.png: 400 x 400 px are 0\.16 megapixels, above the limit of 0\.1"):
         source.read()
-    assert source.read().picture.shape == (100, 100, 3)
+    assert source.read().pixels.shape == (100, 100, 3)
 
 
 def test_scenes_count_together(tmp_path):
@@ -143,7 +143,7 @@ def test_four_large_scenes_take_less_than_a_tenth_of_a_gigabyte_each_and_a_pictu
     before = "from fgd_yolo.streams.sources import open_source\nimport fgd_yolo.streams.sources.demo_scene, numpy, cv2"
     code = """
 sources = [open_source(f"test://?size=4096x4096&seed={seed}", timeout_s=1) for seed in range(4)]
-pictures = [source.read().picture for source in sources]
+pictures = [source.read().pixels for source in sources]
 assert {picture.shape for picture in pictures} == {(4096, 4096, 3)}
 """
     picture_mb = 4096 * 4096 * 3 / 1e6

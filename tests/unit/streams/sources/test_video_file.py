@@ -32,14 +32,14 @@ def test_every_picture_comes_once_in_order_with_its_time(tmp_path):
     source = open_source(str(write_clip(tmp_path / "clip.mp4", frames=30, fps=15)), timeout_s=1)
     assert (source.live, source.fps) == (False, 15)
     pictures, bad = read_all(source)
-    assert [number(picture.picture) for picture in pictures] == list(range(30))
+    assert [number(picture.pixels) for picture in pictures] == list(range(30))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 15 for index in range(30)])
     assert bad == 0
 
 
 def test_pictures_are_not_converted_and_stamps_are_in_order(tmp_path):
     pictures, _ = read_all(open_source(str(write_clip(tmp_path / "clip.mp4", frames=5)), timeout_s=1))
-    assert {(picture.picture.format.name, picture.picture.width) for picture in pictures} == {("yuv420p", SIZE[0])}
+    assert {(picture.pixels.format.name, picture.pixels.width) for picture in pictures} == {("yuv420p", SIZE[0])}
     assert all(picture.arrived <= picture.decoded for picture in pictures)
     assert all(one.decoded <= other.decoded for one, other in pairwise(pictures))
 
@@ -85,7 +85,7 @@ def test_every_picture_of_a_file_without_presentation_times_comes_in_order_at_it
     source = open_source(str(encode(tmp_path / name, codec, frames=60, **options)), timeout_s=1)
     assert source.fps == 25
     pictures, bad = read_all(source)
-    assert [number(picture.picture) for picture in pictures] == list(range(60))
+    assert [number(picture.pixels) for picture in pictures] == list(range(60))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(60)])
     assert bad == 0
 
@@ -103,7 +103,7 @@ def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, n
     with av.open(str(path)) as file:
         assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
     pictures, _ = read_all(open_source(str(path), timeout_s=1))
-    assert [number(picture.picture) for picture in pictures] == kept
+    assert [number(picture.pixels) for picture in pictures] == kept
     assert [picture.pts for picture in pictures] == pytest.approx([index / 20 for index in kept], abs=2e-3)
 
 
@@ -116,7 +116,7 @@ def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
                 packet.stream = copy
                 writer.mux(packet)
     pictures, _ = read_all(open_source(str(tmp_path / "copy.mkv"), timeout_s=1))
-    assert [number(picture.picture) for picture in pictures] == list(range(30))
+    assert [number(picture.pixels) for picture in pictures] == list(range(30))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
 
 

@@ -141,7 +141,7 @@ def test_a_slow_paint_does_not_hold_up_the_pipeline():
 
 def test_what_cannot_be_painted_is_said_and_the_next_frame_is_shown():
     results = [result_of("door", 0), result_of("door", 1)]
-    results[0].frame.picture = np.zeros((9, 9, 3), np.uint8)
+    results[0].frame.pixels = np.zeros((9, 9, 3), np.uint8)
     frames = LatestFrames()
     frames(results[0])
     with pytest.raises(FGDError, match="pass the same photo"):

@@ -1,0 +1,85 @@
+import random
+
+from fgd_yolo.streams.scheduling.reorder_buffer import ReorderBuffer
+
+
+def pop_all(buffer):
+    items = []
+    while (item := buffer.peek()) is not None:
+        items.append(item)
+        buffer.pop()
+    return items
+
+
+def test_what_was_overtaken_comes_first():
+    buffer = ReorderBuffer(4)
+    first, second, third = buffer.start(), buffer.start(), buffer.start()
+    buffer.finish(third, "third")
+    buffer.finish(second, "second")
+    assert pop_all(buffer) == []
+    buffer.finish(first, "first")
+    assert pop_all(buffer) == ["first", "second", "third"]
+    assert pop_all(buffer) == []
+
+
+def test_a_frame_without_a_result_holds_nobody_up():
+    buffer = ReorderBuffer(4)
+    first, second = buffer.start(), buffer.start()
+    buffer.finish(second, "second")
+    buffer.finish(first, None)
+    assert pop_all(buffer) == ["second"]
+
+
+def test_finished_ones_behind_a_slow_one_count_against_the_limit():
+    buffer = ReorderBuffer(2)
+    first, second = buffer.start(), buffer.start()
+    buffer.finish(second, "second")
+    pop_all(buffer)
+    assert buffer.full and len(buffer) == 2
+    buffer.finish(first, "first")
+    pop_all(buffer)
+    assert not buffer.full and len(buffer) == 0
+
+
+def test_what_is_due_counts_as_on_its_way_until_it_was_pop_all():
+    buffer = ReorderBuffer(1)
+    buffer.finish(buffer.start(), "first")
+    assert buffer.peek() == buffer.peek() == "first"
+    assert buffer.full
+    buffer.pop()
+    assert not buffer.full and buffer.peek() is None
+
+
+def test_after_giving_up_the_finished_ones_come_and_the_late_one_is_not_waited_for():
+    buffer = ReorderBuffer(4)
+    first, second, third = buffer.start(), buffer.start(), buffer.start()
+    buffer.finish(second, "second")
+    assert buffer.abandon() == 2
+    assert pop_all(buffer) == ["second"]
+    assert not any(map(buffer.is_pending, (first, second, third)))
+    assert len(buffer) == 0
+
+
+def test_only_started_and_unfinished_tickets_are_waited_for():
+    buffer = ReorderBuffer(4)
+    assert not buffer.is_pending(0)
+    first, second = buffer.start(), buffer.start()
+    assert buffer.is_pending(first) and buffer.is_pending(second)
+    buffer.finish(second, "second")
+    assert buffer.is_pending(first) and not buffer.is_pending(second)
+
+
+def test_any_sequence_comes_out_in_order_and_whole():
+    draw = random.Random(0)
+    for _ in range(50):
+        buffer, running, given, started = ReorderBuffer(5), [], [], 0
+        while started < 40 or running:
+            if started < 40 and not buffer.full and draw.random() < 0.6:
+                running.append(buffer.start())
+                started += 1
+            elif running:
+                ticket = running.pop(draw.randrange(len(running)))
+                buffer.finish(ticket, ticket)
+                given += pop_all(buffer)
+            assert len(buffer) <= 5
+        assert given == list(range(40))
