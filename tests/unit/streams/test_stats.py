@@ -122,7 +122,7 @@ def test_states_are_told_and_the_wrong_one_refused():
     stats.set_state("DOWN", "no route to it")
     stats.set_state("UP")
     assert told == [("DOWN", "no route to it", "DOWN"), ("UP", "", "UP")]
-    with pytest.raises(ValueError, match="state must be one of .*, got 'GONE'"):
+    with pytest.raises(ValueError, match=r"state must be one of .*, got 'GONE'"):
         stats.set_state("GONE")
 
 
