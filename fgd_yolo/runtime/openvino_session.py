@@ -1,4 +1,4 @@
-"""Run the same ONNX file in OpenVINO, an extra: pip install 'fgd_yolo[openvino]'."""
+"""Run an ONNX file in OpenVINO, an optional dependency: pip install 'fgd_yolo[openvino]'."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, whole_line
-from fgd_yolo.runtime.session import open_unoptimised
+from fgd_yolo.runtime.session import open_for_inspection
 
 
 class OpenVinoSession:
@@ -18,7 +18,7 @@ class OpenVinoSession:
 
     Args:
         path: the ONNX file.
-        threads: CPU threads, of all calls together.
+        threads: CPU threads, shared by all calls.
         mode: `latency` or `throughput`.
 
     Raises:
@@ -29,15 +29,15 @@ class OpenVinoSession:
         try:
             import openvino
         except ImportError:
-            advice = "run pip install 'fgd_yolo[openvino]', or choose --device cpu"
-            raise FGDError(f"device 'openvino' cannot be had: openvino is not installed; {advice}") from None
-        # onnxruntime names what is wrong with a file, and gives the metadata as text: OpenVINO does neither.
-        described = open_unoptimised(path)
-        self.metadata, self.inputs, self.outputs = described.metadata, described.inputs, described.outputs
+            advice = "run pip install 'fgd_yolo[openvino]', or use --device cpu"
+            raise FGDError(f"device 'openvino' is not available: openvino is not installed; {advice}") from None
+        # onnxruntime reports what is wrong with a file, and returns its metadata as text: OpenVINO does neither.
+        inspected = open_for_inspection(path)
+        self.metadata, self.inputs, self.outputs = inspected.metadata, inspected.inputs, inspected.outputs
         try:
             core = openvino.Core()
-            # In a thread that ends: OpenVINO gives its thread an alternate signal stack, and of two models the one that
-            # goes last puts back the other's, which is gone. The next signal would crash the process.
+            # Compile in a thread that ends: OpenVINO installs an alternate signal stack in its thread. When two models
+            # are freed, the second restores the first one's stack, which is gone, and the next signal crashes.
             with ThreadPoolExecutor(1) as thread:
                 settings = _settings(threads, mode)
                 self._model = thread.submit(core.compile_model, core.read_model(path), "CPU", settings).result()
@@ -53,15 +53,15 @@ class OpenVinoSession:
         if not hasattr(self._requests, "own"):
             self._requests.own = self._model.create_infer_request()
         # Sharing the input saves a copy. Outputs are copied, since the request's next call overwrites its own.
-        found = self._requests.own.infer([batch], share_inputs=True, share_outputs=False)
-        return [found[output] for output in self._model.outputs]
+        outputs = self._requests.own.infer([batch], share_inputs=True, share_outputs=False)
+        return [outputs[output] for output in self._model.outputs]
 
 
 def _settings(threads: int, mode: str) -> dict[str, Any]:
     return {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": mode.upper(),
-        # Where the CPU has bfloat16, OpenVINO takes it for float32 files without a word: boxes moved by a whole pixel.
-        # With float32 it agrees with onnxruntime. Quantized layers stay int8 all the same, but round in another way.
+        # Where the CPU has bfloat16, OpenVINO silently uses it for float32 files: boxes moved by a whole pixel. With
+        # float32 it agrees with onnxruntime. Quantized layers stay int8 either way, but round differently.
         "INFERENCE_PRECISION_HINT": "f32",
     }

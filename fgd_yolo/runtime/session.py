@@ -1,4 +1,4 @@
-"""Open an ONNX file on the device that was asked for, or say why that is not possible."""
+"""Open an ONNX file on the requested device, or report why that is not possible."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ MODES = ("latency", "throughput")
 _MAX_THREADS = 1024
 _WARNING, _ERROR, _FATAL = 2, 3, 4  # onnxruntime's log levels
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-_NO_ONNX = "is no ONNX file, or only a part of one: export or copy it again"
+_NOT_ONNX = "is not a complete ONNX file: export or copy it again"
 _TOO_NEW = "needs a newer onnxruntime than {version}: run pip install -U onnxruntime, or export with a lower opset"
-# What onnxruntime's message holds when a file cannot be opened, and what that means to the person who has the file.
-_LONGEST_TEXT = 4000
-_TROUBLES = {
-    "protobuf parsing failed": _NO_ONNX,
-    "no graph was found": _NO_ONNX,
-    "external data": "keeps its weights in a second file that is not beside it: copy that one too, or export again",
+_MAX_MESSAGE_LENGTH = 4000
+# Fragments of onnxruntime's error messages, and what they mean to the owner of the file.
+_KNOWN_ERRORS = {
+    "protobuf parsing failed": _NOT_ONNX,
+    "no graph was found": _NOT_ONNX,
+    "external data": "stores its weights in a second file that is missing: copy that one too, or export again",
     "opset": _TOO_NEW,
     "ir version": _TOO_NEW,
-    "not a registered function/op": "has an operation that onnxruntime {version} does not know: export it again",
-    "no op registered": "has an operation that onnxruntime {version} does not know: export it again",
+    "not a registered function/op": "has an operator that onnxruntime {version} does not support: export it again",
+    "no op registered": "has an operator that onnxruntime {version} does not support: export it again",
 }
 
 
 class TensorSpec(NamedTuple):
-    """One input or output of a file; None in the shape is a size that the file leaves open."""
+    """One input or output of a file; None in the shape is a dynamic size."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -48,8 +48,12 @@ class TensorSpec(NamedTuple):
 class Session(Protocol):
     """A file that is open on a device.
 
-    `device` is for people; `workers` is how many calls of `run` may usefully be made at the same time. `run` takes the
-    batch as the file wants it, returns every output in the file's order, and may be called from several threads.
+    Attributes:
+        device: name of the device for messages.
+        metadata: the file's key-value pairs.
+        inputs: of the file.
+        outputs: of the file.
+        workers: number of concurrent calls of `run` that use the device fully.
     """
 
     device: str
@@ -58,7 +62,9 @@ class Session(Protocol):
     outputs: list[TensorSpec]
     workers: int
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]: ...
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Return every output for a batch, in the file's order. May be called from several threads."""
+        ...
 
 
 class OnnxSession:
@@ -78,23 +84,23 @@ class OnnxSession:
 
 
 def open_session(path: str | Path, device: str = "auto", threads: int | None = None, mode: str = "latency") -> Session:
-    """Open an ONNX file and print on stderr what it runs on.
+    """Open an ONNX file and print the device it runs on to stderr.
 
     Args:
         path: the file.
-        device: `auto` takes CUDA where it really opens and the CPU otherwise. `cpu`, `cuda`, `cuda:N`, `tensorrt` and
-            `openvino` are taken at their word. `auto` never takes TensorRT, which builds its engine for minutes.
-        threads: CPU threads; None takes the cores that this process may use.
-        mode: `latency` gives every thread to each call of `run`; `throughput` gives it one, for several calls at once.
+        device: `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`, without fallback; or `auto`: CUDA where it opens, else
+            the CPU. `auto` never chooses TensorRT, which takes minutes to build its engine.
+        threads: CPU threads; None means the cores that this process may use.
+        mode: `latency` uses all threads in each call of `run`; `throughput` uses one, for several concurrent calls.
 
     Raises:
-        UsageError: an unknown device or mode, or an impossible number of threads.
-        FGDError: the file cannot be opened, or not on this device.
+        UsageError: an unknown device or mode, or an invalid number of threads.
+        FGDError: the file cannot be opened on this device.
     """
     path = Path(path)
     kind, index = _parse_device(device)
     if mode not in MODES:
-        raise UsageError(f"mode '{mode}' is unknown{close_match(str(mode), MODES)}; it is one of {', '.join(MODES)}")
+        raise UsageError(f"unknown mode '{mode}'{close_match(str(mode), MODES)}; available: {', '.join(MODES)}")
     threads = _check_threads(threads)
     check_file(path)
     if kind == "openvino":
@@ -112,19 +118,19 @@ def open_session(path: str | Path, device: str = "auto", threads: int | None = N
 def check_file(path: Path) -> None:
     """Raise FGDError unless the path is a file that can be read."""
     if path.is_dir():
-        raise FGDError(f"{path} is a folder: name the .onnx file in it")
+        raise FGDError(f"{path} is a folder: give the .onnx file in it")
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise FGDError(f"{path} does not exist: name the .onnx file that the export wrote") from None
+        raise FGDError(f"{path} does not exist: give the .onnx file that the export wrote") from None
     except (OSError, ValueError) as error:
         raise FGDError(f"{path} cannot be read: {one_line(error)}") from None
     if path.suffix.lower() in {".pt", ".pth"}:
-        raise FGDError(f"{path} is a PyTorch checkpoint: write its ONNX file first, with fgd-yolo export")
+        raise FGDError(f"{path} is a PyTorch checkpoint: export it to ONNX first, with fgd-yolo export")
 
 
-def open_unoptimised(path: Path) -> OnnxSession:
-    """Open a file only for what it says of itself: its graph is not rewritten and no thread is started.
+def open_for_inspection(path: Path) -> OnnxSession:
+    """Open a file for its metadata and tensors alone: without optimising its graph or starting threads.
 
     Raises:
         FGDError: the file cannot be opened.
@@ -137,8 +143,8 @@ def open_unoptimised(path: Path) -> OnnxSession:
 def _parse_device(device: Any) -> tuple[str, int]:
     name, colon, index = str(device).strip().lower().partition(":")
     if name not in DEVICES or (colon and (name != "cuda" or not index.isdecimal())):
-        known = f"{', '.join(DEVICES)} and cuda:N"
-        raise UsageError(f"device '{device}' is unknown{close_match(name, DEVICES)}; known are {known}")
+        available = f"{', '.join(DEVICES)} and cuda:N"
+        raise UsageError(f"unknown device '{device}'{close_match(name, DEVICES)}; available: {available}")
     return name, int(index or 0)
 
 
@@ -156,7 +162,7 @@ def _open_best(path: Path, threads: int, mode: str) -> OnnxSession:
     try:
         return _open(path, "cuda", 0, threads, mode)
     except FGDError as error:
-        session = _open(path, "cpu", 0, threads, mode)  # where the file itself is at fault this raises, and says so
+        session = _open(path, "cpu", 0, threads, mode)  # raises where the file itself is at fault
         session.device += f"; not on cuda: {one_line(error)}"
         return session
 
@@ -164,8 +170,8 @@ def _open_best(path: Path, threads: int, mode: str) -> OnnxSession:
 def _open(path: Path, kind: str, index: int, threads: int, mode: str) -> OnnxSession:
     version = onnxruntime.__version__
     if _PROVIDERS[kind] not in onnxruntime.get_available_providers():
-        advice = "install onnxruntime-gpu in place of onnxruntime, or choose --device cpu"
-        raise FGDError(f"device '{kind}' cannot be had: this onnxruntime ({version}) was built without it; {advice}")
+        advice = "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
+        raise FGDError(f"device '{kind}' is not available: this onnxruntime ({version}) was built without it; {advice}")
     options = _session_options(1 if mode == "throughput" else threads)
     workers = threads if mode == "throughput" else 1
     if kind != "cpu":
@@ -175,16 +181,16 @@ def _open(path: Path, kind: str, index: int, threads: int, mode: str) -> OnnxSes
 
 
 def _load_gpu(path: Path, options: Any, kind: str, index: int) -> onnxruntime.InferenceSession:
-    """Open on a GPU. Where CUDA's libraries are missing onnxruntime goes on with the CPU; this raises instead."""
+    """Open on a GPU. Where CUDA's libraries are missing onnxruntime falls back to the CPU; this raises instead."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
-    # TF32 keeps ten bits of a float32's fraction, and the boxes would differ from the CPU's.
+            onnxruntime.preload_dlls()  # loads the CUDA libraries that pip installed
+    # TF32 keeps ten bits of a float32's fraction, so boxes would differ from the CPU's.
     providers = [(_PROVIDERS["cuda"], {"device_id": str(index), "use_tf32": "0"}), _PROVIDERS["cpu"]]
     if kind == "tensorrt":
         providers.insert(0, (_PROVIDERS["tensorrt"], {"device_id": str(index)}))
-    onnxruntime.set_default_logger_severity(_FATAL)  # our own line says it
+    onnxruntime.set_default_logger_severity(_FATAL)  # the error below replaces its message
     try:
         session = _load(path, options, providers, f"{kind}:{index}")
     finally:
@@ -193,25 +199,25 @@ def _load_gpu(path: Path, options: Any, kind: str, index: int) -> onnxruntime.In
         missing = re.search(r"Failed to load (\S+?):", printed.getvalue())
         reason = f"{Path(missing[1]).name} is missing" if missing else "its libraries or the driver are missing"
         advice = "run pip install 'onnxruntime-gpu[cuda,cudnn]'" if kind == "cuda" else "install TensorRT"
-        raise FGDError(f"device '{kind}' does not open: {reason}; {advice}, or choose --device cpu")
+        raise FGDError(f"device '{kind}' cannot be opened: {reason}; {advice}, or use --device cpu")
     return session
 
 
 def _load(path: Path, options: Any, providers: list, device: str) -> onnxruntime.InferenceSession:
     try:
-        # With its fallback onnxruntime would also move a failing run to the CPU, in silence.
+        # With its fallback onnxruntime would also move a failing run to the CPU silently.
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # it raises a dozen types of its own, none of which has a public name
-        # Names from the file stand in it, of any length, and the patterns below are not linear.
-        text = whole_line(error)[:_LONGEST_TEXT].replace(str(path), path.name)
+    except Exception as error:  # onnxruntime raises a dozen types, none of them public
+        # It contains names from the file, of any length, and the patterns below are not linear.
+        text = whole_line(error)[:_MAX_MESSAGE_LENGTH].replace(str(path), path.name)
         version = onnxruntime.__version__
-        for sign, meaning in _TROUBLES.items():
-            if sign in text.replace(path.name, "").replace("_", " ").lower():
+        for fragment, meaning in _KNOWN_ERRORS.items():
+            if fragment in text.replace(path.name, "").replace("_", " ").lower():
                 raise FGDError(f"{path} {meaning.format(version=version)}") from error
-        # What stays is the sentence behind error code, file name and C++ signature.
+        # Keep the sentence behind error code, file name and C++ signature.
         detail = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(Load model from .*? failed: ?)?", "", text)
         detail = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", detail)[:200].rstrip(". ")
-        advice = "" if device == "cpu" else "; choose --device cpu, or mend that"
+        advice = "" if device == "cpu" else "; fix that, or use --device cpu"
         raise FGDError(f"onnxruntime {version} cannot open {path} on {device}: {detail}{advice}") from error
 
 
@@ -220,7 +226,7 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     options.log_severity_level = _ERROR
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning take three times the CPU of a paced stream, from everything else that runs.
+    # Spinning threads triple the CPU time of a paced stream.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may really use: containers are given fewer than the machine has."""
+"""How many CPU cores this process may use: fewer than the machine has in a container with a quota."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 def available_cores() -> int:
     """Return the cores that this process may use: the smaller of its affinity and its cgroup's quota, at least 1.
 
-    onnxruntime counts the machine's cores instead; in a container that has a quota its threads are then throttled
-    while they hold each other's locks.
+    onnxruntime counts the machine's cores instead; in a container with a quota its threads are then throttled while
+    they hold each other's locks.
 
     Convention:
-        A quota of 1.5 cores counts as 1: two busy threads would be stopped in every scheduling period.
+        A quota of 1.5 cores counts as 1: two busy threads would be throttled in every scheduling period.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
@@ -23,11 +23,11 @@ def available_cores() -> int:
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the CPU quota of this process's cgroup in cores, or None without one.
 
-    Limits of parent groups hold too, so the least on the way up counts. Versions 1 and 2 of cgroups are read, and
+    Limits of parent groups apply too, so the smallest on the way up counts. Both cgroup versions are read, also on
     machines that mount both.
 
     Args:
-        root: the folder that has `proc` and `sys`.
+        root: folder that contains `proc` and `sys`.
     """
     quotas = []
     for line in _read(root / "proc/self/cgroup").splitlines():
@@ -42,7 +42,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _upwards(mount: Path, group: str) -> list[Path]:
-    # Inside a container the group may be named as the host sees it, and then only the mount itself exists.
+    # Inside a container the group may have the name that the host machine uses; then only the mount itself exists.
     folder = mount / group.strip("/")
     return [folder, *(parent for parent in folder.parents if parent == mount or mount in parent.parents)]
 

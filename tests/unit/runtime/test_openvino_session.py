@@ -48,9 +48,9 @@ class TestWithOpenvino:
         batch = np.random.default_rng(1).random((2, 3, 32, 32), np.float32)
         expected = open_session(convolutions, "cpu").run(batch)
         session = open_session(convolutions, "openvino", threads=2, mode=mode)
-        found = session.run(batch)
-        assert [array.shape for array in found] == [array.shape for array in expected]
-        for one, other in zip(found, expected, strict=True):
+        outputs = session.run(batch)
+        assert [array.shape for array in outputs] == [array.shape for array in expected]
+        for one, other in zip(outputs, expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
     def test_float32_is_not_rounded_to_bfloat16(self, convolutions):
@@ -71,7 +71,7 @@ class TestWithOpenvino:
         assert several._model.get_property("PERFORMANCE_HINT") == "THROUGHPUT"
         assert several.workers == several._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
 
-    def test_two_that_go_one_after_the_other_leave_a_process_that_survives_a_signal(self, convolutions):
+    def test_a_process_survives_a_signal_after_two_models_were_freed(self, convolutions):
         code = """
 import gc, os, signal, sys
 from pathlib import Path
@@ -106,17 +106,17 @@ os.kill(os.getpid(), signal.SIGTERM)
 
     def test_a_batch_that_is_a_view_is_read_in_its_order(self, convolutions):
         session = open_session(convolutions, "openvino")
-        photo = np.random.default_rng(2).random((1, 32, 32, 3), np.float32)
-        view = photo.transpose(0, 3, 1, 2)[:, ::-1]
+        image = np.random.default_rng(2).random((1, 32, 32, 3), np.float32)
+        view = image.transpose(0, 3, 1, 2)[:, ::-1]
         np.testing.assert_array_equal(session.run(view)[0], session.run(view.copy(order="C"))[0])
 
     def test_a_broken_file_is_one_line_and_nothing_else(self, tmp_path, capfd):
         (tmp_path / "x.onnx").write_bytes(b"not a network")
-        with pytest.raises(FGDError, match="is no ONNX file"):
+        with pytest.raises(FGDError, match="is not a complete ONNX file"):
             open_session(tmp_path / "x.onnx", "openvino")
         assert capfd.readouterr() == ("", "")
 
-    def test_what_openvino_cannot_run_is_an_error_that_names_the_file(self, tmp_path):
+    def test_a_file_that_openvino_cannot_run_is_an_error_that_names_it(self, tmp_path):
         shape = [1, 3, 8, 8]
         images, output = (
             helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("images", "output0")

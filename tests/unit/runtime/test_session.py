@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.session import TensorSpec, open_session, open_unoptimised
+from fgd_yolo.runtime.session import TensorSpec, open_for_inspection, open_session
 from fgd_yolo.runtime.threads import available_cores
 from onnx_files import NAMES, save_detector, save_doubling
 
@@ -33,7 +33,7 @@ def test_a_file_runs_and_describes_its_tensors(doubling):
     assert session.outputs == [TensorSpec("output0", (1, 3, 8, 8), np.dtype("float32"))]
 
 
-def test_sizes_that_a_file_leaves_open_are_none(tmp_path, doubling):
+def test_dynamic_sizes_are_none(tmp_path, doubling):
     model = onnx.load(doubling)
     sizes = model.graph.input[0].type.tensor_type.shape.dim
     sizes[0].dim_param = "batch"
@@ -48,7 +48,7 @@ def test_metadata_is_the_files_own(tmp_path):
     assert session.metadata["task"] == "detect"
 
 
-def test_the_device_is_told_on_one_line_of_stderr(doubling, capfd):
+def test_the_device_is_printed_on_one_line_of_stderr(doubling, capfd):
     session = open_session(doubling, "cpu", threads=1)
     out, err = capfd.readouterr()
     assert out == ""
@@ -60,17 +60,17 @@ def intra_op_threads(session) -> int:
     return session._session.get_session_options().intra_op_num_threads
 
 
-def test_latency_gives_every_thread_to_one_call(doubling):
+def test_latency_uses_all_threads_in_one_call(doubling):
     session = open_session(doubling, "cpu", threads=3)
     assert (session.workers, intra_op_threads(session)) == (1, 3)
 
 
-def test_throughput_gives_one_thread_to_each_of_several_calls(doubling):
+def test_throughput_uses_one_thread_in_each_of_several_calls(doubling):
     session = open_session(doubling, "cpu", threads=3, mode="throughput")
     assert (session.workers, intra_op_threads(session)) == (3, 1)
 
 
-def test_without_a_number_of_threads_the_usable_cores_are_taken(doubling):
+def test_the_default_number_of_threads_is_the_available_cores(doubling):
     assert intra_op_threads(open_session(doubling, "cpu")) == available_cores()
 
 
@@ -90,14 +90,14 @@ def test_several_threads_may_run_at_once(doubling):
 
 
 @pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
-def test_auto_takes_the_cpu_where_there_is_nothing_better(doubling):
+def test_auto_uses_the_cpu_where_there_is_nothing_better(doubling):
     assert open_session(doubling).device.startswith("cpu ")
 
 
 @pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "tensorrt"])
-def test_a_device_that_cannot_be_had_is_an_error_that_says_what_to_install(doubling, device, capfd):
-    with pytest.raises(FGDError, match=r"cannot be had: this onnxruntime .* install onnxruntime-gpu") as caught:
+def test_an_unavailable_device_is_an_error_that_says_what_to_install(doubling, device, capfd):
+    with pytest.raises(FGDError, match=r"is not available: this onnxruntime .* install onnxruntime-gpu") as caught:
         open_session(doubling, device)
     assert caught.value.exit_code == 1
     assert capfd.readouterr() == ("", "")
@@ -114,38 +114,38 @@ def cuda_without_libraries(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Specified provider")
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_device_that_silently_became_the_cpu_is_an_error(doubling, cuda_without_libraries, device, capfd):
-    with pytest.raises(FGDError, match=f"device '{device}' does not open: .* or choose --device cpu"):
+    with pytest.raises(FGDError, match=f"device '{device}' cannot be opened: .* or use --device cpu"):
         open_session(doubling, device)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_auto_goes_on_with_the_cpu_and_says_why(doubling, cuda_without_libraries, capfd):
+def test_auto_falls_back_to_the_cpu_and_reports_why(doubling, cuda_without_libraries, capfd):
     np.testing.assert_array_equal(open_session(doubling).run(ONES)[0], 2 * ONES)
     err = capfd.readouterr().err
     assert err.startswith("doubling.onnx runs on cpu (")
-    assert "not on cuda: device 'cuda' does not open" in err
+    assert "not on cuda: device 'cuda' cannot be opened" in err
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "", None])
 def test_an_unknown_device_is_a_usage_error(doubling, device):
-    with pytest.raises(UsageError, match=r"device '.*' is unknown.*cuda:N"):
+    with pytest.raises(UsageError, match=r"unknown device '.*'.*cuda:N"):
         open_session(doubling, device)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 100_000])
-def test_an_impossible_number_of_threads_is_a_usage_error(doubling, threads):
+def test_an_invalid_number_of_threads_is_a_usage_error(doubling, threads):
     with pytest.raises(UsageError, match="threads must be a whole number"):
         open_session(doubling, "cpu", threads)
 
 
 def test_an_unknown_mode_is_a_usage_error(doubling):
-    with pytest.raises(UsageError, match="mode 'thruput' is unknown"):
+    with pytest.raises(UsageError, match="unknown mode 'thruput'"):
         open_session(doubling, "cpu", mode="thruput")
 
 
-def refusal(path: Path, capfd) -> str:
+def error_of(path: Path, capfd) -> str:
     """Return the one line of the error for a file; nothing else may be printed."""
     with pytest.raises(FGDError) as caught:
         open_session(path, "cpu")
@@ -157,56 +157,58 @@ def refusal(path: Path, capfd) -> str:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", bytes(500)])
-def test_a_file_that_is_no_onnx_says_so(tmp_path, content, capfd):
+def test_a_file_that_is_not_onnx_is_reported(tmp_path, content, capfd):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
-    assert "is no ONNX file" in refusal(path, capfd)
+    assert "is not a complete ONNX file" in error_of(path, capfd)
 
 
-def test_half_a_file_says_so(tmp_path, doubling, capfd):
+def test_half_a_file_is_reported(tmp_path, doubling, capfd):
     whole = doubling.read_bytes()
     (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
-    assert "only a part of one" in refusal(tmp_path / "half.onnx", capfd)
+    assert "is not a complete ONNX file" in error_of(tmp_path / "half.onnx", capfd)
 
 
-def test_a_missing_file_a_folder_and_a_checkpoint_say_so(tmp_path, capfd):
-    assert "does not exist" in refusal(tmp_path / "none.onnx", capfd)
-    assert "is a folder" in refusal(tmp_path, capfd)
+def test_a_missing_file_a_folder_and_a_checkpoint_are_reported(tmp_path, capfd):
+    assert "does not exist" in error_of(tmp_path / "none.onnx", capfd)
+    assert "is a folder" in error_of(tmp_path, capfd)
     (tmp_path / "best.pt").write_bytes(b"PK")
-    assert "PyTorch checkpoint" in refusal(tmp_path / "best.pt", capfd)
+    assert "PyTorch checkpoint" in error_of(tmp_path / "best.pt", capfd)
 
 
-def test_a_file_that_is_newer_than_the_runtime_says_so(tmp_path, capfd):
-    assert "needs a newer onnxruntime" in refusal(save_doubling(tmp_path / "a.onnx", opset=99), capfd)
-    assert "needs a newer onnxruntime" in refusal(save_doubling(tmp_path / "b.onnx", ir=99), capfd)
+def test_a_file_that_is_newer_than_the_runtime_is_reported(tmp_path, capfd):
+    assert "needs a newer onnxruntime" in error_of(save_doubling(tmp_path / "a.onnx", opset=99), capfd)
+    assert "needs a newer onnxruntime" in error_of(save_doubling(tmp_path / "b.onnx", ir=99), capfd)
 
 
-def test_missing_external_weights_say_so(tmp_path, doubling, capfd):
+def test_missing_external_weights_are_reported(tmp_path, doubling, capfd):
     options = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
     onnx.save_model(onnx.load(doubling), tmp_path / "e.onnx", **options)
     (tmp_path / "weights.bin").unlink()
-    assert "weights in a second file" in refusal(tmp_path / "e.onnx", capfd)
+    assert "weights in a second file" in error_of(tmp_path / "e.onnx", capfd)
 
 
-def test_an_unknown_operation_says_so(tmp_path, doubling, capfd):
+def test_an_unknown_operator_is_reported(tmp_path, doubling, capfd):
     model = onnx.load(doubling)
     model.graph.node[0].op_type = "Nonesuch"
     onnx.save(model, tmp_path / "op.onnx")
-    assert "has an operation that onnxruntime" in refusal(tmp_path / "op.onnx", capfd)
+    assert "has an operator that onnxruntime" in error_of(tmp_path / "op.onnx", capfd)
 
 
-def test_any_other_fault_is_told_in_the_runtimes_words_alone(tmp_path, doubling, capfd):
+def test_any_other_error_is_reported_in_onnxruntimes_words(tmp_path, doubling, capfd):
     model = onnx.load(doubling)
     model.graph.node[0].input[1] = "nowhere"
-    folder = tmp_path / "opset and external data"  # a name must not be read as a reason
+    folder = tmp_path / "opset and external data"  # a path must not be mistaken for a reason
     folder.mkdir()
     onnx.save(model, folder / "opset.onnx")
-    told = refusal(folder / "opset.onnx", capfd)
-    assert told.startswith(f"onnxruntime {onnxruntime.__version__} cannot open {folder / 'opset.onnx'} on cpu: Invalid")
-    assert "'nowhere'" in told
+    message = error_of(folder / "opset.onnx", capfd)
+    assert message.startswith(
+        f"onnxruntime {onnxruntime.__version__} cannot open {folder / 'opset.onnx'} on cpu: Invalid"
+    )
+    assert "'nowhere'" in message
 
 
-def test_names_of_any_length_in_a_file_hold_nobody_up(tmp_path):
+def test_long_names_in_a_file_do_not_slow_the_error_down(tmp_path):
     name = "/onnxruntime_src/a b" * 30_000
     tensors = [
         helper.make_tensor_value_info(one, kind, [1]) for one, kind in (("x", 1), ("z", 7), ("y", 1))
@@ -225,10 +227,10 @@ def test_names_of_any_length_in_a_file_hold_nobody_up(tmp_path):
     assert done.returncode == 1 and "Type Error: Type parameter" in done.stderr.splitlines()[-1], done.returncode
 
 
-def test_the_unoptimised_session_says_the_same_of_a_file_and_nothing_aloud(tmp_path, capfd):
+def test_inspection_gives_the_same_description_and_prints_nothing(tmp_path, capfd):
     path = save_detector(tmp_path / "d.onnx")
-    described = open_unoptimised(path)
+    inspected = open_for_inspection(path)
     assert capfd.readouterr() == ("", "")
     opened = open_session(path, "cpu")
-    assert described.metadata == opened.metadata
-    assert (described.inputs, described.outputs) == (opened.inputs, opened.outputs)
+    assert inspected.metadata == opened.metadata
+    assert (inspected.inputs, inspected.outputs) == (opened.inputs, opened.outputs)

@@ -27,7 +27,7 @@ def test_without_a_version_2_limit_there_is_no_quota(tmp_path):
     assert cpu_quota(tmp_path) is None
 
 
-def test_the_smallest_quota_on_the_way_up_counts(tmp_path):
+def test_the_smallest_quota_of_all_parent_groups_counts(tmp_path):
     files = {
         "proc/self/cgroup": "0::/kubepods/pod7/box\n",
         "sys/fs/cgroup/kubepods/cpu.max": "800000 100000",
@@ -37,7 +37,7 @@ def test_the_smallest_quota_on_the_way_up_counts(tmp_path):
     assert cpu_quota(write(tmp_path, files)) == 2
 
 
-def test_a_group_named_as_the_host_sees_it_falls_back_to_the_mount(tmp_path):
+def test_a_group_named_as_outside_the_container_falls_back_to_the_mount(tmp_path):
     files = {"proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/cpu.max": "300000 100000"}
     assert cpu_quota(write(tmp_path, files)) == 3
 
@@ -83,7 +83,7 @@ def test_of_two_mounted_versions_the_smaller_quota_counts(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "damaged", "100000 0", "1.5 100000", "max"])
-def test_a_strange_quota_file_is_no_quota(tmp_path, text):
+def test_a_malformed_quota_file_is_no_quota(tmp_path, text):
     assert cpu_quota(write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": text})) is None
 
 
