@@ -88,8 +88,8 @@ def open_session(path: str | Path, device: str = "auto", threads: int | None = N
 
     Args:
         path: the file.
-        device: `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`, without fallback; or `auto`: CUDA where it opens, else
-            the CPU. `auto` never chooses TensorRT, which takes minutes to build its engine.
+        device: `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`, without fallback; or `auto`: CUDA where it opens,
+            else the CPU. `auto` never chooses TensorRT, which takes minutes to build its engine.
         threads: CPU threads; None means the cores that this process may use.
         mode: `latency` uses all threads in each call of `run`; `throughput` uses one, for several concurrent calls.
 

@@ -187,7 +187,7 @@ def test_many_pictures_are_counted_instead_of_listed(model, capsys):
     ("words", "complaint"),
     [
         (["--source", "none.png"], "'none.png' does not exist"),
-        (["--source", "a.png", "--device", "gpu"], "device 'gpu' is unknown"),
+        (["--source", "a.png", "--device", "gpu"], "unknown device 'gpu'"),
         (["--source", "a.png", "--threads", "0"], "threads must be a whole number"),
         (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
         (["--source", "a.png", "--conf", "25"], "conf is 25.0"),
