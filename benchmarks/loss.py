@@ -1,32 +1,38 @@
-"""Time and memory of the FGD loss against the same arithmetic written out step by step in plain torch.
+"""Time and memory of the FGD loss against a plain implementation of the same arithmetic in torch.
 
-Time is the smallest of several repeats, the two variants taking turns, so that other work on the machine
-falls on both. Peak extra memory is what one pass forward and backward holds at most beyond its inputs:
+Time is the shortest of several rounds in which the two implementations take turns, so that other work on the machine
+slows down both. Peak extra memory is the most that one forward and backward pass holds beyond its inputs:
 
 - On CUDA it is the allocator's own peak, which is exact.
-- On a CPU, where torch keeps no peak, it is the growth of the process's peak resident memory (VmHWM, so Linux
-  only). Each variant runs in a fresh process, since a peak never falls, and after a tiny pass that loads
-  libraries and threads. The usual `ru_maxrss` would not do: a child process starts with its parent's.
+- On a CPU, where torch records no peak, it is the growth of the process's peak resident memory (VmHWM, so Linux
+  only). Each implementation runs in a fresh process, since a peak never falls, and after a tiny pass that loads
+  libraries and starts threads. The usual `ru_maxrss` does not work: a child process starts with its parent's.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.plain_loss import yardstick_terms
+from benchmarks.plain_loss import plain_terms
+from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
-from fgd_yolo.timing import best_times
+from fgd_yolo.timing import best_times, format_number, machine_name, ratio
 
+EXAMPLES = """\
+examples:
+  %(prog)s
+  OMP_NUM_THREADS=1 %(prog)s --repeats 20
+"""
 TOLERANCE = 1e-4
 
 
@@ -51,7 +57,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one forward and backward pass of one variant costs."""
+    """Cost of one forward and backward pass of one implementation."""
 
     seconds: float
     extra_bytes: int
@@ -59,42 +65,65 @@ class Cost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both variants on one device; `error` is their largest relative difference, gradients included."""
+    """Both implementations on one device; `error` is their largest relative difference, gradients included."""
 
     machine: str
     error: float
-    yardstick: Cost
-    ours: Cost
+    plain: Cost
+    package: Cost
 
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
-Variant = Callable[..., tuple[Tensor, ...]]
+Implementation = Callable[..., tuple[Tensor, ...]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark on the CPU and, where available, on CUDA; return the exit code."""
+
+    def run(arguments: list[str]) -> None:
+        args = _parser().parse_args(arguments)
+        level = Level()
+        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            print(format_table(level, compare(level, device, args.repeats)), flush=True)
+
+    return guarded_command(run, argv)
+
+
+def _parser() -> Parser:
+    description = "Compare time and memory of the FGD loss of one level with a plain implementation."
+    parser = Parser(prog="python -m benchmarks.loss", description=description, epilog=EXAMPLES)
+    parser.add_argument("--repeats", type=positive_int, default=10, metavar="N", help="timed rounds (default: 10)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
 
 
 def compare(level: Level, device: str, repeats: int) -> Comparison:
-    """Check that both variants agree, then measure them.
+    """Check that both implementations agree, then measure them.
 
-    On CUDA convolutions round to TF32 by default, differently in the two variants' shapes; here they may not.
+    TF32 is switched off: by default CUDA convolutions round to it, and differently in the two implementations.
 
     Raises:
-        FGDError: they do not agree, so that their cost cannot be compared.
+        FGDError: they do not agree, so their cost cannot be compared.
     """
     torch.backends.cudnn.allow_tf32 = False
     loss, maps = make_level(level, device)
     error = disagreement(loss, maps)
     if not error <= TOLERANCE:
-        raise FGDError(f"benchmark refused: loss and yardstick differ by {error:.1e} on {device}, so one is wrong")
+        raise FGDError(
+            f"the loss and its plain implementation differ by {error:.1e} on {device}: one of them is wrong, "
+            "so their cost cannot be compared"
+        )
     seconds = fastest(loss, maps, repeats)
     if device == "cpu":
-        peaks = [in_fresh_process(extra_bytes_on_cpu, name, level) for name in VARIANTS]
+        peaks = [in_fresh_process(extra_bytes_on_cpu, name, level) for name in IMPLEMENTATIONS]
     else:
-        peaks = [extra_bytes_on_cuda(variant, loss, maps) for variant in VARIANTS.values()]
-    yardstick, ours = (Cost(*cost) for cost in zip(seconds, peaks, strict=True))
-    return Comparison(machine_name(device), error, yardstick, ours)
+        peaks = [extra_bytes_on_cuda(implementation, loss, maps) for implementation in IMPLEMENTATIONS.values()]
+    plain, package = (Cost(*cost) for cost in zip(seconds, peaks, strict=True))
+    return Comparison(device_name(device), error, plain, package)
 
 
 def make_level(level: Level, device: str) -> tuple[FGDLoss, Maps]:
-    """Draw a loss whose context blocks are not zero, both maps, boxes inside the image and their images."""
+    """Draw a loss whose context blocks are not zero, both maps, boxes inside the image, and their image indices."""
     torch.manual_seed(0)
     loss = FGDLoss(
         level.student_channels,
@@ -118,76 +147,101 @@ def make_level(level: Level, device: str) -> tuple[FGDLoss, Maps]:
     return loss.to(device), (student_map.requires_grad_(), *rest)
 
 
-def our_terms(loss: FGDLoss, *maps: Tensor) -> tuple[Tensor, ...]:
-    """The package's own forward pass."""
+def package_terms(loss: FGDLoss, *maps: Tensor) -> tuple[Tensor, ...]:
+    """Compute the terms with the package's own forward pass."""
     return loss(*maps)
 
 
-VARIANTS: dict[str, Variant] = {"yardstick": yardstick_terms, "fgd_yolo": our_terms}
+IMPLEMENTATIONS: dict[str, Implementation] = {"plain": plain_terms, "fgd_yolo": package_terms}
 
 
 def disagreement(loss: FGDLoss, maps: Maps) -> float:
-    """Return the largest relative difference between the variants, over each loss term and each gradient."""
-    # The softmax ignores the keys' biases: their gradient is 0 and what is left of it rounding.
-    wanted = [value for name, value in loss.named_parameters() if not name.endswith("key.bias")]
-    found = []
-    for variant in VARIANTS.values():
-        terms = variant(loss, *maps)
-        found.append((*(term.detach() for term in terms), *torch.autograd.grad(sum(terms), [maps[0], *wanted])))
-    pairs = zip(*found, strict=True)
-    return max(((ours - theirs).norm() / theirs.norm()).item() for theirs, ours in pairs)
+    """Return the largest relative difference between the implementations, over each loss term and each gradient."""
+    # The softmax ignores the bias of the key convolution: its gradient is zero up to rounding.
+    parameters = [value for name, value in loss.named_parameters() if not name.endswith("key.bias")]
+    results = []
+    for implementation in IMPLEMENTATIONS.values():
+        terms = implementation(loss, *maps)
+        gradients = torch.autograd.grad(sum(terms), [maps[0], *parameters])
+        results.append((*(term.detach() for term in terms), *gradients))
+    pairs = zip(*results, strict=True)
+    return max(((package - plain).norm() / plain.norm()).item() for plain, package in pairs)
 
 
 def fastest(loss: FGDLoss, maps: Maps, repeats: int) -> list[float]:
-    """Return the smallest time in seconds of each variant, after one warm-up round."""
-    passes = {name: lambda variant=variant: run_once(variant, loss, maps) for name, variant in VARIANTS.items()}
+    """Return the shortest time in seconds of each implementation, after one warm-up round."""
+    passes = {name: partial(run_once, function, loss, maps) for name, function in IMPLEMENTATIONS.items()}
     return list(best_times(passes, repeats).values())
 
 
-def run_once(variant: Variant, loss: FGDLoss, maps: Maps) -> None:
-    """Forward and backward, to the end of the device's work; gradients start empty."""
+def run_once(implementation: Implementation, loss: FGDLoss, maps: Maps) -> None:
+    """Run forward and backward until the device has finished; gradients start empty."""
     maps[0].grad = None
     loss.zero_grad()
-    sum(variant(loss, *maps)).backward()
+    sum(implementation(loss, *maps)).backward()
     if maps[0].is_cuda:
         torch.cuda.synchronize()
 
 
-def extra_bytes_on_cuda(variant: Variant, loss: FGDLoss, maps: Maps) -> int:
-    """Return the allocator's peak during one pass beyond what was held before it."""
+def extra_bytes_on_cuda(implementation: Implementation, loss: FGDLoss, maps: Maps) -> int:
+    """Return the allocator's peak during one pass beyond what was allocated before it."""
     maps[0].grad = None
     loss.zero_grad()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    run_once(variant, loss, maps)
+    run_once(implementation, loss, maps)
     return torch.cuda.max_memory_allocated() - before
 
 
 def extra_bytes_on_cpu(name: str, level: Level, threads: int) -> int:
     """Return the growth of this process's peak memory during one pass; meant for a fresh process."""
     torch.set_num_threads(threads)
-    run_once(VARIANTS[name], *make_level(Level(images=2, cells=8), "cpu"))
+    run_once(IMPLEMENTATIONS[name], *make_level(Level(images=2, cells=8), "cpu"))
     loss, maps = make_level(level, "cpu")
     before = _peak_bytes()
-    run_once(VARIANTS[name], loss, maps)
+    run_once(IMPLEMENTATIONS[name], loss, maps)
     return _peak_bytes() - before
 
 
 def in_fresh_process(measure: Callable[..., int], name: str, level: Level) -> int:
-    """Run a measurement where nothing else has raised the memory peak."""
+    """Measure in a process whose memory peak nothing else has raised."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (name, level, torch.get_num_threads()))
 
 
-def machine_name(device: str) -> str:
-    """Return what the numbers were taken on."""
+def _peak_bytes() -> int:
+    """Return the peak resident memory of this process."""
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+
+
+def device_name(device: str) -> str:
+    """Return the hardware that was measured, with the number of threads where it is a CPU."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    name = found[1] if found else platform.machine()
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
+    return f"{machine_name()}, {torch.get_num_threads()} thread(s)"
 
 
-def _peak_bytes() -> int:
-    """Largest resident memory that this process has had."""
-    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+def format_table(level: Level, comparison: Comparison) -> str:
+    """Format a comparison as lines of text; both ratios are plain over package."""
+    plain, package = comparison.plain, comparison.package
+    rows = [
+        f"{name:<10} {cost.seconds * 1e3:>18.1f} ms {cost.extra_bytes / 2**20:>17.0f} MiB"
+        for name, cost in (("plain", plain), ("fgd_yolo", package))
+    ]
+    shape = (level.images, level.teacher_channels, level.cells, level.cells)
+    faster = format_number(ratio(plain.seconds, package.seconds), ".2f", " x faster")
+    smaller = format_number(ratio(plain.extra_bytes, package.extra_bytes), ".2f", " x smaller")
+    return "\n".join(
+        [
+            f"FGD loss of one level: maps {shape}, student {level.student_channels} channels, "
+            f"{level.boxes} boxes per image",
+            f"on {comparison.machine}; losses and gradients agree within {comparison.error:.0e}",
+            f"{'':<10} {'forward + backward':>21} {'peak extra memory':>21}",
+            *rows,
+            f"{'ratio':<10} {faster:>21} {smaller:>21}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

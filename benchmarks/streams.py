@@ -1,98 +1,149 @@
-"""The stream benchmark from files to its table."""
+"""The stream benchmark: speed on a file, CPU time of a camera, and overload, as Markdown tables."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.camera_cost import PACE_FPS, paced_cpu_ms
-from benchmarks.crowd import CROWD_FPS, Overload, measure_overload
-from benchmarks.loss import machine_name
-from benchmarks.stream_rates import Rates, measure_rates, read_clip, write_clip
-from fgd_yolo.benchmark.inference_files import export_all, random_weights
-from fgd_yolo.benchmark.inference_report import DEFAULT_MODEL
+from benchmarks import overload, stream_speed
+from benchmarks.overload import Overload, measure_overload
+from benchmarks.stream_speed import CpuTimes, Rates, measure_cpu_ms, measure_rates
+from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.demo import cache_root, demo_dataset, demo_video
-from fgd_yolo.timing import format_number, ratio
+from fgd_yolo.inference_benchmark import DEFAULT_MODEL, export_variants, random_weights
+from fgd_yolo.timing import format_number, machine_name, ratio
+from tests.cameras.clips import read_frames, write_frames
 from tests.cameras.processes import MISSING
 
+EXAMPLES = """\
+examples:
+  %(prog)s
+  %(prog)s --model student.onnx student-int8.onnx --threads 2
+"""
 SIZE_PX = 320
-PACED_S = 10.0
-PACED_PICTURES = 150
+CAMERA_S = 10.0
+CAMERA_FRAMES = 150
 CAMERAS = 8
-CROWD_S = 30.0
-CROWD_PICTURES = 60  # two seconds: a longer film only takes memory
+OVERLOAD_S = 30.0
+OVERLOAD_FRAMES = 60  # two seconds: more of them only take memory
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit code."""
+
+    def run(arguments: list[str]) -> None:
+        args = _parser().parse_args(arguments)
+        print(report(args.model, args.threads, args.rounds), flush=True)
+
+    return guarded_command(run, argv)
+
+
+def _parser() -> Parser:
+    description = "Compare the stream pipeline with bare threads and Ultralytics, and measure it under overload."
+    parser = Parser(prog="python -m benchmarks.streams", description=description, epilog=EXAMPLES)
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="ONNX files of a fixed size (default: YOLOv8n of 320 px with random weights, fp32 and int8)",
+    )
+    number = {"type": positive_int, "metavar": "N"}
+    parser.add_argument("--threads", default=2, help="of each variant (default: 2)", **number)
+    parser.add_argument("--rounds", default=5, help="runs of each variant (default: 5)", **number)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
 
 
 def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
-    """Measure and return a table in Markdown.
+    """Run all measurements and return their tables in Markdown.
 
     Args:
         models: ONNX files of a fixed size with a float input; None exports a YOLOv8n with random weights.
-        threads: of each contestant.
-        rounds: turns of each contestant on the file.
+        threads: of each variant.
+        rounds: runs of each variant on the file.
     """
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-benchmark-") as name:
         folder = Path(name)
-        files = {path.name: path for path in models} if models else _random_files(folder)
+        files = {path.name: path for path in models} if models else _random_models(folder)
         video, _ = demo_video(cache_root())
-        clip = write_clip(folder / "clip.mp4", read_clip(video))
-        pictures = list(islice(read_clip(video), PACED_PICTURES))
+        clip = write_frames(folder / "clip.mp4", read_frames(video))
+        images = list(islice(read_frames(video), CAMERA_FRAMES))
         rates = {model: measure_rates(path, clip, threads, rounds) for model, path in files.items()}
-        paced = {model: paced_cpu_ms(path, pictures, PACED_S) for model, path in files.items()}
-        crowded = {
-            model: measure_overload(path, pictures[-CROWD_PICTURES:], CAMERAS, threads, CROWD_S)
+        cpu_ms = {model: measure_cpu_ms(path, images, CAMERA_S) for model, path in files.items()}
+        overloads = {
+            model: measure_overload(path, images[-OVERLOAD_FRAMES:], CAMERAS, threads, OVERLOAD_S)
             for model, path in files.items()
         }
-    title = f"640x480 H.264, {threads} thread(s) each, best of {rounds} rounds, {machine_name('cpu').rsplit(',', 1)[0]}"
-    return f"{title}\n\n{table(rates, paced)}\n\n{crowd_table(crowded)}"
+    title = f"640x480 H.264, {threads} thread(s) each, best of {rounds} rounds, {machine_name()}"
+    return f"{title}\n\n{speed_table(rates, cpu_ms)}\n\n{overload_table(overloads)}"
 
 
-def table(rates: Mapping[str, Rates], paced: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the figures as a Markdown table.
-
-    Args:
-        rates: frames per second of the contestants, by model.
-        paced: milliseconds of CPU per frame of a paced camera, of the pipeline and of the host, by model.
-    """
-    heads = ["", "bare threads", "pipeline", "of bare", "Ultralytics", "pipeline over it"]
-    heads += [f"CPU per frame at {PACE_FPS} fps", "Ultralytics", "ratio"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for model, rate in rates.items():
-        own, host = paced[model]["pipeline"], paced[model]["host"]
-        cells = [format_number(rate.bound, ".0f", " fps"), format_number(rate.pipeline, ".0f", " fps")]
-        cells += [format_number(ratio(rate.pipeline, rate.bound), ".2f")]
-        cells += [format_number(rate.host, ".0f", " fps"), format_number(ratio(rate.pipeline, rate.host), ".2f")]
-        cells += [
-            format_number(own, ".1f", " ms"),
-            format_number(host, ".1f", " ms"),
-            format_number(ratio(own, host), ".2f"),
-        ]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def crowd_table(crowded: Mapping[str, Overload]) -> str:
-    """Return what becomes of too many cameras as a Markdown table, by model; a pair is the first and the last third."""
-    kind = next(iter(crowded.values())).kind
-    heads = [f"{kind} at {CROWD_FPS} fps", "cameras", "load", "least share"]
-    heads += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for model, found in crowded.items():
-        cells = [str(found.cameras), format_number(found.load, ".2f"), format_number(found.least_share, ".2f")]
-        cells += ["{:.0f}, {:.0f} ms".format(*ages) for ages in (found.p50_ms, found.p95_ms)]
-        cells += [f"{found.allowed_ms:.0f} ms", "{:.0f}, {:.0f} MB".format(*found.memory_mb)]
-        cells.append("{}, {}".format(*found.threads))
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    arrivals = ", ".join(f"{found.arrival_ms:.0f}" for found in crowded.values())
-    lines.append(f"\nAges count from the making of a picture. Of one camera alone it arrives after {arrivals} ms.")
-    if kind != "RTSP":
-        lines.append(f"\nMJPEG instead of RTSP: {MISSING}.")
-    return "\n".join(lines)
-
-
-def _random_files(folder: Path) -> dict[str, Path]:
+def _random_models(folder: Path) -> dict[str, Path]:
     data = str(demo_dataset(cache_root()))
-    made = export_all(random_weights(DEFAULT_MODEL, data, folder), data, SIZE_PX, folder)
-    return {name: made[name] for name in ("fp32", "int8")}
+    files = export_variants(random_weights(DEFAULT_MODEL, data, folder), data, SIZE_PX, folder)
+    return {name: files[name] for name in ("fp32", "int8")}
+
+
+def speed_table(rates: Mapping[str, Rates], cpu_ms: Mapping[str, CpuTimes]) -> str:
+    """Format frames per second and CPU times, both by model, as a Markdown table."""
+    header = ["", "bare threads", "pipeline", "of bare", "Ultralytics", "pipeline over it"]
+    header += [f"CPU per frame at {stream_speed.CAMERA_FPS} fps", "Ultralytics", "ratio"]
+    rows = []
+    for model, fps in rates.items():
+        cpu = cpu_ms[model]
+        rows.append(
+            [
+                model,
+                format_number(fps.bare_threads, ".0f", " fps"),
+                format_number(fps.pipeline, ".0f", " fps"),
+                format_number(ratio(fps.pipeline, fps.bare_threads), ".2f"),
+                format_number(fps.ultralytics, ".0f", " fps"),
+                format_number(ratio(fps.pipeline, fps.ultralytics), ".2f"),
+                format_number(cpu.pipeline, ".1f", " ms"),
+                format_number(cpu.ultralytics, ".1f", " ms"),
+                format_number(ratio(cpu.pipeline, cpu.ultralytics), ".2f"),
+            ]
+        )
+    return _markdown(header, rows)
+
+
+def overload_table(overloads: Mapping[str, Overload]) -> str:
+    """Format measurements under overload, by model, as a Markdown table with its notes."""
+    kind = next(iter(overloads.values())).kind
+    header = [f"{kind} at {overload.CAMERA_FPS} fps", "cameras", "load", "least share"]
+    header += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
+    rows = [
+        [
+            model,
+            str(measured.cameras),
+            format_number(measured.load, ".2f"),
+            format_number(measured.min_share, ".2f"),
+            "{:.0f}, {:.0f} ms".format(*measured.p50_ms),
+            "{:.0f}, {:.0f} ms".format(*measured.p95_ms),
+            f"{measured.allowed_ms:.0f} ms",
+            "{:.0f}, {:.0f} MB".format(*measured.memory_mb),
+            "{}, {}".format(*measured.threads),
+        ]
+        for model, measured in overloads.items()
+    ]
+    arrivals = ", ".join(f"{measured.arrival_ms:.0f}" for measured in overloads.values())
+    notes = [
+        f"Ages are counted from the capture of a frame. With one camera alone a frame arrives after {arrivals} ms."
+    ]
+    if kind != "RTSP":
+        notes.append(f"MJPEG instead of RTSP: {MISSING}.")
+    return "\n\n".join([_markdown(header, rows), *notes])
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(
+        ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(row) + " |" for row in rows)]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

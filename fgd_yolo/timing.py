@@ -1,38 +1,42 @@
-"""Times that can be compared, taken in turns and the smallest of many; and figures made of times."""
+"""Measure times that can be compared, and format numbers derived from them."""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 from collections.abc import Callable, Mapping
 from math import isfinite
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
 Name = TypeVar("Name")
-SHORTEST_S = 0.01
-"""Over less, a rate would say how results were bunched, not how fast they come."""
+MIN_DURATION_S = 0.01
+"""Over a shorter time a rate depends on how results are bunched, not on how fast they come."""
 UNKNOWN = "-"
 
 
 def rate(count: float, seconds: float) -> float | None:
-    """Return how many there were per second, None over a time too short to be measured."""
-    return ratio(count, seconds) if seconds >= SHORTEST_S else None
+    """Return a count per second, or None over a time too short to be measured."""
+    return ratio(count, seconds) if seconds >= MIN_DURATION_S else None
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """Return a value over another, None where that is no finite number."""
+    """Return the quotient of two values, or None where it is not a finite number."""
     if value is None or not base:
         return None
-    found = value / base
-    return found if isfinite(found) else None
+    quotient = value / base
+    return quotient if isfinite(quotient) else None
 
 
 def format_number(value: float | None, form: str, unit: str = "") -> str:
-    """Return a number as a table shows it, or a dash where there is none or it is not finite.
+    """Format a number for a table; a missing or non-finite number is a dash.
 
     Args:
-        value: or None.
-        form: as of `format`, such as `.1f`.
-        unit: stands behind the number.
+        value: the number, or None.
+        form: a format specification, such as `.1f`.
+        unit: appended to the number.
     """
     return UNKNOWN if value is None or not isfinite(value) else f"{value:{form}}{unit}"
 
@@ -40,13 +44,13 @@ def format_number(value: float | None, form: str, unit: str = "") -> str:
 def best_times(actions: Mapping[Name, Callable[[], object]], rounds: int, warm_ups: int = 1) -> dict[Name, float]:
     """Return the shortest time in seconds of each action.
 
-    The actions take turns, so that other work on the machine falls on all of them, and the shortest time is the one
-    that it disturbed least.
+    The actions take turns, so that other work on the machine slows down all of them; the shortest time is the least
+    disturbed one.
 
     Args:
         actions: what to time, by name.
         rounds: timed runs of each.
-        warm_ups: runs of each before those, which do not count.
+        warm_ups: untimed runs of each before the timed ones.
     """
     times: dict[Name, list[float]] = {name: [] for name in actions}
     for _ in range(warm_ups + rounds):
@@ -60,3 +64,9 @@ def best_times(actions: Mapping[Name, Callable[[], object]], rounds: int, warm_u
 def best_time(action: Callable[[], object], rounds: int, warm_ups: int = 1) -> float:
     """Return the shortest time in seconds of one action, as `best_times` measures it."""
     return best_times({"": action}, rounds, warm_ups)[""]
+
+
+def machine_name() -> str:
+    """Return the processor that times were measured on, and its number of cores."""
+    match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return f"{match[1] if match else platform.machine()}, {os.cpu_count()} cores"

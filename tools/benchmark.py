@@ -1,4 +1,4 @@
-"""Measure a part of fgd_yolo against a yardstick: `python tools/benchmark.py loss`."""
+"""Time a detector in every precision and runtime: `python tools/benchmark.py inference`."""
 
 import sys
 

@@ -1,9 +1,8 @@
-"""A camera that sends MJPEG over HTTP, with faults, and a folder's files. It writes its port on standard output.
+"""A camera that sends MJPEG over HTTP, with faults, beside the files of a folder. It prints its port.
 
-It takes commands on standard input, one a line, and answers each with `done`: `garbage N` (the next N parts are no
-JPEG), `cut N` (the next N parts lose their second half), `torn N` (so do these, but
-their header promises all of it), `size WxH`. It ends at the end of its input, or by itself
-after `--seconds`.
+It reads commands from standard input, one per line, and answers each with `done`: `garbage N` (the next N parts are no
+JPEG), `cut N` (the next N parts lose their second half), `torn N` (the same, but their Content-Length promises all of
+it), `size WxH`. It stops at the end of its input, or after `--seconds`.
 """
 
 from __future__ import annotations
@@ -19,22 +18,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-from tests.cameras.stamp import Scene
+from stamp import Scene
 
 
 class Camera:
-    """What is sent next."""
+    """The frames of the camera, and the faults that remain to be sent."""
 
     def __init__(self, scene: Scene, fps: float):
         self.scene, self.fps = scene, fps
         self.garbage = self.cut = self.torn = 0
 
     def part(self, index: int) -> tuple[bytes, int]:
-        """Return the body of the next part, and the length that its header says."""
+        """Return the body of the next part, and its Content-Length."""
         width, height = self.scene.size
-        picture = np.frombuffer(self.scene.picture(index), np.uint8).reshape(height, width, 3)
-        jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+        frame = np.frombuffer(self.scene.frame(index), np.uint8).reshape(height, width, 3)
+        jpeg = cv2.imencode(".jpg", frame)[1].tobytes()
         if self.garbage:
             self.garbage -= 1
             return bytes(reversed(jpeg)), len(jpeg)
@@ -46,21 +44,21 @@ class Camera:
             return jpeg[: len(jpeg) // 2], len(jpeg)
         return jpeg, len(jpeg)
 
-    def obey(self, line: str) -> None:
-        """Take one command."""
-        word, value = line.split()
-        if word == "size":
+    def execute(self, command: str) -> None:
+        """Execute one command."""
+        name, value = command.split()
+        if name == "size":
             self.scene = Scene(_size(value))
         else:
-            setattr(self, word, int(value))
+            setattr(self, name, int(value))
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """`/cam` is the camera, everything else a file of the folder."""
+    """Serves the camera at `/cam`, and a file of the folder at any other path."""
 
-    def __init__(self, camera: Camera, *rest, **options):
+    def __init__(self, camera: Camera, *args, **options):
         self.camera = camera
-        super().__init__(*rest, **options)
+        super().__init__(*args, **options)
 
     def do_GET(self) -> None:
         if not self.path.startswith("/cam"):
@@ -79,10 +77,10 @@ class Handler(SimpleHTTPRequestHandler):
                 due += 1 / self.camera.fps
                 time.sleep(max(0.0, due - time.monotonic()))
         except OSError:
-            return  # the viewer left
+            return  # the client has left
 
     def log_message(self, *_) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -96,19 +94,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--size", type=_size, default=(320, 240))
     parser.add_argument("--fps", type=float, default=15)
-    parser.add_argument("--pictures", type=Path, help="raw BGR pictures to send instead of drawing")
+    parser.add_argument("--raw-video", type=Path, help="raw BGR frames to send instead of a drawing")
     parser.add_argument("--folder", default=".")
     parser.add_argument("--seconds", type=float, default=60)
-    options = parser.parse_args()
-    camera = Camera(Scene(options.size, options.pictures), options.fps)
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), partial(Handler, camera, directory=options.folder))
+    args = parser.parse_args()
+    camera = Camera(Scene(args.size, args.raw_video), args.fps)
+    server = ThreadingHTTPServer(("127.0.0.1", args.port), partial(Handler, camera, directory=args.folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    end = threading.Timer(options.seconds, os._exit, [0])
+    end = threading.Timer(args.seconds, os._exit, [0])
     end.daemon = True
     end.start()
     print(server.server_port, flush=True)
     for line in sys.stdin:
-        camera.obey(line)
+        camera.execute(line)
         print("done", flush=True)
 
 

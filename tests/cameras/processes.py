@@ -1,4 +1,4 @@
-"""Cameras for benchmarks and tests: each is a process that says its port, takes commands and ends by itself."""
+"""Start simulated cameras for tests and benchmarks: each is a process that reports its port and takes commands."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from fgd_yolo.errors import FGDError
 HERE = Path(__file__).parent
 SYSTEM_PYTHON = "/usr/bin/python3"  # GStreamer's bindings come from Debian and belong to its Python
 MISSING = "GStreamer's RTSP server is not installed (Debian: gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-*)"
-_NEEDS = (
+_CHECK_RTSP = (
     "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0'); "
     "from gi.repository import Gst, GstRtspServer; "
     "Gst.init(None); assert all(map(Gst.ElementFactory.find, ('x264enc', 'rtph264pay', 'jpegenc', 'rtpjpegpay')))"
 )
-_LONGEST_S = 3600  # what a benchmark that was killed leaves behind ends at once, by the end of its input
+_MAX_S = 3600  # a camera also stops at the end of its input, so at once when the benchmark is killed
 
 
 class Server:
-    """A running server; leave its `with` block to stop it.
+    """A running server process; its `with` block stops it at the end.
 
     Args:
-        script: a file that serves.
-        options: of its command line.
-        python: what runs it.
+        script: the Python file of the server.
+        options: its command line.
+        python: the interpreter.
     Raises:
-        FGDError: it ended before it served.
+        FGDError: it ended before it reported its port.
     """
 
     def __init__(self, script: Path, *options: object, python: str = sys.executable):
         command = [python, str(script), *map(str, options)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        said = self.process.stdout.readline()
-        if not said:
+        port = self.process.stdout.readline()
+        if not port:
             self.stop()
-            raise FGDError(f"the camera {script.name} did not start: run it by hand to see why")
-        self.port = int(said)
+            raise FGDError(f"the server {script.name} did not start; its error is printed above")
+        self.port = int(port)
 
-    def tell(self, command: str) -> None:
-        """Give a command and wait until it is done."""
+    def send(self, command: str) -> None:
+        """Send a command and wait until it is done."""
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         if self.process.stdout.readline() != "done\n":
-            raise FGDError(f"the camera did not do '{command}'")
+            raise FGDError(f"the server did not confirm the command '{command}'")
 
     def stop(self) -> None:
-        """End it as a power cut does."""
+        """Kill it, as a power cut does."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
@@ -68,8 +68,8 @@ class Server:
 
 @functools.cache
 def rtsp_works() -> bool:
-    """Return whether GStreamer's RTSP server is there, with what it needs for H.264."""
-    command = [SYSTEM_PYTHON, "-c", _NEEDS]
+    """Return whether GStreamer's RTSP server is installed, with the plugins for H.264 and JPEG."""
+    command = [SYSTEM_PYTHON, "-c", _CHECK_RTSP]
     return Path(SYSTEM_PYTHON).exists() and subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -83,22 +83,27 @@ def mjpeg_server(*options: object) -> Server:
     return Server(HERE / "mjpeg_server.py", *options)
 
 
-@contextmanager
-def camera(kind: str, pictures: Sequence[np.ndarray], fps: int) -> Iterator[str]:
-    """Serve pictures at a camera's pace from a process of its own, the time of each in its pixels; yield the address.
+def fault_proxy(server: Server, *options: object) -> Server:
+    """Start a proxy in front of a server, with the options of `fault_proxy.py`."""
+    return Server(HERE / "fault_proxy.py", server.port, *options)
 
-    Over RTSP a picture is encoded once, and all who watch get it at the same time.
+
+@contextmanager
+def camera(kind: str, images: Sequence[np.ndarray], fps: int) -> Iterator[str]:
+    """Serve images at a camera's pace from a process of its own, each stamped with its time; yield the address.
+
+    Over RTSP each frame is encoded once, and all clients receive it at the same time.
 
     Args:
         kind: `RTSP`, which is H.264, or `MJPEG`.
-        pictures: (height, width, 3) BGR, shown again and again.
-        fps: pictures per second.
+        images: (H, W, 3) BGR, repeated forever.
+        fps: frames per second.
     """
     start, scheme = {"RTSP": (rtsp_server, "rtsp"), "MJPEG": (mjpeg_server, "http")}[kind]
-    height, width = pictures[0].shape[:2]
+    height, width = images[0].shape[:2]
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-camera-") as folder:
-        film = Path(folder) / "film.bgr"
-        np.stack(pictures).tofile(film)
-        options = ("--pictures", film, "--size", f"{width}x{height}", "--fps", fps, "--seconds", _LONGEST_S)
+        raw_video = Path(folder) / "video.bgr"
+        np.stack(images).tofile(raw_video)
+        options = ("--raw-video", raw_video, "--size", f"{width}x{height}", "--fps", fps, "--seconds", _MAX_S)
         with start(*options) as server:
             yield f"{scheme}://127.0.0.1:{server.port}/cam"

@@ -12,9 +12,10 @@ import time
 
 import pytest
 
-from servers.running import Server, fault_proxy, mjpeg_server, rtsp_server, until
-from servers.watching import Watched
 from signals import default_signals
+from tests.cameras.processes import Server, fault_proxy, mjpeg_server
+from tests.cameras.pytest_helpers import rtsp_server, until
+from tests.cameras.watched_reader import WatchedReader
 
 pytestmark = pytest.mark.slow
 STALL_S = 1.0
@@ -36,11 +37,11 @@ def proxy(camera):
 @pytest.fixture
 def other():
     """A stream that must not notice what happens to the one beside it."""
-    with mjpeg_server("--fps", FPS) as server, Watched(f"http://127.0.0.1:{server.port}/cam", "other") as watched:
-        assert watched.flows(3)
+    with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam", "other") as watched:
+        assert watched.wait_until_up(3)
         began = time.monotonic()
         yield watched
-        assert watched.more(2)
+        assert watched.wait_for_frames(2)
         assert {state for state, _ in watched.states} == {"UP"}
         assert watched.longest_gap_s(began) < 0.5  # Ultralytics: 1.8 s
 
@@ -50,108 +51,108 @@ def address(server: Server) -> str:
 
 
 def test_a_camera_that_reboots_is_back_after_the_back_off(proxy, other, capfd):
-    with Watched(address(proxy)) as cam:
-        assert cam.flows()
-        proxy.tell("cut")
+    with WatchedReader(address(proxy)) as cam:
+        assert cam.wait_until_up()
+        proxy.send("cut")
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
-        assert cam.flows()
+        assert cam.wait_until_up()
         assert cam.stats.snapshot()["reconnects"] == 1
         assert [state for state, _ in cam.states if state != "CONNECTING"][-2:] == ["DOWN", "UP"]
-        assert [one.index for one in cam.seen] == list(range(len(cam.seen)))
+        assert [one.index for one in cam.frames] == list(range(len(cam.frames)))
     said = capfd.readouterr().err.splitlines()
     assert "cam: DOWN, the connection was closed" in said and "hunter2" not in "".join(said)
 
 
 def test_a_camera_that_loses_power_comes_back_with_another_size(other):
     first = rtsp_server("--fps", FPS)
-    with first, Watched(address(first)) as cam:
-        assert cam.flows()
+    with first, WatchedReader(address(first)) as cam:
+        assert cam.wait_until_up()
         first.stop()
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
         assert cam.until(lambda: cam.stats.reason == "connection refused")
-        frames = len(cam.seen)
+        frames = len(cam.frames)
         with rtsp_server("--fps", FPS, "--size", "480x360", "--port", first.port):
-            assert cam.flows()
-            assert {one.size for one in cam.seen[:frames]} == {(320, 240)}
-            assert {one.size for one in cam.seen[frames:]} == {(480, 360)}
+            assert cam.wait_until_up()
+            assert {one.size for one in cam.frames[:frames]} == {(320, 240)}
+            assert {one.size for one in cam.frames[frames:]} == {(480, 360)}
 
 
 def test_a_camera_that_hangs_is_down_within_the_deadline_and_opened_anew(proxy, other):
-    with Watched(address(proxy), stall_s=STALL_S) as cam:
-        assert cam.flows()
-        proxy.tell("stall")
-        frames = len(cam.seen)
+    with WatchedReader(address(proxy), stall_s=STALL_S) as cam:
+        assert cam.wait_until_up()
+        proxy.send("stall")
+        frames = len(cam.frames)
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
         assert cam.stats.reason in ("no data for 1 s", "no frame for 1.0 s")
-        assert len(cam.seen) <= frames + 3  # nothing is made up while nothing comes
+        assert len(cam.frames) <= frames + 3  # nothing is made up while nothing comes
         time.sleep(0.3)
-        proxy.tell("ok")
-        assert cam.flows(within_s=20)
-        assert cam.seen[-1].age_s < 1  # what the proxy held back is not shown as new
+        proxy.send("ok")
+        assert cam.wait_until_up(timeout_s=20)
+        assert cam.frames[-1].age_s < 1  # what the proxy held back is not shown as new
         assert cam.stats.snapshot()["reconnects"] >= 1
 
 
 @pytest.mark.parametrize("fault", ["refuse", "stall"])
 def test_a_camera_that_is_down_at_the_start_is_tried_again_without_a_flood(proxy, other, capfd, fault):
-    proxy.tell(fault)
-    with Watched(address(proxy), backoff=(0.05, 0.1)) as cam:
+    proxy.send(fault)
+    with WatchedReader(address(proxy), backoff=(0.05, 0.1)) as cam:
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
         time.sleep(1)
-        assert cam.reader.reading_threads <= 3 and not cam.seen
+        assert cam.reader.reading_threads <= 3 and not cam.frames
         said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("cam:")]
         assert len(said) == 1 and "DOWN" in said[0]
-        proxy.tell("ok")
-        assert cam.flows(within_s=20)
+        proxy.send("ok")
+        assert cam.wait_until_up(timeout_s=20)
 
 
 def test_a_corrupt_stream_neither_crashes_nor_ends(proxy, other):
-    with Watched(address(proxy)) as cam:
-        assert cam.flows()
-        proxy.tell("corrupt 0.0005")
-        assert cam.more(2 * FPS, within_s=20)
+    with WatchedReader(address(proxy)) as cam:
+        assert cam.wait_until_up()
+        proxy.send("corrupt 0.0005")
+        assert cam.wait_for_frames(2 * FPS, timeout_s=20)
         dropped = cam.stats.snapshot()["dropped"]
         assert dropped.get("bad frame", 0) + cam.stats.snapshot()["reconnects"] > 0
-        proxy.tell("ok")
-        assert cam.until(lambda: cam.more(1) and cam.state == "UP" and cam.seen[-1].age_s < 1, 20)
-        assert cam.flows(2 * FPS)
-        assert all(0 < one.age_s < 1 for one in cam.seen[-FPS:])
+        proxy.send("ok")
+        assert cam.until(lambda: cam.wait_for_frames(1) and cam.state == "UP" and cam.frames[-1].age_s < 1, 20)
+        assert cam.wait_until_up(2 * FPS)
+        assert all(0 < one.age_s < 1 for one in cam.frames[-FPS:])
 
 
 def test_garbage_and_cut_jpegs_are_counted_and_nothing_is_made_up(other):
-    with mjpeg_server("--fps", FPS) as server, Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
-        assert cam.flows()
+    with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
+        assert cam.wait_until_up()
         for command in ("garbage 1", "cut 1", "garbage 3", "cut 3"):
-            server.tell(command)
-            assert cam.more(FPS // 2)
+            server.send(command)
+            assert cam.wait_for_frames(FPS // 2)
         assert cam.stats.snapshot()["dropped"]["bad frame"] == 8
         assert [state for state, _ in cam.states] == ["UP"]
-        assert all(0 < one.age_s < 1 for one in cam.seen)
+        assert all(0 < one.age_s < 1 for one in cam.frames)
 
 
 def test_a_jpeg_that_is_shorter_than_its_header_says_costs_a_reconnect_at_most(other):
-    with mjpeg_server("--fps", FPS) as server, Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
-        assert cam.flows()
-        server.tell("torn 1")
-        assert cam.more(FPS)
-        assert cam.flows()
+    with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
+        assert cam.wait_until_up()
+        server.send("torn 1")
+        assert cam.wait_for_frames(FPS)
+        assert cam.wait_until_up()
         assert cam.stats.snapshot()["reconnects"] <= 1
-        assert all(0 < one.age_s < 1 for one in cam.seen)
+        assert all(0 < one.age_s < 1 for one in cam.frames)
 
 
 def test_a_camera_that_sends_nothing_but_garbage_is_down_until_it_does_better():
-    with mjpeg_server("--fps", FPS) as server, Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
-        assert cam.flows()
-        server.tell("garbage 30")
+    with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
+        assert cam.wait_until_up()
+        server.send("garbage 30")
         assert cam.until(lambda: cam.state == "DOWN")
-        assert cam.flows(within_s=20)
+        assert cam.wait_until_up(timeout_s=20)
 
 
 def test_a_size_that_changes_in_the_stream_is_taken_as_it_comes(other):
-    with mjpeg_server("--fps", FPS) as server, Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
-        assert cam.flows()
-        server.tell("size 640x480")
-        assert cam.until(lambda: cam.seen[-1].size == (640, 480))
-        assert cam.more(FPS)
+    with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
+        assert cam.wait_until_up()
+        server.send("size 640x480")
+        assert cam.until(lambda: cam.frames[-1].size == (640, 480))
+        assert cam.wait_for_frames(FPS)
         assert [state for state, _ in cam.states] == ["UP"]
 
 
@@ -182,7 +183,7 @@ def test_a_process_stops_while_a_read_is_blocked(proxy):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, preexec_fn=default_signals, **pipes)
     assert until(lambda: process.stdout.readline().startswith("UP"), 20)
-    proxy.tell("stall")
+    proxy.send("stall")
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=10)  # 5 s, twice
@@ -194,13 +195,13 @@ def test_a_process_stops_while_a_read_is_blocked(proxy):
 def test_repeated_faults_leave_no_threads_and_no_open_files_behind(proxy):
     import psutil
 
-    with Watched(address(proxy), backoff=(0.01, 0.05)) as cam:
-        assert cam.flows()
+    with WatchedReader(address(proxy), backoff=(0.01, 0.05)) as cam:
+        assert cam.wait_until_up()
         process = psutil.Process()
         before = process.num_threads(), process.num_fds()
         for _ in range(10):
-            proxy.tell("cut")
+            proxy.send("cut")
             assert cam.until(lambda: cam.state != "UP", 2 * STALL_S)
-            assert cam.flows(1)
+            assert cam.wait_until_up(1)
         assert until(lambda: process.num_threads() <= before[0] + 1)
         assert until(lambda: process.num_fds() <= before[1] + 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgd_yolo.benchmark.inference_files import HOST_INT8
 from fgd_yolo.cli.benchmark_command import main
+from fgd_yolo.inference_benchmark import ULTRALYTICS_INT8
 from fixtures import draw_dataset
 
 pytestmark = pytest.mark.slow
@@ -19,22 +19,22 @@ def data(tmp_path_factory):
 
 
 def test_every_variant_is_measured(teacher_pt, data, capsys):
-    words = f"inference --weights {teacher_pt} --data {data} --imgsz 96 --threads 1 --rounds 2 --debug"
-    assert main(words.split()) == 0
+    command = f"inference --weights {teacher_pt} --data {data} --imgsz 96 --threads 1 --rounds 2 --debug"
+    assert main(command.split()) == 0
     printed = capsys.readouterr()
     rows = {line.split("|")[1].strip(): line for line in printed.out.splitlines() if line.startswith("| ")}
-    assert {"fp32", "fp16", "int8", HOST_INT8, "fp32, OpenVINO", "int8, OpenVINO"} <= rows.keys()
+    assert {"fp32", "fp16", "int8", ULTRALYTICS_INT8, "fp32, OpenVINO", "int8, OpenVINO"} <= rows.keys()
     assert all(" ms |" in line for name, line in rows.items() if name)
     assert "teacher.pt, 96 px" in printed.out
     assert "the whole call takes" in printed.out
 
 
-def test_a_size_that_cannot_be_is_one_line(teacher_pt, data, capsys):
+def test_an_invalid_size_is_an_error_of_one_line(teacher_pt, data, capsys):
     assert main(f"inference --weights {teacher_pt} --data {data} --imgsz 100".split()) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: imgsz 100 is not a multiple")
 
 
-def test_weights_that_do_not_say_their_data_are_one_line(teacher_pt, tmp_path, capsys):
+def test_weights_that_name_no_data_are_an_error_of_one_line(teacher_pt, tmp_path, capsys):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     torch.save({**checkpoint, "train_args": {}}, tmp_path / "quiet.pt")
     assert main(f"inference --weights {tmp_path / 'quiet.pt'} --imgsz 96".split()) == 1

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stream_rates import read_clip, write_clip
 from fgd_yolo.demo import cache_root, demo_video
-from servers.running import rtsp_server
+from tests.cameras.clips import read_frames, write_frames
+from tests.cameras.pytest_helpers import rtsp_server
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def hits(objects: list[dict], truth: list[dict]) -> int:
 def test_what_is_found_on_the_demo_video_over_rtsp_is_what_is_in_it(tmp_path):
     video, truth_file = demo_video(cache_root())
     truth = json.loads(truth_file.read_text())["frames"]
-    results = stream(write_clip(tmp_path / "demo.mp4", read_clip(video)), tmp_path / "found.jsonl")
+    results = stream(write_frames(tmp_path / "demo.mp4", read_frames(video)), tmp_path / "found.jsonl")
     # The index counts what came; the newest frame is never dropped. So none was lost on the way, before the detector.
     assert results[-1]["index"] == len(truth) - 1
     assert len(results) > len(truth) / 2

@@ -25,7 +25,8 @@ from fgd_yolo.streams.sinks.video_sink import Mp4Sink
 from fgd_yolo.streams.steps.tracking import ObjectTracker
 from fgd_yolo.streams.summary import summary
 from onnx_files import save_detector
-from servers.running import Server, fault_proxy, mjpeg_server, rtsp_server
+from tests.cameras.processes import Server, fault_proxy, mjpeg_server
+from tests.cameras.pytest_helpers import rtsp_server
 
 av = pytest.importorskip("av")
 pytest.importorskip("trackers")
@@ -121,13 +122,13 @@ def hurt(proxies: list[Server], watch: Watch) -> Counter[str]:
         deck = [(proxy, command) for proxy in proxies for command in COMMANDS]
         chance.shuffle(deck)
         for proxy, command in deck:
-            proxy.tell(command)
+            proxy.send(command)
             told[command] += 1
             watch.rest(min(chance.uniform(0.3, 2.5), end - time.monotonic()))
             if time.monotonic() >= end:
                 break
     for proxy in proxies:
-        proxy.tell("ok")
+        proxy.send("ok")
     return told
 
 

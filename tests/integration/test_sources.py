@@ -18,9 +18,10 @@ import pytest
 
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.sources import SourceEnded, SourceLost, network, open_source
-from servers.clips import number, write_clip
-from servers.running import mjpeg_server, rtsp_server
-from servers.watching import Watched
+from tests.cameras.clips import number, write_clip
+from tests.cameras.processes import mjpeg_server
+from tests.cameras.pytest_helpers import rtsp_server
+from tests.cameras.watched_reader import WatchedReader
 
 pytestmark = pytest.mark.slow
 FPS = 15
@@ -30,12 +31,12 @@ PASSWORD = "p@ss/w%rd hunter2"
 def test_rtsp_gives_every_picture_with_its_size_its_time_and_hardly_older_than_one_period():
     with (
         rtsp_server("--size", "640x360", "--fps", FPS) as server,
-        Watched(f"rtsp://127.0.0.1:{server.port}/cam") as cam,
+        WatchedReader(f"rtsp://127.0.0.1:{server.port}/cam") as cam,
     ):
-        assert cam.flows(2 * FPS)
-        seen = cam.seen[-2 * FPS :]
+        assert cam.wait_until_up(2 * FPS)
+        seen = cam.frames[-2 * FPS :]
         assert {one.size for one in seen} == {(640, 360)}
-        assert all(one.age_s < 0.5 for one in cam.seen[:5])  # FFmpeg's own defaults begin with 1.9 s
+        assert all(one.age_s < 0.5 for one in cam.frames[:5])  # FFmpeg's own defaults begin with 1.9 s
         assert np.diff([one.pts for one in seen]) == pytest.approx(1 / FPS, abs=0.5 / FPS)
         # FFmpeg knows that an H.264 picture is whole when the next one begins: one period. OpenCV takes two.
         assert np.median([one.age_s for one in seen]) < 1.6 / FPS
@@ -54,20 +55,20 @@ def test_a_picture_over_rtsp_is_not_converted_and_its_rate_is_known():
 
 def test_jpeg_over_rtsp_works_too():
     address = "rtsp://127.0.0.1:{}/cam"
-    with rtsp_server("--codec", "jpeg", "--fps", FPS) as server, Watched(address.format(server.port)) as cam:
-        assert cam.flows(FPS)
-        assert cam.seen[-1].size == (320, 240)
+    with rtsp_server("--codec", "jpeg", "--fps", FPS) as server, WatchedReader(address.format(server.port)) as cam:
+        assert cam.wait_until_up(FPS)
+        assert cam.frames[-1].size == (320, 240)
         assert cam.stats.snapshot()["dropped"].get("bad frame", 0) == 0
 
 
 def test_a_camera_that_others_watch_opens_in_the_middle_of_its_pictures():
     with rtsp_server("--fps", FPS, "--gop", 90) as server:
         address = f"rtsp://127.0.0.1:{server.port}/cam"
-        with Watched(address, "first") as first:
-            assert first.flows(5)
-            with Watched(address, "second") as second:
-                assert second.flows(5, within_s=20)
-                assert all(one.size == (320, 240) and one.age_s < 1 for one in second.seen[-3:])
+        with WatchedReader(address, "first") as first:
+            assert first.wait_until_up(5)
+            with WatchedReader(address, "second") as second:
+                assert second.wait_until_up(5, timeout_s=20)
+                assert all(one.size == (320, 240) and one.age_s < 1 for one in second.frames[-3:])
 
 
 def test_the_first_key_frame_is_not_waited_for_twice():
@@ -123,7 +124,7 @@ def test_an_at_sign_in_the_path_of_a_web_address_is_no_login(tmp_path, rest, log
 def test_a_wrong_password_is_said_without_it(capfd):
     with rtsp_server("--user", "admin", "--password", "right") as server:
         address = f"rtsp://admin:hunter2x@127.0.0.1:{server.port}/cam?token=hunter2y"
-        with Watched(address) as cam:
+        with WatchedReader(address) as cam:
             assert cam.until(lambda: cam.state == "DOWN")
             assert "401" in cam.stats.reason
             assert cam.until(lambda: len(cam.states) > 3)
@@ -151,9 +152,9 @@ def test_mjpeg_comes_at_once_and_has_no_made_up_time():
         source = open_source(f"http://127.0.0.1:{server.port}/cam", timeout_s=3)
         assert (source.live, source.fps, source.read().pts) == (True, None, None)
         source.close()
-        with Watched(f"http://127.0.0.1:{server.port}/cam") as cam:
-            assert cam.flows(FPS)
-            assert np.median([one.age_s for one in cam.seen[-FPS:]]) < 0.5 / FPS
+        with WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
+            assert cam.wait_until_up(FPS)
+            assert np.median([one.age_s for one in cam.frames[-FPS:]]) < 0.5 / FPS
 
 
 @pytest.fixture
@@ -170,9 +171,9 @@ def certificate(tmp_path):
 
 def test_a_camera_over_https_is_read_and_its_certificate_not_checked(certificate):
     with mjpeg_server("--fps", FPS) as plain, tls_in_front_of(plain.port, certificate) as port:
-        with Watched(f"https://127.0.0.1:{port}/cam") as cam:
-            assert cam.flows(FPS)
-            assert cam.seen[-1].size == (320, 240)
+        with WatchedReader(f"https://127.0.0.1:{port}/cam") as cam:
+            assert cam.wait_until_up(FPS)
+            assert cam.frames[-1].size == (320, 240)
         checked = {"tls_verify": "1"}  # FFmpeg's own switch, which is off unless somebody says so
         with pytest.raises(OSError):
             av.open(f"https://127.0.0.1:{port}/cam", options=checked, timeout=3)
@@ -181,7 +182,10 @@ def test_a_camera_over_https_is_read_and_its_certificate_not_checked(certificate
 
 
 def test_a_camera_that_speaks_no_tls_is_down_and_says_so():
-    with mjpeg_server("--fps", FPS) as server, Watched(f"https://admin:hunter2@127.0.0.1:{server.port}/cam") as cam:
+    with (
+        mjpeg_server("--fps", FPS) as server,
+        WatchedReader(f"https://admin:hunter2@127.0.0.1:{server.port}/cam") as cam,
+    ):
         assert cam.until(lambda: cam.state == "DOWN")
         assert cam.stats.reason and "hunter2" not in cam.stats.reason
 
@@ -228,11 +232,14 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
 
 def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=21, fps=10, left_out=range(3, 19))
-    with mjpeg_server("--folder", tmp_path) as server, Watched(f"http://127.0.0.1:{server.port}/clip.mp4") as clip:
+    with (
+        mjpeg_server("--folder", tmp_path) as server,
+        WatchedReader(f"http://127.0.0.1:{server.port}/clip.mp4") as clip,
+    ):
         assert clip.until(lambda: clip.state in ("DOWN", "ENDED"))
         assert [state for state, _ in clip.states] == ["UP", "ENDED"]
-        assert [one.pts for one in clip.seen] == pytest.approx([0, 0.1, 0.2, 1.9, 2.0])
-        *_, pause_s, period_s = np.diff([one.arrived for one in clip.seen])
+        assert [one.pts for one in clip.frames] == pytest.approx([0, 0.1, 0.2, 1.9, 2.0])
+        *_, pause_s, period_s = np.diff([one.arrived for one in clip.frames])
         assert 2 * period_s < pause_s  # what comes after it is at its own speed again
 
 

@@ -45,7 +45,7 @@ def words(tmp_path, tiny_data, teacher_pt, student_yaml) -> dict[str, list[objec
     return {
         "distill": ["--config", "plain", *training],
         "compare": ["--methods", "plain", "--output", "out", *training],
-        "benchmark": ["loss", "--repeats", 100_000],
+        "benchmark": ["inference", "--weights", weights, "--data", tiny_data, "--imgsz", 64, "--rounds", 100_000],
         "visualize": [*models, "--source", "photos", "--count", 3000, "--output", "seen"],
         "export": ["--weights", weights, "--imgsz", 64, "--data", tiny_data],
         "predict": ["--model", save_detector(Path("best.onnx")), "--source", "photos", "--json", "found.jsonl"],

@@ -1,4 +1,4 @@
-"""The contestants of the stream benchmark on a short clip, and a crowd of cameras over RTSP."""
+"""The variants of the stream benchmark on a short clip, and an overload of cameras over RTSP."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import crowd as crowd_benchmark
-from benchmarks.camera_cost import paced_cpu_ms
-from benchmarks.crowd import CROWD_FPS, measure_overload
-from benchmarks.stream_rates import measure_rates, write_clip
+from benchmarks import overload as overload_benchmark
+from benchmarks.overload import CAMERA_FPS, measure_overload
+from benchmarks.stream_speed import measure_cpu_ms, measure_rates
 from fgd_yolo.export import export_onnx
-from servers.running import rtsp_server
+from tests.cameras.clips import write_frames
+from tests.cameras.pytest_helpers import rtsp_server
 
 pytestmark = pytest.mark.slow
 
@@ -23,33 +23,33 @@ def model(teacher_pt, tiny_data) -> Path:
 
 
 @pytest.fixture
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     random = np.random.default_rng(0)
     return [random.integers(0, 255, (480, 640, 3), dtype=np.uint8) for _ in range(40)]
 
 
-def test_every_contestant_is_measured(model, pictures):
-    rates = measure_rates(model, write_clip(Path("clip.mp4"), pictures), threads=2, rounds=1)
-    assert min(rates.bound, rates.pipeline, rates.host) > 0
-    paced = paced_cpu_ms(model, pictures[:5], seconds=1.0)
-    assert min(paced.values()) > 0 and paced.keys() == {"pipeline", "host"}
+def test_every_variant_is_measured(model, images):
+    rates = measure_rates(model, write_frames(Path("clip.mp4"), images), threads=2, rounds=1)
+    assert min(rates.bare_threads, rates.pipeline, rates.ultralytics) > 0
+    cpu_ms = measure_cpu_ms(model, images[:5], seconds=1.0)
+    assert min(cpu_ms.pipeline, cpu_ms.ultralytics) > 0
 
 
-def test_a_crowd_grows_until_it_is_too_many_and_its_ages_are_those_of_its_pictures(model, pictures, monkeypatch):
+def test_cameras_are_added_until_they_are_too_many_and_ages_are_those_of_their_frames(model, images, monkeypatch):
     rtsp_server().stop()  # skips where GStreamer is not installed
-    monkeypatch.setattr(crowd_benchmark, "MOST_CAMERAS", 3)
-    crowd = measure_overload(model, pictures[:5], cameras=1, threads=1, seconds=2.0)
-    assert crowd.kind == "RTSP" and 1 < crowd.cameras <= 3
-    assert crowd.load >= 0.9 and 0 < crowd.least_share <= 1
-    # The decoder of H.264 knows that a picture is whole when the next one begins: from its arrival on it is younger.
-    assert crowd.arrival_ms > 1e3 / CROWD_FPS
-    assert min(crowd.p50_ms) > 1e3 / CROWD_FPS
-    assert max(crowd.p50_ms) <= max(crowd.p95_ms)
-    assert min(crowd.memory_mb) > 10 and min(crowd.threads) > 3
+    monkeypatch.setattr(overload_benchmark, "MAX_CAMERAS", 3)
+    overload = measure_overload(model, images[:5], cameras=1, threads=1, seconds=2.0)
+    assert overload.kind == "RTSP" and 1 < overload.cameras <= 3
+    assert overload.load >= 0.9 and 0 < overload.min_share <= 1
+    # An H.264 decoder knows that a frame is complete when the next one begins: on arrival a frame is that old.
+    assert overload.arrival_ms > 1e3 / CAMERA_FPS
+    assert min(overload.p50_ms) > 1e3 / CAMERA_FPS
+    assert max(overload.p50_ms) <= max(overload.p95_ms)
+    assert min(overload.memory_mb) > 10 and min(overload.threads) > 3
 
 
-def test_without_gstreamer_the_crowd_is_mjpeg_and_says_so(model, pictures, monkeypatch):
-    monkeypatch.setattr(crowd_benchmark, "rtsp_works", lambda: False)
-    monkeypatch.setattr(crowd_benchmark, "MOST_CAMERAS", 1)
-    crowd = measure_overload(model, pictures[:5], cameras=1, threads=1, seconds=1.0)
-    assert (crowd.kind, crowd.cameras) == ("MJPEG", 1) and min(crowd.p50_ms) > 0
+def test_without_gstreamer_the_cameras_are_mjpeg_and_the_result_has_their_kind(model, images, monkeypatch):
+    monkeypatch.setattr(overload_benchmark, "rtsp_works", lambda: False)
+    monkeypatch.setattr(overload_benchmark, "MAX_CAMERAS", 1)
+    overload = measure_overload(model, images[:5], cameras=1, threads=1, seconds=1.0)
+    assert (overload.kind, overload.cameras) == ("MJPEG", 1) and min(overload.p50_ms) > 0

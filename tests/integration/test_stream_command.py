@@ -23,9 +23,9 @@ from fgd_yolo.streams.run import _wait
 from fgd_yolo.streams.stream_options import read_options
 from fgd_yolo.streams.web.latest_frames import LatestFrames
 from onnx_files import save_detector
-from servers.running import mjpeg_server
 from signals import default_signals, ignoring
 from stream_parts import write_video
+from tests.cameras.processes import mjpeg_server
 
 pytestmark = pytest.mark.slow
 

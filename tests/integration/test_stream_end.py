@@ -14,9 +14,10 @@ import pytest
 from fgd_yolo.cli.stream_command import run_command
 from fgd_yolo.runtime.detector import OnnxDetector
 from onnx_files import save_detector
-from servers.running import fault_proxy, mjpeg_server, until
 from signals import default_signals
 from stream_parts import write_video
+from tests.cameras.processes import fault_proxy, mjpeg_server
+from tests.cameras.pytest_helpers import until
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_the_process_leaves_with_its_code_while_a_camera_is_still_read(command):
         )
         assert until(lambda: process.stderr.readline() == "cam: UP\n", 30)
         assert until(lambda: Path("found.jsonl").stat().st_size)
-        proxy.tell("stall")
+        proxy.send("stall")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

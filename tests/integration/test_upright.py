@@ -18,7 +18,7 @@ from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.sources import open_source
 from fgd_yolo.streams.web.latest_frames import LatestFrames
-from servers.clips import TURNS, coloured_clip, corners, encode, picture, with_matrix, write_clip
+from tests.cameras.clips import TURNS, coloured_clip, corners, encode, picture, with_matrix, write_clip
 
 pytestmark = pytest.mark.slow
 MODEL = Path(__file__).parents[1] / "data" / "demo.onnx"

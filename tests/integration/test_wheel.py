@@ -6,6 +6,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -21,8 +22,8 @@ def pip(*arguments):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The bin folder of an environment that holds the wheel and sees the libraries, but not the checkout."""
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     leave = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, folder / "copy", ignore=leave)
@@ -36,6 +37,13 @@ def installed(tmp_path_factory):
         str(folder / "out"),
     )
     (wheel,) = (folder / "out").glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The bin folder of an environment with the wheel and the libraries, but without the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
     pip("--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
@@ -71,6 +79,14 @@ def test_every_module_is_in_the_wheel(installed):
     assert home.is_relative_to(installed.parent)
     packed = {str(path.relative_to(home)) for path in home.rglob("*.py")} - {"cfg/__init__.py"}
     assert packed == {str(path.relative_to(ROOT / "fgd_yolo")) for path in (ROOT / "fgd_yolo").rglob("*.py")}
+
+
+def test_benchmarks_and_simulators_are_not_in_the_wheel(wheel):
+    files = [Path(name) for name in ZipFile(wheel).namelist()]
+    assert {file.parts[0] for file in files if not file.parts[0].endswith(".dist-info")} == {"fgd_yolo"}
+    outside = {file.name for folder in ("benchmarks", "tests/cameras") for file in (ROOT / folder).glob("*.py")}
+    outside -= {"__init__.py"}
+    assert outside and not outside & {file.name for file in files}
 
 
 def test_the_demo_data_comes_from_the_wheel(installed):

@@ -124,9 +124,7 @@ def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
     assert main([]) == 2
 
 
-@pytest.mark.parametrize(
-    "words", ["export", "predict", "visualize", "benchmark", "benchmark loss", "benchmark inference"]
-)
+@pytest.mark.parametrize("words", ["export", "predict", "visualize", "benchmark", "benchmark inference"])
 def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])
@@ -139,8 +137,8 @@ def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
     [
         ("export --weights a.pt --imgsz 320 --imgsz 640", "error: --imgsz given more than once"),
         ("export --weights a.pt --imgsz 320 --imgsz 320", "error: --imgsz given more than once"),
-        ("benchmark loss --repeats 10 --repeats 3", "error: --repeats given more than once"),
-        ("benchmark loss --repeats few", "error: argument --repeats: must be an integer of at least 1, got 'few'"),
+        ("benchmark inference --rounds 10 --rounds 3", "error: --rounds given more than once"),
+        ("benchmark inference --rounds few", "error: argument --rounds: must be an integer of at least 1, got 'few'"),
         ("benchmark inference --threads 0", "error: argument --threads: must be an integer of at least 1, got '0'"),
         ("predict --model a.onnx --source a --conf 2", "error: "),
         ("distill --student a --student a", "error: --student given more than once"),

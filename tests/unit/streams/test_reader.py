@@ -8,7 +8,7 @@ import time
 from fgd_yolo.streams import reader as reader_module
 from fgd_yolo.streams.reader import Backoff
 from fgd_yolo.streams.sources import BadFrame, SourceLost
-from servers.running import until
+from tests.cameras.pytest_helpers import until
 
 
 def test_a_lost_camera_is_opened_again_and_the_numbers_go_on(bench, hang):

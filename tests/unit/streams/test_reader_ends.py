@@ -8,8 +8,8 @@ import threading
 import time
 
 from fgd_yolo.streams.sources import SourceEnded, SourceLost
-from servers.running import until
 from stream_bench import Bench
+from tests.cameras.pytest_helpers import until
 
 
 def test_a_file_is_read_once_to_its_end_and_a_loss_is_its_end(bench):

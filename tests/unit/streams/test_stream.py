@@ -10,8 +10,8 @@ from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
-from servers.running import until
 from stream_parts import Direct, Keeping, Stuck, counts, events, make_frame, make_stream, take
+from tests.cameras.pytest_helpers import until
 
 
 def test_results_are_delivered_in_order(stream):

@@ -10,7 +10,7 @@ import pytest
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.sources import SourceLost, check_address, is_live, open_source
-from servers.clips import write_clip
+from tests.cameras.clips import write_clip
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import SourceEnded, check_address, open_source
-from servers.clips import (
+from tests.cameras.clips import (
     TURNS,
     coloured_clip,
     corners,

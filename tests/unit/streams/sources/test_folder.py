@@ -8,7 +8,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.images import list_images
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, check_address, is_live, open_source
-from servers.clips import TURNS, coloured_clip, corners, write_clip
+from tests.cameras.clips import TURNS, coloured_clip, corners, write_clip
 from tests.cameras.stamp import read_stamp
 
 

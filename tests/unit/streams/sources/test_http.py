@@ -16,7 +16,7 @@ import pytest
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.sources import BadFrame, SourceLost, open_source
 from memory import grown_mb
-from servers.scripted import begin, serving
+from tests.cameras.http_server import begin, serving
 
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), (200, 90, 30), np.uint8))[1].tobytes()
 MULTIPART = "multipart/x-mixed-replace; boundary=frame"

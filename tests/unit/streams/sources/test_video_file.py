@@ -12,7 +12,7 @@ import pytest
 from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, open_source
-from servers.clips import SIZE, encode, number, write_clip
+from tests.cameras.clips import SIZE, encode, number, write_clip
 
 
 def read_all(source):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
-from tests.cameras.stamp import drawn, read_stamp
+from tests.cameras.stamp import draw_frame, read_stamp
 
 SIZE = (320, 240)
 ONE = 1 << 16
@@ -35,10 +37,34 @@ def write_clip(
         track = container.add_stream("libx264", rate=fps, options={"crf": "18", "g": str(fps)})
         track.width, track.height, track.pix_fmt = *size, "yuv420p"
         for index in sorted(set(range(frames)) - set(left_out)):
-            picture = np.frombuffer(drawn(*size, index, index), np.uint8).reshape(size[1], size[0], 3)
+            picture = np.frombuffer(draw_frame(*size, index, index), np.uint8).reshape(size[1], size[0], 3)
             frame = av.VideoFrame.from_ndarray(picture, "bgr24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(track.encode(frame))
+        container.mux(track.encode())
+    return path
+
+
+def read_frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames (H, W, 3) BGR of a video file."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        while (read := capture.read())[0]:
+            yield read[1]
+    finally:
+        capture.release()
+
+
+def write_frames(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path:
+    """Write frames (H, W, 3) BGR of one size as H.264, encoded as by a camera; return the path."""
+    frames = iter(frames)
+    first = next(frames)
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "tune": "zerolatency"})
+        track.height, track.width = first.shape[:2]
+        track.pix_fmt = "yuv420p"
+        for frame in chain([first], frames):
+            container.mux(track.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(track.encode())
     return path
 
@@ -66,7 +92,7 @@ def encode(
 
 def picture(index: int) -> np.ndarray:
     """Return the numbered picture (240, 320, 3)."""
-    return np.frombuffer(drawn(*SIZE, index, index), np.uint8).reshape(SIZE[1], SIZE[0], 3)
+    return np.frombuffer(draw_frame(*SIZE, index, index), np.uint8).reshape(SIZE[1], SIZE[0], 3)
 
 
 def coloured_clip(path: Path, turn: tuple[int, int, int, int] | None = None, frames: int = 3) -> Path:

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as a test says, in this process."""
+"""An HTTP server on loopback in the test's own process, whose answers are a function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]:
-    """Answer each GET by calling a function with its handler; yield the address. It ends with the block."""
+    """Answer each GET by calling a function with the handler; yield the address. The server stops with the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -18,13 +18,13 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]
                 answer(self)
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_):
-            """A client that leaves is no error."""
+            """Ignore errors: the client has left."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -37,7 +37,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]
 
 
 def begin(handler: BaseHTTPRequestHandler, content_type: str, status: int = 200, **headers: str) -> None:
-    """Send the head of an answer."""
+    """Send the status line and the headers of an answer."""
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)
     for name, value in headers.items():

@@ -1,0 +1,238 @@
+"""Benchmark the inference of one detector: precisions and runtimes against each other, and the cost of each stage.
+
+All times of a table come from one process, in which the variants take turns and the shortest time counts. The seconds
+depend on the machine; the ratios are what can be compared.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fgd_yolo.datasets import dataset_classes, read_dataset, recorded_data
+from fgd_yolo.demo import cache_root, demo_dataset
+from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.export import export_onnx
+from fgd_yolo.export.measure import bare_session, map_of
+from fgd_yolo.export.sample_images import load_photos
+from fgd_yolo.runtime import OnnxDetector
+from fgd_yolo.runtime.session import Session, open_session
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.timing import best_times, format_number, machine_name, ratio
+from fgd_yolo.ultralytics import load_exportable, quiet_ultralytics
+
+DEFAULT_MODEL = "yolov8n.yaml"
+PRECISIONS = ("fp32", "fp16", "int8")
+ULTRALYTICS_INT8 = "Ultralytics int8"
+IMAGE_SIZE = (640, 480)
+"""Width and height in pixels of the image that the stages are timed on: a common camera frame."""
+
+
+def benchmark_inference(
+    weights: Path | None, data: str | None, sizes: Sequence[int], threads: Sequence[int], rounds: int
+) -> Iterator[str]:
+    """Export a checkpoint in every precision, time the files, and yield a Markdown table for each input size.
+
+    Args:
+        weights: a `.pt` checkpoint; None uses YOLOv8n with random weights, which is as fast as a trained one.
+        data: dataset YAML for the calibration of both int8 files and for the mAP; None uses the dataset that the
+            checkpoint names, or the built-in demo scenes for random weights.
+        sizes: input sizes in pixels.
+        threads: numbers of CPU threads.
+        rounds: timed runs of each variant.
+    """
+    trained = weights is not None
+    with tempfile.TemporaryDirectory(prefix="fgd_yolo-benchmark-") as name:
+        folder = Path(name)
+        if not trained:
+            data = data or str(demo_dataset(cache_root()))
+            weights = random_weights(DEFAULT_MODEL, data, folder)
+        model, checkpoint = load_exportable(weights)
+        named = data or recorded_data((checkpoint.get("train_args") or {}).get("data"), weights)
+        data = str(read_dataset(named, recorded=data is None).kept_in(folder / "data").file)
+        title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
+        for size in sizes:
+            files = export_variants(weights, data, size, folder)
+            accuracy = {file: map_of(path, data, size, model.task) for file, path in files.items()} if trained else {}
+            runs = {count: time_networks(files, count, rounds) for count in threads}
+            image = _camera_image(data)
+            stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
+            yield f"{title}, {size} px, {machine_name()}, shortest of {rounds} rounds\n"
+            yield format_table(runs, accuracy)
+            yield from (format_stages(count, times) for count, times in stages.items())
+
+
+def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[str, Path]:
+    """Export a checkpoint in each precision, and with Ultralytics' own int8 quantization.
+
+    An int8 file that loses too much accuracy is kept: the benchmark shows the loss.
+
+    Args:
+        weights: the `.pt` checkpoint.
+        data: dataset YAML; its train images calibrate both int8 files.
+        imgsz: input size in pixels.
+        folder: where to write the files.
+    Returns:
+        The files by name: fp32, fp16, int8, Ultralytics int8.
+    """
+    files = {}
+    for precision in PRECISIONS:
+        output = folder / f"{precision}-{imgsz}.onnx"
+        files[precision] = export_onnx(weights, output, precision=precision, imgsz=imgsz, data=data, keep=True).path
+    return {**files, ULTRALYTICS_INT8: _export_with_ultralytics(weights, data, imgsz, folder)}
+
+
+@safe_loading()
+def random_weights(model: str, data: str, folder: Path) -> Path:
+    """Save an Ultralytics model with random weights and the classes of a dataset, for measuring speed alone.
+
+    Args:
+        model: name of the model, such as `yolov8n.yaml`.
+        data: dataset YAML.
+        folder: where to write the checkpoint.
+    """
+    from ultralytics import YOLO
+    from ultralytics.nn.tasks import DetectionModel
+
+    names = dataset_classes(data)
+    if names is None:
+        raise FGDError(f"data {data} is not a dataset on this disk: pass --data with one")
+    detector = YOLO(model)
+    detector.model = DetectionModel(model, nc=len(names), verbose=False)
+    detector.model.names = names
+    path = folder / "random.pt"
+    detector.save(path)
+    return path
+
+
+@safe_loading()
+def _export_with_ultralytics(weights: Path, data: str, imgsz: int, folder: Path) -> Path:
+    from ultralytics import YOLO
+
+    copy_folder = folder / f"ultralytics-{imgsz}"  # Ultralytics writes beside the weights
+    copy_folder.mkdir()
+    shutil.copy(weights, copy_folder / "model.pt")
+    data = str(read_dataset(data, recorded=True).plain_in(copy_folder / "data").file)
+    try:
+        with quiet_ultralytics(logging.ERROR):
+            exported = YOLO(copy_folder / "model.pt").export(
+                format="onnx", quantize=8, data=data, imgsz=imgsz, device="cpu"
+            )
+    except Exception as error:  # Ultralytics raises all kinds of exceptions here
+        raise FGDError(f"Ultralytics could not write its int8 file: {one_line(error)}") from error
+    return Path(exported)
+
+
+def time_networks(files: Mapping[str, Path], threads: int, rounds: int) -> dict[str, float]:
+    """Return the seconds that one run of each file's network takes.
+
+    Args:
+        files: by name. Each runs in onnxruntime; fp32 and int8 also run in OpenVINO where that is installed.
+        threads: CPU threads.
+        rounds: timed runs of each.
+    """
+    sessions = {name: _open_quietly(path, "cpu", threads) for name, path in files.items()}
+    if find_spec("openvino"):
+        sessions |= {f"{name}, OpenVINO": _open_quietly(files[name], "openvino", threads) for name in ("fp32", "int8")}
+    (shape,) = {session.inputs[0].shape for session in sessions.values()}
+    batch = np.random.default_rng(0).random(shape, dtype=np.float32)
+    return best_times({name: lambda run=session.run: run(batch) for name, session in sessions.items()}, rounds)
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Seconds that a detector takes for one image: each stage by itself, and the whole call."""
+
+    bare_run: float
+    preprocess: float
+    postprocess: float
+    whole_call: float
+
+    @property
+    def surroundings(self) -> float | None:
+        """Time of pre- and postprocessing as a fraction of the network's time."""
+        return ratio(self.preprocess + self.postprocess, self.bare_run)
+
+    @property
+    def overhead(self) -> float | None:
+        """Time of the whole call over the sum of its stages: 1 where nothing is lost between them."""
+        return ratio(self.whole_call, self.bare_run + self.preprocess + self.postprocess)
+
+
+def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> StageTimes:
+    """Time a detector's whole call and each of its stages.
+
+    Args:
+        file: an ONNX file of a fixed size and batch 1.
+        image: (H, W, 3) BGR.
+        threads: CPU threads.
+        rounds: timed runs of each stage.
+    """
+    with redirect_stderr(StringIO()):
+        detector = OnnxDetector(file, "cpu", threads)
+    session = bare_session(file, threads)
+    name = session.get_inputs()[0].name
+    tensor, placement = detector.preprocess(image)
+    outputs = detector.infer(tensor)
+    stages = {
+        "bare_run": lambda: session.run(None, {name: tensor}),
+        "preprocess": lambda: detector.preprocess(image),
+        "postprocess": lambda: detector.postprocess(outputs, [placement]),
+        "whole_call": lambda: detector(image),
+    }
+    return StageTimes(**best_times(stages, rounds))
+
+
+def _camera_image(data: str) -> np.ndarray:
+    """Return a val image of the dataset, resized to a camera frame, (480, 640, 3) BGR."""
+    images, _ = load_photos(data=data, recorded=None, files=None)
+    return cv2.resize(images[0], IMAGE_SIZE)
+
+
+def _open_quietly(path: Path, device: str, threads: int) -> Session:
+    with redirect_stderr(StringIO()):  # each of a dozen sessions would print the device that it runs on
+        return open_session(path, device, threads)
+
+
+def format_table(runs: Mapping[int, Mapping[str, float]], accuracy: Mapping[str, Mapping[str, float]]) -> str:
+    """Format the times of the networks as a Markdown table.
+
+    Args:
+        runs: seconds of each variant, by number of threads.
+        accuracy: mAP of each exported file, in [0, 1]; empty where the weights are not trained.
+    """
+    columns = (f"{count} thread{'s' * (count != 1)} | times fp32" for count in runs)
+    header = ["", *columns, *["mAP50-95"] * bool(accuracy)]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * (1 + 2 * len(runs) + bool(accuracy))]
+    for variant in next(iter(runs.values())):
+        cells = [f"{times[variant] * 1e3:.1f} ms | {_speedup(times, 'fp32', variant)}" for times in runs.values()]
+        if accuracy:
+            cells.append(format_number(100 * accuracy[variant]["map50_95"], ".1f") if variant in accuracy else "")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    speedups = (f"{_speedup(times, ULTRALYTICS_INT8, 'int8')} ({count})" for count, times in runs.items())
+    return "\n".join([*lines, f"\nint8 over {ULTRALYTICS_INT8}, by threads: {', '.join(speedups)}"])
+
+
+def _speedup(seconds: Mapping[str, float], slow: str, fast: str) -> str:
+    return format_number(ratio(seconds[slow], seconds[fast]), ".2f")
+
+
+def format_stages(threads: int, times: StageTimes) -> str:
+    """Format the times of the stages as one sentence."""
+    width, height = IMAGE_SIZE
+    surroundings, overhead = format_number(times.surroundings, ".1%"), format_number(times.overhead, ".3f")
+    return (
+        f"fp32, {threads} thread(s), an image of {width}x{height}: preprocessing {times.preprocess * 1e3:.2f} ms and "
+        f"postprocessing {times.postprocess * 1e3:.2f} ms, {surroundings} of the network's "
+        f"{times.bare_run * 1e3:.1f} ms; the whole call takes {overhead} times its stages"
+    )
