@@ -1,67 +1,107 @@
-"""The door to data sets: Ultralytics gets a YAML with absolute paths in which nothing is left to run or to fetch.
+"""The door to data sets: they are read once, safely, and Ultralytics is given a plain copy of the YAML.
 
-A data YAML of Ultralytics is a program: what stands under `download` is run, or fetched and unpacked, when its images
-are missing, by every part of Ultralytics that reads the file again. And a list of images in a text file means something
-else in another working folder. So a data set is read here, once, by Ultralytics' own functions, and a copy of what was
-found is all that trainers, validators and exporters see.
+A data YAML of Ultralytics is a program: the script or address under `download` is run or fetched by every part of
+Ultralytics that reads the file while images are missing. And the entries of an image list can be relative to the
+working folder. Therefore a data set is read here with Ultralytics' own functions, and trainers, validators and
+exporters are given a YAML with absolute paths and without `download`.
+
+`read_dataset` reads a data YAML, `scan_dataset` also its images and labels; both return a `Dataset`.
+`demo_data` renders the data set that a run without `--data` uses.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from ultralytics.cfg import get_cfg
+from ultralytics.data import YOLODataset, build_yolo_dataset
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.utils import check_det_dataset, convert_ndjson_to_yolo_if_needed, find_dataset_yaml
-from ultralytics.utils import ROOT, YAML
+from ultralytics.utils import LOGGER, ROOT, YAML
 from ultralytics.utils.checks import check_file
 
+from fgd_yolo.console import print_status
+from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
-from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
-from fgd_yolo.text import printable, printable_names
+from fgd_yolo.safe_loading import safe_loading, user_settings
+from fgd_yolo.text import clean_record, printable, printable_names
 from fgd_yolo.ultralytics import quiet_ultralytics
 
-FOLDER = "data"
-"""Where a run folder keeps its copy."""
+DATA_FOLDER = "data"
+"""Folder of a run folder that holds the copy of the data YAML."""
 SPLITS = ("train", "val", "test", "minival")
-# Everything else that a data YAML may hold is either text for people or `download`.
-_KEPT = ("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir")
-_ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # two letters at least: C:/ is a drive
+SAMPLED_IMAGES = 2000
+"""Images of each split, evenly spaced, whose content enters the fingerprint of a data set. Their sizes in bytes do not
+distinguish uncompressed images; reading all would delay every run, at 10 ms a file on a hard disk."""
+_SAMPLE_BYTES = 64 * 1024  # of an image, from the middle of the file
+# The other keys of a data YAML are comments for people, or `download`.
+_COPIED_KEYS = ("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir")
+_ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # at least two letters: C:/ is a drive
 _YAML = {".yaml", ".yml"}
 _HOW_TO_ALLOW = "--allow-download (allow_download=True)"
 
 
+class Scan(NamedTuple):
+    """The result of reading all images and labels that a training with certain arguments uses."""
+
+    names: dict[int, str]
+    """Classes by number; one class for `single_cls`."""
+    train_images: int
+    """Usable training images."""
+    val_images: int
+    """Usable images of the split that is reported."""
+    skipped: int
+    """Images that Ultralytics leaves out because they or their labels cannot be read."""
+    key: str
+    """Fingerprint of images, classes and boxes, independent of their folder. Of each image its name, its size and, for
+    at most `SAMPLED_IMAGES` of a split, a part of its content."""
+
+
 @dataclass(frozen=True)
-class DataYaml:
-    """A data YAML as Ultralytics read it.
+class Dataset:
+    """A data set on this disk.
 
     Args:
-        file: that it was read from.
-        facts: of Ultralytics' check_det_dataset: absolute folders and list files by split, names, channels and more.
+        source: data YAML or archive that it was read from, absolute.
+        info: what Ultralytics' `check_det_dataset` returns: absolute paths by split, names, channels and more.
+        file: data YAML that Ultralytics is given: `source`, or the copy that `copy_to` has written.
+        scan: result of `scan_dataset`; None after `read_dataset`.
     """
 
+    source: Path
+    info: dict[str, Any]
     file: Path
-    facts: dict[str, Any]
+    scan: Scan | None = None
 
     @property
-    def is_yaml(self) -> bool:
-        """Whether it was read from a YAML, not from an archive."""
-        return self.file.suffix.lower() in _YAML
+    def names(self) -> dict[int, str]:
+        """Class names by number: those that are learnt, if the data set has been scanned."""
+        return self.info["names"] if self.scan is None else self.scan.names
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.info["channels"]
 
     def images(self, split: str) -> list[Path]:
-        """Return the image files of a split, absolute, in Ultralytics' order.
+        """Return the absolute paths of a split's images, in Ultralytics' order.
 
         Raises:
             FGDError: the data set has no such split, or no image in it.
         """
-        places = _entries(self.facts.get(split))
+        places = _paths(self.info.get(split))
         if not places:
             raise FGDError(f"data {self.file} names no {split} images")
         missing = [place for place in places if not Path(place).exists()]
@@ -69,62 +109,65 @@ class DataYaml:
             raise FGDError(f"the {split} images of {self.file.name} are missing: there is no {missing[0]}")
         return _image_files(places)
 
-    def kept_in(self, folder: Path) -> DataYaml:
-        """Write a copy that holds no script and no address and means the same in every working folder.
+    def copy_to(self, folder: Path) -> Dataset:
+        """Write a copy of the data YAML without `download`, which means the same in every working folder.
 
-        Lists of images become lists of absolute paths in `STEM/SPLIT` beside it, under their own names, by which
-        Ultralytics knows COCO; folders stay folders. A list in which no image is found stays as it is: the data may
-        be of use without that split, and whoever needs it says what is wrong.
+        An image list becomes a list of absolute paths, `STEM/SPLIT/NAME` beside the copy; Ultralytics recognises COCO
+        by that name. Folders stay folders. A list without any image stays as it is: the split may not be needed, and
+        whoever needs it reports the problem.
 
         Raises:
             FGDError: the folder cannot be written.
         """
         splits = {}
         for split in SPLITS:
-            places = _entries(self.facts.get(split))
+            places = _paths(self.info.get(split))
             lists = [place for place in places if Path(place).is_file()]
             images = _images_in_lists(lists)
             if images:
                 name = Path(lists[0]).name if len(lists) == 1 else f"{split}.txt"
-                file = folder.absolute() / self.file.stem / split / name
-                with atomic_path(file) as path:
+                list_file = folder.absolute() / self.file.stem / split / name
+                with atomic_path(list_file) as path:
                     path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
-                places = [place for place in places if place not in lists] + [str(file)]
+                places = [place for place in places if place not in lists] + [str(list_file)]
             splits[split] = places[0] if len(places) == 1 else places
-        kept = DataYaml(folder.absolute() / f"{self.file.stem}.yaml", {**self.facts, **splits})
-        with atomic_path(kept.file) as path:
-            path.write_text(yaml.safe_dump(kept._plain, sort_keys=False), encoding="utf-8")
-        return kept
+        file = folder.absolute() / f"{self.file.stem}.yaml"
+        copy = replace(self, info={**self.info, **splits}, file=file)
+        with atomic_path(file) as path:
+            path.write_text(yaml.safe_dump(copy._plain_yaml, sort_keys=False), encoding="utf-8")
+        return copy
 
-    def plain_in(self, folder: Path) -> DataYaml:
-        """Return it as it is where its file holds nothing but what a copy would; else a copy in the folder."""
-        lists = [place for split in SPLITS for place in _entries(self.facts.get(split)) if Path(place).is_file()]
-        relative = any(not Path(line).is_absolute() for place in lists for line in _listed(place))
-        if self.is_yaml and not relative and YAML.load(self.file) == self._plain:
+    def copy_if_needed(self, folder: Path) -> Dataset:
+        """Return the data set itself if a copy of its file would hold nothing else, or a copy in the folder."""
+        lists = [place for split in SPLITS for place in _paths(self.info.get(split)) if Path(place).is_file()]
+        relative = any(not Path(line).is_absolute() for place in lists for line in _lines(place))
+        is_yaml = self.file.suffix.lower() in _YAML
+        if is_yaml and not relative and YAML.load(self.file) == self._plain_yaml:
             return self
-        return self.kept_in(folder)
+        return self.copy_to(folder)
 
     @property
-    def _plain(self) -> dict[str, Any]:
-        """What a copy holds."""
-        needed = {"train": self.facts.get("train"), "val": self.facts.get("val")}
-        places = {**needed, **{split: self.facts[split] for split in SPLITS if self.facts.get(split)}}
-        kept = {key: self.facts[key] for key in _KEPT if self.facts.get(key) is not None}
-        return {"path": str(Path(self.facts["path"]).absolute()), **places, **kept}
+    def _plain_yaml(self) -> dict[str, Any]:
+        required = {"train": self.info.get("train"), "val": self.info.get("val")}
+        places = {**required, **{split: self.info[split] for split in SPLITS if self.info.get(split)}}
+        options = {key: self.info[key] for key in _COPIED_KEYS if self.info.get(key) is not None}
+        return {"path": str(Path(self.info["path"]).absolute()), **places, **options}
 
 
-def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, recorded: bool = False) -> DataYaml:
-    """Read a data set on this disk; what would have to be run or fetched for it is shown, and done only if allowed.
+def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, recorded: bool = False) -> Dataset:
+    """Read the YAML of a data set; what must be run or downloaded for it is printed, and done only if allowed.
 
     Args:
-        data: data YAML, a folder or an archive with one, a name of Ultralytics (`coco8.yaml`), or an address.
-        split: whose images must be there; without one `val`, as in Ultralytics.
-        allow_download: run the `download` of the YAML where the images are missing, and fetch an address. Data sets
-            that are Ultralytics' own need no permission.
-        recorded: a run folder or a checkpoint names it, not the user: nothing is run, fetched or unpacked.
+        data: data YAML, a folder or an archive with one, a name known to Ultralytics (`coco8.yaml`), or an address.
+        split: split whose images must exist; empty means `val`, as in Ultralytics.
+        allow_download: run the `download` script of the YAML if images are missing, or fetch an address. Ultralytics'
+            own data sets need no permission.
+        recorded: the data is named by a run folder or a checkpoint, not by the user: nothing is run, downloaded or
+            unpacked.
 
     Raises:
-        FGDError: it cannot be used, or would need what is not allowed; the script or address has been printed.
+        FGDError: the data set cannot be used, or needs a download that is not allowed; the script or address has been
+            printed.
     """
     with safe_loading():
         try:
@@ -136,8 +179,14 @@ def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, re
             raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
 
 
+def demo_data() -> str:
+    """Return the data YAML of the built-in demo scenes, which are rendered on first use."""
+    print_status("no data set given: using the built-in demo scenes, rendered on first use")
+    return str(demo_dataset(cache_root()))
+
+
 def split_images(data: Any, split: str, purpose: str) -> list[Path]:
-    """Return the images of one split of a dataset on this disk; nothing is run, fetched or unpacked for it.
+    """Return the images of one split of a data set on this disk; nothing is run, downloaded or unpacked for it.
 
     Args:
         data: data YAML given by the user or recorded in a checkpoint; None where there is neither.
@@ -145,7 +194,7 @@ def split_images(data: Any, split: str, purpose: str) -> list[Path]:
         purpose: what the images are for, for the error message, such as "to calibrate int8 on".
 
     Raises:
-        FGDError: there is no such dataset on this disk, or it has no image in the split.
+        FGDError: there is no such data set on this disk, or it has no image in the split.
     """
     problem = f"no real images {purpose}"
     advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
@@ -158,42 +207,104 @@ def split_images(data: Any, split: str, purpose: str) -> list[Path]:
 
 
 def dataset_classes(data: Any) -> dict[int, str] | None:
-    """Return the class names of a dataset on this disk by number, or None where there is no such dataset."""
+    """Return the class names of a data set on this disk by number, or None where there is no such data set."""
     try:
-        return read_dataset(data, recorded=True).facts["names"]
+        return read_dataset(data, recorded=True).names
     except FGDError:  # what is wrong with it is reported where its images are read
         return None
 
 
-def kept_dataset(run_dir: Path) -> Path | None:
-    """Return the copy that a run folder keeps of its data, or None where it has none."""
-    return next(iter(sorted((run_dir / FOLDER).glob("*.yaml"))), None)
+def run_dataset(run_dir: Path) -> Path | None:
+    """Return the copy of the data YAML that a run folder holds, or None."""
+    return next(iter(sorted((run_dir / DATA_FOLDER).glob("*.yaml"))), None)
+
+
+def moved_dataset(recorded: Any, weights: Path) -> Any:
+    """Return the data that a checkpoint names, or the copy in its run folder if that folder has been moved.
+
+    Args:
+        recorded: `data` of the checkpoint's train arguments.
+        weights: the checkpoint, in a run folder or in `STAGE/weights` of one.
+    """
+    if isinstance(recorded, str) and Path(recorded).parent.name == DATA_FOLDER and not Path(recorded).exists():
+        copies = [folder / DATA_FOLDER / Path(recorded).name for folder in weights.absolute().parents[:3]]
+        return next((str(file) for file in copies if file.is_file()), recorded)
+    return recorded
 
 
 def has_images(data: str | Path) -> bool:
     """Return whether a data YAML that a run folder names can be read and its images are where it says."""
     try:
-        facts = read_dataset(data, recorded=True).facts
+        info = read_dataset(data, recorded=True).info
     except FGDError:
         return False
-    return all(_is_there(place) for split in SPLITS for place in _entries(facts.get(split)))
+    return all(_exists(place) for split in SPLITS for place in _paths(info.get(split)))
 
 
-def recorded_data(named: Any, weights: Path) -> Any:
-    """Return the data that a checkpoint names; where its run folder has been moved since, the copy that moved with it.
+def same_images(one: str | Path, other: str | Path) -> bool:
+    """Return whether two data YAMLs on this disk name the same classes and the same train and val images."""
+    try:
+        first, second = read_dataset(one, recorded=True), read_dataset(other, recorded=True)
+        return first.names == second.names and all(
+            sorted(first.images(split)) == sorted(second.images(split)) for split in ("train", "val")
+        )
+    except FGDError:
+        return False
+
+
+@safe_loading()
+def scan_dataset(
+    data: str | Path, train: Mapping[str, Any], *, allow_download: bool = False, recorded: bool = False
+) -> Dataset:
+    """Read a data set and all its images and labels, with Ultralytics' own functions, and print what there is.
 
     Args:
-        named: the checkpoint's `data`.
-        weights: the checkpoint, in a run folder or in `STAGE/weights` of one.
+        data: as for `read_dataset`.
+        train: train arguments; `split`, `fraction`, `classes` and `single_cls` decide what is used.
+        allow_download: as for `read_dataset`.
+        recorded: as for `read_dataset`.
+
+    Raises:
+        FGDError: no such file, a bad YAML, no readable image, or no labelled object in a split.
     """
-    if isinstance(named, str) and Path(named).parent.name == FOLDER and not Path(named).exists():
-        moved = [folder / FOLDER / Path(named).name for folder in weights.absolute().parents[:3]]
-        return next((str(file) for file in moved if file.is_file()), named)
-    return named
+    LOGGER.addFilter(clean_record)
+    arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
+    dataset = read_dataset(data, split=arguments.split, allow_download=allow_download, recorded=recorded)
+    try:
+        _check_printable(dataset.info, arguments.split)
+        with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
+            info = dict(dataset.copy_to(Path(folder)).info)  # the copy is what will be trained on
+            if arguments.single_cls:
+                info["names"] = {0: "item"}
+            splits = [_read_split(info, split, arguments) for split in ("train", arguments.split)]
+    except FGDError:
+        raise
+    except Exception as error:
+        if isinstance(error, FileNotFoundError):
+            for split in ("train", arguments.split):
+                dataset.images(split)  # names the missing or empty folder in fewer words than Ultralytics
+        raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
+    scan = Scan(
+        names=dict(info["names"]),
+        train_images=len(splits[0].labels),
+        val_images=len(splits[1].labels),
+        skipped=sum(len(split.label_files) - len(split.labels) for split in splits),
+        key=_fingerprint(info, splits),
+    )
+    skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
+    counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
+    print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
+    return replace(dataset, scan=scan)
+
+
+def is_official(file: Path) -> bool:
+    """Return whether a data YAML has the exact content of one that Ultralytics ships, wherever it lies."""
+    shipped = ROOT / "cfg" / "datasets" / file.name
+    return shipped.is_file() and shipped.read_bytes() == file.read_bytes()
 
 
 def _find(data: Any, allow_download: bool, recorded: bool) -> Path:
-    """Return the YAML or archive that is meant, as Ultralytics looks for it."""
+    """Return the YAML or archive of a data set, as Ultralytics looks for it."""
     if not isinstance(data, (str, Path)) or not str(data).strip():
         raise FGDError(f"{str(data)[:60]!r} is no data YAML: pass data= (--data) with one")
     name = str(data)
@@ -206,112 +317,155 @@ def _find(data: Any, allow_download: bool, recorded: bool) -> Path:
 
 
 def _fetch(address: str, allow_download: bool, recorded: bool) -> str | Path:
-    """Let Ultralytics fetch what is not on this disk: a YAML, an archive, or the images that an .ndjson names."""
+    """Let Ultralytics download a YAML, an archive, or the images that an .ndjson file names."""
     if recorded:
-        raise FGDError(f"data {printable(address)} would have to be fetched, which is not done here: give a data YAML")
-    print(f"data: {printable(address)} is to be fetched", flush=True)
+        raise FGDError(f"data {printable(address)} is not on this disk and is not downloaded here: give a data YAML")
+    print(f"data: {printable(address)} must be downloaded", flush=True)
     if not allow_download:
-        raise FGDError(f"data {printable(address)} is fetched with {_HOW_TO_ALLOW} only, or give a file")
-    with as_the_user_set_it():
+        raise FGDError(f"data {printable(address)} is downloaded only with {_HOW_TO_ALLOW}: add it, or give a file")
+    with user_settings():
         return check_file(convert_ndjson_to_yolo_if_needed(address))
 
 
-def _read(file: Path, split: str, allow_download: bool, recorded: bool) -> DataYaml:
+def _read(file: Path, split: str, allow_download: bool, recorded: bool) -> Dataset:
     if file.suffix.lower() not in _YAML:
-        return _unpacked(file, recorded)
-    described = YAML.load(file)
-    moved = _moved_lists(file, described)
+        return _unpack(file, recorded)
+    description = YAML.load(file)
+    moved = _moved_lists(file, description)
     if moved:
-        return _with_lists(file, {**described, **moved}, split)
-    split = split if described.get(split) else ""  # who asks for one that is not there says so
+        return _read_with_lists(file, {**description, **moved}, split)
+    split = split if description.get(split) else ""  # a missing split is reported where it is needed
     try:
         with quiet_ultralytics():
-            return DataYaml(file, _facts(file, autodownload=False, split=split))
+            return Dataset(file, _info(file, autodownload=False, split=split), file)
     except FileNotFoundError as missing:
-        script = described.get("download")
+        script = description.get("download")
         if recorded or not script:
             path = re.search(r"missing path '(.*)'", str(missing))
-            gone = f"there is no {path[1]}" if path else one_line(missing)
+            reason = f"there is no {path[1]}" if path else one_line(missing)
             not_run = ", and its download script is not run here" if script else ""
-            raise FGDError(f"the images of {file} are missing{not_run}: {gone}") from missing
-        _ask(file, str(script), allow_download)
-    with as_the_user_set_it():
-        return DataYaml(file, _facts(file, split=split))
+            raise FGDError(f"the images of {file} are missing{not_run}: {reason}") from missing
+        _require_permission(file, str(script), allow_download)
+    with user_settings():
+        return Dataset(file, _info(file, split=split), file)
 
 
-def _facts(file: Path, **options: Any) -> dict[str, Any]:
-    """Return what Ultralytics finds in a data YAML or archive, with class names that are safe to print."""
-    facts = check_det_dataset(str(file), **options)
-    return {**facts, "names": printable_names(facts["names"])}
+def _info(file: Path, **options: Any) -> dict[str, Any]:
+    """Return what Ultralytics reads from a data YAML or archive, with class names that are safe to print."""
+    info = check_det_dataset(str(file), **options)
+    return {**info, "names": printable_names(info["names"])}
 
 
-def _moved_lists(file: Path, described: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the splits of a copy that has been moved with its run folder, with its lists where they are now."""
-    found = {}
+def _moved_lists(file: Path, description: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the splits of a copy that was moved with its run folder, with the present paths of its image lists."""
+    moved = {}
     for split in SPLITS:
-        places = _entries(described.get(split))
-        own = [file.parent / file.stem / split / Path(place).name for place in places]
-        now = [
+        places = _paths(description.get(split))
+        beside = [file.parent / file.stem / split / Path(place).name for place in places]
+        present = [
             str(list_file) if list_file.is_file() and not Path(place).exists() else place
-            for place, list_file in zip(places, own, strict=True)
+            for place, list_file in zip(places, beside, strict=True)
         ]
-        if now != places:
-            found[split] = now
-    return found
+        if present != places:
+            moved[split] = present
+    return moved
 
 
-def _with_lists(file: Path, described: dict[str, Any], split: str) -> DataYaml:
+def _read_with_lists(file: Path, description: dict[str, Any], split: str) -> Dataset:
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
-        here = Path(folder) / file.name
-        described = {key: value for key, value in described.items() if key != "download"}
-        here.write_text(yaml.safe_dump(described), encoding="utf-8")
-        return DataYaml(file, _read(here, split, allow_download=False, recorded=True).facts)
+        changed = Path(folder) / file.name
+        description = {key: value for key, value in description.items() if key != "download"}
+        changed.write_text(yaml.safe_dump(description), encoding="utf-8")
+        return Dataset(file, _read(changed, split, allow_download=False, recorded=True).info, file)
 
 
-def _ask(file: Path, script: str, allow_download: bool) -> None:
-    """Show what a YAML would run, and stop unless that is allowed or Ultralytics' own."""
-    if is_known(file):
-        print(f"data: {file.name} is Ultralytics' own and not on this disk yet: it is downloaded", flush=True)
+def _require_permission(file: Path, script: str, allow_download: bool) -> None:
+    """Print the download script of a YAML, and stop unless it is allowed or Ultralytics' own."""
+    if is_official(file):
+        print(f"data: {file.name} is one of Ultralytics' own and not on this disk yet: downloading it", flush=True)
         return
-    print(f"data: the images of {file.name} are missing, and this is how it would get them:", flush=True)
+    print(f"data: the images of {file.name} are missing; its download script is:", flush=True)
     print("".join(f"    {printable(line.expandtabs(4))}\n" for line in script.splitlines()), end="", flush=True)
     if not allow_download:
         raise FGDError(
-            f"the images of {file} are missing: put them there, or read what is printed above and let it run with "
+            f"the images of {file} are missing: put them there, or read the script printed above and allow it with "
             f"{_HOW_TO_ALLOW}"
         )
 
 
-def is_known(file: Path) -> bool:
-    """Return whether a data YAML is one of Ultralytics' own, to the last byte, wherever it lies."""
-    own = ROOT / "cfg" / "datasets" / file.name
-    return own.is_file() and own.read_bytes() == file.read_bytes()
-
-
-def _unpacked(archive: Path, recorded: bool) -> DataYaml:
-    """Let Ultralytics unpack an archive into its folder of data sets; it runs no script of a YAML in one."""
+def _unpack(archive: Path, recorded: bool) -> Dataset:
+    """Let Ultralytics unpack an archive into its folder of data sets; the script of a YAML in it is not run."""
     if recorded:
-        raise FGDError(f"data {archive} is no data YAML, and nothing is unpacked here")
-    with as_the_user_set_it():
-        return DataYaml(archive, _facts(archive, autodownload=False))
+        raise FGDError(f"data {archive} is no data YAML, and nothing is unpacked here: give a data YAML")
+    with user_settings():
+        return Dataset(archive, _info(archive, autodownload=False), archive)
 
 
-def _entries(places: str | list[str] | None) -> list[str]:
+def _check_printable(info: Mapping[str, Any], split: str) -> None:
+    """Stop on folder names with control characters: Ultralytics prints them in its progress bars."""
+    for key in ("yaml_file", "path", "train", split):
+        places = info.get(key) or []
+        for place in places if isinstance(places, list) else [places]:
+            if printable(place) != str(place):
+                raise FGDError(f"data: the path {place} has characters that cannot be printed: rename that folder")
+
+
+@safe_loading()
+def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
+    """Build Ultralytics' dataset of a split, which reads all labels and image headers."""
+    if not info.get(split):
+        raise FGDError(f"data {info['yaml_file']} names no {split} images")
+    mode = "train" if split == "train" else "val"
+    dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
+    if not any(len(label["cls"]) for label in dataset.labels):
+        kept = "" if arguments.classes is None else f" of classes={arguments.classes}"
+        raise FGDError(
+            f"data {info['yaml_file']} has no labelled object{kept} in its {split} images: labels are text files "
+            "in a folder `labels` beside `images`"
+        )
+    return dataset
+
+
+def _fingerprint(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
+    digest = hashlib.sha256(repr((sorted(info["names"].items()), info["channels"])).encode())
+    for split in splits:
+        digest.update(b"split")
+        images = [Path(label["im_file"]).absolute() for label in split.labels]
+        root = os.path.commonpath([image.parent for image in images])
+        every = ceil(len(images) / SAMPLED_IMAGES)
+        for number, (image, label) in enumerate(zip(images, split.labels, strict=True)):
+            size = image.stat().st_size
+            digest.update(f"{image.relative_to(root)} {size}".encode())
+            digest.update(label["cls"].tobytes() + label["bboxes"].tobytes())
+            if number % every == 0:
+                digest.update(_middle(image, size))
+    return digest.hexdigest()
+
+
+def _middle(image: Path, size: int) -> bytes:
+    """Return the middle of a file, or all of a small one."""
+    with image.open("rb") as file:
+        file.seek(max(size - _SAMPLE_BYTES, 0) // 2)
+        return file.read(_SAMPLE_BYTES)
+
+
+def _paths(places: str | list[str] | None) -> list[str]:
+    """Return the paths of a split as a list, without values that Ultralytics refuses."""
     listed = places if isinstance(places, list) else [places]
-    return [place for place in listed if isinstance(place, str) and place]  # the rest is refused by Ultralytics
+    return [place for place in listed if isinstance(place, str) and place]
 
 
 def _image_files(places: list[str]) -> list[Path]:
-    """Return the images of folders and list files as Ultralytics' data set reads them, made absolute."""
-    state = random.getstate()  # reading tries the disk's speed on a random sample
+    """Return the absolute paths of the images in folders and image lists, as Ultralytics reads them."""
+    state = random.getstate()  # Ultralytics measures the speed of the disk on a random sample
     try:
         with quiet_ultralytics():
-            found = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), places)
+            files = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), places)
     except Exception as error:
         raise FGDError(f"no image can be found in {places[0]}: {one_line(error.__cause__ or error)}") from error
     finally:
         random.setstate(state)
-    return [Path(file).absolute() for file in found]
+    return [Path(file).absolute() for file in files]
 
 
 def _images_in_lists(lists: list[str]) -> list[Path]:
@@ -321,12 +475,10 @@ def _images_in_lists(lists: list[str]) -> list[Path]:
         return []
 
 
-def _is_there(place: str) -> bool:
-    """Return whether a folder is there, or a list and the first image in it."""
-    return Path(place).is_dir() or (
-        Path(place).is_file() and all(Path(image).is_file() for image in _listed(place)[:1])
-    )
+def _exists(place: str) -> bool:
+    """Return whether a folder exists, or an image list and its first image."""
+    return Path(place).is_dir() or (Path(place).is_file() and all(Path(image).is_file() for image in _lines(place)[:1]))
 
 
-def _listed(file: str) -> list[str]:
+def _lines(file: str) -> list[str]:
     return Path(file).read_text(encoding="utf-8-sig", errors="replace").splitlines()

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fgd_yolo.datasets import dataset_classes, read_dataset, recorded_data
+from fgd_yolo.datasets import dataset_classes, moved_dataset, read_dataset
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
@@ -58,8 +58,8 @@ def benchmark_inference(
             data = data or str(demo_dataset(cache_root()))
             weights = random_weights(DEFAULT_MODEL, data, folder)
         model, checkpoint = load_exportable(weights)
-        named = data or recorded_data((checkpoint.get("train_args") or {}).get("data"), weights)
-        data = str(read_dataset(named, recorded=data is None).kept_in(folder / "data").file)
+        named = data or moved_dataset((checkpoint.get("train_args") or {}).get("data"), weights)
+        data = str(read_dataset(named, recorded=data is None).copy_to(folder / "data").file)
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
         for size in sizes:
             files = export_variants(weights, data, size, folder)
@@ -122,7 +122,7 @@ def _export_with_ultralytics(weights: Path, data: str, imgsz: int, folder: Path)
     copy_folder = folder / f"ultralytics-{imgsz}"  # Ultralytics writes beside the weights
     copy_folder.mkdir()
     shutil.copy(weights, copy_folder / "model.pt")
-    data = str(read_dataset(data, recorded=True).plain_in(copy_folder / "data").file)
+    data = str(read_dataset(data, recorded=True).copy_if_needed(copy_folder / "data").file)
     try:
         with quiet_ultralytics(logging.ERROR):
             exported = YOLO(copy_folder / "model.pt").export(

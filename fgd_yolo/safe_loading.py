@@ -146,7 +146,7 @@ def safe_loading() -> Iterator[None]:
 
 
 @contextmanager
-def as_the_user_set_it() -> Iterator[None]:
+def user_settings() -> Iterator[None]:
     """Suspend `safe_loading` for a block of this thread: for what the user has allowed."""
     depth, _inside.depth = _inside.depth, 0
     try:

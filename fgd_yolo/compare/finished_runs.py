@@ -16,10 +16,9 @@ from fgd_yolo.compare.method_specs import FGD, HOST, Method, parse_method, work_
 from fgd_yolo.compare.options import data_name
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.config import FGDConfig, recipe_names
-from fgd_yolo.datasets import FOLDER, kept_dataset
+from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.training.checkpoints import SIDE, read_side_file, resumable
-from fgd_yolo.workflow.dataset_check import Dataset, check_dataset
 from fgd_yolo.workflow.digests import DATA, STUDENT, TEACHER, Key, data_key, differing, read_keys
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import RECIPE, read_recipe
@@ -52,10 +51,10 @@ def _job(folder: Path, output: Path) -> Job:
         key: value for key, value in arguments.items() if key in ultralytics_defaults() and key not in {"cfg", "resume"}
     }
     method, student, teacher, teacher_key = _origin(folder, arguments)
-    dataset = check_dataset(str(kept_dataset(folder) or arguments["data"]), train, recorded=True)
+    dataset = scan_dataset(str(run_dataset(folder) or arguments["data"]), train, recorded=True)
     _check_keys(folder, dataset, student, teacher)
     planned = Run(
-        data=data_name(dataset.source),
+        data=data_name(str(dataset.source)),
         method=method.label,
         seed=arguments["seed"],
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
@@ -63,9 +62,9 @@ def _job(folder: Path, output: Path) -> Job:
         arguments=common_arguments(train),
         student=Path(student).stem if student else None,
         student_key=_student_key(student),
-        data_key=dataset.key[:16],
-        train_images=dataset.train_images,
-        val_images=dataset.val_images,
+        data_key=dataset.scan.key[:16],
+        train_images=dataset.scan.train_images,
+        val_images=dataset.scan.val_images,
         hold_out=0.0,
         teacher=Path(teacher).name if teacher else None,
         teacher_key=teacher_key,
@@ -74,7 +73,7 @@ def _job(folder: Path, output: Path) -> Job:
     place = work_folder(output, "taken", "-".join(map(str, planned.key)))
     return Job(
         folder=training,
-        data=dataset.kept_in(place / FOLDER).yaml,
+        data=str(dataset.copy_to(place / DATA_FOLDER).file),
         student=None,
         teacher=teacher if teacher and Path(teacher).is_file() else None,
         method=method,

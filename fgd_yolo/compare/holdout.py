@@ -44,7 +44,7 @@ def hold_out(data: str, part: float, folder: Path, *, allow_download: bool = Fal
         FGDError: the dataset cannot be read, or one of both parts would be empty.
     """
     found = read_dataset(data, split="train", allow_download=allow_download)
-    images, facts = found.images("train"), found.facts
+    images, info = found.images("train"), found.info
     out = held_out((image.name for image in images), part)
     splits = {
         "train": [image for image in images if image.name not in out],
@@ -60,8 +60,8 @@ def hold_out(data: str, part: float, folder: Path, *, allow_download: bool = Fal
         "path": str(folder),
         "train": "images/train",
         "val": "images/val",
-        "names": facts["names"],
-        "channels": facts["channels"],
+        "names": info["names"],
+        "channels": info["channels"],
     }
     path = folder / f"{found.file.stem}.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

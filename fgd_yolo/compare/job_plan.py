@@ -16,11 +16,11 @@ from fgd_yolo.compare.method_specs import Method, work_folder
 from fgd_yolo.compare.options import DEMO, Options, data_name
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.datasets import demo_data
 from fgd_yolo.files import sha256_of_file
-from fgd_yolo.workflow.demo_run import demo_arguments, demo_yaml
 from fgd_yolo.workflow.plan import Plan, make_plan
 from fgd_yolo.workflow.teacher_stage import prepare_teacher
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults
+from fgd_yolo.workflow.train_arguments import demo_arguments, ultralytics_defaults
 
 ALIKE = {"patience": 0, "plots": False}
 """For all methods, unless said otherwise: nobody stops early, and nobody draws."""
@@ -57,7 +57,7 @@ def settings(options: Options) -> list[Setting]:
     ready = []
     for name, plan in plans:
         place = work_folder(options.output, name)
-        plan = plan.kept_in(place)
+        plan = plan.with_data_copy(place)
         teacher = plan.teacher and prepare_teacher(plan.teacher, plan.dataset, plan.recipe.teacher_train, place)
         ready.append(Setting(name, plan, teacher))
     return ready
@@ -82,7 +82,7 @@ def _plan(options: Options, data: str) -> Plan:
             device = select_device(train.get("device") or "", verbose=False)
             train, teacher_train = demo_arguments(train, device.type)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        yaml = str(hold_out(yaml or demo_yaml(), options.hold_out, folder, allow_download=options.allow_download))
+        yaml = str(hold_out(yaml or demo_data(), options.hold_out, folder, allow_download=options.allow_download))
     config = FGDConfig() if teacher else load_recipe("plain").fgd
     recipe = Recipe(teacher=teacher, student=options.student, data=yaml, train=train, fgd=config)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
@@ -101,9 +101,9 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
         arguments=common_arguments(train),
         student=plan.student.name,
         student_key=plan.student.key[:16],
-        data_key=plan.dataset.key[:16],
-        train_images=plan.dataset.train_images,
-        val_images=plan.dataset.val_images,
+        data_key=plan.dataset.scan.key[:16],
+        train_images=plan.dataset.scan.train_images,
+        val_images=plan.dataset.scan.val_images,
         hold_out=options.hold_out,
         teacher=teacher and teacher.name,
         teacher_key=teacher and content_key(teacher),
@@ -113,7 +113,7 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
     folder = work_folder(options.output.absolute(), setting.name, method.label, str(seed))
     return Job(
         folder=folder,
-        data=plan.dataset.yaml,
+        data=str(plan.dataset.file),
         student=plan.student.file,
         teacher=teacher and str(teacher),
         method=method,

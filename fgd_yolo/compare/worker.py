@@ -24,11 +24,11 @@ from fgd_yolo.compare.job_plan import content_key
 from fgd_yolo.compare.object_sizes import accuracy
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.console import guarded, print_status
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.training.checkpoints import restore
 from fgd_yolo.training.trainer import FGDTrainer
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.training_stage import train_stage
 
@@ -52,7 +52,7 @@ def _check_keys(job: Job) -> None:
     Raises:
         FGDError: names what differs.
     """
-    found = {"data_key": check_dataset(job.data, job.train, recorded=True).key}
+    found = {"data_key": scan_dataset(job.data, job.train, recorded=True).scan.key}
     if job.teacher is not None:
         found["teacher_key"] = content_key(Path(job.teacher))
     if job.student is not None:

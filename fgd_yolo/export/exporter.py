@@ -127,7 +127,7 @@ def _on_this_disk(data: str | Path | None, allow_download: bool) -> Iterator[Pat
         yield found.file
         return
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
-        yield found.kept_in(Path(folder)).file
+        yield found.copy_to(Path(folder)).file
 
 
 def _export(
@@ -138,7 +138,7 @@ def _export(
     check_images: Iterable[str | Path] | None,
 ) -> ExportedModel:
     """Make the file that was asked for in a folder beside its place, and rename it when it has passed."""
-    from fgd_yolo.datasets import recorded_data
+    from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
     from fgd_yolo.export.sample_images import load_photos
     from fgd_yolo.ultralytics import load_exportable
@@ -146,7 +146,7 @@ def _export(
     model, checkpoint = load_exportable(weights)
     options.check_model(model, request.nms)
     trained = checkpoint.get("train_args") or {}
-    request = replace(request, recorded=recorded_data(trained.get("data"), Path(weights)))
+    request = replace(request, recorded=moved_dataset(trained.get("data"), Path(weights)))
     size = options.input_size(model, imgsz, trained.get("imgsz"))
     target = options.target_path(Path(weights), output)
     photos, unreadable = load_photos(data=request.data, recorded=request.recorded, files=check_images)

@@ -42,7 +42,7 @@ def map_of(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str
     arguments = {"imgsz": int(np.max(imgsz)), "device": "cpu", "batch": 1, "workers": 0}
     try:
         with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, quiet_ultralytics(logging.ERROR):
-            arguments["data"] = str(read_dataset(data, recorded=True).kept_in(Path(folder)).file)
+            arguments["data"] = str(read_dataset(data, recorded=True).copy_to(Path(folder)).file)
             callbacks = _progress_callbacks(f"measuring mAP of {path.name}")
             metrics = validate(path, arguments, task=task, callbacks=callbacks).metrics
     except Exception as error:  # Ultralytics raises anything here

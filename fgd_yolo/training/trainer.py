@@ -17,7 +17,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.datasets import FOLDER, read_dataset
+from fgd_yolo.datasets import DATA_FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import pair_levels, unpaired_levels
@@ -114,7 +114,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """Read the data as Ultralytics does, from a YAML in which nothing is left to run: it is read again later."""
         rules = {"allow_download": self.allow_download, "recorded": bool(self.args.resume)}
         found = read_dataset(self.args.data, split=self.args.split, **rules)
-        self.args.data = str(found.plain_in(self.save_dir / FOLDER).file)
+        self.args.data = str(found.copy_if_needed(self.save_dir / DATA_FOLDER).file)
         return super().get_dataset()
 
     @safe_loading()

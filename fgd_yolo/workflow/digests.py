@@ -42,8 +42,8 @@ def file_key(path: Path) -> Key:
 
 def data_key(dataset: Any) -> Key:
     """Return the key of a `Dataset`, with its counts for messages."""
-    counts = f"{dataset.train_images} train and {dataset.val_images} val images"
-    return Key(dataset.key, f"{Path(dataset.source).name}, {counts}, {len(dataset.names)} classes")
+    counts = f"{dataset.scan.train_images} train and {dataset.scan.val_images} val images"
+    return Key(dataset.scan.key, f"{dataset.source.name}, {counts}, {len(dataset.names)} classes")
 
 
 def read_keys(run_dir: Path) -> dict[str, Key] | None:

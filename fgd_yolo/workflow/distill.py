@@ -11,7 +11,7 @@ import torch
 
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status
-from fgd_yolo.datasets import FOLDER, has_images, kept_dataset
+from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.convert import validate
@@ -22,7 +22,6 @@ from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow import closing_table as report
 from fgd_yolo.workflow import measuring as finish
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.digests import (
     CHECKPOINT,
     DATA,
@@ -143,7 +142,7 @@ def _plan_of(run_dir: Path, device: Any) -> Plan:
         FGDError: its options are damaged, or models or data are gone or not the same any more.
     """
     recipe, file = read_recipe(run_dir), display_path(run_dir / RECIPE)
-    kept = kept_dataset(run_dir)
+    kept = run_dataset(run_dir)
     # The copy names the same images, whatever has become of the YAML and its lists; unless they have moved since.
     if recipe.data is not None and kept is not None and (has_images(kept) or not has_images(recipe.data)):
         recipe = replace(recipe, data=str(kept))
@@ -208,7 +207,7 @@ def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
         else:
             if not fresh:
                 print_status(f"resuming {display_path(run_dir)}")
-            result = _work(plan.kept_in(run_dir), lock)
+            result = _work(plan.with_data_copy(run_dir), lock)
         return _close(run_dir, result)
     except KeyboardInterrupt:
         lock.check()
@@ -229,7 +228,7 @@ def _work(plan: Plan, lock: FolderLock) -> dict[str, Any]:
 
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
     trainer = FGDTrainer.configured(teacher=teacher_file, config=config)
-    best = train_stage(plan.student.file, trainer, dataset.yaml, run_dir / "student", train, plan.device)
+    best = train_stage(plan.student.file, trainer, str(dataset.file), run_dir / "student", train, plan.device)
     lock.check()
     weights = run_dir / "student.pt"
     finish.publish_student(best, weights)
@@ -241,7 +240,7 @@ def _work(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     save_result(run_dir, result)
     try:
         # Without imgsz it is the one that the checkpoint was trained with.
-        exported = export_onnx(weights, run_dir / "student.onnx", data=dataset.yaml)
+        exported = export_onnx(weights, run_dir / "student.onnx", data=str(dataset.file))
     except Exception:
         print(f"\n{report.table(_beside_twin(run_dir, result))}\n", flush=True)
         raise
@@ -270,7 +269,7 @@ def _measured(plan: Plan, weights: Path, teacher_file: Path | None, run_dir: Pat
     """Measure teacher and student, on the data and with the teacher that the training had, and return the table."""
     train = plan.recipe.train
     # Again, since the training may have taken days.
-    dataset = check_dataset(plan.dataset.yaml, train, recorded=True).kept_in(run_dir / FOLDER)
+    dataset = scan_dataset(str(plan.dataset.file), train, recorded=True).copy_to(run_dir / DATA_FOLDER)
     compare_keys(run_dir, {DATA: data_key(dataset), **({CHECKPOINT: file_key(teacher_file)} if teacher_file else {})})
     measured = train if plan.device is None else {**train, "device": plan.device}
     teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
@@ -278,9 +277,9 @@ def _measured(plan: Plan, weights: Path, teacher_file: Path | None, run_dir: Pat
     effective = {**ultralytics_defaults(), **train}
     return {
         "method": plan.method,
-        "fingerprint": report.fingerprint(plan.student.key, dataset.key, train, plan.device_type),
+        "fingerprint": report.fingerprint(plan.student.key, dataset.scan.key, train, plan.device_type),
         **{key: effective[key] for key in ("seed", "epochs", "imgsz", "split")},
-        "val_images": dataset.val_images,
+        "val_images": dataset.scan.val_images,
         "cpu_threads": torch.get_num_threads(),
         "teacher": teacher_row and asdict(teacher_row),
         "student": asdict(student_row),

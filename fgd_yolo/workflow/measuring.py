@@ -11,12 +11,12 @@ import torch
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, strip_optimizer
 
+from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import atomic_path
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_time
 from fgd_yolo.ultralytics import load_detector, validate
 from fgd_yolo.workflow.closing_table import Row
-from fgd_yolo.workflow.dataset_check import Dataset
 from fgd_yolo.workflow.train_arguments import validation_arguments
 
 _WARM_UPS, _RUNS = 2, 8
@@ -44,7 +44,7 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
         train: the run's train arguments; the same for teacher and student, so that the rows compare.
     """
     arguments = validation_arguments(train)
-    box = validate(weights, {"data": dataset.yaml, **arguments}).metrics.box
+    box = validate(weights, {"data": str(dataset.file), **arguments}).metrics.box
     parameters, gflops, cpu_ms = _cost(weights, int(arguments["imgsz"]), dataset.channels)
     return Row(name, float(box.map), float(box.map50), parameters, gflops, cpu_ms)
 

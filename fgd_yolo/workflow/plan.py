@@ -14,17 +14,15 @@ from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import print_status
-from fgd_yolo.datasets import FOLDER
+from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
 from fgd_yolo.training.head_outputs import kept_classes
 from fgd_yolo.training.limits import refuse_unsupported
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.closing_table import PLAIN
-from fgd_yolo.workflow.dataset_check import Dataset, check_dataset
-from fgd_yolo.workflow.demo_run import demo_arguments, demo_yaml
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.teacher_stage import check_may_prepare, teacher_arguments
-from fgd_yolo.workflow.train_arguments import check_train_args, ultralytics_defaults
+from fgd_yolo.workflow.train_arguments import check_train_args, demo_arguments, ultralytics_defaults
 
 # Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
 # into a gain (docs/experiments.md).
@@ -65,9 +63,9 @@ class Plan:
             return PLAIN
         return config.method if any(config.feature_weights.values()) else "heads"
 
-    def kept_in(self, folder: Path) -> Plan:
+    def with_data_copy(self, folder: Path) -> Plan:
         """Return the plan with the copy of its data that it works on, written into a run's folder."""
-        return replace(self, dataset=self.dataset.kept_in(folder / FOLDER))
+        return replace(self, dataset=self.dataset.copy_to(folder / DATA_FOLDER))
 
     def command(self, run_dir: Path) -> dict[str, Any]:
         """Return the options of a command that trains this student on this data, beside this run."""
@@ -114,8 +112,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     student = resolve(recipe.student, "student", demo)
     _check_frozen(train.get("freeze"), student)
     teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
-    data = demo_yaml() if demo else recipe.data
-    dataset = check_dataset(data, train, allow_download=allow_download, recorded=recorded)
+    data = demo_data() if demo else recipe.data
+    dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
     if dataset.channels != 3:
         raise FGDError(
             f"data {dataset.source} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
@@ -131,7 +129,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         recipe,
         teacher=teacher and teacher.file,
         student=student.file,
-        data=None if demo else dataset.source,
+        data=None if demo else str(dataset.source),
         train=train,
         teacher_train=teacher_train,
     )
@@ -172,7 +170,7 @@ def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
     batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
     if batch < 1 or arguments["time"]:
         return
-    gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.train_images / batch)
+    gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.scan.train_images / batch)
     steps = batches // gathered
     if gathered > 1 and steps < FEW_STEPS:
         print_status(

@@ -11,6 +11,7 @@ from typing import Any
 
 from fgd_yolo.config import load_recipe
 from fgd_yolo.console import format_classes, format_duration, print_status
+from fgd_yolo.datasets import Dataset
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
@@ -18,7 +19,6 @@ from fgd_yolo.training.checkpoints import BEST
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.dataset_check import Dataset
 from fgd_yolo.workflow.digests import file_key
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.time_estimate import epoch_s
@@ -60,7 +60,7 @@ def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str,
 
 def prepared_file(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
     """Return where the teacher that these arguments lead to is kept, once there is one."""
-    digest = sha256_of_json([teacher.key, dataset.key, what_is_learnt(train)])
+    digest = sha256_of_json([teacher.key, dataset.scan.key, what_is_learnt(train)])
     return cache_root() / "teachers" / f"{teacher.name}-{digest[:20]}.pt"
 
 
@@ -102,7 +102,7 @@ def prepare_teacher(
     print_status(f"teacher: {epochs} epochs at {imgsz} px, {lasts} on this device")
     # With every weight 0 this is the host's own training, with checkpoints that survive a kill.
     plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
-    best = train_stage(teacher.file, plain, dataset.yaml, run_dir / "teacher", train, device)
+    best = train_stage(teacher.file, plain, str(dataset.file), run_dir / "teacher", train, device)
     return _keep(best, kept)
 
 

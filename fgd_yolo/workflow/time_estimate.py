@@ -11,11 +11,11 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
+from fgd_yolo.datasets import Dataset
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_time
 from fgd_yolo.ultralytics import load_detector, read_architecture
-from fgd_yolo.workflow.dataset_check import Dataset
 from fgd_yolo.workflow.resolve import Model
 
 _STEPS = 2
@@ -43,7 +43,7 @@ def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float |
             step_s = _step_s(model, dataset, arguments, images, device)
     except RuntimeError:
         return None
-    return step_s / images * (dataset.train_images + _VAL_SHARE * dataset.val_images)
+    return step_s / images * (dataset.scan.train_images + _VAL_SHARE * dataset.scan.val_images)
 
 
 @safe_loading()

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.console import print_status
+from fgd_yolo.demo.settings import STUDENT, TEACHER
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.training.limits import refuse_unsupported
 
@@ -115,6 +117,24 @@ def parse_value(text: str) -> Any:
         except ValueError:
             return value
     return value if isinstance(value, (bool, int, float, list, type(None))) else text
+
+
+def demo_arguments(given: Mapping[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add the demo's settings for a device to the arguments that were given, and print them.
+
+    Args:
+        given: train arguments of the user; they take precedence, for student and teacher.
+        device_type: "cpu" or "cuda".
+
+    Returns:
+        Train arguments of the student, and of the teacher's own stage.
+    """
+    arguments = []
+    for role, settings in (("student", STUDENT), ("teacher", TEACHER)):
+        defaults = settings.get(device_type, settings["cpu"])
+        arguments.append({**defaults, **given})
+        print_status(f"demo settings, {role}: {' '.join(f'{key}={arguments[-1][key]}' for key in defaults)}")
+    return arguments[0], arguments[1]
 
 
 def as_recipe(config: FGDConfig | Recipe | str | Path | None) -> Recipe:

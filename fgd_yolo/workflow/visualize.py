@@ -36,7 +36,7 @@ from fgd_yolo.attention.level_attention import AttentionSettings, LevelAttention
 from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status, progress
-from fgd_yolo.datasets import kept_dataset
+from fgd_yolo.datasets import demo_data, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
 from fgd_yolo.neck import Level
@@ -45,8 +45,6 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.dataset_check import check_dataset
-from fgd_yolo.workflow.demo_run import demo_yaml
 from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, Key, data_key, differing, file_key, read_keys
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import RECIPE, read_recipe, read_result
@@ -264,7 +262,7 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
 
 
 def _run_data(run_dir: Path, recipe: Recipe) -> str:
-    return str(kept_dataset(run_dir) or recipe.data or demo_yaml())
+    return str(run_dataset(run_dir) or recipe.data or demo_data())
 
 
 def _check_keys(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:
@@ -283,7 +281,7 @@ def _check_keys(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teache
     if options.before is None:
         current[STUDENT] = Key(resolve(recipe.student, "student").key, str(recipe.student))
     if not options.sources:
-        current[DATA] = data_key(check_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
+        current[DATA] = data_key(scan_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
     changed = differing(recorded, current)
     if changed:
         advice = "restore the originals, or name others with --teacher, --before and --source"

@@ -90,13 +90,13 @@ def test_data_without_a_readable_image(refused, data, student_yaml):
 
 
 def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
-    from fgd_yolo.workflow.dataset_check import check_dataset
+    from fgd_yolo.datasets import scan_dataset
 
     (data.parent / "images/train/00.png").write_bytes(b"no picture")
     (data.parent / "images/val/01.png").write_bytes(b"")
-    dataset = check_dataset(str(data), {})
-    assert (dataset.train_images, dataset.val_images, dataset.skipped) == (3, 2, 2)
-    assert "2 that cannot be read are skipped" in capsys.readouterr().out
+    dataset = scan_dataset(str(data), {})
+    assert (dataset.scan.train_images, dataset.scan.val_images, dataset.scan.skipped) == (3, 2, 2)
+    assert "2 unreadable ones are skipped" in capsys.readouterr().out
 
 
 def test_a_list_of_data_sets(refused, data):

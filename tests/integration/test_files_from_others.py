@@ -117,7 +117,7 @@ def test_what_a_copied_run_folder_names_by_address_is_not_fetched(key, stopped, 
     change(stopped / "distill.yaml", **{key: f"{address}/x.yaml"})
     if key == "student":
         change(stopped / "distill.yaml", data=str(stopped.parents[2] / "data/tiny.yaml"))
-    with pytest.raises(FGDError, match=r"fetched|address"):
+    with pytest.raises(FGDError, match=r"downloaded here|address"):
         distill(resume=stopped)
     assert not paths
 
@@ -231,6 +231,6 @@ def test_nothing_is_run_or_fetched_for_a_run_that_is_taken_into_a_comparison(sto
     for named in (str(data), f"{address}/data.yaml"):
         change(data, val="images/gone", download=program(marker))
         change(run / "args.yaml", data=named)
-        with pytest.raises(FGDError, match=r"not run here|would have to be fetched"):
+        with pytest.raises(FGDError, match=r"not run here|is not downloaded here"):
             taken_jobs([run], tmp_path / "out")
     assert not paths and not marker.exists()

@@ -13,9 +13,9 @@ import yaml
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.cli.distill_command import main
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.dataset_check import check_dataset
 from shell import Shell
 from training import train, untaught
 
@@ -97,7 +97,7 @@ def test_data_in_a_folder_whose_name_steers_a_terminal_are_refused(tmp_path):
 
     data = draw_dataset(tmp_path / "da\x1b[2Jta", train=2, val=2)
     with pytest.raises(FGDError, match="cannot be printed: rename that folder"):
-        check_dataset(str(data), {})
+        scan_dataset(str(data), {})
 
 
 def test_thousands_of_missing_files_are_one_short_line(tmp_path, student_yaml, capfd):

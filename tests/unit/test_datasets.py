@@ -15,9 +15,8 @@ from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import ROOT
 
-from fgd_yolo.datasets import is_known, kept_dataset, read_dataset, split_images
+from fgd_yolo.datasets import is_official, read_dataset, run_dataset, scan_dataset, split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fixtures import draw_dataset
 
 
@@ -124,24 +123,24 @@ def test_nothing_is_run_for_recorded_data_even_where_it_would_be_allowed(missing
 
 def test_a_copy_holds_no_script_and_is_read_by_ultralytics_to_the_same_images(data, marker, tmp_path):
     source = described(data, "script.yaml", download=program(marker), license="free", nc=3)
-    kept = read_dataset(source).kept_in(tmp_path / "kept")
+    kept = read_dataset(source).copy_to(tmp_path / "kept")
     assert "download" not in yaml.safe_load(kept.file.read_text()) and kept.file == tmp_path / "kept/script.yaml"
     theirs, ours = check_det_dataset(str(source)), check_det_dataset(str(kept.file))
     for key in ("path", "train", "val", "names", "nc", "channels"):
         assert ours[key] == theirs[key]
-    assert kept.plain_in(tmp_path / "other") is kept and not (tmp_path / "other").exists()
+    assert kept.copy_if_needed(tmp_path / "other") is kept and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("key", ["kpt_shape", "flip_idx", "kpt_names"])
 def test_what_other_tasks_need_stays_in_the_copy(key, data, tmp_path):
     value = {"kpt_shape": [3, 2], "flip_idx": [0, 2, 1], "kpt_names": {0: ["a", "b", "c"]}}[key]
-    kept = read_dataset(described(data, "pose.yaml", **{key: value})).kept_in(tmp_path / "kept")
+    kept = read_dataset(described(data, "pose.yaml", **{key: value})).copy_to(tmp_path / "kept")
     assert check_det_dataset(str(kept.file))[key] == value
 
 
 def test_a_folder_name_cannot_smuggle_a_script_into_the_copy(tmp_path, marker):
     folder = tmp_path / f"x\ndownload: {program(marker)!r}\n"
-    kept = read_dataset(draw_dataset(folder, train=2, val=2)).kept_in(tmp_path / "kept")
+    kept = read_dataset(draw_dataset(folder, train=2, val=2)).copy_to(tmp_path / "kept")
     assert set(yaml.safe_load(kept.file.read_text())) == {"path", "train", "val", "names", "nc", "channels"}
 
 
@@ -151,7 +150,7 @@ def test_data_sets_of_ultralytics_are_known_by_their_content(tmp_path):
     copy.write_bytes(own.read_bytes())
     other.parent.mkdir()
     other.write_bytes(own.read_bytes().replace(b"https://github.com/ultralytics", b"https://github.com/somebody"))
-    assert is_known(own) and is_known(copy) and not is_known(other)
+    assert is_official(own) and is_official(copy) and not is_official(other)
 
 
 @pytest.mark.parametrize("name", ["coco8.yaml", "coco8"])
@@ -165,7 +164,7 @@ def test_a_data_set_of_ultralytics_downloads_by_name_alone(name, unpacked, monke
     monkeypatch.setattr("ultralytics.data.utils.safe_download", unpack)
     found = read_dataset(name)
     assert asked == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip"]
-    assert len(found.images("val")) == 2 and Path(found.facts["path"]) == unpacked / "coco8"
+    assert len(found.images("val")) == 2 and Path(found.info["path"]) == unpacked / "coco8"
 
 
 def test_a_file_that_only_has_the_name_of_one_is_not_known(data, marker):
@@ -179,7 +178,7 @@ def test_a_file_that_only_has_the_name_of_one_is_not_known(data, marker):
 @pytest.mark.parametrize("recorded", [True, False])
 def test_an_address_is_not_asked_for(form, recorded, server, capsys):
     address, _, asked = server
-    with pytest.raises(FGDError, match="would have to be fetched" if recorded else "--allow-download"):
+    with pytest.raises(FGDError, match="is not downloaded here" if recorded else "--allow-download"):
         read_dataset(form.format(address), recorded=recorded)
     assert not asked and not list(Path.cwd().iterdir())
 
@@ -236,7 +235,7 @@ def test_an_archive_is_trained_on_where_ultralytics_unpacks_it(tmp_path, unpacke
     with zipfile.ZipFile(archive_file, "w") as archive:
         for file in source.parent.rglob("*.*"):
             archive.write(file, Path("photos") / file.relative_to(source.parent))
-    kept = read_dataset(archive_file).kept_in(tmp_path / "kept")
+    kept = read_dataset(archive_file).copy_to(tmp_path / "kept")
     assert len(read_dataset(kept.file).images("train")) == 3
     assert read_dataset(kept.file).images("val")[0].is_relative_to(unpacked)
 
@@ -272,7 +271,7 @@ def test_lists_are_read_as_ultralytics_reads_them_and_mean_the_same_elsewhere(fo
     source = lists(data, data.parent.parent, monkeypatch)[form]
     expected = {split: theirs(source, split) for split in ("train", "val")}
     found = read_dataset(source)
-    kept = found.kept_in(tmp_path / "kept")
+    kept = found.copy_to(tmp_path / "kept")
     assert [str(image) for image in found.images("train")] == expected["train"]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -282,14 +281,14 @@ def test_lists_are_read_as_ultralytics_reads_them_and_mean_the_same_elsewhere(fo
         assert sorted(theirs(kept.file, split)) == sorted(images)
         assert sorted(str(image) for image in read_dataset(kept.file).images(split)) == sorted(images)
     assert len(expected["train"]) == (2 if form == "marked" else 4) and len(expected["val"]) > 3
-    assert read_dataset(kept.file).plain_in(elsewhere).file == kept.file and not list(elsewhere.iterdir())
+    assert read_dataset(kept.file).copy_if_needed(elsewhere).file == kept.file and not list(elsewhere.iterdir())
 
 
 def test_a_list_keeps_the_name_by_which_ultralytics_knows_coco(data, tmp_path):
     folder = data.parent
     (folder / "val2017.txt").write_text("".join(f"./images/val/{index:02}.png\n" for index in range(3)))
-    kept = read_dataset(described(data, "coco.yaml", val="val2017.txt")).kept_in(tmp_path / "kept")
-    assert kept.facts["val"].endswith("/val2017.txt") and "coco" in kept.facts["val"].removeprefix(str(tmp_path))
+    kept = read_dataset(described(data, "coco.yaml", val="val2017.txt")).copy_to(tmp_path / "kept")
+    assert kept.info["val"].endswith("/val2017.txt") and "coco" in kept.info["val"].removeprefix(str(tmp_path))
     assert check_det_dataset(str(kept.file))["path"] == folder  # where it looks for annotations/instances_val2017.json
 
 
@@ -297,27 +296,27 @@ def test_a_list_keeps_the_name_by_which_ultralytics_knows_coco(data, tmp_path):
 def test_a_list_that_nobody_needs_may_be_of_no_use(content, data, tmp_path):
     (data.parent / "test.txt").write_bytes(content)
     listed = described(data, "listed.yaml", test="test.txt")
-    kept = check_dataset(str(listed), {}).kept_in(tmp_path / "run")
-    ours, theirs = (check_det_dataset(str(file)) for file in (kept.yaml, listed))
+    kept = scan_dataset(str(listed), {}).copy_to(tmp_path / "run")
+    ours, theirs = (check_det_dataset(str(file)) for file in (kept.file, listed))
     assert (ours["train"], ours["val"]) == (theirs["train"], theirs["val"])
-    assert read_dataset(listed).plain_in(tmp_path / "plain").images("val") == kept.files.images("val")
-    assert kept_dataset(tmp_path / "nowhere") is None
+    assert read_dataset(listed).copy_if_needed(tmp_path / "plain").images("val") == kept.images("val")
+    assert run_dataset(tmp_path / "nowhere") is None
 
 
 def test_a_needed_list_without_an_image_is_named(data):
     (data.parent / "empty.txt").touch()
     with pytest.raises(FGDError, match=r"empty\.txt"):
-        check_dataset(str(described(data, "listed.yaml", train="empty.txt")), {})
+        scan_dataset(str(described(data, "listed.yaml", train="empty.txt")), {})
 
 
 def test_data_has_the_same_key_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
     made = lists(data, data.parent.parent, monkeypatch)
-    here = check_dataset(str(made["here"]), {"imgsz": 64})
-    kept = here.kept_in(tmp_path / "run/data")
+    here = scan_dataset(str(made["here"]), {"imgsz": 64})
+    kept = here.copy_to(tmp_path / "run/data")
     monkeypatch.chdir(tmp_path / "run")
-    assert check_dataset(kept.yaml, {"imgsz": 64}, recorded=True).key == here.key
-    assert check_dataset(str(made["beside"]), {"imgsz": 64}).key == here.key
-    assert kept_dataset(tmp_path / "run") == Path(kept.yaml)
+    assert scan_dataset(kept.file, {"imgsz": 64}, recorded=True).scan.key == here.scan.key
+    assert scan_dataset(str(made["beside"]), {"imgsz": 64}).scan.key == here.scan.key
+    assert run_dataset(tmp_path / "run") == kept.file
 
 
 def test_reading_draws_no_random_number(data, monkeypatch):

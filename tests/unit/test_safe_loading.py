@@ -19,10 +19,10 @@ from ultralytics.nn import tasks
 from ultralytics.utils import checks, downloads, torch_utils
 
 import fgd_yolo
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
-from fgd_yolo.safe_loading import as_the_user_set_it, safe_loading
+from fgd_yolo.safe_loading import safe_loading, user_settings
 from fgd_yolo.ultralytics import check_activation, load_detector, read_architecture
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fixtures import draw_dataset, save_checkpoint
 
 
@@ -173,7 +173,7 @@ def test_the_users_own_flags_and_functions_are_put_back_after_nesting_and_errors
     with pytest.raises(ZeroDivisionError), safe_loading():
         with safe_loading():
             assert tasks.SAFE_LOAD
-            with as_the_user_set_it():
+            with user_settings():
                 assert bool(tasks.SAFE_LOAD) is flag
         assert tasks.SAFE_LOAD
         raise ZeroDivisionError
@@ -205,8 +205,8 @@ def test_a_program_in_the_label_cache_of_a_data_set_is_not_run(tmp_path):
     with cache.open("wb") as file:
         np.save(file, np.array({"labels": Trap(marker)}, dtype=object), allow_pickle=True)
     evil = cache.read_bytes()
-    found = check_dataset(str(data), {"imgsz": 64})
-    assert found.train_images == 4 and not marker.exists()
+    found = scan_dataset(str(data), {"imgsz": 64})
+    assert found.scan.train_images == 4 and not marker.exists()
     cache.write_bytes(evil)
     np.load(cache, allow_pickle=True)
     assert marker.exists(), "the trap itself does not work"
@@ -214,7 +214,7 @@ def test_a_program_in_the_label_cache_of_a_data_set_is_not_run(tmp_path):
 
 def test_a_label_cache_of_ultralytics_is_read_as_ultralytics_reads_it(tmp_path):
     data = draw_dataset(tmp_path / "data", train=4, val=3)
-    check_dataset(str(data), {"imgsz": 64})
+    scan_dataset(str(data), {"imgsz": 64})
     file = tmp_path / "data/labels/train.cache"
     plain = label_caches.load_dataset_cache_file(file)
     with safe_loading():

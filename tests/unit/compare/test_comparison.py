@@ -15,9 +15,9 @@ from fgd_yolo.compare.method_specs import parse_method
 from fgd_yolo.compare.options import Options
 from fgd_yolo.compare.results_csv import RUNS, read_runs
 from fgd_yolo.compare.worker import _check_keys
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.locking import FolderLock
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.resolve import resolve
 from unit.compare.made_up import made_up
 
@@ -102,7 +102,7 @@ def test_a_run_is_not_made_with_other_models_or_data_than_it_was_planned_with(
     tmp_path, tiny_data, student_yaml, teacher_pt
 ):
     keys = {
-        "data_key": check_dataset(str(tiny_data), {}).key[:16],
+        "data_key": scan_dataset(str(tiny_data), {}).scan.key[:16],
         "student_key": resolve(student_yaml, "student").key[:16],
         "teacher_key": hashlib.sha256(teacher_pt.read_bytes()).hexdigest()[:16],
     }

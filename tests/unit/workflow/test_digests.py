@@ -11,8 +11,8 @@ import cv2
 import pytest
 import yaml
 
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.digests import DATA, TEACHER, Key, compare_keys, data_key, file_key, read_keys, record_keys
 from fixtures import draw_dataset
 
@@ -61,7 +61,7 @@ def test_a_files_key_is_of_its_content(tmp_path):
 
 
 def key_of(data: Path) -> str:
-    return data_key(check_dataset(str(data), {})).key
+    return data_key(scan_dataset(str(data), {})).key
 
 
 def moved(folder: Path, target: Path) -> Path:
@@ -122,10 +122,10 @@ def test_an_image_that_another_one_of_the_same_size_replaced_is_noticed(tmp_path
 
 
 def test_of_many_images_some_from_all_over_are_looked_into(tmp_path, monkeypatch):
-    monkeypatch.setattr("fgd_yolo.workflow.dataset_check.LOOKED_INTO", 5)
+    monkeypatch.setattr("fgd_yolo.datasets.SAMPLED_IMAGES", 5)
     data = draw_dataset(tmp_path / "one", train=12, val=12)
     opened = []
-    monkeypatch.setattr("fgd_yolo.workflow.dataset_check._piece", lambda path, _: opened.append(path.name) or b"")
+    monkeypatch.setattr("fgd_yolo.datasets._middle", lambda path, _: opened.append(path.name) or b"")
     key_of(data)
     assert opened == ["00.png", "03.png", "06.png", "09.png"] * 2
 

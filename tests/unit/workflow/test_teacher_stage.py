@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.teacher_stage import (
     check_may_prepare,
@@ -26,7 +26,7 @@ from fixtures import save_checkpoint
 
 @pytest.fixture
 def dataset(tiny_data):
-    return check_dataset(str(tiny_data), {})
+    return scan_dataset(str(tiny_data), {})
 
 
 @pytest.fixture
@@ -161,7 +161,9 @@ def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_numbe
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}
     few = epoch_s(teacher, dataset, arguments)
-    many = epoch_s(teacher, replace(dataset, train_images=1000 * dataset.train_images), arguments)
+    many = epoch_s(
+        teacher, replace(dataset, scan=dataset.scan._replace(train_images=1000 * dataset.scan.train_images)), arguments
+    )
     assert 0 < few < many
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())

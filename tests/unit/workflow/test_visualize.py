@@ -12,11 +12,11 @@ import torch
 
 from fgd_yolo.compare.finished_runs import _check_keys
 from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import Level
 from fgd_yolo.training.checkpoints import SIDE, write_side_file
 from fgd_yolo.training.distiller import level_loss
-from fgd_yolo.workflow.dataset_check import check_dataset
 from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, TEACHER, Key, record_keys
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import save_recipe, save_result
@@ -39,7 +39,7 @@ def run(tmp_path, teacher_pt, student_yaml):
         {
             STUDENT: Key(resolve(student_yaml, "student").key, str(student_yaml)),
             **{name: Key(key, str(teacher)) for name in (TEACHER, CHECKPOINT)},
-            DATA: Key(check_dataset(str(data), {}).key, str(data)),
+            DATA: Key(scan_dataset(str(data), {}).scan.key, str(data)),
         },
     )
     facts = {"method": "fgd", "fingerprint": "", "seed": 0, "imgsz": 96, "split": "val", "val_images": 6}
@@ -73,14 +73,14 @@ def test_a_run_is_drawn_with_its_own_teacher_and_data(run, tiny_data, capsys):
 def test_a_comparison_refuses_a_run_whose_teacher_or_data_changed(run, student_yaml):
     run_dir, teacher, data = run
     models = (str(student_yaml), str(teacher))
-    _check_keys(run_dir, check_dataset(str(data), {}), *models)
+    _check_keys(run_dir, scan_dataset(str(data), {}), *models)
     save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
     with pytest.raises(FGDError, match=r"began with another teacher .*or leave this run out"):
-        _check_keys(run_dir, check_dataset(str(data), {}), *models)
+        _check_keys(run_dir, scan_dataset(str(data), {}), *models)
     teacher.unlink()
     next((data.parent / "images/train").iterdir()).unlink()
     with pytest.raises(FGDError, match=r"began with other data .*or leave this run out"):
-        _check_keys(run_dir, check_dataset(str(data), {}), *models)
+        _check_keys(run_dir, scan_dataset(str(data), {}), *models)
 
 
 @pytest.fixture
