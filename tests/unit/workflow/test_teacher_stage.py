@@ -80,13 +80,13 @@ def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt
     assert kept.parent.name == "teachers"
     same = [
         (teacher, dataset, {**train, "device": "cpu", "workers": 2, "plots": False}),
-        (replace(teacher, file="/elsewhere.pt"), replace(dataset, yaml="/elsewhere.yaml"), train),
+        (replace(teacher, file="/elsewhere.pt"), replace(dataset, file=Path("/elsewhere.yaml")), train),
         (teacher, dataset, {**train, "batch": 16, "seed": 0}),  # the host's defaults, said aloud
     ]
     assert {prepared_file(*case) for case in same} == {kept}
     other = [
         (replace(teacher, key="other"), dataset, train),
-        (teacher, replace(dataset, key="other"), train),
+        (teacher, replace(dataset, scan=dataset.scan._replace(key="other")), train),
         *(
             (teacher, dataset, {**train, **change})
             for change in ({"epochs": 4}, {"imgsz": 64}, {"seed": 1}, {"lr0": 0.1})
@@ -161,9 +161,8 @@ def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_numbe
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}
     few = epoch_s(teacher, dataset, arguments)
-    many = epoch_s(
-        teacher, replace(dataset, scan=dataset.scan._replace(train_images=1000 * dataset.scan.train_images)), arguments
-    )
+    larger = replace(dataset, scan=dataset.scan._replace(train_images=1000 * dataset.scan.train_images))
+    many = epoch_s(teacher, larger, arguments)
     assert 0 < few < many
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())
