@@ -28,7 +28,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import checks, downloads, torch_utils
 from ultralytics.utils.torch_utils import ModelEMA
 
-from fgd_yolo.datasets import _KEPT
+from fgd_yolo.datasets import _COPIED_KEYS
 from training import batch
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -88,7 +88,7 @@ def test_the_keys_of_a_data_yaml_that_a_detector_reads_are_in_the_copy_that_it_i
     assert {"names", "channels", "kpt_shape"} <= read, "the search itself does not work"
     own = {"path", "train", "val", "test", "minival", "yaml_file", "download", "validation"}
     other_tasks = {"depth_scale", "max_depth", "bg_class_idx", "semantic_baked", "label_mapping", "_polygon_bg_added"}
-    assert read - own - other_tasks <= set(_KEPT)
+    assert read - own - other_tasks <= set(_COPIED_KEYS)
 
 
 def test_a_batch_given_to_the_model_goes_to_its_loss_attribute(model):
