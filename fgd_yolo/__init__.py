@@ -16,6 +16,7 @@ _HOME = {
     "FGDLoss": "fgd_yolo.methods",
     "FGDTrainer": "fgd_yolo.training.trainer",
     "OnnxDetector": "fgd_yolo.runtime",
+    "Pipeline": "fgd_yolo.streams.pipeline",
     "distill": "fgd_yolo.workflow.distill",
     "export_onnx": "fgd_yolo.export",
 }

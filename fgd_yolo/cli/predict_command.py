@@ -9,10 +9,10 @@ from pathlib import Path
 
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.budget import MEGAPIXELS, Budget
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.runtime.images import PLAYS_VIDEOS, list_images
-from fgd_yolo.runtime.media import VIDEOS, list_files
+from fgd_yolo.runtime.images import STREAM_ADVICE, list_images
+from fgd_yolo.runtime.media import VIDEO_SUFFIXES, list_files
+from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.runtime.predict import predict, targets
 
 EXAMPLES = """examples:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         images = list({os.path.normpath(path.absolute()): path for path in found}.values())
         _check_outputs(said.model, images, said.output, said.json)
         _name_skipped_videos(said.source)
-        budget = Budget(said.max_megapixels)
+        budget = PixelBudget(said.max_megapixels)
         detector = OnnxDetector(said.model, said.device, said.threads, conf=said.conf, iou=said.iou)
         folder = said.output or (None if said.json else Path("runs/predict", said.model.stem))
         numbered = said.output is None
@@ -66,7 +66,7 @@ def _parser(prog: str | None) -> Parser:
     help_text = "boxes of a class that overlap by more are one object (default: %(default)s)"
     parser.add_argument("--iou", type=float, default=0.7, metavar="F", help=help_text)
     help_text = "a picture with more is not decoded but skipped (default: %(default)g)"
-    parser.add_argument("--max-megapixels", type=float, default=MEGAPIXELS, metavar="MP", help=help_text)
+    parser.add_argument("--max-megapixels", type=float, default=DEFAULT_MEGAPIXELS, metavar="MP", help=help_text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -74,9 +74,9 @@ def _parser(prog: str | None) -> Parser:
 def _name_skipped_videos(sources: Sequence[str]) -> None:
     """Say what is in a folder or pattern beside its pictures and is not read."""
     for source in sources:
-        if not Path(source).is_file() and (count := len(list_files(source, VIDEOS))):
+        if not Path(source).is_file() and (count := len(list_files(source, VIDEO_SUFFIXES))):
             videos = "1 video is" if count == 1 else f"{count} videos are"
-            print(f"{source}: {videos} not read; {PLAYS_VIDEOS.format(source)}", file=sys.stderr, flush=True)
+            print(f"{source}: {videos} not read; {STREAM_ADVICE.format(source)}", file=sys.stderr, flush=True)
 
 
 def _check_outputs(model: Path, images: Sequence[Path], output: Path | None, json_path: Path | None) -> None:

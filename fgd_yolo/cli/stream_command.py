@@ -12,7 +12,7 @@ from typing import Any
 
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.budget import MEGAPIXELS
+from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 
 EXAMPLES = """examples:
   %(prog)s --model best.onnx --source test:// --web 127.0.0.1:8080
@@ -42,7 +42,7 @@ _PLAIN = {
     "--webhook": ("URL", str, "POST each result that has objects"),
     "--mqtt": ("URL", str, "publish results: mqtt://host:1883/topic"),
     "--seconds": ("S", float, "stop after so long"),
-    "--max-megapixels": ("MP", float, f"of a picture, and of all streams together (default: {MEGAPIXELS:g})"),
+    "--max-megapixels": ("MP", float, f"of a picture, and of all streams together (default: {DEFAULT_MEGAPIXELS:g})"),
 }
 
 

@@ -1,30 +1,28 @@
-"""Running an exported detector, on numpy, OpenCV and onnxruntime alone: never torch, never Ultralytics.
+"""Run an exported detector with numpy, OpenCV and onnxruntime alone, without torch and Ultralytics.
 
-The room's map: `detector` puts the pieces together. `media` tells what a file holds, `images` reads photos,
-`letterbox` places them on the network's canvas and coordinates back on the photo; `metadata` tells what a model's file
-is, `session` runs it on a device, `threads` counts the cores it may use; `decode`, `nms` and `masks` turn its outputs
-into objects; `detections` is what comes out, `drawing` paints it. `command` is `fgd-yolo predict`.
+- `detector`: `OnnxDetector`, images in, detections out. `predict`: it over files, for `fgd-yolo predict`.
+- `media`: which files a source names, and what they hold. `images`: reads and checks images; `image_headers` gives
+  their size before anything is decoded, `pixel_budget` limits it.
+- `model_info`: what a model file says about itself. `session`, `openvino_session`: run it on a device; `threads` counts
+  the cores that the process may use.
+- `decode`, `nms`, `instance_masks`: from the network's outputs to objects. `detections`: `Detections`, the result;
+  `drawing` draws it.
 
-The public names load on first use; `Pipeline` and `Result` live in `fgd_yolo.streams`.
+`Detections` and `OnnxDetector` are loaded on first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-_HOME = {
-    "Detections": "fgd_yolo.runtime.detections",
-    "OnnxDetector": "fgd_yolo.runtime.detector",
-    "Pipeline": "fgd_yolo.streams.pipeline",
-    "Result": "fgd_yolo.streams.frame",
-}
-__all__ = ["Detections", "OnnxDetector", "Pipeline", "Result"]
+_MODULES = {"Detections": "fgd_yolo.runtime.detections", "OnnxDetector": "fgd_yolo.runtime.detector"}
+__all__ = ["Detections", "OnnxDetector"]
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'fgd_yolo.runtime' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -14,13 +14,13 @@ import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_image, to_image, to_planes
-from fgd_yolo.runtime.budget import MEGAPIXELS, Budget, TooLarge
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections, rotated_corners
-from fgd_yolo.runtime.images import Unreadable, as_bgr, load_image, why_not
+from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, failure_detail, load_image
 from fgd_yolo.runtime.instance_masks import photo_masks
 from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import suppress, suppress_rotated
+from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
 from fgd_yolo.text import printable
 
@@ -68,14 +68,14 @@ class OnnxDetector:
         iou: float = 0.7,
         agnostic: bool = False,
         max_detections: int = 300,
-        max_megapixels: float = MEGAPIXELS,
+        max_megapixels: float = DEFAULT_MEGAPIXELS,
     ):
         for name, threshold in (("conf", conf), ("iou", iou)):
             if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
                 raise UsageError(f"{name} is {threshold!r}, but must be a number from 0 to 1")
         if isinstance(max_detections, bool) or not isinstance(max_detections, Integral) or max_detections < 1:
             raise UsageError(f"max_detections is {max_detections!r}, but must be a whole number above 0")
-        self._budget = Budget(max_megapixels)
+        self._budget = PixelBudget(max_megapixels)
         self.conf, self.iou, self.agnostic, self.max_detections = conf, iou, agnostic, max_detections
         self._session = open_session(Path(path), device, threads, mode)
         self.device = self._session.device
@@ -231,11 +231,11 @@ class OnnxDetector:
         return detections
 
 
-def _load(image: Any, budget: Budget) -> np.ndarray:
+def _load(image: Any, budget: PixelBudget) -> np.ndarray:
     """Read a path; anything else is taken for an array."""
     if not isinstance(image, (str, Path)):
         return image
     try:
         return load_image(image, budget)
-    except (Unreadable, TooLarge) as error:
-        raise FGDError(f"{image} cannot be read as an image{why_not(error)}") from None
+    except (UnreadableImageError, ImageTooLargeError) as error:
+        raise FGDError(f"{image} cannot be read as an image{failure_detail(error)}") from None

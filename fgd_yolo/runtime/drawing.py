@@ -38,10 +38,10 @@ def draw(detections: Detections, image: np.ndarray) -> np.ndarray:
     for index in worst_first:
         if detections.masks is not None:
             inside = detections.masks[index]
-            tint = np.array(colour(detections.classes[index])) * _MASK_OPACITY
+            tint = np.array(class_colour(detections.classes[index])) * _MASK_OPACITY
             canvas[inside] = canvas[inside] * (1 - _MASK_OPACITY) + tint
     for index in worst_first:
-        paint = colour(detections.classes[index])
+        paint = class_colour(detections.classes[index])
         corners = _whole(detections.corners[index])
         cv2.polylines(canvas, [corners], True, paint, thickness, line)
         if detections.keypoints is not None:
@@ -49,11 +49,11 @@ def draw(detections: Detections, image: np.ndarray) -> np.ndarray:
     for index in worst_first:
         label = int(detections.classes[index])
         text = f"{detections.names.get(label, f'class {label}')} {detections.scores[index]:.2f}"
-        _draw_label(canvas, text, _whole(detections.boxes[index]), colour(label), thickness)
+        _draw_label(canvas, text, _whole(detections.boxes[index]), class_colour(label), thickness)
     return canvas
 
 
-def colour(label: int) -> tuple[int, int, int]:
+def class_colour(label: int) -> tuple[int, int, int]:
     """Return the colour of a class, BGR."""
     red, green, blue = colorsys.hsv_to_rgb(int(label) * _GOLDEN % 1, 0.85, (1.0, 0.8)[int(label) % 2])
     return round(blue * 255), round(green * 255), round(red * 255)

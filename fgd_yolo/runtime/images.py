@@ -11,34 +11,34 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError, one_line
-from fgd_yolo.runtime.budget import Budget, TooLarge
-from fgd_yolo.runtime.headers import read_header
-from fgd_yolo.runtime.media import PICTURES, VIDEOS, Kind, kind_of, list_files
+from fgd_yolo.runtime.image_headers import read_header
+from fgd_yolo.runtime.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaKind, list_files, media_kind
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 
-PLAYS_VIDEOS = "run 'fgd-yolo stream --source {}', which plays videos"
+STREAM_ADVICE = "run 'fgd-yolo stream --source {}', which plays videos"
 
 
 UNREADABLE = "cannot be read"
 
 
-class Unreadable(FGDError):
+class UnreadableImageError(FGDError):
     """A file is no picture that can be read here; the text says why."""
 
 
-def read_image(path: str | Path, budget: Budget | None = None) -> np.ndarray | None:
+def read_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray | None:
     """Read a picture as `load_image` does, and return None where that is not possible."""
     try:
         return load_image(path, budget)
-    except (Unreadable, TooLarge):
+    except (UnreadableImageError, ImageTooLargeError):
         return None
 
 
-def why_not(error: FGDError) -> str:
+def failure_detail(error: FGDError) -> str:
     """Return what there is to say about a picture that `load_image` did not read, after its name; often nothing."""
     return "" if str(error) == UNREADABLE else f": {error}"
 
 
-def load_image(path: str | Path, budget: Budget | None = None) -> np.ndarray:
+def load_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray:
     """Read a picture as Ultralytics does, so that both see the same pixels.
 
     Convention:
@@ -51,33 +51,33 @@ def load_image(path: str | Path, budget: Budget | None = None) -> np.ndarray:
     Returns:
         (H, W, 3) BGR uint8.
     Raises:
-        Unreadable: it cannot be read as a picture.
-        TooLarge: it is above the budget; nothing of it was decoded.
+        UnreadableImageError: it cannot be read as a picture.
+        ImageTooLargeError: it is above the budget; nothing of it was decoded.
     """
-    budget = budget or Budget()
+    budget = budget or PixelBudget()
     try:
         with Path(path).open("rb") as file:
             budget.check_bytes(os.fstat(file.fileno()).st_size)
             data = file.read(budget.bytes + 1)
     except (OSError, ValueError) as error:
-        raise Unreadable(UNREADABLE) from error
+        raise UnreadableImageError(UNREADABLE) from error
     budget.check_bytes(len(data))  # what is no plain file has no size
     return decode_image(data, budget)
 
 
-def decode_image(data: bytes, budget: Budget) -> np.ndarray:
+def decode_image(data: bytes, budget: PixelBudget) -> np.ndarray:
     """Decode a picture's file as `load_image` does.
 
     Args:
         data: the content of the file.
         budget: asked before anything is decoded.
     Raises:
-        Unreadable: it is no picture.
-        TooLarge: it is above the budget.
+        UnreadableImageError: it is no picture.
+        ImageTooLargeError: it is above the budget.
     """
     header = read_header(data)
     if header is None:
-        raise Unreadable(UNREADABLE)
+        raise UnreadableImageError(UNREADABLE)
     budget.check(header.width, header.height, header.bytes_per_pixel)
     try:
         if header.kind in ("AVIF", "HEIF"):
@@ -89,7 +89,7 @@ def decode_image(data: bytes, budget: Budget) -> np.ndarray:
     except cv2.error:  # a damaged header
         image = None
     if image is None:
-        raise Unreadable(UNREADABLE)
+        raise UnreadableImageError(UNREADABLE)
     return image
 
 
@@ -104,7 +104,9 @@ def _through_pillow(data: bytes, kind: str) -> np.ndarray | None:
     except ImportError as error:
         needed = {"PIL": "pillow", "pi_heif": "fgd_yolo[heic]"}.get((error.name or "").partition(".")[0], "pillow")
         name = "HEIC" if kind == "HEIF" else kind
-        raise Unreadable(f"{name} cannot be read without another package: run pip install '{needed}'") from None
+        raise UnreadableImageError(
+            f"{name} cannot be read without another package: run pip install '{needed}'"
+        ) from None
     try:
         # Not by Image.open, whose own limit of pixels is another one.
         with ImageOps.exif_transpose(Opener(io.BytesIO(data))) as photo:
@@ -165,12 +167,12 @@ def list_images(source: str | Path) -> list[Path]:
             return [_no_video(path)]
     except (OSError, ValueError) as error:
         raise UsageError(f"'{source}' cannot be read: {one_line(error)}") from None
-    images = list_files(source, PICTURES)
+    images = list_files(source, IMAGE_SUFFIXES)
     if images:
         return images
-    if videos := list_files(source, VIDEOS):
+    if videos := list_files(source, VIDEO_SUFFIXES):
         count = f"{len(videos)} videos" if len(videos) > 1 else "a video"
-        raise UsageError(f"there is no picture in '{source}', but {count}: {PLAYS_VIDEOS.format(source)}")
+        raise UsageError(f"there is no picture in '{source}', but {count}: {STREAM_ADVICE.format(source)}")
     if path.is_dir():
         raise UsageError(f"there is no picture in {path}; of folders in it say '{path}/**/*.jpg'")
     if glob.has_magic(str(source)):
@@ -179,7 +181,7 @@ def list_images(source: str | Path) -> list[Path]:
 
 
 def _no_video(path: Path) -> Path:
-    kind = kind_of(path)
-    if kind is Kind.JPEGS or (kind is Kind.OTHER and path.suffix[1:].lower() in VIDEOS.split()):
-        raise UsageError(f"{path} is a video, and this reads pictures: {PLAYS_VIDEOS.format(path)}")
+    kind = media_kind(path)
+    if kind is MediaKind.MJPEG or (kind is MediaKind.OTHER and path.suffix[1:].lower() in VIDEO_SUFFIXES.split()):
+        raise UsageError(f"{path} is a video, and this reads pictures: {STREAM_ADVICE.format(path)}")
     return path

@@ -11,11 +11,13 @@ from pathlib import Path
 import cv2
 
 from fgd_yolo.errors import UsageError, one_line
-from fgd_yolo.runtime.headers import JPEG_END, JPEG_FRAMES, jpeg_markers
+from fgd_yolo.runtime.image_headers import JPEG_END, JPEG_FRAMES, jpeg_markers
 
-PICTURES = "avif bmp dng heic heif jp2 jpeg jpg mpo pbm pgm png ppm tif tiff webp"
+IMAGE_SUFFIXES = "avif bmp dng heic heif jp2 jpeg jpg mpo pbm pgm png ppm tif tiff webp"
 """Suffixes by which pictures are found in a folder."""
-VIDEOS = "264 265 3gp asf avi flv gif h264 h265 hevc m2ts m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
+VIDEO_SUFFIXES = (
+    "264 265 3gp asf avi flv gif h264 h265 hevc m2ts m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
+)
 """Suffixes by which videos are found in a folder."""
 
 _HEAD = 64
@@ -48,16 +50,16 @@ def _has_suffix(file: Path, suffixes: list[str]) -> bool:
     return file.suffix[1:].lower() in suffixes and not file.name.startswith(".") and file.is_file()
 
 
-class Kind(Enum):
+class MediaKind(Enum):
     """How a file is read."""
 
-    PICTURE = "one picture, as `read_image` reads it"
-    JPEGS = "JPEGs one behind the other (raw MJPEG)"
+    IMAGE = "one picture, as `read_image` reads it"
+    MJPEG = "JPEGs one behind the other (raw MJPEG)"
     ANIMATION = "an animated WebP or AVIF, as Pillow reads it"
     OTHER = "a video, a GIF, an animated PNG, or nothing that is known: FFmpeg will tell"
 
 
-def kind_of(path: str | Path) -> Kind:
+def media_kind(path: str | Path) -> MediaKind:
     """Return the kind of a file by its content.
 
     Only its first bytes are looked at; of a JPEG as many as the first picture has, and of a PNG the chunks before it.
@@ -70,26 +72,26 @@ def kind_of(path: str | Path) -> Kind:
         head = file.read(_HEAD)
         if head.startswith(_JPEG):
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return Kind.JPEGS if _has_two_jpegs(data) else Kind.PICTURE
+                return MediaKind.MJPEG if _has_two_jpegs(data) else MediaKind.IMAGE
         if head[4:8] == b"ftyp":
             return _of_boxes(head)
         if head.startswith(b"GIF8"):
-            return Kind.OTHER
+            return MediaKind.OTHER
         if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & 0x02:
-            return Kind.ANIMATION
+            return MediaKind.ANIMATION
         if head.startswith(b"\x89PNG") and _is_animated_png(file):
-            return Kind.OTHER
+            return MediaKind.OTHER
         file.seek(0)
         # By its number, since a name that is no UTF-8 crashes the process inside OpenCV.
-        return Kind.PICTURE if cv2.haveImageReader(f"/dev/fd/{file.fileno()}") else Kind.OTHER
+        return MediaKind.IMAGE if cv2.haveImageReader(f"/dev/fd/{file.fileno()}") else MediaKind.OTHER
 
 
-def _of_boxes(head: bytes) -> Kind:
+def _of_boxes(head: bytes) -> MediaKind:
     """Tell photos from videos in the family of MP4 by the brands that the first box names."""
     brands = {head[place : place + 4] for place in range(16, min(int.from_bytes(head[:4], "big"), _HEAD), 4)}
     if head[8:12] == b"avis" or (head[8:12] == b"msf1" and b"avis" in brands):
-        return Kind.ANIMATION
-    return Kind.PICTURE if head[8:12] in _BRANDS else Kind.OTHER
+        return MediaKind.ANIMATION
+    return MediaKind.IMAGE if head[8:12] in _BRANDS else MediaKind.OTHER
 
 
 def _is_animated_png(file) -> bool:

@@ -19,10 +19,10 @@ import numpy as np
 from fgd_yolo.console import progress
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import atomic_path, numbered_folder, remove_leftovers
-from fgd_yolo.runtime.budget import Budget, TooLarge
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.runtime.images import Unreadable, load_image, why_not
+from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable
 
@@ -91,7 +91,7 @@ def predict(
     *,
     numbered: bool = False,
     json_path: Path | None = None,
-    budget: Budget | None = None,
+    budget: PixelBudget | None = None,
 ) -> Tally:
     """Detect on files and write the results. A file that cannot be read is skipped and counted.
 
@@ -107,7 +107,7 @@ def predict(
         FGDError: no file could be read, or a result cannot be written.
         KeyboardInterrupt: stopped; says what is there.
     """
-    tally, budget = Tally(), budget or Budget()
+    tally, budget = Tally(), budget or PixelBudget()
     with ExitStack() as stack:
         lines = stack.enter_context(_new_text(json_path)) if json_path else None
         results = Results(folder, numbered, lines)
@@ -128,15 +128,15 @@ def predict(
     return tally
 
 
-def _detect(detector: OnnxDetector, path: Path, name: Path, budget: Budget, results: Results, tally: Tally) -> str:
+def _detect(detector: OnnxDetector, path: Path, name: Path, budget: PixelBudget, results: Results, tally: Tally) -> str:
     """Detect on one file, keep what is found, and return it in words."""
     try:
         with _silent_stderr():
             image = load_image(path, budget)
-    except (Unreadable, TooLarge) as error:
+    except (UnreadableImageError, ImageTooLargeError) as error:
         tally.unreadable.append(path)
-        if why_not(error) and not tally.why:
-            tally.why[path] = why_not(error)
+        if failure_detail(error) and not tally.why:
+            tally.why[path] = failure_detail(error)
         return f"{error}, skipped"
     not_finite, start = detector.not_finite, time.perf_counter()
     found = detector(image)

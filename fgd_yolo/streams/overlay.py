@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fgd_yolo.runtime.drawing import colour
+from fgd_yolo.runtime.drawing import class_colour
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -70,7 +70,7 @@ def _draw_ids(canvas: np.ndarray, result: Result) -> None:
     """Write each track id at the box's lower left corner, where no label stands."""
     for box, label, track in zip(result.detections.boxes, result.detections.classes, result.ids, strict=True):
         if track >= 0:
-            _chip(canvas, f"#{track}", box[[0, 3]], _bright(colour(label)))
+            _chip(canvas, f"#{track}", box[[0, 3]], _bright(class_colour(label)))
 
 
 def _chip(canvas: np.ndarray, text: str, corner: Sequence[float], ink: tuple[int, int, int]) -> None:

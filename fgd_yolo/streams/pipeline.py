@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.budget import MEGAPIXELS, Budget
 from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.streams.address import check_name, free_name
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.reader import Reader
@@ -57,12 +57,12 @@ class Pipeline:
         batch_window_s: float = 0.0,
         steps: Sequence[Callable[[Result], object]] = (),
         observers: Sequence[Callable[[Result], object]] = (),
-        max_megapixels: float = MEGAPIXELS,
+        max_megapixels: float = DEFAULT_MEGAPIXELS,
     ):
         if not 0 <= batch_window_s <= 10:
             raise UsageError(f"the batch window is {batch_window_s!r} s, but must be from 0 to 10")
         self._detector = detector
-        self.budget = Budget(max_megapixels)
+        self.budget = PixelBudget(max_megapixels)
         self._policy = None if policy is None else parse_policy(policy)
         self._sinks = [*sinks, *map(CallbackSink, observers)]
         self._observers = len(observers)

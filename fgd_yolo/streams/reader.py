@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from fgd_yolo.errors import whole_line
-from fgd_yolo.runtime.budget import Budget
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams import sources
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.frame import Frame
@@ -205,12 +205,12 @@ class Reader:
         *,
         stall_s: float = 3.0,
         backoff: tuple[float, float] = (0.2, 10.0),
-        budget: Budget | None = None,
+        budget: PixelBudget | None = None,
         open_source: Callable[..., Source] | None = None,
     ):
         self.name, self._address = name, address
         self._on_frame, self._stats = on_frame, stats
-        self._open_source = open_source or partial(sources.open_source, budget=budget or Budget())
+        self._open_source = open_source or partial(sources.open_source, budget=budget or PixelBudget())
         self._live, self._stall_s = is_live(address), stall_s
         self._backoff = Backoff(*backoff, seed=zlib.crc32(name.encode()))
         # Never held while `on_frame` or the statistics are called, whose locks others hold when they call stop().

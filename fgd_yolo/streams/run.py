@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.budget import Budget
 from fgd_yolo.runtime.detector import OnnxDetector
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
@@ -101,7 +101,7 @@ def _check(options: RunOptions) -> None:
         if policy is not None:
             parse_policy(policy)
     for stream in options.streams.values():
-        check_address(stream.source, Budget(options.max_megapixels))
+        check_address(stream.source, PixelBudget(options.max_megapixels))
     for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
         if options.json_lines and _is_same_file(options.json_lines, path):
             there = f"{options.json_lines} is read here and would be written to"

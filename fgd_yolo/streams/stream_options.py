@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.runtime.budget import MEGAPIXELS
+from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 from fgd_yolo.streams.address import redact
 
 try:
@@ -94,7 +94,7 @@ class RunOptions(_Strict):
     mqtt: Text | None = Field(default=None, repr=False)
     show: bool = False
     seconds: float | None = Field(default=None, gt=0)
-    max_megapixels: float = Field(default=MEGAPIXELS, gt=0, allow_inf_nan=False)
+    max_megapixels: float = Field(default=DEFAULT_MEGAPIXELS, gt=0, allow_inf_nan=False)
 
 
 def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOptions:

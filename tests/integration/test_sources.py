@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.budget import Budget
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import SourceEnded, SourceLost, network, open_source
 from tests.cameras.clips import number, write_clip
 from tests.cameras.processes import mjpeg_server
@@ -258,10 +258,10 @@ def test_cameras_and_videos_above_the_budget_say_their_size(tmp_path):
     with mjpeg_server("--folder", tmp_path) as web, rtsp_server("--fps", FPS) as rtsp:
         for address in (f"http://127.0.0.1:{web.port}/{name}" for name in ("cam", "clip.mp4", "clip.flv")):
             with pytest.raises(SourceLost, match=said):
-                open_source(address, timeout_s=3, budget=Budget(0.07)).read()
-            open_source(address, timeout_s=3, budget=Budget(0.08)).close()
+                open_source(address, timeout_s=3, budget=PixelBudget(0.07)).read()
+            open_source(address, timeout_s=3, budget=PixelBudget(0.08)).close()
         with pytest.raises(SourceLost, match=said):
-            open_source(f"rtsp://127.0.0.1:{rtsp.port}/cam", timeout_s=3, budget=Budget(0.07))
+            open_source(f"rtsp://127.0.0.1:{rtsp.port}/cam", timeout_s=3, budget=PixelBudget(0.07))
 
 
 def test_an_h264_file_can_be_sent_over_rtsp(tmp_path):

@@ -6,7 +6,7 @@ from glob import has_magic
 from pathlib import Path
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.budget import Budget, Share, TooLarge
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget, StreamBudget
 from fgd_yolo.streams.address import check_text, redact, show_address
 from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 
@@ -27,7 +27,7 @@ _KNOWN = (
 )
 
 
-def open_source(address: str | int, *, timeout_s: float, budget: Budget | None = None) -> Source:
+def open_source(address: str | int, *, timeout_s: float, budget: PixelBudget | None = None) -> Source:
     """Open a camera, stream or file.
 
     Args:
@@ -40,10 +40,10 @@ def open_source(address: str | int, *, timeout_s: float, budget: Budget | None =
         SourceLost: it cannot be opened now; the text says why.
         UsageError: it never can, as in `check_address`.
     """
-    share = (budget or Budget()).share()
+    share = (budget or PixelBudget()).for_stream()
     try:
         return _open(address, share, timeout_s)
-    except TooLarge as error:
+    except ImageTooLargeError as error:
         share.release()
         raise SourceLost(str(error)) from None
     except BaseException:
@@ -51,7 +51,7 @@ def open_source(address: str | int, *, timeout_s: float, budget: Budget | None =
         raise
 
 
-def _open(address: str | int, share: Share, timeout_s: float) -> Source:
+def _open(address: str | int, share: StreamBudget, timeout_s: float) -> Source:
     kind = _kind(address)
     if kind == "camera":
         from fgd_yolo.streams.sources.camera import CameraSource
@@ -80,7 +80,7 @@ def is_live(address: str | int) -> bool:
     return _kind(address) in ("camera", "network", "test")
 
 
-def check_address(address: str | int, budget: Budget | None = None) -> None:
+def check_address(address: str | int, budget: PixelBudget | None = None) -> None:
     """Refuse what can never work, before anything starts. A camera that is merely down passes.
 
     Args:
@@ -104,7 +104,7 @@ def check_address(address: str | int, budget: Budget | None = None) -> None:
     elif kind == "file":
         from fgd_yolo.streams.sources.folder import check_file
 
-        check_file(str(address), budget or Budget())
+        check_file(str(address), budget or PixelBudget())
     elif kind == "folder":
         from fgd_yolo.streams.sources.folder import find_files
 

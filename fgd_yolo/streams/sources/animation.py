@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import one_line
-from fgd_yolo.runtime.budget import Share
-from fgd_yolo.runtime.headers import read_header
+from fgd_yolo.runtime.image_headers import read_header
+from fgd_yolo.runtime.pixel_budget import StreamBudget
 from fgd_yolo.streams.sources.source import BadFrame, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.sources.timestamps import USUAL_FPS
 
@@ -22,13 +22,13 @@ class AnimationSource:
 
     Raises:
         SourceLost: it cannot be read.
-        TooLarge: it is above the budget.
+        ImageTooLargeError: it is above the budget.
     """
 
     live = False
     fps = None
 
-    def __init__(self, path: str, share: Share):
+    def __init__(self, path: str, share: StreamBudget):
         self._share = share
         try:
             share.budget.check_bytes(Path(path).stat().st_size)

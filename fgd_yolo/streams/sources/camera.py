@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from fgd_yolo.runtime.budget import Budget, Share, TooLarge
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget, StreamBudget
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 
@@ -21,18 +21,18 @@ class CameraSource:
         share: asked for the camera's size before it gives a picture, and whenever that changes.
     Raises:
         SourceLost: there is none, or it cannot be opened.
-        TooLarge: its pictures are above the budget.
+        ImageTooLargeError: its pictures are above the budget.
     """
 
     live = True
 
-    def __init__(self, index: int, capture: cv2.VideoCapture | None = None, share: Share | None = None):
-        self._capture, self._share = capture or _open(index), share or Budget().share()
+    def __init__(self, index: int, capture: cv2.VideoCapture | None = None, share: StreamBudget | None = None):
+        self._capture, self._share = capture or _open(index), share or PixelBudget().for_stream()
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         self._size = tuple(int(self._capture.get(side) or 0) for side in sides)
         try:
             self._share.check(*self._size)
-        except TooLarge:
+        except ImageTooLargeError:
             self._capture.release()
             raise
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
@@ -48,7 +48,7 @@ class CameraSource:
             self._size = image.shape[1::-1]
             try:
                 self._share.check(*self._size)
-            except TooLarge as error:
+            except ImageTooLargeError as error:
                 raise SourceLost(str(error)) from None
         return SourceFrame(image, arrived, time.monotonic(), None)
 

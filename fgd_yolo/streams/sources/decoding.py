@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from fgd_yolo.errors import FGDError, whole_line
-from fgd_yolo.runtime.budget import Share, TooLarge
-from fgd_yolo.runtime.headers import MOST_SCANS, jpeg_head, jpeg_scans
+from fgd_yolo.runtime.image_headers import MAX_SCANS, jpeg_header, jpeg_scans
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.orientation import display_matrix, swaps_sides
 from fgd_yolo.streams.sources.source import BadFrame, SourceEnded, SourceFrame, SourceLost
@@ -71,12 +71,12 @@ def _frame_rate(track: Any) -> float:
     return next((float(rate) for rate in rates if rate and rate <= _HIGHEST_FPS), USUAL_FPS)
 
 
-def pixel_limit(share: Share) -> dict[str, str]:
+def pixel_limit(share: StreamBudget) -> dict[str, str]:
     """Return FFmpeg's option that makes a decoder refuse much larger pictures, those that come later too."""
     return {"max_pixels": str(share.budget.pixels + _BLOCKS)}
 
 
-def look(address: str, share: Share, **options: Any) -> None:
+def look(address: str, share: StreamBudget, **options: Any) -> None:
     """Open a video without its decoders, ask for the size of each track, and close it.
 
     Args:
@@ -84,7 +84,7 @@ def look(address: str, share: Share, **options: Any) -> None:
         share: of the stream.
         options: of `av.open`.
     Raises:
-        TooLarge: a track is above the budget.
+        ImageTooLargeError: a track is above the budget.
         av.FFmpegError: it cannot be opened.
     """
     # To find out what is in it FFmpeg would decode pictures, and in some containers without its own limit of pixels.
@@ -108,10 +108,10 @@ class Decoding:
         recorded: its times rise, see `RisingTimes`; so do those of what has a length.
     Raises:
         SourceEnded: there is no video in it.
-        TooLarge: its pictures are above the budget.
+        ImageTooLargeError: its pictures are above the budget.
     """
 
-    def __init__(self, container: Any, share: Share, *, whole_jpegs: bool = False, recorded: bool = False):
+    def __init__(self, container: Any, share: StreamBudget, *, whole_jpegs: bool = False, recorded: bool = False):
         self._container, self._share = container, share
         self.stream = video_track(container)
         # More threads decode no stream faster that is one of several, and cost time themselves.
@@ -166,15 +166,15 @@ class Decoding:
     def _check_jpeg(self, jpeg: bytes) -> None:
         if self._whole_jpegs and _JPEG_END not in jpeg[-_JPEG_PADDING:]:
             raise BadFrame("a JPEG is cut off")
-        if jpeg_scans(jpeg, jpeg_head(jpeg).scan or len(jpeg)) > MOST_SCANS:
-            raise BadFrame(f"a JPEG has more than {MOST_SCANS} scans")
+        if jpeg_scans(jpeg, jpeg_header(jpeg).scan or len(jpeg)) > MAX_SCANS:
+            raise BadFrame(f"a JPEG has more than {MAX_SCANS} scans")
 
     def _check_size(self, frame: Any) -> None:
         if (frame.width, frame.height) != self._size:
             self._size = frame.width, frame.height
             try:
                 self._share.check(*self._size)
-            except TooLarge as error:
+            except ImageTooLargeError as error:
                 raise SourceLost(str(error)) from None
 
     def _seconds(self, frame) -> float | None:

@@ -15,7 +15,7 @@ from fgd_yolo.demo.demo_video import draw_cast, paint_frame, paint_stage
 from fgd_yolo.demo.paint import Canvas
 from fgd_yolo.demo.scene import expose, grain, light
 from fgd_yolo.errors import UsageError, close_match
-from fgd_yolo.runtime.budget import Share
+from fgd_yolo.runtime.pixel_budget import StreamBudget
 from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame
 
@@ -122,7 +122,7 @@ class SceneSource:
 
     live = True
 
-    def __init__(self, address: str, share: Share):
+    def __init__(self, address: str, share: StreamBudget):
         self._options, self._share = parse_scene(address), share
         share.check(self._options.width_px, self._options.height_px)
         self.fps = self._options.fps

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from email.message import Message
 
-from fgd_yolo.runtime.budget import Share, TooLarge
-from fgd_yolo.runtime.headers import MOST_SCANS, JpegHead, jpeg_head, jpeg_scans
+from fgd_yolo.runtime.image_headers import MAX_SCANS, JpegHeader, jpeg_header, jpeg_scans
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.sources.decoding import pyav, reason_of
 from fgd_yolo.streams.sources.http import Answer
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
@@ -36,7 +36,7 @@ class MjpegSource:
     live = True
     fps = None
 
-    def __init__(self, answer: Answer, share: Share, *, timeout_s: float):
+    def __init__(self, answer: Answer, share: StreamBudget, *, timeout_s: float):
         self._answer, self._share = answer, share
         self._parts = JpegParts(boundary_of(answer.content_type), share.check)
         self._jpegs = self._read_jpegs()
@@ -48,7 +48,7 @@ class MjpegSource:
         self._since = time.monotonic()
         try:
             jpeg = next(self._jpegs, None)
-        except (TooLarge, Endless) as error:
+        except (ImageTooLargeError, Endless) as error:
             raise SourceLost(str(error)) from None
         if jpeg is None:
             raise SourceLost("the connection was closed")
@@ -73,11 +73,11 @@ class MjpegSource:
         yield from self._parts.finish()
 
     def _decode(self, jpeg: bytes):
-        head = jpeg_head(jpeg)
+        head = jpeg_header(jpeg)
         if not head.scan:
             raise BadFrame("a JPEG has no picture in it")
-        if jpeg_scans(jpeg, head.scan) > MOST_SCANS:
-            raise BadFrame(f"a JPEG has more than {MOST_SCANS} scans")
+        if jpeg_scans(jpeg, head.scan) > MAX_SCANS:
+            raise BadFrame(f"a JPEG has more than {MAX_SCANS} scans")
         if self._decoder is None or self._pixels != head.width * head.height:
             self._pixels = head.width * head.height
             self._decoder = pyav().CodecContext.create("mjpeg", "r")
@@ -151,7 +151,7 @@ class JpegParts:
         # A step returns a picture, b"" if it went on without one, None if it needs more bytes.
         self._step = step
         self._length: int | None = None
-        self._head: JpegHead | None = None
+        self._head: JpegHeader | None = None
         self._limit = _BETWEEN
         self._searched = self._scanned = 0
 
@@ -211,7 +211,7 @@ class JpegParts:
 
     def _look_at_head(self) -> None:
         if self._head is None or not self._head.scan:
-            self._head = jpeg_head(self._buffer) if self._buffer.startswith(_START) else JpegHead()
+            self._head = jpeg_header(self._buffer) if self._buffer.startswith(_START) else JpegHeader()
             if self._head.scan:
                 self._check(self._head.width, self._head.height)
                 self._limit = _BETWEEN + _BYTES_PER_PIXEL * self._head.width * self._head.height

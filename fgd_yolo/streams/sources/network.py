@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fgd_yolo.runtime.budget import Share
+from fgd_yolo.runtime.pixel_budget import StreamBudget
 from fgd_yolo.streams.sources.decoding import Decoding, look, pixel_limit, pyav, reason_of
 from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 from fgd_yolo.streams.url import parse_url
@@ -34,7 +34,7 @@ _VIDEO_FORMATS = (
 )
 
 
-def open_network(url: str, share: Share, *, timeout_s: float) -> Source:
+def open_network(url: str, share: StreamBudget, *, timeout_s: float) -> Source:
     """Open a camera or video over the network.
 
     MJPEG and pictures over HTTP are read here, since FFmpeg has no limit for what it keeps of them; it reads the rest.
@@ -45,7 +45,7 @@ def open_network(url: str, share: Share, *, timeout_s: float) -> Source:
         timeout_s: a connection that is silent for so long is lost.
     Raises:
         SourceLost: there is no picture to be had.
-        TooLarge: its pictures are above the budget.
+        ImageTooLargeError: its pictures are above the budget.
     """
     if not url.lower().startswith("http"):
         return NetworkSource(url, share, timeout_s=timeout_s)
@@ -96,12 +96,12 @@ class NetworkSource:
         timeout_s: a connection that is silent for so long is lost.
     Raises:
         SourceLost: there is no picture to be had.
-        TooLarge: its pictures are above the budget.
+        ImageTooLargeError: its pictures are above the budget.
     """
 
     live = True
 
-    def __init__(self, url: str, share: Share, *, timeout_s: float):
+    def __init__(self, url: str, share: StreamBudget, *, timeout_s: float):
         self._url, self._share, self._timeout_s = url, share, timeout_s
         began = time.monotonic()
         if url.lower().startswith("rtsp"):

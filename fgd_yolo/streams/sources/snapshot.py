@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from fgd_yolo.runtime.budget import Share, TooLarge
-from fgd_yolo.runtime.headers import read_header
-from fgd_yolo.runtime.images import Unreadable, decode_image
+from fgd_yolo.runtime.image_headers import read_header
+from fgd_yolo.runtime.images import UnreadableImageError, decode_image
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.sources.http import Answer
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
@@ -26,7 +26,7 @@ class StillSource:
     live = True
     fps = None
 
-    def __init__(self, answer: Answer, share: Share, *, timeout_s: float):
+    def __init__(self, answer: Answer, share: StreamBudget, *, timeout_s: float):
         self._answer, self._share, self._timeout_s = answer, share, timeout_s
         self._read = False
 
@@ -38,9 +38,9 @@ class StillSource:
             data = self._body()
             arrived = time.monotonic()
             image = decode_image(data, self._share.budget)
-        except TooLarge as error:
+        except ImageTooLargeError as error:
             raise SourceLost(str(error)) from None
-        except Unreadable as error:
+        except UnreadableImageError as error:
             raise BadFrame(f"the picture {error}") from None
         return SourceFrame(image, arrived, time.monotonic(), None)
 

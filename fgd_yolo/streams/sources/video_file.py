@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgd_yolo.runtime.budget import Share, TooLarge
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.sources.decoding import Decoding, look, pixel_limit, pyav, reason_of
 from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame, SourceLost
 
@@ -20,19 +20,19 @@ class FileSource:
 
     live = False
 
-    def __init__(self, path: str, share: Share, demuxer: str | None = None):
+    def __init__(self, path: str, share: StreamBudget, demuxer: str | None = None):
         self._share = share
         try:
             # "file:" keeps FFmpeg from taking a name with a colon in it for a protocol.
             look(f"file:{path}", share, format=demuxer)
             self._container = pyav().open(f"file:{path}", format=demuxer, options=pixel_limit(share))
-        except TooLarge as error:
+        except ImageTooLargeError as error:
             raise SourceLost(str(error)) from None
         except pyav().FFmpegError as error:
             raise SourceLost(f"cannot be read: {reason_of(error, path)}") from None
         try:
             self._decoding = Decoding(self._container, share, recorded=True)
-        except (SourceEnded, TooLarge) as error:
+        except (SourceEnded, ImageTooLargeError) as error:
             self._container.close()
             raise SourceLost(str(error)) from None
         self.fps = self._decoding.fps

@@ -3,7 +3,7 @@ import pytest
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.detections import Detections
-from fgd_yolo.runtime.drawing import colour
+from fgd_yolo.runtime.drawing import class_colour
 
 NAMES = {0: "cell", 1: "a name that is a good deal longer than the box it belongs to"}
 
@@ -23,7 +23,7 @@ def test_a_box_is_drawn_in_its_class_colour_and_its_label_above_it(height):
     drawn = detections(photo.shape[:2], [low, low, high, high]).draw(photo)
     middle = round(height * 0.6)
     for y, x in ((middle, low), (middle, high), (high, middle)):
-        assert drawn[y, x].tolist() == list(colour(0))
+        assert drawn[y, x].tolist() == list(class_colour(0))
     marked = changed(photo, drawn)
     margin = max(3, height // 100)
     assert not marked[low + margin : high - margin, low + margin : high - margin].any()
@@ -44,7 +44,7 @@ def test_lines_and_letters_grow_with_the_photo():
 def test_a_label_stays_on_the_photo(box):
     photo = np.full((100, 200, 3), 90, np.uint8)
     drawn = detections((100, 200), box).draw(photo)
-    strip = (drawn == colour(0)).all(axis=2)
+    strip = (drawn == class_colour(0)).all(axis=2)
     assert strip.sum() > 300 and drawn.shape == photo.shape
 
 
@@ -60,7 +60,7 @@ def test_a_mask_is_blended_so_that_the_photo_shows_through():
     masks = np.zeros((1, 100, 100), bool)
     masks[0, 50:70, 50:70] = True
     drawn = detections((100, 100), [40, 40, 90, 90], masks=masks).draw(photo)
-    expected = photo[50:70, 50:70] * 0.6 + np.array(colour(0)) * 0.4
+    expected = photo[50:70, 50:70] * 0.6 + np.array(class_colour(0)) * 0.4
     assert np.abs(drawn[50:70, 50:70] - expected).max() <= 1
     assert (drawn[72:85, 50:70] == photo[72:85, 50:70]).all()
 
@@ -85,8 +85,8 @@ def test_a_rotated_box_is_drawn_rotated():
 
 
 def test_classes_have_colours_that_differ_and_stay():
-    colours = [colour(label) for label in range(80)]
-    assert len(set(colours)) == 80 and colour(np.int64(3)) == colours[3]
+    colours = [class_colour(label) for label in range(80)]
+    assert len(set(colours)) == 80 and class_colour(np.int64(3)) == colours[3]
     near = [np.abs(np.subtract(colours[a], colours[b])).max() for a in range(8) for b in range(a)]
     assert min(near) > 40
 

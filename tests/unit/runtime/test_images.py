@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.budget import Budget, TooLarge
-from fgd_yolo.runtime.images import Unreadable, as_bgr, list_images, load_image, read_image
+from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, list_images, load_image, read_image
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from memory import grown_mb
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -254,29 +254,31 @@ def test_an_iphones_photo_is_turned_as_its_properties_say():
 def test_a_photo_that_needs_a_missing_package_says_which(monkeypatch, missing, what):
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(Unreadable, match=what):
+    with pytest.raises(UnreadableImageError, match=what):
         load_image(HEIC)
     assert read_image(HEIC) is None
 
 
 def test_a_picture_above_the_budget_says_its_size_and_what_to_do(tmp_path):
     path = save(tmp_path / "a.png", np.zeros((300, 400, 3), np.uint8))
-    assert load_image(path, Budget(0.12)).shape == (300, 400, 3)
-    with pytest.raises(TooLarge, match=r"^400 x 300 px are 0\.12 megapixels, above the limit of 0\.119; raise --max-"):
-        load_image(path, Budget(0.119))
-    assert read_image(path, Budget(0.119)) is None
+    assert load_image(path, PixelBudget(0.12)).shape == (300, 400, 3)
+    with pytest.raises(
+        ImageTooLargeError, match=r"^400 x 300 px are 0\.12 megapixels, above the limit of 0\.119; raise --max-"
+    ):
+        load_image(path, PixelBudget(0.119))
+    assert read_image(path, PixelBudget(0.119)) is None
 
 
 def test_a_file_that_is_longer_than_a_picture_can_be_is_not_read(tmp_path):
     path = save(tmp_path / "a.png", PHOTO)
     with path.open("r+b") as file:
         file.truncate(1 << 40)  # takes no room on the disk
-    with pytest.raises(TooLarge, match=r"^1\.1e\+06 MB are above the limit of 900 for a picture"):
+    with pytest.raises(ImageTooLargeError, match=r"^1\.1e\+06 MB are above the limit of 900 for a picture"):
         load_image(path)
     path.unlink()
     path.symlink_to("/dev/zero")
-    with pytest.raises(TooLarge, match="are above the limit of 6 for a picture"):
-        load_image(path, Budget(1))
+    with pytest.raises(ImageTooLargeError, match="are above the limit of 6 for a picture"):
+        load_image(path, PixelBudget(1))
 
 
 def bomb(kind: str, side: int) -> bytes:
@@ -298,8 +300,8 @@ def bomb(kind: str, side: int) -> bytes:
 def test_a_jpeg_2000_in_tiny_blocks_costs_what_openjpeg_keeps_of_them(tmp_path, blocks):
     path = tmp_path / "blocks.jp2"
     Image.new("RGB", (2000, 1500)).save(path, "JPEG2000", **blocks)
-    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, Budget"
-    read = f"image = read_image({str(path)!r}, Budget({{}}))"
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
+    read = f"image = read_image({str(path)!r}, PixelBudget({{}}))"
     assert grown_mb(read.format(6), before) < 36  # it would take more than 120 MB
     read_mb = grown_mb(read.format(60) + "; assert image is not None", before)
     assert 60 < read_mb < 60 * 6
@@ -309,8 +311,8 @@ def test_a_jpeg_2000_in_tiny_blocks_costs_what_openjpeg_keeps_of_them(tmp_path, 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "BMP", "TIFF of 40 pages"])
 def test_a_picture_takes_no_more_memory_than_its_budget(tmp_path, kind):
     (tmp_path / "bomb").write_bytes(bomb(kind, 4000))
-    before = "import numpy, cv2, PIL.AvifImagePlugin\nfrom fgd_yolo.runtime.images import read_image, Budget"
-    read = f"image = read_image({str(tmp_path / 'bomb')!r}, Budget({{}}))"
+    before = "import numpy, cv2, PIL.AvifImagePlugin\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
+    read = f"image = read_image({str(tmp_path / 'bomb')!r}, PixelBudget({{}}))"
     reserve = 20 + (tmp_path / "bomb").stat().st_size / 1e6
     assert grown_mb(read.format(1 if "40" in kind else 15), before) < 1 * 6 + reserve
     megapixels = 0.25 if "40" in kind else 16
@@ -324,7 +326,7 @@ def test_a_moving_webp_counts_with_the_canvases_that_its_decoder_paints_on(tmp_p
     path = tmp_path / "moves.webp"
     first, second = (Image.new("RGB", (4000, 4000), (shade, 0, 0)) for shade in (0, 200))
     first.save(path, "WEBP", save_all=True, append_images=[second], quality=0, method=0)
-    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, Budget"
-    read = f"image = read_image({str(path)!r}, Budget({{}}))"
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
+    read = f"image = read_image({str(path)!r}, PixelBudget({{}}))"
     assert grown_mb(read.format(16.1), before) < 16.1 * 6  # which decoding it would exceed
     assert grown_mb(read.format(33) + "; assert image is not None", before) < 33 * 6

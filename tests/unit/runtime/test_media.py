@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.media import Kind, kind_of
+from fgd_yolo.runtime.media import MediaKind, media_kind
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
@@ -29,14 +29,14 @@ def animated(path: Path, pictures: int = 3) -> Path:
 @pytest.mark.parametrize("name", ["photo", "photo.mp4", "photo.mjpeg", "ph\udcfftö 图.jpg"])
 def test_one_picture_is_a_picture_whatever_its_name(tmp_path, suffix, name):
     (tmp_path / name).write_bytes(coded(suffix))
-    assert kind_of(tmp_path / name) is Kind.PICTURE
+    assert media_kind(tmp_path / name) is MediaKind.IMAGE
 
 
 @pytest.mark.parametrize("name", ["film.mjpeg", "film.jpg", "film", "film.mp4"])
 @pytest.mark.parametrize("between", [b"", b"\0\0", b"\r\n"])
 def test_jpegs_one_behind_the_other_are_a_stream_of_them(tmp_path, name, between):
     (tmp_path / name).write_bytes(between.join([coded(".jpg")] * 3))
-    assert kind_of(tmp_path / name) is Kind.JPEGS
+    assert media_kind(tmp_path / name) is MediaKind.MJPEG
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -58,24 +58,29 @@ def segment(marker: int, body: bytes) -> bytes:
 )
 def test_a_jpeg_with_more_views_of_the_same_photo_is_one_picture(tmp_path, data):
     (tmp_path / "photo.jpg").write_bytes(data)
-    assert kind_of(tmp_path / "photo.jpg") is Kind.PICTURE
+    assert media_kind(tmp_path / "photo.jpg") is MediaKind.IMAGE
 
 
 def test_a_progressive_jpeg_with_restart_markers_is_walked_to_its_end(tmp_path):
     data = cv2.imencode(".jpg", PHOTO, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
     (tmp_path / "one.jpg").write_bytes(data)
     (tmp_path / "two.jpg").write_bytes(data * 2)
-    assert [kind_of(tmp_path / name) for name in ("one.jpg", "two.jpg")] == [Kind.PICTURE, Kind.JPEGS]
+    assert [media_kind(tmp_path / name) for name in ("one.jpg", "two.jpg")] == [MediaKind.IMAGE, MediaKind.MJPEG]
 
 
 @pytest.mark.parametrize(
     ("suffix", "kind"),
-    [(".gif", Kind.OTHER), (".png", Kind.OTHER), (".webp", Kind.ANIMATION), (".avif", Kind.ANIMATION)],
+    [
+        (".gif", MediaKind.OTHER),
+        (".png", MediaKind.OTHER),
+        (".webp", MediaKind.ANIMATION),
+        (".avif", MediaKind.ANIMATION),
+    ],
 )
 def test_what_is_animated_is_no_single_picture(tmp_path, suffix, kind):
     path = animated(tmp_path / f"moves{suffix}")
-    assert kind_of(path) is kind
-    assert kind_of(path.rename(tmp_path / "moves.jpg")) is kind
+    assert media_kind(path) is kind
+    assert media_kind(path.rename(tmp_path / "moves.jpg")) is kind
 
 
 def test_videos_and_what_is_nothing_are_other(tmp_path):
@@ -86,15 +91,15 @@ def test_videos_and_what_is_nothing_are_other(tmp_path):
         file.mux(track.encode())
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.jpg").touch()
-    assert {kind_of(path) for path in tmp_path.glob("*.jpg")} == {Kind.OTHER}
+    assert {media_kind(path) for path in tmp_path.glob("*.jpg")} == {MediaKind.OTHER}
 
 
 def test_a_hostile_jpeg_is_walked_in_a_bounded_number_of_steps(tmp_path):
     (tmp_path / "a.jpg").write_bytes(coded(".jpg")[:20] + b"\xff\x01\0\2" * 3_000_000)
     (tmp_path / "b.jpg").write_bytes(coded(".jpg")[:20] + b"\xff" * 12_000_000)
-    assert {kind_of(path) for path in tmp_path.glob("*.jpg")} == {Kind.PICTURE}
+    assert {media_kind(path) for path in tmp_path.glob("*.jpg")} == {MediaKind.IMAGE}
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
     with pytest.raises(OSError):
-        kind_of(tmp_path / "none.jpg")
+        media_kind(tmp_path / "none.jpg")

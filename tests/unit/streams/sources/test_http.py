@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.budget import Budget
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import BadFrame, SourceLost, open_source
 from memory import grown_mb
 from tests.cameras.http_server import begin, serving
@@ -253,17 +253,17 @@ def test_a_camera_above_the_budget_says_its_size_and_one_that_grows_is_lost():
         handler.wfile.write(PART + b"--frame\r\n\r\n" + large + b"\r\n" + PART)
 
     with serving(growing) as address:
-        source = open_source(address, timeout_s=1, budget=Budget(0.01))
+        source = open_source(address, timeout_s=1, budget=PixelBudget(0.01))
         assert source.read().pixels.width == 64
         with pytest.raises(SourceLost, match=r"^200 x 100 px are 0\.02 megapixels, above the limit of 0\.01; raise"):
             source.read()
         source.close()
         with pytest.raises(SourceLost, match=r"^64 x 48 px"):
-            first_picture(address, budget=Budget(0.001))
+            first_picture(address, budget=PixelBudget(0.001))
 
 
 def test_closed_cameras_give_their_share_back():
-    budget = Budget(0.0031)  # of one camera of 64 x 48 px
+    budget = PixelBudget(0.0031)  # of one camera of 64 x 48 px
     with serving(camera) as address:
         for _ in range(3):
             source = open_source(address, timeout_s=1, budget=budget)

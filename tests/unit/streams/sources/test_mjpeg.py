@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.budget import TooLarge
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
 from fgd_yolo.streams.sources.mjpeg import Endless, JpegParts, boundary_of
 
 WIDTH, HEIGHT = 40, 30
@@ -186,10 +186,10 @@ def test_what_has_no_end_is_given_up_after_a_megabyte_and_three_bytes_a_pixel(st
 
 def test_a_picture_with_a_size_above_the_budget_is_refused_by_its_header():
     def check(width, height):
-        raise TooLarge(f"{width} x {height}")
+        raise ImageTooLargeError(f"{width} x {height}")
 
     head = JPEGS[0][: JPEGS[0].index(b"\xff\xda") + 4]
-    with pytest.raises(TooLarge, match=f"^{WIDTH} x {HEIGHT}$"):
+    with pytest.raises(ImageTooLargeError, match=f"^{WIDTH} x {HEIGHT}$"):
         cut("multipart/x-mixed-replace; boundary=frame", HEAD + b"\r\n" + head, 10, check)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.budget import Budget
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, check_address, open_source
 from fgd_yolo.streams.sources.demo_scene import SceneSource, scene_truth
 from fgd_yolo.streams.sources.video_file import FileSource
@@ -50,25 +50,25 @@ def write_video(folder: Path, container: str, side: int, frames: int = 2, width:
 @pytest.mark.parametrize("container", CODECS)
 def test_a_video_above_the_budget_is_refused_with_its_size(tmp_path, container):
     path = str(write_video(tmp_path, container, 400))
-    source = FileSource(path, Budget(0.16).share())
+    source = FileSource(path, PixelBudget(0.16).for_stream())
     assert source.read().pixels.width == 400
     source.close()
     with pytest.raises(SourceLost, match=r"^400 x 400 px are 0\.16 megapixels, above the limit of 0\.1;"):
-        FileSource(path, Budget(0.1).share())
+        FileSource(path, PixelBudget(0.1).for_stream())
 
 
 def test_a_video_file_above_the_budget_is_refused_before_anything_starts(tmp_path):
     path = str(write_video(tmp_path, "mp4", 400))
-    check_address(path, Budget(0.16))
+    check_address(path, PixelBudget(0.16))
     with pytest.raises(UsageError, match=r"400\.mp4' is too large: 400 x 400 px are 0\.16 megapixels"):
-        check_address(path, Budget(0.1))
+        check_address(path, PixelBudget(0.1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(218, 334), (2, 130), (66, 34)])
 @pytest.mark.parametrize("container", ["mp4", "matroska", "avi", "h264"])
 def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, container, height, width):
     path = write_video(tmp_path, container, height, width=width)
-    source = FileSource(str(path), Budget(height * width / 1e6).share())
+    source = FileSource(str(path), PixelBudget(height * width / 1e6).for_stream())
     seen = source.read().pixels
     assert (seen.height, seen.width) == (height, width)
     source.close()
@@ -78,11 +78,12 @@ def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, cont
 @pytest.mark.parametrize("container", CODECS)
 def test_a_video_above_the_budget_takes_no_memory(tmp_path, container):
     path = write_video(tmp_path, container, 6000)
-    before = "import av, numpy\nfrom fgd_yolo.runtime.budget import Budget\nfrom fgd_yolo.streams.sources import *\n"
+    before = "import av, numpy\nfrom fgd_yolo.runtime.pixel_budget import PixelBudget\n"
+    before += "from fgd_yolo.streams.sources import *\n"
     before += "from fgd_yolo.streams.sources.video_file import FileSource"
     code = f"""
 try:
-    source = FileSource({str(path)!r}, Budget(2).share())
+    source = FileSource({str(path)!r}, PixelBudget(2).for_stream())
     for _ in range(2):
         try:
             source.read()
@@ -98,14 +99,14 @@ def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tm
     small, large = (write_video(tmp_path, "h264", side, frames).read_bytes() for side, frames in ((320, 150), (640, 2)))
     path = tmp_path / "grows.h264"
     path.write_bytes(small + large)
-    source = open_source(str(path), timeout_s=1, budget=Budget(1))
+    source = open_source(str(path), timeout_s=1, budget=PixelBudget(1))
     sizes = []
     with pytest.raises(SourceEnded):
         while True:
             sizes.append(source.read().pixels.width)
     assert sizes == [320] * 150 + [640] * 2
     source.close()
-    source, good = open_source(str(path), timeout_s=1, budget=Budget(0.2)), 0
+    source, good = open_source(str(path), timeout_s=1, budget=PixelBudget(0.2)), 0
     with pytest.raises((SourceLost, SourceEnded)):
         while True:
             try:
@@ -120,7 +121,7 @@ def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tm
 def test_a_picture_in_a_folder_that_is_too_large_is_a_bad_frame_and_the_next_one_is_read(tmp_path):
     for name, side in (("1.png", 100), ("2.png", 400), ("3.png", 100)):
         cv2.imwrite(str(tmp_path / name), np.zeros((side, side, 3), np.uint8))
-    source = open_source(str(tmp_path), timeout_s=1, budget=Budget(0.1))
+    source = open_source(str(tmp_path), timeout_s=1, budget=PixelBudget(0.1))
     assert source.read().pixels.shape == (100, 100, 3)
     with pytest.raises(BadFrame, match=r"^2\.png: 400 x 400 px are 0\.16 megapixels, above the limit of 0\.1"):
         source.read()
@@ -128,7 +129,7 @@ def test_a_picture_in_a_folder_that_is_too_large_is_a_bad_frame_and_the_next_one
 
 
 def test_scenes_count_together(tmp_path):
-    budget = Budget(20)
+    budget = PixelBudget(20)
     first = open_source("test://?size=4096x4096", timeout_s=1, budget=budget)
     with pytest.raises(
         SourceLost, match=r"the streams would have 33\.55\d* megapixels together, above the limit of 20"
@@ -152,7 +153,7 @@ assert {picture.shape for picture in pictures} == {(4096, 4096, 3)}
 
 def test_a_large_scene_has_its_size_and_its_truth_in_its_own_pixels():
     address = "test://?size=4001x2600&fps=1&seed=3"
-    source = SceneSource(address, Budget().share())
+    source = SceneSource(address, PixelBudget().for_stream())
     picture = source._film.expose(source._film.paint(20.0)[0], 0)
     assert picture.shape == (2600, 4001, 3)
     truth = scene_truth(address, 20.0)
@@ -169,11 +170,11 @@ def test_an_animated_picture_above_the_budget_is_refused_with_its_size(tmp_path,
     first, second = [Image.new("RGB", (400, 300), (grey, grey, grey)) for grey in (20, 200)]
     first.save(tmp_path / f"moves.{suffix}", save_all=True, append_images=[second], duration=40)
     path = str(tmp_path / f"moves.{suffix}")
-    check_address(path, Budget(0.5))
+    check_address(path, PixelBudget(0.5))
     with pytest.raises(UsageError, match=r"is too large: 400 x 300 px are 0\.12 megapixels"):
-        check_address(path, Budget(0.1))
+        check_address(path, PixelBudget(0.1))
     with pytest.raises(SourceLost, match=r"400 x 300 px are 0\.12 megapixels"):
-        open_source(path, timeout_s=1, budget=Budget(0.1))
-    source = open_source(str(tmp_path / "*"), timeout_s=1, budget=Budget(0.1))
+        open_source(path, timeout_s=1, budget=PixelBudget(0.1))
+    source = open_source(str(tmp_path / "*"), timeout_s=1, budget=PixelBudget(0.1))
     with pytest.raises(BadFrame, match=rf"moves\.{suffix}: 400 x 300 px are 0\.12 megapixels"):
         source.read()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.budget import Budget
+from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, open_source
 from tests.cameras.clips import SIZE, encode, number, write_clip
@@ -179,7 +179,7 @@ def test_an_animation_with_a_giant_canvas_is_refused_by_its_header(tmp_path):
     with pytest.raises(SourceLost, match=r"^16384 x 16384 px are 268\.435 megapixels, above the limit of 150;"):
         open_source(str(tmp_path / "a.webp"), timeout_s=1)
     with pytest.raises(SourceLost, match=r"^cannot be read: "):
-        open_source(str(tmp_path / "a.webp"), timeout_s=1, budget=Budget(1000))
+        open_source(str(tmp_path / "a.webp"), timeout_s=1, budget=PixelBudget(1000))
 
 
 @pytest.mark.parametrize("container", ["mjpeg", "avi"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgd_yolo.runtime.headers import jpeg_head, read_header
+from fgd_yolo.runtime.image_headers import jpeg_header, read_header
 
 WIDTH, HEIGHT = 83, 46
 PHOTO = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -92,7 +92,7 @@ def test_a_file_with_wrong_bytes_never_raises(kind):
             data[chance.randrange(min(len(data), 400))] = chance.randrange(256)
         found = read_header(bytes(data))
         assert found is None or min(found.width, found.height) >= 1
-        assert jpeg_head(data).width >= 0
+        assert jpeg_header(data).width >= 0
 
 
 @pytest.mark.parametrize(

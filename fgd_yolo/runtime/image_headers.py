@@ -12,7 +12,7 @@ from typing import NamedTuple
 _MOST_STEPS = 1 << 16  # markers, boxes or tags; no honest picture comes near
 _TEXT_BYTES = 1 << 16  # in which a header of plain text must end
 JPEG_END = 0xD9
-MOST_SCANS = 100
+MAX_SCANS = 100
 """Of a progressive JPEG; so many `cjpeg` of libjpeg writes at most. Real ones have about ten."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -67,7 +67,7 @@ def read_header(data: bytes) -> Header | None:
     return None
 
 
-class JpegHead(NamedTuple):
+class JpegHeader(NamedTuple):
     """What stands in front of a JPEG's first scan.
 
     Args:
@@ -85,7 +85,7 @@ class JpegHead(NamedTuple):
     reach: int = 0
 
 
-def jpeg_head(data: bytes | bytearray) -> JpegHead:
+def jpeg_header(data: bytes | bytearray) -> JpegHeader:
     """Return what is known of a JPEG from its beginning, which may be all that is there yet."""
     width, height, cost, position = 0, 0, 6.0, 2
     for _ in range(_MOST_STEPS):
@@ -100,14 +100,14 @@ def jpeg_head(data: bytes | bytearray) -> JpegHead:
         elif marker == 0xD9:
             break
         elif marker == 0xDA:
-            return JpegHead(width, height, cost, found if width and height else 0, found)
+            return JpegHeader(width, height, cost, found if width and height else 0, found)
         else:
             if marker in JPEG_FRAMES and found + 10 <= len(data):
                 down, across, parts = struct.unpack_from(">HHB", data, found + 5)
                 width, height = max((width, height), (across, down), key=lambda pair: pair[0] * pair[1])
                 cost = 6.0 if marker < 0xC2 else max(6.0, 3.0 + 2 * parts)  # the coefficients of all scans are kept
             position = found + 2 + struct.unpack_from(">H", data, found + 2)[0]
-    return JpegHead(reach=position)
+    return JpegHeader(reach=position)
 
 
 def jpeg_markers(data: bytes | mmap, start: int, end: int = sys.maxsize) -> Iterator[tuple[int, int]]:
@@ -126,14 +126,14 @@ def jpeg_scans(data: bytes, start: int) -> int:
         if marker == JPEG_END:
             break
         scans += marker == 0xDA
-        if scans > MOST_SCANS or step > _MOST_STEPS:
-            return MOST_SCANS + 1
+        if scans > MAX_SCANS or step > _MOST_STEPS:
+            return MAX_SCANS + 1
     return scans
 
 
 def _jpeg(data: bytes) -> tuple[int, int, float] | None:
-    head = jpeg_head(data)
-    if not head.scan or jpeg_scans(data, head.scan) > MOST_SCANS:  # a few bytes each would take minutes to decode
+    head = jpeg_header(data)
+    if not head.scan or jpeg_scans(data, head.scan) > MAX_SCANS:  # a few bytes each would take minutes to decode
         return None
     return head[:3]
 
