@@ -43,7 +43,7 @@ DATA_FOLDER = "data"
 """Folder of a run folder that holds the copy of the data YAML."""
 SPLITS = ("train", "val", "test", "minival")
 SAMPLED_IMAGES = 2000
-"""Images of each split, evenly spaced, whose content enters the fingerprint of a data set. Their sizes in bytes do not
+"""Images of each split, evenly spaced, whose content enters the digest of a data set. Their sizes in bytes do not
 distinguish uncompressed images; reading all would delay every run, at 10 ms a file on a hard disk."""
 _SAMPLE_BYTES = 64 * 1024  # of an image, from the middle of the file
 # The other keys of a data YAML are comments for people, or `download`.
@@ -64,8 +64,8 @@ class Scan(NamedTuple):
     """Usable images of the split that is reported."""
     skipped: int
     """Images that Ultralytics leaves out because they or their labels cannot be read."""
-    key: str
-    """Fingerprint of images, classes and boxes, independent of their folder. Of each image its name, its size and, for
+    digest: str
+    """SHA-256 of images, classes and boxes, independent of their folder. Of each image its name, its size and, for
     at most `SAMPLED_IMAGES` of a split, a part of its content."""
 
 
@@ -289,7 +289,7 @@ def scan_dataset(
         train_images=len(splits[0].labels),
         val_images=len(splits[1].labels),
         skipped=sum(len(split.label_files) - len(split.labels) for split in splits),
-        key=_fingerprint(info, splits),
+        digest=_digest(info, splits),
     )
     skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
     counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
@@ -426,7 +426,7 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
     return dataset
 
 
-def _fingerprint(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
+def _digest(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
     digest = hashlib.sha256(repr((sorted(info["names"].items()), info["channels"])).encode())
     for split in splits:
         digest.update(b"split")

@@ -7,7 +7,7 @@ from typing import Any
 
 from fgd_yolo.compare.results_csv import Run
 from fgd_yolo.errors import FGDError
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults, what_is_learnt
+from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults
 
 OF_DATA = (
     *("data_key", "train_images", "val_images", "hold_out", "student_key", "epochs", "batch", "imgsz"),
@@ -33,7 +33,7 @@ _ELSEWHERE = (
 def common_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
     """Return the train arguments that decide what is learnt, are not the host's defaults and have no own column."""
     defaults = ultralytics_defaults()
-    learnt = what_is_learnt(train)
+    learnt = learning_arguments(train)
     return {key: value for key, value in learnt.items() if key not in _ELSEWHERE and value != defaults[key]}
 
 

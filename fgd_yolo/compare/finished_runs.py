@@ -19,9 +19,18 @@ from fgd_yolo.config import FGDConfig, recipe_names
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.training.checkpoints import SIDE, read_side_file, resumable
-from fgd_yolo.workflow.digests import DATA, STUDENT, TEACHER, Key, data_key, differing, read_keys
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.run_folder import RECIPE, read_recipe
+from fgd_yolo.workflow.run_folder import (
+    DATA,
+    RECIPE,
+    STUDENT,
+    TEACHER,
+    Input,
+    data_input,
+    input_differences,
+    read_inputs,
+    read_recipe,
+)
 from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 
@@ -62,7 +71,7 @@ def _job(folder: Path, output: Path) -> Job:
         arguments=common_arguments(train),
         student=Path(student).stem if student else None,
         student_key=_student_key(student),
-        data_key=dataset.scan.key[:16],
+        data_key=dataset.scan.digest[:16],
         train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
         hold_out=0.0,
@@ -102,13 +111,13 @@ def _check_keys(folder: Path, dataset: Dataset, student: str | None, teacher: st
     Raises:
         FGDError: names what differs.
     """
-    found = {DATA: data_key(dataset)}
+    found = {DATA: data_input(dataset)}
     for name, model in ((STUDENT, student), (TEACHER, teacher)):
         if model is not None and Path(model).is_file():  # gone since: then nobody can tell
-            found[name] = Key(resolve(model, name).key, model)
-    changed = differing(read_keys(folder) or {}, found)
+            found[name] = Input(resolve(model, name).digest, model)
+    changed = input_differences(read_inputs(folder) or {}, found)
     if changed:
-        raise FGDError(f"{folder} began with {changed}: put back what it began with, or leave this run out")
+        raise FGDError(f"{folder} was started with {changed}: put back the originals, or leave this run out")
 
 
 def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None, str | None]:
@@ -150,6 +159,6 @@ def _student_key(student: str | None) -> str | None:
     if student is None:
         return None
     try:
-        return resolve(student, "student").key[:16]
+        return resolve(student, "student").digest[:16]
     except FGDError:  # gone since: then nobody can tell
         return None

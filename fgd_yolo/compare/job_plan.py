@@ -19,8 +19,8 @@ from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.datasets import demo_data
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.workflow.plan import Plan, make_plan
-from fgd_yolo.workflow.teacher_stage import prepare_teacher
 from fgd_yolo.workflow.train_arguments import demo_arguments, ultralytics_defaults
+from fgd_yolo.workflow.training_stages import prepare_teacher
 
 ALIKE = {"patience": 0, "plots": False}
 """For all methods, unless said otherwise: nobody stops early, and nobody draws."""
@@ -100,8 +100,8 @@ def _job(options: Options, setting: Setting, method: Method, seed: int) -> Job:
         **stated_rate(arguments),
         arguments=common_arguments(train),
         student=plan.student.name,
-        student_key=plan.student.key[:16],
-        data_key=plan.dataset.scan.key[:16],
+        student_key=plan.student.digest[:16],
+        data_key=plan.dataset.scan.digest[:16],
         train_images=plan.dataset.scan.train_images,
         val_images=plan.dataset.scan.val_images,
         hold_out=options.hold_out,

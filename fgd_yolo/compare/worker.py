@@ -30,7 +30,7 @@ from fgd_yolo.locking import FolderLock
 from fgd_yolo.training.checkpoints import restore
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.training_stage import train_stage
+from fgd_yolo.workflow.training_stages import train_stage
 
 WORKER_LOCK = ".worker.lock"  # the trainer has one of its own in the same folder
 
@@ -52,11 +52,11 @@ def _check_keys(job: Job) -> None:
     Raises:
         FGDError: names what differs.
     """
-    found = {"data_key": scan_dataset(job.data, job.train, recorded=True).scan.key}
+    found = {"data_key": scan_dataset(job.data, job.train, recorded=True).scan.digest}
     if job.teacher is not None:
         found["teacher_key"] = content_key(Path(job.teacher))
     if job.student is not None:
-        found["student_key"] = resolve(job.student, "student").key
+        found["student_key"] = resolve(job.student, "student").digest
     planned = {name: getattr(job.planned, name) for name in found}
     changed = [WORDS[name] for name, key in found.items() if planned[name] and key[:16] != planned[name]]
     if changed:

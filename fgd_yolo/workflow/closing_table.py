@@ -13,7 +13,7 @@ from fgd_yolo.files import sha256_of_json
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, format_number
 from fgd_yolo.workflow.run_folder import RESULT, read_result
-from fgd_yolo.workflow.train_arguments import what_is_learnt
+from fgd_yolo.workflow.train_arguments import learning_arguments
 
 PLAIN = "plain"
 
@@ -48,7 +48,7 @@ def fingerprint(student_key: str, dataset_key: str, train: Mapping[str, Any], de
         train: Ultralytics train arguments; what is not in it is the host's default.
         device_type: "cpu" or "cuda".
     """
-    return sha256_of_json([student_key, dataset_key, what_is_learnt(train), device_type])
+    return sha256_of_json([student_key, dataset_key, learning_arguments(train), device_type])
 
 
 def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:

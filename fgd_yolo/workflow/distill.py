@@ -22,33 +22,30 @@ from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow import closing_table as report
 from fgd_yolo.workflow import measuring as finish
-from fgd_yolo.workflow.digests import (
-    CHECKPOINT,
-    DATA,
-    STUDENT,
-    TEACHER,
-    Key,
-    compare_keys,
-    data_key,
-    file_key,
-    read_keys,
-    record_keys,
-)
 from fgd_yolo.workflow.plan import Plan, make_plan
 from fgd_yolo.workflow.run_folder import (
+    CHECKPOINT,
+    DATA,
     RECIPE,
     RESULT,
+    STUDENT,
+    TEACHER,
+    Input,
+    check_inputs,
     check_places,
+    data_input,
+    file_input,
     is_run,
     new_run_folder,
+    read_inputs,
     read_recipe,
     read_result,
+    record_inputs,
     save_recipe,
     save_result,
 )
-from fgd_yolo.workflow.teacher_stage import prepare_teacher
 from fgd_yolo.workflow.train_arguments import as_recipe, ultralytics_defaults
-from fgd_yolo.workflow.training_stage import train_stage
+from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
 
 @dataclass(frozen=True)
@@ -156,14 +153,14 @@ def _plan_of(run_dir: Path, device: Any) -> Plan:
         if device is not None:
             raise
         raise FGDError(f"{file} cannot be used ({one_line(error)}): repair it, or start a new run") from error
-    compare_keys(run_dir, _keys(plan))
+    check_inputs(run_dir, _keys(plan))
     return plan
 
 
-def _keys(plan: Plan) -> dict[str, Key]:
+def _keys(plan: Plan) -> dict[str, Input]:
     """Return keys of what a run is planned with."""
-    keys = {STUDENT: Key(plan.student.key, plan.student.file), DATA: data_key(plan.dataset)}
-    return keys if plan.teacher is None else {**keys, TEACHER: Key(plan.teacher.key, plan.teacher.file)}
+    keys = {STUDENT: Input(plan.student.digest, plan.student.file), DATA: data_input(plan.dataset)}
+    return keys if plan.teacher is None else {**keys, TEACHER: Input(plan.teacher.digest, plan.teacher.file)}
 
 
 def _finished(run_dir: Path) -> dict[str, Any] | None:
@@ -184,7 +181,7 @@ def _finished(run_dir: Path) -> dict[str, Any] | None:
         return None
     teacher = Path(result["files"].get("teacher") or "")
     if teacher.is_file():  # a cache may have been emptied: then the table stands
-        compare_keys(run_dir, {CHECKPOINT: file_key(teacher)})
+        check_inputs(run_dir, {CHECKPOINT: file_input(teacher)})
     return result
 
 
@@ -200,7 +197,7 @@ def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
     try:
         if fresh:
             save_recipe(run_dir, plan.recipe)
-            record_keys(run_dir, _keys(plan))
+            record_inputs(run_dir, _keys(plan))
         result = None if fresh else _finished(run_dir)
         if result is not None:
             print_status(f"{display_path(run_dir)} is finished already: nothing is left to do")
@@ -257,11 +254,16 @@ def _teacher(plan: Plan, run_dir: Path) -> Path | None:
         print_status("Teacher: none, every weight is 0", stage=2)
         return None
     print_status(f"Teacher {plan.teacher.name}", stage=2)
-    begun_with = (read_keys(run_dir) or {}).get(CHECKPOINT)
+    started_with = (read_inputs(run_dir) or {}).get(CHECKPOINT)
     file = prepare_teacher(
-        plan.teacher, plan.dataset, plan.recipe.teacher_train, run_dir, plan.device, begun_with and begun_with.key
+        plan.teacher,
+        plan.dataset,
+        plan.recipe.teacher_train,
+        run_dir,
+        plan.device,
+        started_with and started_with.digest,
     )
-    compare_keys(run_dir, {CHECKPOINT: file_key(file)})
+    check_inputs(run_dir, {CHECKPOINT: file_input(file)})
     return file
 
 
@@ -270,14 +272,16 @@ def _measured(plan: Plan, weights: Path, teacher_file: Path | None, run_dir: Pat
     train = plan.recipe.train
     # Again, since the training may have taken days.
     dataset = scan_dataset(str(plan.dataset.file), train, recorded=True).copy_to(run_dir / DATA_FOLDER)
-    compare_keys(run_dir, {DATA: data_key(dataset), **({CHECKPOINT: file_key(teacher_file)} if teacher_file else {})})
+    check_inputs(
+        run_dir, {DATA: data_input(dataset), **({CHECKPOINT: file_input(teacher_file)} if teacher_file else {})}
+    )
     measured = train if plan.device is None else {**train, "device": plan.device}
     teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
     student_row = finish.measure(f"student {plan.student.name}, {plan.method}", weights, dataset, measured)
     effective = {**ultralytics_defaults(), **train}
     return {
         "method": plan.method,
-        "fingerprint": report.fingerprint(plan.student.key, dataset.scan.key, train, plan.device_type),
+        "fingerprint": report.fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
         **{key: effective[key] for key in ("seed", "epochs", "imgsz", "split")},
         "val_images": dataset.scan.val_images,
         "cpu_threads": torch.get_num_threads(),

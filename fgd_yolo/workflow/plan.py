@@ -21,8 +21,8 @@ from fgd_yolo.training.limits import refuse_unsupported
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.closing_table import PLAIN
 from fgd_yolo.workflow.resolve import Model, resolve
-from fgd_yolo.workflow.teacher_stage import check_may_prepare, teacher_arguments
 from fgd_yolo.workflow.train_arguments import check_train_args, demo_arguments, ultralytics_defaults
+from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
 
 # Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
 # into a gain (docs/experiments.md).
@@ -121,7 +121,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         )
     kept_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     if teacher is not None:
-        check_may_prepare(teacher, dataset, recipe.teacher_epochs)
+        check_fine_tuning(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:
         print_status(f"teacher {recipe.teacher} is not used: every weight is 0")
     _advise_on_steps(train, dataset)

@@ -38,14 +38,14 @@ class Model:
         file: what the host is given: an absolute path of a `.pt`, or a model YAML.
         names: the classes that it was trained on, None without weights.
         channels: of the images that it reads.
-        key: the same for the same weights or architecture, wherever the file lies.
+        digest: the same for the same weights or architecture, wherever the file lies.
     """
 
     name: str
     file: str
     names: dict[int, str] | None
     channels: int
-    key: str
+    digest: str
 
 
 def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
@@ -87,8 +87,8 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
 def _checkpoint(path: Path) -> Model:
     path = path.absolute()
     model, _ = load_detector(path)
-    key = sha256_of_file(path)
-    return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), key)
+    digest = sha256_of_file(path)
+    return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), digest)
 
 
 def _architecture(path: Path, role: str) -> Model:
@@ -103,8 +103,8 @@ def _architecture(path: Path, role: str) -> Model:
         _check_buildable(model, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
-    key = sha256_of_json(content)
-    return Model(printable(path.stem), file, None, model.get("channels", 3), key)
+    digest = sha256_of_json(content)
+    return Model(printable(path.stem), file, None, model.get("channels", 3), digest)
 
 
 @safe_loading()

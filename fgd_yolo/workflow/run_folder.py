@@ -1,48 +1,97 @@
-"""The run folder: how it gets its name, and what is written to it and read back."""
+"""The run folder: its name, the files that a run writes to it and reads back, and the inputs that it was started with.
+
+distill.yaml   resolved options
+inputs.json    SHA-256 of models and data set, checked whenever the run uses them again
+result.json    closing table
+data/          data YAML as given to Ultralytics
+teacher/       Ultralytics' run folder of the teacher's fine-tuning, if there was one
+student/       Ultralytics' run folder of the student
+student.pt, student.onnx
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from fgd_yolo.config import Recipe
+from fgd_yolo.console import display_path, print_status
+from fgd_yolo.datasets import Dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
-from fgd_yolo.files import atomic_path, numbered_folder
+from fgd_yolo.files import atomic_path, numbered_folder, sha256_of_file
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.text import shortened
 
+RUNS_FOLDER = "runs/distill"
 RECIPE = "distill.yaml"
+INPUTS = "inputs.json"
 RESULT = "result.json"
-STUDENT, ONNX = "student.pt", "student.onnx"
-_FOLDERS = ("student", "teacher", "student/weights", "teacher/weights")
-_TOLD = {
+STUDENT_PT, STUDENT_ONNX = "student.pt", "student.onnx"
+STUDENT_STAGE, TEACHER_STAGE = "student", "teacher"
+_FOLDERS = (STUDENT_STAGE, TEACHER_STAGE, f"{STUDENT_STAGE}/weights", f"{TEACHER_STAGE}/weights")
+STUDENT, TEACHER, CHECKPOINT, DATA = "student", "teacher", "teacher's checkpoint", "data"
+"""Names of a run's inputs; the teacher's checkpoint is the file that is distilled from, fine-tuned if necessary."""
+_INPUT_CHARACTERS = 90  # of each of the two descriptions in a message
+_RESULT_TYPES = {
     **dict.fromkeys(("method", "fingerprint", "split"), str),
     **dict.fromkeys(("seed", "imgsz", "val_images", "cpu_threads"), int),
     **dict.fromkeys(("command", "student", "files"), dict),
 }
-# A figure that could not be measured is null.
-_ROW = {
+_ROW_TYPES = {
     "name": str,
     "parameters": int,
-    **dict.fromkeys(("map50_95", "map50", "gflops", "cpu_ms"), (int, float, type(None))),
+    **dict.fromkeys(("map50_95", "map50", "gflops", "cpu_ms"), (int, float, type(None))),  # None: not measured
 }
 
 
-def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
-    """Make `PROJECT/NAME`, or `NAME-2`, ... where that exists, and return it.
+class Input(NamedTuple):
+    """A model or data set that a run depends on.
 
     Args:
-        project: folder of runs; None is `runs/distill` under the current one.
-        name: of the run; None is the student's.
+        digest: SHA-256 of the content, independent of the path.
+        description: path or summary, for messages.
+    """
+
+    digest: str
+    description: str
+
+
+def new_run_folder(project: str | Path | None, name: str | None, student: str) -> Path:
+    """Create and return `PROJECT/NAME`, or `NAME-2`, ... if it exists.
+
+    Args:
+        project: folder of runs; None is `runs/distill` in the current folder.
+        name: of the run; None is the student's name.
         student: model name or file.
 
     Raises:
-        FGDError: the folder cannot be made.
+        FGDError: the folder cannot be created.
     """
-    return numbered_folder(Path(project or "runs/distill").absolute() / (name or Path(student).stem))
+    return numbered_folder(Path(project or RUNS_FOLDER).absolute() / (name or Path(student).stem))
+
+
+def is_run(run_dir: Path) -> bool:
+    """Return whether a folder holds the options file of a run, in whatever state."""
+    return (run_dir / RECIPE).exists()
+
+
+def check_places(run_dir: Path) -> None:
+    """Stop if a folder is in the place of one of a run's files, or a file in the place of a folder.
+
+    Raises:
+        FGDError: names it.
+    """
+    folders = [run_dir / name for name in (RECIPE, RESULT, STUDENT_PT, STUDENT_ONNX) if (run_dir / name).is_dir()]
+    if folders:
+        raise FGDError(f"{folders[0]} is a folder and should be a file: move it away")
+    files = [run_dir / name for name in _FOLDERS if (run_dir / name).is_file()]
+    if files:
+        raise FGDError(f"{files[0]} is a file and should be a folder: move it away")
 
 
 def save_recipe(run_dir: Path, recipe: Recipe) -> None:
@@ -50,19 +99,14 @@ def save_recipe(run_dir: Path, recipe: Recipe) -> None:
 
     Args:
         run_dir: the run folder.
-        recipe: with files as absolute paths and every train argument that is not the host's default.
+        recipe: with absolute paths, and all train arguments that differ from Ultralytics' defaults.
     """
     with atomic_path(run_dir / RECIPE) as path:
         path.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
 
 
-def is_run(run_dir: Path) -> bool:
-    """Return whether a folder is a run's: whether it has the file of options, in whatever state."""
-    return (run_dir / RECIPE).exists()
-
-
 def read_recipe(run_dir: Path) -> Recipe:
-    """Read the options of a run back.
+    """Read the options of a run.
 
     Raises:
         UsageError: the folder holds no run.
@@ -70,7 +114,7 @@ def read_recipe(run_dir: Path) -> Recipe:
     """
     path = run_dir / RECIPE
     if not path.exists():
-        raise UsageError(f"{path} does not exist: --resume takes the folder of a run, such as runs/distill/yolov8n")
+        raise UsageError(f"{path} does not exist: --resume takes the folder of a run, such as {RUNS_FOLDER}/yolov8n")
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(options, dict):
@@ -87,51 +131,108 @@ def read_recipe(run_dir: Path) -> Recipe:
     return recipe
 
 
-def check_places(run_dir: Path) -> None:
-    """Stop where a folder is in the place of one of a run's files, or a file in that of a folder.
-
-    Raises:
-        FGDError: names it.
-    """
-    wrong = [run_dir / name for name in (RECIPE, RESULT, STUDENT, ONNX) if (run_dir / name).is_dir()]
-    if wrong:
-        raise FGDError(f"{wrong[0]} is a folder and should be a file: move it away")
-    wrong = [run_dir / name for name in _FOLDERS if (run_dir / name).is_file()]
-    if wrong:
-        raise FGDError(f"{wrong[0]} is a file and should be a folder: move it away")
-
-
 def save_result(run_dir: Path, result: dict[str, Any]) -> None:
-    """Write the closing table as plain numbers."""
+    """Write the numbers of the closing table."""
     with atomic_path(run_dir / RESULT) as path:
         path.write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the closing table of a measured run, or None if there is none that can be read and is whole.
+    """Return the numbers of a run's closing table, or None if the file is missing, damaged or incomplete.
 
-    The files that a run makes are named where its folder is now: it may have been moved or copied.
+    Files of the run folder are named where the folder is now: it may have been moved or copied.
     """
     try:
         result = json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not _holds(result, _TOLD):
+    if not _has_types(result, _RESULT_TYPES):
         return None
     teacher = result.get("teacher")
     rows = [result["student"], *([] if teacher is None else [teacher])]
     files = all(isinstance(file, (str, type(None))) for file in result["files"].values())
-    command = _holds(result["command"], {"student": str, "data": (str, type(None)), "train": dict})
-    if not (files and command and all(_holds(row, _ROW) for row in rows)):
+    command = _has_types(result["command"], {"student": str, "data": (str, type(None)), "train": dict})
+    if not (files and command and all(_has_types(row, _ROW_TYPES) for row in rows)):
         return None
-    here = {"weights": STUDENT, "onnx": ONNX, "training": "student"}
-    own = {key: str(run_dir / name) for key, name in here.items() if result["files"].get(key)}
-    return {**result, "files": {**result["files"], **own}}
+    names = {"weights": STUDENT_PT, "onnx": STUDENT_ONNX, "training": STUDENT_STAGE}
+    present = {key: str(run_dir / name) for key, name in names.items() if result["files"].get(key)}
+    return {**result, "files": {**result["files"], **present}}
 
 
-def _holds(values: Any, types: dict[str, type | tuple[type, ...]]) -> bool:
-    """Whether it is a mapping in which every key has a value of its type, every number being finite."""
+def _has_types(values: Any, types: Mapping[str, type | tuple[type, ...]]) -> bool:
+    """Return whether a value is a mapping in which all keys have values of their types and all numbers are finite."""
     return isinstance(values, dict) and all(
         isinstance(values.get(key), kind) and (not isinstance(values[key], float) or isfinite(values[key]))
         for key, kind in types.items()
     )
+
+
+def file_input(path: Path) -> Input:
+    """Return a file as an input of a run.
+
+    Raises:
+        FGDError: it cannot be read.
+    """
+    try:
+        return Input(sha256_of_file(path), str(path))
+    except OSError as error:
+        raise FGDError(f"{path} cannot be read ({error.strerror}): put it back, or start a new run") from error
+
+
+def data_input(dataset: Dataset) -> Input:
+    """Return a data set that has been scanned as an input of a run."""
+    counts = f"{dataset.scan.train_images} train and {dataset.scan.val_images} val images"
+    return Input(dataset.scan.digest, f"{dataset.source.name}, {counts}, {len(dataset.names)} classes")
+
+
+def read_inputs(run_dir: Path) -> dict[str, Input] | None:
+    """Return the inputs recorded so far, or None if the file is missing or damaged."""
+    try:
+        entries = json.loads((run_dir / INPUTS).read_text(encoding="utf-8"))
+        inputs = {name: Input(**entry) for name, entry in entries.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return inputs if all(isinstance(value, str) for entry in inputs.values() for value in entry) else None
+
+
+def record_inputs(run_dir: Path, inputs: Mapping[str, Input]) -> None:
+    """Write the inputs of a run."""
+    with atomic_path(run_dir / INPUTS) as path:
+        path.write_text(json.dumps({name: entry._asdict() for name, entry in inputs.items()}, indent=2) + "\n")
+
+
+def check_inputs(run_dir: Path, current: Mapping[str, Input]) -> None:
+    """Stop if models or data differ from those that a run was started with; record those that are new.
+
+    Args:
+        run_dir: the run folder.
+        current: inputs as they are now.
+
+    Raises:
+        FGDError: names what differs, and what to do.
+    """
+    recorded = read_inputs(run_dir)
+    if recorded is None:
+        file = display_path(run_dir / INPUTS)
+        print_status(f"!! {file} is missing or damaged: cannot check that models and data are unchanged")
+        recorded = {}
+    changed = input_differences(recorded, current)
+    if changed:
+        run = display_path(run_dir)
+        raise FGDError(f"{run} was started with {changed}: put back the originals, or start a new run")
+    if current.keys() - recorded.keys():
+        record_inputs(run_dir, {**recorded, **current})
+
+
+def input_differences(recorded: Mapping[str, Input], current: Mapping[str, Input]) -> str:
+    """Describe the inputs that have changed; an input that is not recorded has not. Empty if there are none."""
+    changed = [name for name, entry in current.items() if name in recorded and recorded[name].digest != entry.digest]
+    return " and ".join(_difference(name, recorded[name], current[name]) for name in changed)
+
+
+def _difference(name: str, then: Input, now: Input) -> str:
+    other = "other data" if name == DATA else f"another {name}"
+    before, after = (shortened(entry.description, _INPUT_CHARACTERS) for entry in (then, now))
+    if then.description == now.description:
+        return f"{other} (the content of {after} has changed)"
+    return f"{other} (then {before}; now {after})"

@@ -1,4 +1,4 @@
-"""How long a training will take, measured before it starts."""
+"""An estimate of how long a training takes, measured before it starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
@@ -19,36 +20,36 @@ from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.resolve import Model
 
 _STEPS = 2
-_MOST_IMAGES = 2  # on a CPU the time of an image hardly depends on the batch
-_VAL_SHARE = 1 / 3  # a forward pass of a training step's forward and backward
+_CPU_IMAGES = 2  # on a CPU the time per image hardly depends on the batch
+_VAL_COST = 1 / 3  # of a training step per image: a forward pass of forward and backward
 
 
-def epoch_s(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float | None:
-    """Time a few real training steps and return the seconds that an epoch takes, validation included.
+def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float | None:
+    """Return the seconds that an epoch takes, validation included, from the time of a few training steps.
 
-    Loading and augmenting images is not in it. Random states are put back. None where it cannot be measured,
-    such as for a batch that does not fit: the training itself has ways around that.
+    Loading and augmenting images is not included. Random states are preserved. None if it cannot be measured, for
+    instance if the batch does not fit into memory: the training itself then reduces it.
 
     Args:
-        model: what will be trained.
-        dataset: on what.
-        train: Ultralytics train arguments; imgsz, batch and device count.
+        model: to be trained.
+        dataset: scanned.
+        train: Ultralytics train arguments; `imgsz`, `batch` and `device` matter.
     """
     arguments = get_cfg(overrides=dict(train))
     device = select_device(arguments.device, verbose=False)
-    batch = int(arguments.batch) if arguments.batch >= 1 else 16
-    images = min(batch, _MOST_IMAGES) if device.type == "cpu" else batch
+    batch = int(arguments.batch if arguments.batch >= 1 else DEFAULT_CFG.batch)
+    images = min(batch, _CPU_IMAGES) if device.type == "cpu" else batch
     try:
         with preserve_random_state(seed=0):
-            step_s = _step_s(model, dataset, arguments, images, device)
+            seconds = _step_seconds(model, dataset, arguments, images, device)
     except RuntimeError:
         return None
-    return step_s / images * (dataset.scan.train_images + _VAL_SHARE * dataset.scan.val_images)
+    return seconds / images * (dataset.scan.train_images + _VAL_COST * dataset.scan.val_images)
 
 
 @safe_loading()
-def _step_s(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
-    """The faster of a few training steps on noise with one object an image."""
+def _step_seconds(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
+    """Return the time of the fastest of some training steps on noise with one object per image."""
     config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
     detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.args = arguments

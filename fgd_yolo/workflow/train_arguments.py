@@ -69,7 +69,7 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
     refuse_unsupported(arguments)
 
 
-def what_is_learnt(train: Mapping[str, Any]) -> dict[str, Any]:
+def learning_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
     """Return every argument that decides what is learnt, the host's defaults included."""
     return {key: train.get(key, default) for key, default in ultralytics_defaults().items() if key not in _COSMETIC}
 

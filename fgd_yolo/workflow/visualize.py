@@ -45,9 +45,21 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, Key, data_key, differing, file_key, read_keys
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.run_folder import RECIPE, read_recipe, read_result
+from fgd_yolo.workflow.run_folder import (
+    CHECKPOINT,
+    DATA,
+    INPUTS,
+    RECIPE,
+    STUDENT,
+    Input,
+    data_input,
+    file_input,
+    input_differences,
+    read_inputs,
+    read_recipe,
+    read_result,
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +206,7 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
         side = read_side_file(side_file)
     except FGDError:
         return unaligned, f"{without}{SIDE} is damaged."
-    if side["teacher"] != file_key(teacher).key:
+    if side["teacher"] != file_input(teacher).digest:
         return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
     config = FGDConfig.from_dict(side["options"])
     if not any(config.feature_weights.values()):
@@ -271,21 +283,20 @@ def _check_keys(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teache
     Raises:
         FGDError: names what changed, and the options that replace it.
     """
-    recorded = read_keys(run_dir)
+    recorded = read_inputs(run_dir)
     if recorded is None:
-        print_status(
-            f"!! {display_path(run_dir / KEYS)} is missing or damaged: cannot check that models and data are unchanged"
-        )
+        file = display_path(run_dir / INPUTS)
+        print_status(f"!! {file} is missing or damaged: cannot check that models and data are unchanged")
         return
-    current = {} if options.teacher else {CHECKPOINT: file_key(teacher)}
+    current = {} if options.teacher else {CHECKPOINT: file_input(teacher)}
     if options.before is None:
-        current[STUDENT] = Key(resolve(recipe.student, "student").key, str(recipe.student))
+        current[STUDENT] = Input(resolve(recipe.student, "student").digest, str(recipe.student))
     if not options.sources:
-        current[DATA] = data_key(scan_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
-    changed = differing(recorded, current)
+        current[DATA] = data_input(scan_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
+    changed = input_differences(recorded, current)
     if changed:
         advice = "restore the originals, or name others with --teacher, --before and --source"
-        raise FGDError(f"{display_path(run_dir)} began with {changed}: {advice}")
+        raise FGDError(f"{display_path(run_dir)} was started with {changed}: {advice}")
 
 
 def _input_side(options: VisualizeOptions, models: ComparedModels) -> int:

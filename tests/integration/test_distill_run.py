@@ -32,7 +32,7 @@ def test_every_stage_says_so_and_nothing_is_on_stderr(first_run):
 def test_the_run_folder_holds_student_onnx_options_and_table(shell, first_run):
     run_dir = shell.folder / "runs/distill/first"
     left = {path.name for path in run_dir.iterdir()}
-    files = {"student.pt", "student.onnx", "distill.yaml", "keys.json", "result.json"}
+    files = {"student.pt", "student.onnx", "distill.yaml", "inputs.json", "result.json"}
     assert left == {"teacher", "student", "data", *files}
     assert (run_dir / "student.pt").read_bytes() == (run_dir / "student/weights/best.pt").read_bytes()
 

@@ -308,7 +308,7 @@ def test_a_prepared_teacher_that_is_another_one_now_is_noticed(tmp_path):
         (run_dir / name).unlink()
     again = shell.run(resume)
     assert again.returncode == 0, again.stderr
-    assert "the one that this run began with" in again.stdout, "its own copy is whole"
+    assert "the one that this run was started with" in again.stdout, "its own copy is whole"
     (run_dir / "result.json").unlink()
     (run_dir / "teacher/weights/best.pt").unlink()
-    assert "is gone or has changed: start a new run" in one_error(shell.run(resume))
+    assert "is missing or changed: start a new run" in one_error(shell.run(resume))

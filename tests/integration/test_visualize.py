@@ -15,7 +15,7 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.cli.visualize_command import main
 from fgd_yolo.config import Recipe
 from fgd_yolo.training.checkpoints import read_side_file
-from fgd_yolo.workflow.training_stage import train_stage
+from fgd_yolo.workflow.training_stages import train_stage
 from fgd_yolo.workflow.visualize import initial_student
 from fixtures import file_names, save_checkpoint
 from training import OFF, same_weights, train, untaught

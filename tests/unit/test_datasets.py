@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.server
 import random
+import shutil
 import threading
 import zipfile
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 from ultralytics.cfg import get_cfg
@@ -314,8 +316,8 @@ def test_data_has_the_same_key_whatever_its_list_is_relative_to(data, tmp_path, 
     here = scan_dataset(str(made["here"]), {"imgsz": 64})
     kept = here.copy_to(tmp_path / "run/data")
     monkeypatch.chdir(tmp_path / "run")
-    assert scan_dataset(kept.file, {"imgsz": 64}, recorded=True).scan.key == here.scan.key
-    assert scan_dataset(str(made["beside"]), {"imgsz": 64}).scan.key == here.scan.key
+    assert scan_dataset(kept.file, {"imgsz": 64}, recorded=True).scan.digest == here.scan.digest
+    assert scan_dataset(str(made["beside"]), {"imgsz": 64}).scan.digest == here.scan.digest
     assert run_dataset(tmp_path / "run") == kept.file
 
 
@@ -351,3 +353,87 @@ def test_a_split_that_is_missing_is_one_line_about_the_data(tiny_data, tmp_path)
     (tmp_path / "gone.yaml").write_text(yaml.safe_dump(description))
     with pytest.raises(FGDError, match=r"no real images to calibrate on: .*images/gone; pass data= \(--data\)"):
         split_images(tmp_path / "gone.yaml", "train", "to calibrate on")
+
+
+def digest_of(data: Path) -> str:
+    return scan_dataset(str(data), {}).scan.digest
+
+
+def moved(folder: Path, target: Path) -> Path:
+    """Copy a data set elsewhere and let its YAML name the new place."""
+    shutil.copytree(folder, target)
+    description = yaml.safe_load((target / "tiny.yaml").read_text())
+    (target / "tiny.yaml").write_text(yaml.safe_dump({**description, "path": str(target)}))
+    return target / "tiny.yaml"
+
+
+def relabelled(folder: Path) -> None:
+    """Give an object another class: the file is as long as before."""
+    label = next(path for path in sorted(folder.rglob("labels/val/*.txt")) if path.stat().st_size)
+    text = label.read_text()
+    label.write_text(("1" if text[0] != "1" else "2") + text[1:])
+
+
+def without_images(folder: Path) -> None:
+    for image in sorted((folder / "images/train").iterdir())[:6]:
+        image.unlink()
+
+
+def other_image(folder: Path) -> None:
+    image = next((folder / "images/train").iterdir())
+    cv2.imwrite(str(image), cv2.imread(str(image)) // 2)
+
+
+def other_image_of_the_same_size(folder: Path) -> None:
+    """Mirror an uncompressed picture: its file is as long as before."""
+    image = next((folder / "images/train").glob("*.bmp"))
+    size = image.stat().st_size
+    cv2.imwrite(str(image), cv2.imread(str(image))[:, ::-1])
+    assert image.stat().st_size == size
+
+
+def uncompressed(data: Path) -> None:
+    for image in (data.parent / "images/train").iterdir():
+        cv2.imwrite(str(image.with_suffix(".bmp")), cv2.imread(str(image)))
+        image.unlink()
+
+
+@pytest.mark.parametrize("change", [relabelled, without_images, other_image])
+def test_data_has_the_same_digest_at_another_place_and_another_one_when_it_changed(change, tmp_path):
+    data = draw_dataset(tmp_path / "one")
+    first = digest_of(data)
+    there = moved(tmp_path / "one", tmp_path / "far" / "away")
+    assert digest_of(there) == first
+    change(there.parent)
+    assert digest_of(there) != first == digest_of(data)
+
+
+def test_an_image_that_another_one_of_the_same_size_replaced_is_noticed(tmp_path):
+    data = draw_dataset(tmp_path / "one")
+    uncompressed(data)
+    there = moved(tmp_path / "one", tmp_path / "there")
+    other_image_of_the_same_size(there.parent)
+    assert digest_of(there) != digest_of(data)
+
+
+def test_of_many_images_some_from_all_over_are_looked_into(tmp_path, monkeypatch):
+    monkeypatch.setattr("fgd_yolo.datasets.SAMPLED_IMAGES", 5)
+    data = draw_dataset(tmp_path / "one", train=12, val=12)
+    opened = []
+    monkeypatch.setattr("fgd_yolo.datasets._middle", lambda path, _: opened.append(path.name) or b"")
+    digest_of(data)
+    assert opened == ["00.png", "03.png", "06.png", "09.png"] * 2
+
+
+def test_data_that_lists_its_images_one_by_one_has_the_same_digest_at_another_place(tmp_path):
+    digests = []
+    for place in ("one", "far/away"):
+        data = draw_dataset(tmp_path / place / "set")
+        description = yaml.safe_load(data.read_text())
+        for split in ("train", "val"):
+            images = sorted((data.parent / "images" / split).iterdir())
+            (tmp_path / place / f"{split}.txt").write_text("\n".join(map(str, images)))
+            description[split] = str(tmp_path / place / f"{split}.txt")
+        data.write_text(yaml.safe_dump({**description, "path": str(tmp_path / "nowhere")}))
+        digests.append(digest_of(data))
+    assert digests[0] == digests[1]

@@ -102,8 +102,8 @@ def test_a_run_is_not_made_with_other_models_or_data_than_it_was_planned_with(
     tmp_path, tiny_data, student_yaml, teacher_pt
 ):
     keys = {
-        "data_key": scan_dataset(str(tiny_data), {}).scan.key[:16],
-        "student_key": resolve(student_yaml, "student").key[:16],
+        "data_key": scan_dataset(str(tiny_data), {}).scan.digest[:16],
+        "student_key": resolve(student_yaml, "student").digest[:16],
         "teacher_key": hashlib.sha256(teacher_pt.read_bytes()).hexdigest()[:16],
     }
 

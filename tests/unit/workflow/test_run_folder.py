@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,17 @@ import pytest
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.workflow.run_folder import (
+    DATA,
+    TEACHER,
+    Input,
+    check_inputs,
     check_places,
+    file_input,
     new_run_folder,
+    read_inputs,
     read_recipe,
     read_result,
+    record_inputs,
     save_recipe,
     save_result,
 )
@@ -139,3 +147,54 @@ def test_a_run_that_was_copied_names_its_own_files(tmp_path):
     }
     save_result(tmp_path, RESULT)
     assert read_result(tmp_path)["files"] == {"weights": str(tmp_path / "student.pt"), "onnx": None}
+
+
+INPUTS = {TEACHER: Input("abc", "/models/t.pt"), DATA: Input("def", "/data/d.yaml")}
+
+
+def test_the_same_models_and_data_pass_wherever_they_lie(tmp_path, capsys):
+    record_inputs(tmp_path, INPUTS)
+    check_inputs(tmp_path, {name: Input(key.digest, "/elsewhere") for name, key in INPUTS.items()})
+    assert read_inputs(tmp_path) == INPUTS and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("names", [[TEACHER], [DATA], [TEACHER, DATA]])
+def test_what_differs_is_named_with_what_to_do(names, tmp_path):
+    record_inputs(tmp_path, INPUTS)
+    found = INPUTS | {name: Input("other", f"/now/{name}") for name in names}
+    with pytest.raises(FGDError, match=r"put back the originals, or start a new run$") as error:
+        check_inputs(tmp_path, found)
+    for name in INPUTS:
+        assert (f" {name} (then {INPUTS[name].description}; now /now/{name})" in str(error.value)) == (name in names)
+    assert read_inputs(tmp_path) == INPUTS, "what differs is not taken over"
+
+
+def test_what_was_not_known_yet_is_recorded_and_held_to_from_then_on(tmp_path):
+    record_inputs(tmp_path, {DATA: INPUTS[DATA]})
+    check_inputs(tmp_path, {TEACHER: INPUTS[TEACHER]})
+    assert read_inputs(tmp_path) == INPUTS
+    with pytest.raises(FGDError, match="another teacher"):
+        check_inputs(tmp_path, {TEACHER: Input("other", "")})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'{"data": {}}', b'{"data": 3}', bytes(range(256))])
+def test_keys_that_are_gone_or_damaged_are_told_and_written_again(content, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "inputs.json").write_bytes(content)
+    check_inputs(tmp_path, INPUTS)
+    assert "inputs.json is missing or damaged" in capsys.readouterr().out
+    assert json.loads((tmp_path / "inputs.json").read_text())[DATA] == {"digest": "def", "description": "/data/d.yaml"}
+
+
+def test_a_files_key_is_of_its_content(tmp_path):
+    (tmp_path / "teacher.pt").write_bytes(b"teacher")
+    assert file_input(tmp_path / "teacher.pt").digest == sha256(b"teacher").hexdigest()
+    with pytest.raises(FGDError, match=r"none\.pt cannot be read \(No such file or directory\): put it back"):
+        file_input(tmp_path / "none.pt")
+
+
+def test_a_message_is_one_line(tmp_path):
+    record_inputs(tmp_path, INPUTS)
+    with pytest.raises(FGDError) as error:
+        check_inputs(tmp_path, {DATA: Input("other", "/data/d.yaml")})
+    assert "\n" not in one_line(error.value)

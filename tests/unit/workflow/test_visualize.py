@@ -17,9 +17,18 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import Level
 from fgd_yolo.training.checkpoints import SIDE, write_side_file
 from fgd_yolo.training.distiller import level_loss
-from fgd_yolo.workflow.digests import CHECKPOINT, DATA, KEYS, STUDENT, TEACHER, Key, record_keys
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.run_folder import save_recipe, save_result
+from fgd_yolo.workflow.run_folder import (
+    CHECKPOINT,
+    DATA,
+    INPUTS,
+    STUDENT,
+    TEACHER,
+    Input,
+    record_inputs,
+    save_recipe,
+    save_result,
+)
 from fgd_yolo.workflow.visualize import VisualizeOptions, find_alignments, run_options
 from fixtures import draw_dataset, save_checkpoint
 
@@ -34,12 +43,12 @@ def run(tmp_path, teacher_pt, student_yaml):
     run_dir = tmp_path / "run"
     save_recipe(run_dir, Recipe(teacher=str(teacher), student=str(student_yaml), data=str(data)))
     key = sha256(teacher.read_bytes()).hexdigest()
-    record_keys(
+    record_inputs(
         run_dir,
         {
-            STUDENT: Key(resolve(student_yaml, "student").key, str(student_yaml)),
-            **{name: Key(key, str(teacher)) for name in (TEACHER, CHECKPOINT)},
-            DATA: Key(scan_dataset(str(data), {}).scan.key, str(data)),
+            STUDENT: Input(resolve(student_yaml, "student").digest, str(student_yaml)),
+            **{name: Input(key, str(teacher)) for name in (TEACHER, CHECKPOINT)},
+            DATA: Input(scan_dataset(str(data), {}).scan.digest, str(data)),
         },
     )
     facts = {"method": "fgd", "fingerprint": "", "seed": 0, "imgsz": 96, "split": "val", "val_images": 6}
@@ -54,20 +63,20 @@ def test_a_run_is_drawn_with_its_own_teacher_and_data(run, tiny_data, capsys):
     run_dir, teacher, data = run
     assert run_options(run_dir, VisualizeOptions()).teacher == teacher
     save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
-    with pytest.raises(FGDError, match=r"began with another teacher's checkpoint .* with --teacher, --before"):
+    with pytest.raises(FGDError, match=r"was started with another teacher's checkpoint .* with --teacher, --before"):
         run_options(run_dir, VisualizeOptions())
     assert run_options(run_dir, VisualizeOptions(teacher=teacher)).teacher == teacher, (
         "a teacher named by the user needs no check"
     )
     next((data.parent / "images/train").iterdir()).unlink()
-    with pytest.raises(FGDError, match=r"began with other data \(then .*; now .*11 train and 6 val images"):
+    with pytest.raises(FGDError, match=r"was started with other data \(then .*; now .*11 train and 6 val images"):
         run_options(run_dir, VisualizeOptions(teacher=teacher))
     assert run_options(run_dir, VisualizeOptions(teacher=teacher, sources=(str(tiny_data),))).sources == (
         str(tiny_data),
     )
-    (run_dir / KEYS).unlink()
+    (run_dir / INPUTS).unlink()
     run_options(run_dir, VisualizeOptions())
-    assert "keys.json is missing or damaged" in capsys.readouterr().out
+    assert "inputs.json is missing or damaged" in capsys.readouterr().out
 
 
 def test_a_comparison_refuses_a_run_whose_teacher_or_data_changed(run, student_yaml):
@@ -75,11 +84,11 @@ def test_a_comparison_refuses_a_run_whose_teacher_or_data_changed(run, student_y
     models = (str(student_yaml), str(teacher))
     _check_keys(run_dir, scan_dataset(str(data), {}), *models)
     save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
-    with pytest.raises(FGDError, match=r"began with another teacher .*or leave this run out"):
+    with pytest.raises(FGDError, match=r"was started with another teacher .*or leave this run out"):
         _check_keys(run_dir, scan_dataset(str(data), {}), *models)
     teacher.unlink()
     next((data.parent / "images/train").iterdir()).unlink()
-    with pytest.raises(FGDError, match=r"began with other data .*or leave this run out"):
+    with pytest.raises(FGDError, match=r"was started with other data .*or leave this run out"):
         _check_keys(run_dir, scan_dataset(str(data), {}), *models)
 
 

@@ -13,14 +13,15 @@ import torch
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.teacher_stage import (
-    check_may_prepare,
+from fgd_yolo.workflow.time_estimate import epoch_seconds
+from fgd_yolo.workflow.training_stages import (
+    cached_teacher,
+    check_fine_tuning,
     knows,
     prepare_teacher,
-    prepared_file,
     teacher_arguments,
+    train_stage,
 )
-from fgd_yolo.workflow.time_estimate import epoch_s
 from fixtures import save_checkpoint
 
 
@@ -53,10 +54,10 @@ def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_pa
 
 
 def test_epochs_0_is_an_error_only_where_the_teacher_would_have_to_learn(teacher, dataset):
-    check_may_prepare(teacher, dataset, 0)
-    check_may_prepare(named(teacher, "cat"), dataset, None)
+    check_fine_tuning(teacher, dataset, 0)
+    check_fine_tuning(named(teacher, "cat"), dataset, None)
     with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
-        check_may_prepare(named(teacher, "cat"), dataset, 0)
+        check_fine_tuning(named(teacher, "cat"), dataset, 0)
 
 
 def test_stage_1_has_the_students_arguments_but_not_those_about_its_own_weights():
@@ -76,33 +77,33 @@ def test_stage_1_has_the_students_arguments_but_not_those_about_its_own_weights(
 
 def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt(teacher, dataset):
     train = {"epochs": 3, "imgsz": 96}
-    kept = prepared_file(teacher, dataset, train)
+    kept = cached_teacher(teacher, dataset, train)
     assert kept.parent.name == "teachers"
     same = [
         (teacher, dataset, {**train, "device": "cpu", "workers": 2, "plots": False}),
         (replace(teacher, file="/elsewhere.pt"), replace(dataset, file=Path("/elsewhere.yaml")), train),
         (teacher, dataset, {**train, "batch": 16, "seed": 0}),  # the host's defaults, said aloud
     ]
-    assert {prepared_file(*case) for case in same} == {kept}
+    assert {cached_teacher(*case) for case in same} == {kept}
     other = [
-        (replace(teacher, key="other"), dataset, train),
-        (teacher, replace(dataset, scan=dataset.scan._replace(key="other")), train),
+        (replace(teacher, digest="other"), dataset, train),
+        (teacher, replace(dataset, scan=dataset.scan._replace(digest="other")), train),
         *(
             (teacher, dataset, {**train, **change})
             for change in ({"epochs": 4}, {"imgsz": 64}, {"seed": 1}, {"lr0": 0.1})
         ),
     ]
-    assert len({kept, *(prepared_file(*case) for case in other)}) == 1 + len(other)
+    assert len({kept, *(cached_teacher(*case) for case in other)}) == 1 + len(other)
 
 
 def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch):
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept = prepared_file(stranger, dataset, train)
+    kept = cached_teacher(stranger, dataset, train)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(teacher_pt.read_bytes())
     assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
     kept.write_bytes(teacher_pt.read_bytes()[:1000])
-    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", lambda *args: Path(teacher_pt))
+    monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", lambda *args: Path(teacher_pt))
     assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
     assert "trained again" in capsys.readouterr().out
     assert kept.read_bytes() == teacher_pt.read_bytes()
@@ -112,10 +113,10 @@ def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(teacher, dataset, tea
 def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", lambda *args: Path("best.pt"))
+    monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", lambda *args: Path("best.pt"))
     train = {"epochs": 1, "imgsz": 64, "device": "cpu"}
     assert prepare_teacher(named(teacher, "cat"), dataset, train, tmp_path) == Path("best.pt")
-    assert "serves this run alone" in capsys.readouterr().out
+    assert "used by this run only" in capsys.readouterr().out
 
 
 def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
@@ -123,7 +124,7 @@ def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
 ):
     """What a run distils from is never replaced, or it could not be resumed."""
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept = prepared_file(stranger, dataset, train)
+    kept = cached_teacher(stranger, dataset, train)
     own = save_checkpoint(tmp_path / "own.pt", student_yaml, tiny_data)
 
     def overtaken(*args) -> Path:
@@ -131,38 +132,62 @@ def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
         shutil.copyfile(teacher_pt, kept)  # another run ends its own training meanwhile
         return own
 
-    monkeypatch.setattr("fgd_yolo.workflow.teacher_stage.train_stage", overtaken)
+    monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", overtaken)
     assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
     assert kept.read_bytes() == teacher_pt.read_bytes() != own.read_bytes()
-    assert "another run has kept the same one meanwhile" in capsys.readouterr().out
+    assert "another run has cached the same one in the meantime" in capsys.readouterr().out
     assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_a_run_goes_on_with_the_teacher_it_began_with_or_not_at_all(teacher, dataset, teacher_pt, tmp_path):
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept, own = prepared_file(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
-    key = hashlib.sha256(teacher_pt.read_bytes()).hexdigest()
+    kept, own = cached_teacher(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
+    digest = hashlib.sha256(teacher_pt.read_bytes()).hexdigest()
     for place in (kept, own):
         place.parent.mkdir(parents=True)
     kept.write_bytes(b"of another run")
-    with pytest.raises(FGDError, match="is gone or has changed: start a new run"):
-        prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key)
+    with pytest.raises(FGDError, match="is missing or changed: start a new run"):
+        prepare_teacher(stranger, dataset, train, tmp_path, started_with=digest)
     for place in (own, kept):
         shutil.copyfile(teacher_pt, place)
-        assert prepare_teacher(stranger, dataset, train, tmp_path, begun_with=key) == place
+        assert prepare_teacher(stranger, dataset, train, tmp_path, started_with=digest) == place
 
 
 @pytest.mark.parametrize("model", ["yolov8n.yaml", "yolov8n-p6.yaml"])
 def test_an_image_size_between_strides_has_an_estimate_too(model, dataset):
-    assert epoch_s(resolve(model, "teacher"), dataset, {"imgsz": 96, "batch": 2, "device": "cpu"}) > 0
+    assert epoch_seconds(resolve(model, "teacher"), dataset, {"imgsz": 96, "batch": 2, "device": "cpu"}) > 0
 
 
 def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_number(teacher, dataset):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}
-    few = epoch_s(teacher, dataset, arguments)
+    few = epoch_seconds(teacher, dataset, arguments)
     larger = replace(dataset, scan=dataset.scan._replace(train_images=1000 * dataset.scan.train_images))
-    many = epoch_s(teacher, larger, arguments)
+    many = epoch_seconds(teacher, larger, arguments)
     assert 0 < few < many
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+def test_a_training_that_has_ended_is_not_begun_again_and_keeps_no_lock_of_a_killed_process(teacher_pt, tmp_path):
+    weights = tmp_path / "student/weights"
+    weights.mkdir(parents=True)
+    for name in ("last.pt", "best.pt"):
+        shutil.copy(teacher_pt, weights / name)
+    (tmp_path / "student/.lock").touch()
+    (tmp_path / "student/.lock.json").write_text('{"pid": 1, "host": "here", "since": "yesterday"}')
+    best = train_stage("none.pt", None, "none.yaml", tmp_path / "student", {})
+    assert best == weights / "best.pt"
+    assert [path.name for path in (tmp_path / "student").iterdir()] == ["weights"]
+
+
+def test_a_damaged_best_checkpoint_is_named_with_the_way_to_go_on(teacher_pt, tmp_path):
+    weights = tmp_path / "student/weights"
+    weights.mkdir(parents=True)
+    shutil.copy(teacher_pt, weights / "last.pt")
+    (weights / "best.pt").write_bytes(bytes(range(256)))
+    with pytest.raises(
+        FGDError, match=r"best\.pt is damaged .*: copy last\.pt over it to take the last epoch's"
+    ) as error:
+        train_stage("none.pt", None, "none.yaml", tmp_path / "student", {})
+    assert len(str(error.value)) < 300

@@ -1,0 +1,201 @@
+"""The two trainings of a run, each of which can be resumed: the teacher's fine-tuning, if needed, and the student's.
+
+A teacher that does not know the classes of the data is fine-tuned on it once, and cached for later runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ultralytics import YOLO
+
+from fgd_yolo.config import load_recipe
+from fgd_yolo.console import display_path, format_classes, format_duration, print_status
+from fgd_yolo.datasets import Dataset
+from fgd_yolo.demo.cache import cache_root
+from fgd_yolo.errors import FGDError
+from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
+from fgd_yolo.locking import remove_stale_lock
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
+from fgd_yolo.training.preflight import same_classes
+from fgd_yolo.training.trainer import FGDTrainer
+from fgd_yolo.ultralytics import load_checkpoint_file, load_detector
+from fgd_yolo.workflow.resolve import Model
+from fgd_yolo.workflow.run_folder import TEACHER_STAGE, file_input
+from fgd_yolo.workflow.time_estimate import epoch_seconds
+from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults
+
+_STUDENT_ONLY = ("pretrained", "freeze", "time")
+
+
+@safe_loading()
+def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str, Any], device: Any = None) -> Path:
+    """Train in a folder, or resume its training, and return the best checkpoint.
+
+    Args:
+        model: `.pt` or model YAML to start from; not used when a training is resumed.
+        trainer: trainer class.
+        data: data YAML.
+        folder: Ultralytics' run folder; its name is that of the stage.
+        train: Ultralytics train arguments.
+        device: replaces the device of the arguments when a training is resumed.
+
+    Raises:
+        FGDError: the training ended without a checkpoint, or the best one is damaged.
+    """
+    weights_dir = folder / "weights"
+    best = weights_dir / BEST
+    remove_stale_lock(folder)  # a training that has ended takes no lock again
+    last = restore(weights_dir)
+    if last is not None:
+        print_status(f"{folder.name}: resuming from {last}")
+        # Without these, Ultralytics takes data and teacher from the checkpoint, which may come from another place.
+        overrides = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
+        overrides |= {} if device is None else {"device": device}
+        YOLO(str(last)).train(trainer=trainer, data=data, resume=str(last), **overrides)
+    elif not (weights_dir / LAST).is_file() and not is_finished(best):
+        place = {"project": str(folder.parent), "name": folder.name, "exist_ok": True}
+        YOLO(model).train(trainer=trainer, data=data, **train, **place)
+    if not best.is_file():
+        raise FGDError(f"{folder.name}: the training ended without {best}, so no epoch had a usable result")
+    try:
+        load_checkpoint_file(best)
+    except FGDError as error:
+        advice = f"copy {LAST} over it to take the last epoch's weights, or start a new run"
+        raise FGDError(f"{display_path(best)} is damaged or no checkpoint of Ultralytics: {advice}") from error
+    return best
+
+
+def knows(teacher: Model, dataset: Dataset) -> bool:
+    """Return whether a teacher can be distilled from as it is: it has weights, and the data's classes and channels."""
+    trained = teacher.names is not None and teacher.channels == dataset.channels
+    return trained and same_classes(teacher.names, dataset.names)
+
+
+def check_fine_tuning(teacher: Model, dataset: Dataset, epochs: int | None) -> None:
+    """Stop if a teacher does not know the data and its fine-tuning is forbidden by `teacher_epochs` 0.
+
+    Raises:
+        FGDError: names the classes of both, and what to do.
+    """
+    if epochs == 0 and not knows(teacher, dataset):
+        raise FGDError(
+            f"teacher {teacher.file} {_state(teacher)}, the data has {format_classes(dataset.names)}: let it be "
+            "fine-tuned on the data (--teacher-epochs N), or give one that knows it (--teacher path.pt)"
+        )
+
+
+def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
+    """Return the train arguments of the teacher: the student's, without those about its own weights and layers.
+
+    Args:
+        train: the student's.
+        epochs: of the teacher; None is the student's.
+    """
+    shared = {key: value for key, value in train.items() if key not in _STUDENT_ONLY}
+    return shared if epochs is None else {**shared, "epochs": epochs}
+
+
+def cached_teacher(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
+    """Return where the teacher that these arguments lead to is cached once it has been fine-tuned."""
+    digest = sha256_of_json([teacher.digest, dataset.scan.digest, learning_arguments(train)])
+    return cache_root() / "teachers" / f"{teacher.name}-{digest[:20]}.pt"
+
+
+def prepare_teacher(
+    teacher: Model,
+    dataset: Dataset,
+    train: Mapping[str, Any],
+    run_dir: Path,
+    device: Any = None,
+    started_with: str | None = None,
+) -> Path:
+    """Return the checkpoint of a teacher that knows the data; fine-tune it in `RUN/teacher` if none is cached.
+
+    Args:
+        teacher: as named by the user.
+        dataset: that it must know, scanned.
+        train: train arguments of the fine-tuning, from `teacher_arguments`.
+        run_dir: the run folder.
+        device: replaces the device of the arguments when a run is resumed.
+        started_with: SHA-256 of the checkpoint that a resumed run has distilled from so far; None if there is none.
+
+    Raises:
+        FGDError: that checkpoint is missing, or the fine-tuning failed.
+    """
+    if knows(teacher, dataset):
+        print_status(f"teacher {teacher.file} knows the data: used as it is")
+        return Path(teacher.file)
+    cached = cached_teacher(teacher, dataset, train)
+    if started_with is not None:
+        return _same_checkpoint((cached, run_dir / TEACHER_STAGE / "weights" / BEST), started_with)
+    if cached.is_file() and _readable(cached):
+        print_status(f"teacher: fine-tuned by an earlier run and reused: {cached}")
+        return cached
+    classes = format_classes(dataset.names)
+    print_status(f"the teacher {_state(teacher)}, the data has {classes}: it is trained on the data first")
+    epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
+    seconds = epoch_seconds(teacher, dataset, train)
+    estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
+    print_status(f"teacher: {epochs} epochs at {imgsz} px, {estimate} on this device")
+    # With all weights 0 this is Ultralytics' own training, with checkpoints that survive a kill.
+    plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
+    best = train_stage(teacher.file, plain, str(dataset.file), run_dir / TEACHER_STAGE, train, device)
+    return _cache(best, cached)
+
+
+def _same_checkpoint(files: Sequence[Path], digest: str) -> Path:
+    """Return the file with a digest: a teacher that is trained again is a different one."""
+    for file in files:
+        if file.is_file() and file_input(file).digest == digest:
+            print_status(f"teacher: the one that this run was started with: {file}")
+            return file
+    raise FGDError(f"the teacher of this run, {files[0].name}, is missing or changed: start a new run")
+
+
+def _cache(best: Path, cached: Path) -> Path:
+    """Copy a teacher to the cache and return the copy, or the one that another run has cached in the meantime.
+
+    A file that another run distils from is never replaced.
+    """
+    partial = partial_path(cached)
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(cached.parent)
+        if cached.exists() and not _readable(cached):
+            cached.unlink()
+        shutil.copyfile(best, partial)
+        try:
+            os.link(partial, cached)
+        except FileExistsError:
+            print_status(f"teacher: another run has cached the same one in the meantime: {cached}")
+            return cached
+        except OSError:  # a file system without hard links
+            partial.replace(cached)
+    except OSError as error:
+        print_status(f"cannot write {cached}: {error.strerror or error}: the teacher is used by this run only")
+        return best
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    print_status(f"teacher cached for later runs: {cached}")
+    return cached
+
+
+def _readable(path: Path) -> bool:
+    try:
+        load_detector(path)
+    except FGDError as error:
+        print_status(f"{error}; the teacher is trained again")
+        return False
+    return True
+
+
+def _state(teacher: Model) -> str:
+    return "is untrained" if teacher.names is None else f"knows {format_classes(teacher.names)}"
