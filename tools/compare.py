@@ -1,4 +1,4 @@
-"""Compare methods of distillation over seeds and data sets: `python tools/compare.py --methods plain fgd ...`."""
+"""Compare distillation methods over seeds and data sets: `python tools/compare.py --methods plain fgd ...`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Draw what teacher and student attend to: `python tools/visualize.py --run runs/distill/yolov8n`."""
+"""Draw the attention of teacher and student: `python tools/visualize.py --run runs/distill/yolov8n`."""
 
 import sys
 

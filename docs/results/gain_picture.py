@@ -12,11 +12,9 @@ import cv2
 import matplotlib.pyplot as plt
 from ultralytics import YOLO
 
-from fgd_yolo.compare.context import read_context
-from fgd_yolo.compare.curves import MAP50_95, curve_file, read_results
-from fgd_yolo.compare.paired import estimate, pairs
-from fgd_yolo.compare.plots import band
-from fgd_yolo.compare.results_csv import RUNS, read_runs
+from fgd_yolo.compare.paired_differences import estimate, pairs
+from fgd_yolo.compare.plots import seed_band
+from fgd_yolo.compare.results import MAP50_95, RUNS, curve_file, read_context, read_curve, read_runs
 
 BLUE = "#1f5fbf"
 DATA = {"bccd": ("BCCD", "o"), "pcb": ("DeepPCB windows", "s"), "demo": ("demo scenes", "^")}
@@ -38,7 +36,7 @@ def draw_curves(axes, data: str, curves: dict, teacher: float):
     """Mean and range over seeds of each method, epoch by epoch."""
     for method, (name, colour) in METHODS.items():
         seeds = sum(key[:2] == (data, method) for key in curves)
-        epochs, means, lows, highs = zip(*band(curves, data, method, MAP50_95), strict=True)
+        epochs, means, lows, highs = zip(*seed_band(curves, data, method, MAP50_95), strict=True)
         axes.plot(epochs, means, color=colour, label=f"{name} ({seeds} seeds)", lw=1.6)
         axes.fill_between(epochs, lows, highs, color=colour, alpha=0.13, lw=0)
     axes.axhline(teacher, color="k", ls=":", lw=1)
@@ -84,7 +82,7 @@ def draw_found(axes, checkpoint: str, photo: str, title: str):
 def main(results: str, photo: str, plain_pt: str, distilled_pt: str, output: str) -> None:
     folder = Path(results)
     runs = read_runs(folder / RUNS)
-    curves = {run.key: read_results(curve_file(folder, run)) for run in runs}
+    curves = {run.key: read_curve(curve_file(folder, run)) for run in runs}
     teachers = read_context(folder)["teachers"]
     figure = plt.figure(figsize=(13, 7.6))
     grid = figure.add_gridspec(2, 6, wspace=0.25, hspace=0.22, left=0.05, right=0.99, top=0.955, bottom=0.065)

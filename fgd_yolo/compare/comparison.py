@@ -1,32 +1,35 @@
-"""The whole comparison: what is left to make is made, every finished run is kept at once, the report follows."""
+"""The whole comparison: make the missing runs, save each as it finishes, and write the report."""
 
 from __future__ import annotations
 
+import platform
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from fgd_yolo.compare import report
-from fgd_yolo.compare.comparability import check_all, refusal
-from fgd_yolo.compare.context import note
-from fgd_yolo.compare.curves import keep_curve
-from fgd_yolo.compare.finished_runs import taken_jobs
-from fgd_yolo.compare.job import JOB, LOG, RESULT, Job, read_job, read_result
-from fgd_yolo.compare.job_plan import jobs, settings
-from fgd_yolo.compare.launch import Ended, Processes, why
+from fgd_yolo.compare.comparability import check_comparable, find_difference
+from fgd_yolo.compare.finished_runs import finished_run_jobs
+from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, plan_jobs, prepare_data, read_job, read_result
+from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.options import Options
-from fgd_yolo.compare.results_csv import RUNS, Run, read_runs, write_runs
+from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
+from fgd_yolo.compare.run_process import EndedProcess, RunProcesses, failure_reason
 from fgd_yolo.console import display_path, format_duration, print_status, progress
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
+from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable, shortened
+from fgd_yolo.training.preflight import check_teacher_map
 
 
 def compare(options: Options, command: str) -> None:
-    """Make or take the runs of a comparison and write its report; finished runs are not made again.
+    """Make or measure the runs of a comparison and write its report. Finished runs are kept.
 
     Args:
-        options: what was asked for.
+        options: of the comparison.
         command: the command line, for the report.
 
     Raises:
@@ -38,88 +41,27 @@ def compare(options: Options, command: str) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FGDError(f"cannot make the folder {output}: {error.strerror}; name another --output") from error
+        raise FGDError(f"cannot create the folder {output}: {error.strerror}; choose another --output") from error
     with FolderLock(output) as lock:
         remove_leftovers(output, recursive=True)
         runs = read_runs(output / RUNS)
-        check_all(runs, RUNS)
-        asked = [*jobs(options, settings(options)), *taken_jobs(options.runs, output)]
-        _check_output(asked, runs, output)
-        note(output, asked, command)
+        check_comparable(runs, RUNS)
+        jobs = [*plan_jobs(options, prepare_data(options)), *finished_run_jobs(options.runs, output)]
+        _check_output(jobs, runs, output)
+        save_context(output, jobs, command)
         finished = {run.key for run in runs}
-        left = [job for job in asked if job.planned.key not in finished]
-        print_status(f"{len(asked)} runs: {len(asked) - len(left)} are finished, {len(left)} to make")
+        remaining = [job for job in jobs if job.planned.key not in finished]
+        print_status(f"{len(jobs)} runs: {len(jobs) - len(remaining)} finished, {len(remaining)} to make")
         try:
-            failed = _make(left, options.jobs, lock)
+            failures = _make_runs(remaining, options.jobs, lock)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; finished runs are kept, and the same command goes on") from None
-        _report(output)
-    if failed:
-        raise FGDError(f"{len(failed)} of {len(asked)} runs failed, the same command tries them again: {failed[0]}")
+            raise KeyboardInterrupt("stopped; finished runs are kept, and the same command resumes") from None
+        _write_report(output)
+    if failures:
+        raise FGDError(f"{len(failures)} of {len(jobs)} runs failed, the same command retries them: {failures[0]}")
 
 
-def _check_output(asked: Sequence[Job], runs: Sequence[Run], output: Path) -> None:
-    """Stop before the first run where finished or begun runs are not what is asked for."""
-    keys = [job.planned.key for job in asked]
-    for place, job in enumerate(asked):
-        if job.planned.key in keys[:place]:
-            raise UsageError(f"{job.planned.name} is asked for twice: leave out one of the runs")
-        reason = refusal(job.planned, [*runs, *_begun(job)])
-        if reason:
-            raise UsageError(f"{output} holds runs of another comparison: {reason}; name another --output")
-
-
-def _begun(job: Job) -> list[Run]:
-    """The run that a job's folder holds; one that never came to a checkpoint is simply made again."""
-    kept = (job.place / RESULT, job.folder / "weights" / "last.pt")
-    return [read_job(job.place).planned] if (job.place / JOB).is_file() and any(map(Path.is_file, kept)) else []
-
-
-def _make(left: Sequence[Job], at_once: int, lock: FolderLock) -> list[str]:
-    """Make runs, take each in as it ends, and return what went wrong."""
-    output = lock.folder
-    failed = [_take(job, output) for job in left if read_result(job)]  # stopped between its end and its row
-    left = [job for job in left if not read_result(job)]
-    if not left:
-        return [problem for problem in failed if problem]
-    seconds: list[float] = []
-    with Processes(left, at_once) as processes:
-        for ended in progress(processes, "runs"):
-            lock.check()
-            failed.append(_take(ended.job, output) if ended.code == 0 else _failure(ended))
-            seconds.append(ended.seconds)
-            rest = len(left) - len(seconds)
-            if rest:
-                lasts = format_duration(sum(seconds) / len(seconds) * rest / min(at_once, rest))
-                print_status(f"{len(seconds)} of {len(left)} runs have ended, about {lasts} left")
-    return [problem for problem in failed if problem]
-
-
-def _failure(ended: Ended) -> str:
-    reason = shortened(why(ended).removeprefix("error: "), 220)
-    print_status(f"!! {ended.job.planned.name} failed; its log is {display_path(ended.job.place / LOG)}")
-    return reason
-
-
-def _take(job: Job, output: Path) -> str | None:
-    """Add a finished run to the file, and return why not where it cannot be compared with the others."""
-    run, runs = read_result(job), read_runs(output / RUNS)
-    reason = refusal(run, runs)
-    if reason:
-        problem = f"refused: {reason} (to make it again, remove {display_path(job.place)})"
-        print_status(f"!! {problem}")
-        return problem
-    keep_curve(output, run, job.folder / "results.csv")
-    write_runs(output / RUNS, [*runs, run])
-    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
-    try:
-        report.write(output)
-    except Exception as error:  # no reason to stop the other runs; it is written again at the end
-        print_status(f"!! the report cannot be written: {one_line(error)}")
-    return None
-
-
-def rebuild(output: Path) -> None:
+def rewrite_report(output: Path) -> None:
     """Write the report of a folder again.
 
     Raises:
@@ -127,12 +69,126 @@ def rebuild(output: Path) -> None:
     """
     runs = read_runs(output / RUNS)
     if not runs:
-        raise FGDError(f"{output / RUNS} holds no finished run: --report takes the --output of a comparison")
-    check_all(runs, RUNS)
-    _report(output)
+        raise FGDError(f"{output / RUNS} holds no finished run: --report takes the --output folder of a comparison")
+    check_comparable(runs, RUNS)
+    _write_report(output)
 
 
-def _report(output: Path) -> None:
-    lines = report.write(output)
+def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
+    """Add command, machine and the accuracy of the teachers to `compare.json`.
+
+    Args:
+        output: folder of the comparison.
+        jobs: all runs of the command.
+        command: the command line.
+
+    Raises:
+        FGDError: a teacher is below the minimum accuracy of a method. The run would refuse it too, but only after the
+            runs before it.
+    """
+    context = read_context(output)
+    for key, value in (("commands", without_folders(command)), ("machines", describe_machine())):
+        if value not in context[key]:
+            context[key].append(value)
+    teachers = context["teachers"]
+    for job in jobs:
+        key = f"{job.planned.teacher_digest} {job.planned.data_digest}"
+        if job.teacher and teachers.get(job.planned.data, {}).get("key") != key:
+            accuracy = measure_accuracy(Path(job.teacher), job.data, job.train)
+            teachers[job.planned.data] = {"key": key, "name": job.planned.teacher, **accuracy}
+    write_context(output, context)
+    for job in jobs:
+        if job.teacher and job.method.config:
+            check_teacher_map(teachers[job.planned.data]["map50_95"], job.method.config.min_teacher_map)
+
+
+def describe_machine() -> str:
+    """Return CPU, operating system and Python version of this machine."""
+    count = available_cores()
+    cores = f"{count} CPU core{'s' * (count != 1)} ({_processor()})"
+    return f"{cores}, {platform.system()}, Python {platform.python_version()}"
+
+
+def without_folders(command: str) -> str:
+    """Return a command line with absolute paths reduced to file names, for a report that others read."""
+    words = []
+    for word in shlex.split(command):
+        key, equals, value = word.rpartition("=")
+        words.append(f"{key}{equals}{Path(value).name if value.startswith('/') else value}")
+    return shlex.join(words)
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    return name[1].strip() if name else platform.machine()
+
+
+def _check_output(jobs: Sequence[Job], runs: Sequence[Run], output: Path) -> None:
+    """Check before the first run that finished and started runs in the folder match the jobs."""
+    keys = [job.planned.key for job in jobs]
+    for index, job in enumerate(jobs):
+        if job.planned.key in keys[:index]:
+            raise UsageError(f"{job.planned.name} given more than once: leave out one of the runs")
+        difference = find_difference(job.planned, [*runs, *_started_run(job)])
+        if difference:
+            raise UsageError(f"{output} holds runs of another comparison: {difference}; choose another --output")
+
+
+def _started_run(job: Job) -> list[Run]:
+    """Return the run that was started in a job's folder; one without a checkpoint is simply made again."""
+    files = (job.folder / RESULT, job.run_folder / "weights" / "last.pt")
+    return [read_job(job.folder).planned] if (job.folder / JOB).is_file() and any(map(Path.is_file, files)) else []
+
+
+def _make_runs(jobs: Sequence[Job], parallel: int, lock: FolderLock) -> list[str]:
+    """Make runs, save each as it finishes, and return the reasons of failures."""
+    output = lock.folder
+    failures = [_save(job, output) for job in jobs if read_result(job)]  # stopped between run.json and runs.csv
+    jobs = [job for job in jobs if not read_result(job)]
+    if not jobs:
+        return [failure for failure in failures if failure]
+    seconds: list[float] = []
+    with RunProcesses(jobs, parallel) as processes:
+        for ended in progress(processes, "runs"):
+            lock.check()
+            failures.append(_save(ended.job, output) if ended.exit_code == 0 else _report_failure(ended))
+            seconds.append(ended.seconds)
+            remaining = len(jobs) - len(seconds)
+            if remaining:
+                left = format_duration(sum(seconds) / len(seconds) * remaining / min(parallel, remaining))
+                print_status(f"{len(seconds)} of {len(jobs)} runs have ended, about {left} left")
+    return [failure for failure in failures if failure]
+
+
+def _report_failure(ended: EndedProcess) -> str:
+    reason = shortened(failure_reason(ended).removeprefix("error: "), 220)
+    print_status(f"!! {ended.job.planned.name} failed; its log is {display_path(ended.job.folder / LOG)}")
+    return reason
+
+
+def _save(job: Job, output: Path) -> str | None:
+    """Add a finished run to `runs.csv`, or return why it cannot be compared with the others."""
+    run, runs = read_result(job), read_runs(output / RUNS)
+    difference = find_difference(run, runs)
+    if difference:
+        problem = f"not comparable: {difference} (to make it again, remove {display_path(job.folder)})"
+        print_status(f"!! {problem}")
+        return problem
+    copy_curve(output, run, job.run_folder / "results.csv")
+    write_runs(output / RUNS, [*runs, run])
+    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
+    try:
+        report.write_report(output)
+    except Exception as error:  # does not stop the other runs; the report is written again at the end
+        print_status(f"!! the report cannot be written: {one_line(error)}")
+    return None
+
+
+def _write_report(output: Path) -> None:
+    lines = report.write_report(output)
     print("", *map(printable, lines), sep="\n", flush=True)
     print_status(f"report: {display_path(output / report.PAGE)}")

@@ -1,21 +1,18 @@
-"""Runs that others have finished: a folder of `tools/distill.py`, of `FGDTrainer`, or of stock Ultralytics."""
+"""Runs that were trained elsewhere: by `tools/distill.py`, by `FGDTrainer`, or by stock Ultralytics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fgd_yolo.compare.comparability import common_arguments, stated_rate
-from fgd_yolo.compare.job import Job
-from fgd_yolo.compare.job_plan import content_key
-from fgd_yolo.compare.method_specs import FGD, HOST, Method, parse_method, work_folder
-from fgd_yolo.compare.options import data_name
-from fgd_yolo.compare.results_csv import Run
-from fgd_yolo.config import FGDConfig, recipe_names
+from fgd_yolo.compare.comparability import common_arguments, known_optimizer
+from fgd_yolo.compare.jobs import Job, content_digest
+from fgd_yolo.compare.options import PLAIN, ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
+from fgd_yolo.compare.results import Run
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.training.checkpoints import SIDE, read_side_file, resumable
@@ -34,16 +31,16 @@ from fgd_yolo.workflow.run_folder import (
 from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 
-def taken_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
-    """Return a job for each finished run, which measures its last epoch.
+def finished_run_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
+    """Return a job for each finished run that measures its last epoch.
 
     Args:
         folders: run folders of `tools/distill.py`, or trainings with `args.yaml` and `weights/last.pt`.
         output: folder of the comparison.
 
     Raises:
-        UsageError: a folder holds no finished run.
-        FGDError: its data cannot be used.
+        UsageError: a folder is not a run.
+        FGDError: a run is not finished, or its data cannot be used.
     """
     return [_job(folder.absolute(), output.absolute()) for folder in folders]
 
@@ -52,43 +49,43 @@ def _job(folder: Path, output: Path) -> Job:
     training = folder / "student" if (folder / RECIPE).is_file() else folder
     for file in (training / "args.yaml", training / "weights" / "last.pt"):
         if not file.is_file():
-            raise UsageError(f"{folder} is no run: {file} does not exist")
+            raise UsageError(f"{folder} is not a run: {file} does not exist")
     if resumable(training / "weights"):
-        raise UsageError(f"{folder} is not finished: continue it first, or leave it out")
+        raise UsageError(f"{folder} is not finished: resume it first, or leave it out")
     arguments = _arguments(training / "args.yaml")
     train = {
         key: value for key, value in arguments.items() if key in ultralytics_defaults() and key not in {"cfg", "resume"}
     }
-    method, student, teacher, teacher_key = _origin(folder, arguments)
+    method, student, teacher, teacher_digest = _origin(folder, arguments)
     dataset = scan_dataset(str(run_dataset(folder) or arguments["data"]), train, recorded=True)
-    _check_keys(folder, dataset, student, teacher)
+    _check_inputs(folder, dataset, student, teacher)
     planned = Run(
         data=data_name(str(dataset.source)),
         method=method.label,
         seed=arguments["seed"],
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
-        **stated_rate(arguments),
+        **known_optimizer(arguments),
         arguments=common_arguments(train),
         student=Path(student).stem if student else None,
-        student_key=_student_key(student),
-        data_key=dataset.scan.digest[:16],
+        student_digest=_student_digest(student),
+        data_digest=dataset.scan.digest[:16],
         train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
         hold_out=0.0,
         teacher=Path(teacher).name if teacher else None,
-        teacher_key=teacher_key,
+        teacher_digest=teacher_digest,
         options=method.options,
     )
-    place = work_folder(output, "taken", "-".join(map(str, planned.key)))
+    job_folder = work_folder(output, "finished", "-".join(map(str, planned.key)))
     return Job(
-        folder=training,
-        data=str(dataset.copy_to(place / DATA_FOLDER).file),
+        folder=job_folder,
+        run_folder=training,
+        data=str(dataset.copy_to(job_folder / DATA_FOLDER).file),
         student=None,
         teacher=teacher if teacher and Path(teacher).is_file() else None,
         method=method,
         train=train,
         planned=planned,
-        measured=place,
     )
 
 
@@ -105,17 +102,17 @@ def _arguments(path: Path) -> dict[str, Any]:
         raise FGDError(f"{path} is damaged ({one_line(error)[:160]}): leave this run out") from error
 
 
-def _check_keys(folder: Path, dataset: Dataset, student: str | None, teacher: str | None) -> None:
-    """Stop where a run of distill began with other models or data than are there now.
+def _check_inputs(folder: Path, dataset: Dataset, student: str | None, teacher: str | None) -> None:
+    """Check that models and data of a run of distill have not changed since it started.
 
     Raises:
-        FGDError: names what differs.
+        FGDError: names what changed.
     """
-    found = {DATA: data_input(dataset)}
+    current = {DATA: data_input(dataset)}
     for name, model in ((STUDENT, student), (TEACHER, teacher)):
-        if model is not None and Path(model).is_file():  # gone since: then nobody can tell
-            found[name] = Input(resolve(model, name).digest, model)
-    changed = input_differences(read_inputs(folder) or {}, found)
+        if model is not None and Path(model).is_file():  # a model that is gone cannot be checked
+            current[name] = Input(resolve(model, name).digest, model)
+    changed = input_differences(read_inputs(folder) or {}, current)
     if changed:
         raise FGDError(f"{folder} was started with {changed}: put back the originals, or leave this run out")
 
@@ -125,7 +122,7 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
     if (folder / RECIPE).is_file():
         recipe = read_recipe(folder)
         teacher = recipe.teacher if recipe.fgd.active else None
-        return method_of(recipe.fgd), recipe.student, teacher, _content(teacher)
+        return method_of(recipe.fgd), recipe.student, teacher, _teacher_digest(teacher)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
     if side_file.is_file():  # of FGDTrainer, without the command around it
@@ -133,32 +130,20 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
         return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
     teacher = arguments.get("distill_model")
     if teacher is None:
-        return parse_method("plain"), student, None, None
+        return parse_method(PLAIN), student, None, None
     dis = arguments["dis"]
-    method = parse_method(HOST if dis == ultralytics_defaults()["dis"] else f"{HOST}:dis={dis:g}")
-    return method, student, str(teacher), _content(teacher)
+    method = parse_method(ULTRALYTICS if dis == ultralytics_defaults()["dis"] else f"{ULTRALYTICS}:dis={dis:g}")
+    return method, student, str(teacher), _teacher_digest(teacher)
 
 
-def _content(teacher: str | None) -> str | None:
-    return content_key(Path(teacher)) if teacher and Path(teacher).is_file() else None
+def _teacher_digest(teacher: str | None) -> str | None:
+    return content_digest(Path(teacher)) if teacher and Path(teacher).is_file() else None
 
 
-def method_of(config: FGDConfig) -> Method:
-    """Return the method that a configuration is, as it would be spelled."""
-    if not config.active:
-        return parse_method("plain")
-    known = {name: asdict(parse_method(name).config) for name in (FGD, *recipe_names())}
-    options = asdict(config)
-    same = next((name for name, values in known.items() if values == options), None)
-    base = same or ("fitnet" if config.method == "fitnet" else FGD)
-    changes = ",".join(f"{key}={value}" for key, value in options.items() if value != known[base][key])
-    return parse_method(f"{base}:{changes}" if changes else base)
-
-
-def _student_key(student: str | None) -> str | None:
+def _student_digest(student: str | None) -> str | None:
     if student is None:
         return None
     try:
         return resolve(student, "student").digest[:16]
-    except FGDError:  # gone since: then nobody can tell
+    except FGDError:  # a model that is gone is unknown
         return None

@@ -1,4 +1,4 @@
-"""A part of the train images to choose settings by, so that the split that is reported stays unseen."""
+"""Hold out part of the train images to choose settings on, so that the reported val split stays unused."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError
 
 
-def held_out(names: Iterable[str], part: float) -> set[str]:
-    """Return the file names that are measured on instead of learnt from.
+def held_out_names(names: Iterable[str], fraction: float) -> set[str]:
+    """Return the file names to measure on instead of training on them.
 
     Convention:
-        Names are sorted by the SHA-256 of their UTF-8 bytes, in hexadecimal; the first round(part * count) are held
-        out. So the choice depends on nothing but the names.
+        Names are sorted by the SHA-256 of their UTF-8 bytes, in hexadecimal; the first round(fraction * count) are
+        held out. The choice depends on nothing but the names.
 
     Args:
         names: file names of the train images, without folders.
-        part: of them to hold out, between 0 and 1.
+        fraction: of the names to hold out, between 0 and 1.
     """
     ordered = sorted(names, key=lambda name: sha256(name.encode()).hexdigest())
-    return set(ordered[: round(part * len(ordered))])
+    return set(ordered[: round(fraction * len(ordered))])
 
 
-def hold_out(data: str, part: float, folder: Path, *, allow_download: bool = False) -> Path:
-    """Make a dataset whose train and val images are both from the train split of another, and return its YAML.
+def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bool = False) -> Path:
+    """Create a dataset whose train and val images both come from the train split of another, and return its YAML.
 
     Images and labels are links to the originals; the val split of the original is not read.
 
     Args:
-        data: dataset YAML, or a name that the host knows.
-        part: of the train images to measure on.
-        folder: to make it in; what is there is replaced.
-        allow_download: run the download script of the data, or fetch it from its address, where that is needed.
+        data: dataset YAML, or a name that Ultralytics knows.
+        fraction: of the train images to measure on.
+        folder: to create it in; its contents are replaced.
+        allow_download: run the download script of the data, or download it from its URL, if needed.
 
     Raises:
-        FGDError: the dataset cannot be read, or one of both parts would be empty.
+        FGDError: the dataset cannot be read, or one of the two splits would be empty.
     """
-    found = read_dataset(data, split="train", allow_download=allow_download)
-    images, info = found.images("train"), found.info
-    out = held_out((image.name for image in images), part)
+    source = read_dataset(data, split="train", allow_download=allow_download)
+    images, info = source.images("train"), source.info
+    held_out = held_out_names((image.name for image in images), fraction)
     splits = {
-        "train": [image for image in images if image.name not in out],
-        "val": [image for image in images if image.name in out],
+        "train": [image for image in images if image.name not in held_out],
+        "val": [image for image in images if image.name in held_out],
     }
     empty = [split for split, files in splits.items() if not files]
     if empty:
-        raise FGDError(f"--hold-out {part:g} of {len(images)} train images leaves no {empty[0]} image")
+        raise FGDError(f"--hold-out {fraction:g} of {len(images)} train images leaves no {empty[0]} image")
     shutil.rmtree(folder, ignore_errors=True)
     for split, files in splits.items():
         _link(files, folder, split)
@@ -63,13 +63,13 @@ def hold_out(data: str, part: float, folder: Path, *, allow_download: bool = Fal
         "names": info["names"],
         "channels": info["channels"],
     }
-    path = folder / f"{found.file.stem}.yaml"
+    path = folder / f"{source.file.stem}.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
     return path
 
 
 def _link(images: Sequence[Path], folder: Path, split: str) -> None:
-    """Link images and their labels; a number in front keeps two of the same name apart, and their order."""
+    """Link images and labels; a number in front keeps their order, and images of the same name apart."""
     for kind in ("images", "labels"):
         (folder / kind / split).mkdir(parents=True)
     labels = img2label_paths([str(image) for image in images])

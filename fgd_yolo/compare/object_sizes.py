@@ -1,4 +1,4 @@
-"""Validation as the host does it, and besides the average precision of small, medium and large objects."""
+"""Ultralytics' validation, and in addition the average precision of small, medium and large objects."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import ops
 
-from fgd_yolo.compare.results_csv import SIZES
+from fgd_yolo.compare.results import SIZES
 from fgd_yolo.errors import FGDError
-from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable_names
 from fgd_yolo.ultralytics import load_detector, validate
 from fgd_yolo.workflow.train_arguments import validation_arguments
@@ -29,44 +28,44 @@ class Boxes(NamedTuple):
     """Left, top, width, height in pixels of the original image."""
     labels: list[int]
     scores: list[float]
-    """Empty for true boxes."""
+    """Empty for ground truth."""
 
 
-class SizedValidator(DetectionValidator):
-    """Keeps truth and detections of every image in pixels of the original image."""
+class SizeValidator(DetectionValidator):
+    """Keeps ground truth and detections of every image in pixels of the original image."""
 
     def init_metrics(self, model) -> None:
-        """Begin anew, as the host does."""
+        """Reset, as Ultralytics does before each validation."""
         super().init_metrics(model)
         self.truth: list[Boxes] = []
-        self.found: list[Boxes] = []
+        self.detections: list[Boxes] = []
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        """Count as the host does, and keep the boxes."""
+        """Update the metrics as Ultralytics does, and keep the boxes."""
         super().update_metrics(preds, batch)
         for index, detected in enumerate(preds):
             image = self._prepare_batch(index, batch)
             true = ops.scale_boxes(image["imgsz"], image["bboxes"].clone(), image["ori_shape"], image["ratio_pad"])
             self.truth.append(Boxes(_ltwh(true), image["cls"].int().tolist(), []))
             scaled = self.scale_preds(detected, image)
-            self.found.append(
+            self.detections.append(
                 Boxes(_ltwh(scaled["bboxes"]), detected["cls"].int().tolist(), detected["conf"].float().tolist())
             )
 
 
-def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
-    """Return the average precision by size of object, by COCO's own evaluation.
+def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | None]:
+    """Return the average precision by object size, computed by COCO's own evaluation.
 
     Convention:
         The area of an object is that of its box, in pixels of the original image: small is up to 32 x 32, medium up
         to 96 x 96, large above. IoU 0.50 to 0.95, at most 100 detections an image, mean over the classes.
 
     Args:
-        truth: true boxes, image by image.
-        found: detections of the same images.
+        truth: ground truth of each image.
+        detections: of the same images.
 
     Returns:
-        A value in [0, 1] for each of `SIZES`, None where no object has that size.
+        A value in [0, 1] for each of `SIZES`, None if no object has that size.
     """
     numbers = range(1, len(truth) + 1)
     objects = [
@@ -74,9 +73,9 @@ def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
         for image, boxes in zip(numbers, truth, strict=True)
         for box, label in zip(boxes.ltwh, boxes.labels, strict=True)
     ]
-    detections = [
+    results = [
         {"image_id": image, "bbox": box, "category_id": label, "score": score}
-        for image, boxes in zip(numbers, found, strict=True)
+        for image, boxes in zip(numbers, detections, strict=True)
         for box, label, score in zip(*boxes, strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
@@ -87,7 +86,7 @@ def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
             "categories": [{"id": label} for label in sorted({entry["category_id"] for entry in objects})],
         }
         true.createIndex()
-        evaluation = COCOeval(true, true.loadRes(detections) if detections else COCO(), "bbox")
+        evaluation = COCOeval(true, true.loadRes(results) if results else COCO(), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     by_area = evaluation.eval["precision"][..., 1:, -1].transpose(3, 0, 1, 2)
@@ -97,25 +96,24 @@ def size_ap(truth: list[Boxes], found: list[Boxes]) -> dict[str, float | None]:
     }
 
 
-@safe_loading()
-def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, Any]:
+def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, Any]:
     """Return the accuracy of a checkpoint as columns of a run.
 
     Args:
         weights: a detector.
         data: dataset YAML.
-        train: Ultralytics train arguments; those that validation knows, too, count.
+        train: Ultralytics train arguments; those that apply to validation are used.
 
     Raises:
-        FGDError: it is no detector, or the host's numbers are not finite.
+        FGDError: it is not a detector, or Ultralytics' results are not finite.
     """
-    load_detector(weights)  # the host's own reading of a wrong file takes many lines
-    run = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizedValidator)
-    box = run.metrics.box
+    load_detector(weights)  # its message for a wrong file is one line, Ultralytics' is many
+    validator = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizeValidator)
+    box = validator.metrics.box
     if not 0 <= box.map <= 1:
         raise FGDError(f"the validation of {weights} gave mAP50-95 {box.map}")
-    names = _distinct(printable_names(run.names))
-    sizes = size_ap(run.truth, run.found)
+    names = _unique_names(printable_names(validator.names))
+    sizes = size_ap(validator.truth, validator.detections)
     return {
         "map50_95": float(box.map),
         "map50": float(box.map50),
@@ -124,8 +122,8 @@ def accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _distinct(names: Mapping[int, str]) -> dict[int, str]:
-    """Return the names of classes, with the number behind one that several classes share."""
+def _unique_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Return the class names, with the number appended to names that several classes share."""
     shared = Counter(names.values())
     return {number: f"{name} ({number})" if shared[name] > 1 else name for number, name in names.items()}
 

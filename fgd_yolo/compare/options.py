@@ -1,44 +1,88 @@
-"""What a comparison was asked to do, and what it cannot do, known before anything is loaded."""
+"""The options of a comparison, checked before anything is loaded, and the methods it compares.
+
+A method is one word: `ultralytics`, a recipe or a recipe file, with changes after a colon, such as
+`fgd:head_gradient_ratio=1` or `ultralytics:dis=3`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.compare.method_specs import Method, folder_name
-from fgd_yolo.errors import UsageError
+from fgd_yolo.config import FGD_WEIGHTS, SCALE_WEIGHTS, FGDConfig, load_recipe, recipe_names
+from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
-from fgd_yolo.workflow.train_arguments import check_train_args
+from fgd_yolo.workflow.train_arguments import check_train_args, parse_assignments
 
 DEMO = "demo"
-_OWN = {
-    "seed": "seeds are said with --seeds",
-    "project": "the folder is said with --output",
-    "name": "the folder is said with --output",
-    "time": "methods of different speed would get different epochs",
+PLAIN = "plain"
+"""Recipe without distillation: the baseline."""
+ULTRALYTICS = "ultralytics"
+"""Method that is Ultralytics' own distillation, `distill_model=`."""
+DEFAULT = "fgd"
+"""Method that is the default recipe."""
+GAINS = ("box", "cls", "dfl")
+"""Ultralytics' loss gains, which a method may set for itself since they change no budget."""
+ULTRALYTICS_OPTIONS = ("dis", *GAINS)
+_NOT_ACCEPTED = {
+    "seed": "set the seeds with --seeds",
+    "project": "set the output folder with --output",
+    "name": "set the output folder with --output",
+    "time": "methods of different speed would train for different numbers of epochs",
     "dis": "it belongs to one method: ultralytics:dis=3",
-    "fraction": "make a smaller data set instead, so that its numbers have a name",
+    "fraction": "make a smaller data set instead, so that its results have a name",
 }
 
 
 @dataclass(frozen=True)
+class Method:
+    """One way to train the student.
+
+    Args:
+        label: as given on the command line; its name in every table.
+        config: the distillation of FGDTrainer; None is Ultralytics' own `distill_model=`.
+        gains: Ultralytics loss gains of this method alone.
+    """
+
+    label: str
+    config: FGDConfig | None
+    gains: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the method distils from a teacher."""
+        return self.config is None or self.config.active
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything that defines the method, as plain values."""
+        if self.config is None:
+            return {"trainer": ULTRALYTICS, **self.gains}
+        return {**(asdict(self.config) if self.config.active else {}), **self.gains}
+
+
+@dataclass(frozen=True)
 class Options:
-    """A comparison as it was asked for.
+    """The options of a comparison.
 
     Args:
         output: folder of all results.
         data: dataset YAMLs, or "demo".
-        teachers: one for all data sets, or one for each; empty where no method needs one.
+        teachers: one for all data sets, or one for each; empty if no method needs one.
         student: model name or file.
         methods: to compare.
         seeds: of each method on each data set.
         train: Ultralytics train arguments of all methods.
-        jobs: runs side by side.
-        hold_out: part of the train images to measure on instead of the val split; 0 is the val split.
-        runs: folders of finished runs to take in.
-        allow_download: run download scripts of data YAMLs, or fetch data from addresses, where that is needed.
+        jobs: number of runs in parallel.
+        hold_out: fraction of the train images to measure on instead of the val split; 0 uses the val split.
+        runs: folders of finished runs to include.
+        allow_download: run the download scripts of data YAMLs, and download data from URLs.
+
+    Raises:
+        UsageError: an option is missing, or options contradict each other.
     """
 
     output: Path
@@ -55,36 +99,118 @@ class Options:
 
     def __post_init__(self):
         check_train_args(self.train)
-        for key, reason in _OWN.items():
+        for key, reason in _NOT_ACCEPTED.items():
             if key in self.train:
-                raise UsageError(f"{key}={self.train[key]} is not taken: {reason}")
+                raise UsageError(f"{key}={self.train[key]} is not accepted here: {reason}")
         batch = self.train.get("batch", 16)
         if not isinstance(batch, int) or batch < 1:
-            raise UsageError(f"batch={batch}: name the batch size, since what fits differs between the methods")
+            raise UsageError(
+                f"batch={batch} is not accepted here: give a fixed batch size, since what fits into memory differs "
+                "between methods"
+            )
         if not 0 <= self.hold_out < 1:
-            raise UsageError(f"--hold-out must be a part of the train images, 0 to below 1, not {self.hold_out:g}")
+            raise UsageError(f"--hold-out must be a fraction of the train images in [0, 1), got {self.hold_out:g}")
         if self.methods and self.student is None:
-            raise UsageError("which student? name one with --student, such as --student yolov8n")
+            raise UsageError("missing --student: name the model to train, such as --student yolov8n")
         if not self.methods and not self.runs:
-            raise UsageError("which methods? name some, such as --methods plain ultralytics fitnet fgd")
+            raise UsageError("missing --methods: name the methods, such as --methods plain ultralytics fitnet fgd")
         if any(method.needs_teacher for method in self.methods) and len(self.teachers) not in {1, len(self.data)}:
             raise UsageError(
-                f"{len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data sets, "
-                "or one after each --data"
+                f"got {len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data "
+                "sets, or one for each --data"
             )
         if self.runs and self.hold_out:
-            raise UsageError("--runs takes runs that were measured on their val split: leave out --hold-out")
+            raise UsageError("--hold-out cannot be used with --runs, which were measured on their val split")
         names = [folder_name(data_name(data)) for data in self.data]
         if len(set(names)) < len(names):
-            raise UsageError(f"two data sets are called {max(names, key=names.count)}: rename one of the files")
+            raise UsageError(f"two data sets are named {max(names, key=names.count)}: rename one of the files")
 
     def teacher_of(self, data: str) -> str | None:
-        """Return the teacher of a data set, or None where no method needs one."""
+        """Return the teacher of a data set, or None if no method needs one."""
         if not any(method.needs_teacher for method in self.methods):
             return None
         return self.teachers[list(self.data).index(data) if len(self.teachers) > 1 else 0]
 
 
 def data_name(data: str) -> str:
-    """Return how a data set is called in tables."""
+    """Return the name of a data set in tables."""
     return printable(Path(data).stem)
+
+
+def folder_name(label: str) -> str:
+    """Return a label as a folder name."""
+    return re.sub(r"[^\w.+-]+", "-", label)
+
+
+def work_folder(output: Path, *labels: str) -> Path:
+    """Return the folder in `output` for what is trained under these labels."""
+    return output.joinpath("work", *map(folder_name, labels))
+
+
+def parse_methods(words: Sequence[str]) -> list[Method]:
+    """Parse the methods of a command line.
+
+    Raises:
+        UsageError: a method is unknown, is given more than once, or changes what all methods must share.
+    """
+    methods = [parse_method(word) for word in words]
+    folders = [folder_name(method.label) for method in methods]
+    for index, folder in enumerate(folders):
+        if folder in folders[:index]:
+            raise UsageError(f"method {methods[index].label} given more than once")
+    return methods
+
+
+def parse_method(word: str) -> Method:
+    """Parse one method.
+
+    Args:
+        word: such as `fgd:head_gradient_ratio=1,rel_weight=0`; `fgd` is the default recipe.
+
+    Raises:
+        UsageError: an unknown name or option, a bad value, or a recipe that sets more than the distillation.
+    """
+    name, _, text = word.partition(":")
+    changes = parse_assignments(text.split(",")) if text else {}
+    label = ":".join([Path(name).name, text] if text else [Path(name).name])
+    if name == ULTRALYTICS:
+        for key in changes:
+            if key not in ULTRALYTICS_OPTIONS:
+                raise UsageError(f"{word}: {ULTRALYTICS} accepts {', '.join(ULTRALYTICS_OPTIONS)}, not {key}")
+        return Method(label, None, changes)
+    gains = {key: changes.pop(key) for key in GAINS if key in changes}
+    return Method(label, FGDConfig.from_dict({**_unchanged(_distillation(name), changes), **changes}), gains)
+
+
+def method_of(config: FGDConfig) -> Method:
+    """Return the method that a configuration is, with the shortest label that `parse_method` reads back."""
+    if not config.active:
+        return parse_method(PLAIN)
+    known = {name: asdict(parse_method(name).config) for name in (DEFAULT, *recipe_names())}
+    options = asdict(config)
+    same = next((name for name, values in known.items() if values == options), None)
+    base = same or (config.method if config.method in known else DEFAULT)
+    changes = ",".join(f"{key}={value}" for key, value in options.items() if value != known[base][key])
+    return parse_method(f"{base}:{changes}" if changes else base)
+
+
+def _unchanged(config: FGDConfig, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options before the changes; default weights of one scale become those of another with the scale."""
+    options = asdict(config)
+    if changes.get("scale", config.scale) != config.scale:
+        defaults = dict(zip(FGD_WEIGHTS, SCALE_WEIGHTS[config.scale], strict=True))
+        options.update({name: None for name, weight in defaults.items() if options[name] == weight})
+    return options
+
+
+def _distillation(name: str) -> FGDConfig:
+    """Return the distillation of a recipe, which may set nothing else, since all methods share the rest."""
+    known = [DEFAULT, ULTRALYTICS, *recipe_names()]
+    if name not in known and Path(name).suffix not in {".yaml", ".yml"}:
+        raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
+    recipe = load_recipe("default" if name == DEFAULT else name)
+    parts = ("train", "teacher_train", "teacher", "student", "data", "teacher_epochs")
+    set_parts = [part for part in parts if getattr(recipe, part)]
+    if set_parts:
+        raise UsageError(f"recipe {name} sets {', '.join(set_parts)}: set that on the command line, for all methods")
+    return recipe.fgd

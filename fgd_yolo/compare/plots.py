@@ -1,35 +1,61 @@
-"""The report's plots: learning curves, paired differences, classes and sizes, cost, share."""
+"""The plots of the report: learning curves, paired differences, classes and sizes, cost, gradient ratio.
+
+Each plot is saved as a PNG file for Markdown and inserted as SVG into the HTML page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fgd_yolo.compare import tables
-from fgd_yolo.compare.canvas import colours, new_figure
-from fgd_yolo.compare.curves import MAP50_95, SHARE
-from fgd_yolo.compare.paired import cost_ratios, estimate, ordered, pairs
-from fgd_yolo.compare.results_csv import Run
-from fgd_yolo.compare.sections import PLAIN, comparisons
+from fgd_yolo.compare.options import DEFAULT, PLAIN, ULTRALYTICS
+from fgd_yolo.compare.paired_differences import comparisons, cost_ratios, estimate, pairs, sort_methods
+from fgd_yolo.compare.results import GRADIENT_RATIO, MAP50_95, Run
+from fgd_yolo.files import atomic_path
 
 WIDTH = 5.6
 LONG_EPOCHS = 20
-_MARKS = "osv^DPX*"
+_MARKERS = "osv^DPX*"
+_CURVE_PLOTS = (("curves", MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
+# Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
+_COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
+_FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", "fitnet": "#D9822B", DEFAULT: "#009E73"}
+_INK = "#010203"  # placeholder for the page's text colour
+_DPI = 150
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.2,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+
 
 Curves = Mapping[tuple[str, str, int], list[dict[str, float]]]
+"""Rows of each run's learning curve, by the key of the run."""
 
 
 class Plot(NamedTuple):
-    """A plot that can be drawn.
+    """A plot and its description.
 
     Args:
-        kind: part of the report that it belongs to.
-        alt: what it shows, in words.
-        draw: gives the figure.
+        kind: section of the report.
+        alt: description of what it shows.
+        draw: returns the figure.
     """
 
     kind: str
@@ -38,7 +64,7 @@ class Plot(NamedTuple):
 
 
 class Band(NamedTuple):
-    """What the seeds of a method reach after an epoch."""
+    """Mean and range over the seeds of a method after an epoch."""
 
     epoch: float
     mean: float
@@ -46,55 +72,58 @@ class Band(NamedTuple):
     high: float
 
 
-def plots(runs: Sequence[Run], curves: Curves) -> dict[str, Plot]:
-    """Return every plot for which there is something to show, by file name without suffix.
+def plan_plots(runs: Sequence[Run], curves: Curves) -> dict[str, Plot]:
+    """Return every plot that has data to show, by file name without suffix.
 
     Args:
         runs: finished runs.
-        curves: rows of each run's learning curve, by its key.
+        curves: of the runs.
     """
-    methods = ordered([run.method for run in runs])
-    found: dict[str, Plot] = {}
+    methods = sort_methods([run.method for run in runs])
+    plots: dict[str, Plot] = {}
     compared = [pair for pair in comparisons(methods) if pairs(runs, *pair)]
     if compared:
-        words = "; ".join(f"{a} over {b} {_mean(runs, a, b):+.2f}" for a, b in compared)
-        draw = partial(differences, runs, compared)
-        found["differences"] = Plot("differences", f"Paired differences in mAP50-95 points: {words}", draw)
+        words = "; ".join(f"{a} over {b} {_mean_difference(runs, a, b):+.2f}" for a, b in compared)
+        draw = partial(draw_differences, runs, compared)
+        plots["differences"] = Plot("differences", f"Paired differences in mAP50-95 points: {words}", draw)
     for data in tables.data_names(runs):
         name = data.replace(" ", "-")
-        for kind, column, label in (("curves", MAP50_95, "mAP50-95"), ("share", SHARE, "share of the gradient")):
-            bands = {method: band(curves, data, method, column) for method in methods}
+        for kind, column, label in (
+            ("curves", MAP50_95, "mAP50-95"),
+            ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"),
+        ):
+            bands = {method: seed_band(curves, data, method, column) for method in methods}
             bands = {method: rows for method, rows in bands.items() if len(rows) > 1}
             if bands:
                 title = f"{data}: {label} after each epoch"
-                found[f"{kind}-{name}"] = Plot(kind, title, partial(bands_over_epochs, bands, methods, title, label))
-        draw = partial(classes, runs, data, methods)
-        found[f"classes-{name}"] = Plot("classes", f"{data}: average precision by class and size", draw)
+                plots[f"{kind}-{name}"] = Plot(kind, title, partial(draw_bands, bands, methods, title, label))
+        draw = partial(draw_classes, runs, data, methods)
+        plots[f"classes-{name}"] = Plot("classes", f"{data}: average precision by class and size", draw)
     base = PLAIN if PLAIN in methods else methods[0]
     ratios = {method: cost_ratios(runs, method, base) for method in methods}
     if sum(map(bool, ratios.values())) > 1:
-        words = ", ".join(f"{method} {mean(found):.2f}" for method, found in ratios.items() if found)
-        alt = f"Seconds of an epoch, times {base}: {words}"
-        found["cost"] = Plot("cost", alt, partial(cost, ratios, base))
-    return found
+        words = ", ".join(f"{method} {mean(values):.2f}" for method, values in ratios.items() if values)
+        alt = f"Training time of an epoch relative to {base}: {words}"
+        plots["cost"] = Plot("cost", alt, partial(draw_cost, ratios, base))
+    return plots
 
 
-def band(curves: Curves, data: str, method: str, column: str) -> list[Band]:
-    """Return a learning curve over the seeds, for the epochs that all of them have."""
-    of_seeds = [
+def seed_band(curves: Curves, data: str, method: str, column: str) -> list[Band]:
+    """Return mean and range of a column over the seeds, for the epochs that all seeds have."""
+    seeds = [
         {row["epoch"]: row[column] for row in rows if column in row}
-        for (name, spelled, _), rows in curves.items()
-        if name == data and spelled == method
+        for (run_data, run_method, _), rows in curves.items()
+        if run_data == data and run_method == method
     ]
-    shared = set.intersection(*(set(seed) for seed in of_seeds)) if of_seeds else set()
-    values = {epoch: [seed[epoch] for seed in of_seeds] for epoch in sorted(shared)}
-    return [Band(epoch, mean(found), min(found), max(found)) for epoch, found in values.items()]
+    shared = set.intersection(*(set(seed) for seed in seeds)) if seeds else set()
+    by_epoch = {epoch: [seed[epoch] for seed in seeds] for epoch in sorted(shared)}
+    return [Band(epoch, mean(values), min(values), max(values)) for epoch, values in by_epoch.items()]
 
 
-def bands_over_epochs(bands: Mapping[str, list[Band]], methods: Sequence[str], title: str, label: str) -> Figure:
+def draw_bands(bands: Mapping[str, list[Band]], methods: Sequence[str], title: str, label: str) -> Figure:
     """Draw the mean of each method over the epochs, with a band from the lowest to the highest seed.
 
-    A long training gets a second panel of its last quarter, since its differences are small beside its beginning.
+    A long training gets a second panel with its last quarter, where the differences are small.
     """
     last = max(rows[-1].epoch for rows in bands.values())
     long = last >= LONG_EPOCHS
@@ -102,7 +131,7 @@ def bands_over_epochs(bands: Mapping[str, list[Band]], methods: Sequence[str], t
     for axes, first in zip(panels, (0, 0.75 * last), strict=False):
         for method, rows in bands.items():
             late = [row for row in rows if row.epoch >= first]
-            if not late:  # a curve that ends early, since its file was cut short
+            if not late:  # a curve that ends early because its file is incomplete
                 continue
             epochs, means, lows, highs = zip(*late, strict=True)
             colour = colours(methods)[method]
@@ -116,68 +145,116 @@ def bands_over_epochs(bands: Mapping[str, list[Band]], methods: Sequence[str], t
     return figure
 
 
-def differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Figure:
-    """Draw every pair as a dot, and the mean with its interval, a line for each comparison."""
+def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Figure:
+    """Draw every pair as a dot, and the mean with its interval, one line per comparison."""
     figure, [axes] = new_figure(WIDTH, 1.3 + 0.62 * len(compared))
     names = tables.data_names(runs)
-    shade = colours(ordered([run.method for run in runs]))
+    shade = colours(sort_methods([run.method for run in runs]))
     for row, (method, other) in enumerate(compared):
-        found = pairs(runs, method, other)
+        differences = pairs(runs, method, other)
         for index, data in enumerate(names):
-            points = [pair.points for pair in found if pair.data == data]
+            points = [pair.points for pair in differences if pair.data == data]
             height = [row + 0.16 + 0.08 * index] * len(points)
-            mark = _MARKS[index % len(_MARKS)]
+            marker = _MARKERS[index % len(_MARKERS)]
             label = data if row == 0 else None
-            axes.scatter(points, height, marker=mark, s=22, color=shade[method], alpha=0.75, label=label, linewidth=0)
-        whole = estimate([pair.points for pair in found])
+            axes.scatter(points, height, marker=marker, s=22, color=shade[method], alpha=0.75, label=label, linewidth=0)
+        whole = estimate([pair.points for pair in differences])
         reach = None if whole.low is None else [[whole.mean - whole.low], [whole.high - whole.mean]]
         axes.errorbar(whole.mean, row - 0.12, xerr=reach, fmt="D", color=shade[method], capsize=4, linewidth=1.8)
     axes.axvline(0, color="#888888", linewidth=1)
     axes.set_yticks(range(len(compared)), [f"{method}\nover {other}" for method, other in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
-    axes.set(title="Paired differences", xlabel="mAP50-95 points: to the right the first method is better")
+    axes.set(title="Paired differences", xlabel="mAP50-95 points (right: the first method is better)")
     if len(names) > 1:
         axes.legend(fontsize=8)
     return figure
 
 
-def classes(runs: Sequence[Run], data: str, methods: Sequence[str]) -> Figure:
-    """Draw the average precision by class and by size: mean over the seeds, with a line from lowest to highest."""
-    rows = tables.parts(runs, data)
+def draw_classes(runs: Sequence[Run], data: str, methods: Sequence[str]) -> Figure:
+    """Draw the average precision by class and by object size: mean over the seeds, with a line for the range."""
+    rows = tables.average_precisions(runs, data)
     shade = colours(methods)
     figure, [axes] = new_figure(WIDTH, 1.3 + 0.11 * len(rows) * (len(methods) + 2))
     step = 0.8 / len(methods)
     for index, method in enumerate(methods):
         label = method
-        for row, value in enumerate(rows.values()):
-            found = tables.known(tables.of(runs, data, method), value)
-            if found:
+        for row, read in enumerate(rows.values()):
+            values = tables.known_values(tables.select_runs(runs, data, method), read)
+            if values:
                 height = row - 0.4 + step * (index + 0.5)
-                axes.plot([min(found), max(found)], [height, height], color=shade[method], linewidth=1.4)
-                axes.plot(mean(found), height, "o", color=shade[method], markersize=5, label=label)
+                axes.plot([min(values), max(values)], [height, height], color=shade[method], linewidth=1.4)
+                axes.plot(mean(values), height, "o", color=shade[method], markersize=5, label=label)
                 label = None
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(title=f"{data}: by class and by size of object", xlabel="average precision (IoU 0.5 to 0.95)")
+    axes.set(title=f"{data}: by class and by object size", xlabel="average precision (IoU 0.5 to 0.95)")
     axes.legend(fontsize=8)
     return figure
 
 
-def cost(ratios: Mapping[str, list[float]], base: str) -> Figure:
-    """Draw how many times the base's an epoch's training takes, with a line from lowest to highest pair."""
-    shown = {method: found for method, found in ratios.items() if found}
-    figure, [axes] = new_figure(WIDTH, 1.1 + 0.36 * len(shown))
+def draw_cost(ratios: Mapping[str, list[float]], base: str) -> Figure:
+    """Draw the training time of an epoch relative to the base method, with a line for the range over pairs."""
+    known = {method: values for method, values in ratios.items() if values}
+    figure, [axes] = new_figure(WIDTH, 1.1 + 0.36 * len(known))
     shade = colours(list(ratios))
-    for row, (method, found) in enumerate(shown.items()):
-        axes.barh(row, mean(found), height=0.6, color=shade[method], alpha=0.8)
-        axes.plot([min(found), max(found)], [row, row], color="#888888", linewidth=1.2)
-        axes.annotate(f"{mean(found):.2f}", (max(found), row), (4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(shown)), list(shown))
+    for row, (method, values) in enumerate(known.items()):
+        axes.barh(row, mean(values), height=0.6, color=shade[method], alpha=0.8)
+        axes.plot([min(values), max(values)], [row, row], color="#888888", linewidth=1.2)
+        axes.annotate(f"{mean(values):.2f}", (max(values), row), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(known)), list(known))
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(title="Cost of an epoch", xlabel=f"seconds of training, times {base}")
+    axes.set(title="Cost of an epoch", xlabel=f"training time relative to {base}")
     return figure
 
 
-def _mean(runs: Sequence[Run], method: str, other: str) -> float:
+def _mean_difference(runs: Sequence[Run], method: str, other: str) -> float:
     return mean(pair.points for pair in pairs(runs, method, other))
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each method; the standard methods always have the same one."""
+    rest = iter(_COLOURS * (len(methods) // len(_COLOURS) + 1))
+    return {method: _FIXED.get(method) or next(rest) for method in methods}
+
+
+@contextmanager
+def _style(ink: str, salt: str) -> Iterator[None]:
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
+    with matplotlib.rc_context({**_STYLE, **dict.fromkeys(inked, ink), "svg.hashsalt": salt}):
+        yield
+
+
+def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure, in inches and without a window, with panels below each other."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, [figure.add_subplot(panels, 1, panel + 1) for panel in range(panels)]
+
+
+def save_png(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw on white and write a PNG file."""
+    with _style("#222222", path.stem), atomic_path(path) as partial, partial.open("wb") as file:
+        draw().savefig(file, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+
+
+def render_svg(draw: Callable[[], Figure], name: str, alt: str) -> str:
+    """Draw in the text colour of the page and return an SVG element.
+
+    Args:
+        draw: returns a new figure.
+        name: makes the element's identifiers unique on the page.
+        alt: description of what it shows.
+    """
+    buffer = io.StringIO()
+    with _style(_INK, name):
+        draw().savefig(buffer, format="svg", transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)  # as wide as the page allows
+    text = re.sub(r'font: ([\d.]+px)[^;"]*', r"font: \1 system-ui, sans-serif", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{_escape(alt)}" ', 1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

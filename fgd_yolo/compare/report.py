@@ -1,32 +1,55 @@
-"""The report of a folder of runs: Markdown with pictures, and one page that holds everything."""
+"""The report of a comparison, as Markdown with image files and as one self-contained HTML page.
+
+Content is decided here, section by section; layout in `templates/`.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from fgd_yolo.compare.canvas import save_png, svg
-from fgd_yolo.compare.context import read_context
-from fgd_yolo.compare.curves import curve_file, read_results
-from fgd_yolo.compare.plots import Plot, plots
-from fgd_yolo.compare.results_csv import RUNS, read_runs
-from fgd_yolo.compare.sections import build
+from fgd_yolo.compare import tables
+from fgd_yolo.compare.options import PLAIN
+from fgd_yolo.compare.paired_differences import (
+    comparisons,
+    estimate,
+    main_method,
+    pairs,
+    sort_methods,
+    verdict,
+    verdict_line,
+)
+from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
+from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
+from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.files import atomic_path
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
+_METHODS = {
+    "plain": "the student alone, without a teacher",
+    "ultralytics": "Ultralytics' own distillation (distill_model=): squares between neck maps, weighted by the "
+    "teacher's scores",
+    "fitnet": "plain imitation: squares between neck maps, everywhere alike",
+    "fgd": "Focal and Global Distillation and the heads, with the defaults of this version",
+    "scale-free": "Focal and Global Distillation alone, on standardised maps, by weighted means",
+    "heads": "what the teacher's head says alone: class scores and box distributions",
+}
 
 
-def write(output: Path) -> list[str]:
+def write_report(output: Path) -> list[str]:
     """Write the report of the finished runs in a folder, if there are any, and return its verdict lines.
 
     Args:
-        output: with `runs.csv`, `curves/` and `compare.json`.
+        output: folder with `runs.csv`, `curves/` and `compare.json`.
 
     Raises:
         FGDError: `runs.csv` cannot be read, or the report cannot be written.
@@ -34,33 +57,221 @@ def write(output: Path) -> list[str]:
     runs = read_runs(output / RUNS)
     if not runs:
         return []
-    curves = {run.key: read_results(curve_file(output, run)) for run in runs}
-    drawn = plots(runs, curves)
+    curves = {run.key: read_curve(curve_file(output, run)) for run in runs}
+    plots = plan_plots(runs, curves)
 
     def of_kind(kind: str) -> dict[str, str]:
-        return {name: plot.alt for name, plot in drawn.items() if plot.kind == kind}
+        return {name: plot.alt for name, plot in plots.items() if plot.kind == kind}
 
-    report = build(runs, read_context(output), of_kind)
-    _draw(drawn, output / PLOTS)
+    report = build_report(runs, read_context(output), of_kind)
+    _save_plots(plots, output / PLOTS)
     with atomic_path(output / MARKDOWN) as path:
-        path.write_text(_rendered("report.md", report=report, plots=PLOTS), encoding="utf-8")
-    inline = {name: Markup(svg(plot.draw, name, plot.alt)) for name, plot in drawn.items()}
+        path.write_text(_render("report.md", report=report, plots=PLOTS), encoding="utf-8")
+    inline = {name: Markup(render_svg(plot.draw, name, plot.alt)) for name, plot in plots.items()}
     with atomic_path(output / PAGE) as path:
-        path.write_text(_rendered("report.html", report=report, inline=inline), encoding="utf-8")
+        path.write_text(_render("report.html", report=report, inline=inline), encoding="utf-8")
     return [line for line, _ in report.verdicts]
 
 
-def _draw(drawn: dict[str, Plot], folder: Path) -> None:
-    """Write the pictures, in the place of all that were there."""
+def _save_plots(plots: dict[str, Plot], folder: Path) -> None:
+    """Replace all image files in the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, plot in drawn.items():
+    for name, plot in plots.items():
         save_png(plot.draw, folder / f"{name}.png")
 
 
-def _rendered(template: str, **values) -> str:
+def _render(template: str, **values) -> str:
     text = files("fgd_yolo.compare").joinpath("templates", template).read_text(encoding="utf-8")
     environment = Environment(
         autoescape=template.endswith(".html"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(text).render(**values)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report.
+
+    Args:
+        title: heading.
+        text: paragraphs.
+        tables: below the paragraphs.
+        figures: names of plots, with a description of each.
+        folded: whether the page shows it collapsed.
+    """
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: dict[str, str] = field(default_factory=dict)
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole report: title, introduction, verdicts, notes on them, and sections."""
+
+    title: str
+    lead: str
+    verdicts: list[tuple[str, str]]
+    notes: list[str]
+    sections: list[Section]
+
+
+def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable[[str], dict[str, str]]) -> Report:
+    """Return the report of finished runs.
+
+    Args:
+        runs: at least one.
+        context: of `read_context`.
+        figures: returns the plots of a kind, by name.
+    """
+    methods = sort_methods([run.method for run in runs])
+    main = main_method(methods)
+    others = [method for method in methods if method != main]
+    hold_out = runs[0].hold_out
+    title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
+    count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
+    return Report(
+        title=f"Tuning on held-out train images: {title}" if hold_out else title,
+        lead=f"The same student, trained by {count} from the same seeds; the runs differ in nothing but the method. "
+        "Accuracy is mAP50-95 of the last epoch on images that were not used for training; one point is 0.01.",
+        verdicts=_verdicts(runs, main, others),
+        notes=_notes(runs, hold_out),
+        sections=[
+            section
+            for section in (
+                _differences(runs, main, others, figures),
+                _accuracy(runs, methods, context, figures),
+                Section("Setup", [], [_setup(runs, context), _methods(methods)]),
+                _classes(runs, methods, figures),
+                _cost(runs, methods, figures),
+                _gradient_ratio(figures),
+                _comparability(runs),
+                Section("All runs", [], [tables.runs_table(runs)], folded=True),
+            )
+            if section
+        ],
+    )
+
+
+def _verdicts(runs: Sequence[Run], main: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    lines = []
+    for other in others:
+        result = estimate([pair.points for pair in pairs(runs, main, other)])
+        if result is None:
+            lines.append((f"{main} over {other}: no pair of runs with the same data and seed yet", "no pair"))
+        else:
+            lines.append((verdict_line(main, other, result), verdict(result)))
+    return lines
+
+
+def _notes(runs: Sequence[Run], hold_out: float | None) -> list[str]:
+    notes = [
+        "n is the number of pairs of runs with the same data and seed. Pairs on one data set share its images and "
+        "its teacher, so the interval holds for these data sets and seeds and less for others."
+    ]
+    if hold_out:
+        notes.append(
+            f"For choosing settings, not a result: {hold_out:.0%} of the train images were held out and measured on "
+            "instead of the val split, which was not read. The teacher may have been trained on them."
+        )
+    resumed = [run for run in runs if run.resumed]
+    if resumed:
+        notes.append(
+            f"{len(resumed)} of {len(runs)} runs were stopped and resumed; after that, their order of images differs "
+            "from the other runs of the seed."
+        )
+    return notes
+
+
+def _differences(runs, main: str, others: Sequence[str], figures) -> Section | None:
+    if not others:
+        return None
+    compared = comparisons([main, *others])
+    text = [
+        "A dot is a pair of runs that differ in nothing but the method; a diamond is the mean of all pairs, its bar "
+        "the 95 % interval (Student's t). Means on a single data set have no verdict."
+    ]
+    return Section("Paired differences", text, [tables.differences_table(runs, compared)], figures("differences"))
+
+
+def _accuracy(runs, methods, context, figures) -> Section:
+    text = ["Curves: mean over the seeds after each epoch, with a band from minimum to maximum."]
+    return Section("Accuracy", text, [tables.accuracy_table(runs, methods, context["teachers"])], figures("curves"))
+
+
+def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
+    rows = [["student", ", ".join(sorted({run.student for run in runs if run.student}))]]
+    for data in data_names(runs):
+        run = next(run for run in runs if run.data == data)
+        names = run.class_ap or {}
+        counts = f"{run.train_images} train images, {run.val_images} val images, {len(names)} classes"
+        rows.append([f"data: {data}", f"{counts} ({', '.join(map(str, names))})"])
+        teacher = context["teachers"].get(data)
+        if teacher:
+            accuracy = f"mAP50-95 {teacher['map50_95']:.4f}, mAP50 {teacher['map50']:.4f} on the val images"
+            rows.append([f"teacher for {data}", f"{teacher['name']}: {accuracy}"])
+        extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
+        rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
+        budget = f"{run.epochs} epochs, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
+        rows.append([f"training on {data}", budget + extra])
+    rows.append(["seeds", ", ".join(map(str, sorted({run.seed for run in runs})))])
+    devices = sorted({run.device for run in runs if run.device})
+    rows.append(["machine", "; ".join([*context["machines"], *(f"trained on {device}" for device in devices)])])
+    rows.append(["versions", "; ".join(sorted({run.versions for run in runs if run.versions}))])
+    rows += [["command", command] for command in context["commands"]]
+    return Table(["setting", "value"], rows, numeric=False)
+
+
+def _methods(methods: Sequence[str]) -> Table:
+    rows = []
+    for method in methods:
+        base, _, changes = method.partition(":")
+        text = _METHODS.get(base, f"recipe {base}")
+        rows.append([method, f"{text}; with {changes.replace(',', ', ')}" if changes else text])
+    return Table(["method", "added to the student's detection loss"], rows, numeric=False)
+
+
+def _classes(runs, methods, figures) -> Section:
+    text = [
+        "Mean over the seeds. Classes: mAP50-95 of Ultralytics' validation. Sizes: COCO's evaluation (at most 100 "
+        "detections per image), by the area of the box in pixels of the original image: small up to 32 x 32, medium "
+        "up to 96 x 96, large above."
+    ]
+    by_data = [tables.classes_table(runs, data, methods) for data in data_names(runs)]
+    return Section("Classes and object sizes", text, by_data, figures("classes"))
+
+
+def _cost(runs, methods, figures) -> Section | None:
+    base = PLAIN if PLAIN in methods else methods[0]
+    if not any(run.epoch_s for run in runs):
+        return None
+    text = [
+        "Training time without validation: the median epoch of each run, then mean and range over the seeds. Runs "
+        "that shared the machine with others are slower; the ratios compare runs with the same data and seed."
+    ]
+    return Section("Cost", text, [tables.cost_table(runs, methods, base)], figures("cost"))
+
+
+def _gradient_ratio(figures) -> Section | None:
+    plots = figures("gradient-ratio")
+    text = [
+        "Norm of the distillation's gradient at the student's neck over that of the detection loss's, after each "
+        "epoch, features and heads together: mean over the seeds, band from minimum to maximum. Ultralytics does not "
+        "report it for its own distillation."
+    ]
+    return Section("Gradient ratio", text, [], plots) if plots else None
+
+
+def _comparability(runs: Sequence[Run]) -> Section:
+    verified = sum(1 for run in runs if run.batches_digest and run.init_digest)
+    text = [
+        "Runs on one data set must have the same data, student, teacher, epochs, batch, image size, optimizer, "
+        "learning rate and other train arguments; otherwise they are refused.",
+        f"{verified} of {len(runs)} runs have digests of their initial weights and of the images and classes in all "
+        "batches of the first epochs, after augmentation. Runs of one seed with different digests are refused.",
+        "No checkpoint is selected by its accuracy: all values are of the last epoch's EMA weights.",
+    ]
+    return Section("Comparability", text)

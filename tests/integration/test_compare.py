@@ -21,7 +21,7 @@ FGD = "fgd:min_teacher_map=0"
 
 
 class Comparison:
-    """The command on small data, in a folder of its own."""
+    """Runs the command on small data in its own folder."""
 
     def __init__(self, folder: Path, data: Path, teacher: Path, student: Path):
         self.folder = folder
@@ -58,24 +58,24 @@ def comparison(tmp_path, tiny_data, teacher_pt, student_yaml) -> Comparison:
 
 
 def until(condition, seconds: float = 240.0) -> None:
-    """Wait for something that another process does."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never happened"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
 def workers(folder: Path) -> list[psutil.Process]:
-    """Processes that make runs in a folder, whoever started them."""
-    found = []
+    """Return the worker processes of a comparison folder."""
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "fgd_yolo.compare.worker" in words and words[-1].startswith(str(folder)):
-            found.append(process)
-    return found
+        if "fgd_yolo.compare.run_process" in words and words[-1].startswith(str(folder)):
+            processes.append(process)
+    return processes
 
 
-def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
+def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(comparison):
     first = comparison.start()
     until(comparison.rows)
     kept = comparison.rows()[0]
@@ -88,11 +88,11 @@ def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
     assert second.returncode == 0, second.stderr
     rows = comparison.rows()
     assert [(row["method"], row["seed"]) for row in rows] == [("plain", "0"), (FGD, "0"), ("plain", "1"), (FGD, "1")]
-    assert rows[0] == kept and "4 runs: 1 are finished, 3 to make" in second.stdout
-    for proof in ("order", "init"):
-        by_run = [row[proof] for row in rows]
+    assert rows[0] == kept and "4 runs: 1 finished, 3 to make" in second.stdout
+    for key in ("batches_digest", "init_digest"):
+        by_run = [row[key] for row in rows]
         assert by_run[0] == by_run[1] != by_run[2] == by_run[3] != ""
-    assert {(row["epochs"], row["optimizer"], row["continued"]) for row in rows} == {("2", "AdamW", "")}
+    assert {(row["epochs"], row["optimizer"], row["resumed"]) for row in rows} == {("2", "AdamW", "")}
     assert "no gain shown" in second.stdout or "a gain" in second.stdout or "a loss" in second.stdout
 
     text = "".join((comparison.folder / "out" / name).read_text() for name in ("runs.csv", "report.md", "report.html"))
@@ -103,14 +103,14 @@ def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
 
     (comparison.folder / "out/report.html").unlink()
     third = comparison.run()
-    assert third.returncode == 0 and "4 are finished, 0 to make" in third.stdout
+    assert third.returncode == 0 and "4 finished, 0 to make" in third.stdout
     assert (comparison.folder / "out/report.html").is_file() and comparison.rows() == rows
 
     for asked, words in (({"epochs": 3}, "epochs (3 and 2)"), ({}, "optimizer (SGD and AdamW)")):
         changed = comparison.run(*([] if asked else ["optimizer=SGD"]), **asked)
         assert changed.returncode == 2
         assert changed.stderr.splitlines()[-1].startswith("error: ") and f"differ in {words}" in changed.stderr
-        assert "name another --output" in changed.stderr and comparison.rows() == rows
+        assert "choose another --output" in changed.stderr and comparison.rows() == rows
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,7 @@ def test_methods_are_trained_alike_and_a_killed_comparison_goes_on(comparison):
         (FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
     ],
 )
-def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_checkpoint(
-    comparison, method, blow, prepare
-):
+def test_a_run_stops_with_its_parent_and_resumes_from_its_checkpoint(comparison, method, blow, prepare):
     asked = {"methods": [method], "seeds": 1, "epochs": 30}
     record = comparison.place(method.replace(":", "-").replace("=", "-"), 0) / "record.json"
     first = comparison.start(prepare, **asked)
@@ -131,7 +129,7 @@ def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_chec
     first.send_signal(blow)
     _, said = first.communicate(timeout=120)
     if blow != signal.SIGKILL:
-        assert first.returncode == 1 and "the same command goes on" in said.splitlines()[-1]
+        assert first.returncode == 1 and "the same command resumes" in said.splitlines()[-1]
     until(lambda: not workers(comparison.folder))
     before = json.loads(record.read_text())
 
@@ -142,16 +140,16 @@ def test_a_half_trained_run_stops_with_its_parent_and_is_continued_from_its_chec
     assert begun == 0 and 4 <= continued < 30
     assert all(after["epochs"][epoch] == before["epochs"][epoch] for epoch in ("1", "2", "3", "4"))
     [row] = comparison.rows()
-    assert (row["epochs"], row["continued"]) == ("30", f"[{continued}]")
+    assert (row["epochs"], row["resumed"]) == ("30", f"[{continued}]")
 
 
-def test_a_teacher_that_knows_nothing_stops_it_before_the_first_run(comparison):
+def test_a_teacher_below_the_minimum_stops_the_comparison_before_the_first_run(comparison):
     run = comparison.run(methods=("plain", "fgd"), seeds=1)
     assert run.returncode == 1 and "the teacher reaches mAP50-95 0.000" in run.stderr
     assert not comparison.rows() and not comparison.place("plain", 0).exists()
 
 
-def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
+def test_a_failed_run_is_reported_and_the_others_continue(comparison):
     too_strong = f"{FGD},max_gradient_ratio=0.001,warmup_epochs=0"  # it stops itself after its first epoch
     run = comparison.run("--jobs", "2", methods=(too_strong, "plain"), seeds=1)
     assert run.returncode == 1
@@ -160,16 +158,16 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(comparison):
     assert (comparison.folder / "out/report.html").is_file()
 
 
-def test_settings_are_chosen_without_the_val_split(comparison):
+def test_hold_out_does_not_read_the_val_split(comparison):
     shutil.rmtree(comparison.data.parent / "images/val")
     run = comparison.run("--hold-out", "0.25", methods=("plain",), seeds=1, epochs=1)
     assert run.returncode == 0, run.stderr
     [row] = comparison.rows()
     assert (row["train_images"], row["val_images"], row["hold_out"]) == ("9", "3", "0.25")
-    assert (comparison.folder / "out/report.md").read_text().startswith("# Choosing figures")
+    assert (comparison.folder / "out/report.md").read_text().startswith("# Tuning on held-out train images")
 
 
-def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison):
+def test_finished_runs_are_included_if_their_budgets_agree(comparison):
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     from fgd_yolo import FGDConfig, FGDTrainer
@@ -187,12 +185,14 @@ def test_finished_runs_of_others_are_taken_where_their_budgets_agree(comparison)
     assert beside.returncode == 0, beside.stderr
     rows = {row["method"]: row for row in comparison.rows()}
     assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:gradient_ratio=0.2,min_teacher_map=0"}
-    assert len({row["student_key"] for row in rows.values()}) == len({row["data_key"] for row in rows.values()}) == 1
-    assert len({row["teacher_key"] for row in rows.values() if row["method"] != "plain"} - {""}) == 1
+    assert (
+        len({row["student_digest"] for row in rows.values()}) == len({row["data_digest"] for row in rows.values()}) == 1
+    )
+    assert len({row["teacher_digest"] for row in rows.values() if row["method"] != "plain"} - {""}) == 1
 
     refused = comparison.run("--runs", longer, methods=(FGD,), seeds=1)
     assert refused.returncode == 2 and "differ in epochs (3 and 2)" in refused.stderr
     again = comparison.run("--runs", plain, plain, methods=(FGD,), seeds=1)
-    assert again.returncode == 2 and "asked for twice" in again.stderr
+    assert again.returncode == 2 and "given more than once" in again.stderr
     nothing = comparison.run("--runs", str(comparison.folder), methods=(FGD,), seeds=1)
-    assert nothing.returncode == 2 and "is no run" in nothing.stderr
+    assert nothing.returncode == 2 and "is not a run" in nothing.stderr

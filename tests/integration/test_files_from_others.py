@@ -16,10 +16,9 @@ from ultralytics.nn import tasks
 import fgd_yolo
 from fgd_yolo import FGDError, FGDTrainer, distill, export_onnx
 from fgd_yolo.cli.export_command import main
-from fgd_yolo.compare.finished_runs import taken_jobs
-from fgd_yolo.compare.job_plan import jobs, settings
-from fgd_yolo.compare.method_specs import parse_methods
-from fgd_yolo.compare.options import Options
+from fgd_yolo.compare.finished_runs import finished_run_jobs
+from fgd_yolo.compare.jobs import plan_jobs, prepare_data
+from fgd_yolo.compare.options import Options, parse_methods
 from fgd_yolo.config import load_recipe
 from fixtures import draw_dataset
 
@@ -215,16 +214,16 @@ def test_every_method_of_a_comparison_is_given_data_without_a_script(data, stude
             train={"epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu"},
             hold_out=hold_out,
         )
-        for job in jobs(options, settings(options)):
+        for job in plan_jobs(options, prepare_data(options)):
             assert "download" not in yaml.safe_load(Path(job.data).read_text())
             assert Path(job.data).is_relative_to(options.output)
     change(data, val="images/gone")
     with pytest.raises(FGDError, match="--allow-download"):
-        settings(Options(**{**vars(options), "hold_out": 0.0}))
+        prepare_data(Options(**{**vars(options), "hold_out": 0.0}))
     assert not marker.exists()
 
 
-def test_nothing_is_run_or_fetched_for_a_run_that_is_taken_into_a_comparison(stopped, marker, asked, data, tmp_path):
+def test_nothing_is_run_or_fetched_for_a_finished_run_in_a_comparison(stopped, marker, asked, data, tmp_path):
     address, paths = asked
     distill(resume=stopped)
     run = stopped / "student"  # as stock Ultralytics leaves one
@@ -232,5 +231,5 @@ def test_nothing_is_run_or_fetched_for_a_run_that_is_taken_into_a_comparison(sto
         change(data, val="images/gone", download=program(marker))
         change(run / "args.yaml", data=named)
         with pytest.raises(FGDError, match=r"not run here|is not downloaded here"):
-            taken_jobs([run], tmp_path / "out")
+            finished_run_jobs([run], tmp_path / "out")
     assert not paths and not marker.exists()

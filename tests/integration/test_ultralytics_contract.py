@@ -44,7 +44,7 @@ def model(request) -> DetectionModel:
 def test_a_process_that_never_imported_ours_before_ultralytics_keeps_its_settings():
     code = (
         "import os; before = dict(os.environ)\n"
-        "import fgd_yolo.workflow.distill, fgd_yolo.export.build, fgd_yolo.compare.worker\n"
+        "import fgd_yolo.workflow.distill, fgd_yolo.export.build, fgd_yolo.compare.run_process\n"
         "from ultralytics import utils\n"
         "from ultralytics.nn import tasks\n"
         "from ultralytics.utils import checks\n"

@@ -16,16 +16,16 @@ ASKED = "--teacher t.pt --student s.yaml --methods plain fgd"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--methods", "fgs"], ["--report", "nowhere", "--jobs", "2"]])
-def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
+def test_help_and_usage_errors_do_not_import_torch(words):
     assert loaded_by(["compare", *words], {"torch", "ultralytics", "matplotlib"}) == "[]"
 
 
-def test_downloads_are_allowed_where_that_is_said():
+def test_downloads_need_allow_download():
     assert parse([*ASKED.split(), "--allow-download"]).allow_download
     assert not parse(ASKED.split()).allow_download
 
 
-def test_help_of_the_script_spells_the_usual_ablations():
+def test_the_help_lists_common_ablations():
     script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     for words in ("--hold-out", "--runs", "--report", "scale-free:rel_weight=0", "ultralytics:dis=3"):
@@ -45,18 +45,18 @@ def test_one_number_is_how_many_seeds_and_several_are_the_seeds(words, seeds):
     assert parse([*ASKED.split(), *words.split()]).seeds == seeds
 
 
-def test_train_arguments_are_found_behind_lists_of_words():
+def test_train_arguments_may_follow_lists():
     methods = "--methods plain fgd:gradient_ratio=0.1 cos_lr=True"
-    read = parse(f"{methods} --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64".split())
-    assert read.train == {"imgsz": 64, "cos_lr": True, "lr0": 0.001}
-    assert [method.label for method in read.methods] == ["plain", "fgd:gradient_ratio=0.1"]
-    assert read.seeds == [0, 1]
+    options = parse(f"{methods} --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64".split())
+    assert options.train == {"imgsz": 64, "cos_lr": True, "lr0": 0.001}
+    assert [method.label for method in options.methods] == ["plain", "fgd:gradient_ratio=0.1"]
+    assert options.seeds == [0, 1]
 
 
 def test_data_sets_and_teachers_are_paired_in_their_order():
     words = "--data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
-    read = parse(words.split())
-    assert [read.teacher_of(data) for data in read.data] == ["a.pt", "b.pt"]
+    options = parse(words.split())
+    assert [options.teacher_of(data) for data in options.data] == ["a.pt", "b.pt"]
     shared = parse(["--data", "a.yaml", "--data", "b.yaml", *ASKED.split()])
     assert [shared.teacher_of(data) for data in shared.data] == ["t.pt", "t.pt"]
     assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo") is None
@@ -65,39 +65,39 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--student s.yaml", "which methods"),
-        ("--methods plain", "which student"),
+        ("--student s.yaml", "missing --methods"),
+        ("--methods plain", "missing --student"),
         ("--student s.yaml --methods fgd", "1 data sets and 0 teachers"),
         (f"{ASKED} --data a.yaml --data b.yaml --data c.yaml --teacher u.pt", "3 data sets and 2 teachers"),
-        (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are called a"),
-        (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are called my-a"),
+        (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are named a"),
+        (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are named my-a"),
         (f"{ASKED} seed=3", "--seeds"),
         (f"{ASKED} name=mine", "--output"),
-        (f"{ASKED} time=1", "different epochs"),
-        (f"{ASKED} --batch -1", "name the batch size"),
+        (f"{ASKED} time=1", "different numbers of epochs"),
+        (f"{ASKED} --batch -1", "give a fixed batch size"),
         (f"{ASKED} dis=3", "ultralytics:dis=3"),
         (f"{ASKED} --epochs 3 epochs=4", "more than once"),
         (f"{ASKED} epoks=4", "did you mean 'epochs'"),
-        (f"{ASKED} --seeds 0", "one number says how many"),
+        (f"{ASKED} --seeds 0", "one number is how many"),
         (f"{ASKED} --seeds 1 1", "each seed once"),
-        (f"{ASKED} --seeds 1 2 --first-seed 3", "no --first-seed"),
-        (f"{ASKED} --seeds x", "whole numbers"),
+        (f"{ASKED} --seeds 1 2 --first-seed 3", "excludes --first-seed"),
+        (f"{ASKED} --seeds x", "must be integers"),
         (f"{ASKED} --jobs 0", "--jobs"),
-        (f"{ASKED} --hold-out 1", "0 to below 1"),
+        (f"{ASKED} --hold-out 1", r"in \[0, 1\)"),
         (f"{ASKED} --hold-out some", "such as 0.2"),
-        (f"{ASKED} --runs a --hold-out 0.2", "leave out --hold-out"),
+        (f"{ASKED} --runs a --hold-out 0.2", "--hold-out cannot be used with --runs"),
         (f"{ASKED} --outptu x", "did you mean '--output'"),
     ],
 )
-def test_what_makes_no_sense_is_one_line_before_anything_starts(words, message):
+def test_invalid_options_are_a_one_line_error_before_anything_starts(words, message):
     with pytest.raises(UsageError, match=message):
         parse(shlex.split(words))
 
 
-def test_a_report_is_written_again_alone(capsys):
+def test_report_accepts_no_other_option(capsys):
     assert main(["--report", "here", "--jobs", "2"]) == 2
     assert main(["--report", "here", "imgsz=3"]) == 2
-    assert "takes nothing else" in capsys.readouterr().err
+    assert "accepts no other option" in capsys.readouterr().err
 
 
 def test_a_folder_without_runs_has_no_report(capsys):

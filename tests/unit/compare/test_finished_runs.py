@@ -1,14 +1,37 @@
 from __future__ import annotations
 
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
 import pytest
 
-from fgd_yolo.compare.finished_runs import method_of
-from fgd_yolo.compare.method_specs import parse_method
+from fgd_yolo.compare.finished_runs import _check_inputs
+from fgd_yolo.datasets import scan_dataset
+from fgd_yolo.errors import FGDError
+from fgd_yolo.workflow.resolve import resolve
+from fgd_yolo.workflow.run_folder import DATA, STUDENT, TEACHER, Input, record_inputs
+from fixtures import draw_dataset, save_checkpoint
 
 
-@pytest.mark.parametrize(
-    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2.0"]
-)
-def test_a_configuration_is_called_as_it_would_be_spelled(word):
-    method = parse_method(word)
-    assert method_of(method.config) == method
+def test_a_run_whose_teacher_or_data_changed_is_refused(tmp_path, teacher_pt, student_yaml):
+    data, teacher = draw_dataset(tmp_path / "data"), Path(shutil.copy(teacher_pt, tmp_path / "teacher.pt"))
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    record_inputs(
+        run_dir,
+        {
+            STUDENT: Input(resolve(student_yaml, "student").digest, str(student_yaml)),
+            TEACHER: Input(sha256(teacher.read_bytes()).hexdigest(), str(teacher)),
+            DATA: Input(scan_dataset(str(data), {}).scan.digest, str(data)),
+        },
+    )
+    models = (str(student_yaml), str(teacher))
+    _check_inputs(run_dir, scan_dataset(str(data), {}), *models)
+    save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
+    with pytest.raises(FGDError, match=r"was started with another teacher .*or leave this run out"):
+        _check_inputs(run_dir, scan_dataset(str(data), {}), *models)
+    teacher.unlink()
+    next((data.parent / "images/train").iterdir()).unlink()
+    with pytest.raises(FGDError, match=r"was started with other data .*or leave this run out"):
+        _check_inputs(run_dir, scan_dataset(str(data), {}), *models)

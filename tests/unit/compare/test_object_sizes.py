@@ -10,87 +10,91 @@ import yaml
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.compare.object_sizes import Boxes, SizedValidator, accuracy, size_ap
+from fgd_yolo.compare.object_sizes import Boxes, SizeValidator, measure_accuracy, size_ap
 from fixtures import IMAGE_PX
 
 SMALL, MEDIUM, LARGE = [10.0, 10.0, 20.0, 20.0], [50.0, 50.0, 64.0, 64.0], [0.0, 0.0, 200.0, 150.0]
 
 
-def test_what_is_found_exactly_counts_in_its_own_size():
+def test_exact_detections_count_in_their_own_size():
     truth = [Boxes([SMALL, LARGE], [0, 0], []), Boxes([], [], [])]
-    found = [Boxes([SMALL, LARGE], [0, 0], [0.9, 0.8]), Boxes([], [], [])]
-    assert size_ap(truth, found) == {"small": pytest.approx(1), "medium": None, "large": pytest.approx(1)}
+    detections = [Boxes([SMALL, LARGE], [0, 0], [0.9, 0.8]), Boxes([], [], [])]
+    assert size_ap(truth, detections) == {"small": pytest.approx(1), "medium": None, "large": pytest.approx(1)}
 
 
-def test_what_is_missed_or_called_something_else_counts_as_nothing():
+def test_missed_and_misclassified_objects_count_as_zero():
     truth = [Boxes([SMALL, MEDIUM], [0, 1], [])]
-    found = [Boxes([MEDIUM], [0], [0.9])]
-    assert size_ap(truth, found) == {"small": pytest.approx(0), "medium": pytest.approx(0), "large": None}
+    detections = [Boxes([MEDIUM], [0], [0.9])]
+    assert size_ap(truth, detections) == {"small": pytest.approx(0), "medium": pytest.approx(0), "large": None}
     assert size_ap(truth, [Boxes([], [], [])])["small"] == pytest.approx(0)
 
 
-def test_a_box_counts_at_the_thresholds_that_it_reaches():
+def test_a_box_counts_at_the_iou_thresholds_that_it_reaches():
     # 64 x 64, moved by 12 of its 64 pixels: IoU 52 / 76 = 0.684, so 0.50, 0.55, 0.60 and 0.65 of ten thresholds.
     moved = [MEDIUM[0] + 12, *MEDIUM[1:]]
-    found = size_ap([Boxes([MEDIUM], [2], [])], [Boxes([moved], [2], [0.5])])
-    assert found["medium"] == pytest.approx(0.4)
+    ap = size_ap([Boxes([MEDIUM], [2], [])], [Boxes([moved], [2], [0.5])])
+    assert ap["medium"] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("side", "size"), [(32.0, "small"), (33.0, "medium"), (97.0, "large")])
-def test_sizes_are_those_of_coco(side, size):
+def test_sizes_match_coco(side, size):
     box = [0.0, 0.0, side, side]
-    found = size_ap([Boxes([box], [0], [])], [Boxes([box], [0], [0.5])])
-    assert found[size] == pytest.approx(1)
+    ap = size_ap([Boxes([box], [0], [])], [Boxes([box], [0], [0.5])])
+    assert ap[size] == pytest.approx(1)
 
 
 def test_boxes_are_kept_in_pixels_of_the_original_image(tiny_data, teacher_pt, tmp_path):
     arguments = {"data": str(tiny_data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
-    validator = SizedValidator(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
+    validator = SizeValidator(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
     validator(model=str(teacher_pt))
     drawn = []
     for path in sorted((tiny_data.parent / "labels/val").iterdir()):
         lines = [[float(part) for part in line.split()] for line in path.read_text().splitlines()]
         drawn += [[x - w / 2, y - h / 2, w, h] for _, x, y, w, h in lines]
     kept = [box for image in validator.truth for box in image.ltwh]
-    assert len(validator.truth) == len(validator.found) == 6
+    assert len(validator.truth) == len(validator.detections) == 6
     np.testing.assert_allclose(sorted(kept), sorted((np.array(drawn) * IMAGE_PX).tolist()), atol=0.01)
 
 
 @pytest.fixture
-def echoed(tiny_data, teacher_pt, tmp_path) -> Path:
-    """Data whose true boxes are some of what the teacher finds in it, so that it is measured as a fair detector."""
-    folder = tmp_path / "echoed"
+def pseudo_labelled(tiny_data, teacher_pt, tmp_path) -> Path:
+    """Data labelled with some of the teacher's detections, so that its accuracy is not zero."""
+    folder = tmp_path / "pseudo_labelled"
     shutil.copytree(tiny_data.parent / "images", folder / "images")
     for split in ("train", "val"):
         (folder / "labels" / split).mkdir(parents=True)
-        for found in YOLO(str(teacher_pt)).predict(folder / "images" / split, imgsz=96, conf=0.001, verbose=False):
-            some = found.boxes[::3]
+        for result in YOLO(str(teacher_pt)).predict(folder / "images" / split, imgsz=96, conf=0.001, verbose=False):
+            some = result.boxes[::3]
             lines = [
                 f"{int(label)} {' '.join(map(str, box))}"
                 for label, box in zip(some.cls, some.xywhn.tolist(), strict=True)
             ]
-            (folder / "labels" / split / f"{Path(found.path).stem}.txt").write_text("\n".join(lines[:5]))
+            (folder / "labels" / split / f"{Path(result.path).stem}.txt").write_text("\n".join(lines[:5]))
     description = {**yaml.safe_load(tiny_data.read_text()), "path": str(folder)}
-    (folder / "echoed.yaml").write_text(yaml.safe_dump(description))
-    return folder / "echoed.yaml"
+    (folder / "pseudo_labelled.yaml").write_text(yaml.safe_dump(description))
+    return folder / "pseudo_labelled.yaml"
 
 
-def test_the_mean_is_the_hosts_own(echoed, teacher_pt, tmp_path):
+def test_the_accuracy_matches_ultralytics(pseudo_labelled, teacher_pt, tmp_path):
     train = {"imgsz": 96, "batch": 4, "device": "cpu", "conf": 0.001}
-    measured = accuracy(teacher_pt, str(echoed), train)
-    host = DetectionValidator(args={**train, "data": str(echoed), "rect": True, "plots": False}, save_dir=tmp_path)
-    found = host(model=str(teacher_pt))
-    assert measured["map50_95"] == pytest.approx(found["metrics/mAP50-95(B)"]) != 0
-    assert measured["map50"] == pytest.approx(found["metrics/mAP50(B)"])
+    measured = measure_accuracy(teacher_pt, str(pseudo_labelled), train)
+    validator = DetectionValidator(
+        args={**train, "data": str(pseudo_labelled), "rect": True, "plots": False}, save_dir=tmp_path
+    )
+    expected = validator(model=str(teacher_pt))
+    assert measured["map50_95"] == pytest.approx(expected["metrics/mAP50-95(B)"]) != 0
+    assert measured["map50"] == pytest.approx(expected["metrics/mAP50(B)"])
     assert np.mean(list(measured["class_ap"].values())) == pytest.approx(measured["map50_95"], abs=1e-6)
     assert measured["ap_small"] or measured["ap_medium"]
 
 
-def test_two_classes_of_one_name_have_an_average_precision_each(echoed, teacher_pt, tmp_path):
+def test_two_classes_with_the_same_name_are_kept_apart(pseudo_labelled, teacher_pt, tmp_path):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].names = {0: "cell", 1: "cell", 2: "rod\x1b[2J"}
     torch.save(checkpoint, tmp_path / "twice.pt")
     train = {"imgsz": 96, "batch": 4, "device": "cpu", "conf": 0.001}
-    twice, once = (accuracy(file, str(echoed), train)["class_ap"] for file in (tmp_path / "twice.pt", teacher_pt))
+    twice, once = (
+        measure_accuracy(file, str(pseudo_labelled), train)["class_ap"] for file in (tmp_path / "twice.pt", teacher_pt)
+    )
     renamed = {"disc": "cell (0)", "block": "cell (1)", "wedge": "rod?[2J"}
     assert twice == {renamed[name]: value for name, value in once.items()}

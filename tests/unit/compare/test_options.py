@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.compare.method_specs import folder_name, parse_method, parse_methods
+from fgd_yolo.compare.options import folder_name, method_of, parse_method, parse_methods
 from fgd_yolo.config import FGDConfig, load_recipe
 from fgd_yolo.errors import UsageError
 
 
-def test_the_four_usual_methods_are_what_they_are_called():
-    plain, host, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
-    assert [method.needs_teacher for method in (plain, host, fitnet, fgd)] == [False, True, True, True]
-    assert host.config is None and not plain.config.active
+def test_the_four_standard_methods():
+    plain, ultralytics, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
+    assert [method.needs_teacher for method in (plain, ultralytics, fitnet, fgd)] == [False, True, True, True]
+    assert ultralytics.config is None and not plain.config.active
     assert fitnet.config.method == "fitnet" and fgd.config == load_recipe("default").fgd
 
 
-def test_changes_after_a_colon_reach_the_configuration_and_the_label():
+def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
     method = parse_method("fgd:gradient_ratio=0.1,rel_weight=0")
     assert (method.config.gradient_ratio, method.config.rel_weight) == (0.1, 0)
     assert method.config.fg_weight == FGDConfig().fg_weight
@@ -24,7 +24,7 @@ def test_changes_after_a_colon_reach_the_configuration_and_the_label():
     assert parse_method("fgd:gradient_ratio=None").config.gradient_ratio is None
 
 
-def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
+def test_another_scale_changes_default_weights_but_no_given_ones():
     for word, scale in (("fgd:scale=paper", "paper"), ("paper-yolo:scale=free", "free")):
         assert parse_method(word).config.weights == {
             **parse_method(word).config.weights,
@@ -34,13 +34,13 @@ def test_another_scale_brings_its_own_weights_but_none_that_were_chosen():
     assert not any(parse_method("heads:scale=paper").config.feature_weights.values())
 
 
-def test_loss_gains_are_the_methods_own_train_arguments():
+def test_loss_gains_become_train_arguments_of_the_method():
     assert parse_method("ultralytics:dis=3").gains == {"dis": 3}
     assert parse_method("fgd:box=5,gradient_ratio=0.1").gains == {"box": 5}
     assert parse_method("ultralytics:dis=3").options == {"trainer": "ultralytics", "dis": 3}
 
 
-def test_a_recipe_file_is_called_by_its_name_without_folders(tmp_path):
+def test_a_recipe_file_is_labelled_without_its_folder(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("fgd: {gradient_ratio: 0.5}")
     method = parse_method(f"{file}:rel_weight=0")
@@ -60,21 +60,29 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
         (["fgs"], "unknown method 'fgs', did you mean 'fgd'"),
         (["fgd:gradient_rati=0.1"], "unknown fgd option 'gradient_rati', did you mean 'gradient_ratio'"),
         (["fgd:gradient_ratio=-1"], "gradient_ratio must be a number above 0"),
-        (["ultralytics:lr0=0.1"], "takes dis, box, cls, dfl, not lr0"),
+        (["ultralytics:lr0=0.1"], "accepts dis, box, cls, dfl, not lr0"),
         (["fgd:epochs=3"], "unknown fgd option 'epochs'"),
         (["fgd:gradient_ratio=0.1", "fgd:gradient_ratio=0.1"], "more than once"),
         (["fgd:share"], "written key=value"),
     ],
 )
-def test_a_method_that_is_not_understood_is_one_line(words, message):
+def test_an_invalid_method_is_a_one_line_error(words, message):
     with pytest.raises(UsageError, match=message):
         parse_methods(words)
 
 
-def test_what_does_not_distil_is_the_same_whatever_the_defaults_of_distillation_are():
+def test_plain_training_has_no_options():
     assert parse_method("plain").options == {}
 
 
-def test_labels_become_folders_that_any_file_system_takes():
+def test_labels_become_valid_folder_names():
     assert folder_name("fgd:gradient_ratio=0.1,rel_weight=0") == "fgd-gradient_ratio-0.1-rel_weight-0"
     assert "/" not in folder_name("a/b c")
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2.0"]
+)
+def test_a_configuration_gets_the_label_that_parses_to_it(word):
+    method = parse_method(word)
+    assert method_of(method.config) == method

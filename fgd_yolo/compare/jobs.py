@@ -1,0 +1,206 @@
+"""The runs to make: planned from the options, and written as files for the processes that make them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils.torch_utils import select_device
+
+from fgd_yolo.compare.comparability import common_arguments, known_optimizer
+from fgd_yolo.compare.holdout import make_holdout
+from fgd_yolo.compare.options import DEMO, PLAIN, Method, Options, data_name, work_folder
+from fgd_yolo.compare.results import Run
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.console import print_status
+from fgd_yolo.datasets import demo_data
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.files import atomic_path, sha256_of_file
+from fgd_yolo.strict_json import to_json
+from fgd_yolo.workflow.plan import Plan, make_plan
+from fgd_yolo.workflow.train_arguments import demo_arguments, ultralytics_defaults
+from fgd_yolo.workflow.training_stages import prepare_teacher
+
+JOB = "job.json"
+RESULT = "run.json"
+LOG = "log.txt"
+SHARED_DEFAULTS = {"patience": 0, "plots": False}
+"""Train arguments of all methods unless the user sets them: no early stopping, no plots."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to make.
+
+    Args:
+        folder: of the job's own files.
+        run_folder: Ultralytics' run folder, the same unless the run was trained elsewhere. A training that was
+            stopped in it is resumed.
+        data: dataset YAML.
+        student: initial model; None measures a training that is finished.
+        teacher: its checkpoint; None without distillation.
+        method: how to train.
+        train: the train arguments of all methods, and the seed.
+        planned: the row of the run, as far as it is known beforehand.
+    """
+
+    folder: Path
+    run_folder: Path
+    data: str
+    student: str | None
+    teacher: str | None
+    method: Method
+    train: dict[str, Any]
+    planned: Run
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """One data set with its teacher, ready for every method.
+
+    Args:
+        name: of the data set.
+        plan: checked and resolved, as for a distillation.
+        teacher: checkpoint trained on the data; None if no method needs one.
+    """
+
+    name: str
+    plan: Plan
+    teacher: Path | None
+
+    @property
+    def train(self) -> dict[str, Any]:
+        """Train arguments of every method, without the seed."""
+        return {**SHARED_DEFAULTS, **self.plan.recipe.train}
+
+
+def prepare_data(options: Options) -> list[PreparedData]:
+    """Check and resolve everything, and fine-tune the teachers that do not know their data yet.
+
+    Raises:
+        UsageError: something is missing, unknown, contradictory or unsupported.
+        FGDError: models or data cannot be used.
+    """
+    plans = [(data_name(data), _plan(options, data)) for data in options.data] if options.methods else []
+    prepared = []
+    for name, plan in plans:
+        folder = work_folder(options.output, name)
+        plan = plan.with_data_copy(folder)
+        teacher = plan.teacher and prepare_teacher(plan.teacher, plan.dataset, plan.recipe.teacher_train, folder)
+        prepared.append(PreparedData(name, plan, teacher))
+    return prepared
+
+
+def plan_jobs(options: Options, prepared: Sequence[PreparedData]) -> list[Job]:
+    """Return the jobs of all runs, all methods of one seed before the next seed."""
+    return [
+        _job(options, data, method, seed) for seed in options.seeds for data in prepared for method in options.methods
+    ]
+
+
+def _plan(options: Options, data: str) -> Plan:
+    """Resolve one data set as a distillation does."""
+    teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
+    yaml: str | None = None if data == DEMO else data
+    if options.hold_out:
+        if yaml is None:
+            device = select_device(train.get("device") or "", verbose=False)
+            train, teacher_train = demo_arguments(train, device.type)
+        folder = work_folder(options.output.absolute(), data_name(data), "held-out")
+        yaml = str(make_holdout(yaml or demo_data(), options.hold_out, folder, allow_download=options.allow_download))
+    config = FGDConfig() if teacher else load_recipe(PLAIN).fgd
+    recipe = Recipe(teacher=teacher, student=options.student, data=yaml, train=train, fgd=config)
+    return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
+
+
+def _job(options: Options, data: PreparedData, method: Method, seed: int) -> Job:
+    plan, train = data.plan, data.train
+    arguments = {**ultralytics_defaults(), **train}
+    teacher = data.teacher if method.needs_teacher else None
+    planned = Run(
+        data=data.name,
+        method=method.label,
+        seed=seed,
+        **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
+        **known_optimizer(arguments),
+        arguments=common_arguments(train),
+        student=plan.student.name,
+        student_digest=plan.student.digest[:16],
+        data_digest=plan.dataset.scan.digest[:16],
+        train_images=plan.dataset.scan.train_images,
+        val_images=plan.dataset.scan.val_images,
+        hold_out=options.hold_out,
+        teacher=teacher and teacher.name,
+        teacher_digest=teacher and content_digest(teacher),
+        options=method.options,
+        device_type=plan.device_type,
+    )
+    folder = work_folder(options.output.absolute(), data.name, method.label, str(seed))
+    return Job(
+        folder=folder,
+        run_folder=folder,
+        data=str(plan.dataset.file),
+        student=plan.student.file,
+        teacher=teacher and str(teacher),
+        method=method,
+        train={**train, "seed": seed},
+        planned=planned,
+    )
+
+
+def content_digest(file: Path) -> str:
+    """Return the shortened SHA-256 of a file."""
+    return sha256_of_file(file)[:16]
+
+
+def write_job(job: Job) -> None:
+    """Write a job into its folder, for the process that makes the run."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(job.folder / JOB) as path:
+        path.write_text(to_json(asdict(job), default=str), encoding="utf-8")
+
+
+def read_job(folder: Path) -> Job:
+    """Read what `write_job` wrote.
+
+    Raises:
+        FGDError: the file is damaged.
+    """
+    try:
+        values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        config = values["method"].pop("config")
+        method = Method(**values.pop("method"), config=config and FGDConfig.from_dict(config))
+        return Job(
+            **{key: values[key] for key in ("data", "student", "teacher", "train")},
+            folder=Path(values["folder"]),
+            run_folder=Path(values["run_folder"]),
+            method=method,
+            planned=Run(**values["planned"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        raise FGDError(f"{folder / JOB} is damaged: remove {folder} to make this run again") from error
+
+
+def write_result(job: Job, run: Run) -> None:
+    """Write a finished run into the job's folder, atomically."""
+    with atomic_path(job.folder / RESULT) as path:
+        path.write_text(to_json(asdict(run)), encoding="utf-8")
+
+
+def read_result(job: Job) -> Run | None:
+    """Return the finished run, or None if it is not finished or its file is damaged, so that it is measured again."""
+    path = job.folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        run = Run(**json.loads(path.read_text(encoding="utf-8")))
+        valid = all(isinstance(value, float) and isfinite(value) for value in (run.map50_95, run.map50))
+    except (OSError, ValueError, TypeError):
+        valid = False
+    if not valid:
+        print_status(f"!! {path} is damaged: the run is measured again")
+    return run if valid else None

@@ -1,0 +1,124 @@
+"""Paired differences between two methods, over runs that differ in nothing but the method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean, stdev
+
+from scipy.stats import t as student_t
+
+from fgd_yolo.compare.options import DEFAULT, PLAIN, ULTRALYTICS
+from fgd_yolo.compare.results import Run
+
+CONFIDENCE = 0.95
+_ORDER = (PLAIN, ULTRALYTICS, "fitnet", DEFAULT)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the same data with the same seed.
+
+    Args:
+        data: name of the data set.
+        seed: of both.
+        points: mAP50-95 of the first method minus that of the second, in points (hundredths).
+    """
+
+    data: str
+    seed: int
+    points: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of differences and its confidence interval.
+
+    Args:
+        mean: in points.
+        low: lower end of the 95 % interval; None for a single pair.
+        high: upper end.
+        n: number of pairs.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def pairs(runs: Sequence[Run], method: str, other: str) -> list[Pair]:
+    """Return the differences of two methods on every data set and seed that both have, sorted."""
+    by_key = {run.key: run for run in runs}
+    return [
+        Pair(data, seed, 100 * (run.map50_95 - by_key[data, other, seed].map50_95))
+        for (data, name, seed), run in sorted(by_key.items())
+        if name == method and (data, other, seed) in by_key
+    ]
+
+
+def estimate(points: Sequence[float]) -> Estimate | None:
+    """Return mean and 95 % interval of differences, by Student's t with n - 1 degrees of freedom.
+
+    Returns:
+        None if there are no differences.
+
+    Example:
+        >>> result = estimate([1.0, 2.0, 3.0])
+        >>> result.mean, round(result.low, 3), round(result.high, 3)
+        (2.0, -0.484, 4.484)
+    """
+    n = len(points)
+    if n < 2:
+        return Estimate(points[0], None, None, 1) if n else None
+    half = float(student_t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(points) / sqrt(n)
+    return Estimate(mean(points), mean(points) - half, mean(points) + half, n)
+
+
+def verdict(result: Estimate) -> str:
+    """Return what an estimate shows."""
+    if result.low is None:
+        return "no interval from one pair"
+    if result.low > 0:
+        return "a gain"
+    return "a loss" if result.high < 0 else "no gain shown"
+
+
+def verdict_line(method: str, other: str, result: Estimate) -> str:
+    """Return one line that says whether a method is better than another."""
+    interval = "" if result.low is None else f", 95 % interval {result.low:+.2f} to {result.high:+.2f}"
+    return f"{method} over {other}: {result.mean:+.2f} mAP50-95 points{interval}, n={result.n}: {verdict(result)}"
+
+
+def sort_methods(methods: Sequence[str]) -> list[str]:
+    """Return methods in the order of every table: plain training, Ultralytics', ours, each before its variants."""
+
+    def rank(label: str) -> tuple[int, bool, str]:
+        base, _, changes = label.partition(":")
+        return _ORDER.index(base) if base in _ORDER else len(_ORDER), bool(changes), label
+
+    return sorted(set(methods), key=rank)
+
+
+def main_method(methods: Sequence[str]) -> str:
+    """Return the method that the verdicts are about: the default, or else the last in the order of tables."""
+    return DEFAULT if DEFAULT in methods else sort_methods(methods)[-1]
+
+
+def comparisons(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of methods to compare: the main method with all others, then these with plain training."""
+    main = main_method(methods)
+    others = [method for method in methods if method != main]
+    with_plain = [(method, PLAIN) for method in others if method != PLAIN and PLAIN in others]
+    return [(main, other) for other in others] + with_plain
+
+
+def cost_ratios(runs: Sequence[Run], method: str, base: str) -> list[float]:
+    """Return epoch time relative to the base method, for every data set and seed that both have."""
+    by_key = {run.key: run for run in runs if run.epoch_s}
+    return [
+        run.epoch_s / by_key[data, base, seed].epoch_s
+        for (data, name, seed), run in sorted(by_key.items())
+        if name == method and (data, base, seed) in by_key
+    ]
