@@ -164,7 +164,7 @@ def copy_checkpoints(weights_dir: Path, folder: Path) -> None:
 
 
 @contextmanager
-def pointed_at(trainer, folder: Path) -> Iterator[None]:
+def redirected(trainer, folder: Path) -> Iterator[None]:
     """Let a host trainer write its checkpoints to another folder for a block."""
     kept = trainer.wdir, trainer.last, trainer.best
     trainer.wdir, trainer.last, trainer.best = folder, folder / LAST, folder / BEST

@@ -1,24 +1,27 @@
-"""The distillation itself: teacher, level pairs and loss modules, from a batch to named terms."""
+"""The distillation: `Distiller.step` computes one training step, from Ultralytics' loss to the appended terms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss, FitNetLoss, HeadLoss
 from fgd_yolo.neck import Level
-from fgd_yolo.training.gradient_ratio import ShareScale
+from fgd_yolo.training.first_batch import check_first_batch
+from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
 from fgd_yolo.training.head_outputs import paired_branches
+from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.teacher import FrozenTeacher
 
-MOST_DROPPED = 0.01
-LEAST_DROPPED = 10
+MAX_DROPPED = 0.01  # of the batches so far
+MIN_DROPPED = 10  # batches; fewer never stop a run
 
 
 def level_loss(config: FGDConfig, level: Level) -> nn.Module:
@@ -38,35 +41,38 @@ def level_loss(config: FGDConfig, level: Level) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Terms with a share of the gradient of their own.
+class TermGroup:
+    """Terms whose sum is scaled to one gradient ratio.
 
     Args:
-        prefix: of the share's options and columns.
-        names: of the loss items, those of weight 0 left out.
-        share: what they are multiplied by.
+        weights: of the terms, by the name of the loss item, in the order in which the loss module returns them.
+        ratio: gradient ratio and gain of the group.
     """
 
-    prefix: str
-    names: tuple[str, ...]
-    share: ShareScale
+    weights: dict[str, float]
+    ratio: GradientRatio
 
     @property
-    def live(self) -> bool:
-        """Whether there is something left to compute in this run."""
-        return bool(self.names) and not self.share.over
+    def names(self) -> tuple[str, ...]:
+        """Names of the loss items; a term of weight 0 has none."""
+        return tuple(name for name, weight in self.weights.items() if weight)
+
+    @property
+    def running(self) -> bool:
+        """Whether the group still has something to compute in this run."""
+        return bool(self.names) and not self.ratio.ended
 
 
 class Distiller:
-    """Computes the distillation terms of a batch and keeps everything that trains or is counted with them.
+    """Computes the distillation terms of each batch and holds all state that a distillation has besides the student.
 
-    Deliberately no part of the student: what is registered on the student ends up in its checkpoints.
+    Deliberately no part of the student: what is registered on the student ends up in the student's checkpoints.
 
     Args:
         teacher: cut at its neck.
         levels: pairs of neck maps.
-        config: method, weights and share.
-        classes: whose scores the heads' terms compare; None is all.
+        config: method, weights, gradient ratios and schedule.
+        classes: whose scores the terms of the heads compare; None for all.
     """
 
     def __init__(
@@ -76,59 +82,82 @@ class Distiller:
         self.levels = levels
         self.classes = classes
         self.config = config
-        heads_config = replace(config, gradient_ratio=config.head_gradient_ratio, decay_start=1.0, decay_end=1.0)
-        self.features = Part("", _switched_on(config.feature_weights), ShareScale(config))
-        self.heads = Part("head_", _switched_on(config.head_weights), ShareScale(heads_config))
+        measurement = {"every": config.ratio_every, "maximum": config.max_gradient_ratio}
+        decay = {"decay_start": config.decay_start, "decay_end": config.decay_end}
+        self.features = TermGroup(config.feature_weights, GradientRatio(config.gradient_ratio, **measurement, **decay))
+        self.heads = TermGroup(
+            config.head_weights, GradientRatio(config.head_gradient_ratio, **measurement, prefix="head_")
+        )
         self.losses = nn.ModuleList()
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(level_loss(config, level) for level in levels)
         self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
         self.dropped = 0
+        self.first_batch_checked = False
 
     @property
-    def parts(self) -> list[Part]:
-        """Those of the two parts that have a term."""
-        return [part for part in (self.features, self.heads) if part.names]
+    def groups(self) -> list[TermGroup]:
+        """The groups that have a term."""
+        return [group for group in (self.features, self.heads) if group.names]
 
-    def terms(
-        self, student_maps: list[Tensor], batch: dict[str, Tensor], predictions: dict[str, Any] | None = None
-    ) -> dict[str, Tensor]:
-        """Return each term with a weight, by the name of its loss item: per image, levels summed, before scaling.
+    @property
+    def names(self) -> list[str]:
+        """Names of the loss items, in the order of the loss vector."""
+        return [name for group in self.groups for name in group.names]
 
-        Those of a method that has ended are 0 and not computed; the teacher is asked only where one is left.
-        A level or a branch of the head in which a term is not finite is left out of this batch whole, since a
-        backward pass through it could spoil the gradient of its finite terms too.
+    def step(
+        self, hook: LossHook, batch: dict[str, Tensor], preds=None, amp_scale: Callable[[], float] = lambda: 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one training step and its items: Ultralytics' own, then the distillation's.
+
+        Convention:
+            Loss items are per image and summed over levels; the loss vector is multiplied by the batch size, like
+            Ultralytics' own. The terms of a group that has ended are 0 and not computed.
 
         Args:
-            student_maps: neck maps of the student for this batch, in its graph.
-            batch: the host's batch: `img` (B, 3, H, W), `bboxes` (M, 4) centre-size fractions of the padded input,
-                `batch_idx` (M,).
-            predictions: what the student's head returned for it; needed where the heads are compared.
+            hook: on the live student.
+            batch: Ultralytics' batch: `img` (B, C, H, W) in [0, 1], `bboxes` (M, 4) centre-size fractions of the padded
+                input, `batch_idx` (M,).
+            preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
+            amp_scale: returns the current factor of the gradient scaler.
 
         Raises:
-            FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
+            FGDError: the first batch shows that a term cannot train the student, or terms of too many batches were
+                not finite.
         """
-        zero = torch.zeros((), device=student_maps[0].device)
-        found = {name: zero for part in self.parts for name in part.names}
-        summands = []
-        if any(part.live for part in self.parts):
-            teacher_maps = self.teacher(batch["img"])
-            if self.features.live:
-                summands.append((self.config.feature_weights, self._level_terms(student_maps, teacher_maps, batch)))
-            if self.heads.live:
-                taught = self.teacher.predictions(teacher_maps)
-                branches = paired_branches(predictions, taught, self.levels, self.classes)
-                summands.append((self.config.head_weights, [self.head_loss(*branch) for branch in branches]))
-        finite = True
-        for names, terms in summands:
-            total, whole = _sum_finite(terms)
-            found.update((name, term) for name, term in zip(names, total, strict=True) if name in found)
-            finite = finite and whole
-        if not finite:
-            self._count_drop()
-        return found
+        # 1. Detection loss, with the student's forward pass.
+        loss, items = hook.detection_loss(batch, preds)
+        if not hook.student.training:
+            hook.clear()
+            return loss, items
+        student_maps, student_outputs = hook.pop()
 
-    def _level_terms(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
+        # 2. Terms per level of the neck and per branch of the heads, unscaled.
+        level_terms, branch_terms = [], []
+        if any(group.running for group in self.groups):
+            teacher_maps = self.teacher(batch["img"])
+            if self.features.running:
+                level_terms = self._compare_levels(student_maps, teacher_maps, batch)
+            if self.heads.running:
+                branch_terms = self._compare_heads(student_outputs, self.teacher.predictions(teacher_maps))
+
+        # 3. Their sums by name, without the levels and branches that are not finite.
+        terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
+        terms |= self._sum_finite(level_terms, branch_terms)
+
+        # 4. Gradients at the neck: what the terms reach, and the gradient ratio.
+        if len(batch["bboxes"]):  # without boxes both losses are unlike those of any other batch
+            self._check_first_batch(terms, student_maps, batch, amp_scale)
+            self._measure_ratios(loss, terms, student_maps, len(batch["img"]), amp_scale)
+
+        # 5. Gain of each group, then append.
+        scaled = torch.stack([terms[name] * group.ratio.gain for group in self.groups for name in group.names])
+        for group in self.groups:
+            group.ratio.batches += 1
+        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
+        return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
+
+    def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
         boxes = batch["bboxes"].to(batch["img"].device)
         image_index = batch["batch_idx"].to(batch["img"].device).long()
         return [
@@ -136,21 +165,90 @@ class Distiller:
             for level, loss in zip(self.levels, self.losses, strict=True)
         ]
 
-    def _count_drop(self) -> None:
+    def _compare_heads(self, student_outputs, teacher_outputs) -> list[tuple[Tensor, ...]]:
+        branches = paired_branches(student_outputs, teacher_outputs, self.levels, self.classes)
+        return [self.head_loss(*branch) for branch in branches]
+
+    def _sum_finite(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
+        """Return the sums of all enabled terms that were computed, by name.
+
+        A level or a branch in which any term is not finite is dropped whole, since a backward pass through it could
+        spoil the gradient of its finite terms too.
+
+        Raises:
+            FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
+        """
+        sums, all_finite = {}, True
+        for group, terms in ((self.features, level_terms), (self.heads, branch_terms)):
+            if terms:
+                total, finite = sum_finite(terms)
+                sums |= {name: term for name, term in zip(group.weights, total, strict=True) if name in group.names}
+                all_finite = all_finite and finite
+        if not all_finite:
+            self._count_dropped()
+        return sums
+
+    def _count_dropped(self) -> None:
         self.dropped += 1
-        batches = self.parts[0].share.batches + 1
-        if self.dropped >= LEAST_DROPPED and self.dropped > MOST_DROPPED * batches:
+        batches = self.groups[0].ratio.batches + 1
+        if self.dropped >= MIN_DROPPED and self.dropped > MAX_DROPPED * batches:
             raise FGDError(
                 f"distillation terms were not finite in {self.dropped} of {batches} batches: the neck maps of teacher "
                 "or student hold NaN or infinity. Check the teacher on this data, lower lr0, or train with amp=False"
             )
 
+    def _check_first_batch(self, terms, student_maps, batch, amp_scale) -> None:
+        if self.first_batch_checked:
+            return
+        checked = []
+        for group in self.groups:
+            if group.running:  # not so in a run that is resumed after the group has ended
+                modules = self.losses if group is self.features else ()
+                own = {name: terms[name] for name in group.names}
+                check_first_batch(own, self.levels, modules, student_maps, batch, amp_scale())
+                checked += own
+        if checked:
+            LOGGER.info(f"{colorstr('FGD:')} {', '.join(checked)} are finite and reach the neck and their own modules")
+        self.first_batch_checked = True  # only now: after an error Ultralytics may continue with another batch
+
+    def _measure_ratios(self, loss, terms, student_maps, batch_size: int, amp_scale) -> None:
+        maps = [neck_map for neck_map in student_maps if neck_map.requires_grad]
+        detection_norm = None
+        for group in self.groups:
+            total = sum(terms[name] for name in group.names) * batch_size
+            if group.ratio.due and total.requires_grad:  # it does not if all of it was dropped
+                if detection_norm is None:  # once for all groups: it is a backward pass
+                    detection_norm = gradient_norm(loss.sum(), maps, amp_scale())
+                group.ratio.update(gradient_norm(total, maps, amp_scale()), detection_norm)
+
+    def start_epoch(self, epochs: int, batches: int) -> None:
+        """Tell the schedules the length of the run.
+
+        Args:
+            epochs: of the run.
+            batches: of an epoch.
+        """
+        for group in self.groups:
+            group.ratio.warmup_batches = self.config.warmup_epochs * batches
+            group.ratio.run_batches = epochs * batches
+
+    def end_epoch(self) -> None:
+        """Log gradient ratios, gains and dropped batches.
+
+        Raises:
+            FGDError: a gradient ratio stayed above its maximum for the whole epoch.
+        """
+        dropped = f", {self.dropped} batches with dropped terms" if self.dropped else ""
+        LOGGER.info(f"{colorstr('FGD:')} {', '.join(group.ratio.summary() for group in self.groups)}{dropped}")
+        for group in self.groups:
+            group.ratio.end_epoch()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
             "losses": self.losses.state_dict(),
-            "gradient_ratio": self.features.share.state_dict(),
-            "head_gradient_ratio": self.heads.share.state_dict(),
+            "gradient_ratio": self.features.ratio.state_dict(),
+            "head_gradient_ratio": self.heads.ratio.state_dict(),
             "dropped": self.dropped,
         }
 
@@ -162,8 +260,8 @@ class Distiller:
         """
         try:
             self.losses.load_state_dict(state["losses"])
-            self.features.share.load_state_dict(state["gradient_ratio"])
-            self.heads.share.load_state_dict(state["head_gradient_ratio"])
+            self.features.ratio.load_state_dict(state["gradient_ratio"])
+            self.heads.ratio.load_state_dict(state["head_gradient_ratio"])
             self.dropped = state["dropped"]
         except (RuntimeError, KeyError, TypeError) as error:
             raise FGDError(
@@ -171,14 +269,14 @@ class Distiller:
             ) from error
 
 
-def _switched_on(weights: dict[str, float]) -> tuple[str, ...]:
-    return tuple(name for name, weight in weights.items() if weight)
+def sum_finite(terms: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:
+    """Sum tuples of terms elementwise, without tuples in which a term is not finite.
 
-
-def _sum_finite(summands: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:
-    """Add up tuples of terms without those in which one is not finite, and say whether all were finite."""
-    stacked = [torch.stack(terms) for terms in summands]
+    Returns:
+        The sums, and whether every term was finite.
+    """
+    stacked = [torch.stack(entry) for entry in terms]
     finite = torch.stack(stacked).isfinite().all(dim=1).tolist()
-    kept = [terms for terms, good in zip(stacked, finite, strict=True) if good]
+    kept = [entry for entry, is_finite in zip(stacked, finite, strict=True) if is_finite]
     total = torch.stack(kept).sum(dim=0) if kept else torch.zeros_like(stacked[0].detach())
     return total, all(finite)

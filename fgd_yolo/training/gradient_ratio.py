@@ -1,4 +1,4 @@
-"""How strong the distillation is: its share of the gradient at the student's neck."""
+"""The strength of the distillation: its gradient ratio at the student's neck, and the gain that keeps it on target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from math import cos, exp, isfinite, log, pi
 import torch
 from torch import Tensor
 
-from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
 
 SMOOTHING = 0.5
@@ -26,127 +25,147 @@ def gradient_norm(loss: Tensor, maps: list[Tensor], amp_scale: float = 1.0) -> f
     return float(torch.stack(squares).sum().sqrt()) / amp_scale if squares else 0.0
 
 
-class ShareScale:
-    """The factor that all terms are multiplied by, led by measured gradient norms.
+class GradientRatio:
+    """Measures the gradient ratio of a group of terms and computes the gain that the terms are multiplied by.
 
     Convention:
-        ratio is the gradient norm of the unscaled distillation over that of the detection loss, both at the
-        student's neck maps and both per batch. The share is ratio times the factor in force. The factor follows the
-        ratio smoothed in its logarithm, and one measurement at most doubles or halves it; the first sets it. The
-        warm-up multiplies it by a ramp that rises linearly from 0 to 1, at the latest at `decay_start` of the run, and
-        from there to `decay_end` it falls to 0 along half a cosine.
-        With `gradient_ratio: null` in the configuration the factor stays 1 and the share is only watched.
+        The raw ratio is the gradient norm of the unscaled terms over that of the detection loss, both at the
+        student's neck maps and both of one batch. The gradient ratio is the raw ratio times the gain.
+        gain = factor * schedule. The factor is the target over the raw ratio, which is smoothed in its logarithm: the
+        first measurement sets the factor, each later one at most doubles or halves it. Without a target the factor
+        stays 1 and the ratio is only monitored. The schedule rises linearly from 0 to 1 over the warm-up, which ends
+        at `decay_start` at the latest, and falls from 1 to 0 along half a cosine from `decay_start` to `decay_end`.
+
+    Args:
+        target: of the gradient ratio; None for fixed weights.
+        every: batches between two measurements.
+        maximum: the run stops if the ratio stays above this for a whole epoch.
+        decay_start: fraction of the run after which the schedule begins to fall.
+        decay_end: fraction of the run after which the schedule is 0; 1 with `decay_start` 1 is no decay.
+        prefix: of the option `gradient_ratio`, and of the columns in results.csv.
     """
 
-    def __init__(self, config: FGDConfig):
-        self.config = config
+    def __init__(
+        self,
+        target: float | None,
+        *,
+        every: int,
+        maximum: float,
+        decay_start: float = 1.0,
+        decay_end: float = 1.0,
+        prefix: str = "",
+    ):
+        self.target = target
+        self.every = every
+        self.maximum = maximum
+        self.decay_start = decay_start
+        self.decay_end = decay_end
+        self.prefix = prefix
         self.warmup_batches = 0.0  # these two are set at the start of each epoch: a loader may change its length
         self.run_batches = 0.0
         self.batches = 0
         self.factor = 1.0
-        self.smoothed_ratio: float | None = None
-        self.latest_ratio: float | None = None
-        self.epoch_shares: list[float] = []
+        self.smoothed_raw_ratio: float | None = None
+        self.latest_raw_ratio: float | None = None
+        self.epoch_ratios: list[float] = []
 
     @property
-    def ramp(self) -> float:
-        """Multiplier in [0, 1] of the batch at hand: warm-up times what is left towards the end."""
-        return 0.0 if self.over else self._risen * self._left
+    def gain(self) -> float:
+        """What the unscaled terms of the current batch are multiplied by."""
+        return self.factor * self.schedule
 
     @property
-    def over(self) -> bool:
-        """Whether nothing is distilled any more in the rest of the run."""
-        return self.config.decay_end < 1 and 0 < self.run_batches * self.config.decay_end <= self.batches
+    def ratio(self) -> float:
+        """The gradient ratio: the latest raw ratio times the current gain; 0 before the first measurement."""
+        return (self.latest_raw_ratio or 0.0) * self.gain
 
     @property
-    def _risen(self) -> float:
-        whole = self.warmup_batches
+    def schedule(self) -> float:
+        """Multiplier in [0, 1] of the current batch: warm-up times decay."""
+        return 0.0 if self.ended else self._warmup * self._decay
+
+    @property
+    def ended(self) -> bool:
+        """Whether the schedule stays 0 for the rest of the run."""
+        return self.decay_end < 1 and 0 < self.run_batches * self.decay_end <= self.batches
+
+    @property
+    def _warmup(self) -> float:
+        length = self.warmup_batches
         if self.run_batches:
-            whole = min(whole, self.run_batches * self.config.decay_start)
-        return min(1.0, self.batches / whole) if whole else 1.0
+            length = min(length, self.run_batches * self.decay_start)
+        return min(1.0, self.batches / length) if length else 1.0
 
     @property
-    def _left(self) -> float:
-        start, end = (self.run_batches * fraction for fraction in (self.config.decay_start, self.config.decay_end))
-        return (
-            1.0
-            if self.batches <= start or start == end
-            else 0.5 + 0.5 * cos(pi * (self.batches - start) / (end - start))
-        )
-
-    @property
-    def strength(self) -> float:
-        """What the unscaled terms are multiplied by in the batch at hand."""
-        return self.factor * self.ramp
-
-    @property
-    def now(self) -> float:
-        """Share in force: the latest measured ratio times the present strength; 0 before the first measurement."""
-        return (self.latest_ratio or 0.0) * self.strength
+    def _decay(self) -> float:
+        start, end = (self.run_batches * fraction for fraction in (self.decay_start, self.decay_end))
+        if self.batches <= start or start == end:
+            return 1.0
+        return 0.5 + 0.5 * cos(pi * (self.batches - start) / (end - start))
 
     @property
     def due(self) -> bool:
-        """Whether this batch is to be measured.
+        """Whether the current batch is to be measured.
 
-        Every `ratio_every` batches, at least once in an epoch, and again right after one above `max_gradient_ratio`.
+        Every `every` batches, at least once per epoch, and again after a ratio above `maximum`.
         """
-        shares = self.epoch_shares
-        return self.batches % self.config.ratio_every == 0 or not shares or shares[-1] > self.config.max_gradient_ratio
+        return self.batches % self.every == 0 or not self.epoch_ratios or self.epoch_ratios[-1] > self.maximum
 
-    def measured(self, distillation_norm: float, detection_norm: float) -> None:
-        """Take in one measurement; one that is not a positive finite number is ignored."""
-        ratio = distillation_norm / detection_norm if detection_norm else 0.0
-        if not (isfinite(ratio) and ratio > 0):
+    def update(self, distillation_norm: float, detection_norm: float) -> None:
+        """Update the factor from the gradient norms of a batch; a raw ratio that is not positive is ignored."""
+        raw_ratio = distillation_norm / detection_norm if detection_norm else 0.0
+        if not (isfinite(raw_ratio) and raw_ratio > 0):
             return
-        if self.config.gradient_ratio is not None:
-            self._follow(ratio)
-        self.latest_ratio = ratio
-        self.epoch_shares.append(ratio * self.strength)
+        if self.target is not None:
+            self._update_factor(raw_ratio)
+        self.latest_raw_ratio = raw_ratio
+        self.epoch_ratios.append(raw_ratio * self.gain)
 
-    def _follow(self, ratio: float) -> None:
-        if self.smoothed_ratio is None:
-            self.smoothed_ratio = ratio
-            self.factor = self.config.gradient_ratio / ratio
+    def _update_factor(self, raw_ratio: float) -> None:
+        if self.smoothed_raw_ratio is None:
+            self.smoothed_raw_ratio = raw_ratio
+            self.factor = self.target / raw_ratio
             return
-        self.smoothed_ratio = exp((1 - SMOOTHING) * log(self.smoothed_ratio) + SMOOTHING * log(ratio))
-        wanted = self.config.gradient_ratio / self.smoothed_ratio
-        self.factor = min(max(wanted, self.factor / 2), self.factor * 2)
+        self.smoothed_raw_ratio = exp((1 - SMOOTHING) * log(self.smoothed_raw_ratio) + SMOOTHING * log(raw_ratio))
+        on_target = self.target / self.smoothed_raw_ratio
+        self.factor = min(max(on_target, self.factor / 2), self.factor * 2)
 
-    def described(self, prefix: str) -> str:
-        """Return one phrase for the log: share, scale, and how much of it is in force."""
-        if self.over:
-            return "feature terms have ended"
-        part = f", {self.ramp:.0%} of it in force" if self.ramp < 1 else ""
-        return f"{prefix}share of the gradient at the neck {self.now:.3g}, scale {self.strength:.3g}{part}"
-
-    def close_epoch(self, prefix: str = "") -> None:
-        """End an epoch.
-
-        Args:
-            prefix: of the option that sets this share.
+    def end_epoch(self) -> None:
+        """Forget the epoch's measurements.
 
         Raises:
-            FGDError: every share measured in this epoch was above `max_gradient_ratio`.
+            FGDError: every gradient ratio of this epoch was above `maximum`.
         """
-        shares, self.epoch_shares = self.epoch_shares, []
-        if shares and min(shares) > self.config.max_gradient_ratio:
+        ratios, self.epoch_ratios = self.epoch_ratios, []
+        if ratios and min(ratios) > self.maximum:
             raise FGDError(
-                f"the distillation's gradient at the neck stayed above {self.config.max_gradient_ratio:g} times the "
-                f"detection loss's for a whole epoch (latest {shares[-1]:.3g}): set {prefix}gradient_ratio=0.1 instead "
-                "of fixed weights, or divide all weights by one number"
+                f"the distillation's gradient at the neck stayed above {self.maximum:g} times the detection "
+                f"loss's for a whole epoch (latest {ratios[-1]:.3g}): set {self.prefix}gradient_ratio=0.1 instead of "
+                "fixed weights, or divide all weights by the same number"
             )
+
+    def summary(self) -> str:
+        """Return one phrase for the log: gradient ratio, gain and schedule."""
+        if self.ended:
+            return "feature terms have ended"
+        schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
+        return f"{self.prefix}gradient_ratio {self.ratio:.3g}, gain {self.gain:.3g}{schedule}"
+
+    def columns(self) -> dict[str, float]:
+        """Return the gradient ratio and the gain by the names of their columns in results.csv."""
+        return {f"fgd/{self.prefix}gradient_ratio": self.ratio, f"fgd/{self.prefix}gain": self.gain}
 
     def state_dict(self) -> dict:
         """Return what a resumed run needs, as plain numbers."""
         return {
             "batches": self.batches,
             "factor": self.factor,
-            "smoothed_ratio": self.smoothed_ratio,
-            "latest_ratio": self.latest_ratio,
+            "smoothed_raw_ratio": self.smoothed_raw_ratio,
+            "latest_raw_ratio": self.latest_raw_ratio,
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Restore what `state_dict` returned."""
         for name in self.state_dict():
             setattr(self, name, state[name])
-        self.epoch_shares = []
+        self.epoch_ratios = []

@@ -1,18 +1,81 @@
-"""Before anything is learnt: is this teacher fit for this data, and does every term reach what it should?"""
+"""The preflight: everything that is checked before the first epoch.
+
+Train arguments that do not work together with a distillation, a teacher that does not fit the data (both stop the run),
+and a teacher from which the student can probably learn little (a warning). What only a batch can show is checked in
+`first_batch`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.console import format_classes
-from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import FGDLoss
-from fgd_yolo.methods.box_masks import foreground_weights
-from fgd_yolo.training.distiller import Distiller
-from fgd_yolo.ultralytics import validate
+from fgd_yolo.datasets import split_images
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.random_state import preserve_random_state
+from fgd_yolo.ultralytics import load_detector, validate
+
+MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
+
+
+def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
+    """Stop on train arguments that are not supported together with FGD.
+
+    Args:
+        arguments: Ultralytics train arguments, as the user gave them.
+
+    Raises:
+        UsageError: several GPUs, a task other than detect, `distill_model`, `quantize=8`, or a list of data sets.
+    """
+    device = arguments.get("device")
+    devices = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]() ").split(",")
+    if len([entry for entry in devices if str(entry).strip()]) > 1:
+        raise UsageError(f"device={device}: several GPUs are not supported yet, name one, such as device=0")
+    task = arguments.get("task")
+    if task not in {None, "detect"}:
+        raise UsageError(f"task={task}: only detect is supported yet")
+    if arguments.get("distill_model") is not None:
+        raise UsageError(
+            "distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out"
+        )
+    if str(arguments.get("quantize")) in {"8", "int8"}:
+        raise UsageError("quantize=8 (quantization-aware training) is not supported yet: leave it out")
+    # For a list Ultralytics starts one trainer per data set, in a folder of this name.
+    sweep = "save_dir" in arguments and Path(str(arguments.get("project") or "")).name.startswith("multitrain")
+    if isinstance(arguments.get("data"), (list, tuple)) or sweep:
+        raise UsageError("a list of data sets is not supported yet: distil them one by one")
+
+
+def kept_classes(classes: int | Sequence[int] | None, single_cls: bool, count: int) -> list[int] | None:
+    """Return the classes of its data that a training keeps, or None for all.
+
+    Ultralytics drops the labels of the others and leaves the head as wide as it was. Their objects are background
+    then, so a teacher that still scores them must not be imitated in them.
+
+    Args:
+        classes: Ultralytics' train argument of this name.
+        single_cls: Ultralytics' train argument: the kept objects are all of one class, the only one of the head.
+        count: classes of the data.
+
+    Raises:
+        FGDError: no class is kept, or one that the data does not have.
+    """
+    if classes is None or single_cls:
+        return None
+    chosen = list(classes) if isinstance(classes, (list, tuple)) else [classes]
+    if not chosen or not set(chosen) <= set(range(count)):
+        raise FGDError(
+            f"classes={classes} keeps no class, or an unknown one: the data has the classes 0 to {count - 1}"
+        )
+    return sorted({int(number) for number in chosen})
 
 
 def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
@@ -29,8 +92,12 @@ def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str
 
 
 def same_classes(one: Mapping[int, str], other: Mapping[int, str]) -> bool:
-    """Return whether two class maps name the same classes under the same numbers, whatever their case and spacing."""
-    return _normal(one) == _normal(other)
+    """Return whether two class maps name the same classes by the same numbers, ignoring case and spacing."""
+    return _normalized(one) == _normalized(other)
+
+
+def _normalized(names: Mapping[int, str]) -> dict[int, str]:
+    return {int(number): " ".join(str(name).lower().split()) for number, name in names.items()}
 
 
 def check_channels(teacher: nn.Module, data_channels: int) -> None:
@@ -44,116 +111,144 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         raise FGDError(f"the teacher reads {channels}-channel images, the data has {data_channels}: train it on these")
 
 
-def teacher_map(teacher: nn.Module, loader, args, least: float) -> tuple[float, float]:
-    """Return a teacher's (mAP50-95, mAP50) on the validation images that the student will be measured on.
+def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], min_map: float) -> None:
+    """Measure a teacher on the validation images that the student will be measured on, and log what speaks against it.
+
+    Draws no random number and changes nothing.
 
     Args:
-        teacher: a whole detector, not changed.
+        path: the teacher's checkpoint.
+        student: the live model, as it starts.
         loader: the trainer's validation loader.
         args: the trainer's arguments.
-        least: bound on mAP50-95.
+        names: classes of the data.
+        min_map: bound on mAP50-95.
 
     Raises:
-        FGDError: mAP50-95 is below the bound: nothing could be learnt from this teacher.
+        FGDError: the teacher's mAP50-95 is below the bound: nothing could be learnt from it.
     """
+    teacher, checkpoint = load_detector(path)
+    trained = checkpoint.get("train_args") or {}
+    with preserve_random_state():
+        warnings = model_warnings(teacher, student, args.imgsz)
+    warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
+    warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
     box = validate(teacher, vars(args), loader=loader).metrics.box
     map50_95, map50 = float(box.map), float(box.map50)
-    check_teacher_map(map50_95, least)
-    return map50_95, map50
+    check_teacher_map(map50_95, min_map)
+    measured = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
+    LOGGER.info(f"{colorstr('FGD:')} teacher {path.name}: {measured}")
+    if starts_with_classes(args.model, args.pretrained, names):
+        start = validate(deepcopy(student).eval(), vars(args), loader=loader)
+        warnings += start_warnings(map50_95, float(start.metrics.box.map))
+    for warning in warnings:
+        LOGGER.warning(f"{colorstr('FGD:')} {warning}")
 
 
-def check_teacher_map(map50_95: float, least: float) -> None:
-    """Stop where a teacher's mAP50-95 is below the bound.
+def check_teacher_map(map50_95: float, min_map: float) -> None:
+    """Stop if a teacher's mAP50-95 is below the bound.
 
     Raises:
         FGDError: it is: nothing could be learnt from this teacher.
     """
-    if not map50_95 >= least:
+    if not map50_95 >= min_map:
         raise FGDError(
-            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {least:g}: it is the "
+            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {min_map:g}: it is the "
             "wrong file, or trained on other data or another image size; train it on this data first"
         )
 
 
-def check_first_batch(
-    distiller: Distiller,
-    terms: dict[str, Tensor],
-    student_maps: list[Tensor],
-    batch: dict[str, Tensor],
-    amp_scale: float = 1.0,
-) -> None:
-    """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
-
-    Only gradients are asked for: nothing steps, and no random number is drawn.
+def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int) -> list[str]:
+    """Return warnings about a teacher that is smaller than the student, or the same model.
 
     Args:
-        distiller: whose modules must be reached.
-        terms: of a batch that has boxes, before scaling.
-        student_maps: neck maps of that batch.
-        batch: the host's batch. Where its boxes fill a level wholly, there is no background to learn from on it.
-        amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
-
-    Raises:
-        FGDError: names the term, what it fails to reach, and what to do.
+        teacher: whole, not changed.
+        student: as it starts, not changed.
+        imgsz: side of the images, in pixels.
     """
-    if not all(student_maps[level.student_index].requires_grad for level in distiller.levels):
-        raise FGDError("the student's neck is frozen, so distillation cannot train it: lower freeze=, or use plain")
-    for name, term in terms.items():
-        targets = _targets(distiller, name, student_maps, batch)
-        if not targets:
-            continue
-        if not term.isfinite() or term == 0 or not term.requires_grad:
-            raise FGDError(
-                f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: "
-                "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
-            )
-        reached = [False] * len(targets)
-        for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler may begin where float16 overflows
-            gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
-            reached = [before or _usable(gradient) for before, gradient in zip(reached, gradients, strict=True)]
-        for target, usable in zip(targets, reached, strict=True):
-            if not usable:
-                raise FGDError(
-                    f"{name} sends no usable gradient to {target} on the first batch with boxes: teacher and student "
-                    "maps may be equal or dead there; check both checkpoints, or set this term's weight to 0"
-                )
+    warnings, smaller = [], []
+    (teacher_size, teacher_flops), (student_size, student_flops) = (_cost(model, imgsz) for model in (teacher, student))
+    if teacher_size < student_size:
+        smaller.append(f"{teacher_size / 1e6:.2f} M parameters, the student {student_size / 1e6:.2f} M")
+    if teacher_flops < student_flops:
+        smaller.append(f"{teacher_flops:.2f} GFLOPs, the student {student_flops:.2f}")
+    if smaller:
+        warnings.append(f"the teacher is smaller than the student: it has {', and '.join(smaller)}")
+    if _same_weights(teacher, student):
+        warnings.append("teacher and student start from the same weights: the student has nothing to learn")
+    return warnings
 
 
-def _usable(gradient: Tensor | None) -> bool:
-    return gradient is not None and bool(gradient.isfinite().all() and gradient.any())
+def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
+    """Return a warning about a teacher that was trained at a very different image size.
+
+    Args:
+        trained: `imgsz` of the teacher's own training, as its checkpoint has it.
+        imgsz: of this training, in pixels.
+    """
+    own = max(trained) if isinstance(trained, (list, tuple)) and trained else trained
+    if not isinstance(own, int) or own <= 0 or 1 / MAX_SIZE_FACTOR <= imgsz / own <= MAX_SIZE_FACTOR:
+        return []
+    return [
+        f"the teacher was trained at {own} px and sees {imgsz} px here: "
+        "its neck maps may be worse than at its own image size"
+    ]
 
 
-def _targets(
-    distiller: Distiller, name: str, student_maps: list[Tensor], batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """What a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
-    targets: dict[str, Tensor] = {}
-    for i, level in enumerate(distiller.levels):
-        B, _, H, W = student_maps[level.student_index].shape
-        if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
-            continue
-        targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
-        if name in distiller.config.feature_weights:
-            targets |= _own_targets(name, level.stride, distiller.losses[i])
-    return targets
+def val_image_warnings(recorded: Any, val_images: Iterable[str]) -> list[str]:
+    """Return a warning about a teacher that was trained on images which it is measured on.
+
+    Args:
+        recorded: the data that its checkpoint says it was trained on; only images on this disk are compared.
+        val_images: files that it is measured on.
+    """
+    try:
+        seen = {path.resolve() for path in split_images(recorded, "train", "to look for the val images among")}
+    except FGDError:
+        return []
+    measured = [Path(file).resolve() for file in val_images]
+    known = sum(path in seen for path in measured)
+    if not known:
+        return []
+    return [f"the teacher was trained on {known} of the {len(measured)} val images: its mAP above is too optimistic"]
 
 
-def _own_targets(name: str, stride: int, loss: nn.Module) -> dict[str, Tensor]:
-    """Weights of one level's loss module that a term must train."""
-    targets = {}
-    if loss.align is not None:
-        targets[f"the alignment at stride {stride}"] = loss.align.weight
-    if name == "rel_loss" and isinstance(loss, FGDLoss):
-        for side in ("student", "teacher"):
-            context = getattr(loss, f"{side}_context")
-            targets[f"the {side} context block at stride {stride}"] = last_convolution(context).weight
-    return targets
+def start_warnings(teacher_map50_95: float, start_map50_95: float) -> list[str]:
+    """Return a warning about a teacher that is weaker than the student before its training."""
+    if teacher_map50_95 >= start_map50_95:
+        return []
+    return [
+        f"the teacher is weaker than the student already is: mAP50-95 {teacher_map50_95:.3f} on this val set, "
+        f"the student {start_map50_95:.3f} before its first epoch"
+    ]
 
 
-def last_convolution(module: nn.Module) -> nn.Conv2d:
-    """Return the convolution that a module defines last."""
-    return [part for part in module.modules() if isinstance(part, nn.Conv2d)][-1]
+def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -> bool:
+    """Return whether a student starts from weights that know the classes of the data, so that its mAP means something.
+
+    Args:
+        model: Ultralytics' train argument: a checkpoint or a model YAML.
+        pretrained: Ultralytics' train argument: another checkpoint, or whether weights are used.
+        names: classes of the data.
+    """
+    weights = pretrained if isinstance(pretrained, (str, Path)) else model if pretrained is not False else ""
+    if not str(weights).endswith(".pt"):
+        return False
+    try:
+        return same_classes(load_detector(weights)[0].names, names)
+    except FGDError:  # Ultralytics has read it all the same, but its classes are unknown here
+        return False
 
 
-def _normal(names: Mapping[int, str]) -> dict[int, str]:
-    return {int(number): " ".join(str(name).lower().split()) for number, name in names.items()}
+def _cost(model: nn.Module, imgsz: int) -> tuple[int, float]:
+    """Return parameters and GFLOPs of a model as it is deployed: fused."""
+    fused = deepcopy(model).float().eval().fuse(verbose=False)
+    return sum(weight.numel() for weight in fused.parameters()), float(get_flops(fused, imgsz))
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(
+        value.shape == second[name].shape and torch.equal(value.cpu(), second[name].cpu())
+        for name, value in first.items()
+    )

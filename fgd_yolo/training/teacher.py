@@ -1,4 +1,4 @@
-"""The teacher of a training: frozen, fused and cut at its neck, its head beside it where that is imitated too."""
+"""The teacher of a training: frozen, fused and cut at its neck; its head is kept apart if it is imitated too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fgd_yolo.neck import NeckEnd
 from fgd_yolo.training.head_outputs import keep_both_branches, run_branches
 
-GREY = 114 / 255  # what the host pads images with
+GREY = 114 / 255  # Ultralytics pads images with it
 
 
 class FrozenTeacher:
@@ -20,10 +20,10 @@ class FrozenTeacher:
     Not an `nn.Module`, so that no `train()`, `state_dict()` or optimizer of the student ever reaches it.
 
     Args:
-        model: a whole detector; it is taken over, fused (convolution and batch norm in one) and loses its head.
+        model: a whole detector; it is modified in place: batch norms are fused and the head is cut off.
         device: where to run.
         memory_format: of its weights; channels last makes it faster on CUDA.
-        heads: whether its head is kept, for `predictions`.
+        heads: keep the head, for `predictions`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FrozenTeacher:
 
 
 class SideBySide(nn.Module):
-    """Student and teacher as one model, for the host to measure the memory of both.
+    """Student and teacher as one model, so that Ultralytics measures the memory of both.
 
     Args:
         student: the live model, compiled or not.
@@ -78,7 +78,7 @@ class SideBySide(nn.Module):
     def __init__(self, student: nn.Module, teacher: nn.Module):
         super().__init__()
         self.student, self.teacher = student, teacher
-        self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # what the host reads
+        self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # read by Ultralytics
 
     def forward(self, image: Tensor):
         with torch.no_grad():

@@ -1,9 +1,13 @@
-"""The host's detection trainer, with a teacher."""
+"""`FGDTrainer`: Ultralytics' detection trainer with a teacher.
+
+What it overrides, in the order of a training: the arguments and the run folder, the data, the model (teacher and
+distiller are built with it), the optimizer, the start of the training (preflight, loss hook), the epochs, and the
+checkpoints. A training step itself is `Distiller.step`.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from operator import methodcaller
@@ -24,27 +28,24 @@ from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import clean_record
-from fgd_yolo.training import checkpoints as state
-from fgd_yolo.training import teacher_checks as doubts
+from fgd_yolo.training import checkpoints
+from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
-from fgd_yolo.training.head_outputs import kept_classes
-from fgd_yolo.training.limits import refuse_unsupported
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_channels, check_classes, check_first_batch, teacher_map
+from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, kept_classes, refuse_unsupported
 from fgd_yolo.training.run_lock import LockedTrainer
-from fgd_yolo.training.snapshots import draw_if_due
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
-from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture, validate
+from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture
 
-MAX_GRADIENT_NORM = 10.0  # the host's own bound for the student
+MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
 
 class FGDTrainer(LockedTrainer, DetectionTrainer):
-    """Trains a student as the host does, with FGD's terms added to its loss.
+    """Trains a student as Ultralytics does, with distillation terms added to its loss.
 
-    Every argument, callback and logger of the host works; every checkpoint is a plain YOLO. The class is given its
-    options by `configured`, as class attributes, so that they survive wherever Ultralytics builds a trainer. One
-    process at a time trains in a run folder.
+    Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `configured` sets the
+    options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
+    trains in a run folder.
 
     Example:
         >>> trainer = FGDTrainer.configured(teacher="teacher.pt", config=FGDConfig())
@@ -66,8 +67,8 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """Return a trainer class with a teacher and options.
 
         Args:
-            teacher: checkpoint of a detector that knows the classes of the data. May be None when every weight is 0.
-            config: the distillation; None is the default.
+            teacher: checkpoint of a detector that knows the classes of the data. May be None if every weight is 0.
+            config: of the distillation; None for the default.
             allow_download: run the download script of the data YAML, or fetch data from an address, where that is
                 needed; either is printed first.
 
@@ -91,19 +92,19 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
-            self.add_callback("on_train_epoch_start", methodcaller("_open_epoch"))
-            self.add_callback("on_train_epoch_end", methodcaller("_close_epoch"))
-            self.add_callback("on_model_save", partial(draw_if_due, every=self.config.plot_every))
+            self.add_callback("on_train_epoch_start", methodcaller("_start_epoch"))
+            self.add_callback("on_train_epoch_end", methodcaller("_end_epoch"))
+            self.add_callback("on_model_save", partial(plot_if_due, every=self.config.plot_every))
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Read the arguments of a resumed run and lock its folder; a damaged newest checkpoint gives way to the last.
+        """Read the arguments of a resumed run and lock its folder; a damaged checkpoint is replaced by the previous.
 
         Raises:
             FGDError: another process trains in it, or no pair of checkpoints is whole.
         """
         super().check_resume(overrides)
         if self.resume:
-            state.restore(Path(self.args.save_dir) / "weights")
+            checkpoints.restore(Path(self.args.save_dir) / "weights")
 
     @safe_loading()
     def train(self):
@@ -113,8 +114,8 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     def get_dataset(self) -> dict[str, Any]:
         """Read the data as Ultralytics does, from a YAML in which nothing is left to run: it is read again later."""
         rules = {"allow_download": self.allow_download, "recorded": bool(self.args.resume)}
-        found = read_dataset(self.args.data, split=self.args.split, **rules)
-        self.args.data = str(found.copy_if_needed(self.save_dir / DATA_FOLDER).file)
+        dataset = read_dataset(self.args.data, split=self.args.split, **rules)
+        self.args.data = str(dataset.copy_if_needed(self.save_dir / DATA_FOLDER).file)
         return super().get_dataset()
 
     @safe_loading()
@@ -132,7 +133,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return super().get_model(cfg=cfg, weights=weights, verbose=verbose)
 
     def setup_model(self) -> dict | None:
-        """Load the student as the host does, then build what distils it, without touching a random stream."""
+        """Load the student as Ultralytics does, then build the distiller without affecting a random stream."""
         checkpoint = super().setup_model()
         if self.config.active:
             with preserve_random_state(seed=self.args.seed):
@@ -162,19 +163,14 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return distiller
 
     def build_optimizer(self, model, *args, **kwargs):
-        """Build the host's optimizer and give alignments and context blocks a group and a clip of their own."""
+        """Build Ultralytics' optimizer and add a parameter group, clipped apart, for alignments and context blocks."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
         own_weights = [] if self.distiller is None else list(self.distiller.losses.parameters())
         if own_weights:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
             settings = {key: value for key, value in weights.items() if key != "params"}
-            own = {
-                "weight_decay": 0.0,
-                "param_group": "fgd",
-                "params": own_weights,
-            }
-            optimizer.add_param_group({**settings, **own})
-            # A hook, because the host has unscaled the gradients by then and refuses to do so twice.
+            optimizer.add_param_group({**settings, "weight_decay": 0.0, "param_group": "fgd", "params": own_weights})
+            # A hook, because Ultralytics has unscaled the gradients by then and a second unscale raises.
             optimizer.register_step_pre_hook(self._clip_own)
         return optimizer
 
@@ -182,7 +178,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         torch.nn.utils.clip_grad_norm_(self.distiller.losses.parameters(), MAX_GRADIENT_NORM)
 
     def auto_batch(self):
-        """Estimate the batch size as the host does, with the teacher's forward pass beside the student's."""
+        """Estimate the batch size as Ultralytics does, with the teacher's forward pass beside the student's."""
         if self.distiller is None:
             return super().auto_batch()
         student = self.model
@@ -193,58 +189,35 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             self.model = student
 
     def _setup_train(self) -> None:
+        """Set up as Ultralytics does, check the teacher, then attach the distillation to the live model.
+
+        Ultralytics has copied the model for its EMA and restored a checkpoint by then, so neither sees the loss hook.
+        """
         super()._setup_train()
         if self.resume:
-            state.drop_later_rows(self.csv, self.start_epoch)
+            checkpoints.drop_later_rows(self.csv, self.start_epoch)
         if self.distiller is None:
             return
+        student = unwrap_model(self.model)
         if not self.resume:
-            self._check_teacher()
+            check_teacher(
+                self.teacher, student, self.test_loader, self.args, self.data["names"], self.config.min_teacher_map
+            )
         if self.args.compile:
-            # The share is measured by a backward pass of its own before the host's, which donated buffers forbid.
+            # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
-        self.loss_hook = LossHook(
-            unwrap_model(self.model), self.distiller, self._check_first_batch, self.scaler.get_scale
-        )
+        step = partial(self.distiller.step, amp_scale=self.scaler.get_scale)
+        self.loss_hook = LossHook(student, step, head=self.config.heads)
         self.loss_hook.attach()
 
-    def _check_teacher(self) -> None:
-        teacher, checkpoint = load_detector(self.teacher)
-        trained, student = checkpoint.get("train_args") or {}, unwrap_model(self.model)
-        with preserve_random_state():
-            found = doubts.about_models(teacher, student, self.args.imgsz)
-        found += doubts.about_image_size(trained.get("imgsz"), self.args.imgsz)
-        found += doubts.about_val_images(trained.get("data"), self.test_loader.dataset.im_files)
-        map50_95, map50 = teacher_map(teacher, self.test_loader, self.args, self.config.min_teacher_map)
-        reached = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
-        LOGGER.info(f"{colorstr('FGD:')} teacher {self.teacher.name}: {reached}")
-        if doubts.starts_with_classes(self.args.model, self.args.pretrained, self.data["names"]):
-            start = validate(deepcopy(student).eval(), vars(self.args), loader=self.test_loader)
-            found += doubts.about_start(map50_95, float(start.metrics.box.map))
-        for line in found:
-            LOGGER.warning(f"{colorstr('FGD:')} {line}")
+    def _start_epoch(self) -> None:
+        self.distiller.start_epoch(self.epochs, len(self.train_loader))
 
-    def _check_first_batch(self, terms, student_maps, batch) -> None:
-        check_first_batch(self.distiller, terms, student_maps, batch, self.scaler.get_scale())
-        LOGGER.info(f"{colorstr('FGD:')} {', '.join(terms)} are finite and reach the neck and their own modules")
-
-    def _open_epoch(self) -> None:
-        for part in self.distiller.parts:
-            part.share.warmup_batches = self.config.warmup_epochs * len(self.train_loader)
-            part.share.run_batches = self.epochs * len(self.train_loader)
-
-    def _close_epoch(self) -> None:
-        dropped = self.distiller.dropped
-        LOGGER.info(
-            f"{colorstr('FGD:')} "
-            + ", ".join(part.share.described(part.prefix) for part in self.distiller.parts)
-            + (f", {dropped} batches with dropped terms" if dropped else "")
-        )
-        for part in self.distiller.parts:
-            part.share.close_epoch(part.prefix)
+    def _end_epoch(self) -> None:
+        self.distiller.end_epoch()
 
     def label_loss_items(self, loss_items=None, prefix="train"):
-        """Name the loss items as the host does; the distillation's have no value in validation and are left out."""
+        """Name the loss items as Ultralytics does; the distillation's have no value in validation and are left out."""
         own = {f"{prefix}/{name}" for name in self.config.weights} if prefix == "val" else set()
         labelled = super().label_loss_items(loss_items, prefix)
         if isinstance(labelled, dict):
@@ -252,43 +225,43 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return [name for name in labelled if name not in own]
 
     def save_metrics(self, metrics) -> None:
-        """Write the epoch's row of results.csv, with the share and the scale in force."""
+        """Write the epoch's row of results.csv, with the current gradient ratios and gains."""
         if self.distiller is not None:
-            for part in self.distiller.parts:
-                share, columns = part.share, f"fgd/{part.prefix}"
-                metrics = {**metrics, f"{columns}gradient_ratio": share.now, f"{columns}gain": share.strength}
+            for group in self.distiller.groups:
+                metrics = {**metrics, **group.ratio.columns()}
         super().save_metrics(metrics)
 
     def save_model(self) -> bool:
-        """Write the host's checkpoints and the side file beside their place, then move them there together."""
-        with state.staging(self.wdir) as folder:
-            with state.pointed_at(self, folder):
+        """Write Ultralytics' checkpoints and the side file to a staging folder, then move them into place together."""
+        with checkpoints.staging(self.wdir) as folder:
+            with checkpoints.redirected(self, folder):
                 saved = super().save_model()
             if saved and self.distiller is not None:
-                state.write_side_file(folder, {"epoch": self.epoch, **self._origin(), **self.distiller.state_dict()})
-            state.commit(folder, self.wdir)
+                side = {"epoch": self.epoch, **self._origin(), **self.distiller.state_dict()}
+                checkpoints.write_side_file(folder, side)
+            checkpoints.commit(folder, self.wdir)
         return saved
 
     def final_eval(self) -> None:
-        """Strip and validate the final checkpoints as the host does, on copies that replace them when all is done."""
-        with state.staging(self.wdir) as folder:
-            state.copy_checkpoints(self.wdir, folder)
-            with state.pointed_at(self, folder):
+        """Strip and validate the final checkpoints as Ultralytics does, on copies that then replace them."""
+        with checkpoints.staging(self.wdir) as folder:
+            checkpoints.copy_checkpoints(self.wdir, folder)
+            with checkpoints.redirected(self, folder):
                 super().final_eval()
-            state.commit(folder, self.wdir, final=True)
+            checkpoints.commit(folder, self.wdir, final=True)
 
     def _origin(self) -> dict[str, Any]:
-        """What a resumed run must have in common with its beginning."""
+        """Return what a resumed run must have in common with its beginning."""
         options = asdict(self.config)
-        del options["plot_every"]  # it changes nothing that is learnt
+        del options["plot_every"]  # it does not change what is learnt
         return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:
-        """Restore the host's state with the student bare, since the host deep-copies it, then the distillation's."""
+        """Restore the distiller, then Ultralytics' state with the loss hook detached: the student is deep-copied."""
         if self.distiller is None:
             return super()._load_checkpoint_state(ckpt)
-        side = state.load_side_file(self.wdir, ckpt["epoch"])
-        state.check_origin(side, self._origin())
+        side = checkpoints.load_side_file(self.wdir, ckpt["epoch"])
+        checkpoints.check_origin(side, self._origin())
         self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
         with self.loss_hook.detached() if self.loss_hook else nullcontext():
             super()._load_checkpoint_state(ckpt)

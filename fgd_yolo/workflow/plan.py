@@ -16,8 +16,7 @@ from fgd_yolo.config import Recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
-from fgd_yolo.training.head_outputs import kept_classes
-from fgd_yolo.training.limits import refuse_unsupported
+from fgd_yolo.training.preflight import kept_classes, refuse_unsupported
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.closing_table import PLAIN
 from fgd_yolo.workflow.resolve import Model, resolve

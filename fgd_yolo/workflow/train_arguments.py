@@ -14,7 +14,7 @@ from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.demo.settings import STUDENT, TEACHER
 from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.training.limits import refuse_unsupported
+from fgd_yolo.training.preflight import refuse_unsupported
 
 OWN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
 _TAKEN = {

@@ -104,8 +104,8 @@ def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, s
     config = FGDConfig(min_teacher_map=0.0)
 
     class Losing(FGDTrainer.configured(teacher=teacher, config=config)):
-        def _open_epoch(self):
-            super()._open_epoch()
+        def _start_epoch(self):
+            super()._start_epoch()
             self.teacher.unlink(missing_ok=True)
 
     trainer = train(Losing, student_yaml, tiny_data, tmp_path)

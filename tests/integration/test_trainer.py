@@ -59,7 +59,7 @@ def test_alignments_and_both_context_blocks_train(finished):
     assert {name for name in after if not name.endswith("key.bias")} - moved == set()
 
 
-def test_the_first_measurement_brings_the_share_to_its_target(finished):
+def test_the_first_measurement_brings_the_gradient_ratio_to_its_target(finished):
     trainer, _ = finished
     first, config = rows(trainer)[0], trainer.config
     assert float(first["fgd/gradient_ratio"]) == pytest.approx(config.gradient_ratio, rel=1e-3)
@@ -108,9 +108,9 @@ def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student
     assert seen == [("DetectionModel", False, 0)] * 2
 
 
-@pytest.mark.parametrize("case", ["weights 0", "strength 0"])
-def test_without_strength_the_training_is_the_hosts_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
-    """With shares that float32 cannot hold everything is attached and measured, but nothing is added."""
+@pytest.mark.parametrize("case", ["weights 0", "gain 0"])
+def test_at_weights_or_gain_0_the_training_is_plain_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
+    """With gains that float32 cannot hold, everything is attached and measured, but nothing is added."""
     config = untaught(**OFF) if case == "weights 0" else untaught(gradient_ratio=1e-300, head_gradient_ratio=1e-300)
     plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
     ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
@@ -164,7 +164,7 @@ def test_student_and_distillation_are_clipped_apart(configured, student_yaml, ti
     train(Measuring, student_yaml, tiny_data, tmp_path, epochs=1)
     for own, student in norms:
         assert own == pytest.approx(10, rel=1e-3)
-        assert student == pytest.approx(10, rel=1e-3)  # the host's clip is active in a first epoch
+        assert student == pytest.approx(10, rel=1e-3)  # Ultralytics' clip is active in a first epoch
 
 
 def _norm(parameters) -> float:
@@ -172,12 +172,12 @@ def _norm(parameters) -> float:
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
-def test_own_modules_get_the_settings_of_the_hosts_weights_without_decay(
+def test_own_modules_get_the_settings_of_ultralytics_weights_without_decay(
     optimizer, configured, student_yaml, tiny_data, tmp_path
 ):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, epochs=1, optimizer=optimizer)
-    *host, own = trainer.optimizer.param_groups
-    like = [group for group in host if group["param_group"] == "weight"][-1]
+    *others, own = trainer.optimizer.param_groups
+    like = [group for group in others if group["param_group"] == "weight"][-1]
     assert own["param_group"] == "fgd" and own["weight_decay"] == 0 and not own.get("use_muon")
     assert (own["lr"], own["initial_lr"]) == (like["lr"], like["initial_lr"])
     assert {id(p) for p in own["params"]} == {id(p) for p in trainer.distiller.losses.parameters()}

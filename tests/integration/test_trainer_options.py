@@ -1,4 +1,4 @@
-"""Distillation with what the host and the recipes offer: families, train arguments, methods, single terms."""
+"""Distillation with what Ultralytics and the recipes offer: families, train arguments, methods, single terms."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def test_every_family_distils(student, configured, tiny_data, tmp_path):
     ],
     ids=lambda arguments: ",".join(arguments),
 )
-def test_host_options_work(arguments, configured, student_yaml, tiny_data, tmp_path):
+def test_ultralytics_train_arguments_work(arguments, configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, **arguments)
     assert all(np.isfinite(float(row[f"train/{name}"])) for row in rows(trainer) for name in TERMS)
     assert weights(trainer.last)
 
 
-def test_compile_keeps_measuring_the_share(configured, student_yaml, tiny_data, tmp_path):
+def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.features.share.now == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
-    assert trainer.distiller.heads.share.now == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
+    assert trainer.distiller.features.ratio.ratio == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
+    assert trainer.distiller.heads.ratio.ratio == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
     assert weights(trainer.best)
 
 
@@ -68,7 +68,7 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
     assert weights(trainer.best)
 
 
-def test_heads_alone_bring_no_weights_of_their_own_and_are_pictured(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_heads_alone_bring_no_weights_of_their_own_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
     config = untaught(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
@@ -76,7 +76,7 @@ def test_heads_alone_bring_no_weights_of_their_own_and_are_pictured(teacher_pt, 
     assert not list(trainer.distiller.losses.parameters())
     assert [name for name in row if "gradient_ratio" in name] == ["fgd/head_gradient_ratio"]
     assert float(row["train/head_cls"]) > 0
-    assert list((trainer.save_dir / "pictures").glob("*.png"))
+    assert list((trainer.save_dir / "attention").glob("*.png"))
 
 
 @pytest.mark.parametrize("weight", FEATURE_WEIGHTS)

@@ -59,8 +59,8 @@ def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, stu
 
 def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tiny_data, tmp_path):
     class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
-        def _close_epoch(self):
-            super()._close_epoch()
+        def _end_epoch(self):
+            super()._end_epoch()
             whole = self.distiller.teacher
             if self.epoch == 0:  # from the second epoch on one level is not finite
                 self.distiller.teacher = lambda image: [*whole(image)[:2], whole(image)[2] * float("nan")]
@@ -73,8 +73,8 @@ def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tin
 
 def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_data, tmp_path):
     class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
-        def _close_epoch(self):
-            super()._close_epoch()
+        def _end_epoch(self):
+            super()._end_epoch()
             self.distiller.teacher = lambda image, whole=self.distiller.teacher: [
                 m * float("nan") for m in whole(image)
             ]

@@ -15,7 +15,7 @@ def joined(teacher_pt, student_yaml):
 
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
-    """The same with heads that are imitated too, at five times the share."""
+    """The same with the heads imitated too, at five times the gradient ratio."""
     return join(teacher_pt, student_yaml, gradient_ratio=0.1, head_gradient_ratio=0.5)
 
 
@@ -29,7 +29,6 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     from fgd_yolo.neck import pair_levels
     from fgd_yolo.training.distiller import Distiller
     from fgd_yolo.training.loss_hook import LossHook
-    from fgd_yolo.training.preflight import check_first_batch
     from fgd_yolo.training.teacher import FrozenTeacher
     from fgd_yolo.ultralytics import load_detector
 
@@ -40,6 +39,6 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     levels = pair_levels(student, teacher)
     config = FGDConfig(warmup_epochs=0, **options)
     distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads), levels, config)
-    loss_hook = LossHook(student, distiller, lambda *found: check_first_batch(distiller, *found))
+    loss_hook = LossHook(student, distiller.step, head=config.heads)
     loss_hook.attach()
     return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

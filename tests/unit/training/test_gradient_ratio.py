@@ -1,13 +1,16 @@
-"""The share of the gradient: measured right, followed smoothly, stopped when it drowns the detection."""
+"""The gradient ratio: measured right, kept on target smoothly, stopped when it drowns the detection loss."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.training.gradient_ratio import ShareScale, gradient_norm
+from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
+
+
+def gradient_ratio(target: float | None = 0.1, every: int = 50, maximum: float = 10.0, **options) -> GradientRatio:
+    return GradientRatio(target, every=every, maximum=maximum, **options)
 
 
 def test_gradient_norm_is_over_all_maps_together_and_keeps_the_graph():
@@ -29,71 +32,71 @@ def test_amp_scale_saves_a_gradient_that_float16_would_lose():
     assert gradient_norm(loss, [neck_map], amp_scale=65536) == pytest.approx(2e-9, rel=1e-2)
 
 
-def test_the_first_measurement_sets_the_scale():
-    share = ShareScale(FGDConfig(gradient_ratio=0.25))
-    share.measured(distillation_norm=5000, detection_norm=10)
-    assert share.factor == pytest.approx(0.25 / 500)
-    assert share.now == pytest.approx(0.25)
+def test_the_first_measurement_sets_the_factor():
+    ratio = gradient_ratio(target=0.25)
+    ratio.update(distillation_norm=5000, detection_norm=10)
+    assert ratio.factor == pytest.approx(0.25 / 500)
+    assert ratio.ratio == pytest.approx(0.25)
 
 
-def test_a_later_measurement_at_most_halves_or_doubles_it():
-    share = ShareScale(FGDConfig(gradient_ratio=0.25))
-    share.measured(1, 1)
-    share.measured(1e9, 1)
-    assert share.factor == pytest.approx(0.125)
+def test_a_later_measurement_at_most_halves_or_doubles_the_factor():
+    ratio = gradient_ratio(target=0.25)
+    ratio.update(1, 1)
+    ratio.update(1e9, 1)
+    assert ratio.factor == pytest.approx(0.125)
     for _ in range(3):
-        share.measured(1e-9, 1)
-    assert share.factor <= 1.0
+        ratio.update(1e-9, 1)
+    assert ratio.factor <= 1.0
 
 
-def test_the_scale_converges_to_the_share_of_a_steady_ratio():
-    share = ShareScale(FGDConfig(gradient_ratio=0.1))
-    share.measured(1, 1)
+def test_the_ratio_converges_to_the_target():
+    ratio = gradient_ratio(target=0.1)
+    ratio.update(1, 1)
     for _ in range(30):
-        share.measured(40, 1)
-    assert share.now == pytest.approx(0.1, rel=1e-3)
+        ratio.update(40, 1)
+    assert ratio.ratio == pytest.approx(0.1, rel=1e-3)
 
 
-def test_one_outlier_moves_the_scale_less_than_its_own_ratio():
-    share = ShareScale(FGDConfig(gradient_ratio=0.25))
-    share.measured(1, 1)
-    share.measured(2, 1)
-    assert share.factor == pytest.approx(0.25 / 2**0.5)
+def test_one_outlier_moves_the_factor_less_than_its_own_ratio():
+    ratio = gradient_ratio(target=0.25)
+    ratio.update(1, 1)
+    ratio.update(2, 1)
+    assert ratio.factor == pytest.approx(0.25 / 2**0.5)
 
 
 @pytest.mark.parametrize("norms", [(float("nan"), 1), (float("inf"), 1), (0, 1), (1, 0)])
-def test_a_measurement_that_says_nothing_is_ignored(norms):
-    share = ShareScale(FGDConfig(gradient_ratio=0.25))
-    share.measured(*norms)
-    assert share.factor == 1 and share.now == 0 and not share.epoch_shares
+def test_a_useless_measurement_is_ignored(norms):
+    ratio = gradient_ratio(target=0.25)
+    ratio.update(*norms)
+    assert ratio.factor == 1 and ratio.ratio == 0 and not ratio.epoch_ratios
 
 
-def test_fixed_weights_are_watched_but_not_scaled():
-    share = ShareScale(FGDConfig(gradient_ratio=None))
-    share.measured(7, 1)
-    assert share.factor == 1 and share.now == 7
+def test_fixed_weights_are_monitored_but_not_scaled():
+    ratio = gradient_ratio(target=None)
+    ratio.update(7, 1)
+    assert ratio.factor == 1 and ratio.ratio == 7
 
 
 def test_the_warm_up_is_linear():
-    share = ShareScale(FGDConfig(gradient_ratio=None))
-    share.warmup_batches = 10
-    ramps = []
-    for share.batches in (0, 5, 10, 20):
-        ramps.append(share.strength)
-    assert ramps == [0, 0.5, 1, 1]
+    ratio = gradient_ratio(target=None)
+    ratio.warmup_batches = 10
+    gains = []
+    for ratio.batches in (0, 5, 10, 20):
+        gains.append(ratio.gain)
+    assert gains == [0, 0.5, 1, 1]
 
 
-def test_a_short_run_is_warm_before_it_begins_to_fall():
-    share = ShareScale(FGDConfig(gradient_ratio=None, decay_start=0.3, decay_end=0.6))
-    share.warmup_batches, share.run_batches = 30, 40
-    ramps = []
-    for share.batches in (0, 6, 12, 18, 24):
-        ramps.append(share.strength)
-    assert ramps == pytest.approx([0, 0.5, 1, 0.5, 0])
+def test_the_warm_up_of_a_short_run_ends_before_the_decay_starts():
+    ratio = gradient_ratio(target=None, decay_start=0.3, decay_end=0.6)
+    ratio.warmup_batches, ratio.run_batches = 30, 40
+    gains = []
+    for ratio.batches in (0, 6, 12, 18, 24):
+        gains.append(ratio.gain)
+    assert gains == pytest.approx([0, 0.5, 1, 0.5, 0])
 
 
 @pytest.mark.parametrize(
-    ("options", "strengths"),
+    ("options", "gains"),
     [
         ({}, [1, 1, 1, 1, 1]),
         ({"decay_start": 0.0}, [1, 0.853553, 0.5, 0.146447, 0]),
@@ -103,53 +106,53 @@ def test_a_short_run_is_warm_before_it_begins_to_fall():
     ],
     ids=str,
 )
-def test_the_distillation_falls_from_hold_to_end(options, strengths):
-    share = ShareScale(FGDConfig(gradient_ratio=None, **{"decay_start": 1.0, "decay_end": 1.0, **options}))
-    share.run_batches = 100
-    found = []
-    for share.batches in (0, 25, 50, 75, 100):
-        found.append(share.strength)
-    assert found == pytest.approx(strengths, abs=1e-6)
+def test_the_gain_falls_from_decay_start_to_decay_end(options, gains):
+    ratio = gradient_ratio(target=None, **options)
+    ratio.run_batches = 100
+    computed = []
+    for ratio.batches in (0, 25, 50, 75, 100):
+        computed.append(ratio.gain)
+    assert computed == pytest.approx(gains, abs=1e-6)
 
 
-def test_it_is_over_at_the_end_and_says_so():
-    share = ShareScale(FGDConfig(decay_start=0.5, decay_end=0.8))
-    share.run_batches, share.batches = 10, 7
-    assert not share.over and "in force" in share.described("")
-    share.batches = 8
-    assert share.over and share.now == 0 and share.described("") == "feature terms have ended"
+def test_it_has_ended_at_decay_end_and_the_summary_says_so():
+    ratio = gradient_ratio(decay_start=0.5, decay_end=0.8)
+    ratio.run_batches, ratio.batches = 10, 7
+    assert not ratio.ended and "schedule at" in ratio.summary()
+    ratio.batches = 8
+    assert ratio.ended and ratio.ratio == 0 and ratio.summary() == "feature terms have ended"
 
 
-def test_measuring_is_due_every_so_many_batches_and_once_in_each_epoch():
-    share = ShareScale(FGDConfig(ratio_every=4))
+def test_a_measurement_is_due_every_so_many_batches_and_once_per_epoch():
+    ratio = gradient_ratio(every=4)
     due = []
-    for share.batches in range(6):
-        due.append(share.due)
-        if share.due:
-            share.measured(1, 1)
+    for ratio.batches in range(6):
+        due.append(ratio.due)
+        if ratio.due:
+            ratio.update(1, 1)
     assert due == [True, False, False, False, True, False]
-    share.close_epoch()
-    share.batches = 6
-    assert share.due
+    ratio.end_epoch()
+    ratio.batches = 6
+    assert ratio.due
 
 
-def test_a_share_above_the_bound_for_a_whole_epoch_stops_the_run():
-    share = ShareScale(FGDConfig(gradient_ratio=None, max_gradient_ratio=10))
-    share.measured(11, 1)
-    share.measured(9, 1)
-    share.close_epoch()
-    share.measured(11, 1)
-    share.measured(12, 1)
+def test_a_ratio_above_the_maximum_for_a_whole_epoch_stops_the_run():
+    ratio = gradient_ratio(target=None, maximum=10, prefix="head_")
+    ratio.update(11, 1)
+    ratio.update(9, 1)
+    ratio.end_epoch()
+    ratio.update(11, 1)
+    ratio.update(12, 1)
     with pytest.raises(FGDError, match="set head_gradient_ratio"):
-        share.close_epoch("head_")
+        ratio.end_epoch()
 
 
-def test_a_restored_scale_goes_on_as_if_nothing_happened():
-    share = ShareScale(FGDConfig())
-    share.batches = 7
-    share.measured(3, 1)
-    restored = ShareScale(FGDConfig())
-    restored.load_state_dict(share.state_dict())
-    for one in (share, restored):
-        one.measured(5, 1)
-    assert restored.state_dict() == share.state_dict()
+def test_a_restored_ratio_continues_as_if_nothing_happened():
+    ratio = gradient_ratio()
+    ratio.batches = 7
+    ratio.update(3, 1)
+    restored = gradient_ratio()
+    restored.load_state_dict(ratio.state_dict())
+    for one in (ratio, restored):
+        one.update(5, 1)
+    assert restored.state_dict() == ratio.state_dict()

@@ -7,8 +7,12 @@ from copy import deepcopy
 import pytest
 import torch
 
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.training import distiller as distiller_module
 from training import batch
+
+
+def end_after_one_batch(ratio) -> None:
+    ratio.decay_start, ratio.decay_end, ratio.run_batches = 0.5, 0.5, 2
 
 
 def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
@@ -24,8 +28,8 @@ def test_terms_are_appended_times_batch_size_and_as_items_per_image(joined):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_the_terms_stay_float32_and_close_to_exact(joined, dtype):
-    joined.loss_hook._check_first_batch = None
-    joined.distiller.features.share.config = FGDConfig(gradient_ratio=None)
+    joined.distiller.first_batch_checked = True
+    joined.distiller.features.ratio.target = None
     joined.student.eval()  # batch statistics would differ between the two passes
     joined.student.training = True
     _, exact = joined.student(batch())
@@ -44,13 +48,13 @@ def test_gradients_reach_student_and_own_modules_but_not_the_teacher(joined):
     assert all(p.grad is None for p in joined.distiller.teacher.model.parameters())
 
 
-def test_measuring_the_share_changes_no_gradient(joined):
+def test_measuring_the_gradient_ratio_changes_no_gradient(joined):
     gradients = []
     for every in (1, 10**9):
         joined.student.zero_grad()
-        joined.distiller.features.share.epoch_shares = [0.25] if every > 1 else []
-        joined.distiller.features.share.config = FGDConfig(gradient_ratio=None, ratio_every=every)
-        joined.distiller.features.share.batches = 1
+        ratio = joined.distiller.features.ratio
+        ratio.epoch_ratios = [0.25] if every > 1 else []
+        ratio.target, ratio.every, ratio.batches = None, every, 1
         joined.student(batch())[0].sum().backward()
         gradients.append([p.grad.clone() for p in joined.student.parameters() if p.grad is not None])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -59,15 +63,14 @@ def test_measuring_the_share_changes_no_gradient(joined):
 def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
     loss, items = joined.student(batch(boxes=0))
     assert items["fg_loss"] == 0 and items["bg_loss"] > 0
-    assert not joined.distiller.features.share.epoch_shares
+    assert not joined.distiller.features.ratio.epoch_ratios
     loss.sum().backward()
 
 
-def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
-    joined.distiller.features.share.config = FGDConfig(decay_start=0.5, decay_end=0.5)
-    joined.distiller.features.share.run_batches = 2
+def test_after_the_end_the_loss_is_that_of_ultralytics_and_the_teacher_does_not_run(joined):
+    end_after_one_batch(joined.distiller.features.ratio)
     joined.student(batch())
-    joined.distiller.teacher = None  # would fail if it were asked
+    joined.distiller.teacher = None  # would fail if it were called
     loss, items = joined.student(batch())
     joined.loss_hook.detach()
     plain, _ = joined.student(batch())
@@ -75,38 +78,39 @@ def test_after_the_end_the_loss_is_the_hosts_and_the_teacher_rests(joined):
     assert [items[name].item() for name in list(items)[-4:]] == [0, 0, 0, 0]
 
 
-def test_after_the_end_of_the_features_the_heads_go_on(heads_joined):
+def test_after_the_end_of_the_feature_terms_the_head_terms_continue(heads_joined):
     distiller = heads_joined.distiller
-    distiller.features.share.config = FGDConfig(decay_start=0.5, decay_end=0.5)
-    distiller.features.share.run_batches = 2
+    end_after_one_batch(distiller.features.ratio)
     heads_joined.student(batch())
-    distiller.losses = None  # would fail if they were asked
+    distiller.losses = None  # would fail if they were called
     loss, items = heads_joined.student(batch())
     assert [float(items[name]) > 0 for name in list(items)[-6:]] == [False] * 4 + [True] * 2
     loss.sum().backward()
 
 
-def test_a_run_resumed_after_the_end_of_the_features_passes_its_first_check(joined, heads_joined):
+def test_a_run_resumed_after_the_end_of_the_feature_terms_passes_its_first_check(joined, heads_joined):
     for one in (joined, heads_joined):
-        share = one.distiller.features.share
-        share.config, share.run_batches, share.batches = FGDConfig(decay_start=0.5, decay_end=0.5), 2, 1
+        ratio = one.distiller.features.ratio
+        end_after_one_batch(ratio)
+        ratio.batches = 1
         one.student(batch())[0].sum().backward()
-        assert share.over and one.loss_hook._check_first_batch is None
+        assert ratio.ended and one.distiller.first_batch_checked
 
 
-def test_heads_have_terms_and_a_share_of_their_own(heads_joined):
+def test_heads_have_terms_and_a_gradient_ratio_of_their_own(heads_joined):
     loss, items = heads_joined.student(batch())
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
     assert items["head_cls"] > 0 and items["head_box"] > 0
     distiller = heads_joined.distiller
-    assert distiller.features.share.now == pytest.approx(0.1) and distiller.heads.share.now == pytest.approx(0.5)
+    assert distiller.features.ratio.ratio == pytest.approx(0.1)
+    assert distiller.heads.ratio.ratio == pytest.approx(0.5)
     loss.sum().backward()
     assert heads_joined.student.model[-1].cv3[0][-1].weight.grad.any()
     heads_joined.loss_hook.detach()
     assert not heads_joined.student.model[-1]._forward_hooks
 
 
-def test_a_branch_that_is_not_finite_is_left_out(heads_joined):
+def test_a_branch_that_is_not_finite_is_dropped(heads_joined):
     distiller = heads_joined.distiller
     heads_joined.student(batch())
     distiller.teacher.head.cv3[0][-1].bias.data[:] = float("nan")
@@ -114,13 +118,13 @@ def test_a_branch_that_is_not_finite_is_left_out(heads_joined):
     assert items["head_cls"] == 0 and items["fg_loss"] > 0 and loss.isfinite().all() and distiller.dropped == 1
 
 
-def test_in_eval_mode_the_loss_is_the_hosts(joined):
+def test_in_eval_mode_the_loss_is_that_of_ultralytics(joined):
     joined.student.eval()
     _, items = joined.student(batch())
     assert "fg_loss" not in items
 
 
-def test_detached_student_can_be_copied_and_is_as_the_host_built_it(joined):
+def test_a_detached_student_can_be_copied_and_is_as_ultralytics_built_it(joined):
     joined.student(batch())[0].sum().backward()
     with joined.loss_hook.detached():
         assert "loss" not in vars(joined.student)
@@ -131,7 +135,7 @@ def test_detached_student_can_be_copied_and_is_as_the_host_built_it(joined):
     joined.loss_hook.detach()
     with joined.loss_hook.detached():
         pass
-    assert "loss" not in vars(joined.student), "what was off is put on by detached()"
+    assert "loss" not in vars(joined.student), "detached() attached what was not attached before"
 
 
 def test_a_failed_loss_leaves_no_map_behind(joined):
@@ -142,7 +146,7 @@ def test_a_failed_loss_leaves_no_map_behind(joined):
     assert joined.loss_hook._neck_hook._stored is None
 
 
-def test_a_check_that_could_not_finish_is_made_again(joined):
+def test_a_check_that_could_not_finish_is_repeated(joined, monkeypatch):
     calls = []
 
     def check(*_):
@@ -150,7 +154,7 @@ def test_a_check_that_could_not_finish_is_made_again(joined):
         if len(calls) == 1:
             raise RuntimeError("CUDA out of memory")
 
-    joined.loss_hook._check_first_batch = check
+    monkeypatch.setattr(distiller_module, "check_first_batch", check)
     with pytest.raises(RuntimeError):
         joined.student(batch())
     joined.student(batch())

@@ -1,75 +1,80 @@
-"""The preflight stops on a teacher that does not fit and on a term that reaches nothing."""
+"""The preflight stops on unsupported arguments and unfit teachers, and warns of a teacher that can teach little."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
+import yaml
+from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.training.preflight import (
     check_channels,
     check_classes,
-    check_first_batch,
-    last_convolution,
+    image_size_warnings,
+    kept_classes,
+    model_warnings,
+    refuse_unsupported,
     same_classes,
+    start_warnings,
+    starts_with_classes,
+    val_image_warnings,
 )
-from training import batch
+from fgd_yolo.ultralytics import load_detector
+from fixtures import draw_dataset
 
 
-def terms_of(joined):
-    joined.loss_hook._check_first_batch = None
-    maps = []
-    joined.loss_hook._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
-    joined.student(batch())
-    return joined.distiller.terms(maps, batch()), maps
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"device": "0,1"}, "several GPUs"),
+        ({"device": [0, 1]}, "several GPUs"),
+        ({"device": "[0, 1]"}, "several GPUs"),
+        ({"task": "segment"}, "task=segment"),
+        ({"distill_model": "yolov8s.pt"}, "distill_model"),
+        ({"quantize": 8}, "quantize=8"),
+        ({"data": ["a.yaml", "b.yaml"]}, "list of data sets"),
+        ({"save_dir": "x", "project": "runs/detect/multitrain2"}, "list of data sets"),
+    ],
+)
+def test_unsupported_train_arguments_are_refused_in_one_line(arguments, named):
+    with pytest.raises(UsageError, match=named) as refusal:
+        refuse_unsupported(arguments)
+    assert "\n" not in str(refusal.value)
 
 
-def test_a_sound_pair_passes(joined):
-    terms, maps = terms_of(joined)
-    check_first_batch(joined.distiller, terms, maps, batch())
-    assert set(terms) == {"fg_loss", "bg_loss", "attn_loss", "rel_loss"}
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"device": "0", "task": "detect", "quantize": None, "data": "a.yaml", "distill_model": None},
+        {"device": 0},
+        {"device": "cpu"},
+        {"device": ""},
+        {"device": [0]},
+        {"device": "cuda:1"},
+        {"quantize": 16},
+    ],
+)
+def test_supported_train_arguments_are_accepted(arguments):
+    refuse_unsupported(arguments)
+    assert refuse_unsupported(arguments) is None
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_a_term_that_is_zero_or_not_finite_is_named(joined, value):
-    terms, maps = terms_of(joined)
-    with pytest.raises(FGDError, match=r"attn_loss is (0|nan|inf) on the first batch"):
-        check_first_batch(joined.distiller, {**terms, "attn_loss": terms["attn_loss"] * value}, maps, batch())
+@pytest.mark.parametrize(
+    ("classes", "single_cls", "kept"),
+    [(None, False, None), ([1], False, [1]), (1, False, [1]), ([2, 0, 2], False, [0, 2]), ([2], True, None)],
+)
+def test_the_classes_that_a_training_keeps(classes, single_cls, kept):
+    assert kept_classes(classes, single_cls, count=3) == kept
 
 
-def test_a_term_cut_from_the_student_is_named(joined):
-    terms, maps = terms_of(joined)
-    detached = {**terms, "bg_loss": joined.distiller.losses[0].align.weight.square().sum()}
-    with pytest.raises(FGDError, match="bg_loss sends no usable gradient to the student's neck at stride 8"):
-        check_first_batch(joined.distiller, detached, maps, batch())
-
-
-@pytest.mark.parametrize("size", [1.0, 0.6])
-def test_objects_that_fill_the_frame_leave_no_background_to_ask_for(joined, size):
-    """At 0.6 of the image the finest level alone has background left."""
-    filled = {**batch(boxes=2), "batch_idx": torch.tensor([0.0, 1.0])}
-    filled["bboxes"] = torch.tensor([[0.5, 0.5, size, size]] * 2)
-    _, items = joined.student(filled)
-    assert (items["bg_loss"] == 0) == (size == 1.0)
-    assert joined.loss_hook._check_first_batch is None
-
-
-@pytest.mark.parametrize("side", ["student", "teacher"])
-def test_a_dead_context_block_is_named(joined, side):
-    block = getattr(joined.distiller.losses[1], f"{side}_context")
-    norm = next(part for part in block.modules() if isinstance(part, torch.nn.LayerNorm))
-    torch.nn.init.zeros_(norm.weight)
-    torch.nn.init.constant_(norm.bias, -1.0)  # the ReLU behind it is now always 0
-    terms, maps = terms_of(joined)
-    with pytest.raises(FGDError, match=f"rel_loss sends no usable gradient to the {side} context block at stride 16"):
-        check_first_batch(joined.distiller, terms, maps, batch())
-
-
-def test_the_last_convolution_is_the_zero_initialised_one(joined):
-    for loss in joined.distiller.losses:
-        assert not last_convolution(loss.student_context).weight.any()
+@pytest.mark.parametrize("classes", [[], [3], -1, ["1"]])
+def test_classes_that_keep_nothing_are_refused(classes):
+    with pytest.raises(FGDError, match="the data has the classes 0 to 2"):
+        kept_classes(classes, False, count=3)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +102,75 @@ def test_other_channels_stop():
         check_channels(SimpleNamespace(yaml={"channels": 1}), 3)
 
 
-def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):
-    """Its gradient is below the smallest float16 unless the loss is scaled, as it is in training."""
-    joined.loss_hook._check_first_batch = None
-    maps = []
-    joined.loss_hook._measure = lambda loss, terms, student_maps, batch: maps.extend(student_maps)
-    with torch.autocast("cpu", dtype=torch.float16):
-        joined.student(batch())
-    assert {neck_map.dtype for neck_map in maps} == {torch.float16}
-    weak = {name: term * 1e-6 for name, term in joined.distiller.terms(maps, batch()).items()}
-    with pytest.raises(FGDError, match="no usable gradient"):
-        check_first_batch(joined.distiller, weak, maps, batch())
-    check_first_batch(joined.distiller, weak, maps, batch(), amp_scale=65536.0)
+def model(name) -> DetectionModel:
+    return DetectionModel(str(name), nc=3, verbose=False)
+
+
+def test_a_smaller_teacher_is_reported_with_both_sizes(teacher_pt, student_yaml):
+    """Sizes of the fused models, as Ultralytics' own summary counts them."""
+    small, large = model("yolov8n.yaml"), model("yolov8s.yaml")
+    (line,) = model_warnings(small, large, 64)
+    counted = [
+        sum(p.numel() for p in model(name).fuse().parameters()) / 1e6 for name in ("yolov8n.yaml", "yolov8s.yaml")
+    ]
+    assert f"it has {counted[0]:.2f} M parameters, the student {counted[1]:.2f} M, and " in line
+    assert "GFLOPs, the student" in line
+    assert model_warnings(large, small, 64) == []
+    assert any("bn" in name for name, _ in small.named_parameters()), "the models themselves are not fused"
+
+
+def test_a_teacher_that_is_smaller_in_one_measure_is_reported_in_that_measure():
+    (line,) = model_warnings(model("yolov8n-p2.yaml"), model("yolov8n.yaml"), 64)
+    assert "M parameters" in line and "GFLOPs" not in line
+
+
+def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt):
+    teacher, _ = load_detector(teacher_pt)
+    (line,) = model_warnings(teacher, load_detector(teacher_pt)[0], 64)
+    assert "the same weights" in line
+    other, _ = load_detector(teacher_pt)
+    next(other.parameters()).data[0] += 1e-3
+    assert model_warnings(teacher, other, 64) == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "reported"), [(640, False), (427, False), (1280, True), (320, True), ([1280, 720], True), (None, False)]
+)
+def test_an_image_size_far_from_the_teachers_own_is_reported(trained, reported):
+    lines = image_size_warnings(trained, 640)
+    assert bool(lines) == reported
+    assert not reported or " and sees 640 px here" in lines[0]
+
+
+def test_val_images_that_the_teacher_was_trained_on_are_counted(tmp_path):
+    data = draw_dataset(tmp_path / "data")
+    val = sorted(str(path) for path in (data.parent / "images/val").iterdir())
+    assert val_image_warnings(str(data), val) == []
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "images").symlink_to(Path(val[0]).parent)
+    leaky = data.with_name("leaky.yaml")
+    trained = ["images/train", str(linked / "images")]
+    leaky.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), "train": trained}))
+    (line,) = val_image_warnings(str(leaky), val[:4])
+    assert "trained on 4 of the 4 val images" in line
+    for recorded in (None, "gone.yaml", "https://example.com/data.yaml", 3):
+        assert val_image_warnings(recorded, val) == []
+
+
+def test_a_teacher_weaker_than_the_student_is_reported_with_both_maps():
+    (line,) = start_warnings(0.2, 0.345)
+    assert "mAP50-95 0.200 on this val set, the student 0.345 before its first epoch" in line
+    assert start_warnings(0.345, 0.345) == []
+
+
+def test_a_student_starts_with_classes_only_from_weights_that_know_those_of_the_data(
+    teacher_pt, student_yaml, tiny_data, tmp_path
+):
+    names, other = {0: "disc", 1: "block", 2: "wedge"}, {0: "cat"}
+    assert starts_with_classes(str(teacher_pt), True, names)
+    assert not starts_with_classes(str(teacher_pt), True, other)
+    assert not starts_with_classes(str(teacher_pt), False, names)
+    assert not starts_with_classes(str(student_yaml), True, names)
+    assert starts_with_classes(str(student_yaml), str(teacher_pt), names)
+    assert not starts_with_classes("gone.pt", True, names)

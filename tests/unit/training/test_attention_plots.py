@@ -1,4 +1,4 @@
-"""Pictures during a training: when they are drawn, of what, and that nothing else notices."""
+"""Attention plots during a training: when they are drawn, of what, and that nothing else is affected."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from ultralytics.utils.callbacks import tensorboard
 
 from fgd_yolo import FGDConfig, FGDTrainer
-from fgd_yolo.training import snapshots
-from fgd_yolo.training.snapshots import draw_if_due, few_images, snapshot
+from fgd_yolo.training import attention_plots
+from fgd_yolo.training.attention_plots import choose_images, plot_attention, plot_if_due
 
 
 @pytest.fixture
 def labels(tiny_data):
-    """Labels of the val images as the host's dataset holds them, the last one without boxes."""
+    """Labels of the val images as Ultralytics' dataset holds them, the last one without boxes."""
     images = sorted((tiny_data.parent / "images/val").iterdir())
     boxes = [np.loadtxt(path.parents[2] / f"labels/val/{path.stem}.txt", ndmin=2) for path in images[:-1]]
     boxes = [rows[:, 1:].astype(np.float32) for rows in boxes] + [np.zeros((0, 4), np.float32)]
@@ -27,7 +27,7 @@ def labels(tiny_data):
 
 @pytest.fixture
 def trainer(joined, labels, tmp_path):
-    """What a callback sees of a trainer after its second epoch of many, with one val image: drawing takes its time."""
+    """What a callback sees of a trainer after its second epoch of many, with one val image, since drawing is slow."""
     return SimpleNamespace(
         distiller=joined.distiller,
         ema=SimpleNamespace(ema=joined.student.eval()),
@@ -51,32 +51,32 @@ def random_streams() -> tuple:
 @pytest.mark.parametrize(
     ("every", "stop", "files"),
     [
-        (2, False, ["epoch002.png", "pictures"]),
+        (2, False, ["attention", "epoch002.png"]),
         (3, False, []),
-        (3, True, ["epoch002.png", "pictures"]),
+        (3, True, ["attention", "epoch002.png"]),
         (0, True, []),
     ],
 )
-def test_a_picture_is_drawn_every_so_many_epochs_and_at_the_end(trainer, every, stop, files):
+def test_a_plot_is_drawn_every_so_many_epochs_and_at_the_end(trainer, every, stop, files):
     trainer.stop = stop
-    draw_if_due(trainer, every)
+    plot_if_due(trainer, every)
     assert drawn(trainer) == files
 
 
-def test_a_training_without_distillation_has_no_pictures_and_no_warning(trainer, caplog):
+def test_a_training_without_distillation_has_no_plots_and_no_warning(trainer, caplog):
     trainer.distiller = None
-    draw_if_due(trainer, 1)
+    plot_if_due(trainer, 1)
     assert drawn(trainer) == [] and not caplog.records
 
 
 @pytest.mark.slow
-def test_a_picture_shows_every_chosen_image(trainer, labels):
+def test_a_plot_shows_every_chosen_image(trainer, labels):
     trainer.test_loader.dataset.labels = labels
-    one = snapshot(trainer.distiller, trainer.ema.ema, few_images(labels)[:1], 64, "epoch 2")
-    draw_if_due(trainer, 1)
-    picture = cv2.imread(str(trainer.save_dir / "pictures/epoch002.png"))
-    assert picture.shape == (snapshots.IMAGES * one.shape[0], *one.shape[1:])
-    np.testing.assert_array_equal(picture[: len(one), :, ::-1], one)
+    one = plot_attention(trainer.distiller, trainer.ema.ema, choose_images(labels)[:1], 64, "epoch 2")
+    plot_if_due(trainer, 1)
+    plot = cv2.imread(str(trainer.save_dir / "attention/epoch002.png"))
+    assert plot.shape == (attention_plots.IMAGES * one.shape[0], *one.shape[1:])
+    np.testing.assert_array_equal(plot[: len(one), :, ::-1], one)
 
 
 def test_drawing_changes_neither_student_nor_teacher_nor_a_random_stream(trainer):
@@ -85,7 +85,7 @@ def test_drawing_changes_neither_student_nor_teacher_nor_a_random_stream(trainer
     before = [{name: value.clone() for name, value in module.state_dict().items()} for module in watched]
     modes = [[part.training for part in module.modules()] for module in watched]
     streams = random_streams()
-    draw_if_due(trainer, 1)
+    plot_if_due(trainer, 1)
     assert drawn(trainer)
     for module, weights, mode in zip(watched, before, modes, strict=True):
         assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
@@ -95,37 +95,37 @@ def test_drawing_changes_neither_student_nor_teacher_nor_a_random_stream(trainer
 
 def test_a_failure_is_a_warning(trainer, labels, caplog):
     labels[0]["im_file"] += ".gone"
-    draw_if_due(trainer, 1)
+    plot_if_due(trainer, 1)
     (message,) = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
-    assert "FGD: no picture of epoch 2: " in message and "00.png.gone cannot be read" in message
+    assert "FGD: no attention plot of epoch 2: " in message and "00.png.gone cannot be read" in message
     assert drawn(trainer) == []
 
 
 def test_the_images_are_spread_over_those_with_boxes_whatever_their_order(labels):
-    chosen = few_images(labels)
+    chosen = choose_images(labels)
     assert [path.name for path, _ in chosen] == ["00.png", "02.png", "04.png"]
-    assert [path for path, _ in few_images(labels[::-1])] == [path for path, _ in chosen]
+    assert [path for path, _ in choose_images(labels[::-1])] == [path for path, _ in chosen]
     np.testing.assert_array_equal(chosen[1][1], labels[2]["bboxes"])
-    assert few_images(labels[-1:]) == []
+    assert choose_images(labels[-1:]) == []
 
 
-def test_another_rhythm_of_pictures_is_no_other_run():
-    """A resumed run must have begun with the same options; this one changes nothing that is learnt."""
+def test_another_plot_interval_is_no_other_run():
+    """A resumed run must have begun with the same options; this one does not change what is learnt."""
     often, never = (
         FGDTrainer._origin(SimpleNamespace(config=FGDConfig(plot_every=every), teacher_digest="a")) for every in (1, 0)
     )
     assert often == never and often["options"]["temperature"] == 0.5
 
 
-def test_an_open_tensorboard_gets_the_picture_too(trainer, tmp_path, monkeypatch):
+def test_an_open_tensorboard_gets_the_plot_too(trainer, tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(tmp_path / "board")) as writer:
         monkeypatch.setattr(tensorboard, "WRITER", writer, raising=False)
-        draw_if_due(trainer, 1)
+        plot_if_due(trainer, 1)
     board = events.EventAccumulator(str(tmp_path / "board")).Reload()
     (image,) = board.Images("FGD/attention")
     shown = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
     assert image.step == 2
-    np.testing.assert_array_equal(shown, cv2.imread(str(trainer.save_dir / "pictures/epoch002.png")))
+    np.testing.assert_array_equal(shown, cv2.imread(str(trainer.save_dir / "attention/epoch002.png")))

@@ -1,0 +1,99 @@
+"""The check on the first training batch with boxes: is every term finite, and does it reach what it should train?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.methods import FGDLoss
+from fgd_yolo.methods.box_masks import foreground_weights
+from fgd_yolo.neck import Level
+
+
+def check_first_batch(
+    terms: dict[str, Tensor],
+    levels: list[Level],
+    losses: Sequence[nn.Module],
+    student_maps: list[Tensor],
+    batch: dict[str, Tensor],
+    amp_scale: float = 1.0,
+) -> None:
+    """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
+
+    Only gradients are computed: nothing steps, and no random number is drawn.
+
+    Args:
+        terms: of a batch that has boxes, by name, before scaling.
+        levels: pairs of neck maps.
+        losses: loss modules of the terms, one per level; none if the terms train no module of their own.
+        student_maps: neck maps of that batch.
+        batch: Ultralytics' batch. If its boxes fill a level completely, there is no background to learn from on it.
+        amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
+
+    Raises:
+        FGDError: names the term, what it fails to reach, and what to do.
+    """
+    if not all(student_maps[level.student_index].requires_grad for level in levels):
+        raise FGDError("the student's neck is frozen, so distillation cannot train it: lower freeze=, or use plain")
+    for name, term in terms.items():
+        targets = _targets(name, levels, losses, student_maps, batch)
+        if not targets:
+            continue
+        if not term.isfinite() or term == 0 or not term.requires_grad:
+            raise FGDError(
+                f"{name} is {float(term.detach()):g} on the first batch with boxes, or not finite on some level: "
+                "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
+            )
+        reached = [False] * len(targets)
+        for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler may begin where float16 overflows
+            gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
+            reached = [before or _usable(gradient) for before, gradient in zip(reached, gradients, strict=True)]
+        for target, usable in zip(targets, reached, strict=True):
+            if not usable:
+                raise FGDError(
+                    f"{name} sends no usable gradient to {target} on the first batch with boxes: teacher and student "
+                    "maps may be equal or dead there; check both checkpoints, or set this term's weight to 0"
+                )
+
+
+def _usable(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all() and gradient.any())
+
+
+def _targets(
+    name: str,
+    levels: list[Level],
+    losses: Sequence[nn.Module],
+    student_maps: list[Tensor],
+    batch: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return what a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
+    targets: dict[str, Tensor] = {}
+    for i, level in enumerate(levels):
+        B, _, H, W = student_maps[level.student_index].shape
+        if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
+            continue
+        targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
+        if losses:
+            targets |= _own_targets(name, level.stride, losses[i])
+    return targets
+
+
+def _own_targets(name: str, stride: int, loss: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of one level's loss module that a term must train."""
+    targets = {}
+    if loss.align is not None:
+        targets[f"the alignment at stride {stride}"] = loss.align.weight
+    if name == "rel_loss" and isinstance(loss, FGDLoss):
+        for side in ("student", "teacher"):
+            context = getattr(loss, f"{side}_context")
+            targets[f"the {side} context block at stride {stride}"] = last_convolution(context).weight
+    return targets
+
+
+def last_convolution(module: nn.Module) -> nn.Conv2d:
+    """Return the convolution that a module defines last."""
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d)][-1]
