@@ -1,8 +1,8 @@
 """Cut one window of 128 px out of each image of DeepPCB: `python deeppcb_windows.py SOURCE TARGET TRAIN VAL`.
 
-A defect is 19 px wide in an image of 320 px, and would be 8 px at the 128 px of the comparison; a window keeps the
-pixels as they are. It is the one, on a grid of 8 px, that shows most boxes whole (the first of equals). A box that it
-cuts stays, clipped, if half of it is inside. TRAIN and VAL say how many images: every n-th of the sorted names.
+A defect is 19 px wide in an image of 320 px, and would be 8 px wide at the 128 px of the comparison; a window keeps
+the resolution. It is the window, on a grid of 8 px, with the most complete boxes (the first if several). A box that
+it cuts is clipped and kept if half of it is inside. TRAIN and VAL are the numbers of images: every n-th sorted name.
 """
 
 import shutil
@@ -16,7 +16,7 @@ SIDE, STEP = 128, 8
 
 
 def window(boxes: np.ndarray, height: int, width: int) -> tuple[int, int]:
-    """Left and top of the window with most whole boxes (N x 4: x1, y1, x2, y2 in pixels)."""
+    """Return left and top of the window with the most complete boxes (N x 4: x1, y1, x2, y2 in pixels)."""
     corners = [(x, y) for y in range(0, height - SIDE + 1, STEP) for x in range(0, width - SIDE + 1, STEP)]
     return max(
         corners,

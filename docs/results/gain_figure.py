@@ -1,8 +1,8 @@
-"""Draw README's picture: `python gain_picture.py RESULTS PHOTO PLAIN_PT DISTILLED_PT OUTPUT`.
+"""Draw the README's figure: `python gain_figure.py RESULTS IMAGE PLAIN_PT DISTILLED_PT OUTPUT`.
 
-RESULTS is a folder of `tools/compare.py` with the three data sets; the photograph is shown with what the two
-checkpoints find in it. Above: the curves of each method, mean and range over seeds. Below: every pair, and the mean
-difference with its 95 % interval.
+RESULTS is a folder of `tools/compare.py` with the three data sets; IMAGE is shown with the detections of the two
+checkpoints. Above: the curves of each method, mean and range over seeds. Below: all pairs, and the mean difference
+with its 95 % interval.
 """
 
 import sys
@@ -20,7 +20,7 @@ BLUE = "#1f5fbf"
 DATA = {"bccd": ("BCCD", "o"), "pcb": ("DeepPCB windows", "s"), "demo": ("demo scenes", "^")}
 METHODS = {
     "plain": ("plain", "#888888"),
-    "fitnet:share=0.1": ("fitnet", "#5aa05a"),
+    "fitnet:gradient_ratio=0.1": ("fitnet", "#5aa05a"),
     "ultralytics:dis=0.7": ("Ultralytics distill_model=", "#d9821b"),
     "fgd": ("fgd_yolo", BLUE),
 }
@@ -33,7 +33,7 @@ def plain_axes(axes):
 
 
 def draw_curves(axes, data: str, curves: dict, teacher: float):
-    """Mean and range over seeds of each method, epoch by epoch."""
+    """Draw mean and range over seeds of each method for each epoch."""
     for method, (name, colour) in METHODS.items():
         seeds = sum(key[:2] == (data, method) for key in curves)
         epochs, means, lows, highs = zip(*seed_band(curves, data, method, MAP50_95), strict=True)
@@ -48,19 +48,19 @@ def draw_curves(axes, data: str, curves: dict, teacher: float):
 
 
 def draw_pairs(axes, runs: list):
-    """The difference of every pair, and their mean with its interval, one line of the picture for each method."""
-    for height, method in enumerate(("fitnet:share=0.1", "ultralytics:dis=0.7", "plain")):
-        found = pairs(runs, "fgd", method)
-        for number, pair in enumerate(found):
+    """Draw the difference of every pair, and their mean with its interval, one line per method."""
+    for height, method in enumerate(("fitnet:gradient_ratio=0.1", "ultralytics:dis=0.7", "plain")):
+        differences = pairs(runs, "fgd", method)
+        for number, pair in enumerate(differences):
             low = height - 0.22 + 0.04 * (number % 4)
             axes.plot(pair.points, low, DATA[pair.data][1], color=BLUE, alpha=0.55, ms=6, mec="none")
-        gain = estimate([pair.points for pair in found])
+        gain = estimate([pair.points for pair in differences])
         axes.plot([gain.low, gain.high], [height + 0.1] * 2, color="k", lw=2)
         axes.plot(gain.mean, height + 0.1, "D", color="k", ms=7)
-        said = f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}), n={gain.n}"
+        summary = f"{gain.mean:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}), n={gain.n}"
         line = {"y": height + 0.28, "fontsize": 9, "transform": axes.get_yaxis_transform()}
         axes.text(x=0, s=f"over {METHODS[method][0].split()[0]}", fontweight="bold", **line)
-        axes.text(x=1, s=said, ha="right", **line)
+        axes.text(x=1, s=summary, ha="right", **line)
     for name, mark in DATA.values():
         axes.plot([], [], mark, color=BLUE, alpha=0.55, label=name, mec="none")
     axes.axvline(0, color="k", lw=0.8)
@@ -72,14 +72,14 @@ def draw_pairs(axes, runs: list):
     plain_axes(axes)
 
 
-def draw_found(axes, checkpoint: str, photo: str, title: str):
-    found = YOLO(checkpoint).predict(photo, imgsz=IMGSZ, conf=0.35, verbose=False, device="cpu")[0]
-    axes.imshow(cv2.cvtColor(found.plot(line_width=2, font_size=12), cv2.COLOR_BGR2RGB))
+def draw_detections(axes, checkpoint: str, image: str, title: str):
+    result = YOLO(checkpoint).predict(image, imgsz=IMGSZ, conf=0.35, verbose=False, device="cpu")[0]
+    axes.imshow(cv2.cvtColor(result.plot(line_width=2, font_size=12), cv2.COLOR_BGR2RGB))
     axes.set_axis_off()
     axes.set_title(title, fontsize=11)
 
 
-def main(results: str, photo: str, plain_pt: str, distilled_pt: str, output: str) -> None:
+def main(results: str, image: str, plain_pt: str, distilled_pt: str, output: str) -> None:
     folder = Path(results)
     runs = read_runs(folder / RUNS)
     curves = {run.key: read_curve(curve_file(folder, run)) for run in runs}
@@ -92,8 +92,8 @@ def main(results: str, photo: str, plain_pt: str, distilled_pt: str, output: str
         if not column:
             axes.set_ylabel("mAP50-95, mean and range")
     draw_pairs(figure.add_subplot(grid[1, :2]), runs)
-    draw_found(figure.add_subplot(grid[1, 2:4]), plain_pt, photo, "plain student, BCCD seed 0")
-    draw_found(figure.add_subplot(grid[1, 4:]), distilled_pt, photo, "distilled student, BCCD seed 0")
+    draw_detections(figure.add_subplot(grid[1, 2:4]), plain_pt, image, "plain student, BCCD seed 0")
+    draw_detections(figure.add_subplot(grid[1, 4:]), distilled_pt, image, "distilled student, BCCD seed 0")
     figure.savefig(output, dpi=90)
 
 
