@@ -21,7 +21,6 @@ examples:
       resume an interrupted run
 """
 _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
-_RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -51,14 +50,14 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     Raises:
         UsageError: an unknown option or train argument, or one given more than once.
     """
-    from fgd_yolo.workflow.train_arguments import check_train_args, parse_assignments, parse_value
+    from fgd_yolo.workflow.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
 
     parser = _distill_parser(prog)
     namespace, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
     given = vars(namespace)
-    options = {key: given[key] for key in _RUN_OPTIONS if given[key] is not None}
+    options = {key: given[key] for key in RUN_OPTIONS if given[key] is not None}
     if given["allow_download"]:
         options["allow_download"] = True
     if "teacher_epochs" in options:

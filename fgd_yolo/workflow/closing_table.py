@@ -1,34 +1,42 @@
-"""The closing table: the student beside its teacher and, where there is one, beside its plain twin."""
+"""The closing table of a run: teacher and student measured side by side, and the plain twin of the run if it exists."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.console import command_name, distill_command
-from fgd_yolo.files import sha256_of_json
-from fgd_yolo.text import printable
-from fgd_yolo.timing import UNKNOWN, format_number
-from fgd_yolo.workflow.run_folder import RESULT, read_result
-from fgd_yolo.workflow.train_arguments import learning_arguments
+import torch
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import get_flops
 
-PLAIN = "plain"
+from fgd_yolo.console import command_name, distill_command
+from fgd_yolo.datasets import Dataset
+from fgd_yolo.files import sha256_of_json
+from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.text import printable
+from fgd_yolo.timing import UNKNOWN, best_time, format_number
+from fgd_yolo.ultralytics import load_detector, validate
+from fgd_yolo.workflow.plan import PLAIN, Plan
+from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
+from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
+
+_WARM_UPS, _ROUNDS = 2, 8
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the table; None is what could not be measured.
+    """A model in the table; None is a value that could not be measured.
 
     Args:
-        name: what it is.
+        name: as shown.
         map50_95: mean average precision over IoU 0.5 to 0.95, in [0, 1].
         map50: the same at IoU 0.5.
         parameters: of the fused model.
-        gflops: of the fused model, one image.
-        cpu_ms: fastest pass of one image through the fused model on the CPU, in milliseconds.
+        gflops: of the fused model, for one image.
+        cpu_ms: shortest time of a forward pass of one image through the fused model on the CPU, in milliseconds.
     """
 
     name: str
@@ -39,24 +47,85 @@ class Row:
     cpu_ms: float | None
 
 
-def fingerprint(student_key: str, dataset_key: str, train: Mapping[str, Any], device_type: str) -> str:
-    """Return a word that two runs share when only their distillation differs.
+def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | None, run_dir: Path) -> dict[str, Any]:
+    """Measure teacher and student on the same images, and return the numbers of the table.
 
     Args:
-        student_key: content of the weights or architecture that the student started from.
-        dataset_key: content of the data.
-        train: Ultralytics train arguments; what is not in it is the host's default.
+        plan: of the run.
+        dataset: scanned after the training, with a copy in the run folder.
+        weights: the student's checkpoint.
+        teacher: the teacher's checkpoint, None without a teacher.
+        run_dir: the run folder.
+    """
+    train = plan.recipe.train
+    arguments = train if plan.device is None else {**train, "device": plan.device}
+    teacher_row = None if teacher is None else measure(f"teacher {plan.teacher.name}", teacher, dataset, arguments)
+    student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
+    effective = {**ultralytics_defaults(), **train}
+    return {
+        "method": plan.method,
+        "fingerprint": fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
+        **{key: effective[key] for key in ("seed", "epochs", "imgsz", "split")},
+        "val_images": dataset.scan.val_images,
+        "cpu_threads": torch.get_num_threads(),
+        "teacher": None if teacher_row is None else asdict(teacher_row),
+        "student": asdict(student_row),
+        "files": {
+            "weights": str(weights),
+            "onnx": None,
+            "teacher": None if teacher is None else str(teacher),
+            "training": str(run_dir / STUDENT_STAGE),
+        },
+        "command": plan.command(run_dir),
+    }
+
+
+def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]) -> Row:
+    """Return a model's row: accuracy on the reported split, size, and speed on one CPU.
+
+    Args:
+        name: of the row.
+        weights: checkpoint of a detector.
+        dataset: that it is validated on.
+        train: train arguments of the run, the same for teacher and student.
+    """
+    arguments = validation_arguments(train)
+    box = validate(weights, {"data": str(dataset.file), **arguments}).metrics.box
+    parameters, gflops, cpu_ms = _cost(weights, int(arguments["imgsz"]), dataset.channels)
+    return Row(name, float(box.map), float(box.map50), parameters, gflops, cpu_ms)
+
+
+@safe_loading()
+def _cost(weights: Path, imgsz: int, channels: int) -> tuple[int, float | None, float]:
+    """Return parameters, GFLOPs, and milliseconds for one image on the CPU, of the fused model."""
+    model, _ = load_detector(weights)
+    model = model.fuse(verbose=False)
+    size = check_imgsz(imgsz, stride=model.stride, floor=32, max_dim=1)  # as in Ultralytics' own validation
+    image = torch.zeros(1, channels, size, size)
+    with torch.inference_mode():
+        seconds = best_time(lambda: model(image), _ROUNDS, _WARM_UPS)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return parameters, float(get_flops(model, size)) or None, seconds * 1e3
+
+
+def fingerprint(student: str, data: str, train: Mapping[str, Any], device_type: str) -> str:
+    """Return a digest that two runs share if they differ in nothing but the distillation.
+
+    Args:
+        student: digest of the weights or architecture that the student started from.
+        data: digest of the data set.
+        train: Ultralytics train arguments, completed by Ultralytics' defaults.
         device_type: "cpu" or "cuda".
     """
-    return sha256_of_json([student_key, dataset_key, learning_arguments(train), device_type])
+    return sha256_of_json([student, data, learning_arguments(train), device_type])
 
 
 def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the newest finished run that differs in the distillation alone, one of both being plain.
+    """Return the newest finished run beside this one that differs only in the distillation, if one of both is plain.
 
     Args:
-        run_dir: this run's folder; its neighbours are looked at.
-        result: this run's closing table.
+        run_dir: folder of this run.
+        result: closing table of this run.
     """
     plain = result["method"] == PLAIN
     for path in sorted(run_dir.parent.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True):
@@ -66,11 +135,11 @@ def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None
     return None
 
 
-def table(result: Mapping[str, Any]) -> str:
+def format_table(result: Mapping[str, Any]) -> str:
     """Return the table as text.
 
     Args:
-        result: the closing table's numbers: `student`, `method`, and `teacher` and `twin` if any.
+        result: numbers of the table: `student`, `method`, and `teacher` and `twin` if present.
     """
     rows = [Row(**result["teacher"])] if result.get("teacher") else []
     rows.append(Row(**result["student"]))
@@ -80,11 +149,9 @@ def table(result: Mapping[str, Any]) -> str:
     width = max(len(row.name) for row in rows) + 2
     lines = [f"{'':{width}}{'mAP50-95':>10}{'mAP50':>9}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"]
     for row in rows:
-        cost = (
-            f"{row.parameters / 1e6:>11.2f} M{format_number(row.gflops, '.2f'):>9}{format_number(row.cpu_ms, '.1f'):>9}"
-        )
-        reached = f"{format_number(row.map50_95, '.3f'):>10}{format_number(row.map50, '.3f'):>9}"
-        lines.append(f"{row.name:{width}}{reached}{cost}")
+        accuracy = f"{format_number(row.map50_95, '.3f'):>10}{format_number(row.map50, '.3f'):>9}"
+        speed = f"{format_number(row.gflops, '.2f'):>9}{format_number(row.cpu_ms, '.1f'):>9}"
+        lines.append(f"{row.name:{width}}{accuracy}{row.parameters / 1e6:>11.2f} M{speed}")
     if twin:
         distilled, plain = result["student"], twin["student"]
         if result["method"] == PLAIN:
@@ -104,24 +171,24 @@ def _gain(distilled: float | None, plain: float | None) -> str:
 
 
 def next_steps(result: Mapping[str, Any]) -> list[str]:
-    """Return commands that can be pasted: a look at what it finds, a smaller file, the twin to compare this run with.
+    """Return commands to run next, as lines for a shell: prediction, a smaller file, and the plain twin of this run.
 
     Args:
-        result: the closing table; its `command` holds the options of the run.
+        result: numbers of the table; `command` holds the options of the run.
     """
     files, options = result["files"], result["command"]
     data = f" --data {shlex.quote(options['data'])}" if options["data"] else ""
     weights = f"--weights {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
-    small = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
+    int8 = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
     model = f"--model {shlex.quote(files['onnx'])}"
     steps = [
-        "# what the student sees on your pictures, and on a camera (test:// is a moving scene)",
+        "# detections on your own images, and on a camera (test:// is a moving scene)",
         f"{command_name('predict')} {model} --source IMAGES",
         f"{command_name('stream')} {model} --source test:// --web 127.0.0.1:8080",
-        "# the student in int8 for the camera box, calibrated and measured on the same data",
-        f"{command_name('export')} {weights} --precision int8 --output {small}",
+        "# the student in int8 for the camera box, calibrated and validated on the same data",
+        f"{command_name('export')} {weights} --precision int8 --output {int8}",
     ]
     if not result.get("twin") and result["method"] != PLAIN:
         plain = {**options, "teacher": None, "teacher_epochs": None, "config": PLAIN}
-        steps += ["# the same student, trained plainly: its row joins this table", distill_command(**plain)]
+        steps += ["# the same student without distillation, as a further row of this table", distill_command(**plain)]
     return steps

@@ -1,34 +1,48 @@
-"""The whole job: from two model names to a distilled student, measured beside its teacher and exported."""
+"""The whole run: from two model names to a distilled student, measured beside its teacher and exported.
+
+`distill` plans a run and carries it out; with `resume` it continues a run folder. A run has five stages:
+
+    1  plan      resolve the models, scan the data set, check the options
+    2  teacher   fine-tune the teacher if it does not know the classes of the data
+    3  student   check that distillation works (preflight, in the trainer), then distil
+    4  measure   validate teacher and student on the same images
+    5  export    write the student as ONNX and compare it with PyTorch
+
+Each stage finds what an interrupted run has left of it. The closing table ends the run.
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from ultralytics.utils.torch_utils import strip_optimizer
 
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status
-from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, scan_dataset
+from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
+from fgd_yolo.export import convert as onnx_files
 from fgd_yolo.export import export_onnx
-from fgd_yolo.export.convert import validate
-from fgd_yolo.files import remove_leftovers
+from fgd_yolo.files import atomic_path, remove_leftovers
 from fgd_yolo.locking import FolderLock
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
-from fgd_yolo.workflow import closing_table as report
-from fgd_yolo.workflow import measuring as finish
-from fgd_yolo.workflow.plan import Plan, make_plan
+from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run, next_steps
+from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
 from fgd_yolo.workflow.run_folder import (
     CHECKPOINT,
     DATA,
     RECIPE,
     RESULT,
     STUDENT,
+    STUDENT_ONNX,
+    STUDENT_PT,
+    STUDENT_STAGE,
     TEACHER,
     Input,
     check_inputs,
@@ -44,18 +58,17 @@ from fgd_yolo.workflow.run_folder import (
     save_recipe,
     save_result,
 )
-from fgd_yolo.workflow.train_arguments import as_recipe, ultralytics_defaults
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
 
 @dataclass(frozen=True)
 class DistillResult:
-    """What a run leaves.
+    """What a run has produced.
 
     Args:
         weights: the student, a plain Ultralytics checkpoint.
-        onnx: the same as ONNX, compared with it on real images.
-        metrics: the closing table as plain values, as in `result.json`.
+        onnx: the student as ONNX, compared with the checkpoint on real images.
+        metrics: numbers of the closing table, as in `result.json`.
         run_dir: the run folder.
     """
 
@@ -76,36 +89,35 @@ def distill(
     allow_download: bool = False,
     **train_args: Any,
 ) -> DistillResult:
-    """Distil a student, measure it beside its teacher, and export it.
+    """Distil a student, measure it beside its teacher, and export it to ONNX.
 
     A teacher that does not know the classes of the data is fine-tuned on it first, once. The run folder is
-    `runs/distill/NAME` under the current folder; `project=` and `name=` change it.
+    `runs/distill/NAME` in the current folder; `project=` and `name=` change it.
 
     Args:
-        teacher: model name or file, such as `yolov8l`; None where `config` names it or switches FGD off.
-        student: model name or file, such as `yolov8n`.
-        data: Ultralytics dataset YAML; None is the built-in demo data.
+        teacher: model name or file, such as `yolov8l`; None if `config` names it or has all weights 0.
+        student: model name or file, such as `yolov8n`; None if `config` names it.
+        data: Ultralytics data YAML; None is the built-in demo data, unless `config` names one.
         config: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
-        teacher_epochs: of the teacher's fine-tuning; None is as many as the student's, 0 forbids it.
-        resume: a run folder to go on with; nothing else but `device` may then be given.
-        allow_download: run the download script of the data YAML where its images are missing, or fetch data from an
+        teacher_epochs: epochs of the teacher's fine-tuning; None is the student's, 0 forbids it.
+        resume: run folder to resume; no other option but `device` may then be given.
+        allow_download: run the download script of the data YAML if images are missing, or fetch data from an
             address; either is printed first. Ultralytics' own data sets need no permission.
         train_args: Ultralytics train arguments.
 
     Returns:
-        The files and numbers of the run.
+        Files and numbers of the run.
 
     Raises:
-        UsageError: something unknown, contradictory or unsupported was asked for.
-        FGDError: the run cannot go on; the message says what to do.
-        KeyboardInterrupt: stopped by the user; the message is the command that goes on.
+        UsageError: an option is missing, unknown, contradictory or not supported.
+        FGDError: the run cannot continue; the message says what to do.
+        KeyboardInterrupt: stopped by the user; the message is the command that resumes the run.
     """
     if resume is not None:
-        others = {"teacher": teacher, "student": student, "data": data, "config": config}
-        others |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
-        device = others.pop("device", None)
-        said = [key for key, value in others.items() if value is not None]
-        return _resume(Path(resume).absolute(), said, device)
+        options = {"teacher": teacher, "student": student, "data": data, "config": config}
+        options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
+        device = options.pop("device", None)
+        return _resume(Path(resume).absolute(), [key for key, value in options.items() if value is not None], device)
     recipe = as_recipe(config).override(
         train=train_args,
         teacher=None if teacher is None else str(teacher),
@@ -113,58 +125,91 @@ def distill(
         data=str(data) if isinstance(data, Path) else data,
         teacher_epochs=teacher_epochs,
     )
-    plan = _planned(recipe, allow_download=allow_download)
+    print_status("Data and models", stage=1)
+    plan = make_plan(recipe, allow_download=allow_download)
     run_dir = new_run_folder(plan.project, plan.name, plan.student.name)
     print_status(f"run folder: {display_path(run_dir)}")
     with FolderLock(run_dir) as lock:
         return _carry_out(plan, lock, fresh=True)
 
 
-def _resume(run_dir: Path, said: list[str], device: Any) -> DistillResult:
-    if said:
-        raise UsageError(f"--resume goes on with the options of the run: leave out {', '.join(said)}")
+def _resume(run_dir: Path, options: list[str], device: Any) -> DistillResult:
+    if options:
+        raise UsageError(f"--resume uses the options of the run: leave out {', '.join(options)}")
     if not is_run(run_dir):
-        read_recipe(run_dir)  # which says so, before anything is written there
+        read_recipe(run_dir)  # raises the error, before anything is written there
     with FolderLock(run_dir) as lock:
         remove_leftovers(run_dir, recursive=True)
         check_places(run_dir)
-        plan = _plan_of(run_dir, device)
-        return _carry_out(plan, lock, fresh=False)
+        return _carry_out(_recorded_plan(run_dir, device), lock, fresh=False)
 
 
-def _plan_of(run_dir: Path, device: Any) -> Plan:
-    """Plan a run again, with its own options and the models and data that it began with.
+def _recorded_plan(run_dir: Path, device: Any) -> Plan:
+    """Make the plan of an existing run again, from its options and with the models and data that it was started with.
 
     Raises:
-        FGDError: its options are damaged, or models or data are gone or not the same any more.
+        FGDError: its options are damaged, or models or data are missing or have changed.
     """
     recipe, file = read_recipe(run_dir), display_path(run_dir / RECIPE)
-    kept = run_dataset(run_dir)
-    # The copy names the same images, whatever has become of the YAML and its lists; unless they have moved since.
-    if recipe.data is not None and kept is not None and (has_images(kept) or not has_images(recipe.data)):
-        recipe = replace(recipe, data=str(kept))
+    data, copy = recipe.data, run_dataset(run_dir)
+    # The copy names the same images, whatever has become of the YAML and its lists; unless the images have moved.
+    if data is not None and copy is not None and (has_images(copy) or not has_images(data)):
+        recipe = replace(recipe, data=str(copy))
     for key in ("teacher", "student", "data"):
         path = getattr(recipe, key)
         if path is not None and Path(path).is_absolute() and not Path(path).exists():
             raise FGDError(f"{key} {path} does not exist: put it back, or write its new place into {file}")
+    print_status("Data and models", stage=1)
     try:
-        plan = _planned(recipe, device, recorded=True)
+        plan = make_plan(recipe, device, recorded=True)
     except UsageError as error:
         if device is not None:
             raise
         raise FGDError(f"{file} cannot be used ({one_line(error)}): repair it, or start a new run") from error
-    check_inputs(run_dir, _keys(plan))
+    check_inputs(run_dir, _inputs(plan))
+    if data is not None and copy is not None and same_images(data, copy):
+        plan = replace(plan, recipe=replace(plan.recipe, data=data))  # for the commands that are suggested at the end
     return plan
 
 
-def _keys(plan: Plan) -> dict[str, Input]:
-    """Return keys of what a run is planned with."""
-    keys = {STUDENT: Input(plan.student.digest, plan.student.file), DATA: data_input(plan.dataset)}
-    return keys if plan.teacher is None else {**keys, TEACHER: Input(plan.teacher.digest, plan.teacher.file)}
+def _inputs(plan: Plan) -> dict[str, Input]:
+    """Return what a run is planned with."""
+    models = {STUDENT: plan.student} if plan.teacher is None else {STUDENT: plan.student, TEACHER: plan.teacher}
+    inputs = {name: Input(model.digest, model.file) for name, model in models.items()}
+    return {**inputs, DATA: data_input(plan.dataset)}
 
 
-def _finished(run_dir: Path) -> dict[str, Any] | None:
-    """Return the closing table of a run whose files are all there and whole, or None where something is left to do."""
+def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
+    """Do what is left of a plan; a run that fails before its first checkpoint leaves no folder."""
+    run_dir = lock.folder
+    resume_with = f"resume with: {distill_command(resume=display_path(run_dir))}"
+    try:
+        if fresh:
+            save_recipe(run_dir, plan.recipe)
+            record_inputs(run_dir, _inputs(plan))
+        result = None if fresh else _finished_result(run_dir)
+        if result is not None:
+            print_status(f"{display_path(run_dir)} is finished already: nothing is left to do")
+        else:
+            if not fresh:
+                print_status(f"resuming {display_path(run_dir)}")
+            result = _train_and_export(plan.with_data_copy(run_dir), lock)
+        return _close(run_dir, result)
+    except KeyboardInterrupt:
+        lock.check()
+        raise KeyboardInterrupt(f"stopped; {resume_with}") from None
+    except Exception as error:
+        lock.check()
+        kind = type(error) if isinstance(error, FGDError) else FGDError
+        trained = any(run_dir.glob("*/weights/*.pt"))
+        if fresh and not trained:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise kind(whole_line(error)) from error
+        raise kind(f"{whole_line(error)} ({'checkpoints are kept; ' if trained else ''}{resume_with})") from error
+
+
+def _finished_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return the closing table of a run whose files are all there and intact; None if something is left to do."""
     result = read_result(run_dir)
     if result is None:
         if (run_dir / RESULT).exists():
@@ -175,142 +220,97 @@ def _finished(run_dir: Path) -> dict[str, Any] | None:
         return None
     try:
         load_detector(weights)
-        validate(onnx)
-    except Exception as error:  # what is no ONNX at all has the parser's own error
+        onnx_files.validate(onnx)
+    except Exception as error:  # a file that is no ONNX raises the parser's own error
         print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is made again ({one_line(error)})")
         return None
     teacher = Path(result["files"].get("teacher") or "")
-    if teacher.is_file():  # a cache may have been emptied: then the table stands
+    if teacher.is_file():  # it may be missing from the cache: the table remains valid
         check_inputs(run_dir, {CHECKPOINT: file_input(teacher)})
     return result
 
 
-def _planned(recipe: Recipe, device: Any = None, **data_rules: bool) -> Plan:
-    print_status("Data and models", stage=1)
-    return make_plan(recipe, device=device, **data_rules)
+def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
+    """Run stages 2 to 5 and return the numbers of the closing table."""
+    teacher = _teacher(plan, lock.folder)
+    weights = _distil(plan, teacher, lock)
+    result = _measure(plan, weights, teacher, lock)
+    return _export(plan, weights, result, lock)
 
 
-def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
-    """Do what is left of a plan; a run that fails before its first checkpoint leaves no folder."""
-    run_dir = lock.folder
-    go_on = f"go on with: {distill_command(resume=display_path(run_dir))}"
-    try:
-        if fresh:
-            save_recipe(run_dir, plan.recipe)
-            record_inputs(run_dir, _keys(plan))
-        result = None if fresh else _finished(run_dir)
-        if result is not None:
-            print_status(f"{display_path(run_dir)} is finished already: nothing is left to do")
-        else:
-            if not fresh:
-                print_status(f"resuming {display_path(run_dir)}")
-            result = _work(plan.with_data_copy(run_dir), lock)
-        return _close(run_dir, result)
-    except KeyboardInterrupt:
-        lock.check()
-        raise KeyboardInterrupt(f"stopped; {go_on}") from None
-    except Exception as error:
-        lock.check()
-        kind = type(error) if isinstance(error, FGDError) else FGDError
-        trained = any(run_dir.glob("*/weights/*.pt"))
-        if fresh and not trained:
-            shutil.rmtree(run_dir, ignore_errors=True)
-            raise kind(whole_line(error)) from error
-        raise kind(f"{whole_line(error)} ({'what was trained is kept; ' if trained else ''}{go_on})") from error
+def _teacher(plan: Plan, run_dir: Path) -> Path | None:
+    """Return the teacher's checkpoint, the same one whenever the run is resumed."""
+    if plan.teacher is None:
+        print_status("Teacher: none, all weights are 0", stage=2)
+        return None
+    print_status(f"Teacher {plan.teacher.name}", stage=2)
+    recorded = (read_inputs(run_dir) or {}).get(CHECKPOINT)
+    started_with = None if recorded is None else recorded.digest
+    train = plan.recipe.teacher_train
+    checkpoint = prepare_teacher(plan.teacher, plan.dataset, train, run_dir, plan.device, started_with)
+    check_inputs(run_dir, {CHECKPOINT: file_input(checkpoint)})
+    return checkpoint
 
 
-def _work(plan: Plan, lock: FolderLock) -> dict[str, Any]:
-    config, dataset, train, run_dir = plan.recipe.fgd, plan.dataset, plan.recipe.train, lock.folder
-    teacher_file = _teacher(plan, run_dir)
-
+@safe_loading()
+def _distil(plan: Plan, teacher: Path | None, lock: FolderLock) -> Path:
+    """Train the student, and return its best checkpoint without optimizer at the top of the run folder."""
+    config, run_dir = plan.recipe.fgd, lock.folder
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
-    trainer = FGDTrainer.configured(teacher=teacher_file, config=config)
-    best = train_stage(plan.student.file, trainer, str(dataset.file), run_dir / "student", train, plan.device)
+    trainer = FGDTrainer.configured(teacher=teacher, config=config)
+    train, data = plan.recipe.train, str(plan.dataset.file)
+    best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()
-    weights = run_dir / "student.pt"
-    finish.publish_student(best, weights)
+    weights = run_dir / STUDENT_PT
+    _, checkpoint = load_detector(best)
+    with atomic_path(weights) as path:
+        if checkpoint.get("optimizer") is None:
+            shutil.copyfile(best, path)
+        else:
+            strip_optimizer(best, s=str(path))
+    return weights
 
+
+def _measure(plan: Plan, weights: Path, teacher: Path | None, lock: FolderLock) -> dict[str, Any]:
+    """Measure teacher and student on the data of the training, and write the numbers."""
+    run_dir = lock.folder
     print_status("Measuring on the same images", stage=4)
-    result = _measured(plan, weights, teacher_file, run_dir)
-    print_status("Exporting to ONNX and comparing with PyTorch", stage=5)
+    # Scanned again: the training may have taken days.
+    dataset = scan_dataset(plan.dataset.file, plan.recipe.train, recorded=True).copy_to(run_dir / DATA_FOLDER)
+    checkpoint = {} if teacher is None else {CHECKPOINT: file_input(teacher)}
+    check_inputs(run_dir, {DATA: data_input(dataset), **checkpoint})
+    result = measure_run(plan, dataset, weights, teacher, run_dir)
     lock.check()
-    save_result(run_dir, result)
-    try:
-        # Without imgsz it is the one that the checkpoint was trained with.
-        exported = export_onnx(weights, run_dir / "student.onnx", data=str(dataset.file))
-    except Exception:
-        print(f"\n{report.table(_beside_twin(run_dir, result))}\n", flush=True)
-        raise
-    result |= {"imgsz": exported.imgsz, "files": {**result["files"], "onnx": str(exported.path)}}
-    lock.check()
-    _check_files(result)
     save_result(run_dir, result)
     return result
 
 
-def _teacher(plan: Plan, run_dir: Path) -> Path | None:
-    """Return the teacher's checkpoint, the same one each time that the run is resumed."""
-    if plan.teacher is None:
-        print_status("Teacher: none, every weight is 0", stage=2)
-        return None
-    print_status(f"Teacher {plan.teacher.name}", stage=2)
-    started_with = (read_inputs(run_dir) or {}).get(CHECKPOINT)
-    file = prepare_teacher(
-        plan.teacher,
-        plan.dataset,
-        plan.recipe.teacher_train,
-        run_dir,
-        plan.device,
-        started_with and started_with.digest,
-    )
-    check_inputs(run_dir, {CHECKPOINT: file_input(file)})
-    return file
-
-
-def _measured(plan: Plan, weights: Path, teacher_file: Path | None, run_dir: Path) -> dict[str, Any]:
-    """Measure teacher and student, on the data and with the teacher that the training had, and return the table."""
-    train = plan.recipe.train
-    # Again, since the training may have taken days.
-    dataset = scan_dataset(str(plan.dataset.file), train, recorded=True).copy_to(run_dir / DATA_FOLDER)
-    check_inputs(
-        run_dir, {DATA: data_input(dataset), **({CHECKPOINT: file_input(teacher_file)} if teacher_file else {})}
-    )
-    measured = train if plan.device is None else {**train, "device": plan.device}
-    teacher_row = teacher_file and finish.measure(f"teacher {plan.teacher.name}", teacher_file, dataset, measured)
-    student_row = finish.measure(f"student {plan.student.name}, {plan.method}", weights, dataset, measured)
-    effective = {**ultralytics_defaults(), **train}
-    return {
-        "method": plan.method,
-        "fingerprint": report.fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
-        **{key: effective[key] for key in ("seed", "epochs", "imgsz", "split")},
-        "val_images": dataset.scan.val_images,
-        "cpu_threads": torch.get_num_threads(),
-        "teacher": teacher_row and asdict(teacher_row),
-        "student": asdict(student_row),
-        "files": {
-            "weights": str(weights),
-            "onnx": None,
-            "teacher": teacher_file and str(teacher_file),
-            "training": str(run_dir / "student"),
-        },
-        "command": plan.command(run_dir),
-    }
-
-
-def _check_files(result: dict[str, Any]) -> None:
-    """Stop where the closing table would name files that are gone.
+def _export(plan: Plan, weights: Path, result: dict[str, Any], lock: FolderLock) -> dict[str, Any]:
+    """Export the student, and write the numbers with the path of the ONNX file.
 
     Raises:
-        FGDError: names them.
+        FGDError: the export failed, after the table has been printed; or files of the run were removed meanwhile.
     """
-    gone = [file for file in result["files"].values() if file and not Path(file).exists()]
-    if gone:
-        raise FGDError(f"{', '.join(gone)} was removed before the run was finished")
+    run_dir = lock.folder
+    print_status("Exporting to ONNX and comparing with PyTorch", stage=5)
+    try:
+        # Without imgsz, the size is the one that the checkpoint was trained with.
+        exported = export_onnx(weights, run_dir / STUDENT_ONNX, data=str(plan.dataset.file))
+    except Exception:
+        print(f"\n{format_table(_with_twin(run_dir, result))}\n", flush=True)
+        raise
+    result = {**result, "imgsz": exported.imgsz, "files": {**result["files"], "onnx": str(exported.path)}}
+    lock.check()
+    missing = [file for file in result["files"].values() if file and not Path(file).exists()]
+    if missing:
+        raise FGDError(f"{', '.join(missing)} was removed before the run was finished")
+    save_result(run_dir, result)
+    return result
 
 
-def _beside_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result with its twin, which may be newer than the run, and keep it so."""
-    twin = report.find_twin(run_dir, result)
+def _with_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a closing table with its twin, which may have been finished after the run, and write it if it changed."""
+    twin = find_twin(run_dir, result)
     if twin != result.get("twin"):
         result = {**result, "twin": twin}
         save_result(run_dir, result)
@@ -318,9 +318,9 @@ def _beside_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
-    """Print the table, the files, and what to do next."""
-    result = _beside_twin(run_dir, result)
+    """Print the closing table, the files, and what to run next."""
+    result = _with_twin(run_dir, result)
     files = [f"{name:9}{printable(display_path(Path(path)))}" for name, path in result["files"].items() if path]
-    print(f"\n{report.table(result)}\n\nfiles", *files, sep="\n  ")
-    print("\nnext", *map(printable, report.next_steps(result)), sep="\n  ", flush=True)
+    print(f"\n{format_table(result)}\n\nfiles", *files, sep="\n  ")
+    print("\nnext", *map(printable, next_steps(result)), sep="\n  ", flush=True)
     return DistillResult(Path(result["files"]["weights"]), Path(result["files"]["onnx"]), result, run_dir)

@@ -1,4 +1,4 @@
-"""Everything that can be known and refused before a run makes its folder."""
+"""The plan of a run: everything that can be checked and resolved before the run folder is created."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.config import Recipe
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
+from fgd_yolo.demo import settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
 from fgd_yolo.training.preflight import kept_classes, refuse_unsupported
 from fgd_yolo.ultralytics import load_detector, read_architecture
-from fgd_yolo.workflow.closing_table import PLAIN
 from fgd_yolo.workflow.resolve import Model, resolve
-from fgd_yolo.workflow.train_arguments import check_train_args, demo_arguments, ultralytics_defaults
+from fgd_yolo.workflow.run_folder import RUNS_FOLDER
+from fgd_yolo.workflow.train_arguments import check_train_args, ultralytics_defaults
 from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
 
-# Below about this many, on BCCD at 128 px, plain training gains 7 points by nbs=16, and distillation turns from a loss
-# into a gain (docs/experiments.md).
+PLAIN = "plain"
+"""Method of a run without distillation, and the recipe for it."""
+# With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
+# from a loss into a gain (docs/experiments.md).
 FEW_STEPS = 1000
-# The host knows them inside a function only, and looks there when the data is loaded.
+# In Ultralytics they are local to a function, which checks them only after the data is loaded.
 OPTIMIZERS = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
+_STRIDE = 32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that nothing known stands against.
+    """A validated run.
 
     Args:
-        recipe: resolved: files as absolute paths, train arguments without project and name.
-        dataset: what is learnt.
-        student: where the student starts.
-        teacher: as named, before it is prepared; None where nothing is distilled.
+        recipe: resolved: absolute paths, and train arguments without `project` and `name`.
+        dataset: data set, scanned.
+        student: model that the student starts from.
+        teacher: model as named, before its fine-tuning; None without distillation.
         device_type: "cpu" or "cuda".
         device: replaces the recorded device of a resumed run.
-        project: folder of runs that was asked for.
-        name: of the run that was asked for.
+        project: requested folder of runs.
+        name: requested name of the run.
     """
 
     recipe: Recipe
@@ -56,58 +60,53 @@ class Plan:
 
     @property
     def method(self) -> str:
-        """What distils: "fgd", "fitnet", "heads" without either, or "plain" for nothing."""
+        """What distils: the method of the recipe, "heads" if only the heads do, or "plain" if nothing does."""
         config = self.recipe.fgd
         if not config.active:
             return PLAIN
         return config.method if any(config.feature_weights.values()) else "heads"
 
-    def with_data_copy(self, folder: Path) -> Plan:
-        """Return the plan with the copy of its data that it works on, written into a run's folder."""
-        return replace(self, dataset=self.dataset.copy_to(folder / DATA_FOLDER))
+    def with_data_copy(self, run_dir: Path) -> Plan:
+        """Return the plan with a copy of its data YAML, written to a run folder."""
+        return replace(self, dataset=self.dataset.copy_to(run_dir / DATA_FOLDER))
 
     def command(self, run_dir: Path) -> dict[str, Any]:
-        """Return the options of a command that trains this student on this data, beside this run."""
-        own_place = run_dir.parent != Path("runs/distill").absolute()
-        train = {**self.recipe.train, **({"project": str(run_dir.parent)} if own_place else {})}
+        """Return the options of a `distill` command for the same student and data, with its run beside this one."""
+        elsewhere = run_dir.parent != Path(RUNS_FOLDER).absolute()
+        train = {**self.recipe.train, **({"project": str(run_dir.parent)} if elsewhere else {})}
         return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
 
 
+def as_recipe(config: FGDConfig | Recipe | str | Path | None) -> Recipe:
+    """Return the recipe that a name, a file or an FGDConfig stands for; None is the default recipe."""
+    if isinstance(config, Recipe):
+        return config
+    if isinstance(config, FGDConfig):
+        return Recipe(fgd=config)
+    return load_recipe("default" if config is None else config)
+
+
 def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = False, recorded: bool = False) -> Plan:
-    """Check and resolve a recipe; nothing is written but caches of data and downloads.
+    """Check and resolve a recipe; nothing is written except caches and downloads.
 
     Args:
-        recipe: as the user gave it, or as a run folder holds it.
+        recipe: as given by the user, or as recorded in a run folder.
         device: replaces the recipe's.
-        allow_download: run the download script of the data, or fetch it from its address, where that is needed.
-        recorded: the recipe is that of a run folder: nothing is run or fetched for its data.
+        allow_download: allow the download script or the address of the data set.
+        recorded: the recipe is that of a run folder: nothing is run or downloaded for its data.
 
     Raises:
-        UsageError: something is missing, unknown, contradictory or unsupported.
+        UsageError: an option is missing, unknown, contradictory or not supported.
         FGDError: models or data cannot be used.
     """
     check_train_args(recipe.train)
     check_train_args(recipe.teacher_train or {})
     refuse_unsupported({"data": recipe.data, "device": device})
-    _check_said(recipe)
-    train, place = dict(recipe.train), {}
-    for key in ("project", "name"):
-        value = train.pop(key, None)
-        place[key] = None if value is None else str(value)
+    _check_options(recipe)
+    train, place = _without_place(recipe.train)
     device_type = _device_type(train.get("device") if device is None else device)
+    train, teacher_train = _stage_arguments(recipe, train, device_type)
     demo = recipe.data is None
-    teacher_train = recipe.teacher_train
-    if teacher_train is None:
-        taught = train
-        if demo:
-            train, taught = demo_arguments(train, device_type)
-        teacher_train = teacher_arguments(taught, recipe.teacher_epochs) if recipe.fgd.active else {}
-    _check_values(train)
-    if train.get("imgsz", 32) % 32:
-        print_status(
-            f"imgsz {train['imgsz']} is not a multiple of 32: {_whole_strides(train)['imgsz']} is used throughout"
-        )
-    train, teacher_train = _whole_strides(train), _whole_strides(teacher_train)
     student = resolve(recipe.student, "student", demo)
     _check_frozen(train.get("freeze"), student)
     teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
@@ -122,11 +121,11 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     if teacher is not None:
         check_fine_tuning(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:
-        print_status(f"teacher {recipe.teacher} is not used: every weight is 0")
+        print_status(f"teacher {recipe.teacher} is not used: all weights are 0")
     _advise_on_steps(train, dataset)
     resolved = replace(
         recipe,
-        teacher=teacher and teacher.file,
+        teacher=None if teacher is None else teacher.file,
         student=student.file,
         data=None if demo else str(dataset.source),
         train=train,
@@ -135,26 +134,66 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     return Plan(resolved, dataset, student, teacher, device_type, device, **place)
 
 
-def _check_said(recipe: Recipe) -> None:
+def demo_arguments(given: Mapping[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add the demo's settings for a device to the arguments that were given, and print them.
+
+    Args:
+        given: train arguments of the user; they take precedence, for student and teacher.
+        device_type: "cpu" or "cuda".
+
+    Returns:
+        Train arguments of the student, and of the teacher's own stage.
+    """
+    arguments = []
+    for role, settings in (("student", demo_settings.STUDENT), ("teacher", demo_settings.TEACHER)):
+        defaults = settings.get(device_type, settings["cpu"])
+        arguments.append({**defaults, **given})
+        print_status(f"demo settings, {role}: {' '.join(f'{key}={arguments[-1][key]}' for key in defaults)}")
+    return arguments[0], arguments[1]
+
+
+def _check_options(recipe: Recipe) -> None:
     if recipe.student is None:
-        raise UsageError("which student? name one with --student, such as --student yolov8n")
+        raise UsageError("missing --student: give a model, such as --student yolov8n")
     if recipe.teacher is None and recipe.fgd.active:
-        raise UsageError("which teacher? name one with --teacher, such as --teacher yolov8l, or use --config plain")
+        raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --config plain")
     epochs = recipe.teacher_epochs
-    if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0):
-        raise UsageError(f"teacher_epochs must be a whole number, 0 or more, not {epochs!r}")
+    if epochs is not None and not _is_count(epochs):
+        raise UsageError(f"teacher_epochs must be an integer of at least 0, got {epochs!r}")
+
+
+def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Split train arguments into those of the training, and `project` and `name` of the run folder."""
+    rest = {key: value for key, value in train.items() if key not in ("project", "name")}
+    return rest, {key: None if train.get(key) is None else str(train[key]) for key in ("project", "name")}
+
+
+def _stage_arguments(recipe: Recipe, train: dict[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the checked train arguments of student and teacher, with `imgsz` rounded up to whole strides."""
+    teacher_train = recipe.teacher_train
+    if teacher_train is None:
+        shared = train
+        if recipe.data is None:
+            train, shared = demo_arguments(train, device_type)
+        teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.fgd.active else {}
+    _check_values(train)
+    rounded = _round_imgsz(train)
+    if rounded.get("imgsz") != train.get("imgsz"):
+        print_status(f"imgsz {train['imgsz']} is not a multiple of {_STRIDE}: using {rounded['imgsz']} throughout")
+    return rounded, _round_imgsz(teacher_train)
 
 
 def _check_values(train: Mapping[str, Any]) -> None:
-    """Look at every value now, the host's way and beyond, rather than after the teacher's training."""
-    imgsz, optimizer, freeze = train.get("imgsz", 640), train.get("optimizer", "auto"), train.get("freeze")
+    """Check all values before the first training, by Ultralytics' own check and where it has none."""
+    arguments = {**ultralytics_defaults(), **train}
+    imgsz, optimizer, freeze = (arguments[key] for key in ("imgsz", "optimizer", "freeze"))
     if not _is_count(imgsz) or imgsz == 0:
-        raise UsageError(f"imgsz must be one whole number of pixels above 0, such as 640, not {imgsz!r}")
+        raise UsageError(f"imgsz must be a positive integer, such as 640, got {imgsz!r}")
     if str(optimizer).lower() not in {name.lower() for name in OPTIMIZERS}:
         raise UsageError(f"unknown optimizer '{optimizer}'{close_match(str(optimizer), OPTIMIZERS)}")
     layers = freeze if isinstance(freeze, list) else [freeze]
     if freeze is not None and not all(_is_count(layer) for layer in layers):
-        raise UsageError(f"freeze must be a number of layers or a list of layer numbers, such as [0,1], not {freeze!r}")
+        raise UsageError(f"freeze must be a number of layers or a list of layer numbers, such as [0,1], got {freeze!r}")
     try:
         get_cfg(overrides=dict(train))
     except (TypeError, ValueError, SyntaxError) as error:
@@ -163,44 +202,46 @@ def _check_values(train: Mapping[str, Any]) -> None:
         load_detector(train["pretrained"])
 
 
-def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
-    """Say where a run makes few steps: the host gathers `nbs` images for each, which for small data leaves hundreds."""
-    arguments = {**ultralytics_defaults(), **train}
-    batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
-    if batch < 1 or arguments["time"]:
-        return
-    gathered, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.scan.train_images / batch)
-    steps = batches // gathered
-    if gathered > 1 and steps < FEW_STEPS:
-        print_status(
-            f"this run makes only about {steps} optimizer steps, since Ultralytics gathers nbs={nbs} images for each: "
-            f"nbs={batch} makes {batches} steps of the same images, in the same time"
-        )
-
-
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _round_imgsz(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Round `imgsz` up as Ultralytics' trainer does, so that validation and export use the size of the training."""
+    if train.get("imgsz") is None:
+        return dict(train)
+    return {**train, "imgsz": check_imgsz(train["imgsz"], stride=_STRIDE, floor=_STRIDE, max_dim=1)}
+
+
 def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
-    """Stop on layers that the student does not have: the host would freeze nothing, without a word."""
+    """Stop if `freeze` names layers that the student does not have: Ultralytics would silently freeze nothing."""
     if not freeze:
         return
     config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else read_architecture(student.file)
     layers = len(config["backbone"]) + len(config["head"])
     if (freeze if isinstance(freeze, int) else max(freeze)) >= layers:
-        raise UsageError(f"freeze={freeze}: {student.name} has {layers} layers, 0 to {layers - 1}, and some must learn")
+        raise UsageError(
+            f"freeze={freeze}: {student.name} has {layers} layers, 0 to {layers - 1}, and some must be trained"
+        )
 
 
-def _whole_strides(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Round imgsz up as the host does for itself, so that measuring and export use what was trained with."""
-    if train.get("imgsz") is None:
-        return dict(train)
-    return {**train, "imgsz": check_imgsz(train["imgsz"], stride=32, floor=32, max_dim=1)}
+def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
+    """Print advice if a run makes few steps: Ultralytics accumulates `nbs` images for each of them."""
+    arguments = {**ultralytics_defaults(), **train}
+    batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
+    if batch < 1 or arguments["time"]:
+        return
+    accumulated, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.scan.train_images / batch)
+    steps = batches // accumulated
+    if accumulated > 1 and steps < FEW_STEPS:
+        print_status(
+            f"this run makes only about {steps} optimizer steps, since Ultralytics accumulates nbs={nbs} images for "
+            f"each: nbs={batch} makes {batches} steps of the same images, in the same time"
+        )
 
 
 def _device_type(device: Any) -> str:
     try:
         return select_device("" if device is None else device, verbose=False).type
     except (ValueError, AssertionError) as error:
-        raise UsageError(f"device={device} cannot be used here: {one_line(error)}") from error
+        raise UsageError(f"device={device} is not available: {one_line(error)}") from error

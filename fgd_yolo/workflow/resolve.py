@@ -1,4 +1,4 @@
-"""From a model name to something to start from: a checkpoint on this disk, or an untrained architecture."""
+"""From a model name to a model: a checkpoint on this disk, or an untrained architecture."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SUGGEST = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model to start from.
+    """A model that a training starts from.
 
     Args:
-        name: as the user calls it, without folder and suffix.
-        file: what the host is given: an absolute path of a `.pt`, or a model YAML.
-        names: the classes that it was trained on, None without weights.
-        channels: of the images that it reads.
-        digest: the same for the same weights or architecture, wherever the file lies.
+        name: file name without folder and suffix.
+        file: given to Ultralytics: the absolute path of a `.pt` file, or a model YAML.
+        names: classes by number that it was trained on; None without weights.
+        channels: of its input images.
+        digest: SHA-256 of weights or architecture, independent of the path.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Model:
 
 
 def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
-    """Find a model the way the host does: a file, its weights folder, a download; `.yaml` is untrained.
+    """Find a model as Ultralytics does: a file, its weights folder, a download; a `.yaml` is untrained.
 
     Args:
-        name: such as `yolov8l`, `yolov8l.pt`, `runs/best.pt`, `yolov8l.yaml`.
+        name: for example `yolov8l`, `yolov8l.pt`, `runs/best.pt`, `yolov8l.yaml`.
         role: "teacher" or "student", for messages.
-        demo: on the demo data a model without weights starts from random ones, and says so.
+        demo: if weights are not available, start from random ones with a warning, as on the demo data.
 
     Raises:
-        UsageError: a name that the host does not know; the message has the closest one.
-        FGDError: a file that is missing or no detector, or weights that can neither be found nor downloaded.
+        UsageError: Ultralytics does not know the name; the message has the closest one.
+        FGDError: the file is missing or no detector, or the weights can neither be found nor downloaded.
     """
     path = Path(str(name).strip())
     if path.suffix in {".yaml", ".yml"}:
@@ -99,7 +99,7 @@ def _architecture(path: Path, role: str) -> Model:
     head = (model.get("head") or [[None] * 4])[-1][2]
     if head not in HEADS:
         raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
-    if path.is_file():  # Ultralytics' own are known to be sound
+    if path.is_file():  # those that Ultralytics ships can be built
         _check_buildable(model, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
@@ -109,7 +109,7 @@ def _architecture(path: Path, role: str) -> Model:
 
 @safe_loading()
 def _check_buildable(config: dict[str, Any], where: str) -> None:
-    """Build a model once, so that a mistake in its YAML is known before a teacher is trained for days.
+    """Build a model once, so that an error in its YAML is found before the teacher's training.
 
     Raises:
         FGDError: it cannot be built.
@@ -117,12 +117,12 @@ def _check_buildable(config: dict[str, Any], where: str) -> None:
     try:
         with preserve_random_state(), quiet_ultralytics(logging.ERROR):
             DetectionModel(deepcopy(config), verbose=False)
-    except Exception as error:  # of whichever layer meets the mistake
+    except Exception as error:  # depends on the layer
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _missing(path: Path, role: str) -> FGDError:
-    """A file that is not there; for a bare name, what the host has that is spelled like it."""
+    """Return the error for a missing file; for a bare name it suggests a similar one that Ultralytics has."""
     stems = GITHUB_ASSETS_STEMS | {file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml")}
     name = path.name if path.suffix == ".yaml" else path.stem
     near = close_match(name, sorted(f"{stem}.yaml" if name == path.name else stem for stem in stems))
@@ -133,20 +133,20 @@ def _missing(path: Path, role: str) -> FGDError:
 
 @safe_loading()
 def _download(name: str, weights_dir: Path) -> Path:
-    """Let the host fetch a file once, in a folder of its own, so that no part is ever taken for the whole."""
-    print_status(f"{name} is not on this disk: trying to download it")
+    """Let Ultralytics download a file in a temporary folder, so that a partial file is never used."""
+    print_status(f"{name} is not on this disk: downloading it")
     _check_online()
     weights_dir.mkdir(parents=True, exist_ok=True)
     remove_leftovers(weights_dir)
     with partial_folder(weights_dir / name) as folder:
-        fetched = Path(attempt_download_asset(folder / name, retry=0))
-        if not fetched.is_file():
+        file = Path(attempt_download_asset(folder / name, retry=0))
+        if not file.is_file():
             raise ConnectionError("nothing was downloaded")
-        return fetched.replace(weights_dir / name)
+        return file.replace(weights_dir / name)
 
 
 def _check_online() -> None:
-    """Find out in seconds, and through a proxy, what the host's download takes minutes to notice."""
+    """Check the connection in seconds, also through a proxy; Ultralytics' download takes minutes to give up."""
     if os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         raise ConnectionError("YOLO_OFFLINE is set")
     try:

@@ -228,7 +228,7 @@ def test_a_resumed_run_takes_no_other_options_and_must_exist(refused, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["--teacher", "yolov8l"], "which student?"), (["--student", "yolov8n"], "which teacher?")],
+    [(["--teacher", "yolov8l"], "missing --student"), (["--student", "yolov8n"], "missing --teacher")],
 )
 def test_a_model_that_was_not_named(refused, words, part):
     assert part in refused(*words, code=2)

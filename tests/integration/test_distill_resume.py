@@ -77,7 +77,7 @@ def test_a_stop_ends_in_one_line_with_a_command_that_goes_on(shell, taught_teach
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 1
-    said = re.fullmatch(rf"stopped; go on with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
+    said = re.fullmatch(rf"stopped; resume with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
     assert said, err
     run = shell.paste(said.group(1))
     assert run.returncode == 0, run.stderr

@@ -116,7 +116,7 @@ assert "fg_loss" in model.trainer.loss_names
 def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(shell):
     run = shell.run(shell.job("--config", "plain", "name=between", f"imgsz={IMAGE_PX - 20}", quick=QUICK[2:]))
     assert run.returncode == 0, run.stderr
-    assert f"imgsz {IMAGE_PX - 20} is not a multiple of 32: {IMAGE_PX} is used throughout" in run.stdout
+    assert f"imgsz {IMAGE_PX - 20} is not a multiple of 32: using {IMAGE_PX} throughout" in run.stdout
     assert f"images at {IMAGE_PX} px" in run.stdout
     (shell.folder / "runs/distill/between/result.json").write_text('{"method": "plain"}')
     again = shell.run(["--resume", "runs/distill/between"])

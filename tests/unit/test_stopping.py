@@ -34,7 +34,7 @@ def work():
             print("working", flush=True)
             time.sleep(60)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; go on with: work") from None
+        raise KeyboardInterrupt("stopped; resume with: work") from None
 
 sys.exit(guarded(work))
 """
@@ -91,7 +91,7 @@ def work():
                 print("working", flush=True)
     except KeyboardInterrupt:
         time.sleep(0.5)
-        raise KeyboardInterrupt("stopped; go on with: work") from None
+        raise KeyboardInterrupt("stopped; resume with: work") from None
 
 sys.exit(guarded(work))
 """
@@ -218,7 +218,7 @@ def test_each_of_the_three_signals_ends_in_one_line_and_leaves_no_half_files(num
     process = start(PARTLY)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (1, "stopped; go on with: work\n")
+    assert (process.returncode, err) == (1, "stopped; resume with: work\n")
     assert not list(Path.cwd().iterdir())
 
 
@@ -231,7 +231,7 @@ def test_what_was_ignored_at_the_start_stays_ignored_and_a_polite_kill_still_sto
         process.wait(0.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (1, "stopped; go on with: work\n")
+    assert (process.returncode, err) == (1, "stopped; resume with: work\n")
     assert not list(Path.cwd().iterdir())
 
 
@@ -246,7 +246,7 @@ def test_a_job_of_a_shell_that_does_not_take_part_in_ctrl_c_stops_on_a_polite_ki
         time.sleep(0.01)
     os.kill(pid, signal.SIGTERM)
     assert shell.communicate(timeout=30)[0] == "1\n"
-    assert Path("err").read_text().splitlines()[-1] == "stopped; go on with: work"
+    assert Path("err").read_text().splitlines()[-1] == "stopped; resume with: work"
 
 
 @pytest.mark.parametrize("again", STOP_SIGNALS)
@@ -310,7 +310,7 @@ def test_a_signal_to_a_command_and_the_workers_of_its_loader_is_one_request(numb
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err.splitlines()[-1] == "stopped; go on with: work", err
+    assert err.splitlines()[-1] == "stopped; resume with: work", err
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_wrong_word_is_named(words, part):
     [
         (FGDError("no\n  way"), 1, "error: no way"),
         (UsageError("what?"), 2, "error: what?"),
-        (KeyboardInterrupt("stopped; go on with: x"), 1, "stopped; go on with: x"),
+        (KeyboardInterrupt("stopped; resume with: x"), 1, "stopped; resume with: x"),
         (KeyboardInterrupt(), 1, "stopped before anything was written"),
         (ValueError("two\nlines"), 1, "error: ValueError: two lines (--debug shows where)"),
         (ModuleNotFoundError("No", name="torch"), 1, "error: this needs torch: pip install 'fgd_yolo[train]'"),

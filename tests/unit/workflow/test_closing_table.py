@@ -4,10 +4,14 @@ import os
 import shlex
 
 import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.cli.distill_command import parse_distill
-from fgd_yolo.workflow.closing_table import find_twin, fingerprint, next_steps, table
+from fgd_yolo.datasets import scan_dataset
+from fgd_yolo.workflow.closing_table import find_twin, fingerprint, format_table, measure, next_steps
 from fgd_yolo.workflow.run_folder import read_result, save_result
+from fixtures import CLASSES
 
 
 def row(name, map50_95, map50):
@@ -44,7 +48,7 @@ def keep(folder, name, result, age_s=0):
 
 
 def test_the_table_has_a_row_for_teacher_and_student():
-    lines = table(make_result()).splitlines()
+    lines = format_table(make_result()).splitlines()
     assert lines[0].split() == ["mAP50-95", "mAP50", "parameters", "GFLOPs", "CPU", "ms"]
     assert lines[1].split() == ["teacher", "yolov8s", "0.591", "0.900", "3.01", "M", "8.19", "41.3"]
     assert lines[2].split() == ["student", "yolov8n", "0.432", "0.700", "3.01", "M", "8.19", "41.3"]
@@ -56,7 +60,7 @@ def test_beside_a_twin_the_difference_is_distilled_minus_plain_marked_one_seed(m
     other = "plain" if method == "fgd" else "fgd"
     values = {"fgd": (0.45, 0.72), "plain": (0.40, 0.75)}
     twin = {"run": "run-2", "method": other, "student": row("student", *values[other])}
-    text = table(make_result(method, *values[method], twin=twin))
+    text = format_table(make_result(method, *values[method], twin=twin))
     difference = next(line for line in text.splitlines() if "distilled - plain" in line)
     assert "+0.050" in difference and "-0.030" in difference and difference.endswith("one seed (7)")
     assert f"{other} (run-2)" in text
@@ -141,11 +145,22 @@ def test_what_could_not_be_measured_is_a_dash_in_the_table_and_null_in_the_file(
     result = make_result(map50_95=float("nan"))
     result["student"]["cpu_ms"] = None
     result["twin"] = {"run": "plain", "method": "plain", "student": row("student", 0.4, 0.6)}
-    lines = table(result).splitlines()
+    lines = format_table(result).splitlines()
     student = next(line for line in lines if line.startswith("student"))
-    assert student.split()[-1] == "-" and "nan" not in table(result)
+    assert student.split()[-1] == "-" and "nan" not in format_table(result)
     assert next(line for line in lines if line.startswith("distilled - plain")).split()[3] == "-"
     save_result(tmp_path, result)
     assert "NaN" not in (tmp_path / "result.json").read_text()
     assert read_result(tmp_path)["student"]["map50_95"] is None
-    assert table(read_result(tmp_path)) == table(result)
+    assert format_table(read_result(tmp_path)) == format_table(result)
+
+
+@pytest.mark.slow
+def test_a_model_of_a_wider_stride_is_measured_at_the_size_that_it_takes(tiny_data, tmp_path):
+    model = DetectionModel("yolov8n-p6.yaml", nc=len(CLASSES), verbose=False)
+    model.names, model.task = dict(enumerate(CLASSES)), "detect"
+    torch.save({"model": model, "train_args": {"task": "detect"}}, tmp_path / "wide.pt")
+    data = scan_dataset(str(tiny_data), {}).copy_to(tmp_path)
+    arguments = {"device": "cpu", "workers": 0}
+    rows = [measure("p6", tmp_path / "wide.pt", data, {**arguments, "imgsz": size}) for size in (96, 128)]
+    assert rows[0].gflops == rows[1].gflops > 0

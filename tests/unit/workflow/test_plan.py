@@ -8,9 +8,9 @@ import yaml
 from torch import nn
 from ultralytics.engine.trainer import BaseTrainer
 
-from fgd_yolo.config import Recipe, load_recipe
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.workflow.plan import OPTIMIZERS, make_plan
+from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, make_plan
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def plan(tiny_data, student_yaml, teacher_pt):
 def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_and_said_aloud(plan, teacher_pt, capsys):
     recipe = plan(teacher=teacher_pt, imgsz=100).recipe
     assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
-    assert "imgsz 100 is not a multiple of 32: 128 is used throughout" in capsys.readouterr().out
+    assert "imgsz 100 is not a multiple of 32: using 128 throughout" in capsys.readouterr().out
     assert plan(imgsz=1).recipe.train["imgsz"] == 32
 
 
@@ -71,13 +71,13 @@ def test_the_optimizers_are_those_that_the_host_names_when_it_gets_another():
 @pytest.mark.parametrize(
     ("argument", "value", "part"),
     [
-        ("imgsz", [320, 640], "imgsz must be one whole number"),
-        ("imgsz", "large", "imgsz must be one whole number"),
-        ("imgsz", 0, "imgsz must be one whole number"),
-        ("imgsz", -64, "imgsz must be one whole number"),
-        ("imgsz", True, "imgsz must be one whole number"),
-        ("imgsz", None, "imgsz must be one whole number"),
-        ("imgsz", 320.5, "imgsz must be one whole number"),
+        ("imgsz", [320, 640], "imgsz must be a positive integer"),
+        ("imgsz", "large", "imgsz must be a positive integer"),
+        ("imgsz", 0, "imgsz must be a positive integer"),
+        ("imgsz", -64, "imgsz must be a positive integer"),
+        ("imgsz", True, "imgsz must be a positive integer"),
+        ("imgsz", None, "imgsz must be a positive integer"),
+        ("imgsz", 320.5, "imgsz must be a positive integer"),
         ("optimizer", "AdmW", "did you mean 'AdamW'"),
         ("optimizer", None, "unknown optimizer 'None'"),
         ("freeze", "backbone", "freeze must be"),
@@ -99,3 +99,13 @@ def test_a_wrong_value_is_a_usage_error_that_names_its_argument(plan, argument, 
 )
 def test_values_that_the_host_takes_are_taken(plan, argument, value):
     assert plan(**{argument: value}).recipe.train[argument] == value
+
+
+def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):
+    (tmp_path / "own.yaml").write_text("student: yolov8n\ntrain: {epochs: 3}\n")
+    assert as_recipe(tmp_path / "own.yaml").train == {"epochs": 3}
+    assert as_recipe("plain").fgd.active is False
+    assert as_recipe(FGDConfig(method="fitnet")).fgd.method == "fitnet"
+    assert as_recipe(None).fgd == FGDConfig()
+    recipe = Recipe(student="yolo11n")
+    assert as_recipe(recipe) is recipe

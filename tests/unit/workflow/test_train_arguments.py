@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.errors import UsageError
 from fgd_yolo.workflow.train_arguments import (
-    as_recipe,
     check_train_args,
     parse_assignments,
     parse_value,
@@ -71,7 +69,7 @@ def test_the_hosts_defaults_are_those_it_uses_itself():
         ({"model": "x.pt"}, "--student"),
         ({"resume": True}, "--resume RUN"),
         ({"exist_ok": True}, "overwrite"),
-        ({"save": False}, "save=False is not taken: a run needs its checkpoints"),
+        ({"save": False}, "save=False is not allowed: a run needs its checkpoints"),
         ({"data": "x.yaml"}, "beside student and teacher"),
         ({"device": "0,1"}, "several GPUs"),
         ({"quantize": 8}, "quantize=8"),
@@ -85,13 +83,3 @@ def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
 def test_every_other_argument_of_the_host_is_taken():
     said = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
     assert check_train_args(said) is None
-
-
-def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):
-    (tmp_path / "own.yaml").write_text("student: yolov8n\ntrain: {epochs: 3}\n")
-    assert as_recipe(tmp_path / "own.yaml").train == {"epochs": 3}
-    assert as_recipe("plain").fgd.active is False
-    assert as_recipe(FGDConfig(method="fitnet")).fgd.method == "fitnet"
-    assert as_recipe(None).fgd == FGDConfig()
-    recipe = Recipe(student="yolo11n")
-    assert as_recipe(recipe) is recipe
