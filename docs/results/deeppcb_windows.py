@@ -37,9 +37,9 @@ def cut(image: Path, label: Path, out_image: Path, out_label: Path) -> None:
     clipped = np.clip(boxes - (left, top, left, top), 0, SIDE)
     kept = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1) >= 0.5 * np.prod(size, axis=1)
     clipped = clipped[kept] / SIDE
-    found = np.column_stack([rows[kept, 0], (clipped[:, :2] + clipped[:, 2:]) / 2, clipped[:, 2:] - clipped[:, :2]])
+    labels = np.column_stack([rows[kept, 0], (clipped[:, :2] + clipped[:, 2:]) / 2, clipped[:, 2:] - clipped[:, :2]])
     cv2.imwrite(str(out_image), pixels[top : top + SIDE, left : left + SIDE])
-    np.savetxt(out_label, found, fmt="%d %.6f %.6f %.6f %.6f")
+    np.savetxt(out_label, labels, fmt="%d %.6f %.6f %.6f %.6f")
 
 
 def main(source: str, target: str, *counts: str) -> None:

@@ -15,7 +15,7 @@ EQUAL_WITHIN_DATA = (
 )
 EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
 EQUAL_IN_ALL = ("hold_out",)
-COLUMN_WORDS = {
+COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
     "student_digest": "the student",
     "teacher_digest": "the teacher",
@@ -63,9 +63,9 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
         differences = [_difference(name, getattr(run, name), getattr(other, name)) for name in columns]
         if other.method == run.method:
             differences.append(_difference("options", run.options, other.options))
-        words = [difference for difference in differences if difference]
-        if words:
-            return f"{run.name} and {other.name} differ in {'; '.join(words)}"
+        known = [difference for difference in differences if difference]
+        if known:
+            return f"{run.name} and {other.name} differ in {'; '.join(known)}"
     return None
 
 
@@ -98,4 +98,4 @@ def _difference(name: str, one: Any, other: Any) -> str | None:
         return None
     if name == "optimizer" and one.lower() == other.lower():  # Ultralytics accepts sgd for SGD
         return None
-    return COLUMN_WORDS.get(name) or f"{name} ({one} and {other})"
+    return COLUMN_DESCRIPTIONS.get(name) or f"{name} ({one} and {other})"

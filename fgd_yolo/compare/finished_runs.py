@@ -118,14 +118,14 @@ def _check_inputs(folder: Path, dataset: Dataset, student: str | None, teacher: 
 
 
 def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None, str | None]:
-    """How a run was trained, its student, its teacher and that one's content, as far as it tells."""
+    """Return method, student, teacher and the teacher's digest of a run, as far as they are recorded."""
     if (folder / RECIPE).is_file():
         recipe = read_recipe(folder)
         teacher = recipe.teacher if recipe.fgd.active else None
         return method_of(recipe.fgd), recipe.student, teacher, _teacher_digest(teacher)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
-    if side_file.is_file():  # of FGDTrainer, without the command around it
+    if side_file.is_file():  # of FGDTrainer, used without the command
         side = read_side_file(side_file)
         return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
     teacher = arguments.get("distill_model")

@@ -158,9 +158,9 @@ def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -
             marker = _MARKERS[index % len(_MARKERS)]
             label = data if row == 0 else None
             axes.scatter(points, height, marker=marker, s=22, color=shade[method], alpha=0.75, label=label, linewidth=0)
-        whole = estimate([pair.points for pair in differences])
-        reach = None if whole.low is None else [[whole.mean - whole.low], [whole.high - whole.mean]]
-        axes.errorbar(whole.mean, row - 0.12, xerr=reach, fmt="D", color=shade[method], capsize=4, linewidth=1.8)
+        overall = estimate([pair.points for pair in differences])
+        reach = None if overall.low is None else [[overall.mean - overall.low], [overall.high - overall.mean]]
+        axes.errorbar(overall.mean, row - 0.12, xerr=reach, fmt="D", color=shade[method], capsize=4, linewidth=1.8)
     axes.axvline(0, color="#888888", linewidth=1)
     axes.set_yticks(range(len(compared)), [f"{method}\nover {other}" for method, other in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)

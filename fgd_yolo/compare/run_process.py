@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import __version__
-from fgd_yolo.compare.comparability import COLUMN_WORDS
+from fgd_yolo.compare.comparability import COLUMN_DESCRIPTIONS
 from fgd_yolo.compare.jobs import LOG, Job, content_digest, read_job, write_job, write_result
 from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.results import GRADIENT_RATIO, Run, read_curve
@@ -150,9 +150,10 @@ def _check_inputs(job: Job) -> None:
     if job.student is not None:
         current["student_digest"] = resolve(job.student, "student").digest
     planned = {name: getattr(job.planned, name) for name in current}
-    changed = [COLUMN_WORDS[name] for name, key in current.items() if planned[name] and key[:16] != planned[name]]
+    changed = [name for name, digest in current.items() if planned[name] and digest[:16] != planned[name]]
     if changed:
-        raise FGDError(f"{' and '.join(changed)} changed since the run was planned: start the comparison again")
+        names = " and ".join(COLUMN_DESCRIPTIONS[name] for name in changed)
+        raise FGDError(f"{names} changed since the run was planned: start the comparison again")
 
 
 def _trainer(job: Job) -> tuple[type, dict[str, Any]]:

@@ -27,18 +27,18 @@ class Comparison:
         self.folder = folder
         self.data, self.teacher, self.student = data, teacher, student
 
-    def words(self, *more: str, methods=("plain", FGD), seeds=2, epochs=2) -> list[str]:
+    def command(self, *more: str, methods=("plain", FGD), seeds=2, epochs=2) -> list[str]:
         models = ["--data", self.data, "--teacher", self.teacher, "--student", self.student]
         budget = ["--epochs", epochs, "--imgsz", 64, "--batch", 4, "--device", "cpu", "nbs=4", "warmup_epochs=0"]
-        asked = ["--methods", *methods, "--seeds", seeds, "--output", self.folder / "out"]
-        return list(map(str, [sys.executable, SCRIPT, *models, *asked, *budget, *more]))
+        methods_and_seeds = ["--methods", *methods, "--seeds", seeds, "--output", self.folder / "out"]
+        return list(map(str, [sys.executable, SCRIPT, *models, *methods_and_seeds, *budget, *more]))
 
-    def run(self, *more: str, **asked) -> subprocess.CompletedProcess:
-        return subprocess.run(self.words(*more, **asked), cwd=self.folder, capture_output=True, text=True)
+    def run(self, *more: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*more, **options), cwd=self.folder, capture_output=True, text=True)
 
-    def start(self, prepare=default_signals, **asked) -> subprocess.Popen:
+    def start(self, prepare=default_signals, **options) -> subprocess.Popen:
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.words(**asked), cwd=self.folder, preexec_fn=prepare, **pipes)
+        return subprocess.Popen(self.command(**options), cwd=self.folder, preexec_fn=prepare, **pipes)
 
     def rows(self) -> list[dict[str, str]]:
         file = self.folder / "out/runs.csv"
@@ -106,10 +106,10 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
     assert third.returncode == 0 and "4 finished, 0 to make" in third.stdout
     assert (comparison.folder / "out/report.html").is_file() and comparison.rows() == rows
 
-    for asked, words in (({"epochs": 3}, "epochs (3 and 2)"), ({}, "optimizer (SGD and AdamW)")):
-        changed = comparison.run(*([] if asked else ["optimizer=SGD"]), **asked)
+    for options, difference in (({"epochs": 3}, "epochs (3 and 2)"), ({}, "optimizer (SGD and AdamW)")):
+        changed = comparison.run(*([] if options else ["optimizer=SGD"]), **options)
         assert changed.returncode == 2
-        assert changed.stderr.splitlines()[-1].startswith("error: ") and f"differ in {words}" in changed.stderr
+        assert changed.stderr.splitlines()[-1].startswith("error: ") and f"differ in {difference}" in changed.stderr
         assert "choose another --output" in changed.stderr and comparison.rows() == rows
 
 
@@ -122,25 +122,25 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
     ],
 )
 def test_a_run_stops_with_its_parent_and_resumes_from_its_checkpoint(comparison, method, blow, prepare):
-    asked = {"methods": [method], "seeds": 1, "epochs": 30}
+    options = {"methods": [method], "seeds": 1, "epochs": 30}
     record = comparison.place(method.replace(":", "-").replace("=", "-"), 0) / "record.json"
-    first = comparison.start(prepare, **asked)
+    first = comparison.start(prepare, **options)
     until(lambda: record.is_file() and "4" in json.loads(record.read_text())["epochs"])
     first.send_signal(blow)
-    _, said = first.communicate(timeout=120)
+    _, stderr = first.communicate(timeout=120)
     if blow != signal.SIGKILL:
-        assert first.returncode == 1 and "the same command resumes" in said.splitlines()[-1]
+        assert first.returncode == 1 and "the same command resumes" in stderr.splitlines()[-1]
     until(lambda: not workers(comparison.folder))
     before = json.loads(record.read_text())
 
-    second = comparison.run(**asked)
+    second = comparison.run(**options)
     assert second.returncode == 0, second.stderr
     after = json.loads(record.read_text())
-    [begun, continued] = after["starts"]
-    assert begun == 0 and 4 <= continued < 30
+    [started, resumed] = after["starts"]
+    assert started == 0 and 4 <= resumed < 30
     assert all(after["epochs"][epoch] == before["epochs"][epoch] for epoch in ("1", "2", "3", "4"))
     [row] = comparison.rows()
-    assert (row["epochs"], row["resumed"]) == ("30", f"[{continued}]")
+    assert (row["epochs"], row["resumed"]) == ("30", f"[{resumed}]")
 
 
 def test_a_teacher_below_the_minimum_stops_the_comparison_before_the_first_run(comparison):
@@ -177,12 +177,13 @@ def test_finished_runs_are_included_if_their_budgets_agree(comparison):
         train(DetectionTrainer, comparison.student, comparison.data, comparison.folder / name, **arguments)
         return str(comparison.folder / name / "student")
 
-    plain, host = stock("plain"), stock("host", distill_model=str(comparison.teacher), dis=3.0)
+    plain, ultralytics = stock("plain"), stock("ultralytics", distill_model=str(comparison.teacher), dis=3.0)
     longer = stock("longer", seed=1, epochs=3)
     trainer = FGDTrainer.configured(comparison.teacher, FGDConfig(gradient_ratio=0.2, min_teacher_map=0))
     train(trainer, comparison.student, comparison.data, comparison.folder / "ours")
-    beside = comparison.run("--runs", plain, host, str(comparison.folder / "ours/student"), methods=(FGD,), seeds=1)
-    assert beside.returncode == 0, beside.stderr
+    runs = [plain, ultralytics, str(comparison.folder / "ours/student")]
+    included = comparison.run("--runs", *runs, methods=(FGD,), seeds=1)
+    assert included.returncode == 0, included.stderr
     rows = {row["method"]: row for row in comparison.rows()}
     assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:gradient_ratio=0.2,min_teacher_map=0"}
     assert (

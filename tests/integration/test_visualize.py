@@ -57,10 +57,10 @@ def test_two_checkpoints_give_a_figure_per_image_a_table_and_files(words, capsys
 def test_an_image_that_cannot_be_used_is_reported_and_skipped(words, tiny_data, capsys):
     Path("images").mkdir()
     Path("images/broken.png").write_text("not an image")
-    shutil.copy(tiny_data.parent / "images/val/00.png", "images/whole.png")
+    shutil.copy(tiny_data.parent / "images/val/00.png", "images/valid.png")
     assert run({**words, "--source": "images", "--output": "out"}) == 0
     assert "skipped: images/broken.png cannot be read as an image" in capsys.readouterr().out
-    assert file_names(Path("out")) == ["02-whole.png", "differences.csv", "differences.json"]
+    assert file_names(Path("out")) == ["02-valid.png", "differences.csv", "differences.json"]
 
 
 def test_a_run_folder_supplies_all_options(shell, first_run, capsys, monkeypatch):
@@ -69,8 +69,8 @@ def test_a_run_folder_supplies_all_options(shell, first_run, capsys, monkeypatch
     assert main(["--run", "runs/distill/first", "--count", "1", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "the alignment of epoch 1" in printed
-    told = json.loads(Path("runs/visualize/first/differences.json").read_text())
-    assert told["images"] == 1 and all(level["channel_after"] > 0 for level in told["levels"])
+    content = json.loads(Path("runs/visualize/first/differences.json").read_text())
+    assert content["images"] == 1 and all(level["channel_after"] > 0 for level in content["levels"])
     assert "runs/visualize/first" in printed
     assert file_names(Path("runs/distill/first/student/pictures")) == ["epoch001.png"]
 
@@ -84,19 +84,19 @@ def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(shell, fi
 
 @pytest.mark.parametrize("begins", ["yaml", "pt"])
 def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, tiny_data, tmp_path):
-    found = {}
+    initial = {}
 
     class Watching(FGDTrainer.configured(teacher=None, config=untaught(**OFF))):
         def _setup_train(self):
             super()._setup_train()
-            found.update({name: value.clone() for name, value in self.model.state_dict().items()})
+            initial.update({name: value.clone() for name, value in self.model.state_dict().items()})
 
     student = str(student_yaml if begins == "yaml" else students[0])
     settings = {"epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu", "plots": False, "seed": 5}
     best = train_stage(student, Watching, str(tiny_data), tmp_path / "student", settings)
     start = initial_student(Recipe(student=student, train={"seed": 5}), best).state_dict()
-    assert start.keys() == found.keys()
-    assert all(torch.equal(start[name], found[name]) for name in found)
+    assert start.keys() == initial.keys()
+    assert all(torch.equal(start[name], initial[name]) for name in initial)
 
 
 @pytest.mark.parametrize(
