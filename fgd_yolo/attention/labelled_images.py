@@ -15,7 +15,8 @@ from ultralytics.utils.nms import non_max_suppression
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import letterbox, place, to_planes
-from fgd_yolo.runtime.images import list_images, read_image
+from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.media import list_images
 
 LABELS = "labels"
 DETECTIONS = "teacher's detections"

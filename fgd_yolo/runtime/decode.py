@@ -1,4 +1,4 @@
-"""What a network's output holds: candidates above the threshold, as plain arrays."""
+"""Decode a network's output into candidates above the confidence threshold."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LARGEST = 1e9  # no box, keypoint or mask coefficient comes near it; larger ones overflow in the steps that follow
+_MAX_VALUE = 1e9  # far above any box, keypoint or mask coefficient; larger values would overflow in later steps
 
 
 class Candidates(NamedTuple):
-    """Objects of one image, on the canvas.
+    """Objects of one image, in pixels of the canvas.
 
-    `boxes` (n, 4) are corners (x1, y1, x2, y2), or centre and size where the boxes are rotated. `extras` (n, e) are
-    the task's own numbers: mask coefficients, keypoints or the angle.
+    `boxes` (n, 4) are corners (x1, y1, x2, y2), or centre and size for rotated boxes. `extras` (n, e) are the values
+    of the task: mask coefficients, keypoints or the angle.
     """
 
     boxes: np.ndarray
@@ -22,27 +22,26 @@ class Candidates(NamedTuple):
     extras: np.ndarray
 
     def take(self, index: np.ndarray) -> Candidates:
-        """Return the candidates that an index array or a mask names."""
+        """Select candidates by an index array or a mask."""
         return Candidates(*(column[index] for column in self))
 
-    def usable(self) -> np.ndarray:
-        """Return which candidates (n,) bool have only finite numbers, none of them beyond 1e9."""
+    def finite(self) -> np.ndarray:
+        """Return a mask (n,) of the candidates whose values are all finite, and below 1e9 in magnitude."""
         rows = np.concatenate([self.boxes, self.scores[:, None], self.extras], axis=1)
-        return (np.abs(rows) < _LARGEST).all(axis=1)
+        return (np.abs(rows) < _MAX_VALUE).all(axis=1)
 
 
 def decode_anchors(output: np.ndarray, class_count: int, confidence: float, rotated: bool = False) -> Candidates:
-    """Read raw anchors: those whose best class scores above the threshold, each with that class alone.
+    """Decode raw anchors: those whose best class has a score above the threshold, each with that class.
 
-    Candidates whose score is no number are among them, since nobody can tell whether it is above.
-
-    Only the rows of scores are scanned, as a view; the other rows are copied for the candidates alone.
+    Candidates with a NaN score are included, to be counted by the caller. All scores are scanned in a view; the other
+    rows are copied for the candidates only.
 
     Args:
         output: (4 + classes + extras, anchors): centre-size boxes, class scores, extras.
-        class_count: how many classes there are.
-        confidence: in [0, 1]; a score equal to it is not above it.
-        rotated: leave boxes as centre and size.
+        class_count: number of classes.
+        confidence: threshold in [0, 1]; a score must be above it.
+        rotated: keep boxes as centre and size.
     """
     end = 4 + class_count
     index = np.flatnonzero(~(output[4:end].max(axis=0) <= confidence))
@@ -56,17 +55,17 @@ def decode_anchors(output: np.ndarray, class_count: int, confidence: float, rota
 
 
 def decode_rows(output: np.ndarray, confidence: float, limit: int) -> Candidates:
-    """Read rows that need no suppression any more: of an end-to-end head, or after NMS inside the file.
+    """Decode rows that need no NMS: from an end-to-end head, or from NMS embedded in the file.
 
-    Rows whose score is no number are among them, as in `decode_anchors`.
+    Rows with a NaN score are included, as in `decode_anchors`.
 
     Args:
-        output: (rows, 6 + extras): box, score, class, extras, best first. Rows of zeros are padding.
-        confidence: in [0, 1]; a score equal to it is not above it.
-        limit: of these at most so many usable ones are returned, the first ones.
+        output: (rows, 6 + extras): box, score, class, extras, in order of decreasing score. Rows of zeros are padding.
+        confidence: threshold in [0, 1]; a score must be above it.
+        limit: maximum number of finite candidates.
     """
     rows = output[~(output[:, 4] <= confidence)].astype(np.float32, copy=False)
-    known = np.abs(rows[:, 5]) < _LARGEST
-    labels, scores = np.where(known, rows[:, 5], 0).astype(np.int64), np.where(known, rows[:, 4], np.float32(np.nan))
-    found = Candidates(rows[:, :4], scores, labels, rows[:, 6:])
-    return found.take(np.cumsum(found.usable()) <= limit)
+    valid = np.abs(rows[:, 5]) < _MAX_VALUE
+    labels, scores = np.where(valid, rows[:, 5], 0).astype(np.int64), np.where(valid, rows[:, 4], np.float32(np.nan))
+    candidates = Candidates(rows[:, :4], scores, labels, rows[:, 6:])
+    return candidates.take(np.cumsum(candidates.finite()) <= limit)

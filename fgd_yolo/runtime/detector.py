@@ -1,4 +1,4 @@
-"""The detector that a camera box runs: photos in, objects in photo pixels out."""
+"""The detector: images in, detections in image pixels out."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_image
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections, rotated_corners
 from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, failure_detail, load_image
-from fgd_yolo.runtime.instance_masks import photo_masks
+from fgd_yolo.runtime.instance_masks import instance_masks
 from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
 from fgd_yolo.text import printable
 
-# Photos that are read, prepared and run at a time where a file takes any number. Bounds the memory of a long list.
-TOGETHER = 8
-_PIXELS_PER_ANCHOR = 1024 / 21  # of three levels with strides 8, 16 and 32
-_END_TO_END_ROWS = 300  # the host's, where the file does not say
+MAX_BATCH = 8
+"""Images that are read, preprocessed and run at a time by a file of dynamic batch; limits the memory of a long list."""
+_PIXELS_PER_ANCHOR = 1024 / 21  # for three levels of strides 8, 16 and 32
+_END_TO_END_ROWS = 300  # Ultralytics' default, where the file has no fixed number
 
 
 class OnnxDetector:
-    """An exported YOLO, ready to detect, segment, find keypoints or oriented boxes.
+    """An exported YOLO for detection, segmentation, pose or oriented boxes.
 
-    Gives the host's boxes for the same file, except that OpenVINO computes int8 in its own way. Calls may be made from
-    several threads: nothing is kept between them but a count.
+    Returns the same boxes as Ultralytics for the same file, except that OpenVINO computes int8 differently. Calls are
+    thread-safe.
 
-    Objects with a number that is not finite, as where a float16 network overflows, are left out and counted in
-    `not_finite`; the first time is said on standard error.
+    Objects with non-finite values, such as from an overflow in float16, are dropped and counted in `non_finite`; a
+    warning is printed for the first of them.
 
     Args:
         path: the ONNX file.
-        device: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`; an explicit one that cannot be had is an error.
-        threads: CPU threads; None takes the cores that this process may use.
-        mode: `latency` gives all threads to one photo, `throughput` works on several photos at once.
-        conf: objects at or below this score are left out, in [0, 1]. A file with NMS inside already left out those
-            below the threshold it was exported with, 0.25 by the host's default; it does not record which.
-        iou: boxes of one class that overlap by more are one object, in [0, 1].
-        agnostic: let boxes of different classes suppress each other too. `iou` and `agnostic` mean nothing to files
-            that have no need of NMS, or have it inside.
-        max_detections: at most so many per photo, the best ones.
-        max_megapixels: a file with more pixels is not decoded; arrays may have any size.
+        device: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`.
+        threads: CPU threads; None uses the cores that this process may use.
+        mode: `latency` uses all threads for one image, `throughput` processes several images at once.
+        conf: confidence threshold in [0, 1]; objects with a score at or below it are dropped. A file with embedded NMS
+            has already dropped those below the threshold of its export (0.25 by default), which it does not record.
+        iou: NMS threshold in [0, 1]: of two boxes of a class that overlap by more, the one of lower score is dropped.
+        agnostic: let boxes of different classes suppress each other too. `iou` and `agnostic` have no effect on files
+            that need no NMS or have it embedded.
+        max_detections: maximum number of objects per image, those of the highest scores.
+        max_megapixels: image files with more pixels are not decoded; arrays may have any size.
 
     Raises:
-        UsageError: a threshold or the device's name is wrong.
-        FGDError: the file cannot be opened, is no detector, or the device cannot be had.
+        UsageError: an argument is invalid.
+        FGDError: the file cannot be opened or is not a detector, or the device is not available.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class OnnxDetector:
     ):
         for name, threshold in (("conf", conf), ("iou", iou)):
             if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-                raise UsageError(f"{name} is {threshold!r}, but must be a number from 0 to 1")
+                raise UsageError(f"{name} must be a number from 0 to 1, got {threshold!r}")
         if isinstance(max_detections, bool) or not isinstance(max_detections, Integral) or max_detections < 1:
-            raise UsageError(f"max_detections is {max_detections!r}, but must be a whole number above 0")
+            raise UsageError(f"max_detections must be an integer of at least 1, got {max_detections!r}")
         self._budget = PixelBudget(max_megapixels)
         self.conf, self.iou, self.agnostic, self.max_detections = conf, iou, agnostic, max_detections
         self._session = open_session(Path(path), device, threads, mode)
@@ -82,12 +82,12 @@ class OnnxDetector:
         self.info, warnings = read_model_info(self._session.metadata, self._session.inputs, self._session.outputs)
         for warning in warnings:
             print(f"{printable(Path(path).name)}: {warning}", file=sys.stderr)
-        self.not_finite = 0
+        self.non_finite = 0
         self._name, self._lock = printable(Path(path).name), threading.Lock()
         self.workers = self._session.workers
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="detector") if self.workers > 1 else None
-        self.together = self._count_together()
-        self._least_pixels = self._count_least_pixels()
+        self.max_batch = self._maximum_batch()
+        self._min_canvas_pixels = self._minimum_canvas()
 
     @property
     def names(self) -> dict[int, str]:
@@ -98,33 +98,34 @@ class OnnxDetector:
         """Detect on one image, or on several in order.
 
         Args:
-            images: an array (height, width, 3) BGR uint8 or any other that is an image, or the path of one; or a list
-                or tuple of those, or an array (B, height, width, 3).
+            images: an array (height, width, 3) BGR uint8, another array that `as_bgr` accepts, or the path of an image;
+                or a list or tuple of these, or an array (B, height, width, 3).
         Returns:
-            Detections of the one image; a list for a list, a tuple or a stack, empty for an empty one.
+            The detections of one image, or a list of them for a list, tuple or batch.
         Raises:
-            FGDError: an image cannot be read, or an array is none.
+            FGDError: a file cannot be read, or an array is not an image.
         """
         several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
         if not several:
             return self._detect([images])[0]
-        windows = [images[start : start + self.together] for start in range(0, len(images), self.together)]
-        results = self._pool.map(self._detect, windows) if self._pool else map(self._detect, windows)
-        return [detections for window in results for detections in window]
+        chunks = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
+        results = self._pool.map(self._detect, chunks) if self._pool else map(self._detect, chunks)
+        return [detections for chunk in results for detections in chunk]
 
     def preprocess(self, image: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, Placement]:
-        """Make the network's input of a photo.
+        """Preprocess an image for the network.
 
         Args:
-            image: an array that is an image.
-            out: an array to write to, of the file's input for one photo; it is made if absent.
+            image: an array that `as_bgr` accepts.
+            out: an array to write to, of the shape and type of the input for one image; None creates one.
         Returns:
-            (1, 3, h, w) RGB in [0, 1], or (1, h, w, 3) BGR uint8 where the file takes that; and where the photo is.
+            The input, (1, 3, h, w) RGB in [0, 1], or (1, h, w, 3) BGR uint8 for a file with such an input; and the
+            placement of the image in it.
         """
         image = as_bgr(image)
         info = self.info
         placement = place(image.shape[:2], info.imgsz, info.stride if info.dynamic_size else None)
-        if placement.canvas[0] * placement.canvas[1] < self._least_pixels:
+        if placement.canvas[0] * placement.canvas[1] < self._min_canvas_pixels:
             placement = place(image.shape[:2], info.imgsz)
         if info.uint8_input:
             canvas = np.empty((1, *placement.canvas, 3), np.uint8) if out is None else out
@@ -134,105 +135,109 @@ class OnnxDetector:
         return to_planes(letterbox(image, placement), planes), placement
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """Run the network on inputs of one shape, stacked; a file of a fixed batch is filled up with zeros."""
+        """Run the network on a batch of inputs; for a file of fixed batch it is padded with zeros."""
         count, batch = len(tensor), self.info.batch
         if batch is None or count == batch:
             return self._session.run(tensor)
-        filler = np.zeros((batch - count, *tensor.shape[1:]), tensor.dtype)
-        return [output[:count] for output in self._session.run(np.concatenate([tensor, filler]))]
+        padding = np.zeros((batch - count, *tensor.shape[1:]), tensor.dtype)
+        return [output[:count] for output in self._session.run(np.concatenate([tensor, padding]))]
 
     def postprocess(self, outputs: Sequence[np.ndarray], placements: Sequence[Placement]) -> list[Detections]:
-        """Read the network's outputs: one placement and one result per photo of the batch."""
+        """Return the detections of each image of a batch from the network's outputs and the placements."""
         return [
             self._to_detections(self._candidates(outputs[0][index]), outputs, index, placement)
             for index, placement in enumerate(placements)
         ]
 
-    def _count_together(self) -> int:
-        """Return how many photos go into one run of the network, at most."""
+    def _maximum_batch(self) -> int:
+        """Return the maximum number of images in one run of the network."""
         if self.info.batch is not None:
             return self.info.batch
         if self._pool:
             return 1
-        # NMS inside a file of open batch is unrolled for the batch size that it was exported with.
-        limit = self._session.metadata.get("batch", "") if self.info.embedded_nms else str(TOGETHER)
-        return min(TOGETHER, int(limit)) if limit.isdecimal() else 1
+        # NMS embedded in a file of dynamic batch is unrolled for the batch size of its export.
+        limit = self._session.metadata.get("batch", "") if self.info.embedded_nms else str(MAX_BATCH)
+        return min(MAX_BATCH, int(limit)) if limit.isdecimal() else 1
 
-    def _count_least_pixels(self) -> float:
-        """Return the smallest canvas for an end-to-end head of open size: it fails with fewer anchors than rows."""
+    def _minimum_canvas(self) -> float:
+        """Return the minimum pixels of an input for an end-to-end head of dynamic size.
+
+        With fewer anchors than rows of output such a network fails.
+        """
         info = self.info
         if not info.dynamic_size or not info.decoded or info.embedded_nms:
             return 0
         return (self._session.outputs[0].shape[1] or _END_TO_END_ROWS) * _PIXELS_PER_ANCHOR
 
     def _detect(self, images: Sequence[Any]) -> list[Detections]:
-        """Detect on a few images, those whose inputs have one shape together."""
+        """Detect on a few images; inputs of the same shape run as one batch."""
         prepared = [self.preprocess(_load(image, self._budget)) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (tensor, _) in enumerate(prepared):
             groups.setdefault(tensor.shape, []).append(index)
-        found: dict[int, Detections] = {}
+        results: dict[int, Detections] = {}
         for group in groups.values():
             tensors = [prepared[index][0] for index in group]
             outputs = self.infer(tensors[0] if len(group) == 1 else np.concatenate(tensors))
-            found.update(zip(group, self.postprocess(outputs, [prepared[index][1] for index in group]), strict=True))
-        return [found[index] for index in range(len(prepared))]
+            results.update(zip(group, self.postprocess(outputs, [prepared[index][1] for index in group]), strict=True))
+        return [results[index] for index in range(len(prepared))]
 
     def _candidates(self, output: np.ndarray) -> Candidates:
-        """Return the objects of one image on the canvas, after NMS."""
+        """Return the candidates of one image after NMS, in pixels of the canvas."""
         if self.info.decoded:
-            return self._usable(decode_rows(output, self.conf, self.max_detections))
+            return self._drop_non_finite(decode_rows(output, self.conf, self.max_detections))
         rotated = self.info.task == "obb"
-        found = self._usable(decode_anchors(output, len(self.info.names), self.conf, rotated))
-        boxes = np.concatenate([found.boxes, found.extras], axis=1) if rotated else found.boxes
-        choose = suppress_rotated if rotated else suppress
-        return found.take(choose(boxes, found.scores, found.classes, self.iou, self.agnostic, self.max_detections))
+        candidates = self._drop_non_finite(decode_anchors(output, len(self.info.names), self.conf, rotated))
+        boxes = np.concatenate([candidates.boxes, candidates.extras], axis=1) if rotated else candidates.boxes
+        nms = suppress_rotated if rotated else suppress
+        scores, classes = candidates.scores, candidates.classes
+        return candidates.take(nms(boxes, scores, classes, self.iou, self.agnostic, self.max_detections))
 
-    def _usable(self, found: Candidates) -> Candidates:
-        keep = found.usable()
+    def _drop_non_finite(self, candidates: Candidates) -> Candidates:
+        keep = candidates.finite()
         if keep.all():
-            return found
-        self._leave_out(int((~keep).sum()))
-        return found.take(keep)
+            return candidates
+        self._count_non_finite(int((~keep).sum()))
+        return candidates.take(keep)
 
-    def _leave_out(self, count: int) -> None:
-        """Count objects whose numbers are not finite."""
+    def _count_non_finite(self, count: int) -> None:
+        """Count objects with non-finite values, and warn of the first ones."""
         with self._lock:
-            first, self.not_finite = not self.not_finite, self.not_finite + count
+            first, self.non_finite = not self.non_finite, self.non_finite + count
         if first:
-            advice = "does it overflow in float16? export it again with --precision fp32"
-            print(f"{self._name}: objects with numbers that are not finite are left out: {advice}", file=sys.stderr)
+            advice = "if the model overflows in float16, export it with --precision fp32"
+            print(f"{self._name}: objects with non-finite values are dropped; {advice}", file=sys.stderr)
 
     def _to_detections(
-        self, found: Candidates, outputs: Sequence[np.ndarray], index: int, placement: Placement
+        self, candidates: Candidates, outputs: Sequence[np.ndarray], index: int, placement: Placement
     ) -> Detections:
-        """Move the objects to photo pixels, with what the task adds."""
-        task, count = self.info.task, len(found.scores)
+        """Convert candidates to detections in image pixels, with the masks, keypoints or rotated boxes of the task."""
+        task, count = self.info.task, len(candidates.scores)
         extra: dict[str, np.ndarray] = {}
         if task == "obb":
-            rotated = rotated_to_image(np.concatenate([found.boxes, found.extras], axis=1), placement)
+            rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), placement)
             corners = rotated_corners(rotated)
             boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
             extra["rotated_boxes"] = rotated
         else:
-            boxes = to_image(found.boxes.reshape(count, 2, 2), placement).reshape(count, 4)
+            boxes = to_image(candidates.boxes.reshape(count, 2, 2), placement).reshape(count, 4)
         if task == "pose":
-            keypoints = found.extras.reshape(count, *self.info.keypoint_shape)
+            keypoints = candidates.extras.reshape(count, *self.info.keypoint_shape)
             points = to_image(keypoints[..., :2], placement)
             extra["keypoints"] = np.concatenate([points, keypoints[..., 2:]], axis=2)
         elif task == "segment":
-            extra["masks"] = photo_masks(outputs[1][index], found.extras, boxes, placement)
-        detections = Detections(boxes, found.scores, found.classes, self.info.names, placement.image, **extra)
-        if task == "segment":  # like the host, an object without a single pixel of mask is none
-            drawn = extra["masks"].any(axis=(1, 2))
-            if not drawn.all() and not np.isfinite(outputs[1][index]).all():
-                self._leave_out(int((~drawn).sum()))
-            return detections[drawn]
+            extra["masks"] = instance_masks(outputs[1][index], candidates.extras, boxes, placement)
+        detections = Detections(boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **extra)
+        if task == "segment":  # as in Ultralytics, an object with an empty mask is dropped
+            keep = extra["masks"].any(axis=(1, 2))
+            if not keep.all() and not np.isfinite(outputs[1][index]).all():
+                self._count_non_finite(int((~keep).sum()))
+            return detections[keep]
         return detections
 
 
 def _load(image: Any, budget: PixelBudget) -> np.ndarray:
-    """Read a path; anything else is taken for an array."""
+    """Read the file of a path; return anything else unchanged."""
     if not isinstance(image, (str, Path)):
         return image
     try:

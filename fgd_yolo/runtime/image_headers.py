@@ -1,4 +1,4 @@
-"""The size that a picture's header gives, read before anything is decoded."""
+"""Read the size of an image from the header of its file, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from math import prod
 from mmap import mmap
 from typing import NamedTuple
 
-_MOST_STEPS = 1 << 16  # markers, boxes or tags; no honest picture comes near
-_TEXT_BYTES = 1 << 16  # in which a header of plain text must end
+_MAX_STEPS = 1 << 16  # markers, boxes or tags; far above what real images have
+_MAX_TEXT_BYTES = 1 << 16  # of a plain-text header
 JPEG_END = 0xD9
 MAX_SCANS = 100
-"""Of a progressive JPEG; so many `cjpeg` of libjpeg writes at most. Real ones have about ten."""
+"""Of a progressive JPEG: the maximum that libjpeg's `cjpeg` writes. Typical files have about ten."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _TIFF_BITS, _TIFF_SAMPLES, _TIFF_SIZE, _TIFF_TILE = 258, 277, (256, 257), (322, 323)
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_BOXES_OF_BOXES = {b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"}
+_CONTAINER_BOXES = {b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"}
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
-_PLAIN = re.compile(rb"P[1-6Ff]" + _SPACE + rb"(\d{1,10})" + _SPACE + rb"(\d{1,10})\s")
+_PNM = re.compile(rb"P[1-6Ff]" + _SPACE + rb"(\d{1,10})" + _SPACE + rb"(\d{1,10})\s")
 _PAM = re.compile(rb"^(WIDTH|HEIGHT|DEPTH)[ \t]+(\d{1,10})[ \t]*\r?\n", re.MULTILINE)
 
 
 class Header(NamedTuple):
-    """What a picture's header tells.
+    """The header of an image file.
 
     Args:
         kind: the format, such as `JPEG`.
-        width: in pixels, as stored; no turn is applied.
+        width: in pixels, as stored, before any rotation.
         height: in pixels.
-        bytes_per_pixel: about what OpenCV or Pillow need to decode one, as measured.
+        bytes_per_pixel: approximate memory that OpenCV or Pillow need to decode a pixel, as measured.
     """
 
     kind: str
@@ -44,20 +45,20 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """Return what the header of a picture's file tells, None where the data is no picture of a known format.
+    """Return the header of an image file, or None where the data is not an image of a known format.
 
-    Where a format gives the size more than once, the largest counts. Linear in the length of the data.
+    Where a format has the size more than once, the largest is returned. The time is linear in the length of the data.
 
     Source:
         ITU T.81 (JPEG), W3C PNG, ISO/IEC 15444-1 (JPEG 2000), TIFF 6.0 and BigTIFF, ISO/IEC 14496-12 and 23008-12
-        (AVIF, HEIF), RFC 9649 (WebP), GIF89a, and Netpbm's own descriptions.
+        (AVIF, HEIF), RFC 9649 (WebP), GIF89a, and the Netpbm documentation.
     """
     try:
         for signature, kind, parse in _FORMATS:
             if re.match(signature, data, re.DOTALL):
                 header = parse(data)
                 return None if header is None or min(header[:2]) < 1 else Header(kind, *header)
-    except (struct.error, IndexError, ValueError, OverflowError):  # it ends within its header, or points elsewhere
+    except (struct.error, IndexError, ValueError, OverflowError):  # truncated, or with invalid offsets
         pass
     else:
         brands = _brands(data)
@@ -68,14 +69,14 @@ def read_header(data: bytes) -> Header | None:
 
 
 class JpegHeader(NamedTuple):
-    """What stands in front of a JPEG's first scan.
+    """The part of a JPEG before its first scan.
 
     Args:
-        width: in pixels, 0 before it is known.
+        width: in pixels, 0 while unknown.
         height: in pixels.
-        bytes_per_pixel: to decode one.
-        scan: where the first scan begins, 0 before it is known.
-        reach: up to here everything belongs to the header; may lie behind the data's end.
+        bytes_per_pixel: memory to decode a pixel.
+        scan: offset of the first scan, 0 while unknown.
+        reach: the header extends at least to this offset, which may be beyond the end of the data.
     """
 
     width: int = 0
@@ -86,56 +87,57 @@ class JpegHeader(NamedTuple):
 
 
 def jpeg_header(data: bytes | bytearray) -> JpegHeader:
-    """Return what is known of a JPEG from its beginning, which may be all that is there yet."""
+    """Return the header of a JPEG, as far as it is known from the first part of the data."""
     width, height, cost, position = 0, 0, 6.0, 2
-    for _ in range(_MOST_STEPS):
-        found = data.find(b"\xff", position)
-        if found < 0 or found + 4 > len(data):
+    for _ in range(_MAX_STEPS):
+        start = data.find(b"\xff", position)
+        if start < 0 or start + 4 > len(data):
             break
-        marker = data[found + 1]
+        marker = data[start + 1]
         if marker == 0xFF:
-            position = found + 1
-        elif marker == 0 or marker in _JPEG_ALONE:
-            position = found + 2
+            position = start + 1
+        elif marker == 0 or marker in _JPEG_STANDALONE:
+            position = start + 2
         elif marker == 0xD9:
             break
         elif marker == 0xDA:
-            return JpegHeader(width, height, cost, found if width and height else 0, found)
+            return JpegHeader(width, height, cost, start if width and height else 0, start)
         else:
-            if marker in JPEG_FRAMES and found + 10 <= len(data):
-                down, across, parts = struct.unpack_from(">HHB", data, found + 5)
-                width, height = max((width, height), (across, down), key=lambda pair: pair[0] * pair[1])
-                cost = 6.0 if marker < 0xC2 else max(6.0, 3.0 + 2 * parts)  # the coefficients of all scans are kept
-            position = found + 2 + struct.unpack_from(">H", data, found + 2)[0]
+            if marker in JPEG_FRAMES and start + 10 <= len(data):
+                frame_height, frame_width, components = struct.unpack_from(">HHB", data, start + 5)
+                width, height = max((width, height), (frame_width, frame_height), key=prod)
+                cost = 6.0 if marker < 0xC2 else max(6.0, 3.0 + 2 * components)  # all scans are stored as coefficients
+            position = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
     return JpegHeader(reach=position)
 
 
 def jpeg_markers(data: bytes | mmap, start: int, end: int = sys.maxsize) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG from `start` on and where its content begins; compressed data is passed over."""
-    while found := _NEXT_MARKER.search(data, start, end):
-        marker, start = data[found.end() - 1], found.end()
+    """Yield each marker of a JPEG from an offset on, with the offset of its content; compressed data is skipped."""
+    while match := _NEXT_MARKER.search(data, start, end):
+        marker, start = data[match.end() - 1], match.end()
         yield marker, start
         if marker != JPEG_END:
             start += max(2, int.from_bytes(data[start : start + 2], "big"))
 
 
 def jpeg_scans(data: bytes, start: int) -> int:
-    """Return how many scans a JPEG has, from its first one at `start` to its end; any number of too many is one."""
+    """Count the scans of a JPEG from the first one, at `start`, to its end, or up to one more than `MAX_SCANS`."""
     scans = 0
     for step, (marker, _) in enumerate(jpeg_markers(data, start)):
         if marker == JPEG_END:
             break
         scans += marker == 0xDA
-        if scans > MAX_SCANS or step > _MOST_STEPS:
+        if scans > MAX_SCANS or step > _MAX_STEPS:
             return MAX_SCANS + 1
     return scans
 
 
 def _jpeg(data: bytes) -> tuple[int, int, float] | None:
-    head = jpeg_header(data)
-    if not head.scan or jpeg_scans(data, head.scan) > MAX_SCANS:  # a few bytes each would take minutes to decode
+    header = jpeg_header(data)
+    # Each scan is decoded over the whole image: thousands of them, of a few bytes each, would take minutes.
+    if not header.scan or jpeg_scans(data, header.scan) > MAX_SCANS:
         return None
-    return head[:3]
+    return header[:3]
 
 
 def _png(data: bytes) -> tuple[int, int, float] | None:
@@ -156,7 +158,7 @@ def _webp(data: bytes) -> tuple[float, ...] | None:
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
-        return width, height, 12 if data[20] & 0x02 else 6  # an animation is painted on two canvases with alpha
+        return width, height, 12 if data[20] & 0x02 else 6  # an animation is decoded to two canvases with alpha
     if kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
@@ -169,52 +171,52 @@ def _jpeg2000(data: bytes) -> tuple[int, int, float] | None:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
     parts = struct.unpack_from(">H", data, start + 40)[0]
-    # OpenJPEG keeps 32 bits for each value, and what it knows of each block and precinct, of which some are tiny.
-    return right - left, bottom - top, 4 + parts * (4 + _jpeg2000_pieces(data, start))
+    # OpenJPEG stores 32 bits for each value, and a record of each code block and precinct, which may be tiny.
+    return right - left, bottom - top, 4 + parts * (4 + _jpeg2000_overhead(data, start))
 
 
-def _jpeg2000_pieces(data: bytes, start: int) -> float:
-    """Return the bytes for each value that go to code blocks and precincts, at the most of all headers in the file."""
-    cost, position, after = 0.0, start + 2, 0
-    for _ in range(_MOST_STEPS):
+def _jpeg2000_overhead(data: bytes, start: int) -> float:
+    """Return the bytes per value for code blocks and precincts: the maximum over all headers of the file."""
+    cost, position, next_tile = 0.0, start + 2, 0
+    for _ in range(_MAX_STEPS):
         if position + 4 > len(data):
             break
         marker, length = struct.unpack_from(">HH", data, position)
-        if marker == 0xFF90:  # a tile's header, which tells where the next one is
-            tile = struct.unpack_from(">I", data, position + 6)[0]
-            after = position + tile if tile else len(data)
+        if marker == 0xFF90:  # the header of a tile, with its length
+            tile_length = struct.unpack_from(">I", data, position + 6)[0]
+            next_tile = position + tile_length if tile_length else len(data)
         elif marker == 0xFF93:  # the tile's data
-            if after <= position:
+            if next_tile <= position:
                 break
-            position = after
+            position = next_tile
             continue
         elif marker in (0xFF52, 0xFF53):
-            # Of all components, or of one, whose number comes first and takes two bytes where there are many.
+            # Of all components, or of one, whose index precedes it and takes two bytes where there are many.
             for levels in (9,) if marker == 0xFF52 else (6, 7):
-                wide, high = (data[position + levels + 1 + side] & 15 for side in (0, 1))
+                block_width, block_height = (data[position + levels + 1 + side] & 15 for side in (0, 1))
                 sizes = data[position + levels + 5 : position + 2 + length]
-                # From the smallest resolution to the whole one; each has four times the values of the one before.
+                # From the lowest resolution to the full one; each has four times the values of the previous one.
                 precincts = sum(
                     4.0 ** -(len(sizes) - 1 - index) / (1 << (size & 15) + (size >> 4))
                     for index, size in enumerate(sizes)
                 )
-                cost = max(cost, 450 / (1 << wide + high + 4) + 1500 * precincts)
+                cost = max(cost, 450 / (1 << block_width + block_height + 4) + 1500 * precincts)
         elif not 0xFF4F <= marker <= 0xFF92:
             break
         position += 2 + length
     return cost
 
 
-def _plain(data: bytes) -> tuple[int, ...] | None:
-    found = _PLAIN.match(data[:_TEXT_BYTES])
-    return found and tuple(map(int, found.groups())) + ((24,) if data[1:2] in b"Ff" else ())
+def _pnm(data: bytes) -> tuple[int, ...] | None:
+    match = _PNM.match(data[:_MAX_TEXT_BYTES])
+    return match and tuple(map(int, match.groups())) + ((24,) if data[1:2] in b"Ff" else ())
 
 
 def _pam(data: bytes) -> tuple[int, int, float] | None:
-    told = dict.fromkeys((b"WIDTH", b"HEIGHT", b"DEPTH"), 0)
-    for key, value in _PAM.findall(data[:_TEXT_BYTES]):
-        told[key] = max(told[key], int(value))
-    return told[b"WIDTH"], told[b"HEIGHT"], 3 + 2 * told[b"DEPTH"]
+    fields = dict.fromkeys((b"WIDTH", b"HEIGHT", b"DEPTH"), 0)
+    for key, value in _PAM.findall(data[:_MAX_TEXT_BYTES]):
+        fields[key] = max(fields[key], int(value))
+    return fields[b"WIDTH"], fields[b"HEIGHT"], 3 + 2 * fields[b"DEPTH"]
 
 
 def _sun(data: bytes) -> tuple[int, ...]:
@@ -222,14 +224,14 @@ def _sun(data: bytes) -> tuple[int, ...]:
 
 
 def _tiff(data: bytes) -> tuple[int, int, float] | None:
-    """The first page. A tile that is larger than the picture is decoded whole, and so counts instead."""
+    """The size of the first page, or of its tiles where they are larger, since a tile is decoded whole."""
     tags = _tiff_tags(data)
     width, height = (max(tags.get(tag, [0])) for tag in _TIFF_SIZE)
     samples = max(tags.get(_TIFF_SAMPLES, [1]))
     stored = samples * max(tags.get(_TIFF_BITS, [1])) / 8
-    across, down = (max(tags.get(tag, [0])) for tag in _TIFF_TILE)
-    if across and down:
-        width, height = max(width, across), max(height, down)
+    tile_width, tile_height = (max(tags.get(tag, [0])) for tag in _TIFF_TILE)
+    if tile_width and tile_height:
+        width, height = max(width, tile_width), max(height, tile_height)
     return width, height, 6 if stored <= 3 else 1 + 2 * stored
 
 
@@ -241,33 +243,33 @@ def _tiff_tags(data: bytes) -> dict[int, list[int]]:
     (count,) = struct.unpack_from(order + count_format, data, start)
     start += struct.calcsize(count_format)
     tags: dict[int, list[int]] = {}
-    for position in range(start, start + entry * min(count, _MOST_STEPS), entry):
+    for position in range(start, start + entry * min(count, _MAX_STEPS), entry):
         tag, kind = struct.unpack_from(order + "HH", data, position)
         (length,) = struct.unpack_from(order + ("Q" if big else "I"), data, position + 4)
         number, length = _TIFF_NUMBERS.get(kind), min(length, 1024)
         if number is None or tag not in (*_TIFF_SIZE, *_TIFF_TILE, _TIFF_BITS, _TIFF_SAMPLES):
             continue
-        place = position + entry - inline
+        offset = position + entry - inline
         if struct.calcsize(number) * length > inline:
-            (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
-        tags.setdefault(tag, []).extend(struct.unpack_from(f"{order}{length}{number}", data, place))
+            (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, offset)
+        tags.setdefault(tag, []).extend(struct.unpack_from(f"{order}{length}{number}", data, offset))
     return tags
 
 
 def _boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of each box."""
+    """Yield the type of each box, and the start and end of its content."""
     end = len(data) if end is None else end
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if start + 8 > end:
             return
         size, kind = struct.unpack_from(">I4s", data, start)
-        head = 8
+        header_bytes = 8
         if size == 1 and start + 16 <= end:
-            (size,), head = struct.unpack_from(">Q", data, start + 8), 16
+            (size,), header_bytes = struct.unpack_from(">Q", data, start + 8), 16
         stop = end if size == 0 else start + size
-        if size and size < head:
+        if size and size < header_bytes:
             return
-        yield kind, start + head, min(stop, end)
+        yield kind, start + header_bytes, min(stop, end)
         start = stop
 
 
@@ -279,18 +281,18 @@ def _brands(data: bytes) -> set[bytes]:
 
 
 def _largest_in_boxes(data: bytes) -> tuple[int, int] | None:
-    """Return the largest size that any item or track of an ISO media file gives."""
-    sizes, left = [], [(0, len(data), 0)]
-    while left and len(sizes) < _MOST_STEPS:
-        start, end, depth = left.pop()
+    """Return the largest size of any item or track of an ISO media file."""
+    sizes, pending = [], [(0, len(data), 0)]
+    while pending and len(sizes) < _MAX_STEPS:
+        start, end, depth = pending.pop()
         for kind, at, stop in _boxes(data, start, end):
             if kind == b"ispe" and at + 12 <= stop:
                 sizes.append(struct.unpack_from(">II", data, at + 4))
             elif kind in (b"av01", b"hvc1", b"hev1") and at + 28 <= stop:
                 sizes.append(struct.unpack_from(">HH", data, at + 24))
-            elif kind in _BOXES_OF_BOXES and depth < 8:
-                left.append((at + {b"meta": 4, b"stsd": 8}.get(kind, 0), stop, depth + 1))
-    return max(sizes, key=lambda pair: pair[0] * pair[1], default=None)
+            elif kind in _CONTAINER_BOXES and depth < 8:
+                pending.append((at + {b"meta": 4, b"stsd": 8}.get(kind, 0), stop, depth + 1))
+    return max(sizes, key=prod, default=None)
 
 
 _FORMATS: tuple[tuple[bytes, str, Callable[[bytes], tuple | None]], ...] = (
@@ -301,7 +303,7 @@ _FORMATS: tuple[tuple[bytes, str, Callable[[bytes], tuple | None]], ...] = (
     (rb"BM", "BMP", _bmp),
     (rb"GIF8", "GIF", _gif),
     (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG 2000", _jpeg2000),
-    (rb"P[1-6Ff]\s", "Netpbm", _plain),
+    (rb"P[1-6Ff]\s", "Netpbm", _pnm),
     (rb"P7\s", "Netpbm", _pam),
     (rb"\x59\xa6\x6a\x95", "Sun raster", _sun),
 )

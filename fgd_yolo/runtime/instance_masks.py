@@ -1,4 +1,4 @@
-"""Object masks in photo pixels from a segmentation network's prototypes."""
+"""Instance masks in image pixels from the prototypes of a segmentation network."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from fgd_yolo.preprocessing import Placement, place
 PROTOTYPE_STRIDE = 4  # canvas pixels per prototype pixel
 
 
-def photo_masks(
+def instance_masks(
     prototypes: np.ndarray, coefficients: np.ndarray, boxes: np.ndarray, placement: Placement
 ) -> np.ndarray:
-    """Mix the prototypes of each object, cut the padding off, enlarge to the photo, keep what is inside its box.
+    """Combine the prototypes of each object, crop the padding, resize to the image, and crop to the box.
 
-    The host's `retina_masks=True`: its default makes masks of the canvas instead, which is not what a photo needs.
+    Equal to Ultralytics' `retina_masks=True`; its default makes masks of the canvas instead.
 
     Convention:
-        A pixel belongs to a box if x1 <= x < x2 and y1 <= y < y2, in whole pixels.
+        A pixel is inside a box if x1 <= x < x2 and y1 <= y < y2, in integer pixels.
     Args:
         prototypes: (k, h, w) float32.
         coefficients: (n, k) float32.
-        boxes: (n, 4) corners in photo pixels.
-        placement: of the photo.
+        boxes: (n, 4) corners in image pixels.
+        placement: of the image on the canvas.
     Returns:
-        (n, H, W) bool, the photo's size: one byte per pixel and object.
+        (n, H, W) bool, of the size of the image: one byte per pixel and object.
     """
     k, height, width = prototypes.shape
     logits = (coefficients @ prototypes.reshape(k, -1)).reshape(-1, height, width)
@@ -36,16 +36,16 @@ def photo_masks(
     masks = np.zeros((len(logits), *placement.image), bool)
     for mask, logit, (x1, y1, x2, y2) in zip(masks, logits, np.ceil(boxes).astype(int), strict=True):
         enlarged = cv2.resize(logit, (width * factor, height * factor)) if factor > 1 else logit
-        whole = cv2.resize(enlarged[rows, columns], placement.image[::-1])
-        mask[y1:y2, x1:x2] = whole[y1:y2, x1:x2] > 0
+        resized = cv2.resize(enlarged[rows, columns], placement.image[::-1])
+        mask[y1:y2, x1:x2] = resized[y1:y2, x1:x2] > 0
     return masks
 
 
 def _factor(photo: tuple[int, int], prototype: tuple[int, int]) -> int:
-    """Return the smallest of 1, 2, 4 by which prototypes must grow for the padding to end on whole pixels."""
+    """Return the smallest of 1, 2, 4 by which prototypes must be enlarged for the padding to have integer pixels."""
     canvas = prototype[0] * PROTOTYPE_STRIDE, prototype[1] * PROTOTYPE_STRIDE
     content = place(photo, canvas).content
-    spare = [outer - inner for outer, inner in zip(canvas, content, strict=True)]
-    # Half of the spare pixels lie on each side, and a grown prototype pixel covers 4 / factor of them.
-    whole = [factor for factor in (1, 2) if all(pixels % (2 * PROTOTYPE_STRIDE // factor) == 0 for pixels in spare)]
-    return whole[0] if whole else PROTOTYPE_STRIDE
+    padding = [outer - inner for outer, inner in zip(canvas, content, strict=True)]
+    # Half of the padding is on each side, and a pixel of an enlarged prototype covers 4 / factor of its pixels.
+    factors = [factor for factor in (1, 2) if all(pixels % (2 * PROTOTYPE_STRIDE // factor) == 0 for pixels in padding)]
+    return factors[0] if factors else PROTOTYPE_STRIDE

@@ -1,4 +1,4 @@
-"""Detect on files, one after another, and keep what is found: drawn copies, lines of JSON, a summary."""
+"""Detect on image files one by one, and write annotated copies, lines of JSON and a summary."""
 
 from __future__ import annotations
 
@@ -26,62 +26,73 @@ from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable
 
-FEW = 20  # up to so many pictures get a line each, more get a progress bar
-_WRITTEN_AS_THEY_ARE = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+MAX_PRINTED_IMAGES = 20
+"""Up to this many images are printed one per line; for more there is a progress bar."""
+_WRITABLE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclass
-class Tally:
-    """What came of a run; as text, its closing line."""
+class PredictSummary:
+    """The outcome of a run; as text, its last line.
+
+    Args:
+        images: number of images that were detected on.
+        unreadable: the files that were skipped.
+        details: why one of them was skipped, for the first file with such a reason.
+        objects: number of objects of each class.
+        non_finite: number of objects that were dropped for non-finite values.
+        seconds: total time of the detector.
+        outputs: the files and folders that were written.
+    """
 
     images: int = 0
     unreadable: list[Path] = field(default_factory=list)
-    why: dict[Path, str] = field(default_factory=dict)  # of the first that says more than that it is unreadable
+    details: dict[Path, str] = field(default_factory=dict)
     objects: Counter[str] = field(default_factory=Counter)
-    not_finite: int = 0
+    non_finite: int = 0
     seconds: float = 0.0
-    places: list[Path] = field(default_factory=list)
+    outputs: list[Path] = field(default_factory=list)
 
     def __str__(self) -> str:
-        parts = [_count(self.images, "picture")]
+        parts = [_count(self.images, "image")]
         if self.unreadable:
-            first = [*self.why, *(path for path in self.unreadable if path not in self.why)][:3]
-            names = ", ".join(f"{_shown(path)}{self.why.get(path, '')}" for path in first)
+            first = [*self.details, *(path for path in self.unreadable if path not in self.details)][:3]
+            names = ", ".join(f"{_printable_path(path)}{self.details.get(path, '')}" for path in first)
             more = ", ..." if len(self.unreadable) > 3 else ""
-            parts.append(f"{len(self.unreadable)} unreadable and skipped ({names}{more})")
+            parts.append(f"{_count(len(self.unreadable), 'unreadable file')} skipped ({names}{more})")
         if self.images:
-            parts += [_in_words(self.objects), f"{1000 * self.seconds / self.images:.1f} ms a picture"]
-        if self.not_finite:
-            parts.append(f"{_count(self.not_finite, 'object')} with numbers that are not finite left out")
-        if self.places:
-            parts.append(f"results in {' and '.join(_shown(place) for place in self.places)}")
+            parts += [_list_objects(self.objects), f"{1000 * self.seconds / self.images:.1f} ms per image"]
+        if self.non_finite:
+            parts.append(f"{_count(self.non_finite, 'object')} with non-finite values dropped")
+        if self.outputs:
+            parts.append(f"results in {' and '.join(_printable_path(path) for path in self.outputs)}")
         return "; ".join(parts)
 
 
-class Results:
-    """Where results go. Nothing is made before the first of them.
+class ResultWriter:
+    """Writes annotated copies and lines of JSON. Creates no folder before the first result.
 
     Args:
-        folder: of the drawn copies; None draws none.
-        numbered: where the folder exists, make `FOLDER-2`, ... instead of writing to it.
-        lines: open file for a line of JSON a picture, or None.
+        folder: for the annotated copies; None writes none.
+        numbered: where the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        json_file: open file for one line of JSON per image, or None.
     """
 
-    def __init__(self, folder: Path | None, numbered: bool, lines: TextIO | None):
-        self._wanted, self._numbered, self._lines = folder, numbered, lines
+    def __init__(self, folder: Path | None, numbered: bool, json_file: TextIO | None):
+        self._requested_folder, self._numbered, self._json_file = folder, numbered, json_file
 
     @cached_property
     def folder(self) -> Path | None:
-        """The folder of the drawn copies."""
-        wanted = self._wanted
-        return numbered_folder(wanted) if wanted and self._numbered else wanted
+        """The folder of the annotated copies."""
+        folder = self._requested_folder
+        return numbered_folder(folder) if folder and self._numbered else folder
 
-    def add(self, path: Path, name: Path, image: np.ndarray, found: Detections) -> None:
-        """Draw on a copy of a picture and write its line."""
+    def write(self, path: Path, name: Path, image: np.ndarray, detections: Detections) -> None:
+        """Write the annotated copy of an image under a name in the folder, and its line of JSON."""
         if self.folder:
-            write_picture(found.draw(image), self.folder / name)
-        if self._lines:
-            self._lines.write(to_json({"path": str(path), **found.to_dict()}) + "\n")
+            write_image(detections.draw(image), self.folder / name)
+        if self._json_file:
+            self._json_file.write(to_json({"path": str(path), **detections.to_dict()}) + "\n")
 
 
 def predict(
@@ -92,108 +103,110 @@ def predict(
     numbered: bool = False,
     json_path: Path | None = None,
     budget: PixelBudget | None = None,
-) -> Tally:
-    """Detect on files and write the results. A file that cannot be read is skipped and counted.
+) -> PredictSummary:
+    """Detect on image files and write the results. Unreadable files are skipped and counted.
 
     Args:
-        detector: open.
-        images: files.
-        folder: of the drawn copies; None draws none.
-        numbered: where the folder exists, make `FOLDER-2`, ... instead of writing to it.
-        json_path: file to write, a line for each picture: its path and `Detections.to_dict`. It appears when all is
-            done.
-        budget: how large a picture may be; a larger one is not decoded but skipped. The default one if absent.
+        detector: the open detector.
+        images: paths of the files.
+        folder: for the annotated copies; None writes none.
+        numbered: where the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        json_path: file for one line of JSON per image, with its path and `Detections.to_dict`. It appears when the run
+            is complete.
+        budget: limit of the size of an image; a larger one is skipped without being decoded. None uses the default.
     Raises:
         FGDError: no file could be read, or a result cannot be written.
-        KeyboardInterrupt: stopped; says what is there.
+        KeyboardInterrupt: the run was stopped; the message has the summary so far.
     """
-    tally, budget = Tally(), budget or PixelBudget()
+    summary, budget = PredictSummary(), budget or PixelBudget()
     with ExitStack() as stack:
-        lines = stack.enter_context(_new_text(json_path)) if json_path else None
-        results = Results(folder, numbered, lines)
+        json_file = stack.enter_context(_new_text_file(json_path)) if json_path else None
+        writer = ResultWriter(folder, numbered, json_file)
         try:
-            work = list(zip(images, targets(images), strict=True))
-            for path, name in work if len(work) <= FEW else progress(work, "detecting"):
-                said = _detect(detector, path, name, budget, results, tally)
-                if len(images) <= FEW:
-                    print(f"{_shown(path)}: {said}", flush=True)
+            jobs = list(zip(images, output_names(images), strict=True))
+            for path, name in jobs if len(jobs) <= MAX_PRINTED_IMAGES else progress(jobs, "detecting"):
+                text = _detect(detector, path, name, budget, writer, summary)
+                if len(images) <= MAX_PRINTED_IMAGES:
+                    print(f"{_printable_path(path)}: {text}", flush=True)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped: {tally}") from None
-        except BrokenPipeError:  # of print: `| head` has seen enough
-            raise FGDError(f"nobody reads the output any more; {tally}") from None
-        if not tally.images:
-            path, why = next(iter(tally.why.items()), (images[0], ""))
-            raise FGDError(f"of {_count(len(images), 'file')} none is a picture that can be read, such as {path}{why}")
-    tally.places += [json_path] if json_path else []
-    return tally
+            raise KeyboardInterrupt(f"stopped: {summary}") from None
+        except BrokenPipeError:  # of print: the output was piped to `head`, which has ended
+            raise FGDError(f"the output pipe was closed; {summary}") from None
+        if not summary.images:
+            path, detail = next(iter(summary.details.items()), (images[0], ""))
+            raise FGDError(f"no readable image in {_count(len(images), 'file')}, such as {path}{detail}")
+    summary.outputs += [json_path] if json_path else []
+    return summary
 
 
-def _detect(detector: OnnxDetector, path: Path, name: Path, budget: PixelBudget, results: Results, tally: Tally) -> str:
-    """Detect on one file, keep what is found, and return it in words."""
+def _detect(
+    detector: OnnxDetector, path: Path, name: Path, budget: PixelBudget, writer: ResultWriter, summary: PredictSummary
+) -> str:
+    """Detect on one file, write the result, add it to the summary, and return it as text."""
     try:
         with _silent_stderr():
             image = load_image(path, budget)
     except (UnreadableImageError, ImageTooLargeError) as error:
-        tally.unreadable.append(path)
-        if failure_detail(error) and not tally.why:
-            tally.why[path] = failure_detail(error)
+        summary.unreadable.append(path)
+        if failure_detail(error) and not summary.details:
+            summary.details[path] = failure_detail(error)
         return f"{error}, skipped"
-    not_finite, start = detector.not_finite, time.perf_counter()
-    found = detector(image)
+    non_finite, start = detector.non_finite, time.perf_counter()
+    detections = detector(image)
     seconds = time.perf_counter() - start
-    tally.not_finite += detector.not_finite - not_finite
-    results.add(path, name, image, found)
-    if results.folder and not tally.places:
-        tally.places.append(results.folder)
-    tally.images += 1
-    tally.seconds += seconds
-    objects = Counter(found.names.get(int(label), f"class {label}") for label in found.classes)
-    tally.objects += objects
-    return f"{_in_words(objects)} ({1000 * seconds:.1f} ms)"
+    summary.non_finite += detector.non_finite - non_finite
+    writer.write(path, name, image, detections)
+    if writer.folder and not summary.outputs:
+        summary.outputs.append(writer.folder)
+    summary.images += 1
+    summary.seconds += seconds
+    objects = Counter(detections.class_names)
+    summary.objects += objects
+    return f"{_list_objects(objects)} ({1000 * seconds:.1f} ms)"
 
 
-def targets(images: Sequence[Path]) -> list[Path]:
-    """Return a path for each picture's drawn copy, relative to the folder of results, no two the same.
+def output_names(images: Sequence[Path]) -> list[Path]:
+    """Return unique names for the annotated copies of images, relative to the output folder.
 
-    Copies keep their names. Where two have one name, all keep the folders below the one that holds every picture. A
-    format that OpenCV does not write becomes `NAME.SUFFIX.jpg`, with another `.jpg` where that is a picture's name.
+    Copies keep the names of the images. If two names are equal, all copies keep the folders below the common parent of
+    all images. A format that OpenCV does not write becomes `NAME.SUFFIX.jpg`, with `.jpg` appended until it is unique.
     """
     names = [Path(path.name) for path in images]
-    if len(set(map(_written, names))) < len(names):
-        # Without `..`, which would lead out of the folder of results.
-        whole = [Path(os.path.normpath(path.absolute())) for path in images]
-        above = os.path.commonpath([path.parent for path in whole])
-        names = [path.relative_to(above) for path in whole]
-    written: dict[str, None] = {}
-    for name in map(_written, names):
-        while name in written:
+    if len(set(map(_writable_name, names))) < len(names):
+        # Normalized, since `..` would lead out of the output folder.
+        absolute = [Path(os.path.normpath(path.absolute())) for path in images]
+        parent = os.path.commonpath([path.parent for path in absolute])
+        names = [path.relative_to(parent) for path in absolute]
+    unique: dict[str, None] = {}
+    for name in map(_writable_name, names):
+        while name in unique:
             name += ".jpg"
-        written[name] = None
-    return [Path(name) for name in written]
+        unique[name] = None
+    return [Path(name) for name in unique]
 
 
-def _written(name: Path) -> str:
-    return str(name) if name.suffix.lower() in _WRITTEN_AS_THEY_ARE else f"{name}.jpg"
+def _writable_name(name: Path) -> str:
+    return str(name) if name.suffix.lower() in _WRITABLE_SUFFIXES else f"{name}.jpg"
 
 
-def write_picture(image: np.ndarray, path: Path) -> None:
-    """Write a picture in the format of the path's suffix, whole or not at all.
+def write_image(image: np.ndarray, path: Path) -> None:
+    """Write an image atomically, in the format of the path's suffix.
 
     Raises:
-        FGDError: it cannot be written.
+        FGDError: the image cannot be written.
     """
     try:
         _, data = cv2.imencode(path.suffix, image)
     except cv2.error as error:
         height, width = image.shape[:2]
-        raise FGDError(f"{path} cannot be written: {width} x {height} px is too much for {path.suffix}") from error
+        raise FGDError(f"{path} cannot be written: {width} x {height} px are too many for {path.suffix}") from error
     with atomic_path(path) as partial:
         partial.write_bytes(data.tobytes())
 
 
 @contextmanager
-def _new_text(path: Path) -> Iterator[TextIO]:
-    # Resolved, since a file that takes a link's place would leave what it points to as it was.
+def _new_text_file(path: Path) -> Iterator[TextIO]:
+    # Resolved, so that the target of a link is replaced and not the link.
     remove_leftovers(path.resolve().parent)
     with atomic_path(path.resolve()) as partial, partial.open("w", encoding="utf-8") as stream:
         yield stream
@@ -201,30 +214,30 @@ def _new_text(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Drop what C code writes: libpng and libjpeg tell of every broken file, past Python and past OpenCV's log."""
+    """Discard what C libraries print: libpng and libjpeg report broken files past Python and OpenCV's log."""
     if sys.stderr is None:  # closed when the process started
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
-def _in_words(objects: Counter[str]) -> str:
+def _list_objects(objects: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in objects.most_common()) or "no objects"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _shown(path: Path) -> str:
-    # A name that is no UTF-8 cannot be printed as it is.
+def _printable_path(path: Path) -> str:
+    # A name that is not UTF-8 cannot be printed unchanged.
     return printable(os.fsencode(path).decode("utf-8", "replace"))

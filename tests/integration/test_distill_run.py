@@ -82,7 +82,7 @@ def test_the_printed_predict_stream_and_export_commands_work(shell, first_run):
     )
     run = shell.paste(predict.replace("IMAGES", str(shell.data.parent / "images/val")))
     assert run.returncode == 0, run.stderr
-    assert "12 pictures; " in run.stdout
+    assert "12 images; " in run.stdout
     run = shell.paste(f"{stream.partition(' --web')[0]} --seconds 1")
     assert run.returncode == 0, run.stderr
     assert "test: UP" in run.stderr

@@ -13,11 +13,11 @@ import pytest
 from fgd_yolo.cli.predict_command import main
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.detector import OnnxDetector
-from fgd_yolo.runtime.predict import FEW
+from fgd_yolo.runtime.predict import MAX_PRINTED_IMAGES
 from onnx_files import save_detector
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "predict.py"
-# What the detector of `onnx_files` finds on its 64 px canvas, on a photo that fills it exactly.
+# The box that the detector of `onnx_files` finds in an image of the size of its canvas, 64 px.
 BOX = [22.0, 26.0, 42.0, 38.0]
 
 
@@ -26,55 +26,55 @@ def model(tmp_path_factory) -> Path:
     return save_detector(tmp_path_factory.mktemp("model") / "best.onnx")
 
 
-def photo(path: str, side: int = 64) -> Path:
-    """Save a grey square photo below the current folder."""
+def save_image(path: str, side: int = 64) -> Path:
+    """Save a grey square image below the current folder."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(cv2.imencode(target.suffix, np.full((side, side, 3), 90, np.uint8))[1].tobytes())
     return target
 
 
-def drawn(path: Path) -> np.ndarray:
+def read(path: Path) -> np.ndarray:
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
 
 
 def test_the_script_draws_into_a_new_folder_each_time(model):
-    photo("photo.png")
-    words = ["--model", str(model), "--source", "photo.png", "--device", "cpu"]
+    save_image("photo.png")
+    options = ["--model", str(model), "--source", "photo.png", "--device", "cpu"]
     for folder in ("best", "best-2"):
-        run = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+        run = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert run.stdout.startswith("photo.png: 1 block (")
-        assert run.stdout.splitlines()[-1].startswith("1 picture; 1 block; ")
-        assert run.stdout.endswith(f"ms a picture; results in {Path('runs/predict', folder)}\n")
-        image = drawn(Path("runs/predict", folder, "photo.png"))
+        assert run.stdout.splitlines()[-1].startswith("1 image; 1 block; ")
+        assert run.stdout.endswith(f"ms per image; results in {Path('runs/predict', folder)}\n")
+        image = read(Path("runs/predict", folder, "photo.png"))
         assert image.shape == (64, 64, 3) and (image != 90).any()
-    assert (drawn(Path("photo.png")) == 90).all()
+    assert (read(Path("photo.png")) == 90).all()
 
 
-def test_json_alone_writes_a_line_for_each_picture_and_draws_nothing(model, capsys):
-    photo("photos/a.png")
-    photo("photos/b.jpg", side=128)
+def test_json_alone_writes_a_line_for_each_image_and_draws_nothing(model, capsys):
+    save_image("photos/a.png")
+    save_image("photos/b.jpg", side=128)
     assert main(["--model", model, "--source", "photos", "--json", "out/found.jsonl"]) == 0
     lines = [json.loads(line) for line in Path("out/found.jsonl").read_text().splitlines()]
-    found = [(line["path"], line["height"], line["width"]) for line in lines]
-    assert found == [("photos/a.png", 64, 64), ("photos/b.jpg", 128, 128)]
+    sizes = [(line["path"], line["height"], line["width"]) for line in lines]
+    assert sizes == [("photos/a.png", 64, 64), ("photos/b.jpg", 128, 128)]
     assert lines[0]["objects"] == [{"class": 1, "name": "block", "score": 0.9, "box": BOX}]
     assert lines[1]["objects"][0]["box"] == [2 * edge for edge in BOX]
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["out", "photos"]
     assert [path.name for path in Path("out").iterdir()] == ["found.jsonl"]
-    assert "2 pictures; 2 block; " in capsys.readouterr().out
+    assert "2 images; 2 block; " in capsys.readouterr().out
 
 
 def test_output_and_json_together_give_both(model):
-    photo("a.png")
+    save_image("a.png")
     assert main(["--model", model, "--source", "a.png", "--output", "drawn", "--json", "found.jsonl"]) == 0
     assert Path("drawn/a.png").is_file()
     assert len(Path("found.jsonl").read_text().splitlines()) == 1
 
 
 def test_an_output_folder_may_be_written_to_again(model):
-    photo("a.png")
+    save_image("a.png")
     for _ in range(2):
         assert main(["--model", model, "--source", "a.png", "--output", "drawn"]) == 0
     assert [path.name for path in Path("drawn").iterdir()] == ["a.png"]
@@ -82,70 +82,68 @@ def test_an_output_folder_may_be_written_to_again(model):
 
 
 def test_sources_of_one_name_in_different_folders_keep_their_folders(model):
-    photo("north/cat.png")
-    photo("south/cat.png")
-    words = ["--source", "north", "--source", "south/cat.png", "--output", "drawn"]
-    assert main(["--model", model, *words]) == 0
+    save_image("north/cat.png")
+    save_image("south/cat.png")
+    options = ["--source", "north", "--source", "south/cat.png", "--output", "drawn"]
+    assert main(["--model", model, *options]) == 0
     assert Path("drawn/north/cat.png").is_file()
     assert Path("drawn/south/cat.png").is_file()
 
 
-def test_several_files_behind_one_source_are_taken_and_the_same_file_once(model, capsys):
-    photo("a.png")
-    photo("b.png")
+def test_one_source_may_have_several_files_and_each_is_read_once(model, capsys):
+    save_image("a.png")
+    save_image("b.png")
     Path("folder").mkdir()
     again = ["--source", "a.png", "folder/../b.png"]
     assert main(["--model", model, "--source", "a.png", "b.png", *again, "--json", "f.jsonl"]) == 0
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_is_skipped_counted_and_not_commented_by_libraries(model, capfd):
-    photo("photos/good.png")
-    whole = photo("photos/damaged.png").read_bytes()
+def test_unreadable_files_are_skipped_and_counted_without_messages_of_libraries(model, capfd):
+    save_image("photos/good.png")
+    whole = save_image("photos/damaged.png").read_bytes()
     Path("photos/damaged.png").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
-    Path("photos/text.jpg").write_text("no picture")
+    Path("photos/text.jpg").write_text("no image")
     assert main(["--model", model, "--source", "photos", "--output", "drawn"]) == 0
     out, err = capfd.readouterr()
     assert "photos/text.jpg: cannot be read, skipped\n" in out
-    assert "1 picture; 2 unreadable and skipped (photos/damaged.png, photos/text.jpg); 1 block; " in out
+    assert "1 image; 2 unreadable files skipped (photos/damaged.png, photos/text.jpg); 1 block; " in out
     assert err.splitlines() == [err.splitlines()[0]]
     assert err.startswith("best.onnx runs on ")
     assert [path.name for path in Path("drawn").iterdir()] == ["good.png"]
 
 
-def test_videos_beside_the_pictures_of_a_folder_are_named(model, capsys):
-    photo("photos/a.png")
+def test_videos_among_the_images_of_a_folder_give_a_warning(model, capsys):
+    save_image("photos/a.png")
     for name in ("b.mp4", "c.mov"):
         Path("photos", name).touch()
     assert main(["--model", model, "--source", "photos", "photos/a.png", "--json", "found.jsonl"]) == 0
     out, err = capsys.readouterr()
-    assert "1 picture; 1 block; " in out
-    assert "photos: 2 videos are not read; run 'fgd-yolo stream --source photos', which plays videos\n" in err
+    assert "1 image; 1 block; " in out
+    assert "photos: 2 videos are not read; run 'fgd-yolo stream --source photos' for videos\n" in err
 
 
-def test_a_folder_of_videos_is_wrong_usage_with_the_command_that_plays_them(model, capsys):
+def test_a_folder_of_videos_is_wrong_usage_and_names_the_stream_command(model, capsys):
     Path("clips").mkdir()
     Path("clips/a.mp4").touch()
     assert main(["--model", model, "--source", "clips"]) == 2
-    assert (
-        "there is no picture in 'clips', but a video: run 'fgd-yolo stream --source clips'" in capsys.readouterr().err
-    )
+    assert "'clips' contains no image, but a video: run 'fgd-yolo stream --source clips'" in capsys.readouterr().err
 
 
-def test_a_picture_above_the_limit_is_skipped_with_its_size_and_the_option_that_raises_it(model, capsys):
-    photo("good.png")
+def test_an_image_above_the_limit_is_skipped_with_its_size_and_the_option_that_raises_it(model, capsys):
+    save_image("good.png")
     cv2.imwrite("wide.png", np.zeros((300, 2000, 3), np.uint8))
-    words = ["--model", model, "--source", "good.png", "wide.png", "--json", "f.jsonl", "--max-megapixels"]
-    assert main([*words, "0.5"]) == 0
+    options = ["--model", model, "--source", "good.png", "wide.png", "--json", "f.jsonl", "--max-megapixels"]
+    assert main([*options, "0.5"]) == 0
     why = "2000 x 300 px are 0.6 megapixels, above the limit of 0.5; raise --max-megapixels if that is intended"
     out = capsys.readouterr().out
     assert f"wide.png: {why}, skipped\n" in out
-    assert f"1 picture; 1 unreadable and skipped (wide.png: {why}); 1 block; " in out
-    assert main([*words, "0.6"]) == 0
-    assert "2 pictures" in capsys.readouterr().out
+    assert f"1 image; 1 unreadable file skipped (wide.png: {why}); 1 block; " in out
+    assert main([*options, "0.6"]) == 0
+    assert "2 images" in capsys.readouterr().out
     assert main(["--model", model, "--source", "wide.png", "--max-megapixels", "0.5"]) == 1
-    assert f"error: of 1 file none is a picture that can be read, such as wide.png: {why}\n" in capsys.readouterr().err
-    assert main([*words, "0"]) == 2
+    assert f"error: no readable image in 1 file, such as wide.png: {why}\n" in capsys.readouterr().err
+    assert main([*options, "0"]) == 2
     assert "must be a number above 0" in capsys.readouterr().err
 
 
@@ -159,50 +157,50 @@ def test_from_python_a_file_above_the_limit_is_an_error_and_an_array_is_not(mode
 
 
 def test_when_nothing_can_be_read_it_fails_and_leaves_nothing(model, capsys):
-    Path("text.jpg").write_text("no picture")
+    Path("text.jpg").write_text("no image")
     assert main(["--model", model, "--source", "text.jpg", "--json", "found.jsonl"]) == 1
-    assert "error: of 1 file none is a picture that can be read, such as text.jpg" in capsys.readouterr().err
+    assert "error: no readable image in 1 file, such as text.jpg" in capsys.readouterr().err
     assert main(["--model", model, "--source", "text.jpg"]) == 1
     assert [path.name for path in Path.cwd().iterdir()] == ["text.jpg"]
 
 
 def test_a_threshold_above_every_score_finds_nothing(model, capsys):
-    photo("a.png")
+    save_image("a.png")
     assert main(["--model", model, "--source", "a.png", "--conf", "0.95", "--json", "f.jsonl"]) == 0
     assert "a.png: no objects (" in capsys.readouterr().out
     assert json.loads(Path("f.jsonl").read_text())["objects"] == []
 
 
-def test_many_pictures_are_counted_instead_of_listed(model, capsys):
-    for index in range(FEW + 1):
-        photo(f"photos/{index}.png")
+def test_many_images_are_counted_instead_of_listed(model, capsys):
+    for index in range(MAX_PRINTED_IMAGES + 1):
+        save_image(f"photos/{index}.png")
     assert main(["--model", model, "--source", "photos", "--json", "f.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
-    assert f"detecting: {FEW + 1}" in err
-    assert len(Path("f.jsonl").read_text().splitlines()) == FEW + 1
+    assert f"detecting: {MAX_PRINTED_IMAGES + 1}" in err
+    assert len(Path("f.jsonl").read_text().splitlines()) == MAX_PRINTED_IMAGES + 1
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
         (["--source", "none.png"], "'none.png' does not exist"),
         (["--source", "a.png", "--device", "gpu"], "unknown device 'gpu'"),
         (["--source", "a.png", "--threads", "0"], "threads must be a whole number"),
         (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
-        (["--source", "a.png", "--conf", "25"], "conf is 25.0"),
+        (["--source", "a.png", "--conf", "25"], "conf must be a number from 0 to 1, got 25.0"),
         (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf given more than once"),
-        (["--source", "a.png", "--output", "a.png"], "is a file: name a folder"),
-        (["--source", "a.png", "--output", "."], "a.png is read here and would be overwritten"),
-        (["--source", "a.png", "--json", "a.png"], "a.png is read here and would be overwritten"),
-        (["--source", "a.png", "--json", "."], "is no file name"),
-        (["--source", "a.png", "--json", "-"], "is no file name"),
+        (["--source", "a.png", "--output", "a.png"], "is a file: pass a folder"),
+        (["--source", "a.png", "--output", "."], "a.png is an input and would be overwritten"),
+        (["--source", "a.png", "--json", "a.png"], "a.png is an input and would be overwritten"),
+        (["--source", "a.png", "--json", "."], "is not a file"),
+        (["--source", "a.png", "--json", "-"], "is not a file"),
         ([], "--source"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(model, words, complaint, capsys):
-    before = photo("a.png").read_bytes()
-    assert main(["--model", model, *words]) == 2
+def test_wrong_usage_is_one_line_and_exit_code_2(model, arguments, complaint, capsys):
+    before = save_image("a.png").read_bytes()
+    assert main(["--model", model, *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1].startswith("error: ")
@@ -213,17 +211,17 @@ def test_wrong_usage_is_one_line_and_exit_code_2(model, words, complaint, capsys
 
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_pipe_or_device_is_refused_instead_of_replaced(model, linked, capsys):
-    photo("a.png")
+    save_image("a.png")
     os.mkfifo("pipe")
     Path("link").symlink_to("pipe")
     assert main(["--model", model, "--source", "a.png", "--json", "link" if linked else "pipe"]) == 2
-    assert "is no file name" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
     assert Path("pipe").is_fifo()
     assert Path("link").is_symlink()
 
 
 def test_a_link_to_the_json_file_stays_a_link(model):
-    photo("a.png")
+    save_image("a.png")
     Path("there").mkdir()
     Path("there/found.jsonl").write_text("old")
     Path("link.jsonl").symlink_to("there/found.jsonl")
@@ -233,51 +231,51 @@ def test_a_link_to_the_json_file_stays_a_link(model):
 
 
 def test_the_model_is_not_overwritten(model, capsys):
-    photo("a.png")
+    save_image("a.png")
     Path("best.onnx").write_bytes(model.read_bytes())
     assert main(["--model", "best.onnx", "--source", "a.png", "--json", "best.onnx"]) == 2
-    assert "best.onnx is read here and would be overwritten" in capsys.readouterr().err
+    assert "best.onnx is an input and would be overwritten" in capsys.readouterr().err
     assert Path("best.onnx").read_bytes() == model.read_bytes()
 
 
-def test_when_nobody_reads_the_output_that_is_what_it_says(model):
-    photo("a.png")
+def test_a_closed_output_pipe_is_an_error_of_one_line(model):
+    save_image("a.png")
     reading, writing = os.pipe()
     os.close(reading)
-    words = ["--model", str(model), "--source", "a.png", "--json", "f.jsonl"]
-    run = subprocess.run([sys.executable, str(SCRIPT), *words], stdout=writing, stderr=subprocess.PIPE, text=True)
+    options = ["--model", str(model), "--source", "a.png", "--json", "f.jsonl"]
+    run = subprocess.run([sys.executable, str(SCRIPT), *options], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[1].startswith("error: nobody reads the output any more; 1 picture; 1 block; ")
+    assert run.stderr.splitlines()[1].startswith("error: the output pipe was closed; 1 image; 1 block; ")
     assert not Path("f.jsonl").exists()
 
 
 def test_a_model_that_cannot_be_opened_is_one_line_and_exit_code_1(capsys):
-    photo("a.png")
+    save_image("a.png")
     assert main(["--model", "none.onnx", "--source", "a.png"]) == 1
-    assert capsys.readouterr().err == "error: none.onnx does not exist: name the .onnx file that the export wrote\n"
+    assert capsys.readouterr().err == "error: none.onnx does not exist: give the .onnx file that the export wrote\n"
 
 
 def test_a_model_of_another_kind_is_one_line_and_exit_code_1(tmp_path, capsys):
-    photo("a.png")
+    save_image("a.png")
     path = save_detector(tmp_path / "c.onnx", {"task": "classify"})
     assert main(["--model", path, "--source", "a.png"]) == 1
     assert "it is a classify model" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_model_without_metadata_says_what_it_assumes(tmp_path, capsys):
-    photo("a.png")
+def test_a_model_without_metadata_gives_a_warning_of_what_is_assumed(tmp_path, capsys):
+    save_image("a.png")
     assert main(["--model", save_detector(tmp_path / "m.onnx", {}), "--source", "a.png", "--json", "f.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert "a.png: 1 1 (" in out
     assert "m.onnx: 'names' is missing in the file's metadata: the 3 classes are numbered from 0" in err
 
 
-def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeypatch, capsys):
+def test_a_stopped_run_prints_its_summary_and_leaves_no_partial_file(model, monkeypatch, capsys):
     from fgd_yolo.runtime import predict
 
     for name in ("a.png", "b.png"):
-        photo(name)
+        save_image(name)
     load = predict.load_image
 
     def stop_at_b(path, budget):
@@ -287,17 +285,17 @@ def test_a_stopped_run_says_what_is_there_and_leaves_no_half_file(model, monkeyp
 
     monkeypatch.setattr(predict, "load_image", stop_at_b)
     assert main(["--model", model, "--source", "a.png", "b.png", "--output", "drawn", "--json", "f.jsonl"]) == 1
-    assert "stopped: 1 picture; 1 block; " in capsys.readouterr().err
+    assert "stopped: 1 image; 1 block; " in capsys.readouterr().err
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "b.png", "drawn"]
 
 
 def test_the_help_has_examples(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"], prog="fgd-yolo predict")
-    assert "fgd-yolo predict --model best.onnx --source photo.jpg" in capsys.readouterr().out
+    assert "fgd-yolo predict --model best.onnx --source image.jpg" in capsys.readouterr().out
 
 
-def test_json_is_strict_where_a_model_overflows_and_the_closing_line_counts_what_is_left_out(model, capsys):
+def test_json_is_strict_where_a_model_overflows_and_the_summary_counts_the_dropped_objects(model, capsys):
     from onnx import load, numpy_helper, save_model
 
     broken = load(str(model))
@@ -305,26 +303,34 @@ def test_json_is_strict_where_a_model_overflows_and_the_closing_line_counts_what
     columns[0, :, 10] = [np.nan, 5, 5, 5, 0.8, 0, 0]
     broken.graph.initializer[0].CopyFrom(numpy_helper.from_array(columns, "columns"))
     save_model(broken, "broken.onnx")
-    photo("photo.png")
+    save_image("photo.png")
     assert main(["--model", "broken.onnx", "--source", "photo.png", "--json", "found.jsonl"]) == 0
     out, err = capsys.readouterr()
-    assert "1 object with numbers that are not finite left out" in out
-    assert err.count("not finite") == 1
+    assert "1 object with non-finite values dropped" in out
+    assert err.count("non-finite") == 1
 
-    def refuse(word):
-        raise AssertionError(f"{word} is no JSON")
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
 
-    found = json.loads(Path("found.jsonl").read_text(), parse_constant=refuse)
-    assert [one["box"] for one in found["objects"]] == [BOX]
+    result = json.loads(Path("found.jsonl").read_text(), parse_constant=refuse)
+    assert [detected["box"] for detected in result["objects"]] == [BOX]
 
 
-def test_names_of_files_and_classes_never_steer_the_terminal(capsys):
-    said = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "False"}
-    save_detector(Path("a\x1b[2J.onnx"), {**said, "names": str({0: "a", 1: "b\x9b2J\u202e", 2: "c"})})
-    photo("p\x1b]0;owned\x07.png")
-    words = ["--model", "a\x1b[2J.onnx", "--source", "p\x1b]0;owned\x07.png", "missing\x1b[2J.png", "--output", "o\x1b"]
-    assert main(words) == 2
-    assert main([word for word in words if "missing" not in word]) == 0
-    assert main([*words[:2], "--source", "missing\r\n\x1b[2J.png", "--debug"]) == 2
+def test_names_of_files_and_classes_never_control_the_terminal(capsys):
+    metadata = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "False"}
+    save_detector(Path("a\x1b[2J.onnx"), {**metadata, "names": str({0: "a", 1: "b\x9b2J\u202e", 2: "c"})})
+    save_image("p\x1b]0;owned\x07.png")
+    options = [
+        "--model",
+        "a\x1b[2J.onnx",
+        "--source",
+        "p\x1b]0;owned\x07.png",
+        "missing\x1b[2J.png",
+        "--output",
+        "o\x1b",
+    ]
+    assert main(options) == 2
+    assert main([option for option in options if "missing" not in option]) == 0
+    assert main([*options[:2], "--source", "missing\r\n\x1b[2J.png", "--debug"]) == 2
     for text in capsys.readouterr():
         assert all(line.isprintable() for line in text.split("\n")), text

@@ -146,7 +146,7 @@ def _batch_size(detector: OnnxDetector, window_s: float) -> int:
     if detector.info.batch is not None:
         return detector.info.batch
     on_gpu = detector.device.startswith(("cuda", "tensorrt"))
-    return detector.together if on_gpu or window_s > 0 else 1
+    return detector.max_batch if on_gpu or window_s > 0 else 1
 
 
 class DetectorFailures:

@@ -25,7 +25,7 @@ def three_masks():
     return masks
 
 
-def test_a_person_reads_counts_first_and_then_each_object():
+def test_the_text_has_counts_first_and_then_each_object():
     assert str(detections()).splitlines() == [
         "3 objects: 2 platelet, 1 red cell",
         "  platelet  0.90  (1, 2, 30, 40)",
@@ -36,7 +36,7 @@ def test_a_person_reads_counts_first_and_then_each_object():
     assert str(detections()[:0]) == "no objects"
 
 
-def test_an_index_a_slice_and_a_mask_take_every_column_along():
+def test_an_index_a_slice_and_a_mask_select_from_every_array():
     whole = detections(masks=three_masks(), keypoints=np.arange(18.0).reshape(3, 2, 3), rotated_boxes=np.ones((3, 5)))
     one = whole[2]
     assert len(one) == len(one.scores) == len(one.masks) == len(one.keypoints) == len(one.rotated_boxes) == 1
@@ -44,7 +44,7 @@ def test_an_index_a_slice_and_a_mask_take_every_column_along():
     assert one.names is NAMES and one.shape == (60, 80)
     assert whole[1:].classes.tolist() == [0, 1] and whole[-1].scores.tolist() == one.scores.tolist()
     assert whole[whole.classes == 1].scores.tolist() == whole.scores[[0, 2]].tolist()
-    assert [round(float(found.scores[0]), 1) for found in whole] == [0.9, 0.8, 0.3]
+    assert [round(float(single.scores[0]), 1) for single in whole] == [0.9, 0.8, 0.3]
     with pytest.raises(IndexError):
         whole[3]
 
@@ -73,18 +73,18 @@ def test_json_of_plain_boxes_has_nothing_of_other_tasks():
     assert detections()[:0].to_dict()["objects"] == []
 
 
-def test_corners_are_the_hosts_and_those_of_an_upright_box_are_in_the_same_order():
+def test_corners_are_those_of_ultralytics_and_in_the_same_order_for_upright_boxes():
     random = np.random.default_rng(0)
     boxes = random.uniform(-3, 60, (20, 5)).astype(np.float32)
-    theirs = ops.xywhr2xyxyxyxy(torch.from_numpy(boxes)).numpy()
-    np.testing.assert_allclose(rotated_corners(boxes), theirs, atol=1e-4)
+    expected = ops.xywhr2xyxyxyxy(torch.from_numpy(boxes)).numpy()
+    np.testing.assert_allclose(rotated_corners(boxes), expected, atol=1e-4)
     upright = np.float32([[15.5, 21, 29, 38, 0]] * 3)
     plain = Detections(np.float32([[1, 2, 30, 40]]), np.ones(1), np.zeros(1, int), NAMES, (60, 80))
     np.testing.assert_allclose(plain.corners[0], rotated_corners(upright)[0])
     assert detections(rotated_boxes=upright).corners.shape == (3, 4, 2)
 
 
-def test_a_class_without_a_name_is_called_by_its_number():
+def test_a_class_without_a_name_is_named_by_its_index():
     nameless = Detections(np.ones((1, 4)), np.ones(1), np.array([7]), NAMES, (9, 9))
     assert "1 class 7" in str(nameless) and nameless.to_dict()["objects"][0]["name"] == "class 7"
 
@@ -93,34 +93,34 @@ def test_supervision_gets_names_masks_and_rotated_corners():
     supervision = pytest.importorskip("supervision")
     rotated = np.tile(np.float32([10, 20, 30, 40, 0.5]), (3, 1))
     whole = detections(masks=three_masks(), rotated_boxes=rotated, keypoints=np.ones((3, 4, 2)))
-    theirs = whole.to_supervision()
-    assert isinstance(theirs, supervision.Detections) and len(theirs) == 3
-    np.testing.assert_array_equal(theirs.xyxy, whole.boxes)
-    np.testing.assert_array_equal(theirs.confidence, whole.scores)
-    assert theirs.class_id.tolist() == [1, 0, 1] and theirs.mask.dtype == bool
-    assert theirs.data["class_name"].tolist() == ["platelet", "red cell", "platelet"]
-    np.testing.assert_allclose(theirs.data["xyxyxyxy"], rotated_corners(rotated))
-    assert len(theirs[theirs.class_id == 0]) == 1 and len(detections()[:0].to_supervision()) == 0
+    converted = whole.to_supervision()
+    assert isinstance(converted, supervision.Detections) and len(converted) == 3
+    np.testing.assert_array_equal(converted.xyxy, whole.boxes)
+    np.testing.assert_array_equal(converted.confidence, whole.scores)
+    assert converted.class_id.tolist() == [1, 0, 1] and converted.mask.dtype == bool
+    assert converted.data["class_name"].tolist() == ["platelet", "red cell", "platelet"]
+    np.testing.assert_allclose(converted.data["xyxyxyxy"], rotated_corners(rotated))
+    assert len(converted[converted.class_id == 0]) == 1 and len(detections()[:0].to_supervision()) == 0
 
 
-def test_without_supervision_one_line_says_how_to_get_it(monkeypatch):
+def test_without_supervision_the_error_has_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(FGDError, match=r"pip install 'fgd_yolo\[supervision\]'") as caught:
         detections().to_supervision()
     assert "\n" not in str(caught.value)
 
 
-def test_the_room_opens_without_the_libraries_of_training():
+def test_the_runtime_is_imported_without_the_libraries_of_training():
     code = "import sys, fgd_yolo.runtime as r; r.Detections; assert {'OnnxDetector'} <= set(dir(r))\n"
     code += "print(sorted({'torch', 'ultralytics', 'onnx', 'supervision'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_a_number_that_is_not_finite_is_null_in_json():
-    found = Detections(
+def test_a_non_finite_number_is_null_in_json():
+    detected = Detections(
         np.array([[1, 2, np.nan, np.inf]], np.float32), np.array([np.nan], np.float32), np.array([0]), {0: "a"}, (9, 9)
     )
-    text = found.to_json()
+    text = detected.to_json()
     assert "NaN" not in text and "Infinity" not in text
     assert json.loads(text)["objects"] == [{"class": 0, "name": "a", "score": None, "box": [1, 2, None, None]}]

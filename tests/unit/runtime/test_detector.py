@@ -1,4 +1,4 @@
-"""The detector on small real files whose one object's score is the brightness of the photo."""
+"""The detector on small real files that score their objects by the brightness of the image."""
 
 import json
 import threading
@@ -15,19 +15,19 @@ from fgd_yolo.runtime import detector as detector_module
 
 SIDE = 32
 BOXES_CXCYWH = [[8, 8, 8, 8], [9, 8, 8, 8], [24, 24, 8, 16]]  # the first two overlap by 7/9
-SHARES = [1.0, 0.9, 0.8]  # an object's score is its share of the brightness
+FRACTIONS = [1.0, 0.9, 0.8]  # the score of an object is this fraction of the brightness
 
 
-def brightness_file(path, *, batch=1, side=SIDE, uint8=False, decoded=False, two_classes=False, says=None):
-    """Write a detector that sees three objects in every photo. `batch` and `side` may be names: then they are open."""
+def brightness_file(path, *, batch=1, side=SIDE, uint8=False, decoded=False, two_classes=False, metadata=None):
+    """Write a detector that finds three objects in every image. `batch` and `side` are dynamic where they are names."""
     count = len(BOXES_CXCYWH)
     labels = np.array([0, 1 if two_classes else 0, 1])
     fixed, scale = np.zeros((1, 6, count), np.float32), np.zeros((1, 6, count), np.float32)
     fixed[0, :4] = np.transpose(BOXES_CXCYWH)
-    scale[0, 4 + labels, np.arange(count)] = SHARES
+    scale[0, 4 + labels, np.arange(count)] = FRACTIONS
     if decoded:
         fixed[0, 5], scale[0] = labels, 0
-        scale[0, 4] = SHARES
+        scale[0, 4] = FRACTIONS
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2, 3], keepdims=0),
@@ -48,15 +48,15 @@ def brightness_file(path, *, batch=1, side=SIDE, uint8=False, decoded=False, two
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     layout = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
-    ours = {"fgd_yolo": json.dumps({"version": 1, "preprocessing": layout})} if uint8 else {}
-    said = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
+    package = {"fgd_yolo": json.dumps({"version": 1, "preprocessing": layout})} if uint8 else {}
+    common = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
     end2end = {"end2end": str(decoded), "batch": "1", "args": "{'nms': False}"}
-    helper.set_model_props(model, {**said, **end2end, **ours, **(says or {})})
+    helper.set_model_props(model, {**common, **end2end, **package, **(metadata or {})})
     onnx.save(model, path)
     return path
 
 
-def photo(brightness, height=SIDE, width=SIDE):
+def grey(brightness, height=SIDE, width=SIDE):
     return np.full((height, width, 3), brightness, np.uint8)
 
 
@@ -65,12 +65,12 @@ def detector(tmp_path):
     return OnnxDetector(brightness_file(tmp_path / "one.onnx"), "cpu", threads=1)
 
 
-def scores(found):
-    return [round(float(detections.scores[0]) * 255) for detections in found]
+def scores(results):
+    return [round(float(detections.scores[0]) * 255) for detections in results]
 
 
-def test_one_photo_gives_its_objects_in_photo_pixels(detector):
-    found = detector(np.full((64, 128, 3), 255, np.uint8))  # gain 1/4: the photo fills the middle 16 rows
+def test_one_image_gives_its_objects_in_image_pixels(detector):
+    found = detector(np.full((64, 128, 3), 255, np.uint8))  # gain 1/4: the image fills the middle 16 rows
     assert isinstance(found, Detections) and found.shape == (64, 128) and found.names == {0: "low", 1: "high"}
     np.testing.assert_array_equal(found.boxes, [[16, 0, 48, 16], [80, 32, 112, 64]])
     assert found.classes.tolist() == [0, 1]
@@ -78,11 +78,11 @@ def test_one_photo_gives_its_objects_in_photo_pixels(detector):
     np.testing.assert_allclose(found.scores, [brightness, brightness * 0.8], rtol=1e-5)
 
 
-def test_the_thresholds_and_the_limit_are_those_asked_for(tmp_path):
+def test_the_thresholds_and_the_limit_are_applied(tmp_path):
     file = brightness_file(tmp_path / "one.onnx", two_classes=True)
 
     def count(**options):
-        return len(OnnxDetector(file, "cpu", threads=1, **options)(photo(255)))
+        return len(OnnxDetector(file, "cpu", threads=1, **options)(grey(255)))
 
     assert count() == 3 and count(agnostic=True) == 2 and count(agnostic=True, iou=0.8) == 3
     assert (
@@ -92,95 +92,95 @@ def test_the_thresholds_and_the_limit_are_those_asked_for(tmp_path):
     )
 
 
-def test_rows_that_need_no_nms_are_taken_as_they_are(tmp_path):
+def test_rows_that_need_no_nms_are_not_suppressed(tmp_path):
     file = brightness_file(tmp_path / "rows.onnx", decoded=True)
-    found = OnnxDetector(file, "cpu", threads=1, iou=0.1, agnostic=True)(photo(255))
+    found = OnnxDetector(file, "cpu", threads=1, iou=0.1, agnostic=True)(grey(255))
     assert found.boxes[0].tolist() == [8, 8, 8, 8] and len(found) == 3 and found.classes.tolist() == [0, 0, 1]
     for options, count in (({"conf": 0.85}, 2), ({"max_detections": 1}, 1)):
-        assert len(OnnxDetector(file, "cpu", threads=1, **options)(photo(255))) == count
+        assert len(OnnxDetector(file, "cpu", threads=1, **options)(grey(255))) == count
 
 
-def test_a_list_may_mix_arrays_and_paths_and_comes_back_in_order(detector, tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), photo(120))
-    cv2.imwrite(str(tmp_path / "b.png"), photo(180))
-    found = detector([photo(200), tmp_path / "a.png", str(tmp_path / "b.png"), photo(250)[..., 0]])
+def test_a_list_of_arrays_and_paths_gives_results_in_order(detector, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), grey(120))
+    cv2.imwrite(str(tmp_path / "b.png"), grey(180))
+    found = detector([grey(200), tmp_path / "a.png", str(tmp_path / "b.png"), grey(250)[..., 0]])
     assert scores(found) == [200, 120, 180, 250]
-    assert scores(detector((photo(99), photo(101)))) == [99, 101]
-    assert isinstance(detector(tmp_path / "a.png"), Detections) and isinstance(detector([photo(90)]), list)
+    assert scores(detector((grey(99), grey(101)))) == [99, 101]
+    assert isinstance(detector(tmp_path / "a.png"), Detections) and isinstance(detector([grey(90)]), list)
 
 
-def test_a_stack_of_frames_is_a_list_of_photos(detector):
-    assert scores(detector(np.stack([photo(100), photo(150)]))) == [100, 150]
+def test_a_batch_array_is_a_list_of_images(detector):
+    assert scores(detector(np.stack([grey(100), grey(150)]))) == [100, 150]
     assert detector(np.empty((0, 8, 8, 3), np.uint8)) == [] and detector([]) == []
 
 
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
 @pytest.mark.parametrize(("batch", "side"), [(1, SIDE), (4, SIDE), ("batch", SIDE), ("batch", "side")])
-def test_many_photos_come_back_in_order_from_any_file(tmp_path, batch, side, mode):
+def test_many_images_give_results_in_order_from_any_file(tmp_path, batch, side, mode):
     file = brightness_file(tmp_path / "many.onnx", batch=batch, side=side)
     detect = OnnxDetector(file, "cpu", threads=3, mode=mode)
     levels = [80 + 7 * index for index in range(21)]
     sizes = [(SIDE, SIDE), (2 * SIDE, 2 * SIDE), (SIDE // 2, SIDE // 2)]
-    found = detect([photo(level, *sizes[index % 3]) for index, level in enumerate(levels)])
+    found = detect([grey(level, *sizes[index % 3]) for index, level in enumerate(levels)])
     assert scores(found) == levels
     assert [detections.shape for detections in found] == [sizes[index % 3] for index in range(21)]
 
 
 def test_a_dynamic_file_gets_the_least_padding_and_equal_shapes_run_together(tmp_path, monkeypatch):
-    file = brightness_file(tmp_path / "open.onnx", batch="batch", side="side", says={"imgsz": "[64, 64]"})
+    file = brightness_file(tmp_path / "open.onnx", batch="batch", side="side", metadata={"imgsz": "[64, 64]"})
     detect = OnnxDetector(file, "cpu", threads=1)
     shapes = []
     run = detect._session.run
     monkeypatch.setattr(detect._session, "run", lambda batch: shapes.append(batch.shape) or run(batch))
-    found = detect([photo(100, 64, 128), photo(110), photo(120, 64, 128), photo(130, 128, 64)])
+    found = detect([grey(100, 64, 128), grey(110), grey(120, 64, 128), grey(130, 128, 64)])
     assert shapes == [(2, 3, 32, 64), (1, 3, 64, 64), (1, 3, 64, 32)]
     assert scores(found) == [100, 110, 120, 130]
-    detect([photo(100)] * (detector_module.TOGETHER + 3))
-    assert [shape[0] for shape in shapes[3:]] == [detector_module.TOGETHER, 3]
+    detect([grey(100)] * (detector_module.MAX_BATCH + 3))
+    assert [shape[0] for shape in shapes[3:]] == [detector_module.MAX_BATCH, 3]
 
 
-def test_throughput_deals_photos_out_one_by_one(tmp_path, monkeypatch):
+def test_throughput_runs_images_one_by_one(tmp_path, monkeypatch):
     file = brightness_file(tmp_path / "open.onnx", batch="batch")
     detect = OnnxDetector(file, "cpu", threads=2, mode="throughput")
     counts = []
     run = detect._session.run
     monkeypatch.setattr(detect._session, "run", lambda batch: counts.append(len(batch)) or run(batch))
-    assert scores(detect([photo(100 + index) for index in range(5)])) == [100, 101, 102, 103, 104]
+    assert scores(detect([grey(100 + index) for index in range(5)])) == [100, 101, 102, 103, 104]
     assert counts == [1] * 5
 
 
-def test_a_file_with_nms_inside_never_gets_more_photos_than_it_was_unrolled_for(tmp_path, monkeypatch):
-    says = {"end2end": "False", "args": "{'nms': True}", "batch": "2"}
-    file = brightness_file(tmp_path / "nms.onnx", batch="batch", decoded=True, says=says)
+def test_a_file_with_embedded_nms_never_gets_more_images_than_its_export_batch(tmp_path, monkeypatch):
+    metadata = {"end2end": "False", "args": "{'nms': True}", "batch": "2"}
+    file = brightness_file(tmp_path / "nms.onnx", batch="batch", decoded=True, metadata=metadata)
     detect = OnnxDetector(file, "cpu", threads=1)
     assert detect.info.embedded_nms
     counts = []
     run = detect._session.run
     monkeypatch.setattr(detect._session, "run", lambda batch: counts.append(len(batch)) or run(batch))
-    assert scores(detect([photo(100 + index) for index in range(5)])) == [100, 101, 102, 103, 104]
+    assert scores(detect([grey(100 + index) for index in range(5)])) == [100, 101, 102, 103, 104]
     assert counts == [2, 2, 1]
 
 
-def test_a_fixed_batch_is_filled_up(tmp_path):
+def test_a_fixed_batch_is_padded(tmp_path):
     detect = OnnxDetector(brightness_file(tmp_path / "four.onnx", batch=4), "cpu", threads=1)
-    tensor, placement = detect.preprocess(photo(200))
+    tensor, placement = detect.preprocess(grey(200))
     outputs = detect.infer(tensor)
     assert outputs[0].shape == (1, 6, 3)
     assert scores(detect.postprocess(outputs, [placement])) == [200]
-    assert scores([detect(photo(77))]) == [77]
+    assert scores([detect(grey(77))]) == [77]
 
 
-def test_a_byte_file_gets_the_canvas_itself(tmp_path):
+def test_a_file_with_uint8_input_gets_the_canvas_itself(tmp_path):
     detect = OnnxDetector(brightness_file(tmp_path / "bytes.onnx", uint8=True), "cpu", threads=1)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     tensor, _ = detect.preprocess(image)
     assert tensor.dtype == np.uint8 and np.array_equal(tensor, image[None])
-    assert scores(detect([photo(90), photo(210)])) == [90, 210]
+    assert scores(detect([grey(90), grey(210)])) == [90, 210]
     out = np.zeros_like(tensor)
     assert detect.preprocess(image, out)[0] is out and np.array_equal(out, tensor)
 
 
-def test_a_given_buffer_is_written_and_otherwise_nothing_is_shared(detector):
+def test_a_given_buffer_is_written_to_and_otherwise_each_input_is_new(detector):
     image = np.random.default_rng(0).integers(0, 256, (20, 50, 3), dtype=np.uint8)
     first, placement = detector.preprocess(image)
     second, _ = detector.preprocess(image[::-1])
@@ -192,7 +192,7 @@ def test_a_given_buffer_is_written_and_otherwise_nothing_is_shared(detector):
     np.testing.assert_allclose(first[0, :, 0, 0], 114 / 255)
 
 
-def test_colours_are_handed_over_as_red_green_blue(detector):
+def test_colours_are_converted_to_rgb(detector):
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     image[...] = (255, 102, 51)  # BGR
     np.testing.assert_allclose(detector.preprocess(image)[0][0, :, 5, 5], [0.2, 0.4, 1.0], rtol=1e-6)
@@ -202,7 +202,7 @@ def test_calls_from_several_threads_do_not_disturb_each_other(detector):
     found = {}
 
     def work(level):
-        found[level] = [scores([detector(photo(level))])[0] for _ in range(30)]
+        found[level] = [scores([detector(grey(level))])[0] for _ in range(30)]
 
     threads = [threading.Thread(target=work, args=(level,)) for level in (80, 140, 220)]
     for thread in threads:
@@ -212,11 +212,11 @@ def test_calls_from_several_threads_do_not_disturb_each_other(detector):
     assert found == {level: [level] * 30 for level in (80, 140, 220)}
 
 
-def test_a_photo_that_cannot_be_read_is_named(detector, tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+def test_an_unreadable_image_is_named(detector, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     for path in (tmp_path / "broken.jpg", tmp_path / "absent.jpg"):
         with pytest.raises(FGDError, match=path.name):
-            detector([photo(100), path])
+            detector([grey(100), path])
     with pytest.raises(FGDError):
         detector(None)
 
@@ -239,13 +239,13 @@ def test_thresholds_out_of_range_are_usage_errors_that_name_them(tmp_path, optio
         OnnxDetector(brightness_file(tmp_path / "one.onnx"), "cpu", **options)
 
 
-def test_what_had_to_be_assumed_is_said(tmp_path, capsys):
-    OnnxDetector(brightness_file(tmp_path / "shy.onnx", says={"stride": ""}), "cpu", threads=1)
+def test_an_assumption_gives_a_warning(tmp_path, capsys):
+    OnnxDetector(brightness_file(tmp_path / "incomplete.onnx", metadata={"stride": ""}), "cpu", threads=1)
     assert "stride" in capsys.readouterr().err
 
 
-def test_nothing_found_is_an_empty_result_of_the_photos_shape(detector):
-    found = detector(photo(10))
+def test_no_objects_are_an_empty_result_of_the_shape_of_the_image(detector):
+    found = detector(grey(10))
     assert len(found) == 0 and found.boxes.shape == (0, 4) and found.shape == (SIDE, SIDE)
 
 
@@ -265,8 +265,8 @@ def overflowing_file(path, rows, *, decoded):
         [numpy_helper.from_array(output, "rows"), numpy_helper.from_array(np.zeros(1, np.float32), "zero")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    said = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
-    helper.set_model_props(model, {**said, "end2end": str(decoded)})
+    common = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
+    helper.set_model_props(model, {**common, "end2end": str(decoded)})
     onnx.save(model, path)
     return path
 
@@ -276,28 +276,28 @@ GOOD, FAINT = [8, 8, 4, 4], [24, 24, 4, 4]
 
 
 @pytest.mark.parametrize(
-    ("decoded", "rows", "left_out"),
+    ("decoded", "rows", "dropped"),
     [
         (False, [[*GOOD, 0, 0.9], [NAN, 8, 4, 4, 0.8, 0], [*FAINT, NAN, 0.1], [8, 8, INF, 4, 0.7, 0]], 3),
         (False, [[*GOOD, 0, 0.9], [*FAINT, INF, 0], [8, 8, 3e38, 3e38, 0.9, 0], [NAN, NAN, NAN, NAN, 0.1, 0]], 2),
         (True, [[NAN, 6, 10, 10, 0.95, 1], [6, 6, 10, 10, 0.9, 1], [*FAINT, NAN, 0], [*FAINT, 0.8, INF]], 3),
     ],
 )
-def test_objects_with_numbers_that_are_not_finite_are_left_out_counted_and_said_once(
-    tmp_path, capsys, decoded, rows, left_out
+def test_objects_with_non_finite_values_are_dropped_and_counted_with_one_warning(
+    tmp_path, capsys, decoded, rows, dropped
 ):
-    # More anchors than columns, as the reading of a file without its classes wants it.
+    # More anchors than columns, as the number of classes is derived from the shape.
     rows = [*rows, *[[0] * 6] * 60]
     detector = OnnxDetector(overflowing_file(tmp_path / "a.onnx", rows, decoded=decoded), "cpu")
-    for round_ in (1, 2):
-        found = detector(photo(90))
+    for calls in (1, 2):
+        found = detector(grey(90))
         assert found.boxes.tolist() == [[6, 6, 10, 10]]
         assert found.scores.tolist() == [np.float32(0.9)] and found.classes.tolist() == [1]
-        assert detector.not_finite == round_ * left_out
-    assert capsys.readouterr().err.count("not finite") == 1
+        assert detector.non_finite == calls * dropped
+    assert capsys.readouterr().err.count("non-finite") == 1
 
 
-def test_the_limit_counts_objects_that_can_be_used(tmp_path):
+def test_the_limit_counts_finite_objects(tmp_path):
     rows = [[NAN, 6, 10, 10, 0.95, 1], [6, 6, 10, 10, 0.9, 1], [20, 20, 30, 30, 0.8, 0]]
     path = overflowing_file(tmp_path / "a.onnx", rows, decoded=True)
-    assert OnnxDetector(path, "cpu", max_detections=1)(photo(90)).scores.tolist() == [np.float32(0.9)]
+    assert OnnxDetector(path, "cpu", max_detections=1)(grey(90)).scores.tolist() == [np.float32(0.9)]

@@ -70,13 +70,13 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_the_size_is_told_by_the_header_of_every_format(kind):
+def test_the_size_is_in_the_header_of_every_format(kind):
     header = read_header(FILES[kind])
     assert (header.width, header.height) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_that_is_cut_anywhere_tells_its_size_or_nothing(kind):
+def test_a_truncated_file_has_the_right_size_or_none(kind):
     whole = FILES[kind]
     for end in range(min(len(whole), 700)):
         header = read_header(whole[:end])
@@ -90,25 +90,23 @@ def test_a_file_with_wrong_bytes_never_raises(kind):
         data = bytearray(FILES[kind])
         for _ in range(chance.randrange(1, 8)):
             data[chance.randrange(min(len(data), 400))] = chance.randrange(256)
-        found = read_header(bytes(data))
-        assert found is None or min(found.width, found.height) >= 1
+        header = read_header(bytes(data))
+        assert header is None or min(header.width, header.height) >= 1
         assert jpeg_header(data).width >= 0
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"BM", b"no picture", b"\x89PNG\r\n\x1a\n", b"P6\n0 0\n255\n", bytes(64)]
-)
-def test_what_is_no_picture_or_has_no_pixels_has_no_header(data):
+@pytest.mark.parametrize("data", [b"", b"\xff", b"BM", b"no image", b"\x89PNG\r\n\x1a\n", b"P6\n0 0\n255\n", bytes(64)])
+def test_what_is_not_an_image_or_has_no_pixels_has_no_header(data):
     assert read_header(data) is None
 
 
-def test_a_bitmap_may_be_stored_from_the_top():
+def test_a_bitmap_may_be_stored_from_top_to_bottom():
     data = bytearray(FILES["BMP"])
     data[22:26] = struct.pack("<i", -HEIGHT)
     assert read_header(bytes(data))[1:3] == (WIDTH, HEIGHT)
 
 
-def test_a_tile_that_is_larger_than_its_picture_counts():
+def test_a_tile_that_is_larger_than_its_image_counts():
     assert read_header(in_tiles())[1:3] == (512, 512)
 
 
@@ -137,12 +135,12 @@ def test_endless_markers_boxes_and_tags_end_the_search():
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:
-    """Repeat the last scan of a progressive JPEG, which costs a decoder as much as all of the picture each time."""
+    """Repeat the last scan of a progressive JPEG; a decoder processes the whole image for each one."""
     scan = jpeg[jpeg.rfind(b"\xff\xda") : -2]
     return jpeg[:-2] + scan * count + jpeg[-2:]
 
 
-def test_a_progressive_jpeg_of_thousands_of_scans_is_refused_and_one_of_many_is_not():
+def test_a_progressive_jpeg_of_more_than_a_hundred_scans_is_refused():
     progressive = by_pillow("JPEG", progressive=True)
     scans = progressive.count(b"\xff\xda")
     for count in (0, 100 - scans):
@@ -150,10 +148,10 @@ def test_a_progressive_jpeg_of_thousands_of_scans_is_refused_and_one_of_many_is_
         assert read_header(data)[:3] == ("JPEG", WIDTH, HEIGHT)
         assert (cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None) and scans > 1
     assert read_header(with_scans(progressive, 101 - scans)) is None
-    # An end inside a segment between two scans is none.
+    # An end marker inside a segment between two scans does not end the image.
     comment = b"\xff\xfe\x00\x04\xff\xd9"
     assert read_header(progressive[:-2] + comment + with_scans(progressive, 101)[len(progressive) - 2 :]) is None
-    # Nor may segments between two scans hide those that follow.
+    # Many segments between two scans do not hide the scans after them.
     assert read_header(progressive[:-2] + comment * 70_000 + progressive[-2:]) is None
-    # What follows the end belongs to other pictures or to no picture at all.
+    # Scans after the end do not belong to the image.
     assert read_header(progressive + b"\xff\xda\x00\x02" * 1000) is not None

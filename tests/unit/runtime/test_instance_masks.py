@@ -4,7 +4,7 @@ import torch
 from ultralytics.utils import ops
 
 from fgd_yolo.preprocessing import place
-from fgd_yolo.runtime.instance_masks import photo_masks
+from fgd_yolo.runtime.instance_masks import instance_masks
 
 SHAPES = [(480, 640), (333, 777), (97, 101), (640, 480), (200, 199), (40, 300), (1, 1), (2000, 1500), (161, 320)]
 
@@ -28,7 +28,7 @@ def scene(shape, canvas, count=4, channels=8):
 def test_masks_are_the_hosts_native_ones(shape, auto):
     placement = place(shape, (320, 320), auto)
     prototypes, coefficients, boxes = scene(shape, placement.canvas)
-    ours = photo_masks(prototypes, coefficients, boxes, placement)
+    ours = instance_masks(prototypes, coefficients, boxes, placement)
     tensors = [torch.from_numpy(array) for array in (prototypes, coefficients, boxes)]
     theirs = ops.process_mask_native(*tensors, shape).numpy().astype(bool)
     assert ours.shape == (4, *shape) and ours.dtype == bool
@@ -40,7 +40,7 @@ def test_every_padding_that_can_occur_ends_on_the_right_pixel():
     for height in range(40, 321, 7):
         placement = place((height * 3, 960), (320, 320))
         prototypes, coefficients, boxes = scene((height * 3, 960), placement.canvas, count=1)
-        ours = photo_masks(prototypes, coefficients, boxes, placement)
+        ours = instance_masks(prototypes, coefficients, boxes, placement)
         tensors = [torch.from_numpy(array) for array in (prototypes, coefficients, boxes)]
         theirs = ops.process_mask_native(*tensors, placement.image).numpy().astype(bool)
         assert (ours != theirs).sum() <= 2e-5 * ours.size, height
@@ -48,7 +48,7 @@ def test_every_padding_that_can_occur_ends_on_the_right_pixel():
 
 def test_a_mask_ends_at_its_box():
     placement = place((100, 200), (96, 96))
-    masks = photo_masks(
+    masks = instance_masks(
         np.ones((1, 24, 24), np.float32), np.ones((1, 1), np.float32), np.float32([[10.2, 20, 50, 60.5]]), placement
     )
     rows, columns = np.nonzero(masks[0])
@@ -57,7 +57,7 @@ def test_a_mask_ends_at_its_box():
 
 def test_no_objects_give_no_masks_of_the_photos_size():
     placement = place((30, 40), (96, 96))
-    masks = photo_masks(
+    masks = instance_masks(
         np.ones((2, 24, 24), np.float32), np.empty((0, 2), np.float32), np.empty((0, 4), np.float32), placement
     )
     assert masks.shape == (0, 30, 40) and masks.dtype == bool

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -8,34 +9,35 @@ import cv2
 import numpy as np
 import pytest
 
-from fgd_yolo.runtime.media import MediaKind, media_kind
+from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.media import MediaKind, list_images, media_kind
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
-def coded(suffix: str, image: np.ndarray = PHOTO) -> bytes:
+def encoded(suffix: str, image: np.ndarray = PHOTO) -> bytes:
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
-def animated(path: Path, pictures: int = 3) -> Path:
+def animated(path: Path, frames: int = 3) -> Path:
     from PIL import Image
 
-    first, *others = [Image.fromarray(np.roll(PHOTO, index, 0)) for index in range(pictures)]
+    first, *others = [Image.fromarray(np.roll(PHOTO, index, 0)) for index in range(frames)]
     first.save(path, save_all=bool(others), append_images=others, duration=40)
     return path
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".ppm", ".avif"])
 @pytest.mark.parametrize("name", ["photo", "photo.mp4", "photo.mjpeg", "ph\udcfftö 图.jpg"])
-def test_one_picture_is_a_picture_whatever_its_name(tmp_path, suffix, name):
-    (tmp_path / name).write_bytes(coded(suffix))
+def test_one_image_is_an_image_under_any_name(tmp_path, suffix, name):
+    (tmp_path / name).write_bytes(encoded(suffix))
     assert media_kind(tmp_path / name) is MediaKind.IMAGE
 
 
 @pytest.mark.parametrize("name", ["film.mjpeg", "film.jpg", "film", "film.mp4"])
 @pytest.mark.parametrize("between", [b"", b"\0\0", b"\r\n"])
-def test_jpegs_one_behind_the_other_are_a_stream_of_them(tmp_path, name, between):
-    (tmp_path / name).write_bytes(between.join([coded(".jpg")] * 3))
+def test_a_sequence_of_jpegs_is_mjpeg(tmp_path, name, between):
+    (tmp_path / name).write_bytes(between.join([encoded(".jpg")] * 3))
     assert media_kind(tmp_path / name) is MediaKind.MJPEG
 
 
@@ -46,22 +48,25 @@ def segment(marker: int, body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        coded(".jpg") + coded(".jpg", PHOTO[:24, :32]),  # a preview or a gain map of the same photo
-        coded(".jpg")[:2] + segment(0xE2, b"MPF\0" + bytes(20)) + coded(".jpg")[2:] + coded(".jpg"),  # MPO: two lenses
-        coded(".jpg")[:2] + segment(0xE1, b"Exif\0\0" + coded(".jpg")) + coded(".jpg")[2:],  # a thumbnail in it
-        coded(".jpg") + b"\0\0\0\x18ftypmp42" + bytes(64) + coded(".jpg"),  # a moving photo
-        coded(".jpg") + bytes(40),
-        coded(".jpg")[:-200],
-        coded(".jpg")[:20],
+        encoded(".jpg") + encoded(".jpg", PHOTO[:24, :32]),  # a preview or a gain map of the same photo
+        encoded(".jpg")[:2]
+        + segment(0xE2, b"MPF\0" + bytes(20))
+        + encoded(".jpg")[2:]
+        + encoded(".jpg"),  # MPO: two lenses
+        encoded(".jpg")[:2] + segment(0xE1, b"Exif\0\0" + encoded(".jpg")) + encoded(".jpg")[2:],  # a thumbnail in it
+        encoded(".jpg") + b"\0\0\0\x18ftypmp42" + bytes(64) + encoded(".jpg"),  # a live photo
+        encoded(".jpg") + bytes(40),
+        encoded(".jpg")[:-200],
+        encoded(".jpg")[:20],
     ],
-    ids=["smaller", "mpo", "thumbnail", "moving photo", "zeros", "cut", "start"],
+    ids=["smaller", "mpo", "thumbnail", "live photo", "zeros", "cut", "start"],
 )
-def test_a_jpeg_with_more_views_of_the_same_photo_is_one_picture(tmp_path, data):
+def test_a_jpeg_with_more_views_of_the_same_photo_is_one_image(tmp_path, data):
     (tmp_path / "photo.jpg").write_bytes(data)
     assert media_kind(tmp_path / "photo.jpg") is MediaKind.IMAGE
 
 
-def test_a_progressive_jpeg_with_restart_markers_is_walked_to_its_end(tmp_path):
+def test_a_progressive_jpeg_with_restart_markers_is_scanned_to_its_end(tmp_path):
     data = cv2.imencode(".jpg", PHOTO, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
     (tmp_path / "one.jpg").write_bytes(data)
     (tmp_path / "two.jpg").write_bytes(data * 2)
@@ -77,29 +82,96 @@ def test_a_progressive_jpeg_with_restart_markers_is_walked_to_its_end(tmp_path):
         (".avif", MediaKind.ANIMATION),
     ],
 )
-def test_what_is_animated_is_no_single_picture(tmp_path, suffix, kind):
-    path = animated(tmp_path / f"moves{suffix}")
+def test_an_animation_is_not_one_image(tmp_path, suffix, kind):
+    path = animated(tmp_path / f"animated{suffix}")
     assert media_kind(path) is kind
-    assert media_kind(path.rename(tmp_path / "moves.jpg")) is kind
+    assert media_kind(path.rename(tmp_path / "animated.jpg")) is kind
 
 
-def test_videos_and_what_is_nothing_are_other(tmp_path):
+def test_videos_and_unknown_formats_are_other(tmp_path):
     with av.open(str(tmp_path / "clip.jpg"), "w", format="mp4") as file:
         track = file.add_stream("libx264", rate=25)
         track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
         file.mux(track.encode(av.VideoFrame.from_ndarray(PHOTO, "bgr24")))
         file.mux(track.encode())
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.jpg").touch()
     assert {media_kind(path) for path in tmp_path.glob("*.jpg")} == {MediaKind.OTHER}
 
 
-def test_a_hostile_jpeg_is_walked_in_a_bounded_number_of_steps(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(coded(".jpg")[:20] + b"\xff\x01\0\2" * 3_000_000)
-    (tmp_path / "b.jpg").write_bytes(coded(".jpg")[:20] + b"\xff" * 12_000_000)
+def test_a_malicious_jpeg_is_scanned_in_a_bounded_number_of_steps(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded(".jpg")[:20] + b"\xff\x01\0\2" * 3_000_000)
+    (tmp_path / "b.jpg").write_bytes(encoded(".jpg")[:20] + b"\xff" * 12_000_000)
     assert {media_kind(path) for path in tmp_path.glob("*.jpg")} == {MediaKind.IMAGE}
 
 
-def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
+def test_a_missing_file_is_an_oserror(tmp_path):
     with pytest.raises(OSError):
         media_kind(tmp_path / "none.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name in ("b.jpg", "a.PNG", "sub/c.jpg", "notes.txt", "clip.mp4", "._a.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content does not matter")
+    (tmp_path / "photos" / "folder.jpg").mkdir()
+    return tmp_path / "photos"
+
+
+def test_a_folder_gives_its_own_images_sorted(folder):
+    assert list_images(folder) == [folder / "a.PNG", folder / "b.jpg"]
+
+
+def test_a_pattern_gives_images_in_subfolders_too(folder):
+    assert list_images(f"{folder}/**/*") == [folder / "a.PNG", folder / "b.jpg", folder / "sub/c.jpg"]
+
+
+def test_a_relative_pattern_gives_relative_paths(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert list_images("*.jpg") == [Path("b.jpg")]
+
+
+def test_a_file_of_any_name_is_accepted(folder):
+    assert list_images(folder / "notes.txt") == [folder / "notes.txt"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
+    path = tmp_path / "photo[1].jpg"
+    path.touch()
+    assert list_images(path) == [path]
+
+
+@pytest.mark.parametrize("pattern", ["{}", "{}/*.mp4", "{}/c*"])
+def test_a_folder_of_videos_is_an_error_that_names_the_stream_command(tmp_path, pattern):
+    for name in ("a.mp4", "clip.mp4", "c.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=r"but \d videos: run 'fgd-yolo stream --source .*' for videos"):
+        list_images(pattern.format(tmp_path))
+
+
+def test_an_image_named_like_a_video_is_read_and_a_video_named_like_an_image_is_not(tmp_path):
+    data = cv2.imencode(".jpg", PHOTO)[1].tobytes()
+    for name, content in (("photo.mp4", data), ("film.jpg", data * 2)):
+        (tmp_path / name).write_bytes(content)
+    assert list_images(tmp_path / "photo.mp4") == [tmp_path / "photo.mp4"]
+    with pytest.raises(UsageError, match=r"film\.jpg is a video, .* run 'fgd-yolo stream --source .*film\.jpg'"):
+        list_images(tmp_path / "film.jpg")
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("missing.jpg", "'.*missing.jpg' does not exist"),
+        ("*.webp", "no image matches"),
+        ("clip.mp4", "is a video"),
+        ("folder.jpg", "contains no image"),
+        ("a" * 5000, "does not exist|cannot be read"),
+        ("nul\0", "does not exist|cannot be read"),
+    ],
+)
+def test_a_source_without_an_image_is_a_usage_error(folder, source, complaint):
+    with pytest.raises(UsageError, match=complaint) as caught:
+        list_images(f"{folder}{os.sep}{source}")
+    assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ def test_a_file_has_at_most_six_bytes_for_each_pixel_of_the_limit():
         PixelBudget(1).check_bytes(6_000_001)
 
 
-def test_streams_share_one_limit_and_give_back_what_they_had():
+def test_streams_share_one_limit_and_return_their_pixels():
     budget = PixelBudget(10)
     first, second, third = budget.for_stream(), budget.for_stream(), budget.for_stream()
     first.check(2000, 2000)
@@ -50,6 +50,6 @@ def test_streams_share_one_limit_and_give_back_what_they_had():
 
 
 @pytest.mark.parametrize("megapixels", [0, -1, math.nan, math.inf, True, "150"])
-def test_a_limit_that_is_no_number_above_zero_is_refused(megapixels):
+def test_a_limit_must_be_a_number_above_zero(megapixels):
     with pytest.raises(UsageError, match="must be a number above 0"):
         PixelBudget(megapixels)

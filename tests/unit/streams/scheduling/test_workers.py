@@ -212,7 +212,7 @@ def test_joining_leaves_a_stuck_worker_behind(detector):
 def test_frames_go_together_where_that_is_of_use(detector, batch, mode, device, window_s, together):
     detector = detector(mode)
     detector.info = replace(detector.info, batch=batch)
-    detector.together = detector._count_together()
+    detector.max_batch = detector._maximum_batch()
     detector.device = device
     pool = WorkerPool(detector, window_s, no_failure)
     assert pool._batch == together

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.images import list_images
+from fgd_yolo.runtime.media import list_images
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, check_address, is_live, open_source
 from tests.cameras.clips import TURNS, coloured_clip, corners, write_clip
