@@ -12,7 +12,7 @@ from typing import Any
 from fgd_yolo.compare.options import DEMO, Options, parse_methods
 from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.workflow.train_arguments import parse_assignments, parse_value
+from fgd_yolo.train_arguments import parse_assignments, parse_value
 
 EXAMPLES = """\
 examples:

@@ -50,7 +50,7 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     Raises:
         UsageError: an unknown option or train argument, or one given more than once.
     """
-    from fgd_yolo.workflow.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
+    from fgd_yolo.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
 
     parser = _distill_parser(prog)
     namespace, unknown = parser.parse_known_intermixed_args(arguments)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fgd_yolo.compare.results import Run
 from fgd_yolo.errors import FGDError
-from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults
+from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 
 EQUAL_WITHIN_DATA = (
     *("data_digest", "train_images", "val_images", "hold_out", "student_digest", "epochs", "batch", "imgsz"),

@@ -15,6 +15,7 @@ from fgd_yolo.compare.results import Run
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file, resumable
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
@@ -28,7 +29,6 @@ from fgd_yolo.workflow.run_folder import (
     read_inputs,
     read_recipe,
 )
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 
 
 def finished_run_jobs(folders: Sequence[Path], output: Path) -> list[Job]:

@@ -21,8 +21,8 @@ from fgd_yolo.datasets import demo_data
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.workflow.plan import Plan, demo_arguments, make_plan
-from fgd_yolo.workflow.train_arguments import ultralytics_defaults
 from fgd_yolo.workflow.training_stages import prepare_teacher
 
 JOB = "job.json"

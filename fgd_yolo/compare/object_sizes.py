@@ -17,8 +17,8 @@ from ultralytics.utils import ops
 from fgd_yolo.compare.results import SIZES
 from fgd_yolo.errors import FGDError
 from fgd_yolo.text import printable_names
+from fgd_yolo.train_arguments import validation_arguments
 from fgd_yolo.ultralytics import load_detector, validate
-from fgd_yolo.workflow.train_arguments import validation_arguments
 
 
 class Boxes(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any
 from fgd_yolo.config import FGD_WEIGHTS, SCALE_WEIGHTS, FGDConfig, load_recipe, recipe_names
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
-from fgd_yolo.workflow.train_arguments import check_train_args, parse_assignments
+from fgd_yolo.train_arguments import check_train_args, parse_assignments
 
 DEMO = "demo"
 PLAIN = "plain"

@@ -1,8 +1,7 @@
 """The preflight: everything that is checked before the first epoch.
 
-Train arguments that do not work together with a distillation, a teacher that does not fit the data (both stop the run),
-and a teacher from which the student can probably learn little (a warning). What only a batch can show is checked in
-`first_batch`.
+A teacher that does not fit the data stops the run; one from which the student can probably learn little is a warning.
+What only a batch can show is checked in `first_batch`.
 """
 
 from __future__ import annotations
@@ -19,39 +18,11 @@ from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.ultralytics import load_detector, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
-
-
-def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
-    """Stop on train arguments that are not supported together with FGD.
-
-    Args:
-        arguments: Ultralytics train arguments, as the user gave them.
-
-    Raises:
-        UsageError: several GPUs, a task other than detect, `distill_model`, `quantize=8`, or a list of data sets.
-    """
-    device = arguments.get("device")
-    devices = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]() ").split(",")
-    if len([entry for entry in devices if str(entry).strip()]) > 1:
-        raise UsageError(f"device={device}: several GPUs are not supported yet, name one, such as device=0")
-    task = arguments.get("task")
-    if task not in {None, "detect"}:
-        raise UsageError(f"task={task}: only detect is supported yet")
-    if arguments.get("distill_model") is not None:
-        raise UsageError(
-            "distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out"
-        )
-    if str(arguments.get("quantize")) in {"8", "int8"}:
-        raise UsageError("quantize=8 (quantization-aware training) is not supported yet: leave it out")
-    # For a list Ultralytics starts one trainer per data set, in a folder of this name.
-    sweep = "save_dir" in arguments and Path(str(arguments.get("project") or "")).name.startswith("multitrain")
-    if isinstance(arguments.get("data"), (list, tuple)) or sweep:
-        raise UsageError("a list of data sets is not supported yet: distil them one by one")
 
 
 def kept_classes(classes: int | Sequence[int] | None, single_cls: bool, count: int) -> list[int] | None:

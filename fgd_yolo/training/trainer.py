@@ -28,11 +28,12 @@ from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import clean_record
+from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, kept_classes, refuse_unsupported
+from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, kept_classes
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture

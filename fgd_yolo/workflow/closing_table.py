@@ -18,10 +18,10 @@ from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
+from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
 from fgd_yolo.ultralytics import load_detector, validate
 from fgd_yolo.workflow.plan import PLAIN, Plan
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
-from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
 
 _WARM_UPS, _ROUNDS = 2, 8
 

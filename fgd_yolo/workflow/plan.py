@@ -17,11 +17,11 @@ from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
-from fgd_yolo.training.preflight import kept_classes, refuse_unsupported
+from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
+from fgd_yolo.training.preflight import kept_classes
 from fgd_yolo.ultralytics import load_detector, read_architecture
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.run_folder import RUNS_FOLDER
-from fgd_yolo.workflow.train_arguments import check_train_args, ultralytics_defaults
 from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
 
 PLAIN = "plain"

@@ -22,6 +22,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
 from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
@@ -29,7 +30,6 @@ from fgd_yolo.ultralytics import load_checkpoint_file, load_detector
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import TEACHER_STAGE, file_input
 from fgd_yolo.workflow.time_estimate import epoch_seconds
-from fgd_yolo.workflow.train_arguments import learning_arguments, ultralytics_defaults
 
 _STUDENT_ONLY = ("pretrained", "freeze", "time")
 

@@ -9,14 +9,13 @@ import pytest
 import yaml
 from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import FGDError
 from fgd_yolo.training.preflight import (
     check_channels,
     check_classes,
     image_size_warnings,
     kept_classes,
     model_warnings,
-    refuse_unsupported,
     same_classes,
     start_warnings,
     starts_with_classes,
@@ -24,43 +23,6 @@ from fgd_yolo.training.preflight import (
 )
 from fgd_yolo.ultralytics import load_detector
 from fixtures import draw_dataset
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"device": "0,1"}, "several GPUs"),
-        ({"device": [0, 1]}, "several GPUs"),
-        ({"device": "[0, 1]"}, "several GPUs"),
-        ({"task": "segment"}, "task=segment"),
-        ({"distill_model": "yolov8s.pt"}, "distill_model"),
-        ({"quantize": 8}, "quantize=8"),
-        ({"data": ["a.yaml", "b.yaml"]}, "list of data sets"),
-        ({"save_dir": "x", "project": "runs/detect/multitrain2"}, "list of data sets"),
-    ],
-)
-def test_unsupported_train_arguments_are_refused_in_one_line(arguments, named):
-    with pytest.raises(UsageError, match=named) as refusal:
-        refuse_unsupported(arguments)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"device": "0", "task": "detect", "quantize": None, "data": "a.yaml", "distill_model": None},
-        {"device": 0},
-        {"device": "cpu"},
-        {"device": ""},
-        {"device": [0]},
-        {"device": "cuda:1"},
-        {"quantize": 16},
-    ],
-)
-def test_supported_train_arguments_are_accepted(arguments):
-    refuse_unsupported(arguments)
-    assert refuse_unsupported(arguments) is None
 
 
 @pytest.mark.parametrize(

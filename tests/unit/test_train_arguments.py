@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.workflow.train_arguments import (
+from fgd_yolo.train_arguments import (
     check_train_args,
     parse_assignments,
     parse_value,
+    refuse_unsupported,
     ultralytics_defaults,
 )
 
@@ -83,3 +84,40 @@ def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
 def test_every_other_argument_of_the_host_is_taken():
     said = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
     assert check_train_args(said) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"device": "0,1"}, "several GPUs"),
+        ({"device": [0, 1]}, "several GPUs"),
+        ({"device": "[0, 1]"}, "several GPUs"),
+        ({"task": "segment"}, "task=segment"),
+        ({"distill_model": "yolov8s.pt"}, "distill_model"),
+        ({"quantize": 8}, "quantize=8"),
+        ({"data": ["a.yaml", "b.yaml"]}, "list of data sets"),
+        ({"save_dir": "x", "project": "runs/detect/multitrain2"}, "list of data sets"),
+    ],
+)
+def test_unsupported_train_arguments_are_refused_in_one_line(arguments, named):
+    with pytest.raises(UsageError, match=named) as refusal:
+        refuse_unsupported(arguments)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"device": "0", "task": "detect", "quantize": None, "data": "a.yaml", "distill_model": None},
+        {"device": 0},
+        {"device": "cpu"},
+        {"device": ""},
+        {"device": [0]},
+        {"device": "cuda:1"},
+        {"quantize": 16},
+    ],
+)
+def test_supported_train_arguments_are_accepted(arguments):
+    refuse_unsupported(arguments)
+    assert refuse_unsupported(arguments) is None
