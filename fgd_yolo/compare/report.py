@@ -135,7 +135,7 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
     return Report(
         title=f"Tuning on held-out train images: {title}" if hold_out else title,
-        lead=f"The same student, trained by {count} from the same seeds; the runs differ in nothing but the method. "
+        lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method. "
         "Accuracy is mAP50-95 of the last epoch on images that were not used for training; one point is 0.01.",
         verdicts=_verdicts(runs, main, others),
         notes=_notes(runs, hold_out),
@@ -180,8 +180,8 @@ def _notes(runs: Sequence[Run], hold_out: float | None) -> list[str]:
     resumed = [run for run in runs if run.resumed]
     if resumed:
         notes.append(
-            f"{len(resumed)} of {len(runs)} runs were stopped and resumed; after that, their order of images differs "
-            "from the other runs of the seed."
+            f"{len(resumed)} of {len(runs)} runs {'was' if len(resumed) == 1 else 'were'} stopped and resumed; after "
+            "that, the order of images differs from the other runs of the seed."
         )
     return notes
 
