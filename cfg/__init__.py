@@ -1,1 +1,14 @@
-"""Recipes: YAML files that ship in the wheel as `fgd_yolo.cfg`."""
+"""Recipes: YAML files that ship in the wheel as `fgd_yolo.cfg`. `fgd_yolo.config.load_recipe` reads them."""
+
+from importlib.resources import files
+from pathlib import Path
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that ship with the package, sorted."""
+    return sorted(Path(entry.name).stem for entry in files(__name__).iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """Return the YAML of a shipped recipe."""
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -18,8 +18,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from fgd_yolo.attention.labelled_images import DETECTIONS, LabelledImage
-from fgd_yolo.attention.level_attention import AttentionSettings, LevelAttention
+from fgd_yolo.attention.level_attention import LevelAttention
 from fgd_yolo.files import atomic_path
+from fgd_yolo.methods.attention_maps import AttentionSettings
 
 DPI = 110
 _SMALL = [cv2.IMWRITE_PNG_COMPRESSION, 3]

@@ -9,32 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import comparable, standardised
-from fgd_yolo.methods.attention_maps import Attention, attention, capped
+from fgd_yolo.methods.alignment import comparable
+from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.neck import Level
-
-
-class AttentionSettings(NamedTuple):
-    """Settings of the attention, as in the configuration of a loss.
-
-    Args:
-        temperature: T of the spatial and the channel attention.
-        scale: "paper" uses the map unchanged; "free" standardises its channels first and caps the attention.
-    """
-
-    temperature: float
-    scale: str
-
-    def attention(self, feature_map: Tensor) -> Attention:
-        """Return the attention of a (B, C, H, W) map.
-
-        With "free", channels are standardised over the cells of the maps passed in. Here that is one image; in the
-        loss it is a batch.
-        """
-        if self.scale == "paper":
-            return attention(feature_map, self.temperature)
-        return capped(attention(standardised(feature_map), self.temperature))
 
 
 class LevelAttention(NamedTuple):

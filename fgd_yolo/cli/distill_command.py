@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fgd_yolo import __version__
-from fgd_yolo.config import recipe_names
+from fgd_yolo.cfg import recipe_names
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError, close_match
 

@@ -161,7 +161,11 @@ def write_job(job: Job) -> None:
     """Write a job into its folder, for the process that makes the run."""
     job.folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(job.folder / JOB) as path:
-        path.write_text(to_json(asdict(job), default=str), encoding="utf-8")
+        path.write_text(to_json(asdict(job), default=_to_plain), encoding="utf-8")
+
+
+def _to_plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, FGDConfig) else str(value)
 
 
 def read_job(folder: Path) -> Job:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.config import FGD_WEIGHTS, SCALE_WEIGHTS, FGDConfig, load_recipe, recipe_names
+from fgd_yolo.cfg import recipe_names
+from fgd_yolo.config import FGDConfig, load_recipe
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import check_train_args, parse_assignments
@@ -22,8 +23,6 @@ PLAIN = "plain"
 """Recipe without distillation: the baseline."""
 ULTRALYTICS = "ultralytics"
 """Method that is Ultralytics' own distillation, `distill_model=`."""
-DEFAULT = "fgd"
-"""Method that is the default recipe."""
 GAINS = ("box", "cls", "dfl")
 """Ultralytics' loss gains, which a method may set for itself since they change no budget."""
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
@@ -61,7 +60,7 @@ class Method:
         """Everything that defines the method, as plain values."""
         if self.config is None:
             return {"trainer": ULTRALYTICS, **self.gains}
-        return {**(asdict(self.config) if self.config.active else {}), **self.gains}
+        return {**(self.config.to_dict() if self.config.active else {}), **self.gains}
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def parse_method(word: str) -> Method:
     """Parse one method.
 
     Args:
-        word: such as `fgd:head_gradient_ratio=1,rel_weight=0`; `fgd` is the default recipe.
+        word: such as `fgd:head_gradient_ratio=1,rel_weight=0`; `fgd` is the default.
 
     Raises:
         UsageError: an unknown name or option, a bad value, or a recipe that sets more than the distillation.
@@ -179,36 +178,27 @@ def parse_method(word: str) -> Method:
                 raise UsageError(f"{word}: {ULTRALYTICS} accepts {', '.join(ULTRALYTICS_OPTIONS)}, not {key}")
         return Method(label, None, changes)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
-    return Method(label, FGDConfig.from_dict({**_unchanged(_distillation(name), changes), **changes}), gains)
+    return Method(label, _distillation(name).replace(**changes), gains)
 
 
 def method_of(config: FGDConfig) -> Method:
     """Return the method that a configuration is, with the shortest label that `parse_method` reads back."""
     if not config.active:
         return parse_method(PLAIN)
-    known = {name: asdict(parse_method(name).config) for name in (DEFAULT, *recipe_names())}
-    options = asdict(config)
+    known = {name: parse_method(name).config.to_dict() for name in recipe_names()}
+    options = config.to_dict()
     same = next((name for name, values in known.items() if values == options), None)
-    base = same or (config.method if config.method in known else DEFAULT)
+    base = same or config.method
     changes = ",".join(f"{key}={value}" for key, value in options.items() if value != known[base][key])
     return parse_method(f"{base}:{changes}" if changes else base)
 
 
-def _unchanged(config: FGDConfig, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options before the changes; default weights of one scale become those of another with the scale."""
-    options = asdict(config)
-    if changes.get("scale", config.scale) != config.scale:
-        defaults = dict(zip(FGD_WEIGHTS, SCALE_WEIGHTS[config.scale], strict=True))
-        options.update({name: None for name, weight in defaults.items() if options[name] == weight})
-    return options
-
-
 def _distillation(name: str) -> FGDConfig:
     """Return the distillation of a recipe, which may set nothing else, since all methods share the rest."""
-    known = [DEFAULT, ULTRALYTICS, *recipe_names()]
+    known = [ULTRALYTICS, *recipe_names()]
     if name not in known and Path(name).suffix not in {".yaml", ".yml"}:
         raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
-    recipe = load_recipe("default" if name == DEFAULT else name)
+    recipe = load_recipe(name)
     parts = ("train", "teacher_train", "teacher", "student", "data", "teacher_epochs")
     set_parts = [part for part in parts if getattr(recipe, part)]
     if set_parts:

@@ -9,11 +9,13 @@ from statistics import mean, stdev
 
 from scipy.stats import t as student_t
 
-from fgd_yolo.compare.options import DEFAULT, PLAIN, ULTRALYTICS
+from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
 from fgd_yolo.compare.results import Run
+from fgd_yolo.config import DEFAULT_METHOD
+from fgd_yolo.methods import METHODS
 
 CONFIDENCE = 0.95
-_ORDER = (PLAIN, ULTRALYTICS, "fitnet", DEFAULT)
+_ORDER = (PLAIN, ULTRALYTICS, *(name for name in METHODS if name != DEFAULT_METHOD), DEFAULT_METHOD)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def sort_methods(methods: Sequence[str]) -> list[str]:
 
 def main_method(methods: Sequence[str]) -> str:
     """Return the method that the verdicts are about: the default, or else the last in the order of tables."""
-    return DEFAULT if DEFAULT in methods else sort_methods(methods)[-1]
+    return DEFAULT_METHOD if DEFAULT_METHOD in methods else sort_methods(methods)[-1]
 
 
 def comparisons(methods: Sequence[str]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fgd_yolo.compare import tables
-from fgd_yolo.compare.options import DEFAULT, PLAIN, ULTRALYTICS
+from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
 from fgd_yolo.compare.paired_differences import comparisons, cost_ratios, estimate, pairs, sort_methods
 from fgd_yolo.compare.results import GRADIENT_RATIO, MAP50_95, Run
 from fgd_yolo.files import atomic_path
@@ -30,7 +30,7 @@ _MARKERS = "osv^DPX*"
 _CURVE_PLOTS = (("curves", MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
-_FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", "fitnet": "#D9822B", DEFAULT: "#009E73"}
+_FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", "fitnet": "#D9822B", "fgd": "#009E73"}
 _INK = "#010203"  # placeholder for the page's text colour
 _DPI = 150
 _STYLE = {

@@ -30,6 +30,7 @@ from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
 from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.files import atomic_path
+from fgd_yolo.methods import METHODS
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
@@ -38,8 +39,7 @@ _METHODS = {
     "plain": "the student alone, without a teacher",
     "ultralytics": "Ultralytics' own distillation (distill_model=): squares between neck maps, weighted by the "
     "teacher's scores",
-    "fitnet": "plain imitation: squares between neck maps, everywhere alike",
-    "fgd": "Focal and Global Distillation and the heads, with the defaults of this version",
+    **{name: method.summary + (", and the heads" if method.imitates_heads else "") for name, method in METHODS.items()},
     "scale-free": "Focal and Global Distillation alone, on standardised maps, by weighted means",
     "heads": "what the teacher's head says alone: class scores and box distributions",
 }

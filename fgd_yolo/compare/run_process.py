@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,7 +160,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return DetectionTrainer, {**train, "distill_model": job.teacher}
-    return FGDTrainer.configured(job.teacher, replace(job.method.config, plot_every=0)), train
+    return FGDTrainer.configured(job.teacher, job.method.config.replace(plot_every=0)), train
 
 
 def _remove_unresumable(job: Job) -> None:

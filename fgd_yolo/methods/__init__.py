@@ -1,7 +1,38 @@
-"""The formulas of distillation, in plain torch: nothing here knows a detector or its trainer."""
+"""Distillation methods in plain torch: nothing here knows a detector or its trainer.
 
-from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
-from fgd_yolo.methods.fitnet import FitNetLoss, FitNetTerms
+A method is one file with its loss module and its options, and one row of `METHODS`:
+
+- `fgd`: Focal and Global Distillation, the default
+- `fitnet`: plain imitation of the neck maps
+- `method`: the base classes of loss modules and options
+
+Beside them:
+
+- `head_loss`: imitation of the head's outputs, which any method can be combined with
+- `alignment`: makes a student's map comparable with its teacher's
+- `attention_maps`, `box_masks`, `global_context`: the formulas that FGD consists of
+- `reductions`: the sums that every FGD term needs, with a gradient written by hand
+"""
+
+from fgd_yolo.methods.fgd import FGDLoss, FGDOptions, FGDTerms
+from fgd_yolo.methods.fitnet import FitNetLoss, FitNetOptions, FitNetTerms
 from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
+from fgd_yolo.methods.method import LevelLoss, MethodOptions
 
-__all__ = ["FGDLoss", "FGDTerms", "FitNetLoss", "FitNetTerms", "HeadLoss", "HeadTerms"]
+METHODS: dict[str, type[MethodOptions]] = {
+    "fgd": FGDOptions,
+    "fitnet": FitNetOptions,
+}
+"""Every method by the name that `method` takes. The names of the recipes in `cfg/` include these."""
+
+__all__ = [
+    "METHODS",
+    "FGDLoss",
+    "FGDTerms",
+    "FitNetLoss",
+    "FitNetTerms",
+    "HeadLoss",
+    "HeadTerms",
+    "LevelLoss",
+    "MethodOptions",
+]

@@ -1,15 +1,39 @@
-"""Which cells and which channels of a feature map matter, judged by the size of their values."""
+"""Spatial and channel attention: the cells and channels of a feature map with large values count more."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.reductions import mean_sizes
 
-MOST_ATTENTION = 10.0  # times the mean: a few cells must not take everything
+MAX_ATTENTION = 10.0  # times the mean: a few cells must not take everything
+Scale = Literal["free", "paper"]
+
+
+class AttentionSettings(NamedTuple):
+    """How attention is computed.
+
+    Args:
+        temperature: T of the spatial and the channel attention.
+        scale: "paper" uses the map unchanged; "free" standardises its channels first and caps the attention.
+    """
+
+    temperature: float = 0.5
+    scale: Scale = "free"
+
+    def attention(self, feature_map: Tensor) -> Attention:
+        """Return the attention of a (B, C, H, W) map.
+
+        With "free", channels are standardised over the cells of the maps passed in. In a figure that is one image; in
+        the loss it is a batch.
+        """
+        if self.scale == "paper":
+            return attention(feature_map, self.temperature)
+        return capped(attention(standardised(feature_map), self.temperature))
 
 
 class Attention(NamedTuple):
@@ -20,7 +44,7 @@ class Attention(NamedTuple):
 
 
 def attention(feature_map: Tensor, temperature: float) -> Attention:
-    """Turn the mean absolute value of every cell and of every channel into a share of the total.
+    """Return the softmax of the mean absolute values, over cells and over channels, scaled to mean 1.
 
     Convention:
         spatial = H * W * softmax over the cells of mean_c |F| / T;
@@ -28,10 +52,10 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
 
     Args:
         feature_map: (B, C, H, W).
-        temperature: T, above 0. The smaller, the more a few large values take everything.
+        temperature: T, above 0. The smaller T, the more the attention concentrates on the largest values.
 
     Returns:
-        Both attentions, in the map's type.
+        Both attentions, in the dtype of the map.
 
     Source:
         FGD, arXiv:2111.11837, section 3.1, attention masks A^S and A^C.
@@ -39,9 +63,9 @@ def attention(feature_map: Tensor, temperature: float) -> Attention:
     return attention_of_sizes(*mean_sizes(feature_map), feature_map.shape[2:], temperature)
 
 
-def capped(focus: Attention) -> Attention:
-    """Return an attention whose shares are at most 10 times the mean."""
-    return Attention(*(share.clamp(max=MOST_ATTENTION) for share in focus))
+def capped(attention: Attention) -> Attention:
+    """Return an attention with values of at most 10 times the mean."""
+    return Attention(*(values.clamp(max=MAX_ATTENTION) for values in attention))
 
 
 def attention_of_sizes(cell_size: Tensor, channel_size: Tensor, grid: tuple[int, int], temperature: float) -> Attention:

@@ -1,17 +1,28 @@
-"""Focal and Global Distillation of one feature level."""
+"""FGD: Focal and Global Distillation, the default method."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from fgd_yolo.methods.alignment import alignment, comparable, standardised
-from fgd_yolo.methods.attention_maps import Attention, attention, attention_of_sizes, capped
+from fgd_yolo.methods.alignment import comparable, standardised
+from fgd_yolo.methods.attention_maps import (
+    Attention,
+    AttentionSettings,
+    Scale,
+    attention,
+    attention_of_sizes,
+    capped,
+)
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.methods.global_context import GlobalContext
+from fgd_yolo.methods.method import LevelLoss, MethodOptions
 from fgd_yolo.methods.reductions import reduce_maps
+
+_ATTENTION = AttentionSettings()
 
 
 class FGDTerms(NamedTuple):
@@ -23,7 +34,7 @@ class FGDTerms(NamedTuple):
     rel: Tensor
 
 
-class FGDLoss(nn.Module):
+class FGDLoss(LevelLoss):
     """Foreground, background, attention and relation terms between a student's map and its teacher's.
 
     Convention:
@@ -55,18 +66,17 @@ class FGDLoss(nn.Module):
         student_channels: int,
         teacher_channels: int,
         *,
-        temperature: float = 0.5,
+        temperature: float = _ATTENTION.temperature,
         fg_weight: float,
         bg_weight: float,
         attn_weight: float,
         rel_weight: float,
         free: bool,
     ):
-        super().__init__()
+        super().__init__(student_channels, teacher_channels)
         self.free = free
         self.temperature = temperature
         self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
-        self.align = alignment(student_channels, teacher_channels)
         self.student_context = GlobalContext(teacher_channels)
         self.teacher_context = GlobalContext(teacher_channels)
 
@@ -78,7 +88,7 @@ class FGDLoss(nn.Module):
             teacher_map: (B, teacher_channels, H, W); gets no gradient.
             boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
                 M may be 0.
-            image_index: (M,) whole numbers, which image each box belongs to.
+            image_index: (M,) integers, the image of each box.
 
         Returns:
             The four weighted terms, scalars, averaged over images.
@@ -96,23 +106,23 @@ class FGDLoss(nn.Module):
             B, C, H, W = student_map.shape
             fg_weight, bg_weight, attn_weight, rel_weight = self.weights
             focal = bool(fg_weight or bg_weight)
-            focus = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
+            target = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
             sums = reduce_maps(
                 student_map,
                 teacher_map,
                 sizes=bool(attn_weight),
-                channel_weight=focus.channel if focal else None,
+                channel_weight=target.channel if focal else None,
                 key=self.student_context.key if rel_weight else None,
             )
             if focal:
                 cells = sums.weighted_square.view(B, H, W)
                 inside = foreground_weights(boxes.to(cells), image_index.to(cells.device), B, (H, W))
-                fg = fg_weight * self._weighted(cells, inside * focus.spatial, C) if fg_weight else fg
+                fg = fg_weight * self._weighted(cells, inside * target.spatial, C) if fg_weight else fg
                 outside = background_weights(inside) if bg_weight else None
-                bg = bg_weight * self._weighted(cells, outside * focus.spatial, C) if bg_weight else bg
+                bg = bg_weight * self._weighted(cells, outside * target.spatial, C) if bg_weight else bg
             if attn_weight:
-                mine = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
-                gaps = ((mine.spatial - focus.spatial).abs(), (mine.channel - focus.channel).abs())
+                learnt = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
+                gaps = ((learnt.spatial - target.spatial).abs(), (learnt.channel - target.channel).abs())
                 attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
             if rel_weight:
                 shift = self.student_context.shift_of_context(sums.context)
@@ -123,12 +133,77 @@ class FGDLoss(nn.Module):
                 rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
             return FGDTerms(fg, bg, attn, rel)
 
-    def _capped(self, focus: Attention) -> Attention:
-        return capped(focus) if self.free else focus
+    def trained_weights(self, item: str) -> dict[str, Tensor]:
+        """Return the alignment's weights and, for the relation term, those of the context blocks' last convolutions."""
+        trained = super().trained_weights(item)
+        if item == "rel_loss":
+            for side in ("student", "teacher"):
+                trained[f"{side} context block"] = getattr(self, f"{side}_context").transform[-1].weight
+        return trained
+
+    def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
+        """Return whether there is no background: boxes fill every cell of every image."""
+        return item == "bg_loss" and bool(foreground_weights(boxes, image_index, batch_size, grid).all())
+
+    def _capped(self, attention: Attention) -> Attention:
+        return capped(attention) if self.free else attention
 
     def _weighted(self, cells: Tensor, weights: Tensor, channels: int) -> Tensor:
-        """Return the sum per image of cells times weights, or where scale is free their mean per weight and channel."""
+        """Return the sum of cells times weights per image or, if free, their mean per weight and channel."""
         total = (cells * weights).sum()
         if not self.free:
             return total / len(cells)
         return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+# The terms of the two scales differ in size, so each scale has default weights of its own.
+_DEFAULT_WEIGHTS = {
+    "free": {"fg": 0.5, "bg": 0.25, "attn": 0.25, "rel": 1.0},
+    "paper": {"fg": 2e-4, "bg": 1e-4, "attn": 2e-4, "rel": 1e-6},
+}
+
+
+def _weight(term: str):
+    return Field(default_factory=lambda options: _DEFAULT_WEIGHTS[options["scale"]][term], ge=0)
+
+
+class FGDOptions(MethodOptions):
+    """Options of `method: fgd`. The default of each weight depends on the scale.
+
+    Args:
+        scale: arithmetic of the terms; "paper" is the authors' (sums over C, H, W, divided by images), "free"
+            compares standardised maps by weighted means, which are of order 1 for every width, image and teacher.
+        temperature: T of both attentions, above 0.
+        fg_weight: alpha, squared difference inside boxes.
+        bg_weight: beta, squared difference outside boxes.
+        attn_weight: gamma, L1 between the attentions of teacher and student.
+        rel_weight: lambda, global relation term.
+    """
+
+    summary = "Focal and Global Distillation: differences weighted by objects and attention, attention, and relations"
+    imitates_heads = True
+
+    scale: Scale = _ATTENTION.scale
+    temperature: float = Field(default=_ATTENTION.temperature, gt=0)
+    fg_weight: float = _weight("fg")
+    bg_weight: float = _weight("bg")
+    attn_weight: float = _weight("attn")
+    rel_weight: float = _weight("rel")
+
+    def level_loss(self, student_channels: int, teacher_channels: int) -> FGDLoss:
+        """Build the loss module of one level."""
+        return FGDLoss(
+            student_channels,
+            teacher_channels,
+            temperature=self.temperature,
+            fg_weight=self.fg_weight,
+            bg_weight=self.bg_weight,
+            attn_weight=self.attn_weight,
+            rel_weight=self.rel_weight,
+            free=self.scale == "free",
+        )
+
+    @property
+    def attention_settings(self) -> AttentionSettings:
+        """How the loss computes attention."""
+        return AttentionSettings(self.temperature, self.scale)

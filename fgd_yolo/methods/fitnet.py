@@ -1,13 +1,15 @@
-"""FitNet's plain imitation of the teacher's map, the method that FGD starts from."""
+"""FitNet: plain imitation of the teacher's maps, on which FGD builds."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import alignment, comparable
+from fgd_yolo.methods.alignment import comparable
+from fgd_yolo.methods.method import LevelLoss, MethodOptions
 
 
 class FitNetTerms(NamedTuple):
@@ -16,7 +18,7 @@ class FitNetTerms(NamedTuple):
     imitation: Tensor
 
 
-class FitNetLoss(nn.Module):
+class FitNetLoss(LevelLoss):
     """Mean squared difference between the student's map and the teacher's, on one level.
 
     Args:
@@ -30,27 +32,29 @@ class FitNetLoss(nn.Module):
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, weight: float = 1.0):
-        super().__init__()
+        super().__init__(student_channels, teacher_channels)
         self.weight = weight
-        self.align = alignment(student_channels, teacher_channels)
 
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
-        """Compare two maps. The boxes are not read; they are taken so that every method is called alike.
-
-        Args:
-            student_map: (B, student_channels, H, W).
-            teacher_map: (B, teacher_channels, H, W); gets no gradient.
-            boxes: (M, 4), unused.
-            image_index: (M,), unused.
-
-        Returns:
-            The weighted term, averaged over images, in float32 (float64 for float64 maps).
-
-        Raises:
-            ValueError: the maps differ in batch size or grid.
-        """
+        """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = comparable(student_map, teacher_map, self.align)
             if not self.weight:
                 return FitNetTerms(student_map.new_zeros(()))
             return FitNetTerms(self.weight * nn.functional.mse_loss(student_map, teacher_map))
+
+
+class FitNetOptions(MethodOptions):
+    """Options of `method: fitnet`.
+
+    Args:
+        imitation_weight: weight of the mean squared difference.
+    """
+
+    summary = "plain imitation: squares between neck maps, everywhere alike"
+
+    imitation_weight: float = Field(default=1.0, ge=0)
+
+    def level_loss(self, student_channels: int, teacher_channels: int) -> FitNetLoss:
+        """Build the loss module of one level."""
+        return FitNetLoss(student_channels, teacher_channels, weight=self.imitation_weight)

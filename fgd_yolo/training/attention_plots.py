@@ -69,14 +69,14 @@ def plot_attention(
     # Imported here: a training without plots needs no matplotlib of ours.
     from fgd_yolo.attention.figure import draw_figure, explain_symbols, render
     from fgd_yolo.attention.labelled_images import LABELS, load_letterboxed
-    from fgd_yolo.attention.level_attention import AttentionSettings, compare_levels
+    from fgd_yolo.attention.level_attention import compare_levels
     from fgd_yolo.attention.models import neck_maps
 
     if student.yaml.get("channels", 3) != 3 or not images:
         raise FGDError("only colour images are plotted, and the val images with boxes include none")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
-    settings = AttentionSettings(distiller.config.temperature, distiller.config.scale)
+    settings = distiller.config.method_options.attention_settings
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
     until = "when the features' terms ended" if distiller.features.ratio.ended else "so far"
     aligned = f"through the alignments as trained {until}, where the teacher has another width"

@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import FGDLoss, FitNetLoss, HeadLoss
+from fgd_yolo.methods import HeadLoss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
@@ -22,22 +22,6 @@ from fgd_yolo.training.teacher import FrozenTeacher
 
 MAX_DROPPED = 0.01  # of the batches so far
 MIN_DROPPED = 10  # batches; fewer never stop a run
-
-
-def level_loss(config: FGDConfig, level: Level) -> nn.Module:
-    """Build the loss module that a configuration asks for, sized for one pair of maps."""
-    channels = (level.student_channels, level.teacher_channels)
-    if config.method == "fitnet":
-        return FitNetLoss(*channels, weight=config.imitation_weight)
-    return FGDLoss(
-        *channels,
-        temperature=config.temperature,
-        fg_weight=config.fg_weight,
-        bg_weight=config.bg_weight,
-        attn_weight=config.attn_weight,
-        rel_weight=config.rel_weight,
-        free=config.scale == "free",
-    )
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,8 @@ class Distiller:
         )
         self.losses = nn.ModuleList()
         if self.features.names:  # heads alone need no alignments
-            self.losses.extend(level_loss(config, level) for level in levels)
+            build = config.method_options.level_loss
+            self.losses.extend(build(level.student_channels, level.teacher_channels) for level in levels)
         self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
         self.dropped = 0
         self.first_batch_checked = False

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import FGDLoss
-from fgd_yolo.methods.box_masks import foreground_weights
+from fgd_yolo.methods import LevelLoss
 from fgd_yolo.neck import Level
 
 
 def check_first_batch(
     terms: dict[str, Tensor],
     levels: list[Level],
-    losses: Sequence[nn.Module],
+    losses: Sequence[LevelLoss],
     student_maps: list[Tensor],
     batch: dict[str, Tensor],
     amp_scale: float = 1.0,
@@ -66,34 +65,18 @@ def _usable(gradient: Tensor | None) -> bool:
 def _targets(
     name: str,
     levels: list[Level],
-    losses: Sequence[nn.Module],
+    losses: Sequence[LevelLoss],
     student_maps: list[Tensor],
     batch: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return what a term's gradient must reach: neck maps, alignments, and the context blocks' last convolutions."""
+    """Return what a term's gradient must reach: neck maps, and what the loss modules say that it trains."""
     targets: dict[str, Tensor] = {}
     for i, level in enumerate(levels):
-        B, _, H, W = student_maps[level.student_index].shape
-        if name == "bg_loss" and foreground_weights(batch["bboxes"], batch["batch_idx"], B, (H, W)).all():
+        student_map = student_maps[level.student_index]
+        B, _, H, W = student_map.shape
+        if losses and losses[i].is_empty(name, batch["bboxes"], batch["batch_idx"], B, (H, W)):
             continue
-        targets[f"the student's neck at stride {level.stride}"] = student_maps[level.student_index]
-        if losses:
-            targets |= _own_targets(name, level.stride, losses[i])
+        targets[f"the student's neck at stride {level.stride}"] = student_map
+        trained = losses[i].trained_weights(name) if losses else {}
+        targets |= {f"the {part} at stride {level.stride}": weight for part, weight in trained.items()}
     return targets
-
-
-def _own_targets(name: str, stride: int, loss: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of one level's loss module that a term must train."""
-    targets = {}
-    if loss.align is not None:
-        targets[f"the alignment at stride {stride}"] = loss.align.weight
-    if name == "rel_loss" and isinstance(loss, FGDLoss):
-        for side in ("student", "teacher"):
-            context = getattr(loss, f"{side}_context")
-            targets[f"the {side} context block at stride {stride}"] = last_convolution(context).weight
-    return targets
-
-
-def last_convolution(module: nn.Module) -> nn.Conv2d:
-    """Return the convolution that a module defines last."""
-    return [part for part in module.modules() if isinstance(part, nn.Conv2d)][-1]

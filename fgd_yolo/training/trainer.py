@@ -8,7 +8,6 @@ checkpoints. A training step itself is `Distiller.step`.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
@@ -253,7 +252,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
     def _origin(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with its beginning."""
-        options = asdict(self.config)
+        options = self.config.to_dict()
         del options["plot_every"]  # it does not change what is learnt
         return {"teacher": self.teacher_digest, "options": options}
 

@@ -30,6 +30,7 @@ from fgd_yolo.files import atomic_path, remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
+from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run, next_steps
@@ -118,11 +119,12 @@ def distill(
         options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
         device = options.pop("device", None)
         return _resume(Path(resume).absolute(), [key for key, value in options.items() if value is not None], device)
+    refuse_unsupported({"data": data})
     recipe = as_recipe(config).override(
         train=train_args,
-        teacher=None if teacher is None else str(teacher),
-        student=None if student is None else str(student),
-        data=str(data) if isinstance(data, Path) else data,
+        teacher=teacher,
+        student=student,
+        data=data,
         teacher_epochs=teacher_epochs,
     )
     print_status("Data and models", stage=1)
@@ -154,7 +156,7 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
     data, copy = recipe.data, run_dataset(run_dir)
     # The copy names the same images, whatever has become of the YAML and its lists; unless the images have moved.
     if data is not None and copy is not None and (has_images(copy) or not has_images(data)):
-        recipe = replace(recipe, data=str(copy))
+        recipe = recipe.replace(data=str(copy))
     for key in ("teacher", "student", "data"):
         path = getattr(recipe, key)
         if path is not None and Path(path).is_absolute() and not Path(path).exists():

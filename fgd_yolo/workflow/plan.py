@@ -83,7 +83,7 @@ def as_recipe(config: FGDConfig | Recipe | str | Path | None) -> Recipe:
         return config
     if isinstance(config, FGDConfig):
         return Recipe(fgd=config)
-    return load_recipe("default" if config is None else config)
+    return Recipe() if config is None else load_recipe(config)
 
 
 def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = False, recorded: bool = False) -> Plan:
@@ -123,8 +123,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     elif recipe.teacher is not None:
         print_status(f"teacher {recipe.teacher} is not used: all weights are 0")
     _advise_on_steps(train, dataset)
-    resolved = replace(
-        recipe,
+    resolved = recipe.replace(
         teacher=None if teacher is None else teacher.file,
         student=student.file,
         data=None if demo else str(dataset.source),
@@ -157,9 +156,6 @@ def _check_options(recipe: Recipe) -> None:
         raise UsageError("missing --student: give a model, such as --student yolov8n")
     if recipe.teacher is None and recipe.fgd.active:
         raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --config plain")
-    epochs = recipe.teacher_epochs
-    if epochs is not None and not _is_count(epochs):
-        raise UsageError(f"teacher_epochs must be an integer of at least 0, got {epochs!r}")
 
 
 def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:

@@ -120,9 +120,6 @@ def read_recipe(run_dir: Path) -> Recipe:
         if not isinstance(options, dict):
             raise ValueError("no options in it")
         recipe = Recipe.from_dict(options)
-        for key in ("teacher", "student", "data"):
-            if not isinstance(getattr(recipe, key), (str, type(None))):
-                raise ValueError(f"{key} is {getattr(recipe, key)!r}")
         for key, value in {**recipe.train, **(recipe.teacher_train or {})}.items():
             if isinstance(value, float) and not isfinite(value):
                 raise ValueError(f"{key} is {value}")

@@ -32,13 +32,14 @@ from fgd_yolo.attention.labelled_images import (
     labelled_boxes,
     load_letterboxed,
 )
-from fgd_yolo.attention.level_attention import AttentionSettings, LevelAttention, compare_levels
+from fgd_yolo.attention.level_attention import LevelAttention, compare_levels
 from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status, progress
 from fgd_yolo.datasets import demo_data, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
+from fgd_yolo.methods.attention_maps import AttentionSettings, Scale
 from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
@@ -83,7 +84,7 @@ class VisualizeOptions:
     sources: tuple[str, ...] = ()
     imgsz: int | None = None
     temperature: float | None = None
-    scale: str = FGDConfig.scale
+    scale: Scale = AttentionSettings().scale
     recipe: Recipe | None = None
 
     @property
@@ -102,7 +103,7 @@ class VisualizeOptions:
         missing = [flag for flag, value in required.items() if not value]
         if missing:
             raise UsageError(f"missing {', '.join(missing)}: give it, or a run folder with --run")
-        temperature = FGDConfig().temperature if self.temperature is None else self.temperature
+        temperature = AttentionSettings().temperature if self.temperature is None else self.temperature
         return replace(self, temperature=temperature)
 
 
@@ -237,14 +238,15 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     if teacher is None:
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
     _check_keys(run_dir, options, recipe, Path(teacher))
+    settings = recipe.fgd.method_options.attention_settings
     return VisualizeOptions(
         teacher=Path(teacher),
         before=options.before,
         after=run_dir / "student.pt",
         sources=options.sources or (_run_data(run_dir, recipe),),
         imgsz=options.imgsz or result["imgsz"],
-        temperature=recipe.fgd.temperature if options.temperature is None else options.temperature,
-        scale=recipe.fgd.scale,
+        temperature=settings.temperature if options.temperature is None else options.temperature,
+        scale=settings.scale,
         recipe=recipe,
     )
 

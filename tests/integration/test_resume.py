@@ -122,7 +122,7 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
 
 def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
     config = FGDConfig(method="fitnet", gradient_ratio=None, warmup_epochs=2, min_teacher_map=0.0, heads=True)
-    with pytest.raises(FGDError, match="began with another method, gradient_ratio:"):
+    with pytest.raises(FGDError, match="began with another method, imitation_weight, gradient_ratio:"):
         resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 
 

@@ -16,7 +16,8 @@ def example():
     import torch
 
     from fgd_yolo.attention.labelled_images import LABELS, LabelledImage
-    from fgd_yolo.attention.level_attention import AttentionSettings, compare_levels
+    from fgd_yolo.attention.level_attention import compare_levels
+    from fgd_yolo.methods.attention_maps import AttentionSettings
     from fgd_yolo.neck import Level
 
     random = torch.Generator().manual_seed(0)

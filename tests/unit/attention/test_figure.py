@@ -9,7 +9,7 @@ import pytest
 
 from fgd_yolo.attention.figure import draw_figure, explain_symbols, render, write_png
 from fgd_yolo.attention.labelled_images import DETECTIONS
-from fgd_yolo.attention.level_attention import AttentionSettings
+from fgd_yolo.methods.attention_maps import AttentionSettings
 
 
 @pytest.fixture

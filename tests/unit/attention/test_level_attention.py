@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fgd_yolo.attention.level_attention import AttentionSettings, compare_level
-from fgd_yolo.methods.attention_maps import attention
+from fgd_yolo.attention.level_attention import compare_level
+from fgd_yolo.methods.attention_maps import AttentionSettings, attention
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 
 PAPER, FREE = AttentionSettings(0.5, "paper"), AttentionSettings(0.5, "free")

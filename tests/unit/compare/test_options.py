@@ -13,7 +13,7 @@ def test_the_four_standard_methods():
     plain, ultralytics, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
     assert [method.needs_teacher for method in (plain, ultralytics, fitnet, fgd)] == [False, True, True, True]
     assert ultralytics.config is None and not plain.config.active
-    assert fitnet.config.method == "fitnet" and fgd.config == load_recipe("default").fgd
+    assert fitnet.config.method == "fitnet" and fgd.config == load_recipe("fgd").fgd == FGDConfig()
 
 
 def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
@@ -59,7 +59,7 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
     [
         (["fgs"], "unknown method 'fgs', did you mean 'fgd'"),
         (["fgd:gradient_rati=0.1"], "unknown fgd option 'gradient_rati', did you mean 'gradient_ratio'"),
-        (["fgd:gradient_ratio=-1"], "gradient_ratio must be a number above 0"),
+        (["fgd:gradient_ratio=-1"], "gradient_ratio must be above 0, got -1"),
         (["ultralytics:lr0=0.1"], "accepts dis, box, cls, dfl, not lr0"),
         (["fgd:epochs=3"], "unknown fgd option 'epochs'"),
         (["fgd:gradient_ratio=0.1", "fgd:gradient_ratio=0.1"], "more than once"),

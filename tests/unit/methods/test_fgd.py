@@ -171,3 +171,18 @@ def test_different_grids_are_refused_naming_both():
 
 def test_terms_carry_the_names_of_the_contract():
     assert FGDTerms._fields == ("fg", "bg", "attn", "rel")
+
+
+def test_the_relation_term_trains_the_zero_initialised_convolutions_of_both_context_blocks():
+    loss = FGDLoss(4, 6, **WEIGHTS, free=True)
+    trained = loss.trained_weights("rel_loss")
+    assert list(trained) == ["alignment", "student context block", "teacher context block"]
+    assert not trained["student context block"].any() and not trained["teacher context block"].any()
+    assert list(loss.trained_weights("fg_loss")) == ["alignment"]
+
+
+@pytest.mark.parametrize("size", [1.0, 0.6])
+def test_only_the_background_is_empty_where_boxes_fill_every_cell(size):
+    loss, boxes = FGDLoss(4, 4, **WEIGHTS, free=True), torch.tensor([[0.5, 0.5, size, size]] * 2)
+    empty = {item: loss.is_empty(item, boxes, torch.tensor([0, 1]), 2, (8, 8)) for item in ("fg_loss", "bg_loss")}
+    assert empty == {"fg_loss": False, "bg_loss": size == 1.0}

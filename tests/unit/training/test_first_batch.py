@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.training.first_batch import check_first_batch, last_convolution
+from fgd_yolo.training.first_batch import check_first_batch
 from training import batch
 
 
@@ -62,11 +62,6 @@ def test_a_dead_context_block_is_named(joined, side):
     terms, maps = terms_of(joined)
     with pytest.raises(FGDError, match=f"rel_loss sends no usable gradient to the {side} context block at stride 16"):
         check(joined, terms, maps)
-
-
-def test_the_last_convolution_is_the_zero_initialised_one(joined):
-    for loss in joined.distiller.losses:
-        assert not last_convolution(loss.student_context).weight.any()
 
 
 def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import Level
 from fgd_yolo.training.checkpoints import SIDE, write_side_file
-from fgd_yolo.training.distiller import level_loss
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
     CHECKPOINT,
@@ -86,8 +84,9 @@ def side(tmp_path):
 
     def write(folder=tmp_path, levels=LEVELS, **changes):
         config = FGDConfig(**changes.pop("config", {}))
-        losses = torch.nn.ModuleList(level_loss(config, level) for level in levels)
-        origin = {"teacher": sha256(b"teacher").hexdigest(), "options": asdict(config)}
+        build = config.method_options.level_loss
+        losses = torch.nn.ModuleList(build(level.student_channels, level.teacher_channels) for level in levels)
+        origin = {"teacher": sha256(b"teacher").hexdigest(), "options": config.to_dict()}
         folder.mkdir(parents=True, exist_ok=True)
         write_side_file(folder, {"epoch": 4, "losses": losses.state_dict(), **origin, **changes})
         return losses, teacher, student

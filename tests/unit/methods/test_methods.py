@@ -1,0 +1,111 @@
+"""What holds for every row of the table of methods."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fgd_yolo.cfg import recipe_names
+
+from fgd_yolo.config import FGDConfig, load_recipe
+from fgd_yolo.methods import METHODS
+from unit.methods.cases import make_boxes, make_maps
+
+BOXES = make_boxes("random")
+
+
+def make_level(name: str, student_channels: int = 3, teacher_channels: int = 5, **options):
+    """The loss module of one level, all its parameters drawn at random so that none is dead."""
+    torch.manual_seed(3)
+    loss = METHODS[name](**options).level_loss(student_channels, teacher_channels)
+    with torch.no_grad():
+        for parameter in loss.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return loss
+
+
+def off(name: str) -> dict[str, float]:
+    """All weights of a method, 0."""
+    return {option: 0.0 for option in METHODS[name].model_fields if option.endswith("_weight")}
+
+
+@pytest.fixture(params=METHODS)
+def name(request) -> str:
+    return request.param
+
+
+def test_a_recipe_has_the_name_of_the_method(name):
+    assert name in recipe_names() and load_recipe(name).fgd.method == name
+
+
+def test_the_loss_items_are_the_terms_in_their_order(name):
+    terms = make_level(name)(*make_maps(3, 5), *BOXES)
+    assert list(METHODS[name]().weights) == [f"{term}_loss" for term in terms._fields]
+
+
+def test_every_term_has_a_weight_that_multiplies_it_and_switches_it_off(name):
+    maps = make_maps(3, 5)
+    for option in off(name):
+        item = option.replace("_weight", "_loss")
+        for weight in (0.0, 1.0, 3.0):
+            options = {**off(name), option: weight}
+            assert METHODS[name](**options).weights == {**METHODS[name](**off(name)).weights, item: weight}
+        one, three = (make_level(name, **{**off(name), option: weight})(*maps, *BOXES) for weight in (1.0, 3.0))
+        term = option.removesuffix("_weight")
+        assert getattr(one, term) > 0 and getattr(three, term).item() == pytest.approx(3 * getattr(one, term).item())
+        assert sum(one).item() == pytest.approx(getattr(one, term).item()), "the others are off"
+
+
+def test_with_weights_of_0_nothing_is_computed(name):
+    student_map, teacher_map = make_maps(4, 4)
+    terms = make_level(name, 4, 4, **off(name))(student_map, torch.full_like(teacher_map, torch.nan), *BOXES)
+    assert not any(terms) and not any(term.requires_grad for term in terms)
+
+
+def test_every_term_reaches_the_map_and_the_weights_that_it_is_said_to_train(name):
+    loss = make_level(name)
+    student_map, teacher_map = make_maps(3, 5)
+    terms = loss(student_map, teacher_map, *BOXES)
+    for item, term in zip(METHODS[name]().weights, terms, strict=True):
+        trained = loss.trained_weights(item)
+        assert "alignment" in trained
+        for gradient in torch.autograd.grad(term, [student_map, *trained.values()], retain_graph=True):
+            assert gradient.isfinite().all() and gradient.any(), item
+
+
+def test_equal_widths_have_no_alignment_to_train(name):
+    loss = make_level(name, 4, 4)
+    assert loss.align is None
+    assert all("alignment" not in loss.trained_weights(item) for item in METHODS[name]().weights)
+
+
+def test_a_student_that_equals_its_teacher_has_no_loss(name):
+    student_map, _ = make_maps(4, 4)
+    loss = METHODS[name]().level_loss(4, 4)  # as it starts: the context blocks are no-ops
+    assert sum(loss(student_map, student_map.detach(), *BOXES)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_large_half_precision_maps_stay_finite_and_the_teacher_gets_no_gradient(name):
+    student_map, teacher_map = make_maps(3, 5, dtype=torch.float16)
+    student_map = (student_map.detach() * 5000).requires_grad_()
+    teacher_map = (teacher_map * 5000).requires_grad_()
+    loss = make_level(name)
+    with torch.autocast("cpu", dtype=torch.float16):
+        total = sum(loss(student_map, teacher_map, *BOXES))
+    (1e-6 * total).backward()
+    assert total.dtype == torch.float32 and total.isfinite() and student_map.grad.isfinite().all()
+    assert teacher_map.grad is None
+
+
+def test_images_without_boxes_are_allowed(name):
+    assert all(term.isfinite() for term in make_level(name)(*make_maps(3, 5), *make_boxes("all images without")))
+
+
+def test_different_grids_are_refused_naming_both(name):
+    with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\).*\(2, 5, 4, 8\)"):
+        make_level(name)(torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 4, 8), *BOXES)
+
+
+def test_the_configuration_passes_the_options_on(name):
+    config = FGDConfig(method=name, **off(name), heads=False)
+    assert not config.active
+    assert type(config.method_options) is METHODS[name] and config.feature_weights == METHODS[name](**off(name)).weights
