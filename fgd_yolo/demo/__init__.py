@@ -1,4 +1,9 @@
-"""The built-in demo: labelled pictures and a video with known truth, drawn with numpy and OpenCV alone."""
+"""The built-in demo: labelled images and a video with ground truth, rendered with numpy and OpenCV alone.
+
+- `demo_dataset`, `demo_video`: write them to the cache on first use. `cache`: the folder of all caches.
+- `rendering`: paints signs, background, lighting and noise. `signs`: shapes and colours.
+- `training_settings`: the Ultralytics arguments of a training on the demo data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things that can be made again are kept, and how a folder appears there whole or not at all."""
+"""The folder for files that can be created again, and how a folder is created there atomically."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fgd_yolo.files import partial_folder, remove_leftovers
 
 
 def cache_root() -> Path:
-    """The folder of all caches: `${FGD_YOLO_CACHE:-~/.cache/fgd_yolo}`."""
-    named = os.environ.get("FGD_YOLO_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "fgd_yolo"
+    """Return the folder of all caches: `${FGD_YOLO_CACHE:-~/.cache/fgd_yolo}`."""
+    configured = os.environ.get("FGD_YOLO_CACHE")
+    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "fgd_yolo"
 
 
 def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Return `target`, filled by `fill(folder)` if it is not there yet.
+    """Return a folder, creating it by `fill(folder)` if it does not exist.
 
-    The work happens in a hidden folder beside it that is renamed at the end, so that a killed process never
-    leaves something half-made under the final name. Two processes at once do no harm: the first one wins.
+    `fill` writes to a hidden folder beside it, which is renamed at the end: a killed process leaves no incomplete
+    folder under the final name. Of two processes that create it at the same time, the first one to finish wins.
 
     Raises:
-        FGDError: the folder cannot be written (rights, full disk).
+        FGDError: the folder cannot be written, such as for permissions or a full disk.
     """
     if target.is_dir():
         return target
@@ -32,17 +32,17 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
         remove_leftovers(target.parent)
         with partial_folder(target) as partial:
             fill(partial)
-            _claim(partial, target)
+            _rename(partial, target)
     except OSError as error:
         reason = error.strerror or error
         raise FGDError(
-            f"cannot write {target}: {reason}; make room there or point FGD_YOLO_CACHE at another folder"
+            f"cannot write {target}: {reason}; free space there or set FGD_YOLO_CACHE to another folder"
         ) from error
     return target
 
 
-def _claim(partial: Path, target: Path) -> None:
-    """Give the finished folder its name, unless another process was faster."""
+def _rename(partial: Path, target: Path) -> None:
+    """Rename the complete folder, unless another process was faster."""
     try:
         partial.rename(target)
     except OSError:

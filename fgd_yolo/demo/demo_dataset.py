@@ -1,4 +1,4 @@
-"""The demo scenes as an Ultralytics data set on disk."""
+"""Write the demo scenes as an Ultralytics data set."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import yaml
 
 from fgd_yolo.console import progress
 from fgd_yolo.demo.cache import make_folder
-from fgd_yolo.demo.scene import Scene, render_scene
+from fgd_yolo.demo.rendering import Scene, render_scene
 from fgd_yolo.demo.signs import NAMES
 
-FORMAT = 1
-"""Part of every cached folder's name: raise it when the same seed gives other files."""
+FORMAT_VERSION = 1
+"""Part of the name of the cached folder: increase it when the same seed gives other files."""
 
-_SPLITS = {"train": 0, "val": 1}
+_SPLIT_SEEDS = {"train": 0, "val": 1}
 
 
 def demo_dataset(
     cache_dir: Path, *, train_images: int = 768, val_images: int = 128, image_px: int = 320, seed: int = 0
 ) -> Path:
-    """Render the labelled demo scenes on first use, and return their data yaml.
+    """Render the labelled demo scenes on first use, and return their data YAML.
 
-    A finished set is reused: its folder is named after the arguments and the format. The same arguments give
-    the same bytes for the same versions of numpy and OpenCV; scene n is the same whatever the counts are.
+    A complete data set is reused: its folder is named after the arguments and the format. The same arguments give the
+    same bytes with the same versions of numpy and OpenCV; scene n does not depend on the number of images.
 
     Convention:
-        A label is `class x y width height`, centre and size as fractions of the picture. A box encloses what
-        can be *seen* of an object; one that is less than 30 % visible has none. The yaml holds no absolute
-        path, so the folder can be moved.
+        A label is `class x y width height`, centre and size as fractions of the image. A box encloses the visible part
+        of an object; an object that is visible by less than 30 % has none. The YAML has no absolute path, so the folder
+        can be moved.
     Args:
-        cache_dir: the folder to keep it under, usually `cache_root()`.
-        train_images: pictures to train on.
-        val_images: pictures to validate on: the same distribution, other random streams.
-        image_px: side of the square pictures, pixels.
-        seed: of everything.
+        cache_dir: the parent folder, usually `cache_root()`.
+        train_images: number of training images.
+        val_images: number of validation images, from the same distribution with other seeds.
+        image_px: side of the square images in pixels.
+        seed: of the whole data set.
     Returns:
-        `demo.yaml`, beside `images/{train,val}` and `labels/{train,val}`.
+        The path of `demo.yaml`, beside `images/{train,val}` and `labels/{train,val}`.
     Raises:
         FGDError: the folder cannot be written.
     """
     counts = {"train": train_images, "val": val_images}
-    name = f"demo-v{FORMAT}-{train_images}-{val_images}-{image_px}px-seed{seed}"
+    name = f"demo-v{FORMAT_VERSION}-{train_images}-{val_images}-{image_px}px-seed{seed}"
 
     def fill(folder: Path) -> None:
         jobs = [(split, index) for split, count in counts.items() for index in range(count)]
@@ -51,17 +51,17 @@ def demo_dataset(
             (folder / "images" / split).mkdir(parents=True)
             (folder / "labels" / split).mkdir(parents=True)
         for split, index in progress(jobs, "rendering demo scenes"):
-            scene = render_scene(np.random.default_rng([seed, _SPLITS[split], index]), image_px)
+            scene = render_scene(np.random.default_rng([seed, _SPLIT_SEEDS[split], index]), image_px)
             _write(folder, split, f"{index:04d}", scene)
-        about = {"train": "images/train", "val": "images/val", "names": dict(enumerate(NAMES))}
-        (folder / "demo.yaml").write_text(yaml.safe_dump(about, sort_keys=False), encoding="utf-8")
+        data = {"train": "images/train", "val": "images/val", "names": dict(enumerate(NAMES))}
+        (folder / "demo.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
     return make_folder(Path(cache_dir) / name, fill) / "demo.yaml"
 
 
 def _write(folder: Path, split: str, stem: str, scene: Scene) -> None:
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    (folder / "images" / split / f"{stem}.jpg").write_bytes(jpeg.tobytes())  # cv2.imwrite hides a full disk
+    (folder / "images" / split / f"{stem}.jpg").write_bytes(jpeg.tobytes())  # cv2.imwrite does not report a full disk
     height, width = scene.image.shape[:2]
     (folder / "labels" / split / f"{stem}.txt").write_text(_label_lines(scene, width, height), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The six labelled signs and the unlabelled clutter, as outlines and colours."""
+"""Shapes and colours of the six labelled signs, and of the unlabelled clutter."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Contours = tuple[np.ndarray, ...]
 
 
 class Sign(NamedTuple):
-    """A flat shape: its body, the marks painted on it, and the colour family of both.
+    """A flat shape: its body, the mark painted on it, and the base colours of both.
 
     Convention:
-        Contours are (N, 2) float arrays of (x right, y down) around the origin, about one unit in radius;
-        where contours of one tuple overlap, the overlap is a hole. Colours are (hue in degrees, saturation,
-        value), the last two in [0, 1].
+        Contours are (N, 2) float arrays of x to the right and y down, around the origin, with a radius of about 1;
+        where contours of one tuple overlap, there is a hole. Colours are (hue in degrees, saturation, value), the
+        last two in [0, 1].
     """
 
     name: str
@@ -26,8 +26,8 @@ class Sign(NamedTuple):
     mark_hsv: tuple[float, float, float]
 
 
-def _regular(corners: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
-    angles = np.arange(corners) * (2 * np.pi / corners) + turn - np.pi / 2
+def _regular_polygon(corners: int, radius: float = 1.0) -> np.ndarray:
+    angles = np.arange(corners) * (2 * np.pi / corners) - np.pi / 2
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
@@ -36,14 +36,14 @@ def _rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarr
 
 
 def _plus(arm: float) -> np.ndarray:
-    """A cross of reach 1 whose arms are 2 * `arm` wide."""
+    """Return a cross of radius 1 whose arms are 2 * `arm` wide."""
     quarter = np.array([[arm, -arm], [arm, -1.0], [-arm, -1.0]])
-    turns = [np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in -np.arange(4) * np.pi / 2]
-    return np.concatenate([quarter @ turn for turn in turns])
+    rotations = [np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in -np.arange(4) * np.pi / 2]
+    return np.concatenate([quarter @ rotation for rotation in rotations])
 
 
 def _checks(cells: int) -> Contours:
-    """Every second cell of a square board of half-side 1."""
+    """Return every second cell of a square board with sides of 2."""
     step = 2 / cells
     return tuple(
         _rectangle(-1 + column * step, -1 + row * step, -1 + (column + 1) * step, -1 + (row + 1) * step)
@@ -58,20 +58,20 @@ _TWO_BARS = (_rectangle(-0.62, -0.7, -0.2, 0.7), _rectangle(0.2, -0.7, 0.62, 0.7
 _WHITE, _BLACK = (0.0, 0.03, 0.95), (0.0, 0.1, 0.08)
 
 SIGNS = (
-    Sign("disc", (_regular(48),), (_rectangle(-0.68, -0.2, 0.68, 0.2),), (2, 0.88, 0.82), _WHITE),
-    Sign("triangle", (_regular(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK),
+    Sign("disc", (_regular_polygon(48),), (_rectangle(-0.68, -0.2, 0.68, 0.2),), (2, 0.88, 0.82), _WHITE),
+    Sign("triangle", (_regular_polygon(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK),
     Sign("square", (_rectangle(-1, -1, 1, 1),), _TWO_BARS, (218, 0.85, 0.8), _WHITE),
-    Sign("ring", (_regular(48), _regular(48, 0.55)), (), (128, 0.8, 0.68), _WHITE),
+    Sign("ring", (_regular_polygon(48), _regular_polygon(48, 0.55)), (), (128, 0.8, 0.68), _WHITE),
     Sign("checker", (_rectangle(-1, -1, 1, 1),), _checks(3), _WHITE, _BLACK),
-    Sign("cross", (_plus(0.36),), (_regular(4, 0.3),), (312, 0.75, 0.8), _WHITE),
+    Sign("cross", (_plus(0.36),), (_regular_polygon(4, 0.3),), (312, 0.75, 0.8), _WHITE),
 )  # fmt: skip
 
 NAMES = tuple(sign.name for sign in SIGNS)
 
 _CLUTTER_BODIES = (
-    _regular(48) * [1.0, 0.45],
-    _regular(6) * [1.0, 0.7],
-    _regular(48)[12:37],  # a half disc
+    _regular_polygon(48) * [1.0, 0.45],
+    _regular_polygon(6) * [1.0, 0.7],
+    _regular_polygon(48)[12:37],  # half a disc
     np.array([[-1.0, -0.4], [1.0, -0.7], [0.7, 0.5], [-0.6, 0.6]]),
 )
 _CLUTTER_HSV = (
@@ -85,11 +85,11 @@ _CLUTTER_HSV = (
 
 
 def random_clutter(rng: np.random.Generator) -> Sign:
-    """A shape without a label: another form and colour, or a thin rod, which may have a sign's colour."""
+    """Return an unlabelled shape: another form and colour, or a thin bar, which may have the colour of a sign."""
     colours = _CLUTTER_HSV
     if rng.random() < 0.4:
-        thin = rng.uniform(0.07, 0.16)
-        body = _rectangle(-1, -thin, 1, thin)
+        half_width = rng.uniform(0.07, 0.16)
+        body = _rectangle(-1, -half_width, 1, half_width)
         colours += tuple(sign.body_hsv for sign in SIGNS)
     else:
         body = _CLUTTER_BODIES[rng.integers(len(_CLUTTER_BODIES))]
@@ -97,8 +97,8 @@ def random_clutter(rng: np.random.Generator) -> Sign:
     return Sign("clutter", (body,), (), hsv, hsv)
 
 
-def vary(rng: np.random.Generator, hsv: tuple[float, float, float]) -> np.ndarray:
-    """A colour near `hsv`, as (blue, green, red) in [0, 255]."""
+def vary_colour(rng: np.random.Generator, hsv: tuple[float, float, float]) -> np.ndarray:
+    """Return a random BGR colour in [0, 255] near an HSV colour."""
     hue, saturation, value = hsv
     hue = (hue + rng.uniform(-9, 9)) % 360 / 360
     saturation = np.clip(saturation * rng.uniform(0.75, 1.1), 0, 1)

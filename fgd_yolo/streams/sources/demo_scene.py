@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl
 import cv2
 import numpy as np
 
-from fgd_yolo.demo.demo_video import draw_cast, paint_frame, paint_stage
-from fgd_yolo.demo.paint import Canvas
-from fgd_yolo.demo.scene import expose, grain, light
+from fgd_yolo.demo.demo_video import paint_frame, random_crossings, static_background
+from fgd_yolo.demo.rendering import Canvas, add_noise, lighting, sensor_noise
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.runtime.pixel_budget import StreamBudget
 from fgd_yolo.streams.address import show_address
@@ -82,17 +81,17 @@ class _Film:
         self.size = options.width_px, options.height_px
         self.factor = math.ceil(math.sqrt(options.width_px * options.height_px / _DRAWN_PIXELS))
         width, height = (-(-side // self.factor) for side in self.size)
-        self.stage = paint_stage(rng, width, height)
-        self.actors = draw_cast(rng, _ROUND_S, width, height)
-        self.lamp, self.noise = light(rng, height, width), grain(rng, height + 64, width + 64)
+        self.background = static_background(rng, width, height)
+        self.signs = random_crossings(rng, _ROUND_S, width, height)
+        self.light, self.noise = lighting(rng, height, width), sensor_noise(rng, height + 64, width + 64)
 
     def paint(self, time_s: float) -> tuple[np.ndarray, list[dict[str, object]]]:
         """Return the radiance and the truth of one instant."""
         rounds, within_s = divmod(time_s, _ROUND_S)
-        canvas = Canvas(self.stage.copy())
-        truth = paint_frame(canvas, self.actors, within_s)
+        canvas = Canvas(self.background.copy())
+        truth = paint_frame(canvas, self.signs, within_s)
         for found in truth:
-            found["id"] += int(rounds) * len(self.actors)
+            found["id"] += int(rounds) * len(self.signs)
             found["xyxy"] = tuple(
                 min(side * self.factor, most) for side, most in zip(found["xyxy"], 2 * self.size, strict=True)
             )
@@ -101,7 +100,7 @@ class _Film:
     def expose(self, radiance: np.ndarray, index: int) -> np.ndarray:
         down, right = index * 29 % 64, index * 43 % 64  # another cut of the noise for each frame
         height, width = radiance.shape[:2]
-        picture = expose(radiance * self.lamp, self.noise[down : down + height, right : right + width])
+        picture = add_noise(radiance * self.light, self.noise[down : down + height, right : right + width])
         if self.factor == 1:
             return picture
         large = (width * self.factor, height * self.factor)

@@ -1,4 +1,4 @@
-"""The rendered data set, judged by its files alone."""
+"""The rendered data set, tested by its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.demo.cache import make_folder
-from fgd_yolo.demo.scene import background, light
+from fgd_yolo.demo.rendering import background, lighting
 from fgd_yolo.errors import FGDError
 
 COUNTS = {"train_images": 60, "val_images": 12}
@@ -49,10 +49,10 @@ def test_the_same_seed_gives_the_same_bytes(rendered, tmp_path):
     assert len(digests(rendered)) == 2 * sum(COUNTS.values()) + 1
 
 
-def test_another_seed_and_the_other_split_give_other_pictures(rendered, tmp_path):
+def test_another_seed_and_the_other_split_give_other_images(rendered, tmp_path):
     other = demo_dataset(tmp_path, train_images=4, val_images=4, image_px=IMAGE_PX, seed=1).parent
-    pictures = [digest for folder in (rendered, other) for name, digest in digests(folder).items() if "jpg" in name]
-    assert len(set(pictures)) == len(pictures) == sum(COUNTS.values()) + 8
+    images = [digest for folder in (rendered, other) for name, digest in digests(folder).items() if "jpg" in name]
+    assert len(set(images)) == len(images) == sum(COUNTS.values()) + 8
 
 
 def test_a_scene_does_not_depend_on_how_many_are_rendered(rendered, tmp_path):
@@ -60,20 +60,20 @@ def test_a_scene_does_not_depend_on_how_many_are_rendered(rendered, tmp_path):
     assert fewer.items() <= digests(rendered).items()
 
 
-def test_the_yaml_names_six_classes_and_no_folder_of_this_machine(rendered):
-    about = yaml.safe_load((rendered / "demo.yaml").read_text())
-    assert list(about["names"]) == list(range(len(about["names"])))
-    assert len(set(about["names"].values())) >= 6
-    assert "path" not in about
+def test_the_yaml_names_six_classes_and_no_absolute_path(rendered):
+    data = yaml.safe_load((rendered / "demo.yaml").read_text())
+    assert list(data["names"]) == list(range(len(data["names"])))
+    assert len(set(data["names"].values())) >= 6
+    assert "path" not in data
     for split in ("train", "val"):
-        assert len(list((rendered / about[split]).glob("*.jpg"))) == COUNTS[f"{split}_images"]
+        assert len(list((rendered / data[split]).glob("*.jpg"))) == COUNTS[f"{split}_images"]
 
 
-def test_every_picture_has_a_label_file_and_the_asked_size(rendered):
+def test_every_image_has_a_label_file_and_the_requested_size(rendered):
     for split in ("train", "val"):
-        pictures = sorted((rendered / "images" / split).glob("*.jpg"))
-        assert [path.stem for path in pictures] == [p.stem for p in sorted((rendered / "labels" / split).iterdir())]
-        assert {cv2.imread(str(path)).shape for path in pictures} == {(IMAGE_PX, IMAGE_PX, 3)}
+        images = sorted((rendered / "images" / split).glob("*.jpg"))
+        assert [path.stem for path in images] == [p.stem for p in sorted((rendered / "labels" / split).iterdir())]
+        assert {cv2.imread(str(path)).shape for path in images} == {(IMAGE_PX, IMAGE_PX, 3)}
 
 
 def test_all_classes_occur_often(rendered):
@@ -90,7 +90,7 @@ def test_sizes_reach_from_4_to_60_percent_with_many_small_ones(rendered):
     assert (corners(rows) >= 0).all() and (corners(rows) <= 1).all()
 
 
-def test_objects_overlap_in_many_pictures(rendered):
+def test_objects_overlap_in_many_images(rendered):
     def overlaps(rows: np.ndarray) -> bool:
         boxes = corners(rows)
         shared = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.maximum(boxes[:, None, :2], boxes[None, :, :2])
@@ -99,13 +99,13 @@ def test_objects_overlap_in_many_pictures(rendered):
     assert np.mean([overlaps(rows) for rows in labels(rendered)]) > 0.3
 
 
-def test_some_pictures_show_nothing_to_find(rendered):
+def test_some_images_have_no_objects(rendered):
     empty = [rows for rows in labels(rendered) if not len(rows)]
     assert 1 <= len(empty) <= 0.25 * COUNTS["train_images"]
 
 
-def test_outside_all_boxes_there_is_clutter_in_most_pictures(rendered):
-    """Background alone has no edges this strong: without clutter the count is 0 in more than 9 of 10 pictures."""
+def test_outside_all_boxes_there_is_clutter_in_most_images(rendered):
+    """Background alone has no edges this strong: without clutter the count is 0 in more than 9 of 10 images."""
     counts = []
     for path, rows in zip(sorted((rendered / "images/train").glob("*.jpg")), labels(rendered), strict=True):
         smooth = cv2.GaussianBlur(cv2.imread(str(path)), (0, 0), 1.0)
@@ -116,17 +116,17 @@ def test_outside_all_boxes_there_is_clutter_in_most_pictures(rendered):
     assert np.mean(np.array(counts) > 10) > 0.6
 
 
-def test_light_and_background_vary_between_and_within_pictures(rendered):
-    pictures = [cv2.imread(str(path)).astype(float) for path in (rendered / "images/train").glob("*.jpg")]
-    assert np.std([picture.mean() for picture in pictures]) > 15
+def test_light_and_background_vary_between_and_within_images(rendered):
+    images = [cv2.imread(str(path)).astype(float) for path in (rendered / "images/train").glob("*.jpg")]
+    assert np.std([image.mean() for image in images]) > 15
     rngs = [np.random.default_rng(seed) for seed in range(40)]
     assert np.std([background(rng, 32, 32).mean() for rng in rngs]) > 25
-    lamps = np.array([light(rng, 32, 32) for rng in rngs])
-    assert lamps.mean(axis=(1, 2, 3)).std() > 0.05
-    assert np.mean(lamps.max(axis=(1, 2, 3)) / lamps.min(axis=(1, 2, 3))) > 1.3
+    lights = np.array([lighting(rng, 32, 32) for rng in rngs])
+    assert lights.mean(axis=(1, 2, 3)).std() > 0.05
+    assert np.mean(lights.max(axis=(1, 2, 3)) / lights.min(axis=(1, 2, 3))) > 1.3
 
 
-def test_a_finished_set_is_reused_untouched(rendered):
+def test_a_complete_data_set_is_reused_unchanged(rendered):
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
     assert demo_dataset(rendered.parent, **COUNTS, image_px=IMAGE_PX) == rendered / "demo.yaml"
     assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
@@ -155,29 +155,29 @@ def test_a_killed_render_leaves_no_data_set(tmp_path):
     assert not list(cache.glob("demo-*"))
 
 
-def test_what_a_killed_render_left_is_swept_by_the_next_one_and_what_another_works_on_is_not(tmp_path):
+def test_the_next_render_removes_what_a_killed_one_left_and_not_what_another_is_writing(tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
     code = (
         "import sys, time; from pathlib import Path; from fgd_yolo.demo.cache import make_folder\n"
         "make_folder(Path(sys.argv[1]), lambda folder: (print(folder.name, flush=True), time.sleep(600)))"
     )
-    words = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code]
     with (
-        subprocess.Popen([*words, cache / "other"], stdout=subprocess.PIPE, text=True) as living,
-        subprocess.Popen([*words, cache / "set"], stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen([*command, cache / "other"], stdout=subprocess.PIPE, text=True) as running,
+        subprocess.Popen([*command, cache / "set"], stdout=subprocess.PIPE, text=True) as killed,
     ):
-        kept, left = (process.stdout.readline().strip() for process in (living, killed))
+        current, leftover = (process.stdout.readline().strip() for process in (running, killed))
         killed.kill()
         killed.wait()
-        assert {path.name for path in cache.iterdir()} == {kept, left}
+        assert {path.name for path in cache.iterdir()} == {current, leftover}
         make_folder(cache / "set", lambda folder: None)
-        found = {path.name for path in cache.iterdir()}
-        living.kill()
-    assert found == {"set", kept}
+        names = {path.name for path in cache.iterdir()}
+        running.kill()
+    assert names == {"set", current}
 
 
-def test_a_failed_render_leaves_nothing_and_the_slower_of_two_uses_the_first(tmp_path):
+def test_a_failed_render_leaves_nothing_and_the_slower_of_two_uses_the_result_of_the_faster(tmp_path):
     cache = tmp_path / "cache"
 
     def fail(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_failed_render_leaves_nothing_and_the_slower_of_two_uses_the_first(tmp
     assert [path.name for path in cache.iterdir()] == ["set"]
 
 
-def test_a_cache_that_cannot_be_written_is_one_line_that_says_so(tmp_path):
+def test_a_cache_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FGDError, match="FGD_YOLO_CACHE") as caught:
         demo_dataset(tmp_path / "file", train_images=1, val_images=1)

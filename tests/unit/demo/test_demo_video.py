@@ -1,4 +1,4 @@
-"""The rendered video against its truth file."""
+"""The rendered video against its ground truth."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SMALL = {"seconds": 12, "fps": 10, "width_px": 320, "height_px": 240}
 def video(tmp_path_factory) -> tuple[list[np.ndarray], dict, Path]:
     mp4, truth = demo_video(tmp_path_factory.mktemp("cache"), **SMALL)
     capture, frames = cv2.VideoCapture(str(mp4)), []
-    while (answer := capture.read())[0]:
-        frames.append(answer[1])
+    while (read := capture.read())[0]:
+        frames.append(read[1])
     return frames, json.loads(truth.read_text()), mp4.parent
 
 
@@ -31,7 +31,7 @@ def test_the_video_has_one_truth_entry_per_frame(video):
     assert (truth["fps"], truth["width_px"], truth["height_px"]) == (10, 320, 240)
 
 
-def test_it_begins_empty_and_then_several_things_move_at_once(video):
+def test_it_begins_empty_and_then_several_signs_move_at_once(video):
     _, truth, _ = video
     counts = [len(objects) for objects in truth["frames"]]
     assert not any(counts[:10])
@@ -41,31 +41,31 @@ def test_it_begins_empty_and_then_several_things_move_at_once(video):
 
 def test_ids_are_unique_per_frame_keep_their_class_and_their_boxes_move_smoothly(video):
     _, truth, _ = video
-    seen: dict[int, tuple[int, np.ndarray]] = {}
+    last: dict[int, tuple[int, np.ndarray]] = {}
     moved = {}
     for index, objects in enumerate(truth["frames"]):
         assert len({entry["id"] for entry in objects}) == len(objects)
         for entry in objects:
             left, top, right, bottom = entry["xyxy"]
             assert 0 <= left < right <= 320 and 0 <= top < bottom <= 240
-            before = seen.get(entry["id"])
+            before = last.get(entry["id"])
             assert before is None or before[0] == entry["class"]
-            seen[entry["id"]] = (entry["class"], np.array(entry["xyxy"]))
+            last[entry["id"]] = (entry["class"], np.array(entry["xyxy"]))
             moved.setdefault(entry["id"], []).append((index, (left + right) / 2))
     steps = [abs(b[1] - a[1]) for track in moved.values() for a, b in pairwise(track) if b[0] - a[0] == 1]
     assert np.median(steps) > 1
     assert np.percentile(steps, 95) < 40
 
 
-def test_what_moves_is_where_the_truth_says(video):
+def test_the_boxes_are_where_the_image_changes(video):
     frames, truth, _ = video
     empty = frames[0].astype(int)
-    shares = []
+    fractions = []
     for frame, objects in zip(frames[::5], truth["frames"][::5], strict=True):
         changed = np.abs(frame.astype(int) - empty).max(axis=2) > 40
         for left, top, right, bottom in (entry["xyxy"] for entry in objects):
-            shares.append(changed[top:bottom, left:right].mean())
-    assert np.median(shares) > 0.4
+            fractions.append(changed[top:bottom, left:right].mean())
+    assert np.median(fractions) > 0.4
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(video, tmp_path):
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(video, tmp_path
     assert other.parent == tmp_path and folder.name != other.name
 
 
-def test_a_finished_video_is_reused(video):
+def test_a_complete_video_is_reused(video):
     folder = video[2]
     before = (folder / "demo.mp4").stat().st_mtime_ns
     assert demo_video(folder.parent, **SMALL) == (folder / "demo.mp4", folder / "truth.json")

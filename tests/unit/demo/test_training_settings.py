@@ -1,17 +1,17 @@
-"""The demo's train arguments must be ones the host accepts, and cannot be changed by accident."""
+"""The demo's training arguments are accepted by Ultralytics and immutable."""
 
 from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.demo.settings import STUDENT, TEACHER
+from fgd_yolo.demo.training_settings import STUDENT, TEACHER
 
 ROLES = {"teacher": TEACHER, "student": STUDENT}
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("device_type", ["cpu", "cuda"])
-def test_the_host_accepts_every_setting(role, device_type):
+def test_ultralytics_accepts_every_setting(role, device_type):
     from ultralytics.cfg import get_cfg
 
     settings = ROLES[role][device_type]
@@ -20,12 +20,12 @@ def test_the_host_accepts_every_setting(role, device_type):
 
 
 @pytest.mark.parametrize("device_type", ["cpu", "cuda"])
-def test_both_stages_use_one_image_size_and_never_gather_batches(device_type):
+def test_both_stages_use_one_image_size_and_no_gradient_accumulation(device_type):
     teacher, student = TEACHER[device_type], STUDENT[device_type]
     assert teacher["imgsz"] == student["imgsz"]
     assert all(settings["nbs"] <= settings["batch"] for settings in (teacher, student))
 
 
-def test_settings_cannot_be_changed():
+def test_settings_are_immutable():
     with pytest.raises(TypeError):
         TEACHER["cpu"]["epochs"] = 1
