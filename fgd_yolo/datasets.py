@@ -91,6 +91,11 @@ class Dataset:
         return self.info["names"] if self.scan is None else self.scan.names
 
     @property
+    def is_yaml(self) -> bool:
+        """Whether its file is a YAML, not an archive."""
+        return self.file.suffix.lower() in _YAML
+
+    @property
     def channels(self) -> int:
         """Channels of the images."""
         return self.info["channels"]
@@ -141,8 +146,7 @@ class Dataset:
         """Return the data set itself if a copy of its file would hold nothing else, or a copy in the folder."""
         lists = [place for split in SPLITS for place in _paths(self.info.get(split)) if Path(place).is_file()]
         relative = any(not Path(line).is_absolute() for place in lists for line in _lines(place))
-        is_yaml = self.file.suffix.lower() in _YAML
-        if is_yaml and not relative and YAML.load(self.file) == self._plain_yaml:
+        if self.is_yaml and not relative and YAML.load(self.file) == self._plain_yaml:
             return self
         return self.copy_to(folder)
 
