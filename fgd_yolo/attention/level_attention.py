@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import comparable
+from fgd_yolo.methods.alignment import align_maps
 from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.neck import Level
@@ -100,7 +100,7 @@ def compare_level(
     teacher = settings.attention(teacher_map.float())
     spatial, channel_differences = {}, {}
     for name, student_map in student_maps.items():
-        student = settings.attention(comparable(student_map, teacher_map, align)[0])
+        student = settings.attention(align_maps(student_map, teacher_map, align)[0])
         spatial[name] = _array(student.spatial)
         if student.channel.shape == teacher.channel.shape:
             channel_differences[name] = _array((student.channel - teacher.channel).abs())

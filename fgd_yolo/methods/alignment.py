@@ -1,4 +1,4 @@
-"""How a student's map is made comparable with its teacher's."""
+"""Make a student's map comparable with its teacher's: the same width, grid and precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def alignment(student_channels: int, teacher_channels: int) -> nn.Conv2d | None:
     return nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
 
 
-def comparable(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+def align_maps(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
     """Return both maps in the teacher's width and at least in float32, the teacher's without gradient.
 
     Raises:
@@ -29,15 +29,15 @@ def comparable(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Return float64 as it is and every other type as float32: sums over a map overflow float16."""
+    """Return float64 unchanged and every other dtype as float32, since sums over a map overflow float16."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def standardised(feature_map: Tensor) -> Tensor:
     """Return a (B, C, H, W) map with mean 0 and variance 1 in every channel over the batch; a constant channel is 0.
 
-    What is left is where a channel is high and where it is low. How large its values are, which differs a
-    thousandfold between channels and between teachers, no longer says how much it counts.
+    The result shows where a channel is high and where it is low. The scale of its values, which differs a thousandfold
+    between channels and between teachers, is removed.
     """
     if feature_map[:, :1].numel() == 1:  # one value is its own mean, which batch_norm refuses
         return feature_map - feature_map

@@ -1,4 +1,4 @@
-"""Where objects are on a feature level: the foreground and background weights of every cell."""
+"""Foreground and background weights: which cells of a feature level lie inside boxes, and how much each counts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
     """Spread each box's weight of 1 over the cells it fills.
 
-    Small and large objects then count alike. A cell that several boxes fill keeps the largest weight, so a
-    small object is not lost inside a large one.
+    Small and large objects then count alike. A cell inside several boxes keeps the largest weight, so a small object
+    is not lost inside a large one.
 
     Convention:
-        Boxes are x centre, y centre, width, height as fractions of the padded network input, not the photo.
+        Boxes are x centre, y centre, width, height as fractions of the padded network input, not of the
+        original image.
         A box fills the cells floor(first edge) to ceil(last edge), both included: one that ends exactly on a
         cell border fills the next cell too, and an object smaller than a cell fills 2 x 2 of them or more.
         Its weight is 1 / (cells filled), counted before the box is clipped to the map: a box that touches the
@@ -21,12 +22,12 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
 
     Args:
         boxes: (M, 4), the boxes of all images; M may be 0.
-        image_index: (M,) whole numbers, which image of the batch each box belongs to.
+        image_index: (M,) integers, the image of the batch that each box belongs to.
         batch_size: B, images without boxes included.
         grid: (H, W) of the level, in cells.
 
     Returns:
-        (B, H, W) in the boxes' type, 0 where no box is.
+        (B, H, W) in the dtype of the boxes, 0 outside all boxes.
 
     Raises:
         ValueError: boxes is not (M, 4) or image_index is not (M,).

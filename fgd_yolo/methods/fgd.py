@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fgd_yolo.methods.alignment import comparable, standardised
+from fgd_yolo.methods.alignment import align_maps, standardised
 from fgd_yolo.methods.attention_maps import (
     Attention,
     AttentionSettings,
@@ -54,7 +54,7 @@ class FGDLoss(LevelLoss):
         attn_weight: gamma, absolute difference of the attentions.
         rel_weight: lambda, squared difference after the context blocks.
             A term whose weight is 0 is not computed.
-        free: whether the terms are free of scale, or the authors' sums.
+        free: True for the scale-free terms, False for the authors' sums.
 
     Source:
         FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
@@ -88,7 +88,7 @@ class FGDLoss(LevelLoss):
             teacher_map: (B, teacher_channels, H, W); gets no gradient.
             boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
                 M may be 0.
-            image_index: (M,) integers, the image of each box.
+            image_index: (M,) integers, the image that each box belongs to.
 
         Returns:
             The four weighted terms, scalars, averaged over images.
@@ -97,7 +97,7 @@ class FGDLoss(LevelLoss):
             ValueError: the maps differ in batch size or grid, or the boxes' shape is wrong.
         """
         with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = comparable(student_map, teacher_map, self.align)
+            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             fg = bg = attn = rel = student_map.new_zeros(())
             if not any(self.weights):
                 return FGDTerms(fg, bg, attn, rel)

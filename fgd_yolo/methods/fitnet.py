@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import comparable
+from fgd_yolo.methods.alignment import align_maps
 from fgd_yolo.methods.method import LevelLoss, MethodOptions
 
 
@@ -38,7 +38,7 @@ class FitNetLoss(LevelLoss):
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
         """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = comparable(student_map, teacher_map, self.align)
+            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             if not self.weight:
                 return FitNetTerms(student_map.new_zeros(()))
             return FitNetTerms(self.weight * nn.functional.mse_loss(student_map, teacher_map))

@@ -1,4 +1,4 @@
-"""What a whole map has to say to each of its cells: the global context block."""
+"""The global context block: a summary of the whole map is added to each of its cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imitation of what a teacher's head says: class scores and box edges of every anchor."""
+"""Imitation of the teacher's head: class scores and box edges of every anchor, beside any method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HeadLoss(nn.Module):
 
     Convention:
         The teacher's confidence in an anchor is its largest class probability there. Both terms are divided by the
-        sum of the confidences over the batch (at least 1), as the host divides its own losses by the sum of its
+        sum of the confidences over the batch (at least 1), as Ultralytics divides its own losses by the sum of its
         target scores: background counts where the student sees an object that the teacher does not.
         cls: binary cross-entropy of every class less the teacher's own entropy, so 0 where both agree, weighted
         by the difference of the two probabilities.

@@ -31,7 +31,7 @@ class LevelLoss(nn.Module):
             teacher_map: (B, teacher_channels, H, W); gets no gradient.
             boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
                 M may be 0.
-            image_index: (M,) whole numbers, which image each box belongs to.
+            image_index: (M,) integers, the image that each box belongs to.
 
         Returns:
             The weighted terms as a NamedTuple of scalars, averaged over images, in float32 (float64 for float64
@@ -47,7 +47,7 @@ class LevelLoss(nn.Module):
         return {} if self.align is None else {"alignment": self.align.weight}
 
     def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
-        """Return whether a loss item is rightly 0 for these boxes, because no cell of this level counts for it."""
+        """Return whether a loss item is 0 for these boxes by definition, since no cell of this level counts for it."""
         return False
 
 
@@ -63,7 +63,7 @@ class MethodOptions(Options):
     summary: ClassVar[str]
     """The method in a few words, for reports."""
     imitates_heads: ClassVar[bool] = False
-    """Whether the heads are imitated beside it where `heads` is not given."""
+    """Whether the heads are imitated too, unless `heads` is given."""
 
     def level_loss(self, student_channels: int, teacher_channels: int) -> LevelLoss:
         """Build the loss module of one level."""

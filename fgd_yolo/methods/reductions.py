@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Values in a block of channels: 4 MiB of float32 stay in a processor's cache, and the memory is used again.
+# Values in a block of channels: 4 MiB of float32 stay in the processor's cache and are reused.
 BLOCK_VALUES = 2**20
 
 
 class Reductions(NamedTuple):
-    """Sums over a student's map; a group that was not asked for is None.
+    """Sums over a student's map; a group that was not requested is None.
 
     Group 1: `cell_size` (B, H*W) and `channel_size` (B, C), mean |student| of each cell and channel.
     Group 2: `weighted_square` (B, H*W), sum over channels of channel_weight * d^2.
@@ -45,18 +45,18 @@ def reduce_maps(
 ) -> Reductions:
     """Sum up a student's map and its difference d from the teacher's.
 
-    Gradients reach the student's map and the key; the rest counts as constant. Only first derivatives exist:
-    asking for a gradient of the gradient raises RuntimeError.
+    Gradients reach the student's map and the key; everything else is constant. Only first derivatives exist: a
+    gradient of the gradient raises RuntimeError.
 
     Args:
         student_map: (B, C, H, W).
-        teacher_map: (B, C, H, W), the same type.
+        teacher_map: (B, C, H, W), the same dtype.
         sizes: whether to compute group 1.
         channel_weight: (B, C), at least 0, to compute group 2.
         key: convolution C -> 1, to compute group 3.
 
     Returns:
-        The groups asked for, in the map's type.
+        The requested groups, in the dtype of the map.
     """
     weight, bias = (None, None) if key is None else (key.weight, key.bias)
     return Reductions(*_Reduce.apply(student_map, teacher_map, sizes, channel_weight, weight, bias))
@@ -80,10 +80,10 @@ class _Reduce(torch.autograd.Function):
     def forward(ctx, student_map, teacher_map, sizes, channel_weight, key_weight, key_bias):
         student, teacher = student_map.flatten(2), teacher_map.flatten(2)
         cell_size, channel_size = mean_sizes(student_map) if sizes else (None, None)
-        weighted_square = context = mean_gap = spread = focus = None
+        weighted_square = context = mean_gap = spread = cell_weight = None
         if key_weight is not None:
-            focus = torch.softmax(key_weight.flatten() @ student + key_bias, dim=1)
-            context = _sum_cells(student, focus)
+            cell_weight = torch.softmax(key_weight.flatten() @ student + key_bias, dim=1)
+            context = _sum_cells(student, cell_weight)
             mean_gap, spread = torch.empty_like(context), torch.empty_like(context)
         if channel_weight is not None:
             weighted_square = student.new_zeros(len(student), student.shape[2])
@@ -97,31 +97,31 @@ class _Reduce(torch.autograd.Function):
             if channel_weight is not None:
                 weighted_square += _sum_channels(difference.square_(), channel_weight[:, block])
         ctx.sizes = sizes
-        ctx.save_for_backward(student_map, teacher_map, channel_weight, key_weight, focus, mean_gap)
+        ctx.save_for_backward(student_map, teacher_map, channel_weight, key_weight, cell_weight, mean_gap)
         return cell_size, channel_size, weighted_square, context, mean_gap, spread
 
     @staticmethod
     @once_differentiable
     def backward(ctx, cell_size, channel_size, weighted_square, context, mean_gap, spread):
-        """Names are those of forward; each now holds the gradient of its namesake."""
-        student_map, teacher_map, channel_weight, key_weight, focus, mean_value = ctx.saved_tensors
+        """Return the gradients; each argument is the gradient of the output of the same name in forward."""
+        student_map, teacher_map, channel_weight, key_weight, cell_weight, mean_value = ctx.saved_tensors
         student, teacher = student_map.flatten(2), teacher_map.flatten(2)
         cells = student.shape[2]
-        even = student.new_ones(len(student), cells)
+        ones = student.new_ones(len(student), cells)
         on_difference, added, grad_key, grad_bias = [], [], None, None
         with torch.autocast(student.device.type, enabled=False):
             if channel_weight is not None:
                 on_difference.append((2 * channel_weight, weighted_square))
             if key_weight is not None:
-                grad_focus = _sum_channels(student, context)
-                grad_score = focus * (grad_focus - (focus * grad_focus).sum(dim=1, keepdim=True))
+                grad_weight = _sum_channels(student, context)
+                grad_score = cell_weight * (grad_weight - (cell_weight * grad_weight).sum(dim=1, keepdim=True))
                 grad_key = _sum_cells(student, grad_score).sum(dim=0).view_as(key_weight)
                 grad_bias = grad_score.sum().view(1)
-                on_difference.append((2 * spread, even))
+                on_difference.append((2 * spread, ones))
                 constant = mean_gap / cells - 2 * spread * mean_value
                 added = [
-                    (constant, even),
-                    (context, focus),
+                    (constant, ones),
+                    (context, cell_weight),
                     (key_weight.flatten().expand_as(context), grad_score),
                 ]
             grad = torch.zeros_like(student)

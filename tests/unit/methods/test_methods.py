@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from fgd_yolo.cfg import recipe_names
@@ -61,7 +63,7 @@ def test_with_weights_of_0_nothing_is_computed(name):
     assert not any(terms) and not any(term.requires_grad for term in terms)
 
 
-def test_every_term_reaches_the_map_and_the_weights_that_it_is_said_to_train(name):
+def test_every_term_reaches_the_map_and_the_weights_that_it_names_as_trained(name):
     loss = make_level(name)
     student_map, teacher_map = make_maps(3, 5)
     terms = loss(student_map, teacher_map, *BOXES)
@@ -109,3 +111,29 @@ def test_the_configuration_passes_the_options_on(name):
     config = FGDConfig(method=name, **off(name), heads=False)
     assert not config.active
     assert type(config.method_options) is METHODS[name] and config.feature_weights == METHODS[name](**off(name)).weights
+
+
+def documented(section: str) -> dict[str, str]:
+    """Option and default of each row of the table in a section of docs/methods.md."""
+    text = (Path(__file__).parents[3] / "docs/methods.md").read_text(encoding="utf-8")
+    (body,) = [part for part in text.split("\n## ") if part.startswith(f"{section}\n")]
+    rows = [line.split("|")[1:3] for line in body.splitlines() if line.startswith("| `")]
+    return {option.strip(" `"): default.strip() for option, default in rows}
+
+
+def test_the_page_of_methods_lists_every_option_with_its_default(name):
+    defaults = {option: str(value) for option, value in METHODS[name]()}
+    assert {option: text.split(" ")[0] for option, text in documented(name).items()} == defaults
+
+
+def test_the_page_of_methods_lists_the_common_options_with_their_defaults():
+    rows = documented("Common options")
+    assert list(rows) == list(FGDConfig.model_fields)
+    assert rows == {**{option: str(getattr(FGDConfig(), option)) for option in rows}, "heads": rows["heads"]}
+
+
+def test_the_page_of_methods_gives_the_default_weights_of_the_authors_scale():
+    weights = {
+        option: float(text.split("paper: ")[1][:-1]) for option, text in documented("fgd").items() if "(" in text
+    }
+    assert weights == {option: value for option, value in METHODS["fgd"](scale="paper") if option.endswith("_weight")}
