@@ -170,7 +170,7 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
         raise FGDError(f"{file} cannot be used ({one_line(error)}): repair it, or start a new run") from error
     check_inputs(run_dir, _inputs(plan))
     if data is not None and copy is not None and same_images(data, copy):
-        plan = replace(plan, recipe=replace(plan.recipe, data=data))  # for the commands that are suggested at the end
+        plan = replace(plan, recipe=plan.recipe.replace(data=data))  # for the commands that are suggested at the end
     return plan
 
 
