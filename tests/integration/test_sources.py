@@ -81,7 +81,7 @@ def test_the_first_key_frame_is_not_waited_for_twice():
 
 
 def test_a_camera_that_the_quick_options_do_not_open_is_opened_without_them(monkeypatch):
-    monkeypatch.setattr(network, "_QUICK", {"initial_pause": "1"})  # it opens, but no picture ever comes
+    monkeypatch.setattr(network, "_LOW_DELAY", {"initial_pause": "1"})  # it opens, but no picture ever comes
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=1)
         assert source.read().pixels.width == 320

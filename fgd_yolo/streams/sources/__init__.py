@@ -1,13 +1,24 @@
-"""Where pictures come from: cameras, streams, files, folders and a drawn scene, all read in one way."""
+"""Where frames come from: cameras, network streams, files, folders and a drawn scene, all read in one way.
+
+A source is one file and one row of `SOURCES`. The file has two functions, `check(address, budget)` and
+`open_source(address, share, timeout_s)`, and is imported when the first address of its kind is checked or opened.
+
+- `source`: what a source provides. `camera`: a camera of this machine. `demo_scene`: the drawn scene of `test://`.
+- `network`: RTSP and video over HTTP; `http` sends its requests, `mjpeg` and `snapshot` read JPEG streams and single
+  images over HTTP.
+- `local_files`: files, folders and patterns; `video_file` and `animation` read one file.
+- `decoding` reads videos through PyAV, `timestamps` makes the times of their frames rise.
+"""
 
 from __future__ import annotations
 
-from glob import has_magic
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget, StreamBudget
-from fgd_yolo.streams.address import check_text, redact, show_address
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
+from fgd_yolo.streams.address import check_text, show_address
 from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 
 __all__ = [
@@ -21,28 +32,47 @@ __all__ = [
     "open_source",
 ]
 
-_NETWORK = ("rtsp", "rtsps", "http", "https")
-_KNOWN = (
-    "a camera's number, a file, a folder, a pattern such as '*.jpg', rtsp://, rtsps://, http://, https:// or test://"
-)
+
+class SourceKind(NamedTuple):
+    """One row of `SOURCES`.
+
+    Args:
+        module: of this package, with `check` and `open_source`.
+        live: whether frames come at their own pace, so that a slow reader must skip some.
+    """
+
+    module: str
+    live: bool
+
+
+_CAMERA_NUMBER, _PATH = "a camera number", "a file, a folder, a pattern such as '*.jpg'"
+# What an address begins with; for addresses that are no URL, what they are.
+SOURCES = {
+    _CAMERA_NUMBER: SourceKind("camera", live=True),
+    _PATH: SourceKind("local_files", live=False),
+    "rtsp://": SourceKind("network", live=True),
+    "rtsps://": SourceKind("network", live=True),
+    "http://": SourceKind("network", live=True),
+    "https://": SourceKind("network", live=True),
+    "test://": SourceKind("demo_scene", live=True),
+}
 
 
 def open_source(address: str | int, *, timeout_s: float, budget: PixelBudget | None = None) -> Source:
     """Open a camera, stream or file.
 
     Args:
-        address: a camera's number, a video, a picture, a folder or pattern of these, `rtsp://`, `rtsps://`, `http://`,
-            `https://` (MJPEG or video) or `test://` with options as in `sources.scene`.
+        address: a camera number, a video, an image, a folder or pattern of these, `rtsp://`, `rtsps://`, `http://`,
+            `https://` (MJPEG or video) or `test://` with options as in `sources.demo_scene`.
         timeout_s: a network source that is silent for longer counts as lost.
-        budget: of this source's pictures, together with those of all others that were opened with it; the default one
-            if absent.
+        budget: of the pixels of this source and all others that were opened with it; the default one if absent.
     Raises:
-        SourceLost: it cannot be opened now; the text says why.
-        UsageError: it never can, as in `check_address`.
+        SourceLost: it cannot be opened now; the message says why.
+        UsageError: it can never be opened, as in `check_address`.
     """
     share = (budget or PixelBudget()).for_stream()
     try:
-        return _open(address, share, timeout_s)
+        return _module(address).open_source(str(address), share, timeout_s)
     except ImageTooLargeError as error:
         share.release()
         raise SourceLost(str(error)) from None
@@ -51,88 +81,45 @@ def open_source(address: str | int, *, timeout_s: float, budget: PixelBudget | N
         raise
 
 
-def _open(address: str | int, share: StreamBudget, timeout_s: float) -> Source:
-    kind = _kind(address)
-    if kind == "camera":
-        from fgd_yolo.streams.sources.camera import CameraSource
-
-        return CameraSource(int(address), share=share)
-    if kind == "test":
-        from fgd_yolo.streams.sources.demo_scene import SceneSource
-
-        return SceneSource(str(address), share)
-    if kind == "network":
-        from fgd_yolo.streams.sources.network import open_network
-
-        return open_network(str(address), share, timeout_s=timeout_s)
-    from fgd_yolo.streams.sources.folder import FolderSource, find_files, open_file
-
-    if kind == "file":
-        return open_file(str(address), share)
-    try:
-        return FolderSource(find_files(str(address)), share)
-    except UsageError as error:
-        raise SourceLost(str(error)) from None
-
-
 def is_live(address: str | int) -> bool:
-    """Say whether pictures come at their own pace, so that a slow reader must skip some."""
-    return _kind(address) in ("camera", "network", "test")
+    """Whether frames come at their own pace, so that a slow reader must skip some."""
+    return _kind(address).live
 
 
 def check_address(address: str | int, budget: PixelBudget | None = None) -> None:
-    """Refuse what can never work, before anything starts. A camera that is merely down passes.
+    """Check an address before anything starts. A camera that is merely down passes.
 
     Args:
         address: as `open_source` takes it.
-        budget: of a video file's pictures; the default one if absent.
+        budget: of the pixels of a video file; the default one if absent.
     Raises:
-        UsageError: it is too long, an unknown scheme, no host, an unknown option, no such file, an unreadable folder,
-            nothing in it, or a picture or video larger than the budget allows.
+        UsageError: the address is too long; it has an unknown scheme, no host or an unknown option; the file does not
+            exist, the folder is unreadable or empty, or an image or video is larger than the budget allows.
         FGDError: a package is missing.
     """
     check_text(address)
-    kind = _kind(address)
-    if kind == "test":
-        from fgd_yolo.streams.sources.demo_scene import parse_scene
-
-        parse_scene(str(address))
-    elif kind == "network":
-        from fgd_yolo.streams.sources.network import check_url
-
-        check_url(str(address))
-    elif kind == "file":
-        from fgd_yolo.streams.sources.folder import check_file
-
-        check_file(str(address), budget or PixelBudget())
-    elif kind == "folder":
-        from fgd_yolo.streams.sources.folder import find_files
-
-        try:
-            find_files(str(address))
-        except UsageError as error:
-            raise UsageError(redact(error, address)) from None
+    _module(address).check(str(address), budget or PixelBudget())
 
 
-def _kind(address: str | int) -> str:
+def _module(address: str | int) -> ModuleType:
+    return import_module(f"{__name__}.{_kind(address).module}")
+
+
+def _kind(address: str | int) -> SourceKind:
     text = str(address)
     if text.isdecimal():
-        return "camera"
-    scheme, is_url, _ = text.partition("://")
-    if is_url:
-        if scheme.lower() in _NETWORK:
-            return "network"
-        if scheme.lower() == "test":
-            return "test"
-        raise UsageError(f"'{show_address(address)}' is no source: name {_KNOWN}")
+        return SOURCES[_CAMERA_NUMBER]
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        kind = SOURCES.get(f"{scheme.lower()}://")
+        if kind is None:
+            raise UsageError(f"'{show_address(address)}' is not a source: give {_choices()}")
+        return kind
     if not text.strip():
-        raise UsageError(f"the source is empty: name {_KNOWN}")
-    return "folder" if _is_folder(Path(text)) else "file"
+        raise UsageError(f"the source is empty: give {_choices()}")
+    return SOURCES[_PATH]
 
 
-def _is_folder(path: Path) -> bool:
-    """Say whether a path names a folder, or a pattern where there is no file of that name."""
-    try:
-        return path.is_dir() or (not path.is_file() and has_magic(str(path)))
-    except OSError:  # a folder above it is not ours to read
-        return False
+def _choices() -> str:
+    *first, last = SOURCES
+    return f"{', '.join(first)} or {last}"

@@ -1,4 +1,4 @@
-"""An animated WebP or AVIF, every picture of it, through Pillow: FFmpeg does not play WebP, nor turn AVIF."""
+"""An animated WebP or AVIF file, through Pillow: FFmpeg does not play WebP and does not rotate AVIF."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fgd_yolo.errors import one_line
 from fgd_yolo.runtime.image_headers import read_header
 from fgd_yolo.runtime.pixel_budget import StreamBudget
 from fgd_yolo.streams.sources.source import BadFrame, SourceEnded, SourceFrame, SourceLost
-from fgd_yolo.streams.sources.timestamps import USUAL_FPS
+from fgd_yolo.streams.sources.timestamps import DEFAULT_FPS
 
-_BYTES_PER_PIXEL = 14  # two canvases with alpha, and the picture before and after it is turned into BGR
+_BYTES_PER_PIXEL = 14  # two canvases with alpha, and the frame before and after its conversion to BGR
 
 
 class AnimationSource:
-    """Reads an animated picture as fast as it is asked to; one without times takes FFmpeg's usual rate.
+    """Reads an animated image as fast as it is asked to; one without times gets FFmpeg's default rate.
 
     Raises:
         SourceLost: it cannot be read.
-        ImageTooLargeError: it is above the budget.
+        ImageTooLargeError: it exceeds the budget.
     """
 
     live = False
@@ -39,8 +39,8 @@ class AnimationSource:
         except OSError as error:
             raise SourceLost(f"cannot be read: {one_line(error)}") from None
         try:
-            self._image = _opener(path)(path)
-        except Exception as error:  # a decoder throws anything at a damaged file
+            self._image = _image_class(path)(path)
+        except Exception as error:  # a decoder raises anything at a damaged file
             raise SourceLost(f"cannot be read: {one_line(error)}") from None
         self._index, self._time_s = 0, 0.0
 
@@ -50,22 +50,22 @@ class AnimationSource:
         arrived, number = time.monotonic(), self._index + 1
         try:
             self._image.seek(self._index)
-            picture = np.ascontiguousarray(np.asarray(self._image.convert("RGB"))[..., ::-1])
+            pixels = np.ascontiguousarray(np.asarray(self._image.convert("RGB"))[..., ::-1])
         except (OSError, ValueError, SyntaxError, EOFError) as error:
-            raise BadFrame(f"picture {number} cannot be read: {one_line(error)}") from None
+            raise BadFrame(f"frame {number} cannot be read: {one_line(error)}") from None
         finally:
             self._index = number
         pts = self._time_s
-        self._time_s += (self._image.info.get("duration") or 1000 / USUAL_FPS) / 1000
-        return SourceFrame(picture, arrived, time.monotonic(), pts)
+        self._time_s += (self._image.info.get("duration") or 1000 / DEFAULT_FPS) / 1000
+        return SourceFrame(pixels, arrived, time.monotonic(), pts)
 
     def close(self) -> None:
         self._share.release()
         self._image.close()
 
 
-def _opener(path: str) -> type[Any]:
-    """Return Pillow's own class for the file. `Image.open` would go by a limit of pixels of its own."""
+def _image_class(path: str) -> type[Any]:
+    """Return Pillow's class for the file; `Image.open` would apply a pixel limit of its own."""
     from PIL.AvifImagePlugin import AvifImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 

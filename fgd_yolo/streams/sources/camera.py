@@ -1,4 +1,4 @@
-"""A camera on this machine, through OpenCV."""
+"""A camera of this machine, through OpenCV."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget, Strea
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 
+def check(address: str, budget: PixelBudget) -> None:
+    """Accept every number: a camera that is missing may be plugged in later."""
+
+
+def open_source(address: str, share: StreamBudget, timeout_s: float) -> CameraSource:
+    """Open a camera by its number; see `CameraSource`."""
+    return CameraSource(int(address), share=share)
+
+
 class CameraSource:
     """A camera by its number.
 
     Args:
-        index: 0 is the first one.
+        index: 0 is the first camera.
         capture: an opened capture with the methods of `cv2.VideoCapture`, instead of that camera.
-        share: asked for the camera's size before it gives a picture, and whenever that changes.
+        share: of the pixel budget; asked before the first frame, and whenever the frame size changes.
     Raises:
-        SourceLost: there is none, or it cannot be opened.
-        ImageTooLargeError: its pictures are above the budget.
+        SourceLost: there is no such camera, or it cannot be opened.
+        ImageTooLargeError: its frames exceed the budget.
     """
 
     live = True
@@ -39,11 +48,11 @@ class CameraSource:
 
     def read(self) -> SourceFrame:
         if not self._capture.grab():
-            raise BadFrame("the camera gave no picture")
+            raise BadFrame("the camera returned no frame")
         arrived = time.monotonic()
-        found, image = self._capture.retrieve()
-        if not found or image is None or not image.size:
-            raise BadFrame("the camera's picture cannot be decoded")
+        is_decoded, image = self._capture.retrieve()
+        if not is_decoded or image is None or not image.size:
+            raise BadFrame("the camera's frame cannot be decoded")
         if image.shape[1::-1] != self._size:
             self._size = image.shape[1::-1]
             try:
@@ -58,7 +67,7 @@ class CameraSource:
 
 
 def _open(index: int) -> cv2.VideoCapture:
-    # Asked first, because OpenCV prints several lines each time it is refused.
+    # Checked first, because OpenCV prints several lines each time it fails.
     if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
         raise SourceLost(f"there is no camera {index} (/dev/video{index} does not exist)")
     level = cv2.utils.logging.getLogLevel()
@@ -70,5 +79,5 @@ def _open(index: int) -> cv2.VideoCapture:
     if not capture.isOpened():
         capture.release()
         raise SourceLost(f"camera {index} cannot be opened: is another program using it?")
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # else frames wait in the driver; where it is unknown nothing happens
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # else frames wait in the driver; drivers without this property ignore it
     return capture

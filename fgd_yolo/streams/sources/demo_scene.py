@@ -1,4 +1,4 @@
-"""`test://`: the demo video's scene, drawn live at a camera's pace, with its truth."""
+"""`test://`: the scene of the demo video, drawn live at a camera's pace, with its ground truth."""
 
 from __future__ import annotations
 
@@ -14,18 +14,29 @@ import numpy as np
 from fgd_yolo.demo.demo_video import paint_frame, random_crossings, static_background
 from fgd_yolo.demo.rendering import Canvas, add_noise, lighting, sensor_noise
 from fgd_yolo.errors import UsageError, close_match
-from fgd_yolo.runtime.pixel_budget import StreamBudget
+from fgd_yolo.runtime.pixel_budget import PixelBudget, StreamBudget
 from fgd_yolo.streams.address import show_address
 from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame
 
-_ROUND_S = 60  # after so long the scene begins again, with new ids
-_LEAST_FPS, _MOST_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
-_DRAWN_PIXELS = 1920 * 1080  # a larger scene is drawn at a whole fraction of its size, and each pixel repeated
-_STREAM = 3  # of random numbers: the data set and the demo video use 0 to 2
+_ROUND_S = 60  # after so long the scene starts again, with new ids
+_MIN_FPS, _MAX_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
+_MAX_DRAWN_PIXELS = 1920 * 1080  # a larger scene is drawn at an integer fraction of its size, each pixel repeated
+_RANDOM_STREAM = 3  # the data set and the demo video use 0 to 2
+_OPTIONS = ("fps", "size", "seconds", "seed")
+
+
+def check(address: str, budget: PixelBudget) -> None:
+    """Refuse wrong options; see `parse_scene`."""
+    parse_scene(address)
+
+
+def open_source(address: str, share: StreamBudget, timeout_s: float) -> SceneSource:
+    """Open a scene by its address; see `SceneSource`."""
+    return SceneSource(address, share)
 
 
 class SceneOptions(NamedTuple):
-    """What `test://?fps=15&size=640x480&seconds=10&seed=0` says; without `seconds` it never ends."""
+    """The options of `test://?fps=15&size=640x480&seconds=10&seed=0`; without `seconds` it never ends."""
 
     fps: float = 15.0
     width_px: int = 640
@@ -35,10 +46,10 @@ class SceneOptions(NamedTuple):
 
 
 def parse_scene(address: str) -> SceneOptions:
-    """Read the options of a `test://` address.
+    """Parse the options of a `test://` address.
 
     Raises:
-        UsageError: an unknown option or a value that makes no sense.
+        UsageError: an unknown option or an invalid value.
     """
     place, _, query = address.partition("://")[2].partition("?")
     if place.strip("/"):
@@ -48,22 +59,21 @@ def parse_scene(address: str) -> SceneOptions:
         try:
             options = options._replace(**_option(key, value))
         except ValueError:
-            hint = f"try fps=15 (from {_LEAST_FPS:g} to {_MOST_FPS}), size=640x480"
-            raise UsageError(f"'{show_address(address)}': {key} cannot be '{value}'; {hint}") from None
+            hint = f"try fps=15 (from {_MIN_FPS:g} to {_MAX_FPS}), size=640x480"
+            raise UsageError(f"'{show_address(address)}': invalid {key} '{value}'; {hint}") from None
     return options
 
 
 def _option(key: str, value: str) -> dict[str, float]:
-    known = ("fps", "size", "seconds", "seed")
-    if key not in known:
-        raise UsageError(f"test:// has no option '{key}'{close_match(key, known)}; it has {', '.join(known)}")
+    if key not in _OPTIONS:
+        raise UsageError(f"test:// has no option '{key}'{close_match(key, _OPTIONS)}; it has {', '.join(_OPTIONS)}")
     if key == "size":
         width, height = map(int, value.lower().split("x"))
         return {"width_px": _within(width, 32, 4096), "height_px": _within(height, 32, 4096)}
     if key == "seed":
         return {"seed": _within(int(value), 0, 2**63)}
     if key == "fps":
-        return {"fps": _within(float(value), _LEAST_FPS, _MOST_FPS)}
+        return {"fps": _within(float(value), _MIN_FPS, _MAX_FPS)}
     return {"seconds": _within(float(value), 0.1, 1e9)}
 
 
@@ -73,51 +83,52 @@ def _within(value, low, high):
     return value
 
 
-class _Film:
-    """Everything that a scene's frames are drawn from: some 40 bytes a pixel, so a large scene is drawn smaller."""
+class _Scene:
+    """Everything that a scene's frames are drawn from: some 40 bytes per pixel, so a large scene is drawn smaller."""
 
     def __init__(self, options: SceneOptions):
-        rng = np.random.default_rng([options.seed, _STREAM])
+        rng = np.random.default_rng([options.seed, _RANDOM_STREAM])
         self.size = options.width_px, options.height_px
-        self.factor = math.ceil(math.sqrt(options.width_px * options.height_px / _DRAWN_PIXELS))
+        self.factor = math.ceil(math.sqrt(options.width_px * options.height_px / _MAX_DRAWN_PIXELS))
         width, height = (-(-side // self.factor) for side in self.size)
         self.background = static_background(rng, width, height)
         self.signs = random_crossings(rng, _ROUND_S, width, height)
         self.light, self.noise = lighting(rng, height, width), sensor_noise(rng, height + 64, width + 64)
 
     def paint(self, time_s: float) -> tuple[np.ndarray, list[dict[str, object]]]:
-        """Return the radiance and the truth of one instant."""
+        """Return the radiance and the ground truth at one instant."""
         rounds, within_s = divmod(time_s, _ROUND_S)
         canvas = Canvas(self.background.copy())
         truth = paint_frame(canvas, self.signs, within_s)
-        for found in truth:
-            found["id"] += int(rounds) * len(self.signs)
-            found["xyxy"] = tuple(
-                min(side * self.factor, most) for side, most in zip(found["xyxy"], 2 * self.size, strict=True)
+        for sign in truth:
+            sign["id"] += int(rounds) * len(self.signs)
+            sign["xyxy"] = tuple(
+                min(side * self.factor, limit) for side, limit in zip(sign["xyxy"], 2 * self.size, strict=True)
             )
         return canvas.image, truth
 
     def expose(self, radiance: np.ndarray, index: int) -> np.ndarray:
-        down, right = index * 29 % 64, index * 43 % 64  # another cut of the noise for each frame
+        """Return the frame (H, W, 3) that a camera makes of it."""
+        down, right = index * 29 % 64, index * 43 % 64  # another part of the noise for each frame
         height, width = radiance.shape[:2]
-        picture = add_noise(radiance * self.light, self.noise[down : down + height, right : right + width])
+        image = add_noise(radiance * self.light, self.noise[down : down + height, right : right + width])
         if self.factor == 1:
-            return picture
+            return image
         large = (width * self.factor, height * self.factor)
         width, height = self.size
-        return np.ascontiguousarray(cv2.resize(picture, large, interpolation=cv2.INTER_NEAREST)[:height, :width])
+        return np.ascontiguousarray(cv2.resize(image, large, interpolation=cv2.INTER_NEAREST)[:height, :width])
 
 
-_film = lru_cache(maxsize=2)(_Film)
+_scene = lru_cache(maxsize=2)(_Scene)
 
 
 def scene_truth(address: str, pts: float) -> list[dict[str, object]]:
-    """Return what is on the frame of a `test://` address that has this `pts`, as in the demo video's `truth.json`."""
-    return _film(parse_scene(address)).paint(pts)[1]
+    """Return the objects on the frame of a `test://` address with this `pts`, as in the demo video's `truth.json`."""
+    return _scene(parse_scene(address)).paint(pts)[1]
 
 
 class SceneSource:
-    """Draws a frame whenever one is due; a reader that comes late gets the newest one, as from a camera."""
+    """Draws a frame whenever one is due; a reader that is late gets the newest one, as from a camera."""
 
     live = True
 
@@ -125,7 +136,7 @@ class SceneSource:
         self._options, self._share = parse_scene(address), share
         share.check(self._options.width_px, self._options.height_px)
         self.fps = self._options.fps
-        self._film = _film(self._options)
+        self._scene = _scene(self._options)
         self._start = time.monotonic()
         self._index = -1
 
@@ -137,7 +148,7 @@ class SceneSource:
             raise SourceEnded
         time.sleep(max(0.0, pts - passed_s))
         arrived = time.monotonic()
-        image = self._film.expose(self._film.paint(pts)[0], self._index)
+        image = self._scene.expose(self._scene.paint(pts)[0], self._index)
         return SourceFrame(image, arrived, time.monotonic(), pts)
 
     def close(self) -> None:

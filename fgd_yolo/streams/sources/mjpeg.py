@@ -1,4 +1,4 @@
-"""MJPEG over HTTP: JPEGs one after another, each a part of a multipart answer or not, read within a budget."""
+"""MJPEG over HTTP: JPEGs one after the other, as parts of a multipart response or not, within the pixel budget."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from email.message import Message
 
 from fgd_yolo.runtime.image_headers import MAX_SCANS, JpegHeader, jpeg_header, jpeg_scans
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
-from fgd_yolo.streams.sources.decoding import pyav, reason_of
-from fgd_yolo.streams.sources.http import Answer
+from fgd_yolo.streams.sources.decoding import ffmpeg_reason, pyav
+from fgd_yolo.streams.sources.http import Response
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
-_FIRST_PICTURE_S = 15.0
-_BETWEEN = 1 << 20  # bytes that may stand before a picture and in front of its first scan
-_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has so many
+_FIRST_FRAME_TIMEOUT_S = 15.0
+_MAX_OTHER_BYTES = 1 << 20  # before a JPEG, and in front of its first scan
+_MAX_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has so many
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _BLOCK = 64  # pixels: no JPEG has larger ones
-_PADDING = 1024  # of a part, behind its picture
+_PADDING = 1024  # bytes of a part behind its JPEG
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 
@@ -26,21 +26,19 @@ class MjpegSource:
     """A camera that sends JPEGs over HTTP; they have no times.
 
     Args:
-        answer: of the camera; it is closed with the source.
-        share: asked for the size of each picture before more of it is read.
-        timeout_s: without a whole picture for so long the camera is lost.
-    Raises:
-        SourceLost: there is no picture to be had.
+        response: of the camera; it is closed with the source.
+        share: of the pixel budget; asked as soon as the size of a JPEG is known.
+        timeout_s: after so long without a complete JPEG the camera is lost.
     """
 
     live = True
     fps = None
 
-    def __init__(self, answer: Answer, share: StreamBudget, *, timeout_s: float):
-        self._answer, self._share = answer, share
-        self._parts = JpegParts(boundary_of(answer.content_type), share.check)
+    def __init__(self, response: Response, share: StreamBudget, *, timeout_s: float):
+        self._response, self._share = response, share
+        self._splitter = JpegSplitter(boundary_of(response.content_type), share.check)
         self._jpegs = self._read_jpegs()
-        self._limit_s, self._timeout_s = _FIRST_PICTURE_S, timeout_s
+        self._limit_s, self._timeout_s = _FIRST_FRAME_TIMEOUT_S, timeout_s
         self._decoder, self._pixels = None, 0
         self._since = time.monotonic()
 
@@ -48,14 +46,14 @@ class MjpegSource:
         self._since = time.monotonic()
         try:
             jpeg = next(self._jpegs, None)
-        except (ImageTooLargeError, Endless) as error:
+        except (ImageTooLargeError, PartTooLong) as error:
             raise SourceLost(str(error)) from None
         if jpeg is None:
             raise SourceLost("the connection was closed")
         self._limit_s = self._timeout_s
         arrived = time.monotonic()
         if not jpeg.startswith(_START):
-            raise BadFrame("a part of the stream is no JPEG")
+            raise BadFrame("a part of the stream is not a JPEG")
         if _END not in jpeg[-_PADDING:]:
             raise BadFrame("a JPEG is cut off")
         frame = self._decode(jpeg)
@@ -63,78 +61,78 @@ class MjpegSource:
 
     def close(self) -> None:
         self._share.release()
-        self._answer.close()
+        self._response.close()
 
     def _read_jpegs(self) -> Iterator[bytes]:
-        for piece in self._answer.pieces():
-            yield from self._parts.feed(piece)
-            if time.monotonic() - self._since > self._limit_s:  # a camera that drips is no better than a silent one
-                raise SourceLost(f"no picture for {self._limit_s:g} s")
-        yield from self._parts.finish()
+        for chunk in self._response.chunks():
+            yield from self._splitter.feed(chunk)
+            if time.monotonic() - self._since > self._limit_s:  # sent too slowly
+                raise SourceLost(f"no frame for {self._limit_s:g} s")
+        yield from self._splitter.finish()
 
     def _decode(self, jpeg: bytes):
         head = jpeg_header(jpeg)
         if not head.scan:
-            raise BadFrame("a JPEG has no picture in it")
+            raise BadFrame("a JPEG has no image in it")
         if jpeg_scans(jpeg, head.scan) > MAX_SCANS:
             raise BadFrame(f"a JPEG has more than {MAX_SCANS} scans")
         if self._decoder is None or self._pixels != head.width * head.height:
             self._pixels = head.width * head.height
             self._decoder = pyav().CodecContext.create("mjpeg", "r")
             self._decoder.thread_count = 1
-            # FFmpeg counts the blocks that a picture begins, and the rows of both fields where it is interlaced.
-            most = (head.width + _BLOCK) * (2 * head.height + _BLOCK)
-            self._decoder.options = {"max_pixels": str(most)}
+            # FFmpeg counts whole blocks, and the rows of both fields if the image is interlaced.
+            limit = (head.width + _BLOCK) * (2 * head.height + _BLOCK)
+            self._decoder.options = {"max_pixels": str(limit)}
         try:
             frames = self._decoder.decode(pyav().Packet(jpeg))
         except pyav().FFmpegError as error:
-            raise BadFrame(reason_of(error)) from None
+            raise BadFrame(ffmpeg_reason(error)) from None
         if not frames or frames[0].is_corrupt:
-            raise BadFrame("a picture is damaged")
+            raise BadFrame("a frame is damaged")
         return frames[0]
 
 
-class Endless(Exception):
-    """More bytes came than a picture can have."""
+class PartTooLong(Exception):
+    """More bytes came than a JPEG can have."""
 
 
 def boundary_of(content_type: str) -> bytes:
-    """Return the boundary that a Content-Type names, without the dashes and quotes that some cameras add to it."""
+    """Return the boundary in a Content-Type, without the dashes and quotes that some cameras add to it."""
     message = Message()
     message["Content-Type"] = content_type
     try:
         boundary = message.get_boundary("") if message.get_content_maintype() == "multipart" else ""
-    except Exception:  # whatever the standard library makes of an odd header
+    except Exception:  # the standard library raises anything at an odd header
         boundary = ""
     return boundary.strip("\"' -").encode("latin-1", "ignore")
 
 
-class JpegParts:
-    """Cuts a stream of bytes into JPEGs, as real cameras send them.
+class JpegSplitter:
+    """Splits a stream of bytes into JPEGs, as real cameras send them.
 
-    The first part may lack its boundary, and any part its header lines, its length or its boundary; a length may be
-    wrong; lines may end with a line feed alone; a picture may hold the boundary's text. What is no JPEG, or lacks its
-    end, is cut at the next boundary and given too, for the caller to count.
+    The first part may lack its boundary, and any part its header lines, its length or its boundary. A length may be
+    wrong, lines may end with a line feed alone, and a JPEG may contain the boundary's text. A part that is not a JPEG,
+    or lacks its end, is cut at the next boundary and yielded too, so that the caller can count it.
 
     Source:
-        RFC 2046, section 5.1, and ITU T.81, annex B; more forgiving than both.
+        RFC 2046, section 5.1, and ITU T.81, annex B; more lenient than both.
     Args:
-        boundary: as named, without dashes. Where none or another one is named than used, the first line that begins
-            with two dashes counts.
-        check: called with width and height of each picture as soon as its header is there; may raise.
+        boundary: as announced, without dashes. If none is announced, or the camera uses another one, the first line
+            that starts with two dashes is the boundary.
+        check: called with width and height of each JPEG as soon as its header is there; may raise.
     """
 
     def __init__(self, boundary: bytes, check: Callable[[int, int], object]):
         self._boundary, self._check = boundary, check
         self._buffer = bytearray()
-        self._skipped = 0  # bytes since the last picture
-        self._begin(self._between)
+        self._skipped = 0  # bytes since the last JPEG
+        self._expect(self._between)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what came and yield the pictures that are complete with it.
+        """Add bytes and yield the JPEGs that are complete with them.
 
         Raises:
-            Endless: a picture, or what stands between two, is longer than it can be.
+            PartTooLong: a JPEG, or the text between two, is longer than it can be.
         """
         self._buffer += data
         while (part := self._step()) is not None:
@@ -142,21 +140,21 @@ class JpegParts:
                 yield part
 
     def finish(self) -> Iterator[bytes]:
-        """Yield what the end of the stream completes, if anything."""
+        """Yield the JPEG that ends with the stream, if there is one."""
         if self._step == self._body and self._buffer:
             yield bytes(self._buffer)
         self._buffer.clear()
 
-    def _begin(self, step: Callable[[], bytes | None]) -> None:
-        # A step returns a picture, b"" if it went on without one, None if it needs more bytes.
+    def _expect(self, step: Callable[[], bytes | None]) -> None:
+        # A step returns a JPEG, b"" if it made progress without one, None if it needs more bytes.
         self._step = step
         self._length: int | None = None
         self._head: JpegHeader | None = None
-        self._limit = _BETWEEN
+        self._limit = _MAX_OTHER_BYTES
         self._searched = self._scanned = 0
 
     def _between(self) -> bytes | None:
-        """Expect a boundary, a header line or the picture itself, and pass over everything else."""
+        """Expect a boundary, a header line or the JPEG itself, and skip everything else."""
         blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
         self._drop(blank)
         if self._buffer.startswith(_START) and len(self._buffer) > 2:
@@ -174,7 +172,7 @@ class JpegParts:
         return b""
 
     def _headers(self) -> bytes | None:
-        """Expect header lines up to an empty line, or the picture, if that is missing."""
+        """Expect header lines up to an empty line, or the JPEG if that line is missing."""
         if self._buffer.startswith(_START):
             self._step = self._body
             return b""
@@ -189,36 +187,36 @@ class JpegParts:
         return b""
 
     def _body(self) -> bytes | None:
-        """Expect a picture: by its length, by its own end, or up to the next boundary."""
-        self._look_at_head()
-        there = len(self._buffer)
+        """Expect a JPEG: by its length, by its own end, or up to the next boundary."""
+        self._read_head()
+        available = len(self._buffer)
         if self._length is not None:
             if self._length > self._limit and self._head.scan:
-                raise Endless(f"a part of {self._length} bytes is longer than its picture can be")
-            if there < self._length:
+                raise PartTooLong(f"a part of {self._length} bytes is longer than a JPEG of its size can be")
+            if available < self._length:
                 return self._wait()
             if _END in self._buffer[max(0, self._length - _PADDING) : self._length]:
                 return self._cut(self._length)
         boundary = self._find_boundary()
-        end = self._find_end() if self._head.scan else None  # where a length is wrong, or counts padding
+        end = self._find_end() if self._head.scan else None  # if a length is wrong, or counts padding
         if end is not None and (boundary is None or end <= boundary):
             return self._cut(end)
         return self._wait() if boundary is None else self._cut(boundary)
 
     def _wait(self) -> None:
         if len(self._buffer) > self._limit:
-            raise Endless(f"a picture is longer than {self._limit} bytes and has no end")
+            raise PartTooLong(f"a JPEG is longer than {self._limit} bytes and has no end")
 
-    def _look_at_head(self) -> None:
+    def _read_head(self) -> None:
         if self._head is None or not self._head.scan:
             self._head = jpeg_header(self._buffer) if self._buffer.startswith(_START) else JpegHeader()
             if self._head.scan:
                 self._check(self._head.width, self._head.height)
-                self._limit = _BETWEEN + _BYTES_PER_PIXEL * self._head.width * self._head.height
+                self._limit = _MAX_OTHER_BYTES + _MAX_BYTES_PER_PIXEL * self._head.width * self._head.height
                 self._scanned = self._head.scan
 
     def _find_boundary(self) -> int | None:
-        """Return where a picture ends because a boundary follows, which never counts inside a JPEG's own header."""
+        """Return where a JPEG ends because a boundary follows; one inside the JPEG's own header does not count."""
         mark = b"--" + self._boundary if self._boundary else b"\n--"
         start = max(self._searched, self._head.reach)
         while (found := self._buffer.find(mark, start)) >= 0:
@@ -233,7 +231,7 @@ class JpegParts:
         return None
 
     def _find_end(self) -> int | None:
-        """Return where the JPEG ends by its own markers, which pictures inside its header are not taken for."""
+        """Return where the JPEG ends by its own markers; those of thumbnails inside its header do not count."""
         data = self._buffer
         while (found := data.find(b"\xff", self._scanned)) >= 0 and found + 2 <= len(data):
             marker = data[found + 1]
@@ -252,7 +250,7 @@ class JpegParts:
         return None
 
     def _line(self) -> bytes | None:
-        """Take a line off, without its end."""
+        """Remove and return a line, without its end."""
         end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._buffer)
@@ -266,7 +264,7 @@ class JpegParts:
     def _take_boundary(self, line: bytes) -> None:
         if not self._boundary or self._boundary not in line:
             self._boundary = line.strip(b"- \r")[:256]
-        self._begin(self._headers)
+        self._expect(self._headers)
 
     def _take_header(self, line: bytes) -> None:
         self._step = self._headers
@@ -279,7 +277,7 @@ class JpegParts:
         part = bytes(self._buffer[:end])
         del self._buffer[:end]
         self._skipped = 0 if part else self._skipped
-        self._begin(self._between)
+        self._expect(self._between)
         return part
 
     def _drop(self, count: int) -> None:
@@ -288,5 +286,5 @@ class JpegParts:
 
     def _count(self, count: int) -> None:
         self._skipped += count
-        if self._skipped + self._searched > _BETWEEN:
-            raise Endless(f"there is no picture in {_BETWEEN} bytes")
+        if self._skipped + self._searched > _MAX_OTHER_BYTES:
+            raise PartTooLong(f"there is no JPEG in {_MAX_OTHER_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""A single picture at an HTTP address: it is shown once, and asked for again as a camera that was lost is."""
+"""A single image at an HTTP address: it is read once, and requested again like a camera that was lost."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import time
 from fgd_yolo.runtime.image_headers import read_header
 from fgd_yolo.runtime.images import UnreadableImageError, decode_image
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
-from fgd_yolo.streams.sources.http import Answer
+from fgd_yolo.streams.sources.http import Response
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
-_HEADER_BYTES = 1 << 20  # in which a picture must tell its size
+_HEADER_BYTES = 1 << 20  # within which an image must tell its size
 _BYTES_PER_PIXEL = 8  # of its file: no format has more
 
 
-class StillSource:
-    """One picture of any format that files may have, except JPEG.
+class SnapshotSource:
+    """One image of any format that files may have, except JPEG.
 
     Args:
-        answer: of the server; it is closed with the source.
-        share: asked before the rest of the picture is read.
-        timeout_s: the picture must be there in that time.
+        response: of the server; it is closed with the source.
+        share: of the pixel budget; asked before the rest of the image is read.
+        timeout_s: the image must be complete within this time.
     """
 
     live = True
     fps = None
 
-    def __init__(self, answer: Answer, share: StreamBudget, *, timeout_s: float):
-        self._answer, self._share, self._timeout_s = answer, share, timeout_s
-        self._read = False
+    def __init__(self, response: Response, share: StreamBudget, *, timeout_s: float):
+        self._response, self._share, self._timeout_s = response, share, timeout_s
+        self._is_read = False
 
     def read(self) -> SourceFrame:
-        if self._read:
+        if self._is_read:
             raise SourceLost("the connection was closed")
-        self._read = True
+        self._is_read = True
         try:
             data = self._body()
             arrived = time.monotonic()
@@ -41,22 +41,22 @@ class StillSource:
         except ImageTooLargeError as error:
             raise SourceLost(str(error)) from None
         except UnreadableImageError as error:
-            raise BadFrame(f"the picture {error}") from None
+            raise BadFrame(f"the image {error}") from None
         return SourceFrame(image, arrived, time.monotonic(), None)
 
     def close(self) -> None:
         self._share.release()
-        self._answer.close()
+        self._response.close()
 
     def _body(self) -> bytes:
-        data, limit, began = bytearray(), None, time.monotonic()
-        for piece in self._answer.pieces():
-            data += piece
+        data, limit, start = bytearray(), None, time.monotonic()
+        for chunk in self._response.chunks():
+            data += chunk
             if limit is None and (header := read_header(bytes(data[:_HEADER_BYTES]))):
                 self._share.check(header.width, header.height, header.bytes_per_pixel)
                 limit = _HEADER_BYTES + _BYTES_PER_PIXEL * header.width * header.height
             if len(data) > (limit or _HEADER_BYTES):
-                raise SourceLost("a picture is longer than it can be")
-            if time.monotonic() - began > self._timeout_s:
-                raise SourceLost(f"no whole picture for {self._timeout_s:g} s")
+                raise SourceLost("the image has more bytes than its size allows")
+            if time.monotonic() - start > self._timeout_s:
+                raise SourceLost(f"the image was not complete after {self._timeout_s:g} s")
         return bytes(data)

@@ -1,25 +1,25 @@
-"""What every source of pictures promises, and the three ways in which it says that there is none."""
+"""What every source provides, and the three exceptions by which it says that there is no frame."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from fractions import Fraction
+import numpy as np
 
+if TYPE_CHECKING:  # an extra that is not installed everywhere
     import av
-    import numpy as np
 
 
 class SourceFrame(NamedTuple):
-    """One picture as a source gives it.
+    """One frame as a source returns it.
 
     Convention:
-        `pixels` is (H, W, 3) BGR uint8, or a frame of PyAV that nobody has converted yet. `arrived` and `decoded` are
-        `time.monotonic()`, taken after the bytes and after the picture were there. `pts` is the source's own timing in
-        seconds since the first picture that has one, else None: over RTSP the very first picture often has none.
-        `matrix` is the display matrix by which it is turned upright, see `upright`; None where it is so already.
-        `aspect` is the width of an upright picture's pixel by its height, None where it is square or not known.
+        `pixels` is (H, W, 3) BGR uint8, or a frame of PyAV that is not converted yet. `arrived` and `decoded` are
+        `time.monotonic()`, taken after the bytes and after the frame were there. `pts` is the source's own time in
+        seconds since the first frame that has one, else None: over RTSP the very first frame often has none. `matrix`
+        is the display matrix that turns the frame upright, see `orientation`; None if it is upright. `aspect` is the
+        width of an upright frame's pixel divided by its height, None if it is square or unknown.
     """
 
     pixels: np.ndarray | av.VideoFrame
@@ -31,31 +31,31 @@ class SourceFrame(NamedTuple):
 
 
 class Source(Protocol):
-    """One camera or file, opened. Only the thread that reads may close it: anything else crashes the process."""
+    """An opened camera, stream or file. Only the thread that reads may close it: anything else crashes the process."""
 
     live: bool
     fps: float | None
 
     def read(self) -> SourceFrame:
-        """Wait for the next picture and return it.
+        """Wait for the next frame and return it.
 
         Raises:
-            SourceEnded: a file's last picture was read, or a scene's time is up.
-            SourceLost: it is gone and must be opened again.
-            BadFrame: one picture cannot be decoded; the next one may be fine.
+            SourceEnded: the last frame of a file was read, or the time of a scene is up.
+            SourceLost: the source is gone and must be opened again.
+            BadFrame: a frame cannot be decoded; the next one may be fine.
         """
 
     def close(self) -> None:
-        """Let go of the camera or file."""
+        """Release the camera or file."""
 
 
 class SourceEnded(Exception):
-    """There are no more pictures, and there should be none."""
+    """There are no more frames, as expected."""
 
 
 class SourceLost(Exception):
-    """The source is gone; the text is the reason, without secrets."""
+    """The source is gone; the message says why, without secrets."""
 
 
 class BadFrame(Exception):
-    """One picture cannot be decoded."""
+    """One frame cannot be decoded."""

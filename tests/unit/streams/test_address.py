@@ -90,7 +90,7 @@ HOSTILE = [
         ('Authorization: Digest username="a", response="b"', "Authorization: Digest ***"),
         ("Cookie: a=1; b=2", "Cookie: ***"),
         ('{"password": "abc", "fps": 5}', '{"password": "***", "fps": 5}'),
-        ("no picture for 3.0 s, at 14:30", "no picture for 3.0 s, at 14:30"),
+        ("no frame for 3.0 s, at 14:30", "no frame for 3.0 s, at 14:30"),
         ("/data/10:30/cam@2.mp4: No such file", "/data/10:30/cam@2.mp4: No such file"),
         ("file:///data/night.mp4", "file:///data/night.mp4"),
         ("C:/clips/me@home.mp4", "C:/clips/me@home.mp4"),

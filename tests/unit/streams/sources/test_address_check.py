@@ -16,7 +16,7 @@ from tests.cameras.clips import write_clip
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("ftp://10.0.0.7/cam", "is no source"),
+        ("ftp://10.0.0.7/cam", "is not a source"),
         ("rtsp://", "names no host"),
         ("rtsp://admin:secret@", "names no host"),
         ("rtsp://10.0.0.7:port/cam", "names no host"),
@@ -37,15 +37,15 @@ from tests.cameras.clips import write_clip
         ("http://camera..local/x", "names no host"),
         (f"http://{'c' * 64}.local/x", "names no host"),
         ("no/such/file.mp4", "does not exist"),
-        ("no/such/*.jpg", "no picture or video has a name like"),
+        ("no/such/*.jpg", "no image or video matches"),
         ("bad\0name.mp4", "does not exist"),
         ("", "is empty"),
         ("test://?fsp=3", "did you mean 'fps'"),
-        ("test://?size=big", "size cannot be 'big'"),
-        ("test://?fps=0", "fps cannot be '0'"),
-        ("test://?fps=0.4", "fps cannot be '0.4'; try fps=15 [(]from 0.5 to 240[)]"),
-        ("test://?fps=nan", "fps cannot be 'nan'"),
-        ("test://?size=999999x9", "size cannot be"),
+        ("test://?size=big", "invalid size 'big'"),
+        ("test://?fps=0", "invalid fps '0'"),
+        ("test://?fps=0.4", "invalid fps '0.4'; try fps=15 [(]from 0.5 to 240[)]"),
+        ("test://?fps=nan", "invalid fps 'nan'"),
+        ("test://?size=999999x9", "invalid size"),
         ("test://somewhere", "takes options only"),
     ],
 )
@@ -64,10 +64,10 @@ def test_a_slip_in_an_address_shows_no_password(address):
 
 def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
     (tmp_path / "notes.mp4").write_text("no video")
-    with pytest.raises(UsageError, match=r"notes\.mp4' is neither a picture nor a video: cannot be read: invalid data"):
+    with pytest.raises(UsageError, match=r"notes\.mp4' is neither an image nor a video: cannot be read: invalid data"):
         check_address(str(tmp_path / "notes.mp4"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="there is no picture or video in"):
+    with pytest.raises(UsageError, match="there is no image or video in"):
         check_address(str(tmp_path / "empty"))
 
 

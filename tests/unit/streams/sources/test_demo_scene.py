@@ -54,11 +54,11 @@ def test_the_truth_says_where_signs_are_and_they_move():
 
 
 def test_the_truth_is_that_of_the_pictures():
-    from fgd_yolo.streams.sources.demo_scene import _film, parse_scene
+    from fgd_yolo.streams.sources.demo_scene import _scene, parse_scene
 
-    film = _film(parse_scene("test://?size=320x240"))
-    empty, _ = film.paint(0.0)
-    painted, truth = film.paint(9.0)
+    scene = _scene(parse_scene("test://?size=320x240"))
+    empty, _ = scene.paint(0.0)
+    painted, truth = scene.paint(9.0)
     moved = np.abs(painted - empty).max(axis=2) > 40
     assert truth
     for found in truth:

@@ -151,7 +151,7 @@ def test_a_song_with_a_cover_is_no_video(tmp_path):
         file.mux(track.encode(frame))
         file.mux(track.encode())
     with_cover(tmp_path / "plain.m4a", tmp_path / "song.m4a", JPEG)
-    with pytest.raises(UsageError, match=r"song\.m4a' is neither .*: there is no video in it, only a cover picture$"):
+    with pytest.raises(UsageError, match=r"song\.m4a' is neither .*: there is no video in it, only a cover image$"):
         check_address(str(tmp_path / "song.m4a"))
     with pytest.raises(UsageError, match=r"plain\.m4a' is neither .*: there is no video in it$"):
         check_address(str(tmp_path / "plain.m4a"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
-from fgd_yolo.streams.sources.mjpeg import Endless, JpegParts, boundary_of
+from fgd_yolo.streams.sources.mjpeg import JpegSplitter, PartTooLong, boundary_of
 
 WIDTH, HEIGHT = 40, 30
 MOST = (1 << 20) + 3 * WIDTH * HEIGHT
@@ -100,7 +100,7 @@ CAMERAS = {
 
 
 def cut(content_type: str, body: bytes, piece: int, check=lambda width, height: None) -> list[bytes]:
-    cutter, found = JpegParts(boundary_of(content_type), check), []
+    cutter, found = JpegSplitter(boundary_of(content_type), check), []
     for start in range(0, len(body), piece):
         found += cutter.feed(body[start : start + piece])
     return [*found, *cutter.finish()]
@@ -129,7 +129,7 @@ def test_a_boundary_or_an_end_inside_a_picture_is_part_of_it(pictures, length):
 def test_a_picture_is_there_with_its_last_byte(camera):
     """A camera of one picture a second must not be a second late."""
     content_type, body = CAMERAS[camera]
-    cutter = JpegParts(boundary_of(content_type), lambda width, height: None)
+    cutter = JpegSplitter(boundary_of(content_type), lambda width, height: None)
     assert list(cutter.feed(body[: body.index(JPEGS[0]) + len(JPEGS[0])])) == [JPEGS[0]]
 
 
@@ -143,10 +143,10 @@ def test_a_damaged_part_is_given_and_the_next_ones_are_whole(damage):
         assert found == [JPEGS[0], bad, JPEGS[2], JPEGS[3]]
 
 
-def fed_until_refused(cutter: JpegParts, start: bytes, more: bytes) -> int:
+def fed_until_refused(cutter: JpegSplitter, start: bytes, more: bytes) -> int:
     """Return how many bytes a cutter took before it gave up."""
     fed = len(start)
-    with pytest.raises(Endless):
+    with pytest.raises(PartTooLong):
         list(cutter.feed(start))
         while fed < 8 * MOST:
             fed += len(more)
@@ -180,7 +180,7 @@ SCAN = JPEGS[0][:-2]
     ],
 )
 def test_what_has_no_end_is_given_up_after_a_megabyte_and_three_bytes_a_pixel(start, more):
-    cutter = JpegParts(b"frame", lambda width, height: None)
+    cutter = JpegSplitter(b"frame", lambda width, height: None)
     assert fed_until_refused(cutter, start, more) <= MOST + len(start) + 2 * len(more)
 
 

@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 
-from fgd_yolo.streams.sources.timestamps import RisingTimes
+from fgd_yolo.streams.sources.timestamps import RisingTimestamps
 
 
 def times(pictures, fps=25.0, packets=()):
     """Return the times of pictures; all packets are fed two before their pictures come, as from a decoder."""
-    rising, waiting, found = RisingTimes(fps), list(packets), []
+    rising, waiting, found = RisingTimestamps(fps), list(packets), []
     for own, is_b in pictures:
         for _ in range(1 if found else 3):
-            rising.feed(waiting.pop(0) if waiting else None)
-        found.append(rising.next(own, is_b=is_b))
+            rising.add_packet(waiting.pop(0) if waiting else None)
+        found.append(rising.next_frame(own, is_b=is_b))
     return found
 
 

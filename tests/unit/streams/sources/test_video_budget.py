@@ -14,7 +14,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, check_address, open_source
 from fgd_yolo.streams.sources.demo_scene import SceneSource, scene_truth
-from fgd_yolo.streams.sources.video_file import FileSource
+from fgd_yolo.streams.sources.video_file import VideoFileSource
 from memory import grown_mb
 
 CODECS = {
@@ -50,11 +50,11 @@ def write_video(folder: Path, container: str, side: int, frames: int = 2, width:
 @pytest.mark.parametrize("container", CODECS)
 def test_a_video_above_the_budget_is_refused_with_its_size(tmp_path, container):
     path = str(write_video(tmp_path, container, 400))
-    source = FileSource(path, PixelBudget(0.16).for_stream())
+    source = VideoFileSource(path, PixelBudget(0.16).for_stream())
     assert source.read().pixels.width == 400
     source.close()
     with pytest.raises(SourceLost, match=r"^400 x 400 px are 0\.16 megapixels, above the limit of 0\.1;"):
-        FileSource(path, PixelBudget(0.1).for_stream())
+        VideoFileSource(path, PixelBudget(0.1).for_stream())
 
 
 def test_a_video_file_above_the_budget_is_refused_before_anything_starts(tmp_path):
@@ -68,7 +68,7 @@ def test_a_video_file_above_the_budget_is_refused_before_anything_starts(tmp_pat
 @pytest.mark.parametrize("container", ["mp4", "matroska", "avi", "h264"])
 def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, container, height, width):
     path = write_video(tmp_path, container, height, width=width)
-    source = FileSource(str(path), PixelBudget(height * width / 1e6).for_stream())
+    source = VideoFileSource(str(path), PixelBudget(height * width / 1e6).for_stream())
     seen = source.read().pixels
     assert (seen.height, seen.width) == (height, width)
     source.close()
@@ -78,12 +78,11 @@ def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, cont
 @pytest.mark.parametrize("container", CODECS)
 def test_a_video_above_the_budget_takes_no_memory(tmp_path, container):
     path = write_video(tmp_path, container, 6000)
-    before = "import av, numpy\nfrom fgd_yolo.runtime.pixel_budget import PixelBudget\n"
-    before += "from fgd_yolo.streams.sources import *\n"
-    before += "from fgd_yolo.streams.sources.video_file import FileSource"
+    before = "import av, numpy\nfrom fgd_yolo.runtime.pixel_budget import PixelBudget\nfrom fgd_yolo.streams.sources import *\n"
+    before += "from fgd_yolo.streams.sources.video_file import VideoFileSource"
     code = f"""
 try:
-    source = FileSource({str(path)!r}, PixelBudget(2).for_stream())
+    source = VideoFileSource({str(path)!r}, PixelBudget(2).for_stream())
     for _ in range(2):
         try:
             source.read()
@@ -154,7 +153,7 @@ assert {picture.shape for picture in pictures} == {(4096, 4096, 3)}
 def test_a_large_scene_has_its_size_and_its_truth_in_its_own_pixels():
     address = "test://?size=4001x2600&fps=1&seed=3"
     source = SceneSource(address, PixelBudget().for_stream())
-    picture = source._film.expose(source._film.paint(20.0)[0], 0)
+    picture = source._scene.expose(source._scene.paint(20.0)[0], 0)
     assert picture.shape == (2600, 4001, 3)
     truth = scene_truth(address, 20.0)
     assert truth

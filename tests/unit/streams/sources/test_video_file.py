@@ -58,7 +58,7 @@ def test_a_damaged_file_gives_its_sound_pictures_and_counts_the_others(tmp_path)
     pictures, bad = read_all(open_source(str(clip), timeout_s=1))
     assert 0 < bad < 30
     assert 30 <= len(pictures) <= 60 - bad
-    assert number(pictures[-1].picture) == 59
+    assert number(pictures[-1].pixels) == 59
 
 
 def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):

@@ -116,6 +116,6 @@ def test_a_folder_is_turned_picture_by_picture_and_video_by_video(tmp_path):
 def test_a_file_that_is_neither_picture_nor_video_is_refused_before_anything_starts(tmp_path, name):
     whole = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     (tmp_path / name).write_bytes(whole[:60] if name == "cut.jpg" else b"no picture")
-    with pytest.raises(UsageError, match=rf"{name}' is neither a picture nor a video: \w") as caught:
+    with pytest.raises(UsageError, match=rf"{name}' is neither an image nor a video: \w") as caught:
         check_address(str(tmp_path / name))
     assert "\n" not in str(caught.value)
