@@ -77,17 +77,15 @@ class VideoDecoder:
     Args:
         container: the caller closes it.
         share: of the pixel budget; asked before the first frame is decoded, and whenever the frame size changes.
-        reject_cut_jpegs: treat a JPEG without its end as a bad frame; else the decoder fills the missing part with
+        skip_cut_jpegs: treat a JPEG without its end as a bad frame; else the decoder fills the missing part with
             grey.
-        is_recording: make times rise, see `RisingTimestamps`; done for every container that has a duration.
+        recorded: make times rise, see `RisingTimestamps`; done for every container that has a duration.
     Raises:
         SourceEnded: there is no video in it.
         ImageTooLargeError: its frames exceed the budget.
     """
 
-    def __init__(
-        self, container: Any, share: StreamBudget, *, reject_cut_jpegs: bool = False, is_recording: bool = False
-    ):
+    def __init__(self, container: Any, share: StreamBudget, *, skip_cut_jpegs: bool = False, recorded: bool = False):
         self._container, self._share = container, share
         self.track = video_track(container)
         # With several streams, more threads decode no faster and cost time themselves.
@@ -96,14 +94,14 @@ class VideoDecoder:
         self._size = self.track.codec_context.width, self.track.codec_context.height
         share.check(*self._size)
         self._is_mjpeg = self.track.codec_context.name == "mjpeg"
-        self._reject_cut_jpegs = reject_cut_jpegs
+        self._skip_cut_jpegs = skip_cut_jpegs
         self._packets = container.demux(self.track)
         self._decoded: deque[SourceFrame] = deque()
         self._first_pts: float | None = None
         self._matrix: bytes | None = None
         self._asked_for_matrix = False
         self.fps = _frame_rate(self.track)
-        self._timestamps = RisingTimestamps(self.fps) if is_recording or container.duration else None
+        self._timestamps = RisingTimestamps(self.fps) if recorded or container.duration else None
 
     def read(self) -> SourceFrame:
         """Return the next frame.
@@ -140,7 +138,7 @@ class VideoDecoder:
         return frame
 
     def _check_jpeg(self, jpeg: bytes) -> None:
-        if self._reject_cut_jpegs and _JPEG_END not in jpeg[-_JPEG_PADDING:]:
+        if self._skip_cut_jpegs and _JPEG_END not in jpeg[-_JPEG_PADDING:]:
             raise BadFrame("a JPEG is cut off")
         if jpeg_scans(jpeg, jpeg_header(jpeg).scan or len(jpeg)) > MAX_SCANS:
             raise BadFrame(f"a JPEG has more than {MAX_SCANS} scans")

@@ -178,7 +178,7 @@ class NetworkSource:
         except pyav().FFmpegError as error:
             raise SourceLost(ffmpeg_reason(error, self._url)) from None
         try:
-            self._decoder = VideoDecoder(self._container, self._share, reject_cut_jpegs=True)
+            self._decoder = VideoDecoder(self._container, self._share, skip_cut_jpegs=True)
             while time.monotonic() < deadline:
                 with suppress(BadFrame):  # until the first key frame
                     return self._decoder.read()

@@ -31,7 +31,7 @@ class VideoFileSource:
         except pyav().FFmpegError as error:
             raise SourceLost(f"cannot be read: {ffmpeg_reason(error, path)}") from None
         try:
-            self._decoder = VideoDecoder(self._container, share, is_recording=True)
+            self._decoder = VideoDecoder(self._container, share, recorded=True)
         except (SourceEnded, ImageTooLargeError) as error:
             self._container.close()
             raise SourceLost(str(error)) from None

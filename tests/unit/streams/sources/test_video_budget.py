@@ -78,7 +78,8 @@ def test_a_video_of_exactly_the_budget_is_read_whatever_its_shape(tmp_path, cont
 @pytest.mark.parametrize("container", CODECS)
 def test_a_video_above_the_budget_takes_no_memory(tmp_path, container):
     path = write_video(tmp_path, container, 6000)
-    before = "import av, numpy\nfrom fgd_yolo.runtime.pixel_budget import PixelBudget\nfrom fgd_yolo.streams.sources import *\n"
+    before = "import av, numpy\nfrom fgd_yolo.runtime.pixel_budget import PixelBudget\n"
+    before += "from fgd_yolo.streams.sources import *\n"
     before += "from fgd_yolo.streams.sources.video_file import VideoFileSource"
     code = f"""
 try:
