@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.compare.options import DEMO, Options, parse_methods
+from fgd_yolo.compare.options import DEMO, ComparisonOptions, parse_methods
 from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.train_arguments import parse_assignments, parse_value
@@ -71,7 +71,7 @@ def _parse_args(argv: Sequence[str], prog: str | None) -> Namespace:
     return args
 
 
-def parse(argv: Sequence[str]) -> Options:
+def parse(argv: Sequence[str]) -> ComparisonOptions:
     """Parse the command line of a comparison.
 
     Raises:
@@ -80,13 +80,13 @@ def parse(argv: Sequence[str]) -> Options:
     return _options(_parse_args(argv, None))
 
 
-def _options(args: Namespace) -> Options:
+def _options(args: Namespace) -> ComparisonOptions:
     # argparse adds train arguments that follow a list to that list.
     methods, after_methods = _split_assignments(args.methods)
     seeds, after_seeds = _split_assignments(args.seeds)
     train = {key: parse_value(getattr(args, key)) for key in _TRAIN if getattr(args, key) is not None}
     train |= parse_assignments([*args.train_args, *after_methods, *after_seeds], known=train)
-    return Options(
+    return ComparisonOptions(
         output=args.output or Path("runs/compare"),
         data=args.data or [DEMO],
         teachers=args.teacher or [],

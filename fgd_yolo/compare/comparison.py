@@ -13,7 +13,7 @@ from fgd_yolo.compare.comparability import check_comparable, find_difference
 from fgd_yolo.compare.finished_runs import finished_run_jobs
 from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, plan_jobs, prepare_data, read_job, read_result
 from fgd_yolo.compare.object_sizes import measure_accuracy
-from fgd_yolo.compare.options import Options
+from fgd_yolo.compare.options import ComparisonOptions
 from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
 from fgd_yolo.compare.run_process import EndedProcess, RunProcesses, failure_reason
 from fgd_yolo.console import display_path, format_duration, print_status, progress
@@ -25,7 +25,7 @@ from fgd_yolo.text import printable, shortened
 from fgd_yolo.training.preflight import check_teacher_map
 
 
-def compare(options: Options, command: str) -> None:
+def compare(options: ComparisonOptions, command: str) -> None:
     """Make or measure the runs of a comparison and write its report. Finished runs are kept.
 
     Args:

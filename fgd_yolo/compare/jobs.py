@@ -13,7 +13,7 @@ from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
-from fgd_yolo.compare.options import DEMO, PLAIN, Method, Options, data_name, work_folder
+from fgd_yolo.compare.options import DEMO, PLAIN, ComparisonOptions, Method, data_name, work_folder
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status
@@ -78,7 +78,7 @@ class PreparedData:
         return {**SHARED_DEFAULTS, **self.plan.recipe.train}
 
 
-def prepare_data(options: Options) -> list[PreparedData]:
+def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
     """Check and resolve everything, and fine-tune the teachers that do not know their data yet.
 
     Raises:
@@ -95,14 +95,14 @@ def prepare_data(options: Options) -> list[PreparedData]:
     return prepared
 
 
-def plan_jobs(options: Options, prepared: Sequence[PreparedData]) -> list[Job]:
+def plan_jobs(options: ComparisonOptions, prepared: Sequence[PreparedData]) -> list[Job]:
     """Return the jobs of all runs, all methods of one seed before the next seed."""
     return [
         _job(options, data, method, seed) for seed in options.seeds for data in prepared for method in options.methods
     ]
 
 
-def _plan(options: Options, data: str) -> Plan:
+def _plan(options: ComparisonOptions, data: str) -> Plan:
     """Resolve one data set as a distillation does."""
     teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
     yaml: str | None = None if data == DEMO else data
@@ -117,7 +117,7 @@ def _plan(options: Options, data: str) -> Plan:
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 
 
-def _job(options: Options, data: PreparedData, method: Method, seed: int) -> Job:
+def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: int) -> Job:
     plan, train = data.plan, data.train
     arguments = {**ultralytics_defaults(), **train}
     teacher = data.teacher if method.needs_teacher else None

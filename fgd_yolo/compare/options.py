@@ -64,7 +64,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Options:
+class ComparisonOptions:
     """The options of a comparison.
 
     Args:

@@ -15,8 +15,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from fgd_yolo.cfg import recipe_names, recipe_summary
 from fgd_yolo.compare import tables
-from fgd_yolo.compare.options import PLAIN
+from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
 from fgd_yolo.compare.paired_differences import (
     comparisons,
     estimate,
@@ -35,14 +36,7 @@ from fgd_yolo.methods import METHODS
 PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
-_METHODS = {
-    "plain": "the student alone, without a teacher",
-    "ultralytics": "Ultralytics' own distillation (distill_model=): squares between neck maps, weighted by the "
-    "teacher's scores",
-    **{name: method.summary + (", and the heads" if method.imitates_heads else "") for name, method in METHODS.items()},
-    "scale-free": "Focal and Global Distillation alone, on standardised maps, by weighted means",
-    "heads": "what the teacher's head says alone: class scores and box distributions",
-}
+_ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
 
 
 def write_report(output: Path) -> list[str]:
@@ -229,9 +223,18 @@ def _methods(methods: Sequence[str]) -> Table:
     rows = []
     for method in methods:
         base, _, changes = method.partition(":")
-        text = _METHODS.get(base, f"recipe {base}")
+        text = _summary(base)
         rows.append([method, f"{text}; with {changes.replace(',', ', ')}" if changes else text])
-    return Table(["method", "added to the student's detection loss"], rows, numeric=False)
+    return Table(["method", "description"], rows, numeric=False)
+
+
+def _summary(base: str) -> str:
+    """Return a line about a method without its changes."""
+    if base == ULTRALYTICS:
+        return _ULTRALYTICS_SUMMARY
+    if base in METHODS:
+        return METHODS[base].summary + (", and imitation of the heads" if METHODS[base].imitates_heads else "")
+    return recipe_summary(base) if base in recipe_names() else f"recipe {base}"
 
 
 def _classes(runs, methods, figures) -> Section:

@@ -51,7 +51,7 @@ class FitNetOptions(MethodOptions):
         imitation_weight: weight of the mean squared difference.
     """
 
-    summary = "plain imitation: squares between neck maps, everywhere alike"
+    summary = "plain imitation: mean squared difference of neck maps"
 
     imitation_weight: float = Field(default=1.0, ge=0)
 

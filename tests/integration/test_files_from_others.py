@@ -18,7 +18,7 @@ from fgd_yolo import FGDError, FGDTrainer, distill, export_onnx
 from fgd_yolo.cli.export_command import main
 from fgd_yolo.compare.finished_runs import finished_run_jobs
 from fgd_yolo.compare.jobs import plan_jobs, prepare_data
-from fgd_yolo.compare.options import Options, parse_methods
+from fgd_yolo.compare.options import ComparisonOptions, parse_methods
 from fgd_yolo.config import load_recipe
 from fixtures import draw_dataset
 
@@ -204,7 +204,7 @@ def test_what_a_checkpoint_names_is_never_run_or_fetched_by_the_export(weights, 
 def test_every_method_of_a_comparison_is_given_data_without_a_script(data, student_yaml, teacher_pt, marker, tmp_path):
     change(data, download=program(marker))
     for hold_out in (0.0, 0.5):
-        options = Options(
+        options = ComparisonOptions(
             output=tmp_path / f"out{hold_out:g}",
             data=[str(data)],
             teachers=[str(teacher_pt)],
@@ -219,7 +219,7 @@ def test_every_method_of_a_comparison_is_given_data_without_a_script(data, stude
             assert Path(job.data).is_relative_to(options.output)
     change(data, val="images/gone")
     with pytest.raises(FGDError, match="--allow-download"):
-        prepare_data(Options(**{**vars(options), "hold_out": 0.0}))
+        prepare_data(ComparisonOptions(**{**vars(options), "hold_out": 0.0}))
     assert not marker.exists()
 
 

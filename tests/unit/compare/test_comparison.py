@@ -7,7 +7,7 @@ import pytest
 
 from fgd_yolo.compare.comparison import _check_output, compare, describe_machine, without_folders
 from fgd_yolo.compare.jobs import Job, write_job
-from fgd_yolo.compare.options import Options, parse_method
+from fgd_yolo.compare.options import ComparisonOptions, parse_method
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.locking import FolderLock
 from unit.compare.example_runs import example_run
@@ -32,11 +32,11 @@ def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path):
     file = tmp_path / "out"
     file.touch()
     with pytest.raises(FGDError, match=r"cannot create the folder .*out: File exists; choose another --output"):
-        compare(Options(file, student="s.yaml", methods=[parse_method("plain")]), "")
+        compare(ComparisonOptions(file, student="s.yaml", methods=[parse_method("plain")]), "")
 
 
 def test_a_second_comparison_in_a_folder_names_the_process_that_uses_it(tmp_path):
-    options = Options(tmp_path, student="s.yaml", methods=[parse_method("plain")])
+    options = ComparisonOptions(tmp_path, student="s.yaml", methods=[parse_method("plain")])
     with FolderLock(tmp_path), pytest.raises(FGDError, match=rf"is in use by process {os.getpid()} on .* since "):
         compare(options, "")
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fgd_yolo.cfg import recipe_names
 
 from fgd_yolo.compare import report
 from fgd_yolo.compare.results import curve_file, read_runs, write_runs
@@ -158,3 +159,11 @@ def test_two_methods_without_a_common_seed_have_no_verdict():
 
 def test_no_report_is_written_without_runs():
     assert report.write_report(OUT) == [] and not OUT.exists()
+
+
+@pytest.mark.parametrize("name", [*recipe_names(), "ultralytics"])
+def test_every_method_has_a_one_line_description(name):
+    write_runs(OUT / "runs.csv", [example_run(name, 0), example_run(f"{name}:box=5", 0)])
+    report.write_report(OUT)
+    cells = dict(row[:2] for row in Page((OUT / "report.html").read_text()).rows if len(row) == 2)
+    assert cells[f"{name}:box=5"] == f"{cells[name]}; with box=5" and len(cells[name]) > 20
