@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from fgd_yolo.errors import FGDError, UsageError, close_match
@@ -15,13 +15,16 @@ except ModuleNotFoundError as error:
 
 Model = TypeVar("Model", bound="Options")
 
-# What pydantic reports, by type, in our words; `got` is added where the value may be shown.
+# What pydantic reports, by type, in our words.
 _PROBLEMS = {
     "missing": "is missing",
-    "float_type": "must be a number",
-    "int_type": "must be an integer",
-    "bool_type": "must be true or false",
+    **dict.fromkeys(["float_type", "float_parsing"], "must be a number"),
+    **dict.fromkeys(["int_type", "int_parsing", "int_from_float"], "must be an integer"),
+    **dict.fromkeys(["bool_type", "bool_parsing"], "must be true or false"),
     "string_type": "must be a string",
+    "string_too_long": "must have at most {max_length} characters",
+    "list_type": "must be a list",
+    "path_type": "must be a path",
     "dict_type": "must be a mapping of options",
     "model_type": "must be a mapping of options",
     "finite_number": "must be a finite number",
@@ -58,36 +61,58 @@ class Options(BaseModel):
 
 
 def first_problem(
-    error: ValidationError, known: Iterable[str], *, kind: str = "option", show_value: bool = True
+    error: ValidationError,
+    known: Iterable[str],
+    *,
+    kind: str = "option",
+    show_value: bool = True,
+    problems: Mapping[str, str] | None = None,
 ) -> str:
     """Return what is wrong as one line: an unknown option if there is one, otherwise pydantic's first problem.
 
+    The message of a `ValueError` that a validator raises continues the name of the option: "must be ..., got ...".
+
     Args:
         error: of pydantic.
-        known: options that exist where the problem is, for the closest match.
+        known: options that exist, for the closest match.
         kind: what an option is called in the message.
-        show_value: whether the value may be repeated; False where it may hold a password.
+        show_value: whether the value may be repeated; False if it may hold a password.
+        problems: messages by pydantic's error type that replace the usual ones.
     """
-    problems = error.errors(include_url=False)
-    problem = next((entry for entry in problems if entry["type"] == "extra_forbidden"), problems[0])
-    name, value, context = ".".join(map(str, problem["loc"])), problem["input"], problem.get("ctx", {})
-    if problem["type"] == "extra_forbidden":
+    problem = _most_telling(error.errors(include_url=False))
+    path = [str(part) for part in problem["loc"] if not _is_tag(part)]
+    kind_of_problem, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    name = ".".join(path)
+    if kind_of_problem == "extra_forbidden":
         return unknown_option(name, known, kind)
-    if problem["type"] == "literal_error":
+    if kind_of_problem == "literal_error":
         return unknown_choice(name, value, re.findall(r"'([^']*)'", context["expected"]))
-    if problem["type"] == "value_error":
-        return f"{name}: {context['error']}"
-    words = _PROBLEMS.get(problem["type"])
+    if kind_of_problem == "value_error":
+        return f"{name} {context['error']}"
+    words = {**_PROBLEMS, **(problems or {})}.get(kind_of_problem)
     if words is None:
         return f"{name}: {problem['msg']}"
-    got = f", got {value!r}{_exponent_hint(value)}" if show_value and problem["type"] != "missing" else ""
+    got = f", got {value!r}{_exponent_hint(value)}" if show_value and kind_of_problem != "missing" else ""
     return f"{name} {words.format(**context)}{got}"
 
 
+def _most_telling(problems: Sequence[Any]) -> Any:
+    """Return the problem to report: an unknown option first, and those that only follow from another problem last."""
+    # int_type: of a value that may be an integer or text, the text's problem is the one. The other type is reported for
+    # an option whose default depends on a wrong one.
+    rank = {"extra_forbidden": 0, "int_type": 2, "default_factory_not_called": 3}
+    return min(problems, key=lambda problem: rank.get(problem["type"], 1))
+
+
+def _is_tag(part: int | str) -> bool:
+    """Return whether a part of a location is pydantic's own: the member of a union, or the mark of a key."""
+    return part in ("int", "str", "constrained-str", "[key]") or str(part).startswith("function-")
+
+
 def unknown_option(name: str, known: Iterable[str], kind: str = "option") -> str:
-    """Return the message about an option that does not exist."""
+    """Return the message about an option that does not exist; a dotted name is one inside others."""
     known = list(known)
-    hint = close_match(name, known) or f" (known: {', '.join(known)})"
+    hint = close_match(name.rpartition(".")[2], known) or f" (known: {', '.join(known)})"
     return f"unknown {kind} '{name}'{hint}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fgd_yolo.errors import FGDError, UsageError, close_match
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 from fgd_yolo.streams.address import redact
 
@@ -16,13 +16,12 @@ try:
     from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
     from fgd_yolo.streams.text_fields import Address, FilePath, Name, Text
+    from fgd_yolo.validation import first_problem
 except ModuleNotFoundError as error:
     raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[stream]'") from error
 
 
-_COMPLAINTS = {
-    "extra_forbidden": "is no option",
-    "missing": "is missing",
+_PROBLEMS = {
     "model_type": "needs an address",
     "string_unicode": "is not UTF-8: rename the file, or percent-encode the address",
 }
@@ -119,7 +118,9 @@ def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOption
     try:
         return RunOptions(**{**written, **said, "streams": {**streams, **added}})
     except ValidationError as error:
-        raise UsageError(_complaint(error, file)) from None
+        known = [*RunOptions.model_fields, "json", *StreamOptions.model_fields]
+        problem = first_problem(error, known, show_value=False, problems=_PROBLEMS)  # a value may hold a password
+        raise UsageError(redact(f"{f'{file}: ' if file else ''}{problem}")) from None
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -153,21 +154,3 @@ class _Once(yaml.SafeLoader):
 def _stream(entry: Any) -> Any:
     """Let `gate: rtsp://...` stand for `gate: {source: rtsp://...}`."""
     return {"source": entry} if isinstance(entry, (str, int)) else entry
-
-
-def _complaint(error: ValidationError, file: Path | None) -> str:
-    """Return the first complaint as one line; a value is not repeated, since it may hold a password."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    first = next((one for one in found if one["type"] != "int_type"), found[0])  # an address may be a number, too
-    place = [str(part) for part in first["loc"] if not _is_type(part)]
-    known = StreamOptions.model_fields if place[:1] == ["streams"] else RunOptions.model_fields
-    guess = close_match(place[-1], [*known, "json"]) if first["type"] == "extra_forbidden" else ""
-    text = _COMPLAINTS.get(first["type"], first["msg"].lower())
-    if first["type"] == "value_error":
-        text = first["msg"].removeprefix("Value error, ")
-    return redact(f"{f'{file}: ' if file else ''}{'.'.join(place)} {text}{guess}")
-
-
-def _is_type(part: int | str) -> bool:
-    """Whether a part of a place is what pydantic adds: the branch of a union, or the mark of a key."""
-    return part in ("int", "str", "constrained-str", "[key]") or str(part).startswith("function-")

@@ -26,7 +26,7 @@ class Example(Options):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name == "!":
-            raise ValueError("a name has letters")
+            raise ValueError("must have letters")
         return name
 
 
@@ -48,7 +48,7 @@ class Example(Options):
         ({"count": True}, "count must be an integer, got True"),
         ({"active": 1}, "active must be true or false, got 1"),
         ({"name": 5}, "name must be a string, got 5"),
-        ({"name": "!"}, "name: a name has letters"),
+        ({"name": "!"}, "name must have letters"),
         ({"kind_of": "fa"}, "kind_of 'fa' is unknown, did you mean 'far'? (known: near, far)"),
         ({"rest": [1]}, "rest must be a mapping of options, got [1]"),
         ({"cuont": 1}, "unknown option 'cuont', did you mean 'count'?"),
