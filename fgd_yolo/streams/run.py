@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
-from fgd_yolo.streams.sinks import Sink
+from fgd_yolo.streams.sinks import open_sinks
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.steps.class_filter import ClassFilter
 from fgd_yolo.streams.stream_options import RunOptions
@@ -63,7 +63,7 @@ def run(options: RunOptions) -> Ended:
         )
         choice = [] if options.classes is None else [ClassFilter(detector.names, options.classes)]
         frames = _latest_frames() if server else None
-        sinks = _sinks(options, stop)
+        sinks = open_sinks(options, stop.set)
         observers = [frames] if frames else []
         steps = [*choice, *tracking]
         wanted = {"policy": options.policy, "max_megapixels": options.max_megapixels}
@@ -175,42 +175,6 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
 
     orders = {name: StreamSettings(stream.source, stream.policy) for name, stream in options.streams.items()}
     return create_app(pipeline, frames, token=_token(options), orders=orders)
-
-
-def _sinks(options: RunOptions, stop: threading.Event) -> list[Sink]:
-    """Return the sinks that were asked for; all or none stay open."""
-    sinks: list[Sink] = []
-    with ExitStack() as opened:
-        for sink in _all_sinks(options, stop):
-            opened.callback(sink.close)
-            sinks.append(sink)
-        opened.pop_all()
-    return sinks
-
-
-def _all_sinks(options: RunOptions, stop: threading.Event) -> Iterator[Sink]:
-    # Each is imported where it is asked for, because each needs a package that others do without.
-    if options.json_lines:
-        from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
-
-        yield JsonLinesSink(options.json_lines, on_gone=stop.set)
-    if options.save:
-        from fgd_yolo.streams.sinks.video_sink import Mp4Sink
-
-        limits = {"segment_s": options.segment_s, "disk_mb": options.disk_mb}
-        yield Mp4Sink(options.save, annotated=not options.raw, **limits)
-    if options.webhook:
-        from fgd_yolo.streams.sinks.webhook import WebhookSink
-
-        yield WebhookSink(options.webhook)
-    if options.mqtt:
-        from fgd_yolo.streams.sinks.mqtt import MqttSink
-
-        yield MqttSink(options.mqtt)
-    if options.show:
-        from fgd_yolo.streams.sinks.window import WindowSink
-
-        yield WindowSink(stop.set)
 
 
 def _steps(options: RunOptions) -> list[Callable[[Result], None]]:

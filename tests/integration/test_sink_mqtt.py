@@ -105,7 +105,7 @@ def test_a_broker_gets_results_and_gaps_on_a_topic_per_stream(broker, qos):
 
 
 def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatch):
-    monkeypatch.setattr("fgd_yolo.streams.sinks.mqtt._PATIENCE_S", 0.3)
+    monkeypatch.setattr("fgd_yolo.streams.sinks.mqtt._TIMEOUT_S", 0.3)
     sink = MqttSink(broker.url(), qos=1)
     wait_until(lambda: try_write(sink))
     broker.stop()
@@ -123,12 +123,12 @@ def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatc
 
 
 def test_a_wrong_password_is_told_without_the_password(broker, monkeypatch, capfd):
-    monkeypatch.setattr("fgd_yolo.streams.sinks.mqtt._PATIENCE_S", 2.0)
+    monkeypatch.setattr("fgd_yolo.streams.sinks.mqtt._TIMEOUT_S", 2.0)
     sink = SinkQueue(MqttSink(broker.url(password="swordfish")))
     sink.put(make_result())
     assert sink.close(LONG_S)
     said = capfd.readouterr().err
-    assert f"no broker at 127.0.0.1:{broker.port} that lets us in: Not authorized" in said
+    assert f"no broker at 127.0.0.1:{broker.port} that accepts the login: Not authorized" in said
     assert "swordfish" not in said and "swordfish" not in sink.name
 
 

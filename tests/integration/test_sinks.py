@@ -33,7 +33,7 @@ RECORDER = """
 import os, signal, sys, time
 import numpy as np
 from fgd_yolo.streams.sinks import SinkQueue
-from fgd_yolo.streams.sinks.video_sink import Mp4Sink
+from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from stream_results import make_result
 
 random = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_a_full_disk_costs_one_sink_and_nothing_else(tmp_path):
         import numpy as np
         from fgd_yolo.streams.sinks import SinkQueue
         from fgd_yolo.streams.sinks.callback import CallbackSink
-        from fgd_yolo.streams.sinks.video_sink import Mp4Sink
+        from fgd_yolo.streams.sinks.mp4 import Mp4Sink
         from stream_results import make_result
 
         random = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_a_full_disk_costs_one_sink_and_nothing_else(tmp_path):
     assert first == "True True 300"
     written, errors, dropped = map(int, second.split())
     assert errors == dropped > 1 and written + dropped == 300
-    assert done.stderr.count("File too large") == 1 and done.stderr.count("nothing is recorded after the disk") == 1
+    assert done.stderr.count("File too large") == 1 and done.stderr.count("recording paused after a disk error") == 1
     before, after = sorted(tmp_path.rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
     assert before.stat().st_size <= 200_000
     counts = [count_frames(path)[0] for path in (before, after)]

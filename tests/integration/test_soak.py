@@ -21,7 +21,7 @@ import pytest
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
-from fgd_yolo.streams.sinks.video_sink import Mp4Sink
+from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from fgd_yolo.streams.steps.tracking import ObjectTracker
 from fgd_yolo.streams.summary import summary
 from onnx_files import save_detector

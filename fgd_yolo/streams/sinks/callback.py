@@ -1,4 +1,4 @@
-"""Results to a Python function."""
+"""A sink that calls a Python function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class CallbackSink:
-    """Calls a function with every result, in order within a stream, from one thread.
+    """Calls a function with every result, from one thread and in each stream's order.
 
     Args:
-        function: gets each result; what it raises is counted and said, and the next result comes all the same.
-        on_gap: gets the name of a stream and the reason, where frames are missing.
+        function: takes a result. An exception is counted and reported; the next result is delivered all the same.
+        on_gap: takes the name of a stream and the reason, where frames are missing.
     """
 
     def __init__(self, function: Callable[[Result], object], on_gap: Callable[[str, str], object] | None = None):
@@ -26,9 +26,9 @@ class CallbackSink:
         self._function(result)
 
     def gap(self, stream: str, reason: str) -> None:
-        """Call the other function, if there is one."""
+        """Call `on_gap`, if given."""
         if self._on_gap:
             self._on_gap(stream, reason)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""

@@ -1,4 +1,4 @@
-"""What a result and a gap look like to other programs: one JSON object each, the same in every sink."""
+"""The JSON objects in which sinks describe results and gaps to other programs; every sink uses the same format."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
 
 VERSION = 1
-"""Is raised when a key changes its meaning or goes away; new keys may come without."""
+"""Increases when a key changes its meaning or is removed; new keys may be added without an increase."""
 
 
 def result_message(result: Result) -> dict[str, Any]:
     """Return a result as plain JSON.
 
     Convention:
-        `time` is when the frame arrived, UTC, by the wall clock of now less the frame's age; `age_s` is its age now and
-        `inference_s` how long the network took, both by the monotonic clock; `pts_s` is the source's own time. An
-        object has the keys of `Detections.to_dict` and, where the stream is tracked, `id`: null while it has none.
+        `time` is the frame's arrival in UTC: the current wall-clock time minus `age_s`, the frame's current age.
+        `age_s` and `inference_s`, the duration of the network's run, come from the monotonic clock; `pts_s` is the
+        source's own time. An object has the keys of `Detections.to_dict` and, where the stream is tracked, `id`, which
+        is null until the tracker assigns one.
     """
     frame = result.frame
-    found = result.detections.to_dict()
+    detections = result.detections.to_dict()
     if result.ids is not None:
-        for thing, track in zip(found["objects"], result.ids, strict=True):
-            thing["id"] = int(track) if track >= 0 else None
+        for item, track_id in zip(detections["objects"], result.ids, strict=True):
+            item["id"] = int(track_id) if track_id >= 0 else None
     age_s = time.monotonic() - frame.arrived
     message = {
         "version": VERSION,
@@ -38,7 +39,7 @@ def result_message(result: Result) -> dict[str, Any]:
         "age_s": round(age_s, 4),
         "pts_s": None if frame.pts is None else round(frame.pts, 6),
         "inference_s": round(result.infer_end - result.infer_start, 4),
-        **found,
+        **detections,
     }
     if result.zones is not None:
         message["zones"] = result.zones
@@ -46,12 +47,12 @@ def result_message(result: Result) -> dict[str, Any]:
 
 
 def gap_message(stream: str, reason: str) -> dict[str, Any]:
-    """Return word of a gap in a stream as plain JSON; `time` is now."""
+    """Return a gap in a stream as plain JSON; `time` is the current time."""
     return {"version": VERSION, "kind": "gap", "stream": stream, "time": _utc(time.time()), "reason": reason}
 
 
 def to_line(message: dict[str, Any]) -> bytes:
-    """Return a message as one line of UTF-8 without its end; numbers that JSON has no word for become null."""
+    """Return a message as one line of UTF-8 without a line break; NaN and infinity become null."""
     text = to_json(message, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 

@@ -1,89 +1,96 @@
-"""Results to an MQTT broker, a topic per stream."""
+"""A sink that publishes results to an MQTT broker, on one topic per stream."""
 
 from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import check_text
-from fgd_yolo.streams.sinks import SinkUnavailable
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
+from fgd_yolo.streams.sinks.sink import SinkUnavailable
 from fgd_yolo.streams.url import Url, read_url
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
+    from fgd_yolo.streams.stream_options import RunOptions
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 _RECONNECT_S = (1, 30)
 
 
 class MqttSink:
-    """Publishes what `message.py` says to TOPIC/STREAM; comes back by itself when the broker does.
+    """Publishes results and gaps to TOPIC/STREAM in the format of `message.py`; reconnects to a lost broker.
 
     Args:
-        url: mqtt://[user:password@]host[:port][/topic], or mqtts:// for TLS; the topic is `fgd_yolo` if absent.
-        qos: 0 sends once, 1 waits for the broker's word that it has the message.
+        url: mqtt://[user:password@]host[:port][/topic], or mqtts:// for TLS; the topic defaults to `fgd_yolo`.
+        qos: 0 sends each message once, 1 waits for the broker's acknowledgement.
     Raises:
-        UsageError: the address is none, or the quality of service is another.
+        UsageError: the address or the quality of service is invalid.
         FGDError: paho-mqtt is not installed.
     """
 
     def __init__(self, url: str, *, qos: int = 0):
-        read = _read(url)
+        address = _parse_address(url)
         if qos not in (0, 1):
             raise UsageError(f"qos is {qos!r}, but must be 0 or 1")
         try:
             from paho.mqtt import client as mqtt
         except ImportError as error:
             raise FGDError("paho-mqtt is not installed; run pip install 'fgd_yolo[stream]'") from error
-        port = read.port or _PORTS[read.scheme]
-        self._where = read._replace(port=port).place
-        self.name = f"MQTT {self._where}"
-        self._topic = unquote(read.rest).strip("/") or "fgd_yolo"
+        port = address.port or _PORTS[address.scheme]
+        self._broker = address._replace(port=port).place
+        self.name = f"MQTT {self._broker}"
+        self._topic = unquote(address.rest).strip("/") or "fgd_yolo"
         self._qos = qos
         self._connected, self._refusal = threading.Event(), ""
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        if read.user:
-            self._client.username_pw_set(unquote(read.user), unquote(read.password))
-        if read.scheme == "mqtts":
+        if address.user:
+            self._client.username_pw_set(unquote(address.user), unquote(address.password))
+        if address.scheme == "mqtts":
             self._client.tls_set()
         self._client.reconnect_delay_set(*_RECONNECT_S)
-        self._client.max_queued_messages_set(1)  # the queue in front of this sink is the one that counts
+        self._client.max_queued_messages_set(1)  # results wait in the sink's queue, which is bounded and counted
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
-        self._client.connect_async(read.host, port, keepalive=10)
+        self._client.connect_async(address.host, port, keepalive=10)
         self._client.loop_start()
+
+    @classmethod
+    def from_options(cls, options: RunOptions, stop_run: Callable[[], object]) -> MqttSink:
+        """Connect to the broker of `--mqtt`."""
+        return cls(options.mqtt)
 
     def write(self, result: Result) -> None:
         """Publish a result."""
         self._publish(result.frame.stream, result_message(result))
 
     def gap(self, stream: str, reason: str) -> None:
-        """Publish word of a gap."""
+        """Publish a gap."""
         self._publish(stream, gap_message(stream, reason))
 
     def close(self) -> None:
-        """Say goodbye to the broker."""
+        """Disconnect cleanly from the broker."""
         self._client.disconnect()
         self._client.loop_stop()
 
     def _publish(self, stream: str, message: dict[str, Any]) -> None:
-        if not self._connected.wait(_PATIENCE_S):
-            raise SinkUnavailable(f"no broker at {self._where}{self._refusal}")
+        if not self._connected.wait(_TIMEOUT_S):
+            raise SinkUnavailable(f"no broker at {self._broker}{self._refusal}")
         sent = self._client.publish(f"{self._topic}/{topic_part(stream)}", to_line(message), self._qos)
         try:
-            sent.wait_for_publish(_PATIENCE_S)
-        except (RuntimeError, ValueError) as error:  # the connection went between the two lines, or the queue is full
-            raise SinkUnavailable(f"the broker at {self._where} went away") from error
+            sent.wait_for_publish(_TIMEOUT_S)
+        except (RuntimeError, ValueError) as error:  # disconnected in between, or the client's queue is full
+            raise SinkUnavailable(f"the connection to the broker at {self._broker} was lost") from error
         if not sent.is_published():
-            raise SinkUnavailable(f"the broker at {self._where} does not answer")
+            raise SinkUnavailable(f"the broker at {self._broker} does not respond")
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._refusal = f" that lets us in: {reason}"
+            self._refusal = f" that accepts the login: {reason}"
         else:
             self._refusal = ""
             self._connected.set()
@@ -93,7 +100,7 @@ class MqttSink:
 
 
 def topic_part(stream: str) -> str:
-    """Return a stream's name as one level of a topic.
+    """Return a stream's name as one level of a topic: characters with a meaning in topics become `_`.
 
     Example:
         >>> topic_part("yard/#1+2")
@@ -102,12 +109,12 @@ def topic_part(stream: str) -> str:
     return re.sub(r"[/#+\x00-\x1f$]", "_", stream) or "_"
 
 
-def _read(url: str) -> Url:
+def _parse_address(url: str) -> Url:
     rule = "the broker's address must be mqtt://[user:password@]HOST[:PORT][/TOPIC], or mqtts://"
     check_text(url)
-    read = read_url(url)
-    if read is None or read.scheme not in _PORTS:
+    address = read_url(url)
+    if address is None or address.scheme not in _PORTS:
         raise UsageError(f"{rule}, with @ as %40 and / as %2F in a password")
-    if re.search(r"[?#]", read.rest) or re.search(r"[+#\x00]", unquote(read.rest)):
-        raise UsageError(f"{rule}; a topic to publish to has no + and no #")
-    return read
+    if re.search(r"[?#]", address.rest) or re.search(r"[+#\x00]", unquote(address.rest)):
+        raise UsageError(f"{rule}; a topic to publish to cannot contain + or #")
+    return address

@@ -1,4 +1,4 @@
-"""What every place for results promises, and how it says that the other side does not answer."""
+"""The interface of a sink, and the error of a sink whose peer does not respond."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 
 
 class SinkUnavailable(FGDError):
-    """What a sink raises while the other side does not answer: counted, but it may come back, however late."""
+    """The other side of a sink does not respond. It may come back, so such failures never disable the sink."""
 
 
 class Sink(Protocol):
-    """A place for results. `name` is for people; every method is called by one thread, its queue's.
+    """A destination of results. Every method is called from one thread, that of the sink's queue.
 
-    `write` may block and may raise; it returns False where it had nothing to do with a result, and never else. `gap`
-    says that a stream stopped for a while, so that what follows does not continue what was before. After `close`
-    nothing is called.
+    `name` identifies the sink in messages and must not contain secrets. `write` may block and may raise; it returns
+    False if the sink skips the result, such as a webhook one without objects, and in no other case. `gap` says that
+    frames of a stream are missing here: what follows does not continue what came before. Nothing is called after
+    `close`.
     """
 
     name: str

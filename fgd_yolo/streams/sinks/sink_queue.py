@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
 
 _MEGABYTE = 1 << 20
-_FAILURES = 100  # in a row: nothing that has failed so often comes back by itself
+_MAX_FAILURES = 100  # in a row; what has failed so often does not recover by itself
 
 
 class SinkQueue:
     """A bounded queue in front of one sink, and the thread that empties it.
 
-    Nothing here blocks or raises, whatever the sink does: a result that finds no room is dropped and counted, at once
-    or after the caller's own patience. What a sink raises is counted, and said once per kind; after 100 failures in a
-    row, those by `SinkUnavailable` aside, the sink is closed, aloud.
+    No method blocks longer than its timeout or raises, whatever the sink does. A result that does not fit is dropped
+    and counted. Each exception of the sink is counted; each kind of exception is reported once. After 100 failures in
+    a row, not counting `SinkUnavailable`, the sink is closed with a message.
 
     Args:
-        sink: is called from the queue's own thread, and closed by it.
-        frames: at most so many results wait.
-        megabytes: their pictures and masks are at most so large together.
-        on_done: called after each result that the sink took, by the queue's thread; for the age at that moment.
+        sink: is called and closed by the queue's own thread.
+        frames: limit on the number of results that wait.
+        megabytes: limit on the size of their frames and masks together.
+        on_done: called by the queue's thread after each result that the sink has written; used to measure ages.
     """
 
     def __init__(
@@ -50,55 +50,55 @@ class SinkQueue:
         self._waiting: deque[tuple[int, Callable[[], Any], Result | None]] = deque()
         self._count = self._size = self._writing = self._failures = self._written = self._skipped = 0
         self._dropped: Counter[str] = Counter()
-        self._gaps: set[str] = set()  # streams of which nothing waits behind their gap
-        self._said: set[tuple[type, Any]] = set()
-        self._patient = True
+        self._gaps: set[str] = set()  # streams whose last item in the queue is a gap
+        self._reported: set[tuple[type, Any]] = set()
+        self._may_wait = True  # False after a timeout, until the sink has written a result again
         self._failure: str | None = None
-        self._state = "on"  # on, off (it failed too often), closing, closed, left behind
+        self._state = "on"  # on, off (failed too often), closing, closed, abandoned (did not stop in time)
         self._drain_until = float("inf")
         self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
         self._thread.start()
 
-    def put(self, result: Result, patience_s: float = 0.0) -> bool:
-        """Leave a result for the sink, at once; False if it was dropped, which is then counted by cause.
+    def put(self, result: Result, timeout_s: float = 0.0) -> bool:
+        """Queue a result; return False if it was dropped, which is counted by cause.
 
         Args:
             result: to write.
-            patience_s: wait so long for room, as a file can, which has all the time of the world. A sink that takes
-                nothing in that time is not waited for again until it has taken something.
+            timeout_s: how long to wait for room. Files may wait, live streams must not. After a timeout no call waits
+                until the sink has written a result again.
         """
         size = result.nbytes
         with self._changed:
-            if patience_s and self._patient:
-                self._patient = self._changed.wait_for(lambda: self._has_room(size), patience_s)
-            return self._take(result, size)
+            if timeout_s and self._may_wait:
+                self._may_wait = self._changed.wait_for(lambda: self._wait_is_over(size), timeout_s)
+            return self._append(result, size)
 
     def offer(self, result: Result) -> bool:
-        """Leave a result for the sink as `put` does, unless one who can wait would have to: then do nothing.
+        """Queue a result as `put` does, unless `put` with a timeout would wait: then do nothing.
 
         Returns:
-            Whether it was left or dropped; if not, `put` with patience waits for room.
+            Whether the result was queued or dropped. If not, call `put` with a timeout.
         """
         size = result.nbytes
         with self._changed:
-            if self._patient and not self._has_room(size):
+            if self._may_wait and not self._wait_is_over(size):
                 return False
-            self._take(result, size)
+            self._append(result, size)
             return True
 
     def gap(self, stream: str, reason: str) -> None:
-        """Leave word of a gap, in order with the results; gaps that follow each other become one."""
+        """Queue a gap, in order with the results; consecutive gaps of a stream become one."""
         with self._changed:
             if self._state == "on" and stream not in self._gaps:
                 self._gaps.add(stream)
-                self._waiting.append((0, lambda: self._pass_gap(stream, reason), None))
+                self._waiting.append((0, lambda: self._deliver_gap(stream, reason), None))
                 self._changed.notify_all()
 
     def close(self, timeout_s: float) -> bool:
-        """Let the sink take what waits for half of the time, and close it.
+        """Drain the queue for at most half of the timeout, then close the sink.
 
         Returns:
-            Whether that was done in time. If not, the thread is left behind and the rest counted as dropped.
+            Whether the sink was closed in time. If not, its thread is abandoned and the rest is counted as dropped.
         """
         with self._changed:
             if self._state == "on":
@@ -107,30 +107,30 @@ class SinkQueue:
             self._changed.notify_all()
         self._thread.join(timeout_s)
         with self._changed:
-            if self._thread.is_alive() and self._state != "left behind":
-                self._state = "left behind"
-                self._dropped["closed"] += self._forget() + self._writing
+            if self._thread.is_alive() and self._state != "abandoned":
+                self._state = "abandoned"
+                self._dropped["closed"] += self._clear() + self._writing
                 self._writing = 0
-                missing = f"it did not stop within {timeout_s:g} s, and what it wrote last may be missing"
-                self._failure = self._failure or missing
-                self._sum_up()
+                timeout = f"it did not stop within {timeout_s:g} s, and the results written last may be missing"
+                self._failure = self._failure or timeout
+                self._report_losses()
         return not self._thread.is_alive()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what happened so far, in plain JSON: name, state, counts, dropped by cause, failure.
+        """Return name, state, counts, drops by cause and failure as plain JSON.
 
-        `skipped` are the results that the sink had nothing to do with. `failure` is what it failed at last, None once a
-        result was written again.
+        `skipped` counts the results for which `Sink.write` returned False. `failure` is the latest failure, None once a
+        result has been written again.
         """
         with self._changed:
-            state = {"closing": "on", "left behind": "closed"}.get(self._state, self._state)
+            state = {"closing": "on", "abandoned": "closed"}.get(self._state, self._state)
             counts = {"name": self.name, "state": state, "written": self._written, "skipped": self._skipped}
             waiting = {"waiting": self._count + self._writing, "waiting_bytes": self._size}
             dropped = {cause: count for cause, count in self._dropped.items() if count}
             return {**counts, **waiting, "dropped": dropped, "failure": self._failure}
 
-    def _take(self, result: Result, size: int) -> bool:
-        cause = self._refusal(size)
+    def _append(self, result: Result, size: int) -> bool:
+        cause = self._drop_cause(size)
         if cause:
             self._dropped[cause] += 1
             return False
@@ -141,24 +141,25 @@ class SinkQueue:
         self._changed.notify_all()
         return True
 
-    def _refusal(self, size: int) -> str | None:
+    def _drop_cause(self, size: int) -> str | None:
+        """Return why a result of that size would be dropped now, or None if it fits."""
         if self._state != "on":
             return "error" if self._state == "off" else "closed"
         if self._count >= self._frames:
             return "queue full"
         return "too many bytes" if self._size + size > self._bytes else None
 
-    def _has_room(self, size: int) -> bool:
-        """Whether waiting is over: half of the queue is free, or there never will be room.
+    def _wait_is_over(self, size: int) -> bool:
+        """Return whether half of the queue is free, or a result of that size will never fit.
 
-        The other half is for results that cannot wait: files would leave a camera none.
+        The other half is reserved for results that cannot wait: otherwise files would leave a camera no room.
         """
-        refusal = self._refusal(size)
-        if refusal:
-            return refusal not in ("queue full", "too many bytes") or size > self._bytes
+        cause = self._drop_cause(size)
+        if cause:
+            return cause not in ("queue full", "too many bytes") or size > self._bytes
         return self._count < (self._frames + 1) // 2 and (2 * (self._size + size) <= self._bytes or not self._size)
 
-    def _pass_gap(self, stream: str, reason: str) -> None:
+    def _deliver_gap(self, stream: str, reason: str) -> None:
         with self._changed:
             self._gaps.discard(stream)
         self.sink.gap(stream, reason)
@@ -166,27 +167,27 @@ class SinkQueue:
     def _run(self) -> None:
         while item := self._next():
             size, deliver, result = item
-            answer, error = _attempt(deliver)
-            took = result is not None and error is None and answer is not False
+            returned, error = _attempt(deliver)
+            written = result is not None and error is None and returned is not False
             with self._changed:
-                self._settle(size, result, error, took)
+                self._count_outcome(size, result, error, written)
                 self._changed.notify_all()
-            if took and self._on_done:
+            if written and self._on_done:
                 self._on_done(result)
         _, error = _attempt(self.sink.close)
         with self._changed:
             if error:
-                self._note(error)
+                self._record_failure(error)
             if self._state == "closing":
                 self._state = "closed"
-                self._sum_up()
+                self._report_losses()
 
     def _next(self) -> tuple[int, Callable[[], Any], Result | None] | None:
         with self._changed:
             while not self._waiting and self._state == "on":
                 self._changed.wait()
             if self._state == "closing" and time.monotonic() >= self._drain_until:
-                self._dropped["closed"] += self._forget()
+                self._dropped["closed"] += self._clear()
             if not self._waiting:
                 return None
             item = self._waiting.popleft()
@@ -194,59 +195,59 @@ class SinkQueue:
             self._count -= self._writing
             return item
 
-    def _settle(self, size: int, result: Result | None, error: BaseException | None, took: bool) -> None:
-        """Count one item that the sink took, skipped or failed at; its bytes were held until now."""
-        if self._state == "left behind":  # it is counted already
+    def _count_outcome(self, size: int, result: Result | None, error: BaseException | None, written: bool) -> None:
+        """Count one item as written, skipped or failed, and release its bytes."""
+        if self._state == "abandoned":  # counted by `close`
             return
         self._size -= size
         self._writing = 0
-        if took:
+        if written:
             self._written += 1
-            self._failures, self._failure, self._patient = 0, None, True
+            self._failures, self._failure, self._may_wait = 0, None, True
         elif error:
             self._failures += not isinstance(error, SinkUnavailable)
             self._dropped["error"] += result is not None
-            self._note(error)
-        elif result is not None:  # which mends nothing, as little as a gap does
+            self._record_failure(error)
+        elif result is not None:  # a skipped result, like a gap, does not reset the failures
             self._skipped += 1
-        if self._failures >= _FAILURES and self._state == "on":
+        if self._failures >= _MAX_FAILURES and self._state == "on":
             self._state = "off"
-            self._dropped["error"] += self._forget()
-            self._say(f"failed {_FAILURES} times in a row and is switched off; everything else goes on")
+            self._dropped["error"] += self._clear()
+            self._print(f"failed {_MAX_FAILURES} times in a row and is switched off; all other sinks continue")
 
-    def _forget(self) -> int:
+    def _clear(self) -> int:
         """Empty the queue; return how many results it held."""
-        held = self._count
+        count = self._count
         self._waiting.clear()
         self._count = self._size = 0
-        return held
+        return count
 
-    def _sum_up(self) -> None:
-        """Say at the end what was lost, where the sink failed or the time was over."""
+    def _report_losses(self) -> None:
+        """Print how many results were lost, if the sink failed or the timeout was too short."""
         lost = sum(self._dropped.values())
         if lost and (self._failure or self._dropped["closed"]):
-            why = self._failure or "no time was left for the last ones"
-            self._say(f"{lost} of {lost + self._written} results were lost: {why}")
-        elif self._state == "left behind":
-            self._say(self._failure)
+            reason = self._failure or "no time was left for the last ones"
+            self._print(f"{lost} of {lost + self._written} results were lost: {reason}")
+        elif self._state == "abandoned":
+            self._print(self._failure)
 
-    def _note(self, error: BaseException) -> None:
-        """Keep why it failed, and say it once per kind."""
+    def _record_failure(self, error: BaseException) -> None:
+        """Keep the reason of a failure, and print it once per kind."""
         text, kind = whole_line(error), (type(error), getattr(error, "errno", None))
-        if not isinstance(error, BrokenPipeError):  # who closes the pipe wants no more
+        if not isinstance(error, BrokenPipeError):  # a reader that closes the pipe is no failure
             self._failure = shortened(redact(text))
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._reported:
+            self._reported.add(kind)
             name = "" if isinstance(error, FGDError) else f"{type(error).__name__}: "
-            self._say(f"{name}{text} (counted; not said again)")
+            self._print(f"{name}{text} (counted; not reported again)")
 
-    def _say(self, sentence: str) -> None:
-        line = single_line(redact(f"sink {self.name}: {sentence}"))
+    def _print(self, message: str) -> None:
+        line = single_line(redact(f"sink {self.name}: {message}"))
         print(shortened(line), file=sys.stderr, flush=True)
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return action(), None
-    except BaseException as error:  # a callback's sys.exit() too: a dead thread would drop in silence
+    except BaseException as error:  # also a callback's sys.exit(): a dead thread would drop results silently
         return None, error

@@ -55,7 +55,7 @@ def test_a_file_that_ends_in_no_line_of_ours_is_refused_and_left_as_it_is(tmp_pa
     path = tmp_path / "precious.json"
     path.write_bytes(precious)
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(FGDError, match=r"precious\.json does not end in a line of results.*name another file") as error:
+    with pytest.raises(FGDError, match=r"precious\.json does not end with a line of results.*another file") as error:
         JsonLinesSink(path)
     assert path.read_bytes() == precious and "\n" not in str(error.value)
     assert len(list(Path("/proc/self/fd").iterdir())) == before

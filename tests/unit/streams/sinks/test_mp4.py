@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.streams.sinks import SinkUnavailable, recording
-from fgd_yolo.streams.sinks.video_sink import Mp4Sink
+from fgd_yolo.streams.sinks import SinkUnavailable, mp4
+from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from stream_results import make_result
 
 
@@ -133,7 +133,7 @@ def test_an_odd_size_loses_one_row_and_column(tmp_path):
 @pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (1, 64), (2, 2), (3, 1)])
 def test_a_picture_of_one_row_or_column_is_recorded_with_two(tmp_path, monkeypatch, height, width, encoder):
-    monkeypatch.setattr(recording, "encoder_name", lambda: encoder)
+    monkeypatch.setattr(mp4, "encoder_name", lambda: encoder)
     size = {"height": height, "width": width}
     [path] = record(tmp_path, [shot(index, index / 10, **size) for index in range(4)])
     with av.open(str(path)) as file:
@@ -164,7 +164,7 @@ def test_what_was_found_is_in_the_picture_only_where_that_is_wanted(tmp_path):
 
 
 def test_without_x264_it_is_mpeg4(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "encoder_name", lambda: "mpeg4")
+    monkeypatch.setattr(mp4, "encoder_name", lambda: "mpeg4")
     times = [0, 0.04, 0.5, 2.75]
     [path] = record(tmp_path, [shot(index, time_s) for index, time_s in enumerate(times)])
     with av.open(str(path)) as file:
@@ -173,7 +173,7 @@ def test_without_x264_it_is_mpeg4(tmp_path, monkeypatch):
 
 
 def test_the_encoder_is_x264_where_there_is_one():
-    assert recording.encoder_name() == "libx264"
+    assert mp4.encoder_name() == "libx264"
 
 
 def test_all_recordings_stay_below_the_cap_although_one_file_would_not(tmp_path):
@@ -194,7 +194,7 @@ def test_all_recordings_stay_below_the_cap_although_one_file_would_not(tmp_path)
 
 
 def test_a_file_that_cannot_be_begun_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "encoder_name", lambda: "no such encoder")
+    monkeypatch.setattr(mp4, "encoder_name", lambda: "no such encoder")
     sink = Mp4Sink(tmp_path, annotated=False)
     with pytest.raises(KeyError):
         sink.write(shot(0, 0.0))
@@ -217,7 +217,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_a_file_that_plays(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         for index in range(40, 80):
             shoot(index)
-    with pytest.raises(SinkUnavailable, match="nothing is recorded"):
+    with pytest.raises(SinkUnavailable, match="recording paused"):
         shoot(80)
     sink.close()
     [path] = files(tmp_path)
