@@ -1,4 +1,4 @@
-"""Detect on pictures with an exported model: `python deploy/predict.py --model best.onnx --source IMAGES`."""
+"""Detect on images with an exported model: `python deploy/predict.py --model best.onnx --source IMAGES`."""
 
 import sys
 

@@ -125,9 +125,8 @@ class Canvas:
         """Return the box of the visible part of an object, or None where that is below `MIN_VISIBLE`."""
         visible = (self.object_ids == object_id).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(visible)
-        if cv2.countNonZero(visible[top : top + height, left : left + width]) < max(
-            MIN_VISIBLE * self._area[object_id], 1
-        ):
+        visible_px = cv2.countNonZero(visible[top : top + height, left : left + width])
+        if visible_px < max(MIN_VISIBLE * self._area[object_id], 1):
             return None
         return left, top, left + width, top + height
 

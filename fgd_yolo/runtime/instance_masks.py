@@ -29,7 +29,7 @@ def instance_masks(
     """
     k, height, width = prototypes.shape
     logits = (coefficients @ prototypes.reshape(k, -1)).reshape(-1, height, width)
-    factor = _factor(placement.image, (height, width))
+    factor = _enlargement(placement.image, (height, width))
     inside = place(placement.image, (height * factor, width * factor))
     rows = slice(inside.top, inside.top + inside.content[0])
     columns = slice(inside.left, inside.left + inside.content[1])
@@ -41,10 +41,10 @@ def instance_masks(
     return masks
 
 
-def _factor(photo: tuple[int, int], prototype: tuple[int, int]) -> int:
+def _enlargement(image: tuple[int, int], prototype: tuple[int, int]) -> int:
     """Return the smallest of 1, 2, 4 by which prototypes must be enlarged for the padding to have integer pixels."""
     canvas = prototype[0] * PROTOTYPE_STRIDE, prototype[1] * PROTOTYPE_STRIDE
-    content = place(photo, canvas).content
+    content = place(image, canvas).content
     padding = [outer - inner for outer, inner in zip(canvas, content, strict=True)]
     # Half of the padding is on each side, and a pixel of an enlarged prototype covers 4 / factor of its pixels.
     factors = [factor for factor in (1, 2) if all(pixels % (2 * PROTOTYPE_STRIDE // factor) == 0 for pixels in padding)]

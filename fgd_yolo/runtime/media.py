@@ -34,7 +34,7 @@ def list_files(source: str | Path, suffixes: str) -> list[Path]:
     """Return the files with one of the suffixes in a folder or matching a pattern, sorted by name.
 
     Args:
-        source: a folder, whose subfolders are ignored, or a pattern such as `photos/**/*.jpg`.
+        source: a folder, whose subfolders are ignored, or a pattern such as `images/**/*.jpg`.
         suffixes: separated by spaces.
     Raises:
         UsageError: the folder cannot be read.
@@ -55,7 +55,7 @@ def list_images(source: str | Path) -> list[Path]:
     """Return the images of a source, in the same order as Ultralytics.
 
     Args:
-        source: a file of any name; a folder, whose subfolders are ignored; or a pattern such as `photos/**/*.jpg`.
+        source: a file of any name; a folder, whose subfolders are ignored; or a pattern such as `images/**/*.jpg`.
     Raises:
         UsageError: there is no image; the message names videos, which are for the stream command.
     """

@@ -1,4 +1,4 @@
-"""Short video files for tests: every picture tells its number, or its file is one that is easily read wrongly."""
+"""Short video files for tests, with numbered frames, rotations, or unusual containers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.cameras.stamp import draw_frame, read_stamp
 
 SIZE = (320, 240)
 ONE = 1 << 16
-# a, b, c and d of a display matrix, by what it does to the stored picture
-TURNS = {
+# a, b, c and d of a display matrix, by its effect on the stored frame
+ORIENTATIONS = {
     "right": (0, 1, -1, 0),
     "over": (-1, 0, 0, -1),
     "left": (0, -1, 1, 0),
@@ -31,14 +31,14 @@ TURNS = {
 def write_clip(
     path: Path, frames: int = 30, fps: int = 15, size: tuple[int, int] = SIZE, left_out: Collection[int] = ()
 ) -> Path:
-    """Write an H.264 file of so many pictures, but for some; one that is MP4 can be read while it arrives."""
+    """Write an H.264 file of numbered frames, without some of them; an MP4 file can be read while it is downloaded."""
     options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=options) as container:
         track = container.add_stream("libx264", rate=fps, options={"crf": "18", "g": str(fps)})
         track.width, track.height, track.pix_fmt = *size, "yuv420p"
         for index in sorted(set(range(frames)) - set(left_out)):
-            picture = np.frombuffer(draw_frame(*size, index, index), np.uint8).reshape(size[1], size[0], 3)
-            frame = av.VideoFrame.from_ndarray(picture, "bgr24")
+            image = np.frombuffer(draw_frame(*size, index, index), np.uint8).reshape(size[1], size[0], 3)
+            frame = av.VideoFrame.from_ndarray(image, "bgr24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(track.encode(frame))
         container.mux(track.encode())
@@ -69,39 +69,39 @@ def write_frames(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Pat
     return path
 
 
-def number(picture) -> int:
-    """Return the number that a picture of such a file tells."""
-    return read_stamp(picture.to_ndarray(format="bgr24"))
+def frame_number(frame: av.VideoFrame) -> int:
+    """Return the number of a frame of such a file."""
+    return read_stamp(frame.to_ndarray(format="bgr24"))
 
 
 def encode(
     path: Path, codec: str, *, pix_fmt: str = "yuv420p", container: str | None = None, frames: int = 30, **options
 ):
-    """Write numbered pictures at 25 per second in another codec or container; return the path."""
+    """Write numbered frames at 25 per second in another codec or container; return the path."""
     with av.open(str(path), "w", format=container) as writer:
         track = writer.add_stream(codec, rate=25, options=options)
         track.width, track.height, track.pix_fmt = *SIZE, pix_fmt
         track.bit_rate = 4_000_000
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index), "bgr24").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(numbered_image(index), "bgr24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = index, Fraction(1, 25)
             writer.mux(track.encode(frame))
         writer.mux(track.encode())
     return path
 
 
-def picture(index: int) -> np.ndarray:
-    """Return the numbered picture (240, 320, 3)."""
+def numbered_image(index: int) -> np.ndarray:
+    """Return the image of a number (240, 320, 3)."""
     return np.frombuffer(draw_frame(*SIZE, index, index), np.uint8).reshape(SIZE[1], SIZE[0], 3)
 
 
-def coloured_clip(path: Path, turn: tuple[int, int, int, int] | None = None, frames: int = 3) -> Path:
-    """Write an H.264 clip with the colours of `corners`, whose container asks for a turn."""
+def coloured_clip(path: Path, orientation: tuple[int, int, int, int] | None = None, frames: int = 3) -> Path:
+    """Write an H.264 clip with the colours of `corners`, and an orientation in its container."""
     with av.open(str(path), "w") as writer:
         track = writer.add_stream("libx264", rate=25, options={"bf": "0"})
         track.width, track.height, track.pix_fmt = *SIZE, "yuv420p"
-        if turn:
-            track.set_display_matrix(matrix(turn))
+        if orientation:
+            track.set_display_matrix(matrix(orientation))
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(coloured(), "bgr24")
             frame.pts, frame.time_base = index, Fraction(1, 25)
@@ -110,11 +110,11 @@ def coloured_clip(path: Path, turn: tuple[int, int, int, int] | None = None, fra
     return path
 
 
-def with_matrix(source: Path, target: Path, turn: tuple[int, int, int, int]) -> Path:
-    """Copy a video into a container that asks for a turn, as a phone's does."""
+def with_matrix(source: Path, target: Path, orientation: tuple[int, int, int, int]) -> Path:
+    """Copy a video into a container with an orientation, as phones write it."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         copy = writer.add_stream_from_template(reader.streams.video[0])
-        copy.set_display_matrix(matrix(turn))
+        copy.set_display_matrix(matrix(orientation))
         for packet in reader.demux(video=0):
             if packet.size:
                 packet.stream = copy
@@ -122,14 +122,14 @@ def with_matrix(source: Path, target: Path, turn: tuple[int, int, int, int]) -> 
     return target
 
 
-def matrix(turn: tuple[int, int, int, int]) -> list[int]:
-    """Return the nine numbers of a display matrix."""
-    a, b, c, d = (ONE * value for value in turn)
+def matrix(orientation: tuple[int, int, int, int]) -> list[int]:
+    """Return the nine values of a display matrix."""
+    a, b, c, d = (ONE * value for value in orientation)
     return [a, b, 0, c, d, 0, 0, 0, 1 << 30]
 
 
 def coloured() -> np.ndarray:
-    """Return a picture (240, 320, 3) that is red, green, blue and black in its corners."""
+    """Return an image (240, 320, 3) with a red, green, blue and black corner."""
     image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
     image[:80, :100], image[:80, -100:], image[-80:, :100], image[-80:, -100:] = [
         (0, 0, 250),
@@ -141,7 +141,7 @@ def coloured() -> np.ndarray:
 
 
 def corners(image: np.ndarray) -> str:
-    """Return the colours in a picture's corners: top left, top right, bottom left, bottom right."""
+    """Return the colours of the corners: top left, top right, bottom left, bottom right."""
     names = []
     for y, x in ((30, 30), (30, -30), (-30, 30), (-30, -30)):
         pixel = image[y, x].astype(int)
@@ -149,14 +149,14 @@ def corners(image: np.ndarray) -> str:
     return "".join(names)
 
 
-def with_orientation(source: Path, target: Path, words: str) -> Path:
-    """Copy a raw H.264 file and write a display orientation into the video, such as `rotate=90:flip=horizontal`."""
+def with_orientation(source: Path, target: Path, options: str) -> Path:
+    """Copy a raw H.264 file with a display orientation in the video, such as `rotate=90:flip=horizontal`."""
     from av.bitstream import BitStreamFilterContext
 
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         track = reader.streams.video[0]
         copy = writer.add_stream_from_template(track)
-        insert = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{words}", track)
+        insert = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{options}", track)
         for index, packet in enumerate(reader.demux(track)):
             for changed in insert.filter(packet) if packet.size else ():
                 changed.stream, changed.pts, changed.dts = copy, index * 48_000, index * 48_000
@@ -165,9 +165,9 @@ def with_orientation(source: Path, target: Path, words: str) -> Path:
 
 
 def with_cover(source: Path, target: Path, jpeg: bytes) -> Path:
-    """Copy an MP4 and put a cover picture before its tracks, so that FFmpeg lists it as the first video."""
+    """Copy an MP4 and insert a cover image before its tracks, which FFmpeg then lists as the first video."""
     data = bytearray(source.read_bytes())
-    assert data.index(b"moov") > data.index(b"mdat"), "the index must be behind the pictures"
+    assert data.index(b"moov") > data.index(b"mdat"), "the index must follow the frames"
     cover = box(b"covr", box(b"data", struct.pack(">II", 13, 0) + jpeg))
     handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
     extra = box(b"udta", box(b"meta", bytes(4) + handler + box(b"ilst", cover)))
@@ -180,5 +180,5 @@ def with_cover(source: Path, target: Path, jpeg: bytes) -> Path:
 
 
 def box(kind: bytes, body: bytes) -> bytes:
-    """Return a box of an MP4 file."""
+    """Return an MP4 box."""
     return struct.pack(">I4s", len(body) + 8, kind) + body

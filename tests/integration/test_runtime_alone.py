@@ -1,4 +1,4 @@
-"""The runtime works where nothing of the training side is installed."""
+"""The runtime works without the packages of training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx_files import save_detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BLOCKED = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "supervision", "matplotlib", "PIL")
-# Run before the code of a test: importing a blocked package fails as if it were not there.
+# Runs before the code of a test: importing a blocked package fails as if it were not installed.
 PRELUDE = f"""
 import sys
 class Blocked:
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Blocked())
 
 @pytest.fixture
 def model() -> Path:
-    cv2.imwrite("photo.png", np.full((64, 64, 3), 90, np.uint8))
+    cv2.imwrite("image.png", np.full((64, 64, 3), 90, np.uint8))
     return save_detector(Path("best.onnx").absolute())
 
 
@@ -37,7 +37,7 @@ def run_alone(code: str) -> str:
     return done.stdout
 
 
-def test_the_blockade_holds():
+def test_blocked_packages_cannot_be_imported():
     code = "try:\n import torch\nexcept ModuleNotFoundError as error: print(error)"
     assert run_alone(code) == "No module named 'torch'\n"
 
@@ -45,8 +45,8 @@ def test_the_blockade_holds():
 def test_the_detector_runs_alone(model):
     code = """
 from fgd_yolo import OnnxDetector
-found = OnnxDetector("best.onnx")("photo.png")
-print(len(found), found.boxes.tolist(), found.names[int(found.classes[0])])
+detections = OnnxDetector("best.onnx")("image.png")
+print(len(detections), detections.boxes.tolist(), detections.names[int(detections.classes[0])])
 """
     assert run_alone(code) == "1 [[22.0, 26.0, 42.0, 38.0]] block\n"
 
@@ -54,22 +54,22 @@ print(len(found), found.boxes.tolist(), found.names[int(found.classes[0])])
 def test_the_predict_script_runs_alone(model):
     code = f"""
 import runpy
-sys.argv = ["predict.py", "--model", "best.onnx", "--source", "photo.png", "--output", "drawn", "--json", "f.jsonl"]
+sys.argv = ["predict.py", "--model", "best.onnx", "--source", "image.png", "--output", "annotated", "--json", "f.jsonl"]
 sys.path.insert(0, {str(DEPLOY)!r})
 runpy.run_path({str(DEPLOY / "predict.py")!r}, run_name="__main__")
 """
-    assert "photo.png: 1 block (" in run_alone(code)
-    assert Path("drawn/photo.png").is_file()
+    assert "image.png: 1 block (" in run_alone(code)
+    assert Path("annotated/image.png").is_file()
     assert '"name": "block"' in Path("f.jsonl").read_text()
 
 
-def test_what_needs_an_extra_says_so_in_one_line(model):
+def test_a_missing_extra_is_an_error_of_one_line(model):
     code = """
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime import OnnxDetector
 for attempt in (
     lambda: OnnxDetector("best.onnx", device="openvino"),
-    lambda: OnnxDetector("best.onnx", device="cpu")("photo.png").to_supervision(),
+    lambda: OnnxDetector("best.onnx", device="cpu")("image.png").to_supervision(),
 ):
     try:
         attempt()

@@ -18,7 +18,7 @@ import pytest
 
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import SourceEnded, SourceLost, network, open_source
-from tests.cameras.clips import number, write_clip
+from tests.cameras.clips import frame_number, write_clip
 from tests.cameras.processes import mjpeg_server
 from tests.cameras.pytest_helpers import rtsp_server
 from tests.cameras.watched_reader import WatchedReader
@@ -117,7 +117,7 @@ def test_an_at_sign_in_the_path_of_a_web_address_is_no_login(tmp_path, rest, log
     with mjpeg_server("--folder", tmp_path) as server:
         address = f"http://{login}127.0.0.1:{server.port}{rest}"
         source = open_source(address, timeout_s=3)
-        assert number(source.read().pixels) == 0
+        assert frame_number(source.read().pixels) == 0
         source.close()
 
 
@@ -224,7 +224,7 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
                 pictures.append(source.read())
                 ages_s.append(time.monotonic() - pictures[-1].arrived)
         source.close()
-    assert [number(picture.pixels) for picture in pictures] == list(range(15))
+    assert [frame_number(picture.pixels) for picture in pictures] == list(range(15))
     assert time.monotonic() - began > 13 / FPS
     assert all(picture.arrived <= picture.decoded for picture in pictures)
     assert np.median(ages_s) < 0.5 / FPS  # waiting for its time is no age of a picture
@@ -268,5 +268,5 @@ def test_an_h264_file_can_be_sent_over_rtsp(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=60, fps=FPS)
     with rtsp_server("--file", clip) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
-        assert [number(source.read().pixels) for _ in range(10)] == list(range(10))
+        assert [frame_number(source.read().pixels) for _ in range(10)] == list(range(10))
         source.close()

@@ -18,7 +18,7 @@ from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.sources import open_source
 from fgd_yolo.streams.web.latest_frames import LatestFrames
-from tests.cameras.clips import TURNS, coloured_clip, corners, encode, picture, with_matrix, write_clip
+from tests.cameras.clips import ORIENTATIONS, coloured_clip, corners, encode, numbered_image, with_matrix, write_clip
 
 pytestmark = pytest.mark.slow
 MODEL = Path(__file__).parents[1] / "data" / "demo.onnx"
@@ -37,7 +37,7 @@ def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
     from ultralytics import YOLO
 
     video, _ = demo_video(cache_root(), **SMALL)
-    phone = with_matrix(video, tmp_path / "phone.mp4", TURNS[turn])
+    phone = with_matrix(video, tmp_path / "phone.mp4", ORIENTATIONS[turn])
     assert run_command(["--model", str(MODEL), "--source", str(phone), "--json", "found.jsonl", "--save", "saved"]) == 0
     lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
     ours = [line for line in lines if line["kind"] == "result"]
@@ -64,7 +64,7 @@ def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
 
 
 def test_the_page_shows_a_turned_video_upright(tmp_path):
-    source = open_source(str(coloured_clip(tmp_path / "phone.mov", TURNS["right"], frames=1)), timeout_s=1)
+    source = open_source(str(coloured_clip(tmp_path / "phone.mov", ORIENTATIONS["right"], frames=1)), timeout_s=1)
     frame = Frame("phone", 0, *source.read())
     found = OnnxDetector(MODEL, "cpu", 1)(frame.image())
     frames = LatestFrames()
@@ -80,7 +80,7 @@ def test_the_recording_of_what_has_no_times_is_as_long_as_it_plays(tmp_path, nam
     if name == "photos":
         (tmp_path / name).mkdir()
         for index in range(60):
-            cv2.imwrite(str(tmp_path / name / f"{index + 1}.png"), picture(index))
+            cv2.imwrite(str(tmp_path / name / f"{index + 1}.png"), numbered_image(index))
     elif name == "raw.mjpeg":
         encode(tmp_path / name, "mjpeg", container="mjpeg", pix_fmt="yuvj420p", frames=60)
     else:
@@ -102,9 +102,13 @@ def test_oblong_pixels_are_counted_as_stored_and_recorded_as_oblong(tmp_path, tu
         track.width, track.height, track.pix_fmt = 320, 240, "yuv420p"
         track.codec_context.sample_aspect_ratio = Fraction(4, 3)
         for index in range(3):
-            file.mux(track.encode(av.VideoFrame.from_ndarray(picture(index), "bgr24")))
+            file.mux(track.encode(av.VideoFrame.from_ndarray(numbered_image(index), "bgr24")))
         file.mux(track.encode())
-    path = with_matrix(tmp_path / "tape.mp4", tmp_path / "turned.mp4", TURNS[turn]) if turn else tmp_path / "tape.mp4"
+    path = (
+        with_matrix(tmp_path / "tape.mp4", tmp_path / "turned.mp4", ORIENTATIONS[turn])
+        if turn
+        else tmp_path / "tape.mp4"
+    )
     words = ["--source", str(path), "--json", "found.jsonl", "--save", "saved"]
     assert run_command(["--model", str(MODEL), *words]) == 0
     line = json.loads(Path("found.jsonl").read_text().splitlines()[0])

@@ -70,12 +70,16 @@ def scores(results):
 
 
 def test_one_image_gives_its_objects_in_image_pixels(detector):
-    found = detector(np.full((64, 128, 3), 255, np.uint8))  # gain 1/4: the image fills the middle 16 rows
-    assert isinstance(found, Detections) and found.shape == (64, 128) and found.names == {0: "low", 1: "high"}
-    np.testing.assert_array_equal(found.boxes, [[16, 0, 48, 16], [80, 32, 112, 64]])
-    assert found.classes.tolist() == [0, 1]
+    detections = detector(np.full((64, 128, 3), 255, np.uint8))  # gain 1/4: the image fills the middle 16 rows
+    assert (
+        isinstance(detections, Detections)
+        and detections.shape == (64, 128)
+        and detections.names == {0: "low", 1: "high"}
+    )
+    np.testing.assert_array_equal(detections.boxes, [[16, 0, 48, 16], [80, 32, 112, 64]])
+    assert detections.classes.tolist() == [0, 1]
     brightness = (255 + 114) / 2 / 255
-    np.testing.assert_allclose(found.scores, [brightness, brightness * 0.8], rtol=1e-5)
+    np.testing.assert_allclose(detections.scores, [brightness, brightness * 0.8], rtol=1e-5)
 
 
 def test_the_thresholds_and_the_limit_are_applied(tmp_path):
@@ -94,8 +98,12 @@ def test_the_thresholds_and_the_limit_are_applied(tmp_path):
 
 def test_rows_that_need_no_nms_are_not_suppressed(tmp_path):
     file = brightness_file(tmp_path / "rows.onnx", decoded=True)
-    found = OnnxDetector(file, "cpu", threads=1, iou=0.1, agnostic=True)(grey(255))
-    assert found.boxes[0].tolist() == [8, 8, 8, 8] and len(found) == 3 and found.classes.tolist() == [0, 0, 1]
+    detections = OnnxDetector(file, "cpu", threads=1, iou=0.1, agnostic=True)(grey(255))
+    assert (
+        detections.boxes[0].tolist() == [8, 8, 8, 8]
+        and len(detections) == 3
+        and detections.classes.tolist() == [0, 0, 1]
+    )
     for options, count in (({"conf": 0.85}, 2), ({"max_detections": 1}, 1)):
         assert len(OnnxDetector(file, "cpu", threads=1, **options)(grey(255))) == count
 
@@ -103,8 +111,8 @@ def test_rows_that_need_no_nms_are_not_suppressed(tmp_path):
 def test_a_list_of_arrays_and_paths_gives_results_in_order(detector, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), grey(120))
     cv2.imwrite(str(tmp_path / "b.png"), grey(180))
-    found = detector([grey(200), tmp_path / "a.png", str(tmp_path / "b.png"), grey(250)[..., 0]])
-    assert scores(found) == [200, 120, 180, 250]
+    results = detector([grey(200), tmp_path / "a.png", str(tmp_path / "b.png"), grey(250)[..., 0]])
+    assert scores(results) == [200, 120, 180, 250]
     assert scores(detector((grey(99), grey(101)))) == [99, 101]
     assert isinstance(detector(tmp_path / "a.png"), Detections) and isinstance(detector([grey(90)]), list)
 
@@ -121,9 +129,9 @@ def test_many_images_give_results_in_order_from_any_file(tmp_path, batch, side, 
     detect = OnnxDetector(file, "cpu", threads=3, mode=mode)
     levels = [80 + 7 * index for index in range(21)]
     sizes = [(SIDE, SIDE), (2 * SIDE, 2 * SIDE), (SIDE // 2, SIDE // 2)]
-    found = detect([grey(level, *sizes[index % 3]) for index, level in enumerate(levels)])
-    assert scores(found) == levels
-    assert [detections.shape for detections in found] == [sizes[index % 3] for index in range(21)]
+    results = detect([grey(level, *sizes[index % 3]) for index, level in enumerate(levels)])
+    assert scores(results) == levels
+    assert [detections.shape for detections in results] == [sizes[index % 3] for index in range(21)]
 
 
 def test_a_dynamic_file_gets_the_least_padding_and_equal_shapes_run_together(tmp_path, monkeypatch):
@@ -132,9 +140,9 @@ def test_a_dynamic_file_gets_the_least_padding_and_equal_shapes_run_together(tmp
     shapes = []
     run = detect._session.run
     monkeypatch.setattr(detect._session, "run", lambda batch: shapes.append(batch.shape) or run(batch))
-    found = detect([grey(100, 64, 128), grey(110), grey(120, 64, 128), grey(130, 128, 64)])
+    results = detect([grey(100, 64, 128), grey(110), grey(120, 64, 128), grey(130, 128, 64)])
     assert shapes == [(2, 3, 32, 64), (1, 3, 64, 64), (1, 3, 64, 32)]
-    assert scores(found) == [100, 110, 120, 130]
+    assert scores(results) == [100, 110, 120, 130]
     detect([grey(100)] * (detector_module.MAX_BATCH + 3))
     assert [shape[0] for shape in shapes[3:]] == [detector_module.MAX_BATCH, 3]
 
@@ -199,17 +207,17 @@ def test_colours_are_converted_to_rgb(detector):
 
 
 def test_calls_from_several_threads_do_not_disturb_each_other(detector):
-    found = {}
+    results = {}
 
     def work(level):
-        found[level] = [scores([detector(grey(level))])[0] for _ in range(30)]
+        results[level] = [scores([detector(grey(level))])[0] for _ in range(30)]
 
     threads = [threading.Thread(target=work, args=(level,)) for level in (80, 140, 220)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {level: [level] * 30 for level in (80, 140, 220)}
+    assert results == {level: [level] * 30 for level in (80, 140, 220)}
 
 
 def test_an_unreadable_image_is_named(detector, tmp_path):
@@ -245,8 +253,8 @@ def test_an_assumption_gives_a_warning(tmp_path, capsys):
 
 
 def test_no_objects_are_an_empty_result_of_the_shape_of_the_image(detector):
-    found = detector(grey(10))
-    assert len(found) == 0 and found.boxes.shape == (0, 4) and found.shape == (SIDE, SIDE)
+    detections = detector(grey(10))
+    assert len(detections) == 0 and detections.boxes.shape == (0, 4) and detections.shape == (SIDE, SIDE)
 
 
 def overflowing_file(path, rows, *, decoded):
@@ -290,9 +298,9 @@ def test_objects_with_non_finite_values_are_dropped_and_counted_with_one_warning
     rows = [*rows, *[[0] * 6] * 60]
     detector = OnnxDetector(overflowing_file(tmp_path / "a.onnx", rows, decoded=decoded), "cpu")
     for calls in (1, 2):
-        found = detector(grey(90))
-        assert found.boxes.tolist() == [[6, 6, 10, 10]]
-        assert found.scores.tolist() == [np.float32(0.9)] and found.classes.tolist() == [1]
+        detections = detector(grey(90))
+        assert detections.boxes.tolist() == [[6, 6, 10, 10]]
+        assert detections.scores.tolist() == [np.float32(0.9)] and detections.classes.tolist() == [1]
         assert detector.non_finite == calls * dropped
     assert capsys.readouterr().err.count("non-finite") == 1
 

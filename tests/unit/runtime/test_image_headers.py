@@ -12,14 +12,14 @@ from PIL import Image
 from fgd_yolo.runtime.image_headers import jpeg_header, read_header
 
 WIDTH, HEIGHT = 83, 46
-PHOTO = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
-def encoded(suffix: str, image: np.ndarray = PHOTO, *options: int) -> bytes:
+def encoded(suffix: str, image: np.ndarray = IMAGE, *options: int) -> bytes:
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
-def by_pillow(kind: str, image: np.ndarray = PHOTO, **options) -> bytes:
+def by_pillow(kind: str, image: np.ndarray = IMAGE, **options) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
@@ -42,29 +42,29 @@ def big_tiff(order: str) -> bytes:
 
 FILES = {
     "JPEG": encoded(".jpg"),
-    "progressive JPEG": encoded(".jpg", PHOTO, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
-    "MPO": by_pillow("MPO", save_all=True, append_images=[Image.fromarray(PHOTO[:20, :20])]),
+    "progressive JPEG": encoded(".jpg", IMAGE, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "MPO": by_pillow("MPO", save_all=True, append_images=[Image.fromarray(IMAGE[:20, :20])]),
     "PNG": encoded(".png"),
-    "16-bit PNG": encoded(".png", PHOTO.astype(np.uint16)),
-    "WebP": encoded(".webp", PHOTO, cv2.IMWRITE_WEBP_QUALITY, 50),
+    "16-bit PNG": encoded(".png", IMAGE.astype(np.uint16)),
+    "WebP": encoded(".webp", IMAGE, cv2.IMWRITE_WEBP_QUALITY, 50),
     "lossless WebP": encoded(".webp"),
     "extended WebP": by_pillow("WEBP", exif=b"Exif\0\0", lossless=True),
-    "animated WebP": by_pillow("WEBP", save_all=True, append_images=[Image.fromarray(PHOTO[::-1])]),
+    "animated WebP": by_pillow("WEBP", save_all=True, append_images=[Image.fromarray(IMAGE[::-1])]),
     "BMP": encoded(".bmp"),
     "GIF": encoded(".gif"),
     "TIFF": encoded(".tif"),
-    "grey TIFF, high byte first": by_pillow("TIFF", PHOTO[..., 0].astype(">u2").view(np.uint16)),
+    "grey TIFF, high byte first": by_pillow("TIFF", IMAGE[..., 0].astype(">u2").view(np.uint16)),
     "BigTIFF, low byte first": big_tiff("<"),
     "BigTIFF, high byte first": big_tiff(">"),
     "JPEG 2000": encoded(".jp2"),
     "JPEG 2000 without boxes": by_pillow("JPEG2000", no_jp2=True),
     "AVIF": by_pillow("AVIF"),
-    "animated AVIF": by_pillow("AVIF", save_all=True, append_images=[Image.fromarray(PHOTO[::-1])]),
+    "animated AVIF": by_pillow("AVIF", save_all=True, append_images=[Image.fromarray(IMAGE[::-1])]),
     "PPM": encoded(".ppm"),
-    "PGM": encoded(".pgm", PHOTO[..., 0]),
+    "PGM": encoded(".pgm", IMAGE[..., 0]),
     "PGM with comments": b"P5 # a camera\n#another\n83 # wide\n46\n255\n" + bytes(WIDTH * HEIGHT),
     "PAM": encoded(".pam"),
-    "PFM": encoded(".pfm", PHOTO.astype(np.float32)),
+    "PFM": encoded(".pfm", IMAGE.astype(np.float32)),
     "Sun raster": encoded(".ras"),
 }
 

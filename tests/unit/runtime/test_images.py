@@ -15,7 +15,7 @@ from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, load_image, re
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from memory import grown_mb
 
-PHOTO = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (6, 9, 3), np.uint16)
 
 
@@ -27,13 +27,13 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.TIFF", "ünï 图 [1].png"])
 def test_a_colour_file_is_read_as_it_was_written(tmp_path, name):
-    np.testing.assert_array_equal(read_image(save(tmp_path / name, PHOTO)), PHOTO)
+    np.testing.assert_array_equal(read_image(save(tmp_path / name, IMAGE)), IMAGE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_alpha_is_dropped(tmp_path, suffix):
-    alpha = np.dstack([PHOTO, np.arange(54, dtype=np.uint8).reshape(6, 9)])
-    np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", alpha)), PHOTO)
+    alpha = np.dstack([IMAGE, np.arange(54, dtype=np.uint8).reshape(6, 9)])
+    np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", alpha)), IMAGE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -43,7 +43,7 @@ def test_of_sixteen_bits_the_high_byte_is_kept(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_grey_file_becomes_three_equal_channels(tmp_path, suffix):
-    grey = PHOTO[..., 0]
+    grey = IMAGE[..., 0]
     np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", grey)), np.dstack([grey] * 3))
 
 
@@ -58,13 +58,13 @@ def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
 
 
 def test_a_side_may_have_one_pixel_or_eight_thousand(tmp_path):
-    assert read_image(save(tmp_path / "one.png", PHOTO[:1, :1])).shape == (1, 1, 3)
+    assert read_image(save(tmp_path / "one.png", IMAGE[:1, :1])).shape == (1, 1, 3)
     assert read_image(save(tmp_path / "wide.png", np.zeros((3, 8000, 3), np.uint8))).shape == (3, 8000, 3)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_what_is_not_an_image_is_none(tmp_path, suffix):
-    whole = save(tmp_path / f"whole{suffix}", PHOTO).read_bytes()
+    whole = save(tmp_path / f"whole{suffix}", IMAGE).read_bytes()
     for name, content in {"empty": b"", "text": b"no image", "start": whole[:20]}.items():
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(content)
@@ -74,7 +74,7 @@ def test_what_is_not_an_image_is_none(tmp_path, suffix):
 
 
 def test_a_header_of_absurd_size_is_none(tmp_path):
-    data = bytearray(save(tmp_path / "a.bmp", PHOTO).read_bytes())
+    data = bytearray(save(tmp_path / "a.bmp", IMAGE).read_bytes())
     data[18:26] = struct.pack("<ii", 2_000_000, 2_000_000)
     (tmp_path / "a.bmp").write_bytes(data)
     assert read_image(tmp_path / "a.bmp") is None
@@ -84,8 +84,8 @@ def test_a_header_of_absurd_size_is_none(tmp_path):
 def test_files_are_read_as_by_ultralytics(tmp_path):
     from ultralytics.utils.patches import imread
 
-    grey, alpha = PHOTO[..., 0], np.dstack([PHOTO, PHOTO[..., :1]])
-    images = {"grey": grey, "colour": PHOTO, "alpha": alpha, "deep": DEEP, "deep_grey": DEEP[..., 0]}
+    grey, alpha = IMAGE[..., 0], np.dstack([IMAGE, IMAGE[..., :1]])
+    images = {"grey": grey, "colour": IMAGE, "alpha": alpha, "deep": DEEP, "deep_grey": DEEP[..., 0]}
     for kind, image in images.items():
         for suffix in (".jpg", ".png", ".tif", ".bmp", ".webp"):
             path = save(tmp_path / f"{kind}{suffix}", image)
@@ -93,19 +93,19 @@ def test_files_are_read_as_by_ultralytics(tmp_path):
 
 
 def test_a_bgr_array_is_not_copied():
-    np.testing.assert_array_equal(as_bgr(PHOTO), PHOTO)
-    assert np.shares_memory(as_bgr(PHOTO), PHOTO)
+    np.testing.assert_array_equal(as_bgr(IMAGE), IMAGE)
+    assert np.shares_memory(as_bgr(IMAGE), IMAGE)
 
 
 def test_a_view_becomes_contiguous():
-    crop = PHOTO[1:4, 2:5, ::-1]
+    crop = IMAGE[1:4, 2:5, ::-1]
     np.testing.assert_array_equal(as_bgr(crop), crop)
     assert as_bgr(crop).flags.c_contiguous
 
 
-@pytest.mark.parametrize("grey", [PHOTO[..., 0], PHOTO[..., :1]])
+@pytest.mark.parametrize("grey", [IMAGE[..., 0], IMAGE[..., :1]])
 def test_a_grey_array_becomes_three_equal_channels(grey):
-    np.testing.assert_array_equal(as_bgr(grey), np.dstack([PHOTO[..., 0]] * 3))
+    np.testing.assert_array_equal(as_bgr(grey), np.dstack([IMAGE[..., 0]] * 3))
 
 
 def test_an_arrays_alpha_is_dropped_and_its_high_byte_kept():
@@ -202,7 +202,7 @@ def test_an_image_above_the_budget_is_an_error_with_its_size_and_what_to_do(tmp_
 
 
 def test_a_file_that_is_longer_than_an_image_may_be_is_not_read(tmp_path):
-    path = save(tmp_path / "a.png", PHOTO)
+    path = save(tmp_path / "a.png", IMAGE)
     with path.open("r+b") as file:
         file.truncate(1 << 40)  # takes no room on the disk
     with pytest.raises(ImageTooLargeError, match=r"^1\.1e\+06 MB are above the limit of 900 for an image"):

@@ -10,7 +10,7 @@ SHAPES = [(480, 640), (333, 777), (97, 101), (640, 480), (200, 199), (40, 300), 
 
 
 def scene(shape, canvas, count=4, channels=8):
-    """Smooth prototypes, coefficients, and boxes in photo pixels that reach over its border before they are clipped."""
+    """Return smooth prototypes, coefficients, and boxes in image pixels, some of them clipped at the border."""
     random = np.random.default_rng(sum(shape))
     height, width = canvas[0] // 4, canvas[1] // 4
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -25,25 +25,25 @@ def scene(shape, canvas, count=4, channels=8):
 
 @pytest.mark.parametrize("auto", [None, 32])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_masks_are_the_hosts_native_ones(shape, auto):
+def test_masks_are_the_native_ones_of_ultralytics(shape, auto):
     placement = place(shape, (320, 320), auto)
     prototypes, coefficients, boxes = scene(shape, placement.canvas)
-    ours = instance_masks(prototypes, coefficients, boxes, placement)
+    masks = instance_masks(prototypes, coefficients, boxes, placement)
     tensors = [torch.from_numpy(array) for array in (prototypes, coefficients, boxes)]
-    theirs = ops.process_mask_native(*tensors, shape).numpy().astype(bool)
-    assert ours.shape == (4, *shape) and ours.dtype == bool
-    # A pixel whose value is 0 within rounding may fall on either side.
-    assert (ours != theirs).sum() <= 2e-5 * ours.size
+    expected = ops.process_mask_native(*tensors, shape).numpy().astype(bool)
+    assert masks.shape == (4, *shape) and masks.dtype == bool
+    # A pixel whose value is 0 up to rounding may be inside or outside.
+    assert (masks != expected).sum() <= 2e-5 * masks.size
 
 
-def test_every_padding_that_can_occur_ends_on_the_right_pixel():
+def test_every_possible_padding_is_cropped_at_the_right_pixel():
     for height in range(40, 321, 7):
         placement = place((height * 3, 960), (320, 320))
         prototypes, coefficients, boxes = scene((height * 3, 960), placement.canvas, count=1)
-        ours = instance_masks(prototypes, coefficients, boxes, placement)
+        masks = instance_masks(prototypes, coefficients, boxes, placement)
         tensors = [torch.from_numpy(array) for array in (prototypes, coefficients, boxes)]
-        theirs = ops.process_mask_native(*tensors, placement.image).numpy().astype(bool)
-        assert (ours != theirs).sum() <= 2e-5 * ours.size, height
+        expected = ops.process_mask_native(*tensors, placement.image).numpy().astype(bool)
+        assert (masks != expected).sum() <= 2e-5 * masks.size, height
 
 
 def test_a_mask_ends_at_its_box():
@@ -55,7 +55,7 @@ def test_a_mask_ends_at_its_box():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 60, 11, 49)
 
 
-def test_no_objects_give_no_masks_of_the_photos_size():
+def test_no_objects_give_an_empty_array_of_the_size_of_the_image():
     placement = place((30, 40), (96, 96))
     masks = instance_masks(
         np.ones((2, 24, 24), np.float32), np.empty((0, 2), np.float32), np.empty((0, 4), np.float32), placement

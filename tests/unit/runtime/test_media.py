@@ -12,29 +12,29 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.media import MediaKind, list_images, media_kind
 
-PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
-def encoded(suffix: str, image: np.ndarray = PHOTO) -> bytes:
+def encoded(suffix: str, image: np.ndarray = IMAGE) -> bytes:
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
 def animated(path: Path, frames: int = 3) -> Path:
     from PIL import Image
 
-    first, *others = [Image.fromarray(np.roll(PHOTO, index, 0)) for index in range(frames)]
+    first, *others = [Image.fromarray(np.roll(IMAGE, index, 0)) for index in range(frames)]
     first.save(path, save_all=bool(others), append_images=others, duration=40)
     return path
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".ppm", ".avif"])
-@pytest.mark.parametrize("name", ["photo", "photo.mp4", "photo.mjpeg", "ph\udcfftö 图.jpg"])
+@pytest.mark.parametrize("name", ["image", "image.mp4", "image.mjpeg", "im\udcffgé 图.jpg"])
 def test_one_image_is_an_image_under_any_name(tmp_path, suffix, name):
     (tmp_path / name).write_bytes(encoded(suffix))
     assert media_kind(tmp_path / name) is MediaKind.IMAGE
 
 
-@pytest.mark.parametrize("name", ["film.mjpeg", "film.jpg", "film", "film.mp4"])
+@pytest.mark.parametrize("name", ["video.mjpeg", "video.jpg", "video", "video.mp4"])
 @pytest.mark.parametrize("between", [b"", b"\0\0", b"\r\n"])
 def test_a_sequence_of_jpegs_is_mjpeg(tmp_path, name, between):
     (tmp_path / name).write_bytes(between.join([encoded(".jpg")] * 3))
@@ -48,7 +48,7 @@ def segment(marker: int, body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        encoded(".jpg") + encoded(".jpg", PHOTO[:24, :32]),  # a preview or a gain map of the same photo
+        encoded(".jpg") + encoded(".jpg", IMAGE[:24, :32]),  # a preview or a gain map of the same photo
         encoded(".jpg")[:2]
         + segment(0xE2, b"MPF\0" + bytes(20))
         + encoded(".jpg")[2:]
@@ -67,7 +67,7 @@ def test_a_jpeg_with_more_views_of_the_same_photo_is_one_image(tmp_path, data):
 
 
 def test_a_progressive_jpeg_with_restart_markers_is_scanned_to_its_end(tmp_path):
-    data = cv2.imencode(".jpg", PHOTO, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
+    data = cv2.imencode(".jpg", IMAGE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
     (tmp_path / "one.jpg").write_bytes(data)
     (tmp_path / "two.jpg").write_bytes(data * 2)
     assert [media_kind(tmp_path / name) for name in ("one.jpg", "two.jpg")] == [MediaKind.IMAGE, MediaKind.MJPEG]
@@ -92,7 +92,7 @@ def test_videos_and_unknown_formats_are_other(tmp_path):
     with av.open(str(tmp_path / "clip.jpg"), "w", format="mp4") as file:
         track = file.add_stream("libx264", rate=25)
         track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
-        file.mux(track.encode(av.VideoFrame.from_ndarray(PHOTO, "bgr24")))
+        file.mux(track.encode(av.VideoFrame.from_ndarray(IMAGE, "bgr24")))
         file.mux(track.encode())
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.jpg").touch()
@@ -113,11 +113,11 @@ def test_a_missing_file_is_an_oserror(tmp_path):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     for name in ("b.jpg", "a.PNG", "sub/c.jpg", "notes.txt", "clip.mp4", "._a.jpg"):
-        path = tmp_path / "photos" / name
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"content does not matter")
-    (tmp_path / "photos" / "folder.jpg").mkdir()
-    return tmp_path / "photos"
+    (tmp_path / "images" / "folder.jpg").mkdir()
+    return tmp_path / "images"
 
 
 def test_a_folder_gives_its_own_images_sorted(folder):
@@ -138,7 +138,7 @@ def test_a_file_of_any_name_is_accepted(folder):
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
-    path = tmp_path / "photo[1].jpg"
+    path = tmp_path / "image[1].jpg"
     path.touch()
     assert list_images(path) == [path]
 
@@ -152,12 +152,12 @@ def test_a_folder_of_videos_is_an_error_that_names_the_stream_command(tmp_path, 
 
 
 def test_an_image_named_like_a_video_is_read_and_a_video_named_like_an_image_is_not(tmp_path):
-    data = cv2.imencode(".jpg", PHOTO)[1].tobytes()
-    for name, content in (("photo.mp4", data), ("film.jpg", data * 2)):
+    data = cv2.imencode(".jpg", IMAGE)[1].tobytes()
+    for name, content in (("image.mp4", data), ("video.jpg", data * 2)):
         (tmp_path / name).write_bytes(content)
-    assert list_images(tmp_path / "photo.mp4") == [tmp_path / "photo.mp4"]
-    with pytest.raises(UsageError, match=r"film\.jpg is a video, .* run 'fgd-yolo stream --source .*film\.jpg'"):
-        list_images(tmp_path / "film.jpg")
+    assert list_images(tmp_path / "image.mp4") == [tmp_path / "image.mp4"]
+    with pytest.raises(UsageError, match=r"video\.jpg is a video, .* run 'fgd-yolo stream --source .*video\.jpg'"):
+        list_images(tmp_path / "video.jpg")
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import SourceEnded, check_address, open_source
 from tests.cameras.clips import (
-    TURNS,
+    ORIENTATIONS,
     coloured_clip,
     corners,
     encode,
-    number,
-    picture,
+    frame_number,
+    numbered_image,
     with_cover,
     with_orientation,
     write_clip,
@@ -56,9 +56,9 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", ORIENTATIONS)
 def test_a_video_is_turned_as_its_container_says(tmp_path, turn, suffix):
-    path = coloured_clip(tmp_path / f"clip.{suffix}", TURNS[turn])
+    path = coloured_clip(tmp_path / f"clip.{suffix}", ORIENTATIONS[turn])
     found = images(path)
     assert len(found) == 3
     np.testing.assert_array_equal(found[0], UPRIGHT[turn](stored(path)))
@@ -76,7 +76,7 @@ def test_the_orientation_in_the_video_itself_holds_until_the_next_key_frame(tmp_
 
 
 def test_a_jpeg_of_a_stream_is_turned_by_its_own_note(tmp_path):
-    jpeg = cv2.imencode(".jpg", picture(0))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", numbered_image(0))[1].tobytes()
     entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: a quarter to the right
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
     noted = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
@@ -99,7 +99,7 @@ def numbers(path):
     source, found = open_source(str(path), timeout_s=1), []
     while True:
         try:
-            found.append(number(source.read().pixels))
+            found.append(frame_number(source.read().pixels))
         except SourceEnded:
             source.close()
             return found
@@ -126,7 +126,7 @@ def two_tracks(path, first, second, default):
         for index in range(max(first, second)):
             for track, begin, count in ((tracks[0], 0, first), (tracks[1], 100, second)):
                 if index < count:
-                    frame = av.VideoFrame.from_ndarray(picture(begin + index), "bgr24")
+                    frame = av.VideoFrame.from_ndarray(numbered_image(begin + index), "bgr24")
                     frame.pts, frame.time_base = index, Fraction(1, 25)
                     file.mux(track.encode(frame))
         for track in tracks:

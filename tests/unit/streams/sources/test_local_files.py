@@ -8,7 +8,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.media import list_images
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, check_address, is_live, open_source
-from tests.cameras.clips import TURNS, coloured_clip, corners, write_clip
+from tests.cameras.clips import ORIENTATIONS, coloured_clip, corners, write_clip
 from tests.cameras.stamp import read_stamp
 
 
@@ -106,7 +106,7 @@ def test_what_a_file_of_a_folder_holds_counts_not_its_name_and_a_broken_one_is_s
 
 
 def test_a_folder_is_turned_picture_by_picture_and_video_by_video(tmp_path):
-    coloured_clip(tmp_path / "a.mp4", TURNS["right"], frames=1)
+    coloured_clip(tmp_path / "a.mp4", ORIENTATIONS["right"], frames=1)
     coloured_clip(tmp_path / "b.mp4", frames=1)
     images, _, _ = read_all(open_source(str(tmp_path), timeout_s=1))
     assert [corners(image) for image in images] == ["brkg", "rgbk"]

@@ -12,7 +12,7 @@ import pytest
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.frame import Frame
 from fgd_yolo.streams.sources import BadFrame, SourceEnded, SourceLost, open_source
-from tests.cameras.clips import SIZE, encode, number, write_clip
+from tests.cameras.clips import SIZE, encode, frame_number, write_clip
 
 
 def read_all(source):
@@ -32,7 +32,7 @@ def test_every_picture_comes_once_in_order_with_its_time(tmp_path):
     source = open_source(str(write_clip(tmp_path / "clip.mp4", frames=30, fps=15)), timeout_s=1)
     assert (source.live, source.fps) == (False, 15)
     pictures, bad = read_all(source)
-    assert [number(picture.pixels) for picture in pictures] == list(range(30))
+    assert [frame_number(picture.pixels) for picture in pictures] == list(range(30))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 15 for index in range(30)])
     assert bad == 0
 
@@ -58,7 +58,7 @@ def test_a_damaged_file_gives_its_sound_pictures_and_counts_the_others(tmp_path)
     pictures, bad = read_all(open_source(str(clip), timeout_s=1))
     assert 0 < bad < 30
     assert 30 <= len(pictures) <= 60 - bad
-    assert number(pictures[-1].pixels) == 59
+    assert frame_number(pictures[-1].pixels) == 59
 
 
 def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
@@ -85,7 +85,7 @@ def test_every_picture_of_a_file_without_presentation_times_comes_in_order_at_it
     source = open_source(str(encode(tmp_path / name, codec, frames=60, **options)), timeout_s=1)
     assert source.fps == 25
     pictures, bad = read_all(source)
-    assert [number(picture.pixels) for picture in pictures] == list(range(60))
+    assert [frame_number(picture.pixels) for picture in pictures] == list(range(60))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(60)])
     assert bad == 0
 
@@ -103,7 +103,7 @@ def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, n
     with av.open(str(path)) as file:
         assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
     pictures, _ = read_all(open_source(str(path), timeout_s=1))
-    assert [number(picture.pixels) for picture in pictures] == kept
+    assert [frame_number(picture.pixels) for picture in pictures] == kept
     assert [picture.pts for picture in pictures] == pytest.approx([index / 20 for index in kept], abs=2e-3)
 
 
@@ -116,7 +116,7 @@ def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
                 packet.stream = copy
                 writer.mux(packet)
     pictures, _ = read_all(open_source(str(tmp_path / "copy.mkv"), timeout_s=1))
-    assert [number(picture.pixels) for picture in pictures] == list(range(30))
+    assert [frame_number(picture.pixels) for picture in pictures] == list(range(30))
     assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
 
 
