@@ -53,7 +53,7 @@ def brightness_file(path, batch=1):
         "imgsz": f"[{SIDE}, {SIDE}]",
         "end2end": "False",
     }
-    return save(graph, path, metadata, opset=13)
+    return save(graph, path, {**metadata, "end2end": "False"}, opset=13)
 
 
 @pytest.fixture(autouse=True)
