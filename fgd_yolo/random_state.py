@@ -1,4 +1,4 @@
-"""Keep the random streams of a training as they were while something else looks at it."""
+"""Preserve the random states of a process, so that checks around a training do not change it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 @contextmanager
 def preserve_random_state(seed: int | None = None):
-    """Put the torch (CPU and CUDA), numpy and Python random states back at the end of the block.
+    """Restore the random states of torch (CPU and CUDA), numpy and Python at the end of the block.
 
-    On a CPU the host augments in the training process itself, so that a single number drawn elsewhere changes every
-    batch that follows.
+    On a CPU Ultralytics augments images in the training process, where a single random number drawn elsewhere would
+    change all later batches.
 
     Args:
-        seed: seeds torch inside the block, so that what is built there is the same in every run; None leaves it.
+        seed: seed for torch inside the block, so that modules built there are reproducible; None does not seed.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -1,9 +1,8 @@
-"""Ultralytics executes, installs and downloads nothing while a call of ours runs, and is its user's own otherwise.
+"""Keeps Ultralytics from executing, installing or downloading what files name, during calls of this package only.
 
-Ultralytics copies its switches into the modules that use them when it is imported, so an environment variable or a
-value in `ultralytics.utils` comes too late in a process that has imported it already. Here the names themselves are
-replaced, in the modules that look them up, for as long as a thread is inside `safe_loading`. Other threads see what the
-user has set, at any time.
+Ultralytics copies its settings into the modules that use them when it is imported, so an environment variable or a
+value in `ultralytics.utils` has no effect in a process that has already imported it. Therefore the names are replaced
+in the modules that look them up, while a thread is inside `safe_loading`. Other threads see what the user has set.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from ultralytics.utils import checks, downloads, torch_utils
 from fgd_yolo.errors import FGDError
 
 OFFICIAL = "https://github.com/ultralytics/assets/releases/download/"
-"""Where Ultralytics keeps its weights, fonts and small data sets."""
+"""Address of Ultralytics' own weights, fonts and small data sets."""
 _ARRAYS = {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
 _ARRAYS |= {("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 def read_checkpoint(file: str | Path, *_, **__) -> Any:
-    """Read a `.pt` that exists with Ultralytics' safe loader, in place of torch.load.
+    """Read an existing `.pt` file with Ultralytics' safe loader, in place of torch.load.
 
-    The loader is given a name that means nothing to it: it drops quotes from names, and downloads another model in the
-    place of a file called yolov5n.pt.
+    The loader is given a link with a neutral name, because it removes quotes from names, and replaces a file called
+    yolov5n.pt by a download.
     """
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-") as folder:
         link = Path(folder) / "weights.pt"
@@ -50,10 +49,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_label_cache(file: Path) -> dict[str, Any]:
-    """Read the `labels/*.cache` of a data set, which is a pickle, as plain values and arrays.
+    """Read a label cache of a data set (`labels/*.cache`, a pickle), which may hold plain values and arrays only.
 
     Raises:
-        UnpicklingError: it holds something else. Ultralytics then reads the labels themselves.
+        UnpicklingError: it holds something else; Ultralytics then reads the label files.
     """
     with Path(file).open("rb") as stream:
         version = np.lib.format.read_magic(stream)
@@ -65,38 +64,38 @@ def read_label_cache(file: Path) -> dict[str, Any]:
 def _official_only(safe_download: Callable) -> Callable:
     def download(url: str | Path, *args, **kwargs) -> Path:
         if not str(url).startswith(OFFICIAL):
-            raise FGDError(f"{str(url)[:120]} is not downloaded here: fetch it yourself and give the file")
+            raise FGDError(f"{str(url)[:120]} is not downloaded here: download it yourself and give the file")
         return safe_download(url, *args, **kwargs)
 
     return download
 
 
 class _Switch:
-    """Stands in a module of Ultralytics for one of its names, as ours inside `safe_loading` and as it was elsewhere.
+    """Replaces a name in a module of Ultralytics; it has the safe value inside `safe_loading`, elsewhere the original.
 
     Args:
-        module: that looks the name up.
-        name: of a flag or a function.
-        ours: makes our value from the one that was there.
+        module: module that looks the name up.
+        name: flag or function.
+        make_safe: returns the safe value for the original.
     """
 
-    def __init__(self, module: Any, name: str, ours: Callable[[Any], Any]):
-        self.module, self.name, self.ours = module, name, ours
-        self.before: Any = None
+    def __init__(self, module: Any, name: str, make_safe: Callable[[Any], Any]):
+        self.module, self.name, self.make_safe = module, name, make_safe
+        self.original: Any = None
 
-    def put_on(self) -> None:
-        found = getattr(self.module, self.name)
-        if found is not self:
-            self.before = found
+    def install(self) -> None:
+        current = getattr(self.module, self.name)
+        if current is not self:
+            self.original = current
             setattr(self.module, self.name, self)
 
-    def take_off(self) -> None:
-        if getattr(self.module, self.name) is self:  # else the user has set it meanwhile
-            setattr(self.module, self.name, self.before)
+    def uninstall(self) -> None:
+        if getattr(self.module, self.name) is self:  # otherwise the user has set it in the meantime
+            setattr(self.module, self.name, self.original)
 
     @property
     def _value(self) -> Any:
-        return self.ours(self.before) if _inside.depth else self.before
+        return self.make_safe(self.original) if _nesting.depth else self.original
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -105,8 +104,8 @@ class _Switch:
         return self._value(*args, **kwargs)
 
 
-class _Inside(threading.local):
-    depth = 0  # of this thread
+class _Nesting(threading.local):
+    depth = 0  # of `safe_loading` in this thread
 
 
 _SWITCHES = (
@@ -117,7 +116,7 @@ _SWITCHES = (
     _Switch(downloads, "safe_download", _official_only),
     _Switch(data_utils, "safe_download", _official_only),
 )
-_inside = _Inside()
+_nesting = _Nesting()
 _lock = threading.Lock()
 _threads_inside = 0
 
@@ -126,30 +125,30 @@ _threads_inside = 0
 def safe_loading() -> Iterator[None]:
     """Keep Ultralytics from executing, installing or downloading what a file names, in this thread and block.
 
-    Also a decorator. May be nested. Ultralytics' own weights and fonts may still be downloaded.
+    Can be nested and used as a decorator. Ultralytics' own weights and fonts may still be downloaded.
     """
     global _threads_inside
     with _lock:
         for switch in _SWITCHES:
-            switch.put_on()
+            switch.install()
         _threads_inside += 1
-    _inside.depth += 1
+    _nesting.depth += 1
     try:
         yield
     finally:
-        _inside.depth -= 1
+        _nesting.depth -= 1
         with _lock:
             _threads_inside -= 1
             if not _threads_inside:
                 for switch in _SWITCHES:
-                    switch.take_off()
+                    switch.uninstall()
 
 
 @contextmanager
 def user_settings() -> Iterator[None]:
-    """Suspend `safe_loading` for a block of this thread: for what the user has allowed."""
-    depth, _inside.depth = _inside.depth, 0
+    """Restore the user's own settings for a block of this thread, for a download that the user has allowed."""
+    depth, _nesting.depth = _nesting.depth, 0
     try:
         yield
     finally:
-        _inside.depth = depth
+        _nesting.depth = depth

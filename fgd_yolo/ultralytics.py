@@ -1,6 +1,6 @@
-"""The door to Ultralytics' models: they are read and checked without executing anything, and validated.
+"""The door to Ultralytics' models: reads them without executing anything that a file holds, and validates them.
 
-`safe_loading` holds the switches that keep Ultralytics itself from executing, installing or downloading anything.
+`safe_loading` keeps Ultralytics itself from executing, installing or downloading anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
 
-HEADS = ("Detect", "v10Detect")  # a segmentation, pose, RT-DETR or open-vocabulary model has another
+HEADS = ("Detect", "v10Detect")  # of detectors; segmentation, pose, RT-DETR and open-vocabulary models have others
 TASKS = {
     (DetectionModel, "Detect"): "detect",
     (DetectionModel, "v10Detect"): "detect",
@@ -41,8 +41,8 @@ TASKS = {
     (OBBModel, "OBB26"): "obb",
 }
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
-_ACTIVATION_CHARACTERS = 200  # far beyond any that takes numbers alone; Python's parser has no bound of its own
-_ADDRESS = re.compile(r"\w[\w+.-]+:/")  # Path makes one slash of two; two letters at least: C:/ is a drive
+_ACTIVATION_CHARACTERS = 200  # more than any with numbers needs; Python's parser has no limit of its own
+_ADDRESS = re.compile(r"\w[\w+.-]+:/")  # Path turns two slashes into one; at least two letters: C:/ is a drive
 _TEMPORARY = re.compile(r"\S*fgd_yolo-\S*weights\.pt")
 
 
@@ -50,7 +50,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
     """Read an Ultralytics checkpoint without executing anything that the file holds.
 
     Raises:
-        FGDError: no such file, or a file that is not a whole Ultralytics checkpoint or that names foreign classes.
+        FGDError: the file is missing, damaged or no Ultralytics checkpoint, or names classes that are not safe.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,13 +65,13 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
 
 def _read_safely(path: Path) -> Any:
     with safe_loading(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's notes about pickles, two lines before our one
+        warnings.simplefilter("ignore")  # torch's warnings about pickles
         try:
             return read_checkpoint(path)
-        except Exception as error:  # a damaged file reaches the unpickler as almost any error
+        except Exception as error:  # a damaged file raises almost any error
             reason = shortened(_TEMPORARY.sub(path.name, whole_line(error)), 80)
             raise FGDError(
-                f"{path} is not an Ultralytics checkpoint, or a damaged one; nothing in it was executed ({reason})"
+                f"{path} is damaged or no Ultralytics checkpoint; nothing in it was executed ({reason})"
             ) from error
 
 
@@ -79,14 +79,14 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Read a detector from an Ultralytics checkpoint without executing anything that the file holds.
 
     Args:
-        path: a `.pt` file on this disk; names are resolved and downloaded elsewhere.
+        path: a `.pt` file on this disk.
 
     Returns:
         The model in float32 and eval mode, on the CPU, with its train arguments as `args`; and the checkpoint.
 
     Raises:
-        FGDError: as `load_checkpoint_file`, or a model of another task than detect, RT-DETR, or open-vocabulary, or
-            one with other names than classes.
+        FGDError: as for `load_checkpoint_file`; or the model is no plain YOLO detector, such as RT-DETR, an
+            open-vocabulary model or one of another task; or its names do not fit its classes.
     """
     model, checkpoint = _load(path)
     head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
@@ -96,10 +96,10 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a model of any task that is exported: as `load_detector`, and segment, pose and obb besides.
+    """Read a model that can be exported: as `load_detector`, also for segment, pose and obb.
 
     Raises:
-        FGDError: as `load_checkpoint_file`, or a model of another kind, such as RT-DETR or a classifier.
+        FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as RT-DETR or a classifier.
     """
     model, checkpoint = _load(path)
     layers = getattr(model, "model", None)
@@ -107,7 +107,7 @@ def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     task = TASKS.get((type(model), head))
     if task is None:
         raise FGDError(
-            f"{path} is a {type(model).__name__} ({head}), which is not exported here: "
+            f"{path} is a {type(model).__name__} ({head}), which cannot be exported here: "
             f"it must be a YOLO for {', '.join(sorted(set(TASKS.values())))}"
         )
     return _ready(model, task, path, checkpoint), checkpoint
@@ -123,7 +123,7 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
     config = getattr(model, "yaml", None)
-    if isinstance(config, dict):  # no more than the activation: layers of old files have other names
+    if isinstance(config, dict):  # the activation alone: layers of old files have other names
         check_activation(config.get("activation"), path)
     check_names(model, path)
     model = model.float().eval()
@@ -136,11 +136,11 @@ def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, 
 
 @safe_loading()
 def read_architecture(path: str | Path) -> dict[str, Any]:
-    """Read a model YAML, a file on this disk or one of Ultralytics' own, as a mapping that is safe to build.
+    """Read a model YAML, a file on this disk or one that Ultralytics ships, and check that it is safe to build.
 
     Raises:
-        FileNotFoundError: there is no such file, and Ultralytics has none of that name.
-        FGDError: it is an address, no model YAML, or names something that is no layer or no activation.
+        FileNotFoundError: the file does not exist, and Ultralytics ships none of that name.
+        FGDError: it is an address, no model YAML, or names something other than layers and an activation.
     """
     if _ADDRESS.match(str(path)):
         raise FGDError(f"model {path} is an address: download it yourself and give the file")
@@ -153,14 +153,14 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
 
 
 def check_architecture(config: Mapping[str, Any], where: str | Path) -> None:
-    """Stop unless a model YAML names layers and an activation alone: Ultralytics evaluates what stands there.
+    """Stop unless a model YAML names layers and an activation only, since Ultralytics evaluates its values.
 
     Args:
-        config: as the YAML, or a checkpoint's model, holds it.
-        where: it is from, for messages.
+        config: content of the YAML, or `yaml` of a model.
+        where: file or model, for messages.
 
     Raises:
-        FGDError: names what is wrong.
+        FGDError: names the layer or activation.
     """
     check_activation(config.get("activation"), where)
     for part in ("backbone", "head"):
@@ -175,7 +175,7 @@ def check_architecture(config: Mapping[str, Any], where: str | Path) -> None:
 
 
 def check_activation(text: Any, where: str | Path) -> None:
-    """Stop unless a text is an activation of torch.nn with plain values, such as `nn.LeakyReLU(0.1)`, or missing.
+    """Stop unless a text is empty or an activation of torch.nn with literal values, such as `nn.LeakyReLU(0.1)`.
 
     Raises:
         FGDError: it is anything else; nothing of it has been evaluated.
@@ -188,18 +188,18 @@ def check_activation(text: Any, where: str | Path) -> None:
         call = ast.parse(text.strip(), mode="eval").body
         prefix, _, name = ast.unparse(call.func).rpartition(".")
         if prefix not in {"nn", "torch.nn"} or name not in ACTIVATIONS:
-            raise ValueError("not of torch.nn")
+            raise ValueError("not in torch.nn")
         values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
         getattr(nn, name)(*map(ast.literal_eval, call.args), **values)
-    except Exception as error:  # of the parser, of wrong types, or of the activation itself
+    except Exception as error:  # raised by the parser, for wrong types, or by the activation
         raise FGDError(
-            f"{where}: the activation {str(text)[:60]!r} is not one of torch.nn with plain values, such as nn.SiLU() "
+            f"{where}: the activation {str(text)[:60]!r} is not one of torch.nn with literal values, such as nn.SiLU() "
             "or nn.LeakyReLU(0.1); nothing of it was executed"
         ) from error
 
 
 def _named(name: str) -> Any:
-    """Return what Ultralytics takes a layer's name for, or None."""
+    """Return the class that Ultralytics uses for a layer's name, or None."""
     for prefix, module in {"nn.": nn, "torchvision.ops.": torchvision.ops}.items():
         if name.startswith(prefix):
             return getattr(module, name.removeprefix(prefix), None)
@@ -207,10 +207,10 @@ def _named(name: str) -> Any:
 
 
 def check_names(model: nn.Module, path: str | Path) -> None:
-    """Stop on a model whose head predicts other classes than it names: whatever reads either would be misled.
+    """Stop if the head of a model predicts another number of classes than the model names.
 
     Raises:
-        FGDError: both numbers are named.
+        FGDError: gives both numbers.
     """
     head = model.model[-1]
     branches = [getattr(head, name, None) or () for name in ("cv3", "one2one_cv3")]  # fusion removes one of the two
@@ -220,13 +220,13 @@ def check_names(model: nn.Module, path: str | Path) -> None:
     if widths == {len(names)} and numbers == set(range(len(names))):
         return
     raise FGDError(
-        f"{path} contradicts itself: it names {len(names)} class{'es' * (len(names) != 1)}, its head predicts "
-        f"{' or '.join(map(str, sorted(widths)))}; give a checkpoint whose names are those that it was trained with"
+        f"{path} is inconsistent: it names {len(names)} class{'es' * (len(names) != 1)}, its head predicts "
+        f"{' or '.join(map(str, sorted(widths)))}; give a checkpoint with the names that it was trained with"
     )
 
 
 def clean_names(model: nn.Module) -> None:
-    """Make the class names of a model printable, where it has any."""
+    """Make the class names of a model printable, if it has any."""
     if isinstance(getattr(model, "names", None), (dict, list, tuple)):
         model.names = printable_names(model.names)
 

@@ -126,7 +126,7 @@ def test_a_teacher_whose_names_are_not_its_heads(refused, data, student_yaml, te
     checkpoint["model"].names = dict(enumerate("abcdefgh"))
     torch.save(checkpoint, tmp_path / "odd.pt")
     line = refused("--teacher", tmp_path / "odd.pt", "--student", student_yaml, "--data", data)
-    assert "odd.pt contradicts itself: it names 8 classes, its head predicts 3" in line
+    assert "odd.pt is inconsistent: it names 8 classes, its head predicts 3" in line
 
 
 @pytest.mark.parametrize(

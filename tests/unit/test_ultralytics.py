@@ -96,7 +96,7 @@ def test_other_models_cannot_be_exported(name, tmp_path):
     from ultralytics import RTDETR, YOLO
 
     (RTDETR if "rtdetr" in name else YOLO)(name).save(tmp_path / "other.pt")
-    with pytest.raises(FGDError, match="is not exported here: it must be a YOLO for detect, obb, pose, segment"):
+    with pytest.raises(FGDError, match="cannot be exported here: it must be a YOLO for detect, obb, pose, segment"):
         load_exportable(tmp_path / "other.pt")
 
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_whose_names_are_not_its_heads_is_refused(load, names, teac
     checkpoint["model"].names = names
     torch.save(checkpoint, tmp_path / "odd.pt")
     count = f"{len(names)} class{'es' * (len(names) > 1)}"
-    with pytest.raises(FGDError, match=f"contradicts itself: it names {count}, its head predicts 3"):
+    with pytest.raises(FGDError, match=f"is inconsistent: it names {count}, its head predicts 3"):
         load(tmp_path / "odd.pt")
 
 
