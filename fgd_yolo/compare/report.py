@@ -31,7 +31,6 @@ from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
 from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.files import atomic_path
-from fgd_yolo.methods import METHODS
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
@@ -232,8 +231,6 @@ def _summary(base: str) -> str:
     """Return a line about a method without its changes."""
     if base == ULTRALYTICS:
         return _ULTRALYTICS_SUMMARY
-    if base in METHODS:
-        return METHODS[base].summary + (", and imitation of the heads" if METHODS[base].imitates_heads else "")
     return recipe_summary(base) if base in recipe_names() else f"recipe {base}"
 
 

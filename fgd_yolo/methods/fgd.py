@@ -180,7 +180,6 @@ class FGDOptions(MethodOptions):
         rel_weight: lambda, global relation term.
     """
 
-    summary = "Focal and Global Distillation: focal terms (objects, background, attention) and a global relation term"
     imitates_heads = True
 
     scale: Scale = _ATTENTION.scale

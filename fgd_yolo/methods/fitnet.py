@@ -51,8 +51,6 @@ class FitNetOptions(MethodOptions):
         imitation_weight: weight of the mean squared difference.
     """
 
-    summary = "plain imitation: mean squared difference of neck maps"
-
     imitation_weight: float = Field(default=1.0, ge=0)
 
     def level_loss(self, student_channels: int, teacher_channels: int) -> FitNetLoss:

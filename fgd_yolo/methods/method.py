@@ -60,8 +60,6 @@ class MethodOptions(Options):
     """
 
     kind = "method option"
-    summary: ClassVar[str]
-    """The method in a few words, for reports."""
     imitates_heads: ClassVar[bool] = False
     """Whether the heads are imitated too, unless `heads` is given."""
 
