@@ -23,8 +23,10 @@ from fgd_yolo.datasets import dataset_classes, moved_dataset, read_dataset
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
-from fgd_yolo.export.measure import bare_session, map_of
-from fgd_yolo.export.sample_images import load_photos
+from fgd_yolo.export.cpu_session import open_cpu_session
+from fgd_yolo.export.file_metrics import measure_map
+from fgd_yolo.export.precisions import PRECISIONS
+from fgd_yolo.export.sample_images import images_to_compare
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.safe_loading import safe_loading
@@ -32,7 +34,6 @@ from fgd_yolo.timing import best_times, format_number, machine_name, ratio
 from fgd_yolo.ultralytics import load_exportable, quiet_ultralytics
 
 DEFAULT_MODEL = "yolov8n.yaml"
-PRECISIONS = ("fp32", "fp16", "int8")
 ULTRALYTICS_INT8 = "Ultralytics int8"
 IMAGE_SIZE = (640, 480)
 """Width and height in pixels of the image that the stages are timed on: a common camera frame."""
@@ -63,7 +64,8 @@ def benchmark_inference(
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
         for size in sizes:
             files = export_variants(weights, data, size, folder)
-            accuracy = {file: map_of(path, data, size, model.task) for file, path in files.items()} if trained else {}
+            measured = files if trained else {}
+            accuracy = {file: measure_map(path, data, size, model.task) for file, path in measured.items()}
             runs = {count: time_networks(files, count, rounds) for count in threads}
             image = _camera_image(data)
             stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
@@ -180,7 +182,7 @@ def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> Sta
     """
     with redirect_stderr(StringIO()):
         detector = OnnxDetector(file, "cpu", threads)
-    session = bare_session(file, threads)
+    session = open_cpu_session(file, threads)
     name = session.get_inputs()[0].name
     tensor, placement = detector.preprocess(image)
     outputs = detector.infer(tensor)
@@ -195,7 +197,7 @@ def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> Sta
 
 def _camera_image(data: str) -> np.ndarray:
     """Return a val image of the dataset, resized to a camera frame, (480, 640, 3) BGR."""
-    images, _ = load_photos(data=data, recorded=None, files=None)
+    images, _ = images_to_compare(data)
     return cv2.resize(images[0], IMAGE_SIZE)
 
 

@@ -1,102 +1,84 @@
-"""The steps from a PyTorch model to a finished, signed and checked file in a folder of its own."""
+"""The steps from a PyTorch model to a finished and checked ONNX file, in a folder of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import onnx
 from torch import nn
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.calibration import photo_batches
-from fgd_yolo.export.convert import convert, validate
+from fgd_yolo.export.convert import check_onnx, convert_to_onnx
+from fgd_yolo.export.export_options import ExportOptions
+from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
 from fgd_yolo.export.parity import Parity, compare_files, compare_with_torch
-from fgd_yolo.export.request import Request
-from fgd_yolo.export.sample_images import in_batches, letterbox
-from fgd_yolo.export.uint8 import take_uint8
-from fgd_yolo.export.write_metadata import describe, read_entries, write_entries
-
-if TYPE_CHECKING:
-    from fgd_yolo.export.half_range import HalfReport
-    from fgd_yolo.export.int8 import Int8Report
+from fgd_yolo.export.precisions import PRECISIONS, Conversion, Report
+from fgd_yolo.export.sample_images import in_batches, letterbox_images
+from fgd_yolo.export.uint8_input import convert_to_uint8_input
 
 
 def build(
-    request: Request,
+    options: ExportOptions,
     model: nn.Module,
     checkpoint: Mapping[str, Any],
     size: int,
-    photos: list[np.ndarray],
+    images: list[np.ndarray],
     folder: Path,
-) -> tuple[Path, Parity, Int8Report | HalfReport | None]:
-    """Write the file that was asked for into the folder, and check it.
+) -> tuple[Path, Parity, Report | None]:
+    """Write the requested file into a folder, and check it.
 
     Args:
-        request: what to make.
-        model: a detector, as the host loads it for training.
+        options: what to build.
+        model: a detector, as Ultralytics loads it for training.
         checkpoint: where it comes from.
         size: side of the input, in pixels.
-        photos: BGR images to compare on.
-        folder: for all files on the way.
+        images: BGR images to compare on.
+        folder: for all intermediate files.
     Returns:
-        The file, how closely it follows the model, and for int8 and fp16 what stayed in float32 and why.
+        The file, how closely it follows the model, and the report of a lower precision.
     Raises:
-        FGDError: a step fails, the file is wrong, or int8 was refused and is not to be kept.
+        FGDError: a step fails, the file is wrong, or its precision was refused and is not to be kept.
         OSError: the folder cannot be written.
     """
-    weights, views = Path(model.pt_path), _views(request, photos, size, int(model.stride.max()))
-    plain = convert(
-        model, size, folder, batch=request.batch, dynamic=request.dynamic, nms=request.nms, opset=request.opset
+    weights = Path(model.pt_path)
+    batches = _letterboxed_batches(options, images, size, int(model.stride.max()))
+    float32 = convert_to_onnx(
+        model, size, folder, batch=options.batch, dynamic=options.dynamic, nms=options.nms, opset=options.opset
     )
-    validate(plain)
-    made, report = plain, None
-    if request.precision != "fp32":
-        compare_with_torch(plain, model, views)  # calibrating and measuring a wrong conversion would be vain
-        made, report = _coarser(request, plain, size, photos)
-    if request.uint8_input:
-        floats, made = made, folder / "uint8.onnx"
-        take_uint8(floats, made)
-        compare_files(floats, made, views)
-    write_entries(made, read_entries(plain), describe(request, weights, checkpoint, report))
-    validate(made)
-    return made, compare_with_torch(made, model, views, request.precision), report
+    check_onnx(float32)
+    file, report = float32, None
+    if PRECISIONS[options.precision].module:
+        compare_with_torch(float32, model, batches)  # before time is spent on a wrong file
+        file = folder / f"{options.precision}.onnx"
+        report = _convert_precision(
+            options, Conversion(float32, file, imgsz=size, images=images, data=options.data, max_drop=options.max_drop)
+        )
+    if options.uint8_input:
+        float_input, file = file, folder / "uint8.onnx"
+        convert_to_uint8_input(float_input, file)
+        compare_files(float_input, file, batches)
+    write_metadata(file, read_metadata(float32), describe(options, weights, checkpoint, report))
+    check_onnx(file)
+    return file, compare_with_torch(file, model, batches, options.precision), report
 
 
-def _coarser(
-    request: Request, plain: Path, size: int, photos: list[np.ndarray]
-) -> tuple[Path, Int8Report | HalfReport]:
-    """Return a copy in float16 or int8; refuse an int8 one that loses too much or is slower."""
-    made = plain.with_name(f"{request.precision}.onnx")
-    if request.precision == "fp16":
-        from fgd_yolo.export.half import to_half
-        from fgd_yolo.export.half_range import check_half, measure_half
-
-        found = measure_half(plain, photos, data=request.data, recorded=request.recorded, imgsz=size)
-        to_half(plain, made, found.float_nodes)
-        check_half(made, photo_batches(onnx.load(made), photos, size))
-        return made, found
-    from fgd_yolo.export.int8 import make_int8
-
-    report = make_int8(
-        plain,
-        made,
-        info=read_entries(plain),
-        data=request.data,
-        recorded=request.recorded,
-        imgsz=size,
-        max_drop=request.max_drop,
-    )
-    if not report.accepted and not request.keep:
-        raise FGDError(f"{report.refusal}; nothing was written (keep=True or --keep writes it all the same)")
-    return made, report
+def _convert_precision(options: ExportOptions, conversion: Conversion) -> Report:
+    """Write the copy of lower precision; stop where its report refuses it, unless it is to be kept."""
+    module = import_module(PRECISIONS[options.precision].module)
+    report: Report = module.convert(conversion)
+    if report.refusal and not options.keep:
+        raise FGDError(f"{report.refusal}; no file was written (keep=True or --keep writes it all the same)")
+    return report
 
 
-def _views(request: Request, photos: list[np.ndarray], size: int, stride: int) -> list[np.ndarray]:
-    """Return the photos as batches that the file must take: of a dynamic one also two at once, and not square."""
-    views = in_batches(letterbox(photos, size, size), request.batch if request.nms or not request.dynamic else 1)
-    if request.dynamic:
-        views += in_batches(letterbox(photos, size, size + stride), request.batch if request.nms else 2)
-    return views
+def _letterboxed_batches(options: ExportOptions, images: list[np.ndarray], size: int, stride: int) -> list[np.ndarray]:
+    """Return the images in batches that the file must accept: of a dynamic one also two at once, and not square."""
+    fixed_batch = options.nms or not options.dynamic
+    batches = in_batches(letterbox_images(images, size, size), options.batch if fixed_batch else 1)
+    if options.dynamic:
+        wide = letterbox_images(images, size, size + stride)
+        batches += in_batches(wide, options.batch if fixed_batch else 2)
+    return batches

@@ -1,4 +1,4 @@
-"""The host's exporter, asked for what we want and kept quiet; and what a valid ONNX file is."""
+"""Convert a PyTorch model to a float32 ONNX file with Ultralytics' exporter, and check that a file is valid ONNX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fgd_yolo.ultralytics import quiet_ultralytics
 
 
 @safe_loading()
-def convert(
+def convert_to_onnx(
     model: nn.Module,
     size: int,
     folder: Path,
@@ -28,22 +28,22 @@ def convert(
     nms: bool = False,
     opset: int | None = None,
 ) -> Path:
-    """Run the host's exporter, which copies the model, and return the float32 file that it wrote in the folder.
+    """Run Ultralytics' exporter, which copies the model, and return the float32 file that it wrote in the folder.
 
     Convention:
-        With embedded NMS the batch is fixed even where the size is dynamic: the host unrolls its loop over
-        images, and a larger batch would come back with nothing found on the images beyond.
+        With embedded NMS the batch is fixed even where the size is dynamic: Ultralytics unrolls its loop over the
+        images, and a larger batch would return no detections for the images beyond.
     Raises:
-        FGDError: the host cannot convert this model.
+        FGDError: Ultralytics cannot convert this model.
         OSError: the folder cannot be written.
     """
-    model.pt_path = str(folder / "model.pt")  # the host writes beside it and keeps its stem
-    data = model.args.get("data")  # goes into the file's description, and the file leaves this machine
+    model.pt_path = str(folder / "model.pt")  # Ultralytics writes beside it, under its stem
+    data = model.args.get("data")  # goes into the file's description; the file may leave this machine
     model.args = {**model.args, "data": Path(data).name if isinstance(data, str) else None}
     options = {"imgsz": size, "batch": batch, "dynamic": dynamic, "nms": nms or None, "opset": opset}
     fixed = {"format": "onnx", "simplify": True, "device": "cpu", "mode": "export"}
     try:
-        with _quiet():
+        with _quiet_exporter():
             path = Path(Exporter(overrides={**fixed, **options})(model=model))
     except OSError:
         raise
@@ -54,11 +54,11 @@ def convert(
     return path
 
 
-def validate(path: Path) -> None:
-    """Check the file against the ONNX standard.
+def check_onnx(path: Path) -> None:
+    """Check a file against the ONNX standard.
 
     Raises:
-        FGDError: it is not valid; the reason is named.
+        FGDError: it is not valid; the message gives the reason.
     """
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -73,20 +73,20 @@ def _fix_batch(path: Path, batch: int) -> None:
     onnx.save(model, path)
 
 
-def _worth_saying(record: logging.LogRecord) -> bool:
-    """Return false for what is fixed here, or becomes an error of ours."""
-    said = record.getMessage()
-    return "requires a maximum batch size" not in said and "export failure" not in said
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Return whether a log line is neither about what is fixed here nor an error that is raised here."""
+    message = record.getMessage()
+    return "requires a maximum batch size" not in message and "export failure" not in message
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the host from advertising the temporary file; its warnings and errors still come through."""
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what Ultralytics logs about the temporary file; other warnings and errors still appear."""
     logger = logging.getLogger("ultralytics")
-    logger.addFilter(_worth_saying)
+    logger.addFilter(_is_relevant)
     try:
         with quiet_ultralytics(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracer notes about shapes that are constant here on purpose
+            warnings.simplefilter("ignore")  # tracer warnings about shapes that are constant on purpose
             yield
     finally:
-        logger.removeFilter(_worth_saying)
+        logger.removeFilter(_is_relevant)

@@ -1,70 +1,96 @@
-"""The real images that an exported file is compared on, prepared as the host prepares them."""
+"""Real images of a dataset as network inputs: to compare on, to calibrate with and to measure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
-from fgd_yolo import preprocessing
+from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.preprocessing import place, to_planes
+from fgd_yolo.preprocessing import letterbox, place, to_planes
 from fgd_yolo.runtime.images import read_image
 
 COMPARED_IMAGES = 8
 
 
-def load_photos(
-    *, data: str | Path | None, recorded: Any, files: Iterable[str | Path] | None
+def images_to_compare(
+    data: Any, files: Iterable[str | Path] | None = None, count: int = COMPARED_IMAGES
 ) -> tuple[list[np.ndarray], int]:
-    """Return real images, and how many more could not be read.
+    """Return the images that an exported file is compared on.
 
     Args:
-        data: dataset YAML given by the user; its val split is read.
-        recorded: what the checkpoint says it was trained on, used when neither of the others is given.
-        files: image files, taken as they are.
+        data: dataset whose val split is read, as the user or a checkpoint names it.
+        files: image files to read instead, all of them.
+        count: of images to spread over the val split.
     Returns:
-        BGR uint8 images of any size, at most eight from a dataset, spread over its val split; and a count.
+        BGR uint8 images of any size, and how many more could not be read.
     Raises:
         FGDError: there is no image that can be read.
     """
     if files is not None:
         paths = [Path(file) for file in files]
     else:
-        paths = spread(
-            split_images(data if data is not None else recorded, "val", "to compare the export on"), COMPARED_IMAGES
-        )
-    photos = [photo for photo in map(read_image, paths) if photo is not None]
-    if not photos:
-        first = f", {paths[0]} for one" if paths else ""
-        raise FGDError(f"none of the {len(paths)} images to compare on can be read{first}")
-    return photos, len(paths) - len(photos)
+        paths = spread(split_images(data, "val", "to compare the export on"), count)
+    images = [image for image in map(read_image, paths) if image is not None]
+    if not images:
+        example = f", such as {paths[0]}" if paths else ""
+        raise FGDError(f"none of the {len(paths)} images to compare on can be read{example}")
+    return images, len(paths) - len(images)
 
 
-def letterbox(photos: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Return the photos scaled by one factor each, centred, and padded with grey 114: (n, height, width, 3) BGR."""
-    return np.stack([preprocessing.letterbox(photo, place(photo.shape[:2], (height, width))) for photo in photos])
+def spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """Return at most `count` of the paths, evenly spaced from the first to the last."""
+    picks = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[pick] for pick in picks]
 
 
-def as_input(pixels: np.ndarray) -> np.ndarray:
-    """Return what a file with a float input wants, from letterboxed photos: (n, 3, H, W), RGB, in [0, 1]."""
-    count, height, width, _ = pixels.shape
+def letterbox_images(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Return images letterboxed to one size: (n, height, width, 3) BGR uint8."""
+    return np.stack([letterbox(image, place(image.shape[:2], (height, width))) for image in images])
+
+
+def to_float_input(canvases: np.ndarray) -> np.ndarray:
+    """Return letterboxed images (n, H, W, 3) as the input of a file with `FLOAT_INPUT`: (n, 3, H, W)."""
+    count, height, width, _ = canvases.shape
     planes = np.empty((count, 3, height, width), np.float32)
-    for index, canvas in enumerate(pixels):
+    for index, canvas in enumerate(canvases):
         to_planes(canvas, planes[index : index + 1])
     return planes
 
 
-def in_batches(pixels: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Return all images in batches of that many; the last one is filled up with the first images."""
-    picks = np.resize(np.arange(len(pixels)), -(-len(pixels) // batch) * batch)
-    return list(pixels[picks.reshape(-1, batch)])
+def in_batches(canvases: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Return all images in batches of one size; the last one is filled up with the first images."""
+    picks = np.resize(np.arange(len(canvases)), -(-len(canvases) // batch) * batch)
+    return list(canvases[picks.reshape(-1, batch)])
 
 
-def spread(paths: list[Path], count: int) -> list[Path]:
-    """Return at most that many of the paths, evenly spaced."""
-    picks = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[pick] for pick in picks]
+def input_batches(
+    model: ModelProto, images: Iterable[np.ndarray], imgsz: int | tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Yield the inputs of a float32 model, a batch at a time.
+
+    Convention:
+        Letterboxed as in Ultralytics' validator. The last batch of a file with a fixed batch is filled up with its
+        first images.
+    Args:
+        model: the detector; its fixed batch and size take precedence over `imgsz`.
+        images: BGR uint8 images of any size.
+        imgsz: height and width, or the side of a square, for a file of dynamic size, in pixels.
+    """
+    batch, _, *size = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
+    height, width = size if all(size) else np.broadcast_to(imgsz, 2).tolist()
+    batch, images = batch or 1, iter(images)
+    while group := list(islice(images, batch)):
+        inputs = to_float_input(letterbox_images(group, height, width))
+        yield np.resize(inputs, (batch, *inputs.shape[1:]))
+
+
+def read_images(paths: Sequence[Path], description: str) -> Iterator[np.ndarray]:
+    """Yield images that are known to be readable, each read when it is needed, with a progress bar."""
+    return map(read_image, progress(paths, description))

@@ -24,8 +24,8 @@ from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
-from fgd_yolo.export import convert as onnx_files
 from fgd_yolo.export import export_onnx
+from fgd_yolo.export.convert import check_onnx
 from fgd_yolo.files import atomic_path, remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.safe_loading import safe_loading
@@ -222,7 +222,7 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
         return None
     try:
         load_detector(weights)
-        onnx_files.validate(onnx)
+        check_onnx(onnx)
     except Exception as error:  # a file that is no ONNX raises the parser's own error
         print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is made again ({one_line(error)})")
         return None

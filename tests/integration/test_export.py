@@ -19,7 +19,7 @@ from fixtures import file_names, save_checkpoint
 
 
 @pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
-def test_an_export_agrees_with_its_checkpoint_and_reports_how_closely(model, tiny_data, tmp_path):
+def test_an_export_matches_its_checkpoint_and_reports_how_closely(model, tiny_data, tmp_path):
     weights = save_checkpoint(tmp_path / "model.pt", model, tiny_data)
     exported = export_onnx(weights)
     assert exported.path == tmp_path / "model.onnx"
@@ -32,7 +32,7 @@ def test_an_export_agrees_with_its_checkpoint_and_reports_how_closely(model, tin
     assert output.shape == (1, 4 + 3, 12 * 12 + 6 * 6 + 3 * 3)
 
 
-def test_the_file_says_what_a_runtime_must_know(weights):
+def test_the_metadata_has_what_a_runtime_needs(weights):
     entries = {entry.key: entry.value for entry in onnx.load(export_onnx(weights).path).metadata_props}
     assert entries["names"] == "{0: 'disc', 1: 'block', 2: 'wedge'}"
     assert (entries["imgsz"], entries["stride"], entries["task"]) == ("[96, 96]", "32", "detect")
@@ -54,17 +54,17 @@ def test_size_and_name_can_be_chosen(weights, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"imgsz": 100}, "take 96"),
-        ({"imgsz": 0}, "take 32"),
+        ({"imgsz": 100}, "use 96"),
+        ({"imgsz": 0}, "use 32"),
         ({"output": "model.bin"}, "must end in .onnx"),
         ({"output": "no/such/folder/model.onnx"}, "does not exist"),
         ({"opset": 5}, "from 9 to 20"),
         ({"opset": 12, "precision": "int8"}, "from 13 to 20"),
-        ({"precision": "bf16"}, "take fp32, fp16, int8"),
-        ({"batch": 0}, "from 1"),
+        ({"precision": "bf16"}, "available: fp32, fp16, int8"),
+        ({"batch": 0}, "at least 1"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(weights, options, message):
+def test_an_invalid_option_is_a_usage_error(weights, options, message):
     with pytest.raises(UsageError, match=message):
         export_onnx(weights, **options)
     assert file_names(weights.parent) == ["model.pt"]
@@ -82,41 +82,41 @@ def damage(path):
 
 @pytest.mark.parametrize("spoil", [damage, lambda path: path.write_bytes(path.read_bytes()[:5000])])
 def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypatch, spoil):
-    convert = build.convert
+    convert = build.convert_to_onnx
 
     def convert_wrongly(*args, **options):
         path = convert(*args, **options)
         spoil(path)
         return path
 
-    monkeypatch.setattr(build, "convert", convert_wrongly)
+    monkeypatch.setattr(build, "convert_to_onnx", convert_wrongly)
     with pytest.raises(FGDError):
         export_onnx(weights)
     assert file_names(weights.parent) == ["model.pt"]
-    weights.with_suffix(".onnx").write_text("the export of yesterday")
+    weights.with_suffix(".onnx").write_text("an earlier export")
     with pytest.raises(FGDError):
         export_onnx(weights)
     assert file_names(weights.parent) == ["model.onnx", "model.pt"]
-    assert weights.with_suffix(".onnx").read_text() == "the export of yesterday"
+    assert weights.with_suffix(".onnx").read_text() == "an earlier export"
 
 
-def test_bytes_that_are_read_in_another_order_are_found_out(weights, monkeypatch):
-    take = build.take_uint8
+def test_uint8_input_read_in_another_channel_order_is_detected(weights, monkeypatch):
+    convert = build.convert_to_uint8_input
 
-    def take_wrongly(source, target):
-        take(source, target)
+    def convert_wrongly(source, target):
+        convert(source, target)
         model = onnx.load(target)
         order = next(entry for entry in model.graph.initializer if entry.name == "from_uint8_reverse")
         order.CopyFrom(numpy_helper.from_array(np.array([0, 1, 2]), order.name))
         onnx.save(model, target)
 
-    monkeypatch.setattr(build, "take_uint8", take_wrongly)
+    monkeypatch.setattr(build, "convert_to_uint8_input", convert_wrongly)
     with pytest.raises(FGDError, match="not those of the float input"):
         export_onnx(weights, uint8_input=True)
     assert file_names(weights.parent) == ["model.pt"]
 
 
-def test_data_that_is_gone_asks_for_data_and_leaves_nothing(tmp_path):
+def test_missing_data_is_an_error_that_asks_for_data_and_leaves_nothing(tmp_path):
     weights = save_checkpoint(tmp_path / "model.pt", "yolov8n.yaml", tmp_path / "gone.yaml")
     with pytest.raises(FGDError, match=r"pass data= \(--data\)"):
         export_onnx(weights)
@@ -156,7 +156,7 @@ def test_a_malicious_pickle_is_refused_and_never_executed(tmp_path, tiny_data, s
 
 
 @pytest.mark.slow
-def test_a_malicious_pickle_is_refused_where_the_host_was_imported_first(tmp_path):
+def test_a_malicious_pickle_is_refused_where_ultralytics_was_imported_first(tmp_path):
     marker = tmp_path / "executed"
     (tmp_path / "trap.pt").write_bytes(pickle.dumps(Malicious(marker)))
     code = "import sys, ultralytics\nfrom fgd_yolo import export_onnx\nexport_onnx(sys.argv[1])"
@@ -192,7 +192,7 @@ def test_nms_for_a_head_that_lost_its_other_branch_is_a_usage_error(tiny_data, t
     checkpoint["model"].end2end = True
     checkpoint["model"].model[-1].fuse()
     torch.save(checkpoint, weights)
-    with pytest.raises(UsageError, match="leave out nms"):
+    with pytest.raises(UsageError, match="omit nms"):
         export_onnx(weights, nms=True)
     exported = export_onnx(weights, dynamic=True)
     assert exported.detections > 20
@@ -214,5 +214,5 @@ def test_a_folder_that_cannot_be_written_is_one_line(weights):
 
 
 @pytest.mark.parametrize("opset", [9, 20])
-def test_the_opset_is_the_one_that_was_asked_for(weights, opset):
+def test_the_opset_is_the_requested_one(weights, opset):
     assert onnx.load(export_onnx(weights, opset=opset).path).opset_import[0].version == opset

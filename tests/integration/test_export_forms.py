@@ -1,4 +1,4 @@
-"""Every task, precision and form of a file is what the checkpoint is, and Ultralytics goes on reading it."""
+"""Every task, precision and form of a file matches the checkpoint, and Ultralytics can still read it."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def shapes(path, *shape):
     return [output.shape for output in session.run(None, {"images": np.full(shape, 0.4, "f4")})]
 
 
-def said(path):
+def own_entry(path):
     return json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["fgd_yolo"])
 
 
 def predicted(path, data, count=1):
-    """Return what Ultralytics itself finds with a file."""
+    """Return what Ultralytics itself detects with a file."""
     from ultralytics import YOLO
 
-    photos = sorted((data.parent / "images/val").iterdir())[:count]
-    return YOLO(str(path), task=path.parent.name)([str(photo) for photo in photos], imgsz=SIZE, verbose=False)
+    images = sorted((data.parent / "images/val").iterdir())[:count]
+    return YOLO(str(path), task=path.parent.name)([str(image) for image in images], imgsz=SIZE, verbose=False)
 
 
 def test_raw_outputs(weights, tiny_data):
@@ -87,13 +87,13 @@ def test_dynamic_size_and_batch(weights, tiny_data):
 
 @pytest.mark.slow
 @only("segment", "pose")
-def test_dynamic_size_with_nms_has_the_batch_that_was_asked_for(weights, tiny_data, caplog):
+def test_dynamic_size_with_nms_has_the_requested_batch(weights, tiny_data, caplog):
     one = export_onnx(weights, imgsz=SIZE, dynamic=True, nms=True)
     assert open_file(one.path).get_inputs()[0].shape == [1, 3, "height", "width"]
     assert predicted(one.path, tiny_data)
     two = export_onnx(weights, imgsz=SIZE, dynamic=True, nms=True, batch=2)
     assert shapes(two.path, 2, 3, 96, 32)[0][:2] == (2, 300)
-    assert "maximum batch" not in caplog.text  # the host's advice for a batch that is fixed here
+    assert "maximum batch" not in caplog.text  # Ultralytics' advice for a batch that is fixed here
 
 
 def test_half_precision_keeps_float_inputs_and_outputs(weights, tiny_data):
@@ -102,16 +102,16 @@ def test_half_precision_keeps_float_inputs_and_outputs(weights, tiny_data):
     assert 1e-5 < exported.score_difference < 0.02  # it does round
     session = open_file(exported.path)
     assert {spec.type for spec in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
-    assert said(exported.path)["precision"] == "fp16"
+    assert own_entry(exported.path)["precision"] == "fp16"
     assert predicted(exported.path, tiny_data)
 
 
-def test_bytes_as_input(weights):
+def test_uint8_input(weights):
     exported = export_onnx(weights, imgsz=SIZE, uint8_input=True, batch=4)
     assert (exported.uint8_input, exported.images) == (True, 6)
     (image,) = open_file(exported.path).get_inputs()
     assert (image.type, image.shape) == ("tensor(uint8)", [4, SIZE, SIZE, 3])
-    assert said(exported.path)["preprocessing"]["input"] == "uint8"
+    assert own_entry(exported.path)["preprocessing"]["input"] == "uint8"
 
 
 @pytest.mark.slow

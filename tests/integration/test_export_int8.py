@@ -25,38 +25,38 @@ def weights(tmp_path_factory):
 
 
 def report(accepted):
-    """What the measurements of this machine say is left to chance by narrow models, so the verdict is given."""
+    """A fixed report: what this machine measures of narrow models is left to chance."""
     refusal = "int8 runs 0.50 times as fast as float32 here and loses 3.00 mAP50-95 points (boxes: 0.4800 to 0.4500)"
     maps = {"map50_95": 0.48, "map50": 0.8}, {"map50_95": 0.45, "map50": 0.79}
     calibration = {"images": 12, "unreadable": 0, "sha256": "ab", "data": "tiny.yaml", "method": "minmax"}
-    verdict = (True, None) if accepted else (False, refusal)
-    return int8.Int8Report(("/model.0/conv/Conv",), calibration, *maps, 3.0, 2.0 if accepted else 0.5, *verdict)
+    speed = 2.0 if accepted else 0.5
+    return int8.Int8Report(("/model.0/conv/Conv",), calibration, *maps, 3.0, speed, None if accepted else refusal)
 
 
-def judged(monkeypatch, accepted):
-    """Let the real quantization write its file, and replace its verdict alone."""
-    make = int8.make_int8
+def replace_report(monkeypatch, accepted):
+    """Let the real quantization write its file, and replace only its report."""
+    convert = int8.convert
 
-    def make_and_judge(*paths, **options):
-        make(*paths, **options)
+    def convert_and_report(conversion):
+        convert(conversion)
         return report(accepted)
 
-    monkeypatch.setattr(int8, "make_int8", make_and_judge)
+    monkeypatch.setattr(int8, "convert", convert_and_report)
 
 
-def said(path):
+def own_entry(path):
     return json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["fgd_yolo"])
 
 
 @pytest.mark.slow
-def test_an_int8_file_is_quantized_measured_and_takes_bytes(weights, tmp_path):
+def test_an_int8_file_is_quantized_measured_and_takes_uint8(weights, tmp_path):
     exported = export_onnx(weights, tmp_path / "model.onnx", precision="int8", uint8_input=True, keep=True)
     assert exported.precision == "int8"
     assert exported.detections > 20 and exported.missing < exported.detections
     assert exported.report.calibration["images"] == TRAIN_IMAGES
     nodes = [node.op_type for node in onnx.load(exported.path).graph.node]
     assert nodes.count("QuantizeLinear") > 20
-    entry = said(exported.path)
+    entry = own_entry(exported.path)
     assert entry["precision"] == "int8" and entry["preprocessing"]["input"] == "uint8"
     assert entry["calibration"] == exported.report.calibration
     assert onnxruntime.InferenceSession(exported.path).get_inputs()[0].type == "tensor(uint8)"
@@ -64,36 +64,36 @@ def test_an_int8_file_is_quantized_measured_and_takes_bytes(weights, tmp_path):
 
 @pytest.mark.slow
 def test_a_refused_file_is_not_written_and_a_kept_one_says_so(weights, tmp_path, monkeypatch, capsys):
-    judged(monkeypatch, accepted=False)
+    replace_report(monkeypatch, accepted=False)
     words = ["--weights", str(weights), "--output", str(tmp_path / "camera.onnx"), "--precision", "int8"]
-    (tmp_path / "camera.onnx").write_text("the export of yesterday")
+    (tmp_path / "camera.onnx").write_text("an earlier export")
     assert main(words) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert "0.50 times" in error and "3.00 mAP50-95 points" in error and "--keep" in error
-    assert (tmp_path / "camera.onnx").read_text() == "the export of yesterday"
+    assert (tmp_path / "camera.onnx").read_text() == "an earlier export"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["camera.onnx", "here"]
     assert main([*words, "--keep"]) == 0
     printed = capsys.readouterr().out
     assert "kept although refused: int8 runs 0.50 times" in printed
-    assert said(tmp_path / "camera.onnx")["refused"] == report(False).refusal
+    assert own_entry(tmp_path / "camera.onnx")["refused"] == report(False).refusal
 
 
 @pytest.mark.slow
-def test_the_summary_tells_what_int8_lost_and_gained(weights, tmp_path, monkeypatch, capsys):
-    judged(monkeypatch, accepted=True)
+def test_the_summary_shows_what_int8_lost_and_gained(weights, tmp_path, monkeypatch, capsys):
+    replace_report(monkeypatch, accepted=True)
     output = tmp_path / "camera.onnx"
     words = ["--weights", str(weights), "--output", str(output), "--precision", "int8", "--max-drop", "3"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "mAP50-95 48.00 in fp32, 45.00 in int8: 3.00 points lost" in printed
     assert "2.00 times as fast as fp32" in printed
-    assert "1 sensitive node stays in float: /model.0/conv/Conv" in printed
+    assert "1 sensitive node stays in float32: /model.0/conv/Conv" in printed
     assert f"predict --model {output} --source" in printed
-    assert "refused" not in said(output)
+    assert "refused" not in own_entry(output)
 
 
 def test_a_wrong_conversion_is_refused_before_it_is_calibrated(weights, tmp_path, monkeypatch):
-    convert = build.convert
+    convert = build.convert_to_onnx
 
     def convert_wrongly(*args, **options):
         path = convert(*args, **options)
@@ -104,9 +104,9 @@ def test_a_wrong_conversion_is_refused_before_it_is_calibrated(weights, tmp_path
         onnx.save(model, path)
         return path
 
-    monkeypatch.setattr(build, "convert", convert_wrongly)
-    monkeypatch.setattr(int8, "make_int8", lambda *paths, **options: pytest.fail("it was calibrated"))
-    with pytest.raises(FGDError, match="the export is wrong"):
+    monkeypatch.setattr(build, "convert_to_onnx", convert_wrongly)
+    monkeypatch.setattr(int8, "convert", lambda conversion: pytest.fail("it was calibrated"))
+    with pytest.raises(FGDError, match="the exported file is wrong"):
         export_onnx(weights, tmp_path / "model.onnx", precision="int8")
 
 

@@ -9,9 +9,9 @@ from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import int8
-from fgd_yolo.export.int8 import make_int8
-from fgd_yolo.export.measure import map_of
-from fixtures import CLASSES, IMAGE_PX, draw_dataset, narrow_yaml
+from fgd_yolo.export.file_metrics import measure_map
+from fgd_yolo.export.precisions import Conversion
+from fixtures import IMAGE_PX, draw_dataset, narrow_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -47,24 +47,24 @@ def twice_as_fast(monkeypatch):
     monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: [0.02, 0.01])
 
 
-def quantized(source, target, data, **options):
-    info = {"task": "detect", "names": str(dict(enumerate(CLASSES)))}
-    return make_int8(source, target, **{"info": info, "data": data, "recorded": None, "imgsz": IMAGE_PX, **options})
+def quantized(source, target, data, max_drop=1.0):
+    conversion = Conversion(source, target, imgsz=IMAGE_PX, images=[], data=data, max_drop=max_drop)
+    return int8.convert(conversion)
 
 
 def test_map_is_the_one_of_the_checkpoint_and_nothing_is_written(weights, source, data, tmp_path, monkeypatch):
     from ultralytics import YOLO
 
     with monkeypatch.context() as patch:
-        patch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # the host writes elsewhere when it sees pytest
+        patch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # Ultralytics writes elsewhere when it detects pytest
         patch.setattr("ultralytics.cfg.SETTINGS", {"runs_dir": str(tmp_path / "runs")})
-        found = map_of(source, data, IMAGE_PX)
+        maps = measure_map(source, data, IMAGE_PX)
     assert not (tmp_path / "runs").exists()
-    wanted = YOLO(weights).val(data=str(data), imgsz=IMAGE_PX, rect=False, plots=False, project=str(tmp_path / "val"))
-    assert wanted.box.map > 0.3  # else nothing below means anything
-    assert found == {
-        "map50_95": pytest.approx(wanted.box.map, abs=0.005),
-        "map50": pytest.approx(wanted.box.map50, abs=0.005),
+    expected = YOLO(weights).val(data=str(data), imgsz=IMAGE_PX, rect=False, plots=False, project=str(tmp_path / "val"))
+    assert expected.box.map > 0.3  # else nothing below means anything
+    assert maps == {
+        "map50_95": pytest.approx(expected.box.map, abs=0.005),
+        "map50": pytest.approx(expected.box.map50, abs=0.005),
     }
     assert not list((tmp_path / "here").iterdir())
 
@@ -74,7 +74,7 @@ def test_data_without_labels_cannot_be_measured_on(source, tmp_path):
     for path in (bare.parent / "labels/val").iterdir():
         path.write_text("")
     with pytest.raises(FGDError, match="no labels"):
-        map_of(source, bare, IMAGE_PX)
+        measure_map(source, bare, IMAGE_PX)
 
 
 def test_a_trained_detector_keeps_its_accuracy_in_int8(source, data, tmp_path, twice_as_fast):
@@ -85,8 +85,8 @@ def test_a_trained_detector_keeps_its_accuracy_in_int8(source, data, tmp_path, t
     assert report.refusal is None
     assert report.float_nodes == ()
     assert report.speed_ratio == 2
-    assert report.map_int8 == map_of(target, data, IMAGE_PX)
-    assert report.map_fp32 == map_of(source, data, IMAGE_PX)
+    assert report.map_int8 == measure_map(target, data, IMAGE_PX)
+    assert report.map_fp32 == measure_map(source, data, IMAGE_PX)
     assert report.drop_points == pytest.approx(100 * (report.map_fp32["map50_95"] - report.map_int8["map50_95"]))
     assert report.calibration == {
         "images": 40,
@@ -131,7 +131,7 @@ def test_a_planted_sensitive_layer_is_found_and_kept_in_float(planted, data, tmp
     assert "/model.5/conv/Conv" in report.float_nodes
 
 
-def test_a_drop_that_cannot_be_mended_is_refused_with_its_numbers(planted, data, tmp_path, monkeypatch):
+def test_a_drop_that_cannot_be_avoided_is_refused_with_its_numbers(planted, data, tmp_path, monkeypatch):
     times = iter([[0.02, 0.01], [0.01, 0.02]])  # with one layer in float32 it is slower already
     monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: next(times))
     report = quantized(planted, tmp_path / "int8.onnx", data, max_drop=1.0)
@@ -143,7 +143,7 @@ def test_a_drop_that_cannot_be_mended_is_refused_with_its_numbers(planted, data,
     assert (tmp_path / "int8.onnx").exists()
 
 
-def test_what_is_not_faster_than_its_source_is_refused_however_accurate(source, data, tmp_path, monkeypatch):
+def test_a_file_that_is_not_faster_than_its_source_is_refused_however_accurate(source, data, tmp_path, monkeypatch):
     def times(paths, imgsz):
         kinds = [{entry.op_type for entry in onnx.load(path).graph.node} for path in paths]
         assert ["QuantizeLinear" in kind for kind in kinds] == [False, True]

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _drop, _refusal, _vain
+from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _cannot_tell, _largest_drop, _refusal
 from graphs import detector
 
 LAYERS = [[f"{index}a", f"{index}b"] for index in range(9)]
 
 
-def tried(drop, speed, float_nodes=()):
+def attempt_with(drop, speed, float_nodes=()):
     return _Attempt(detector(), tuple(float_nodes), {"map50_95": 0.5 - drop / 100}, drop, speed)
 
 
-class Subject:
-    """Gives prepared results one after the other, and remembers what was asked of it."""
+class Search:
+    """Gives prepared results one after the other, and records what was asked of it."""
 
     def __init__(self, *results):
         self.results = iter(results)
@@ -21,9 +21,9 @@ class Subject:
 
     def attempt(self, float_nodes):
         self.asked.append(len(float_nodes))
-        return tried(*next(self.results), float_nodes)
+        return attempt_with(*next(self.results), float_nodes)
 
-    def ranked(self):
+    def ranked_layers(self):
         self.asked.append("ranked")
         return LAYERS
 
@@ -40,14 +40,14 @@ class Subject:
     ],
 )
 def test_layers_return_to_float_1_2_4_8_at_a_time_until_accepted_or_no_longer_faster(results, asked):
-    subject = Subject(*results)
-    assert len(list(_attempts(subject, 1.0))) == len(results)
-    assert subject.asked == asked
+    search = Search(*results)
+    assert len(list(_attempts(search, 1.0))) == len(results)
+    assert search.asked == asked
 
 
-def test_the_worst_layers_return_first():
-    subject = Subject((5.0, 2.0), (5.0, 2.0), (0.0, 2.0))
-    assert list(_attempts(subject, 1.0))[-1].float_nodes == ("0a", "0b", "1a", "1b")
+def test_the_most_sensitive_layers_return_first():
+    search = Search((5.0, 2.0), (5.0, 2.0), (0.0, 2.0))
+    assert list(_attempts(search, 1.0))[-1].float_nodes == ("0a", "0b", "1a", "1b")
 
 
 @pytest.mark.parametrize(
@@ -60,32 +60,32 @@ def test_the_worst_layers_return_first():
         ([(5.0, 0.9), (3.0, 0.8)], 1),
     ],
 )
-def test_the_best_is_faster_first_then_within_the_drop_then_quick(results, best):
-    attempts = [tried(*result) for result in results]
+def test_the_best_is_faster_then_within_the_drop_then_first(results, best):
+    attempts = [attempt_with(*result) for result in results]
     assert _best(attempts, 1.0) is attempts[best]
 
 
 def test_faster_means_faster_and_the_limit_itself_is_allowed():
-    assert tried(1.0, 1.01).accepted(1.0)
-    assert not tried(1.0, 1.0).accepted(1.0)
-    assert not tried(1.01, 2.0).accepted(1.0)
+    assert attempt_with(1.0, 1.01).accepted(1.0)
+    assert not attempt_with(1.0, 1.0).accepted(1.0)
+    assert not attempt_with(1.01, 2.0).accepted(1.0)
 
 
 def test_of_several_maps_the_worst_drop_counts_and_map50_does_not():
     before = {"map50_95": 0.50, "map50": 0.9, "mask_map50_95": 0.40}
-    assert _drop(before, {"map50_95": 0.49, "map50": 0.1, "mask_map50_95": 0.37}) == pytest.approx(3)
-    assert _drop(before, {"map50_95": 0.51, "map50": 0.1, "mask_map50_95": 0.42}) == pytest.approx(-1)
+    assert _largest_drop(before, {"map50_95": 0.49, "map50": 0.1, "mask_map50_95": 0.37}) == pytest.approx(3)
+    assert _largest_drop(before, {"map50_95": 0.51, "map50": 0.1, "mask_map50_95": 0.42}) == pytest.approx(-1)
 
 
-def test_where_float32_has_no_more_to_lose_than_may_be_lost_nothing_is_measured():
-    assert _vain({"map50_95": 0.0}, 0.0)
-    assert _vain({"map50_95": 0.009}, 1.0)
-    assert not _vain({"map50_95": 0.011}, 1.0)
-    assert not _vain({"map50_95": 0.5}, 100.0)  # every loss was allowed
-    assert "float32 itself has 0.90 mAP50-95 points" in _refusal(tried(0.0, 2.0), {"map50_95": 0.009}, 1.0)
+def test_where_float32_has_no_more_than_the_allowed_loss_nothing_can_be_measured():
+    assert _cannot_tell({"map50_95": 0.0}, 0.0)
+    assert _cannot_tell({"map50_95": 0.009}, 1.0)
+    assert not _cannot_tell({"map50_95": 0.011}, 1.0)
+    assert not _cannot_tell({"map50_95": 0.5}, 100.0)  # every loss was allowed
+    assert "float32 itself has 0.90 mAP50-95 points" in _refusal(attempt_with(0.0, 2.0), {"map50_95": 0.009}, 1.0)
 
 
-def test_a_refusal_holds_the_numbers_and_says_what_was_tried():
-    sentence = _refusal(tried(5.0, 1.25, ["a", "b"]), {"map50_95": 0.5}, 1.0)
+def test_a_refusal_gives_the_numbers_and_what_was_tried():
+    sentence = _refusal(attempt_with(5.0, 1.25, ["a", "b"]), {"map50_95": 0.5}, 1.0)
     for part in ("1.25 times as fast", "5.00 mAP50-95 points", "0.5000 to 0.4500", "2 sensitive nodes", "may lose 1"):
         assert part in sentence

@@ -7,26 +7,27 @@ import torch
 from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.half import to_half
-from fgd_yolo.export.parity import TOLERANCES, compare_files, compare_with_torch
-from fgd_yolo.export.sample_images import in_batches, letterbox, load_photos
-from fgd_yolo.export.uint8 import take_uint8
+from fgd_yolo.export.fp16 import to_float16
+from fgd_yolo.export.parity import compare_files, compare_with_torch
+from fgd_yolo.export.precisions import PRECISIONS
+from fgd_yolo.export.sample_images import images_to_compare, in_batches, letterbox_images
+from fgd_yolo.export.uint8_input import convert_to_uint8_input
 from fgd_yolo.ultralytics import load_exportable
 from fixtures import save_checkpoint
 
-# Notes of the host's tracing, which the package silences and this file, calling the host itself, does not.
+# Warnings of Ultralytics' tracing, which the package silences and this file, calling Ultralytics itself, does not.
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor", "ignore:Iterating over a tensor")
-FINE = TOLERANCES["fp32"]
+FINE = PRECISIONS["fp32"].tolerance
 
 
-def views(data, height=96, width=96, batch=1):
-    photos, _ = load_photos(data=data, recorded=None, files=None)
-    return in_batches(letterbox(photos, height, width), batch)
+def letterboxed_batches(data, height=96, width=96, batch=1):
+    images, _ = images_to_compare(data)
+    return in_batches(letterbox_images(images, height, width), batch)
 
 
 @pytest.fixture(scope="module", params=["yolov8n.yaml", "yolo26n.yaml", "yolov8n-seg.yaml", "embedded NMS"])
 def exported(request, tiny_data, tmp_path_factory):
-    """A model, its inputs, and the file the host makes of it: raw, final rows of YOLO26, masks, embedded NMS."""
+    """A model, its inputs, and the file that Ultralytics writes: raw, final rows of YOLO26, masks, embedded NMS."""
     from ultralytics import YOLO
 
     model, nms = request.param, None
@@ -38,7 +39,7 @@ def exported(request, tiny_data, tmp_path_factory):
     path = tmp_path_factory.mktemp("parity") / "model.pt"
     weights = save_checkpoint(path, model, tiny_data, task=task, small_boxes=bool(nms))
     path = YOLO(weights).export(format="onnx", imgsz=96, device="cpu", nms=nms)
-    return load_exportable(weights)[0], views(tiny_data), path
+    return load_exportable(weights)[0], letterboxed_batches(tiny_data), path
 
 
 def tampered(path, folder, change):
@@ -61,7 +62,7 @@ def scale_weights(factor, at=-1):
     return change
 
 
-def test_the_file_of_the_host_agrees_and_the_agreement_is_not_empty(exported):
+def test_the_file_of_ultralytics_matches_and_the_comparison_is_not_empty(exported):
     model, inputs, path = exported
     parity = compare_with_torch(path, model, inputs)
     assert parity.detections > 20
@@ -83,12 +84,12 @@ def test_coarser_precisions_allow_more_but_not_everything(exported, tmp_path):
     if "26" in model.yaml["yaml_file"]:
         pytest.skip("float16 moves scores of an untrained YOLO26, whose attention is at random, by 0.05")
     slightly = tmp_path / "half.onnx"
-    to_half(path, slightly)
-    with pytest.raises(FGDError, match="the export is wrong"):
+    to_float16(path, slightly)
+    with pytest.raises(FGDError, match="the exported file is wrong"):
         compare_with_torch(slightly, model, inputs)
     assert compare_with_torch(slightly, model, inputs, "fp16").detections > 20
     largely = tampered(path, tmp_path, scale_weights(1.3, 0))
-    with pytest.raises(FGDError, match="the export is wrong"):
+    with pytest.raises(FGDError, match="the exported file is wrong"):
         compare_with_torch(largely, model, inputs, "fp16")
     parity = compare_with_torch(largely, model, inputs, "int8")
     assert 0 < parity.missing < parity.detections and parity.extra > 0
@@ -105,7 +106,7 @@ def test_a_file_that_gives_nan_is_refused_at_every_precision(exported, tmp_path)
         model.graph.initializer.append(numpy_helper.from_array(np.array(np.nan, "f4"), "nan"))
         model.graph.node.append(onnx.helper.make_node("Add", ["before", "nan"], [last]))
 
-    for precision in TOLERANCES:
+    for precision in PRECISIONS:
         with pytest.raises(FGDError, match="finite"):
             compare_with_torch(tampered(path, tmp_path, spoil), model, inputs, precision)
 
@@ -113,7 +114,7 @@ def test_a_file_that_gives_nan_is_refused_at_every_precision(exported, tmp_path)
 def test_a_file_of_another_input_size_is_refused(exported, tiny_data):
     model, _, path = exported
     with pytest.raises(FGDError, match="cannot run"):
-        compare_with_torch(path, model, views(tiny_data, 128, 128))
+        compare_with_torch(path, model, letterboxed_batches(tiny_data, 128, 128))
 
 
 def test_a_file_that_is_no_model_is_refused(exported, tmp_path):
@@ -123,7 +124,7 @@ def test_a_file_that_is_no_model_is_refused(exported, tmp_path):
         compare_with_torch(tmp_path / "text.onnx", model, inputs)
 
 
-def test_an_int8_file_that_finds_nothing_is_refused(exported, tmp_path):
+def test_an_int8_file_that_detects_nothing_is_refused(exported, tmp_path):
     model, inputs, path = exported
 
     def silence(model):
@@ -137,16 +138,16 @@ def test_an_int8_file_that_finds_nothing_is_refused(exported, tmp_path):
         compare_with_torch(tampered(path, tmp_path, silence), model, inputs, "int8")
 
 
-def test_a_file_with_uint8_input_is_fed_bytes(exported, tmp_path):
+def test_a_file_with_uint8_input_gets_uint8_images(exported, tmp_path):
     model, inputs, path = exported
-    take_uint8(path, tmp_path / "bytes.onnx")
+    convert_to_uint8_input(path, tmp_path / "bytes.onnx")
     compare_files(path, tmp_path / "bytes.onnx", inputs)
     assert compare_with_torch(tmp_path / "bytes.onnx", model, inputs) == compare_with_torch(path, model, inputs)
 
 
-def test_two_files_that_differ_in_one_channels_order_are_not_the_same(exported, tmp_path):
+def test_two_files_that_differ_in_their_channel_order_are_not_equal(exported, tmp_path):
     _, inputs, path = exported
-    take_uint8(path, tmp_path / "bytes.onnx")
+    convert_to_uint8_input(path, tmp_path / "bytes.onnx")
 
     def keep_order(model):
         entry = next(entry for entry in model.graph.initializer if entry.name == "from_uint8_reverse")
@@ -169,7 +170,7 @@ def test_masks_are_compared_too(tiny_data, tmp_path):
         model.graph.node.append(onnx.helper.make_node("Mul", ["before", "more"], ["output1"]))
 
     with pytest.raises(FGDError, match=r"mask coefficients and prototypes by 0.0[01]\d* of the largest"):
-        compare_with_torch(tampered(path, tmp_path, spoil), load_exportable(weights)[0], views(tiny_data))
+        compare_with_torch(tampered(path, tmp_path, spoil), load_exportable(weights)[0], letterboxed_batches(tiny_data))
 
 
 def test_the_prediction_is_left_without_gradients(exported):

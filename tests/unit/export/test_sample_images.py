@@ -8,22 +8,28 @@ import pytest
 import yaml
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.sample_images import COMPARED_IMAGES, as_input, in_batches, letterbox, load_photos
+from fgd_yolo.export.sample_images import (
+    COMPARED_IMAGES,
+    images_to_compare,
+    in_batches,
+    letterbox_images,
+    to_float_input,
+)
 from fixtures import draw_dataset
 
 
-def photos(data=None, recorded=None, files=None):
-    return load_photos(data=data, recorded=recorded, files=files)[0]
+def compared(data=None, files=None):
+    return images_to_compare(data, files)[0]
 
 
 def test_an_image_is_centred_on_grey_and_turned_to_rgb(tmp_path):
     image = np.zeros((40, 80, 3), dtype=np.uint8)
     image[...] = (255, 0, 51)  # blue, green, red
     cv2.imwrite(str(tmp_path / "wide.png"), image)
-    pixels = letterbox(photos(files=[tmp_path / "wide.png"]), 160, 160)
+    pixels = letterbox_images(compared(files=[tmp_path / "wide.png"]), 160, 160)
     assert (pixels.shape, pixels.dtype) == ((1, 160, 160, 3), np.uint8)
     assert list(pixels[0, 80, 80]) == [255, 0, 51]
-    (array,) = as_input(pixels)
+    (array,) = to_float_input(pixels)
     assert array.shape == (3, 160, 160)
     assert array.dtype == np.float32
     assert array[:, 80, 80] == pytest.approx([51 / 255, 0, 1])
@@ -33,12 +39,12 @@ def test_an_image_is_centred_on_grey_and_turned_to_rgb(tmp_path):
 
 
 def test_a_letterbox_need_not_be_square():
-    pixels = letterbox([np.zeros((40, 80, 3), dtype=np.uint8)], 64, 96)
+    pixels = letterbox_images([np.zeros((40, 80, 3), dtype=np.uint8)], 64, 96)
     assert pixels.shape == (1, 64, 96, 3)
     assert pixels[0, 7].min() == 114 and pixels[0, 8].max() == 0  # 96 wide, so 48 high: 8 above and below
 
 
-def test_images_that_do_not_fill_the_last_batch_are_joined_by_the_first_ones():
+def test_the_last_batch_is_filled_up_with_the_first_images():
     pixels = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
     assert [list(batch.ravel()) for batch in in_batches(pixels, 2)] == [[0, 1], [2, 3], [4, 0]]
     assert [list(batch.ravel()) for batch in in_batches(pixels[:1], 3)] == [[0, 0, 0]]
@@ -46,14 +52,14 @@ def test_images_that_do_not_fill_the_last_batch_are_joined_by_the_first_ones():
 
 
 def test_the_val_split_that_the_checkpoint_names_is_used(tiny_data):
-    assert len(photos(recorded=str(tiny_data))) == 6
+    assert len(compared(str(tiny_data))) == 6
 
 
 def test_a_long_val_split_gives_eight_images_from_its_first_to_its_last(tmp_path):
     data = draw_dataset(tmp_path / "long", train=1, val=20)
-    inputs = photos(data=data)
+    inputs = compared(data)
     files = sorted((tmp_path / "long/images/val").iterdir())
-    ends = photos(files=[files[0], files[-1]])
+    ends = compared(files=[files[0], files[-1]])
     assert len(inputs) == COMPARED_IMAGES
     assert np.array_equal(inputs[0], ends[0])
     assert np.array_equal(inputs[-1], ends[1])
@@ -64,23 +70,23 @@ def test_a_split_may_be_a_list_in_a_text_file(tiny_data, tmp_path):
     (tmp_path / "val.txt").write_text("".join(f"{image}\n" for image in images))
     description = {**yaml.safe_load(tiny_data.read_text()), "val": str(tmp_path / "val.txt")}
     (tmp_path / "listed.yaml").write_text(yaml.safe_dump(description))
-    assert len(photos(data=tmp_path / "listed.yaml")) == 2
+    assert len(compared(tmp_path / "listed.yaml")) == 2
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_counted(tiny_data, tmp_path, capfd):
     (tmp_path / "broken.png").write_text("no image")
     good = next((tiny_data.parent / "images/val").iterdir())
-    found, unreadable = load_photos(data=None, recorded=None, files=[tmp_path / "broken.png", good, "gone.jpg"])
-    assert (len(found), unreadable) == (1, 2)
+    images, unreadable = images_to_compare(None, files=[tmp_path / "broken.png", good, "gone.jpg"])
+    assert (len(images), unreadable) == (1, 2)
     with pytest.raises(FGDError, match="none of the 1 images"):
-        photos(files=[tmp_path / "broken.png"])
+        compared(files=[tmp_path / "broken.png"])
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("recorded", [None, "gone.yaml", "https://example.com/data.yaml", "data.zip", {"train": "x"}])
 def test_without_images_on_this_disk_the_advice_is_to_pass_data(recorded):
     with pytest.raises(FGDError, match=r"pass data= \(--data\)") as caught:
-        photos(recorded=recorded)
+        compared(recorded)
     assert "\n" not in str(caught.value)
 
 
@@ -89,16 +95,16 @@ def test_a_download_script_in_the_data_is_never_run(tmp_path):
     description["download"] = f"open({str(tmp_path / 'ran')!r}, 'w')"
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(description))
     with pytest.raises(FGDError, match="pass data="):
-        photos(recorded=str(tmp_path / "script.yaml"))
+        compared(str(tmp_path / "script.yaml"))
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_the_host_says_about_missing_data_is_said_once(tmp_path, monkeypatch):
-    said = []
+def test_messages_of_ultralytics_about_missing_data_are_not_repeated(tmp_path, monkeypatch):
+    messages = []
     handler = logging.Handler()
-    handler.emit = said.append
+    handler.emit = messages.append
     monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [handler])
     (tmp_path / "gone.yaml").write_text(yaml.safe_dump({"path": "gone", "train": "a", "val": "b", "names": ["a"]}))
     with pytest.raises(FGDError):
-        photos(data=tmp_path / "gone.yaml")
-    assert not said
+        compared(tmp_path / "gone.yaml")
+    assert not messages

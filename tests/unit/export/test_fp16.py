@@ -1,4 +1,4 @@
-"""What float16 cannot hold stays float32, and the file then computes in true half arithmetic what float32 does."""
+"""What float16 cannot hold stays float32, and the file then computes in true float16 arithmetic what float32 does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import shape_inference
+from onnx import TensorProto, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.half import to_half
-from fgd_yolo.export.half_range import check_half, measure_half, measure_reach
-from fgd_yolo.export.tail import body
+from fgd_yolo.export.decode_tail import without_decode_tail
+from fgd_yolo.export.fp16 import check_range, find_float_nodes, measure_reach, to_float16
 from fixtures import draw_dataset
-from graphs import build, node, run
+from graphs import TAIL, build, detector, node, run
 
 
 def kernel(value: float, outputs: int = 2, inputs: int = 2) -> np.ndarray:
@@ -39,25 +38,22 @@ def amplified(gain: float, **constants):
     return chain(first, {"up": kernel(gain), "down": kernel(1 / gain), **constants})
 
 
-def photos(*brightness: int) -> list[np.ndarray]:
+def plain_images(*brightness: int) -> list[np.ndarray]:
     return [np.full((8, 8, 3), value, np.uint8) for value in brightness]
 
 
-def kept(model, folder, images=None, **data) -> tuple[str, ...]:
+def kept(model, folder, images=None, data=None) -> tuple[str, ...]:
     onnx.save(model, folder / "full.onnx")
-    found = measure_half(
-        folder / "full.onnx", images or photos(128), **{"data": None, "recorded": None, **data}, imgsz=8
-    )
-    return found.float_nodes
+    return find_float_nodes(folder / "full.onnx", images or plain_images(128), data=data, imgsz=8).float_nodes
 
 
 def halved(model, folder, names=()):
     onnx.save(model, folder / "full.onnx")
-    to_half(folder / "full.onnx", folder / "half.onnx", names)
+    to_float16(folder / "full.onnx", folder / "half.onnx", names)
     return onnx.load(folder / "half.onnx")
 
 
-def in_half_arithmetic(model, image: np.ndarray) -> np.ndarray:
+def in_float16_arithmetic(model, image: np.ndarray) -> np.ndarray:
     """Return what a device that rounds every tensor of float16 to float16 computes."""
     with np.errstate(all="ignore"):
         return ReferenceEvaluator(model).run(None, {"images": image})[0]
@@ -67,13 +63,13 @@ def test_a_layer_that_overflows_stays_float32_with_all_that_reads_it(tmp_path):
     model = amplified(4e4)  # white pixels: 1.5 * 8e4
     assert kept(model, tmp_path) == ("high", "active", "made")
     image = np.ones((1, 3, 8, 8), "f4")
-    wanted = run(model, image)[0]
-    wrong = in_half_arithmetic(halved(model, tmp_path), image)
-    assert not np.allclose(wrong, wanted, atol=0.01)
-    assert np.allclose(run(halved(model, tmp_path), image)[0], wanted, atol=0.01), "a CPU does not show it"
+    expected = run(model, image)[0]
+    wrong = in_float16_arithmetic(halved(model, tmp_path), image)
+    assert not np.allclose(wrong, expected, atol=0.01)
+    assert np.allclose(run(halved(model, tmp_path), image)[0], expected, atol=0.01), "a CPU does not show it"
     right = halved(model, tmp_path, ("high", "active", "made"))
     onnx.checker.check_model(right, full_check=True)
-    assert np.allclose(in_half_arithmetic(right, image), wanted, atol=0.01)
+    assert np.allclose(in_float16_arithmetic(right, image), expected, atol=0.01)
 
 
 @pytest.mark.parametrize(("gain", "stays"), [(5000, False), (5500, True)])
@@ -83,7 +79,7 @@ def test_a_quarter_of_what_float16_holds_is_the_limit(gain, stays, tmp_path):
 
 
 def test_one_train_image_of_many_is_enough(tmp_path):
-    """Only red pictures reach the layer: of black, white, grey and noise the mean of red minus blue is about 0."""
+    """Only red images reach the layer: of black, white, grey and noise the mean of red minus blue is about 0."""
     data = draw_dataset(tmp_path / "data", train=6)
     for path in sorted((data.parent / "images/train").iterdir()):
         cv2.imwrite(str(path), np.full((8, 8, 3), (0, 0, 255) if path.stem == "03" else 90, np.uint8))
@@ -97,14 +93,14 @@ def test_partial_sums_count_where_the_sum_itself_is_small(tmp_path):
     opposite = np.array([5e4, -5e4], "f4").reshape(1, 2, 1, 1) * np.ones((2, 1, 1, 1), "f4")
     model = chain([node("Conv", "begun up", "made")], {"up": opposite})  # both channels are equal
     white = np.ones((1, 3, 8, 8), "f4")
-    assert not run(body(model), white)[0].any()
+    assert not run(without_decode_tail(model), white)[0].any()
     assert kept(model, tmp_path) == ("made",)
 
 
 def test_a_sum_that_only_the_bias_makes_small_counts_whole():
     """A device that adds the bias last writes 6e4 before it subtracts as much."""
     model = chain([node("Conv", "begun up low", "made")], {"up": kernel(2e4), "low": np.full(2, -6e4, "f4")})
-    reach = measure_reach(body(model), [np.ones((1, 3, 8, 8), "f4")])
+    reach = measure_reach(without_decode_tail(model), [np.ones((1, 3, 8, 8), "f4")])
     assert (reach.values["made"], reach.sums["made"]) == (0, 12e4)
 
 
@@ -122,7 +118,7 @@ def test_products_of_two_computed_tensors_are_measured_too(tmp_path):
 
 @pytest.mark.parametrize("place", ["initialiser", "node"])
 def test_a_constant_above_float16_stays_float32(place, tmp_path):
-    """The converter would make 65504 of it, without a word."""
+    """The converter would silently make 65504 of it."""
     first = [node("Mul", "begun little", "small"), node("Mul", "small far", "made")]
     model = chain(first, {"little": np.array(1e-3, "f4"), "far": np.array(3e5, "f4"), "out": kernel(1e-3)})
     if place == "node":
@@ -133,7 +129,7 @@ def test_a_constant_above_float16_stays_float32(place, tmp_path):
     names = kept(model, tmp_path)
     assert names == (("far", "made") if place == "node" else ("made",))
     image = np.ones((1, 3, 8, 8), "f4")
-    right = in_half_arithmetic(halved(model, tmp_path, names), image)
+    right = in_float16_arithmetic(halved(model, tmp_path, names), image)
     assert np.allclose(right, run(model, image)[0], atol=0.01)
 
 
@@ -160,11 +156,11 @@ def test_a_tiny_constant_keeps_a_divisor_from_zero(tmp_path):
     ]
     model, black = chain(first, {"least": np.array(1e-12, "f4")}), np.zeros((1, 3, 8, 8), "f4")
     assert kept(model, tmp_path) == ("more", "size", "made")
-    right = in_half_arithmetic(halved(model, tmp_path, kept(model, tmp_path)), black)
+    right = in_float16_arithmetic(halved(model, tmp_path, kept(model, tmp_path)), black)
     assert np.array_equal(right, run(model, black)[0])
 
 
-def test_single_tiny_weights_and_dead_channels_do_no_harm(tmp_path):
+def test_single_tiny_weights_and_dead_channels_are_harmless(tmp_path):
     up = kernel(0.5)
     up[0, 0] = 1e-8
     assert kept(chain([node("Conv", "begun up", "made")], {"up": up}), tmp_path) == ()
@@ -182,22 +178,22 @@ def test_a_constant_that_float16_nodes_share_keeps_its_value_in_float32(tmp_path
     assert np.float32(1 / 3) in [value for value in values.values() if value.dtype == np.float32]
 
 
-def test_nan_in_float32_is_said_to_be_the_checkpoints(tmp_path):
+def test_nan_in_float32_is_reported_as_the_checkpoints(tmp_path):
     model = chain(
         [node("Log", "begun", "logarithm"), node("Mul", "logarithm zero", "made")], {"zero": np.array(0, "f4")}
     )
     with pytest.raises(FGDError, match="the checkpoint itself gives NaN or infinity on a real image"):
-        kept(model, tmp_path, photos(128, 0))
-    kept(model, tmp_path, photos(128))  # black is our own picture: no verdict on the checkpoint
+        kept(model, tmp_path, plain_images(128, 0))
+    kept(model, tmp_path, plain_images(128))  # black is an image of our own: no verdict on the checkpoint
 
 
-def test_a_float16_tensor_that_overflows_is_named_in_the_finished_file(tmp_path):
+def test_a_float16_tensor_that_overflows_in_the_finished_file_is_named(tmp_path):
     model, image = amplified(1e5), np.ones((1, 3, 8, 8), "f4")
     halved(model, tmp_path, ("active", "made"))
     with pytest.raises(FGDError, match=r"high\S* reaches .* ends at 65504"):
-        check_half(tmp_path / "half.onnx", [image])
+        check_range(tmp_path / "half.onnx", [image])
     halved(model, tmp_path, ("high", "active", "made"))
-    check_half(tmp_path / "half.onnx", [image])
+    check_range(tmp_path / "half.onnx", [image])
 
 
 def test_ranges_are_those_of_plain_numpy(tmp_path):
@@ -207,7 +203,49 @@ def test_ranges_are_those_of_plain_numpy(tmp_path):
     begun = np.einsum("oihw,nihw->nohw", np.zeros((2, 3, 8, 8)) + 0.5, image)
     made = np.einsum("oi,nihw->nohw", up[..., 0, 0], begun)
     sums = np.einsum("oi,nihw->nohw", np.abs(up[..., 0, 0]), np.abs(begun))
-    reach = measure_reach(body(model), [image * 0, image])
+    reach = measure_reach(without_decode_tail(model), [image * 0, image])
     assert reach.values["begun"] == pytest.approx(np.abs(begun).max(), rel=1e-5)
     assert reach.values["made"] == pytest.approx(np.abs(made).max(), rel=1e-5)
     assert reach.sums["made"] == pytest.approx(sums.max(), rel=1e-5)
+
+
+def test_weights_are_float16_while_input_output_and_tail_stay_float32(tmp_path):
+    half = halved(detector(), tmp_path)
+    onnx.checker.check_model(half, full_check=True)
+    types = {entry.name: entry.data_type for entry in half.graph.initializer}
+    assert {types[name] for name in ("w0", "b0", "w1", "w2", "wbox", "wcls")} == {TensorProto.FLOAT16}
+    assert types["count"] == TensorProto.FLOAT
+    image = np.random.default_rng(0).random((1, 3, 32, 32), dtype="f4")
+    (actual,), (expected,) = run(half, image), run(detector(), image)
+    assert actual.dtype == np.float32
+    assert 0 < np.abs(actual - expected).max() < 0.01
+
+
+def test_no_float16_lies_between_two_nodes_of_the_tail(tmp_path):
+    half = halved(detector(), tmp_path)
+    inferred = onnx.shape_inference.infer_shapes(half).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    for entry in half.graph.node:
+        if entry.name in TAIL:
+            assert TensorProto.FLOAT16 not in {types.get(name) for name in (*entry.input, *entry.output)}
+    assert (
+        sum(entry.op_type == "Cast" for entry in half.graph.node) == 4
+    )  # the image in, boxes and logits to the tail, the output's copy
+
+
+def test_pixels_in_the_tail_keep_their_fractions(tmp_path):
+    nodes = [
+        node("Conv", "images w", "cells"),
+        node("Add", "cells far", "moved"),
+        node("Sub", "moved far", "back"),
+    ]
+    constants = {"w": np.full((1, 3, 1, 1), 0.25, "f4"), "far": np.array(4097.5, "f4")}
+    model = build(nodes, constants, {"images": [1, 3, 4, 4]}, ["back"])
+    image = np.full((1, 3, 4, 4), 0.5, "f4")
+    assert np.allclose(run(halved(model, tmp_path), image)[0], 0.375, atol=1e-3)  # float16 has steps of 4 there
+
+
+def test_the_metadata_is_kept(tmp_path):
+    entries = {entry.key: entry.value for entry in halved(detector(), tmp_path).metadata_props}
+    assert entries == {"task": "detect", "names": "{0: 'disc', 1: 'block'}"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.onnx", "half.onnx", "here"]

@@ -1,4 +1,4 @@
-"""The preparation of a photo may move into the graph, and nothing else changes."""
+"""The preprocessing of pixel values may move into the graph, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fgd_yolo.export.uint8 import take_uint8
+from fgd_yolo.export.uint8_input import convert_to_uint8_input
 
 
 def small_network(path, shape=("batch", 3, "height", "width")):
-    """A convolution that tells channels and places apart, beside an output that also reads the input's shape."""
+    """A convolution that distinguishes channels and positions, beside an output that also reads the input's shape."""
     weights = np.arange(2 * 3 * 3 * 3, dtype=np.float32).reshape(2, 3, 3, 3) / 50
     nodes = [
         helper.make_node("Conv", ["images", "weights"], ["output0"], pads=[1, 1, 1, 1]),
@@ -36,28 +36,28 @@ def small_network(path, shape=("batch", 3, "height", "width")):
 
 @pytest.fixture
 def files(tmp_path):
-    take_uint8(small_network(tmp_path / "floats.onnx"), tmp_path / "bytes.onnx")
+    convert_to_uint8_input(small_network(tmp_path / "floats.onnx"), tmp_path / "bytes.onnx")
     onnx.checker.check_model(tmp_path / "bytes.onnx", full_check=True)
     return tmp_path / "floats.onnx", tmp_path / "bytes.onnx"
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 8, 24)])
-def test_bytes_give_what_floats_give_to_the_last_bit(files, shape):
+def test_uint8_input_gives_what_float_input_gives_to_the_last_bit(files, shape):
     floats, integers = (onnxruntime.InferenceSession(path) for path in files)
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     prepared = pixels[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    expected, found = floats.run(None, {"images": prepared}), integers.run(None, {"images": pixels})
-    assert np.array_equal(expected[0], found[0])
-    assert list(found[1]) == [shape[0], 3, *shape[1:]]
+    expected, actual = floats.run(None, {"images": prepared}), integers.run(None, {"images": pixels})
+    assert np.array_equal(expected[0], actual[0])
+    assert list(actual[1]) == [shape[0], 3, *shape[1:]]
 
 
-def test_the_input_says_that_it_takes_bytes_with_the_channels_last(files):
+def test_the_input_is_uint8_with_the_channels_last(files):
     (image,) = onnxruntime.InferenceSession(files[1]).get_inputs()
     assert (image.name, image.type, image.shape) == ("images", "tensor(uint8)", ["batch", "height", "width", 3])
 
 
 def test_a_fixed_size_stays_fixed(tmp_path):
-    take_uint8(small_network(tmp_path / "floats.onnx", (2, 3, 8, 24)), tmp_path / "bytes.onnx")
+    convert_to_uint8_input(small_network(tmp_path / "floats.onnx", (2, 3, 8, 24)), tmp_path / "bytes.onnx")
     assert onnxruntime.InferenceSession(tmp_path / "bytes.onnx").get_inputs()[0].shape == [2, 8, 24, 3]
 
 

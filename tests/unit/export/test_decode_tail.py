@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.tail import body, decode_tail, quicken
+from fgd_yolo.export.decode_tail import decode_tail, transpose_softmax, without_decode_tail
 from graphs import TAIL, build, detector, node, run
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 4)).astype("f4")
@@ -17,7 +17,7 @@ def image():
     return np.random.default_rng(1).random((1, 3, 32, 32), dtype="f4")
 
 
-def test_the_tail_is_all_behind_the_last_learned_layers_the_expectation_included():
+def test_the_tail_is_everything_behind_the_last_learned_layers_with_the_expectation():
     assert decode_tail(detector()) == TAIL
 
 
@@ -62,58 +62,58 @@ def test_embedded_suppression_and_computed_shapes_are_tail_unless_a_learned_laye
 
 
 @pytest.mark.parametrize("name", ["", "/model.0/conv/Conv"])
-def test_a_node_without_a_name_of_its_own_is_refused(name):
+def test_a_node_without_a_unique_name_is_refused(name):
     model = detector()
     model.graph.node[3].name = name
-    with pytest.raises(FGDError, match="without a name of their own"):
+    with pytest.raises(FGDError, match="without a unique name"):
         decode_tail(model)
 
 
-def test_the_body_gives_what_the_tail_reads_and_nothing_of_the_tail_is_left(image):
+def test_the_body_outputs_what_the_tail_reads_and_has_nothing_of_the_tail(image):
     model = detector()
-    stem = body(model)
-    onnx.checker.check_model(stem, full_check=True)
-    assert [value.name for value in stem.graph.output] == ["box", "cls"]
-    assert "count" not in {entry.name for entry in stem.graph.initializer}
-    model.graph.output.extend(stem.graph.output)
+    body = without_decode_tail(model)
+    onnx.checker.check_model(body, full_check=True)
+    assert [value.name for value in body.graph.output] == ["box", "cls"]
+    assert "count" not in {entry.name for entry in body.graph.initializer}
+    model.graph.output.extend(body.graph.output)
     _, box, cls = run(model, image)
-    assert np.array_equal(run(stem, image)[0], box)
-    assert np.array_equal(run(stem, image)[1], cls)
+    assert np.array_equal(run(body, image)[0], box)
+    assert np.array_equal(run(body, image)[1], cls)
 
 
 def test_an_output_that_a_learned_layer_makes_itself_stays_an_output_of_the_body():
     model = build([node("Conv", "images w", "cells")], {"w": KERNEL}, {"images": [1, 3, 8, 8]}, ["cells"])
-    assert [value.name for value in body(model).graph.output] == ["cells"]
+    assert [value.name for value in without_decode_tail(model).graph.output] == ["cells"]
 
 
-def test_the_quickened_softmax_gives_the_same_values(image):
+def test_the_transposed_softmax_gives_the_same_values(image):
     model = detector()
     (before,) = run(model, image)
-    assert quicken(model) == 1
+    assert transpose_softmax(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert np.allclose(run(model, image)[0], before, rtol=0, atol=1e-6)
     assert np.ptp(before[:, :4]) > 0.5
     assert [entry.op_type for entry in model.graph.node].count("MatMul") == 1
     assert decode_tail(model) == TAIL
-    assert quicken(model) == 0
+    assert transpose_softmax(model) == 0
 
 
 @pytest.mark.parametrize(
     ("name", "attribute", "value"), [("turn", "perm", [0, 1, 2, 3]), ("Softmax", "axis", 2), ("Softmax", "axis", 3)]
 )
-def test_another_order_of_axes_is_left_as_it_is(name, attribute, value):
+def test_another_order_of_axes_is_left_unchanged(name, attribute, value):
     model = detector()
-    found = next(entry for entry in model.graph.node if entry.name == name)
-    del found.attribute[:]
-    found.attribute.append(onnx.helper.make_attribute(attribute, value))
+    changed = next(entry for entry in model.graph.node if entry.name == name)
+    del changed.attribute[:]
+    changed.attribute.append(onnx.helper.make_attribute(attribute, value))
     before = model.SerializeToString()
-    assert quicken(model) == 0
+    assert transpose_softmax(model) == 0
     assert model.SerializeToString() == before
 
 
-def test_an_expectation_that_something_else_than_a_reshape_reads_is_left_as_it_is():
+def test_an_expectation_that_something_else_than_a_reshape_reads_is_left_unchanged():
     model = detector()
-    found = next(entry for entry in model.graph.node if entry.name == "distances")
-    found.op_type = "Squeeze"
-    del found.input[1:]
-    assert quicken(model) == 0
+    changed = next(entry for entry in model.graph.node if entry.name == "distances")
+    changed.op_type = "Squeeze"
+    del changed.input[1:]
+    assert transpose_softmax(model) == 0

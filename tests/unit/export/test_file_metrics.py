@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fgd_yolo.export.measure import seconds_per_run
+from fgd_yolo.export.file_metrics import seconds_per_run
 from graphs import build, detector, node
 
 
@@ -31,7 +31,7 @@ def test_each_file_has_its_own_time_in_order(saved):
     assert 0 < fast < slow
 
 
-def test_files_with_an_open_size_or_a_uint8_input_can_be_timed(saved):
+def test_files_with_a_dynamic_size_or_a_uint8_input_can_be_timed(saved):
     open_size = saved(detector(shape=("batch", 3, "height", "width")), "open.onnx")
     nodes = [node("Cast", "images", "floats", to=1), node("Mul", "floats weights", "weighted")]
     constants = {"weights": np.ones((1, 32, 64, 3), "f4")}

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from fgd_yolo import export_onnx
 from fgd_yolo.cli.main import main
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.half_range import measure_half
+from fgd_yolo.export.fp16 import find_float_nodes
 from fixtures import narrow_yaml, save_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def change(path, edit):
     return path
 
 
-def loud(layers):
+def scale_up(layers):
     """Make the maps of layer 2, which layer 3 alone reads, 30 000 times as large, and divide by it there."""
     last = layers[2].cv2
     last.bn.weight *= 3e4
@@ -39,14 +39,14 @@ def loud(layers):
     layers[3].conv.weight /= 3e4
 
 
-def pictures(data):
+def all_images(data):
     """Return all images of the data at the size of the file, by OpenCV alone, since they are square: (N, 3, H, W)."""
     paths = sorted((data.parent / "images").rglob("*.png"))
     pixels = np.stack([cv2.resize(cv2.imread(str(path)), (SIZE, SIZE)) for path in paths])
     return np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255
 
 
-def in_half_arithmetic(path, images):
+def in_float16_arithmetic(path, images):
     """Return what a device that rounds every float16 tensor to float16 computes."""
     evaluator = ReferenceEvaluator(onnx.load(path))
     with np.errstate(all="ignore"):
@@ -61,35 +61,35 @@ def in_half_arithmetic(path, images):
         pytest.param("detect", "yolo11n.yaml", marks=pytest.mark.slow),
     ],
 )
-def test_a_model_that_overflows_is_right_in_half_arithmetic(task, family, tiny_data, tmp_path):
+def test_a_model_that_overflows_is_right_in_float16_arithmetic(task, family, tiny_data, tmp_path):
     model_yaml = narrow_yaml(tmp_path / "narrow.yaml", width=0.125, task=task) if family == "narrow" else family
     weights = save_checkpoint(tmp_path / "model.pt", model_yaml, tiny_data, task=task, small_boxes=True)
-    change(weights, loud)
-    images = pictures(tiny_data)[:3]
+    change(weights, scale_up)
+    images = all_images(tiny_data)[:3]
     half = torch.load(weights, weights_only=False)["model"].half().eval()
     assert not half(torch.from_numpy(images).half())[0][0].isfinite().all(), "PyTorch's own float16 overflows"
 
     exported = export_onnx(weights, imgsz=SIZE, precision="fp16")
     inner = "/model.2/cv2"
-    expected = (f"{inner}/conv/Conv", f"{inner}/act/Sigmoid", f"{inner}/act/Mul", "/model.3/conv/Conv")
-    assert exported.report.float_nodes == expected
+    kept = (f"{inner}/conv/Conv", f"{inner}/act/Sigmoid", f"{inner}/act/Mul", "/model.3/conv/Conv")
+    assert exported.report.float_nodes == kept
     assert exported.report.images == 18
     whole = torch.load(weights, weights_only=False)["model"].float().eval()
     whole.end2end = False
     with torch.no_grad():
-        wanted = whole(torch.from_numpy(images))[0]
-    wanted = (wanted[0] if isinstance(wanted, tuple) else wanted).numpy()
-    found = np.concatenate([outputs[0] for outputs in in_half_arithmetic(exported.path, images)])
+        expected = whole(torch.from_numpy(images))[0]
+    expected = (expected[0] if isinstance(expected, tuple) else expected).numpy()
+    actual = np.concatenate([outputs[0] for outputs in in_float16_arithmetic(exported.path, images)])
     scores = slice(4, 7)
-    assert np.abs(found[:, scores] - wanted[:, scores]).max() < 0.05
-    assert found.shape == wanted.shape
+    assert np.abs(actual[:, scores] - expected[:, scores]).max() < 0.05
+    assert actual.shape == expected.shape
 
 
 def test_the_layers_that_stay_are_those_whose_values_pass_a_quarter_of_the_limit(tiny_data, tmp_path):
     weights = save_checkpoint(
         tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
     )
-    change(weights, loud)
+    change(weights, scale_up)
     model, largest = torch.load(weights, weights_only=False)["model"].float().eval(), {}
 
     def keep(name):
@@ -102,7 +102,7 @@ def test_the_layers_that_stay_are_those_whose_values_pass_a_quarter_of_the_limit
         if hasattr(module, "bn"):
             module.bn.register_forward_hook(keep(f"/{name.removeprefix('model.')}/conv/Conv"))
     with torch.no_grad():
-        model(torch.from_numpy(pictures(tiny_data)))
+        model(torch.from_numpy(all_images(tiny_data)))
     beyond = {name.replace("/", "/model.", 1).replace(".cv", "/cv") for name, value in largest.items() if value > 16376}
     report = export_onnx(weights, imgsz=SIZE, precision="fp16").report
     assert beyond == {"/model.2/cv2/conv/Conv"} <= set(report.float_nodes)
@@ -127,29 +127,29 @@ def test_attention_whose_products_overflow_stays_float32(tiny_data, tmp_path):
             watch(name.split(".")[1], module)
     white = np.ones((1, 3, SIZE, SIZE), "f4")
     with torch.no_grad():
-        model(torch.from_numpy(np.concatenate([white * 0, white])))  # such frames reach farther than any drawn picture
+        model(torch.from_numpy(np.concatenate([white * 0, white])))  # such frames reach farther than any drawn image
     plain = export_onnx(weights, imgsz=SIZE)
-    photo = np.full((SIZE, SIZE, 3), 128, np.uint8)
-    report = measure_half(plain.path, [photo], data=None, recorded=None, imgsz=SIZE)
+    image = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    report = find_float_nodes(plain.path, [image], data=None, imgsz=SIZE)
     beyond = {layer for layer, value in products.items() if value > 16376}
     assert beyond == {"22"}
     kept = {name for name in report.float_nodes if name.endswith("/attn/MatMul")}
     assert {name.split("/")[1] for name in kept} == {"model.22"}
 
 
-def test_the_command_says_what_stays_and_the_file_too(tiny_data, tmp_path, capsys):
+def test_the_command_and_the_file_name_what_stays_float32(tiny_data, tmp_path, capsys):
     weights = save_checkpoint(
         tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
     )
     words = ["export", "--weights", str(weights), "--imgsz", str(SIZE), "--precision", "fp16"]
     assert main(words) == 0
     assert "on 18 images, float16 holds 65504\n" in capsys.readouterr().out
-    change(weights, loud)
+    change(weights, scale_up)
     assert main(words) == 0
     assert "4 nodes stay in float32, out of float16's range (values and sums reach" in capsys.readouterr().out
     entries = {entry.key: entry.value for entry in onnx.load(weights.with_suffix(".onnx")).metadata_props}
-    said = json.loads(entries["fgd_yolo"])
-    assert (len(said["float_nodes"]), said["range"]["images"]) == (4, 18)
+    entry = json.loads(entries["fgd_yolo"])
+    assert (len(entry["float_nodes"]), entry["range"]["images"]) == (4, 18)
 
 
 def test_without_train_images_the_compared_ones_are_measured_and_counted(tiny_data, tmp_path):
@@ -161,7 +161,7 @@ def test_without_train_images_the_compared_ones_are_measured_and_counted(tiny_da
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_checkpoint_with_nan_is_said_to_have_it(precision, tiny_data, tmp_path):
+def test_a_checkpoint_with_nan_is_reported(precision, tiny_data, tmp_path):
     weights = save_checkpoint(tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data)
 
     def spoil(layers):

@@ -1,4 +1,4 @@
-"""A file that takes the picture as OpenCV reads it: the preparation moves into the graph."""
+"""Move the preprocessing of pixel values into the graph, so that a file takes images as OpenCV reads them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from onnx import TensorProto, helper, numpy_helper
 PREFIX = "from_uint8"  # of the names added to the graph
 
 
-def take_uint8(source: Path, target: Path) -> None:
-    """Write a copy whose input is uint8, channels last, BGR, instead of float32, channels first, RGB in [0, 1].
+def convert_to_uint8_input(source: Path, target: Path) -> None:
+    """Write a copy of a file with `UINT8_INPUT` instead of `FLOAT_INPUT`.
 
-    The camera's bytes go in as they are: a quarter of the memory traffic, and no four passes over the picture
-    before every call. Nothing is folded into weights, so a quantized file keeps the scales that it was
-    calibrated with.
+    A camera's bytes are passed on as they are: a quarter of the memory traffic, and no four passes over the image
+    before every call. Nothing is folded into weights, so a quantized file keeps the scales that it was calibrated
+    with.
 
     Convention:
-        Transposed and reversed while the pixels are still bytes, then divided by 255 as the host divides, so
-        that the rest of the graph sees the very same numbers. On one core, yolov8n at 320 px, this form costs
-        what a float input costs (12.0 of 12.1 ms, as do five others, weights folded or not); reversing the
-        channels before transposing costs 0.7 ms more.
+        Transposed and reversed while the pixels are still bytes, then divided by 255 as Ultralytics divides, so that
+        the rest of the graph gets identical numbers. On one core, yolov8n at 320 px, this form costs what a float
+        input costs (12.0 of 12.1 ms, as do five others, weights folded or not); reversing the channels before
+        transposing costs 0.7 ms more.
     Args:
         source: a file with one float32 input (B, 3, H, W), static or dynamic.
-        target: the file to write. Its metadata is that of the source.
+        target: file to write, with the metadata of the source.
     """
     model = onnx.load(source)
     graph = model.graph

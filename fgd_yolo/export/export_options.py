@@ -1,0 +1,125 @@
+"""The options of an export, checked before anything is loaded, and the defaults that depend on the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgd_yolo.errors import FGDError, UsageError, close_match
+from fgd_yolo.export.precisions import PRECISIONS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_OPSET = 20  # of torch's tracing exporter, which Ultralytics uses
+MIN_OPSET_NMS = 11  # clipping and slicing by computed amounts
+_DEFAULT_IMGSZ = 640
+_REQUIRED_MODULES = ("torch", "ultralytics", "onnx", "onnxslim")
+
+
+def require_modules() -> None:
+    """Check that the optional dependencies of the export are installed.
+
+    Raises:
+        FGDError: one cannot be imported; the message says how to install it.
+    """
+    for module in _REQUIRED_MODULES:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise FGDError(f"export needs {module}: pip install 'fgd_yolo[train]' ({error})") from error
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of one export. An invalid value or combination is a `UsageError` on construction.
+
+    Args:
+        precision: a name in `PRECISIONS`.
+        batch: images in one call.
+        dynamic: any batch and any size.
+        nms: NMS in the graph.
+        uint8_input: uint8 BGR images as input, instead of floats.
+        opset: of ONNX; None is Ultralytics' choice.
+        data: dataset whose images are compared, calibrated and measured on, as the user or the checkpoint names it.
+        max_drop: mAP50-95 points (hundredths) that int8 may lose.
+        keep: write a file that its conversion refused all the same.
+    """
+
+    precision: str = "fp32"
+    batch: int = 1
+    dynamic: bool = False
+    nms: bool = False
+    uint8_input: bool = False
+    opset: int | None = None
+    data: Any = None
+    max_drop: float = 1.0
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            guess = close_match(str(self.precision), PRECISIONS)
+            raise UsageError(f"unknown precision '{self.precision}'{guess}; available: {', '.join(PRECISIONS)}")
+        if type(self.batch) is not int or self.batch < 1:
+            raise UsageError(f"batch must be a whole number of at least 1, got {self.batch}")
+        if not 0 <= self.max_drop <= 100:
+            raise UsageError(f"max_drop (--max-drop) must be between 0 and 100 mAP50-95 points, got {self.max_drop}")
+        low = max(PRECISIONS[self.precision].min_opset, MIN_OPSET_NMS * self.nms)
+        if self.opset is not None and (type(self.opset) is not int or not low <= self.opset <= MAX_OPSET):
+            kind = f"{self.precision}{' with NMS' if self.nms else ''}"
+            raise UsageError(f"opset must be from {low} to {MAX_OPSET} for {kind}, got {self.opset}")
+
+
+def check_model(model: nn.Module, nms: bool) -> None:
+    """Check that a model can be exported as requested.
+
+    Raises:
+        FGDError: its input is not a colour image.
+        UsageError: NMS was requested for a head that does not need it.
+    """
+    channels = model.yaml.get("channels", 3)
+    if channels != 3:
+        raise FGDError(f"only models of colour images can be exported, this one takes {channels} channels")
+    if nms and model.model[-1].cv2 is None:  # fused: the branch that needs NMS is gone
+        raise UsageError("this model's head gives final detections without NMS: omit nms (--nms)")
+
+
+def input_size(model: nn.Module, imgsz: int | None, trained: int | list[int] | None) -> int:
+    """Return the side of the square input.
+
+    Args:
+        model: whose stride counts.
+        imgsz: requested side; None means the trained size, rounded up to a multiple of the stride as Ultralytics does.
+        trained: size that the model was trained at, if known.
+    Raises:
+        UsageError: `imgsz` is not one whole number or not a multiple of the stride.
+    """
+    stride = int(model.stride.max())
+    if imgsz is None:
+        longest = max(trained) if isinstance(trained, (list, tuple)) else trained or _DEFAULT_IMGSZ
+        return ceil(longest / stride) * stride
+    if type(imgsz) is not int:
+        raise UsageError(f"imgsz must be one whole number, since the input is a square, got {imgsz}")
+    if imgsz < stride or imgsz % stride:
+        nearest = max(round(imgsz / stride), 1) * stride
+        raise UsageError(f"imgsz must be a multiple of the model's stride {stride}, got {imgsz}; use {nearest}")
+    return imgsz
+
+
+def target_path(weights: Path, output: str | Path | None) -> Path:
+    """Return the file to write: `output`, or the name of the weights with `.onnx`.
+
+    Raises:
+        UsageError: the path cannot be written to.
+    """
+    target = Path(output) if output is not None else weights.with_suffix(".onnx")
+    if target.suffix != ".onnx":
+        raise UsageError(f"output {target} must end in .onnx")
+    if not target.parent.is_dir():
+        raise UsageError(f"the folder of output {target} does not exist")
+    if target.is_dir():
+        raise UsageError(f"output {target} is a folder")
+    return target

@@ -1,0 +1,75 @@
+"""What an exported file says about itself: the metadata of Ultralytics, and one entry of this package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+
+from fgd_yolo import __version__
+from fgd_yolo.export.export_options import ExportOptions
+from fgd_yolo.export.precisions import Report
+from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
+from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
+from fgd_yolo.strict_json import to_json
+
+_METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}  # ours, and Ultralytics' in a checkpoint
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return all metadata of an ONNX file."""
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+
+
+def write_metadata(path: Path, ultralytics: Mapping[str, str], fgd_yolo: Mapping[str, Any]) -> None:
+    """Replace a file's metadata with the entries of Ultralytics, unchanged, and one JSON entry of this package."""
+    model = onnx.load(path)
+    entry = to_json(fgd_yolo, default=str)  # a recipe may hold a date
+    onnx.helper.set_model_props(model, {**ultralytics, FGD_YOLO_KEY: entry})
+    onnx.save(model, path)
+
+
+def describe(
+    options: ExportOptions, weights: Path, checkpoint: Mapping[str, Any], report: Report | None
+) -> dict[str, Any]:
+    """Return this package's entry: precision, provenance of the weights, accuracy and input format.
+
+    Args:
+        options: of the export.
+        weights: the checkpoint. The result and the recipe of its run folder, beside it, name its teacher.
+        checkpoint: its content.
+        report: of the conversion to a lower precision.
+    Returns:
+        Plain values. What is not known is absent: `teacher`, `recipe`, `map50_95`, `map50`.
+    """
+    metrics = checkpoint.get("train_metrics") or {}
+    return {
+        "version": __version__,
+        "precision": options.precision,
+        **_provenance(weights),
+        **{key: metrics[name] for key, name in _METRICS.items() if name in metrics},
+        **(report.metadata() if report else {}),
+        PREPROCESSING_KEY: (UINT8_INPUT if options.uint8_input else FLOAT_INPUT)._asdict(),
+    }
+
+
+def _provenance(weights: Path) -> dict[str, Any]:
+    """Return teacher and recipe from the run folder whose student these weights are; nothing for other weights."""
+    try:
+        result = json.loads((weights.parent / "result.json").read_text(encoding="utf-8"))
+        recipe = yaml.safe_load((weights.parent / "distill.yaml").read_text(encoding="utf-8"))
+        if Path(result["files"]["weights"]).name != weights.name:
+            return {}
+        # Names instead of paths: the file may leave this machine.
+        names = {key: Path(recipe[key]).name for key in ("teacher", "student", "data") if recipe.get(key)}
+        teacher = {"teacher": Path(names["teacher"]).stem} if "teacher" in names else {}
+        kept = {key: recipe[key] for key in ("train", "fgd") if key in recipe}
+        if "train" in kept:
+            kept["train"] = {key: value for key, value in kept["train"].items() if "/" not in str(value)}
+        return {**teacher, "recipe": {"method": result["method"], **names, **kept}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return {}

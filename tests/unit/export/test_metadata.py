@@ -1,0 +1,132 @@
+"""What a file says about itself is true, and what is not known is absent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper
+
+from fgd_yolo import __version__
+from fgd_yolo.export.export_options import ExportOptions
+from fgd_yolo.export.fp16 import Fp16Report
+from fgd_yolo.export.int8 import Int8Report
+from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
+from fgd_yolo.runtime.model_info import FGD_YOLO_KEY
+
+CHECKPOINT = {"train_metrics": {"metrics/mAP50-95(B)": 0.485, "metrics/mAP50(B)": 0.827, "fitness": 0.485}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run, as a distillation leaves it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    recipe = {"teacher": "/home/me/yolov8l.pt", "student": "yolov8n", "data": "/home/me/cells.yaml"}
+    recipe |= {
+        "train": {"epochs": 30, "project": "/home/me/runs"},
+        "fgd": {"scale": "paper"},
+        "teacher_train": {"epochs": 9},
+    }
+    (folder / "distill.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "result.json").write_text(json.dumps({"method": "fgd", "files": {"weights": "/old/place/student.pt"}}))
+    return folder
+
+
+def test_teacher_and_recipe_are_those_of_the_run_without_paths_of_this_machine(run):
+    entry = describe(ExportOptions(), run / "student.pt", CHECKPOINT, None)
+    assert entry["teacher"] == "yolov8l"
+    assert entry["recipe"] == {
+        **{"method": "fgd", "teacher": "yolov8l.pt", "student": "yolov8n", "data": "cells.yaml"},
+        **{"train": {"epochs": 30}, "fgd": {"scale": "paper"}},
+    }
+    assert "/home" not in json.dumps(entry)
+
+
+@pytest.mark.parametrize("spoil", ["other weights", "no result", "broken result", "empty recipe"])
+def test_weights_that_are_not_a_runs_student_have_no_provenance(run, spoil):
+    if spoil == "no result":
+        (run / "result.json").unlink()
+    elif spoil == "broken result":
+        (run / "result.json").write_text("{")
+    elif spoil == "empty recipe":
+        (run / "distill.yaml").write_text("")
+    weights = run / ("teacher.pt" if spoil == "other weights" else "student.pt")
+    entry = describe(ExportOptions(), weights, {}, None)
+    assert set(entry) == {"version", "precision", "preprocessing"}
+    assert (entry["version"], entry["precision"]) == (__version__, "fp32")
+
+
+def test_a_student_without_a_teacher_has_none(run):
+    (run / "distill.yaml").write_text(yaml.safe_dump({"student": "yolov8n", "teacher": None}))
+    entry = describe(ExportOptions(), run / "student.pt", CHECKPOINT, None)
+    assert "teacher" not in entry and entry["recipe"] == {"method": "fgd", "student": "yolov8n"}
+
+
+def test_accuracy_is_the_checkpoints(tmp_path):
+    entry = describe(ExportOptions(precision="fp16"), tmp_path / "best.pt", CHECKPOINT, None)
+    assert (entry["precision"], entry["map50_95"], entry["map50"]) == ("fp16", 0.485, 0.827)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(31.5, 31.5), (float("inf"), None)])
+def test_the_range_of_fp16_is_valid_json(largest, expected, tmp_path):
+    report = Fp16Report(("/model.2/conv/Conv",), 136, largest)
+    entry = describe(ExportOptions(precision="fp16"), tmp_path / "best.pt", {}, report)
+    entry = json.loads(json.dumps(entry, allow_nan=False))
+    assert (entry["float_nodes"], entry["range"]) == (["/model.2/conv/Conv"], {"images": 136, "largest": expected})
+
+
+def test_both_input_formats_are_described(tmp_path):
+    floats = describe(ExportOptions(), tmp_path / "best.pt", {}, None)["preprocessing"]
+    uint8 = describe(ExportOptions(uint8_input=True), tmp_path / "best.pt", {}, None)["preprocessing"]
+    assert floats == {"input": "float32", "layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "padding": 114}
+    assert uint8 == {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+
+
+INT8 = Int8Report(
+    float_nodes=("/model.0/Conv",),
+    calibration={"images": 12, "sha256": "ab"},
+    map_fp32={"map50_95": 0.48, "map50": 0.8},
+    map_int8={"map50_95": 0.47, "map50": 0.79},
+    drop_points=1.0,
+    speed_ratio=2.0,
+)
+
+
+def test_an_int8_file_has_its_own_accuracy_beside_that_of_float32(tmp_path):
+    entry = describe(ExportOptions(precision="int8"), tmp_path / "best.pt", CHECKPOINT, INT8)
+    assert (entry["map50_95"], entry["map50"], entry["fp32"]) == (0.47, 0.79, {"map50_95": 0.48, "map50": 0.8})
+    assert (entry["drop_points"], entry["speed_ratio"], entry["float_nodes"]) == (1.0, 2.0, ["/model.0/Conv"])
+    assert entry["calibration"] == {"images": 12, "sha256": "ab"}
+    assert "refused" not in entry
+
+
+def test_a_file_that_was_kept_although_refused_says_so(tmp_path):
+    report = replace(INT8, refusal="int8 loses 3.00 points")
+    assert (
+        describe(ExportOptions(precision="int8"), tmp_path / "best.pt", {}, report)["refused"]
+        == "int8 loses 3.00 points"
+    )
+
+
+def test_the_entries_of_ultralytics_stay_and_ours_is_one_of_json(tmp_path):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value], [value])
+    graph.output[0].name = "y"
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {"left over": "from a tool"})
+    onnx.save(model, tmp_path / "model.onnx")
+    write_metadata(tmp_path / "model.onnx", {"task": "detect", "names": "{0: 'a'}"}, {"precision": "fp32"})
+    entries = read_metadata(tmp_path / "model.onnx")
+    assert json.loads(entries.pop(FGD_YOLO_KEY)) == {"precision": "fp32"}
+    assert entries == {"task": "detect", "names": "{0: 'a'}"}
+
+
+def test_a_date_in_a_recipe_becomes_text(run, tmp_path):
+    (run / "distill.yaml").write_text("train: {name: 2026-01-02}\n")
+    onnx.save(helper.make_model(helper.make_graph([], "empty", [], [])), tmp_path / "model.onnx")
+    write_metadata(tmp_path / "model.onnx", {}, describe(ExportOptions(), run / "student.pt", {}, None))
+    assert json.loads(read_metadata(tmp_path / "model.onnx")[FGD_YOLO_KEY])["recipe"]["train"] == {"name": "2026-01-02"}
