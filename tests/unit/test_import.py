@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ def test_every_public_name_resolves(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="FGDLos"):
         _ = fgd_yolo.FGDLos
+
+
+def test_the_package_imports_nothing_from_the_benchmarks_and_the_tests():
+    outside = re.compile(r"^\s*(from|import) (benchmarks|tests)\b", re.MULTILINE)
+    modules = list((ROOT / "fgd_yolo").rglob("*.py"))
+    assert modules and not [path for path in modules if outside.search(path.read_text())]
 
 
 def test_setup_lists_every_package_folder_and_no_other():
