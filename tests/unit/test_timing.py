@@ -47,14 +47,14 @@ def test_a_rate_is_unknown_over_a_time_too_short_to_measure(count, seconds, expe
     ("value", "base", "expected"),
     [(3, 2, 1.5), (3, 0, None), (None, 2, None), (3, None, None), (float("nan"), 2, None), (1e308, 1e-9, None)],
 )
-def test_a_ratio_that_is_no_finite_number_is_unknown(value, base, expected):
+def test_a_ratio_that_is_not_finite_is_unknown(value, base, expected):
     assert ratio(value, base) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(1.25, "1.2 fps"), (None, "-"), (float("nan"), "-"), (float("-inf"), "-"), (0, "0.0 fps")]
 )
-def test_a_figure_that_is_not_known_is_a_dash(value, text):
+def test_an_unknown_number_is_a_dash(value, text):
     assert format_number(value, ".1f", " fps") == text
 
 
