@@ -10,7 +10,7 @@ import torch
 
 from fgd_yolo import FGDConfig
 
-# The teachers of most tests are untrained and nothing is drawn, so that a test takes seconds.
+# The teachers of most tests are untrained and nothing is plotted, so that a test takes seconds.
 untaught = partial(FGDConfig, min_teacher_map=0.0, plot_every=0)
 FEATURE_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
@@ -18,7 +18,7 @@ OFF = {"heads": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):
-    """Train to the end on one thread's worth of work and return the trainer; `arguments` are Ultralytics'."""
+    """Train a few small epochs to the end and return the trainer; `arguments` are train arguments of Ultralytics."""
     small = {
         "imgsz": 64,
         "epochs": 2,

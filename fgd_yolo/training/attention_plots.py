@@ -66,7 +66,7 @@ def plot_attention(
     Raises:
         FGDError: the student reads images that are not colour images, or there is none.
     """
-    # Imported here: a training without plots needs no matplotlib of ours.
+    # Imported here: a training without plots does not need matplotlib.
     from fgd_yolo.attention.figure import draw_figure, explain_symbols, render
     from fgd_yolo.attention.labelled_images import LABELS, load_letterboxed
     from fgd_yolo.attention.level_attention import compare_levels

@@ -1,10 +1,11 @@
-"""Checkpoints on disk: a plain student and, beside it, what only training needs; never half of either.
+"""Checkpoints on disk: a plain student and, in a side file, what only training needs; never half of either.
 
 Convention:
-    `last.pt` is Ultralytics' checkpoint, `fgd_last.safetensors` holds the distillation's tensors and names the epoch
-    that it belongs to: a pair. Both are written in a folder beside `weights` and renamed. The pair of the epoch before
-    is kept in `weights/previous` under the same names, so that at every moment one whole pair is there, and `restore`
-    takes it where the newest one is damaged. When the training is over `previous` is removed.
+    `last.pt` is Ultralytics' checkpoint; the side file `fgd_last.safetensors` holds the distiller's tensors and the
+    epoch that they belong to. Together they are a pair. Both are written to a staging folder on the same disk and
+    renamed. The pair of the previous epoch stays in `weights/previous` under the same names, so that a complete pair
+    exists at every moment; `restore` falls back to it if the newest pair is damaged. The end of the training removes
+    `previous`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ LAST, BEST = "last.pt", "best.pt"
 SIDE = "fgd_last.safetensors"
 PREVIOUS = "previous"
 
-_HEADER = "fgd_yolo"  # the side file's one entry of metadata: all that is not a tensor, as JSON
-_PLAIN = {"epoch": int, "teacher": str, "options": dict}  # what every side file holds besides tensors
+_HEADER = "fgd_yolo"  # the only metadata entry of the side file: everything but the tensors, as JSON
+_PLAIN = {"epoch": int, "teacher": str, "options": dict}  # in every side file, besides the tensors
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
     *(errno.EACCES, errno.EPERM, errno.EIO),
@@ -42,11 +43,11 @@ _CANNOT_WRITE = {
 
 @contextmanager
 def staging(weights_dir: Path) -> Iterator[Path]:
-    """Give an empty folder on the same disk as the checkpoints; whatever is left in it at the end is removed.
+    """Yield an empty staging folder on the same disk as the checkpoints; it is removed at the end.
 
     Raises:
-        FGDError: the disk is full or may not be written, and the files already in `weights_dir` are untouched; or the
-            folder was removed.
+        FGDError: the disk is full or not writable (the files already in `weights_dir` are untouched), or the folder
+            was removed.
     """
     check_folder(weights_dir)
     try:
@@ -62,30 +63,30 @@ def staging(weights_dir: Path) -> Iterator[Path]:
 
 
 def check_folder(weights_dir: Path) -> None:
-    """Stop where the folder of the checkpoints is gone.
+    """Stop if the folder of the checkpoints no longer exists.
 
     Raises:
-        FGDError: it is.
+        FGDError: it was removed.
     """
     if not weights_dir.is_dir():
         raise FGDError(f"{weights_dir} was removed while the training ran: start again")
 
 
 def write_side_file(folder: Path, state: dict[str, Any]) -> None:
-    """Write the distillation's state into a staging folder.
+    """Write the side file to a folder.
 
     Args:
-        folder: to write to.
-        state: `losses`, tensors by name, and plain values, `epoch` among them.
+        folder: usually that of `staging`.
+        state: `losses`, tensors by name, and plain values, including `epoch`.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in state["losses"].items()}
     plain = {key: value for key, value in state.items() if key != "losses"}
     data = safetensors.torch.save(tensors, metadata={_HEADER: json.dumps(plain)})
-    (folder / SIDE).write_bytes(data)  # a full disk is then the system's error, not the library's
+    (folder / SIDE).write_bytes(data)  # so a full disk raises OSError, not an error of safetensors
 
 
 def read_side_file(path: Path) -> dict[str, Any]:
-    """Read a side file: tensors and plain values, so that nothing in it can be executed.
+    """Read a side file: tensors and plain values, nothing that can be executed.
 
     Raises:
         FGDError: it cannot be read, or is damaged.
@@ -94,8 +95,8 @@ def read_side_file(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()[_HEADER])
-            state["losses"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except Exception as error:  # the library has an error of its own, and Python's for what the header lacks
+            state["losses"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except Exception as error:  # safetensors' own errors, and those of an incomplete header
         raise FGDError(f"{display_path(path)} is damaged ({one_line(error, 100)})") from error
     wrong = [key for key, kind in _PLAIN.items() if not isinstance(state.get(key), kind)]
     if wrong:
@@ -104,14 +105,14 @@ def read_side_file(path: Path) -> dict[str, Any]:
 
 
 def commit(folder: Path, weights_dir: Path, final: bool = False) -> None:
-    """Move staged checkpoints into place, in an order that leaves a whole pair at every moment.
+    """Move staged checkpoints into place, in an order that leaves a complete pair at every moment.
 
-    `last.pt` goes last: it knows the best fitness so far, so best.pt must not lag behind it.
+    `last.pt` is moved last: it records the best fitness so far, so best.pt must not be older.
 
     Args:
         folder: of `staging`.
-        weights_dir: where the checkpoints belong.
-        final: the training is over: no earlier pair is needed any more.
+        weights_dir: final place of the checkpoints.
+        final: the training is over, so the previous pair is removed.
     """
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
@@ -125,7 +126,7 @@ def commit(folder: Path, weights_dir: Path, final: bool = False) -> None:
 
 
 def _keep_pair(weights_dir: Path, staged: Path) -> None:
-    """Make the present pair the previous one, without writing it again where the disk knows hard links."""
+    """Make the current pair the previous one, with hard links if the file system supports them."""
     if not (weights_dir / LAST).is_file():
         return
     staged.mkdir()
@@ -140,20 +141,22 @@ def _keep_pair(weights_dir: Path, staged: Path) -> None:
 
 
 def check_origin(side: dict[str, Any], origin: dict[str, Any]) -> None:
-    """Stop unless a side file was written with the teacher and the options at hand.
+    """Stop unless a side file was written with the current teacher and options.
 
     Args:
-        side: what `read_side_file` returned.
-        origin: `teacher`, a fingerprint of its checkpoint, and `options`, a mapping.
+        side: content of the side file.
+        origin: current `teacher` (SHA-256 of the checkpoint) and `options` (a mapping).
 
     Raises:
         FGDError: names what differs.
     """
     if side["teacher"] != origin["teacher"]:
-        raise FGDError("this run began with another teacher: resume with the same checkpoint, or start a new run")
+        raise FGDError("this run was started with another teacher: resume with the same checkpoint, or start a new run")
     changed = [key for key, value in origin["options"].items() if side["options"].get(key) != value]
     if changed:
-        raise FGDError(f"this run began with another {', '.join(changed)}: resume with the same, or start a new run")
+        raise FGDError(
+            f"this run was started with another {', '.join(changed)}: resume with the same, or start a new run"
+        )
 
 
 def copy_checkpoints(weights_dir: Path, folder: Path) -> None:
@@ -165,17 +168,17 @@ def copy_checkpoints(weights_dir: Path, folder: Path) -> None:
 
 @contextmanager
 def redirected(trainer, folder: Path) -> Iterator[None]:
-    """Let a host trainer write its checkpoints to another folder for a block."""
-    kept = trainer.wdir, trainer.last, trainer.best
+    """Redirect the checkpoints of an Ultralytics trainer to another folder for a block."""
+    original = trainer.wdir, trainer.last, trainer.best
     trainer.wdir, trainer.last, trainer.best = folder, folder / LAST, folder / BEST
     try:
         yield
     finally:
-        trainer.wdir, trainer.last, trainer.best = kept
+        trainer.wdir, trainer.last, trainer.best = original
 
 
 def resumable(weights_dir: Path) -> Path | None:
-    """Return the checkpoint that a training can continue from, or None if there is none or it has ended.
+    """Return the checkpoint that a training can resume from, or None if there is none or the training has ended.
 
     Raises:
         FGDError: `last.pt` is damaged.
@@ -188,20 +191,20 @@ def resumable(weights_dir: Path) -> Path | None:
 
 
 def restore(weights_dir: Path) -> Path | None:
-    """Return the checkpoint that a training can continue from, with the side file that belongs to it in place.
+    """Return the checkpoint that a training can resume from, after putting its side file in place.
 
-    Where the newest pair is damaged the previous one takes its place, with a warning.
+    A damaged newest pair is replaced by the previous pair, with a warning.
 
     Returns:
         `last.pt`, or None if no epoch has been saved or the training is over.
 
     Raises:
-        FGDError: no whole pair is left, or a file must not be read; the message says what to do.
+        FGDError: no complete pair is left, or a file is not readable; the message says what to do.
     """
     last, previous = weights_dir / LAST, weights_dir / PREVIOUS / LAST
     if not last.exists() and not previous.exists():
         return None
-    for path in (last, weights_dir / SIDE):  # what may be whole is not replaced
+    for path in (last, weights_dir / SIDE):  # an unreadable file may be intact and is not replaced
         if path.exists():
             _check_readable(path)
     try:
@@ -213,23 +216,23 @@ def restore(weights_dir: Path) -> Path | None:
     except FGDError as error:
         problem = error
     if is_finished(weights_dir / BEST):
-        print_status(f"!! {one_line(problem, 220)}; the training had ended, and {BEST} is whole: it is used")
+        print_status(f"!! {one_line(problem, 220)}; the training had ended and {BEST} is intact, so {BEST} is used")
         return None
     try:
         epoch = _read_checkpoint(previous)["epoch"]
         side = previous.with_name(SIDE)
         if _has_side_files(weights_dir) and read_side_file(side)["epoch"] != epoch:
-            raise FGDError(f"{side} is of another epoch")
+            raise FGDError(f"{side} belongs to another epoch")
     except FGDError as error:
-        raise FGDError(f"{one_line(problem, 220)}; no earlier pair of checkpoints is whole: start a new run") from error
+        raise FGDError(f"{one_line(problem, 220)}; the previous pair is not intact either: start a new run") from error
     for path in filter(Path.is_file, (side, previous)):
         _copy(path, weights_dir / path.name)
-    print_status(f"!! {one_line(problem, 220)}: resuming from the checkpoint before, of epoch {epoch + 1}")
+    print_status(f"!! {one_line(problem, 220)}: resuming from the previous checkpoint, of epoch {epoch + 1}")
     return last
 
 
 def is_finished(best: Path) -> bool:
-    """Return whether a checkpoint is whole and what a training's end leaves: without the optimizer's state."""
+    """Return whether a checkpoint is intact and final, which means without an optimizer state."""
     try:
         return load_checkpoint_file(best).get("optimizer") is None
     except FGDError:
@@ -237,7 +240,7 @@ def is_finished(best: Path) -> bool:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read `last.pt` and what resuming needs of it: epoch, optimizer and train arguments, or an epoch below 0.
+    """Read `last.pt` and check its model; its epoch is -1 if the training is over.
 
     Raises:
         FGDError: it cannot be read, or is damaged.
@@ -246,13 +249,13 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = load_checkpoint_file(path)
     except FGDError as error:
-        # Ultralytics' reason is a paragraph about a file in a temporary folder.
-        raise FGDError(f"{display_path(path)} is damaged or no checkpoint of Ultralytics") from error
+        # The original message is a paragraph about a file in a temporary folder.
+        raise FGDError(f"{display_path(path)} is damaged, or not an Ultralytics checkpoint") from error
     model, epoch = checkpoint.get("ema") or checkpoint.get("model"), checkpoint.setdefault("epoch", -1)
     if not isinstance(model, nn.Module) or not isinstance(epoch, int):
-        raise FGDError(f"{display_path(path)} is damaged: it lacks a model or its epoch")
+        raise FGDError(f"{display_path(path)} is damaged: it has no model or no epoch")
     if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise FGDError(f"{display_path(path)} is damaged: its weights hold NaN or infinity")
+        raise FGDError(f"{display_path(path)} is damaged: its weights contain NaN or infinity")
     return checkpoint
 
 
@@ -261,7 +264,7 @@ def _unfinished(checkpoint: dict[str, Any]) -> bool:
         return False
     epochs = (checkpoint.get("train_args") or {}).get("epochs")
     if not isinstance(epochs, int):
-        raise FGDError(f"{LAST} is damaged: it lacks its train arguments")
+        raise FGDError(f"{LAST} is damaged: it has no train arguments")
     return checkpoint["epoch"] + 1 < epochs
 
 
@@ -270,7 +273,7 @@ def _has_side_files(weights_dir: Path) -> bool:
 
 
 def _put_side_file_in_place(weights_dir: Path, epoch: int) -> None:
-    """See that the side file beside `last.pt` is the one that belongs to it; a kill may have left the next epoch's.
+    """Put the side file of an epoch beside `last.pt`: a killed training may have left that of the next epoch there.
 
     Raises:
         FGDError: there are side files, but none of this epoch.
@@ -284,14 +287,14 @@ def _put_side_file_in_place(weights_dir: Path, epoch: int) -> None:
                 if path != place:
                     _copy(path, place)
                 return
-            reasons.append(f"{path} is of another epoch than {LAST}")
+            reasons.append(f"{path} belongs to another epoch than {LAST}")
         except FGDError as error:
             reasons.append(one_line(error))
     raise FGDError(reasons[0])
 
 
 def load_side_file(weights_dir: Path, epoch: int) -> dict[str, Any]:
-    """Return the distillation's state that belongs to an epoch.
+    """Return the content of an epoch's side file.
 
     Raises:
         FGDError: there is none, or it is damaged.
@@ -304,19 +307,19 @@ def load_side_file(weights_dir: Path, epoch: int) -> dict[str, Any]:
         )
     side = read_side_file(path)
     if side["epoch"] != epoch:
-        raise FGDError(f"{path} is of epoch {side['epoch'] + 1}, not {epoch + 1}: start a new run from {LAST}")
+        raise FGDError(f"{path} belongs to epoch {side['epoch'] + 1}, not {epoch + 1}: start a new run from {LAST}")
     return side
 
 
 def drop_later_rows(results: Path, epochs: int) -> None:
-    """Keep one whole row for each epoch that a resumed training has behind it, and drop all others.
+    """Keep one complete row for each epoch that is not repeated by a resumed training, and drop all others.
 
-    The host appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves the row alone,
-    and a full disk leaves half a row.
+    Ultralytics appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves a row
+    without a checkpoint, and a full disk leaves half a row.
 
     Args:
-        results: the host's `results.csv`, with the epoch (from 1) in its first column; may be missing.
-        epochs: how many epochs the checkpoint has behind it.
+        results: Ultralytics' `results.csv`, with the epoch (from 1) in its first column; may be missing.
+        epochs: number of epochs that the checkpoint has completed.
     """
     if not results.exists():
         return
@@ -335,18 +338,16 @@ def drop_later_rows(results: Path, epochs: int) -> None:
     kept = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     missing = epochs - len(kept)
     if missing:
-        print_status(
-            f"!! {results} lacks the rows of {missing} of {epochs} epochs, or they are damaged: they are left out"
-        )
+        print_status(f"!! {results}: the rows of {missing} of {epochs} epochs are missing or damaged, and are left out")
     if not kept:
         results.unlink()
-    elif (whole := "\n".join([lines[0], *kept]) + "\n") != text:
+    elif (complete := "\n".join([lines[0], *kept]) + "\n") != text:
         with atomic_path(results) as path:
-            path.write_text(whole, encoding="utf-8")
+            path.write_text(complete, encoding="utf-8")
 
 
 def _numbers(line: str) -> list[float]:
-    """The numbers of a row, or none where one of its fields is no number."""
+    """Return the numbers of a row, or none if any field is not a number."""
     try:
         return [float(field) for field in next(csv.reader([line]))]
     except (ValueError, csv.Error, StopIteration):
@@ -354,10 +355,10 @@ def _numbers(line: str) -> list[float]:
 
 
 def _check_readable(path: Path) -> None:
-    """Stop on what must not be replaced: a folder, or a file that may be whole but cannot be read.
+    """Stop on what must not be replaced: a folder, or a file that may be intact but cannot be read.
 
     Raises:
-        FGDError: says what to do.
+        FGDError: it is one of these, or missing.
     """
     if path.is_dir():
         raise FGDError(f"{path} is a folder and should be a file: move it away")
@@ -375,6 +376,6 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file to the disk before its name changes, so that a power cut cannot leave an empty one."""
+    """Flush a file to disk before it is renamed, so that a power cut cannot leave an empty file."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

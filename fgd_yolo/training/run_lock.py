@@ -1,4 +1,4 @@
-"""What an Ultralytics trainer lacks to be alone in its run folder: a lock, and a look whether the folder is there."""
+"""The lock on a run folder: no two processes train in it, and a removed folder stops the training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgd_yolo.training.checkpoints import check_folder
 
 
 class LockedTrainer:
-    """Stands before an Ultralytics trainer in its bases and keeps other processes out of its run folder.
+    """Mixin before an Ultralytics trainer that locks its run folder against other processes.
 
     The folder is chosen and locked in `check_resume`, the last method that the trainer calls before it writes.
     """
@@ -28,7 +28,7 @@ class LockedTrainer:
         except BaseException:
             self._unlock()
             if self.folder_lock is not None:
-                with suppress(OSError):  # what failed before anything was written leaves no folder
+                with suppress(OSError):  # a failure before anything was written leaves no folder
                     self.folder_lock.folder.rmdir()
             raise
 
@@ -48,10 +48,10 @@ class LockedTrainer:
         remove_leftovers(folder, recursive=True)
 
     def _own_folder(self) -> Path:
-        """Make the run folder; a numbered one that another process made in the meantime is not shared with it."""
+        """Create the run folder; a numbered folder that another process has just created is not shared."""
         while True:
             folder = Path(get_save_dir(self.args)).absolute()
-            given = bool(self.args.exist_ok or getattr(self.args, "save_dir", None))  # save_dir is no default
+            given = bool(self.args.exist_ok or getattr(self.args, "save_dir", None))  # not among Ultralytics' defaults
             try:
                 folder.mkdir(parents=True, exist_ok=given)
             except FileExistsError:
@@ -61,7 +61,7 @@ class LockedTrainer:
             return folder
 
     def train(self) -> None:
-        """Train as Ultralytics does, and give the folder free at the end."""
+        """Train as Ultralytics does, then unlock the folder."""
         if self.folder_lock is not None and not self.folder_lock.held:
             self.folder_lock.acquire()
         try:
@@ -70,15 +70,15 @@ class LockedTrainer:
             self._unlock()
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write the epoch's row, which would make a removed folder anew: then the training stops instead."""
+        """Write the epoch's row of results.csv, unless the folder was removed: Ultralytics would create it again."""
         self.check_folder()
         super().save_metrics(metrics)
 
     def check_folder(self) -> None:
-        """Stop where the run folder, or the folder of its checkpoints, was removed.
+        """Stop if the run folder or the folder of its checkpoints was removed.
 
         Raises:
-            FGDError: it was.
+            FGDError: it was removed.
         """
         if self.folder_lock is not None:
             self.folder_lock.check()

@@ -100,7 +100,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """Read the arguments of a resumed run and lock its folder; a damaged checkpoint is replaced by the previous.
 
         Raises:
-            FGDError: another process trains in it, or no pair of checkpoints is whole.
+            FGDError: another process trains in it, or no pair of checkpoints is intact.
         """
         super().check_resume(overrides)
         if self.resume:

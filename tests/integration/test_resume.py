@@ -1,4 +1,4 @@
-"""A training that is killed goes on with exactly what its files hold."""
+"""A killed training resumes with exactly what its files hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultralytics import YOLO
 
 from fgd_yolo import FGDConfig, FGDTrainer
 from fgd_yolo.errors import FGDError
-from fgd_yolo.training import checkpoints as state
+from fgd_yolo.training import checkpoints
 from fixtures import save_checkpoint
 from training import train
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 class Killed(BaseException):
-    """Ends a training where a SIGKILL would, without any handler of the host."""
+    """Ends a training where a SIGKILL would, without any handler of Ultralytics."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def run(killed_run, tmp_path):
 
 
 def resume(trainer_class, run, data):
-    last = state.resumable(run / "weights")
+    last = checkpoints.resumable(run / "weights")
     model = YOLO(last)
     model.train(trainer=trainer_class, resume=str(last), data=str(data), save_dir=str(run))
     return model.trainer
@@ -70,8 +70,8 @@ def test_what_is_restored_equals_what_the_files_hold(trainer_class, run, tiny_da
             restored["own"] = [group for group in self.optimizer.param_groups if group["param_group"] == "fgd"]
             restored["moments"] = [self.optimizer.state[p]["exp_avg"].clone() for p in restored["own"][0]["params"][:3]]
 
-    side = state.read_side_file(run / "weights" / state.SIDE)
-    saved = torch.load(run / "weights" / state.LAST, weights_only=False)["optimizer"]
+    side = checkpoints.read_side_file(run / "weights" / checkpoints.SIDE)
+    saved = torch.load(run / "weights" / checkpoints.LAST, weights_only=False)["optimizer"]
     resume(Looking, run, tiny_data)
     assert side["epoch"] == restored["epoch"] == 1
     assert side["gradient_ratio"] == restored["gradient_ratio"] and side["gradient_ratio"]["batches"] == 6
@@ -85,21 +85,21 @@ def test_the_resumed_run_ends_with_every_epoch_once(trainer_class, run, tiny_dat
     trainer = resume(trainer_class, run, tiny_data)
     epochs = [int(line.split(",")[0]) for line in trainer.csv.read_text().splitlines()[1:]]
     assert epochs == [1, 2, 3, 4]
-    assert state.read_side_file(run / "weights" / state.SIDE)["gradient_ratio"]["batches"] == 12
-    assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", state.SIDE, "last.pt"]
+    assert checkpoints.read_side_file(run / "weights" / checkpoints.SIDE)["gradient_ratio"]["batches"] == 12
+    assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", checkpoints.SIDE, "last.pt"]
 
 
 def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(trainer_class, run, tiny_data):
     """The newer side file is there already, last.pt is not."""
     weights = run / "weights"
-    for name in (state.LAST, state.SIDE):
-        shutil.copy(weights / name, weights / state.PREVIOUS / name)
-    newer = state.read_side_file(weights / state.SIDE)
-    state.write_side_file(weights, {**newer, "epoch": 2})
+    for name in (checkpoints.LAST, checkpoints.SIDE):
+        shutil.copy(weights / name, weights / checkpoints.PREVIOUS / name)
+    newer = checkpoints.read_side_file(weights / checkpoints.SIDE)
+    checkpoints.write_side_file(weights, {**newer, "epoch": 2})
     assert resume(trainer_class, run, tiny_data).start_epoch == 2
 
 
-def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_a_teacher_file_removed_during_training_does_no_harm(teacher_pt, student_yaml, tiny_data, tmp_path):
     teacher = shutil.copy(teacher_pt, tmp_path / "teacher.pt")
     config = FGDConfig(min_teacher_map=0.0)
 
@@ -109,30 +109,30 @@ def test_a_teacher_file_that_goes_away_while_training_does_no_harm(teacher_pt, s
             self.teacher.unlink(missing_ok=True)
 
     trainer = train(Losing, student_yaml, tiny_data, tmp_path)
-    side = state.read_side_file(trainer.wdir / state.SIDE)
+    side = checkpoints.read_side_file(trainer.wdir / checkpoints.SIDE)
     assert side["teacher"] == sha256(teacher_pt.read_bytes()).hexdigest()
 
 
 def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run, tiny_data):
-    (run / "weights" / state.SIDE).unlink()
-    shutil.rmtree(run / "weights" / state.PREVIOUS)
+    (run / "weights" / checkpoints.SIDE).unlink()
+    shutil.rmtree(run / "weights" / checkpoints.PREVIOUS)
     with pytest.raises(FGDError, match=r"has no fgd_last\.safetensors for epoch 2"):
         resume(trainer_class, run, tiny_data)
 
 
 def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
     config = FGDConfig(method="fitnet", gradient_ratio=None, warmup_epochs=2, min_teacher_map=0.0, heads=True)
-    with pytest.raises(FGDError, match="began with another method, imitation_weight, gradient_ratio:"):
+    with pytest.raises(FGDError, match="was started with another method, imitation_weight, gradient_ratio:"):
         resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 
 
 def test_another_teacher_cannot_take_over_a_run(trainer_class, run, tiny_data, student_yaml, tmp_path):
     other = save_checkpoint(tmp_path / "other.pt", student_yaml, tiny_data)
-    with pytest.raises(FGDError, match="began with another teacher"):
+    with pytest.raises(FGDError, match="was started with another teacher"):
         resume(FGDTrainer.configured(teacher=other, config=trainer_class.config), run, tiny_data)
 
 
-@pytest.mark.parametrize("torn", [state.LAST, state.SIDE])
+@pytest.mark.parametrize("torn", [checkpoints.LAST, checkpoints.SIDE])
 def test_a_full_disk_while_saving_keeps_the_previous_pair(torn, trainer_class, student_yaml, tiny_data, tmp_path):
     """The limit is the operating system's own, on the size of a file, set before one of both is written."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -144,12 +144,12 @@ def test_a_full_disk_while_saving_keeps_the_previous_pair(torn, trainer_class, s
 
     class Filling(trainer_class):
         def save_model(self):
-            if self.epoch == 1 and torn == state.LAST:
+            if self.epoch == 1 and torn == checkpoints.LAST:
                 fill(self)
             return super().save_model()
 
         def _origin(self):
-            if self.epoch == 1 and torn == state.SIDE:  # asked for when last.pt is staged and the side file is not
+            if self.epoch == 1 and torn == checkpoints.SIDE:  # called between staging last.pt and the side file
                 fill(self)
             return super()._origin()
 
@@ -160,6 +160,6 @@ def test_a_full_disk_while_saving_keeps_the_previous_pair(torn, trainer_class, s
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, previous)
     weights = tmp_path / "student" / "weights"
-    epoch = torch.load(weights / state.LAST, weights_only=False)["epoch"]
-    assert epoch == 0 and state.load_side_file(weights, epoch) is not None
-    assert state.resumable(weights) == weights / state.LAST
+    epoch = torch.load(weights / checkpoints.LAST, weights_only=False)["epoch"]
+    assert epoch == 0 and checkpoints.load_side_file(weights, epoch) is not None
+    assert checkpoints.resumable(weights) == weights / checkpoints.LAST

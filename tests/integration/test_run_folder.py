@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_the_run_ends_well(
     file.write_bytes(file.read_bytes()[:5000])
     resumed = own.resume(run_dir)
     assert resumed.returncode == 0 and resumed.stderr == ""
-    assert re.search(rf"!! .*{name} is .*damaged.*resuming from the checkpoint before, of epoch \d", resumed.stdout)
+    assert re.search(rf"!! .*{name} is .*damaged.*resuming from the previous checkpoint, of epoch \d", resumed.stdout)
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
     weights = run_dir / "student/weights"
     assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "fgd_last.safetensors", "last.pt"]

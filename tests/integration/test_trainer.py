@@ -12,7 +12,7 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.training import checkpoints as state
+from fgd_yolo.training import checkpoints
 from training import OFF, TERMS, rows, same_weights, train, untaught, weights
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished
 
 def test_side_file_holds_plain_tensors_and_names_its_epoch(finished):
     trainer, _ = finished
-    side = state.read_side_file(trainer.wdir / state.SIDE)
+    side = checkpoints.read_side_file(trainer.wdir / checkpoints.SIDE)
     assert side["epoch"] == 1
     assert side["losses"].keys() == trainer.distiller.losses.state_dict().keys()
 
@@ -198,7 +198,7 @@ def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configur
 
         def _load_checkpoint_state(self, ckpt):
             super()._load_checkpoint_state(ckpt)
-            side = state.read_side_file(self.wdir / state.SIDE)
+            side = checkpoints.read_side_file(self.wdir / checkpoints.SIDE)
             own = self.distiller.losses.state_dict()
             restored.append(all(torch.equal(own[name], side["losses"][name]) for name in own))
 

@@ -1,4 +1,4 @@
-"""What stops a training, in one line, and what does not."""
+"""What stops a training with one line, and what is only reported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_teacher_with_other_classes_is_refused_and_names_distill(student_yaml,
     [{"device": "0,1"}, {"task": "segment"}, {"distill_model": "yolov8s.pt"}, {"quantize": 8}],
     ids=lambda arguments: next(iter(arguments)),
 )
-def test_what_is_not_supported_is_refused_before_a_folder_is_made(
+def test_unsupported_arguments_are_refused_before_a_folder_is_made(
     arguments, configured, student_yaml, tiny_data, tmp_path
 ):
     with pytest.raises(UsageError):
@@ -61,22 +61,22 @@ def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tin
     class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
-            whole = self.distiller.teacher
+            teacher = self.distiller.teacher
             if self.epoch == 0:  # from the second epoch on one level is not finite
-                self.distiller.teacher = lambda image: [*whole(image)[:2], whole(image)[2] * float("nan")]
+                self.distiller.teacher = lambda image: [*teacher(image)[:2], teacher(image)[2] * float("nan")]
 
     trainer = train(Spoiled, student_yaml, tiny_data, tmp_path)
     assert trainer.distiller.dropped == 3  # batches of an epoch
     assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
-    assert float(rows(trainer)[1]["train/fg_loss"]) > 0  # the other levels go on
+    assert float(rows(trainer)[1]["train/fg_loss"]) > 0  # the other levels continue
 
 
 def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_data, tmp_path):
     class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
-            self.distiller.teacher = lambda image, whole=self.distiller.teacher: [
-                m * float("nan") for m in whole(image)
+            self.distiller.teacher = lambda image, teacher=self.distiller.teacher: [
+                m * float("nan") for m in teacher(image)
             ]
 
     with pytest.raises(FGDError, match="not finite in 10 of 13 batches"):
@@ -84,23 +84,23 @@ def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_d
 
 
 @pytest.fixture
-def told():
-    """What Ultralytics' logger is given during a test."""
-    found, handler = [], logging.Handler()
-    handler.emit = lambda record: found.append(record.getMessage())
+def log():
+    """Messages of Ultralytics' logger during a test."""
+    messages, handler = [], logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
     LOGGER.addHandler(handler)
-    yield found
+    yield messages
     LOGGER.removeHandler(handler)
 
 
-def test_a_student_that_starts_as_its_teacher_is_told(teacher_pt, tiny_data, tmp_path, told):
+def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt, tiny_data, tmp_path, log):
     trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
-    assert sum("start from the same weights" in line for line in told) == 1
+    assert sum("start from the same weights" in line for line in log) == 1
 
 
-def test_a_teacher_that_can_teach_little_is_told_before_the_first_epoch(
-    student_yaml, teacher_pt, tiny_data, tmp_path, told
+def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
+    student_yaml, teacher_pt, tiny_data, tmp_path, log
 ):
     """Smaller, of another image size, and trained on the val images."""
     teacher = save_checkpoint(tmp_path / "small.pt", student_yaml, leaky(tiny_data, tmp_path))
@@ -110,19 +110,19 @@ def test_a_teacher_that_can_teach_little_is_told_before_the_first_epoch(
     trainer = FGDTrainer.configured(teacher=teacher, config=untaught())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
     for part in ("smaller than the student", "was trained at 32 px and sees 64 px", "on 6 of the 6 val images"):
-        assert sum(part in line for line in told) == 1
-    assert not any("weaker than" in line for line in told)
+        assert sum(part in line for line in log) == 1
+    assert not any("weaker than" in line for line in log)
 
 
-def test_a_teacher_that_is_weaker_than_the_students_start_is_told(taught_teacher, shell, tmp_path, told):
+def test_a_teacher_weaker_than_the_untrained_student_is_reported(taught_teacher, shell, tmp_path, log):
     """The student's number is Ultralytics' own."""
     untrained = save_checkpoint(tmp_path / "untrained.pt", shell.wide, shell.data)
     trainer = FGDTrainer.configured(teacher=untrained, config=untaught())
     train(trainer, taught_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
-    found = YOLO(taught_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
-    assert found > 0.05
-    (line,) = [line for line in told if "weaker than" in line]
-    assert f"the student {found:.3f} before its first epoch" in line
+    student_map = YOLO(taught_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
+    assert student_map > 0.05
+    (line,) = [line for line in log if "weaker than" in line]
+    assert f"the student {student_map:.3f} before its first epoch" in line
 
 
 def leaky(data, folder):
@@ -132,11 +132,11 @@ def leaky(data, folder):
     return path
 
 
-def test_levels_without_a_partner_are_told(teacher_pt, tiny_data, tmp_path, told):
+def test_unpaired_levels_are_reported(teacher_pt, tiny_data, tmp_path, log):
     train(
         FGDTrainer.configured(teacher=teacher_pt, config=untaught()), "yolov8n-p2.yaml", tiny_data, tmp_path, epochs=1
     )
-    assert sum("stride 4: the teacher has no such level" in line for line in told) == 1
+    assert sum("stride 4: the teacher has no such level" in line for line in log) == 1
 
 
 def test_classes_that_the_training_drops_are_not_taught(teacher_pt, student_yaml, tiny_data, tmp_path):

@@ -1,4 +1,4 @@
-"""What we rely on in Ultralytics, fact by fact, so that an upgrade of it fails here and readably."""
+"""Each fact about Ultralytics that training relies on, so that an upgrade fails here, with a readable name."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_a_process_that_never_imported_ours_before_ultralytics_keeps_its_setting
         "assert tasks.SAFE_LOAD is False and utils.AUTOINSTALL is True and checks.AUTOINSTALL is True\n"
         "assert not {'ULTRALYTICS_SAFE_LOAD', 'YOLO_AUTOINSTALL'} & set(os.environ)"
     )
-    theirs = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
-    bare = {key: value for key, value in os.environ.items() if key not in theirs}
+    settings = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
+    bare = {key: value for key, value in os.environ.items() if key not in settings}
     assert subprocess.run([sys.executable, "-c", code], env=bare).returncode == 0
 
 
@@ -120,7 +120,7 @@ def test_the_last_layer_is_the_head_and_its_input_is_the_list_of_neck_maps(model
     assert model.stride.tolist() == [8, 16, 32]
 
 
-def test_an_instance_loss_is_copied_with_the_live_model_so_it_must_come_off(model):
+def test_an_instance_loss_is_copied_with_the_live_model_so_it_must_be_detached(model):
     model.loss = lambda given, preds=None: None
     assert "loss" in vars(deepcopy(model)), "detaching around _load_checkpoint_state is no longer needed"
     del model.loss
@@ -139,7 +139,7 @@ def test_the_trainer_writes_its_checkpoints_through_these_three_paths():
     assert 'self.wdir / f"epoch{self.epoch}.pt"' in source
 
 
-def test_the_ema_is_copied_before_our_seam_goes_on():
+def test_the_ema_is_copied_before_the_loss_hook_is_attached():
     source = inspect.getsource(BaseTrainer._setup_train)
     assert source.index("self.ema = ModelEMA(self.model)") < source.index("self.resume_training(ckpt)")
 
@@ -176,13 +176,13 @@ def test_a_trainer_writes_nothing_before_check_resume_and_then_to_the_folder_of_
     class Choosing(DetectionTrainer):
         def check_resume(self, overrides):
             super().check_resume(overrides)
-            found.extend(tmp_path.glob("*run*"))
+            existing.extend(tmp_path.glob("*run*"))
             self.args.save_dir = str(tmp_path / "chosen-run")
 
-    found = []
+    existing = []
     place = {"project": str(tmp_path / "runs"), "name": "other", "plots": False}
     trainer = Choosing(overrides={"model": str(student_yaml), "data": str(tiny_data), "device": "cpu", **place})
-    assert found == [] and trainer.save_dir == tmp_path / "chosen-run"
+    assert existing == [] and trainer.save_dir == tmp_path / "chosen-run"
     assert [path.name for path in tmp_path.glob("*run*")] == ["chosen-run"]
 
 

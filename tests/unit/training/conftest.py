@@ -1,4 +1,4 @@
-"""A student and its distillation, joined as the trainer joins them."""
+"""A student and its distiller, joined by a loss hook as in the trainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def heads_joined(teacher_pt, student_yaml):
 
 
 def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
-    """Join a student and its distillation, with options of the configuration."""
+    """Attach a distiller with options of the configuration to a student."""
     import torch
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel

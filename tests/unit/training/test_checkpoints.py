@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.training import checkpoints as state
+from fgd_yolo.training import checkpoints
 from fixtures import save_checkpoint
 
 OPTIONS = {"method": "fgd", "temperature": 0.5}
@@ -22,7 +22,7 @@ NEW_EPOCHS = 9
 
 @pytest.fixture(scope="module")
 def checkpoint(student_yaml, tiny_data, tmp_path_factory):
-    """What Ultralytics' last.pt holds, without an optimizer's state worth the name."""
+    """What Ultralytics' last.pt holds, with an empty optimizer state."""
     file = save_checkpoint(tmp_path_factory.mktemp("plain") / "plain.pt", student_yaml, tiny_data)
     plain = torch.load(file, weights_only=False)
     arguments = {**(plain["train_args"] or {}), "epochs": NEW_EPOCHS}
@@ -35,13 +35,13 @@ def commit(checkpoint):
 
     def write(weights_dir, epoch: int, final: bool = False) -> None:
         weights_dir.mkdir(parents=True, exist_ok=True)
-        with state.staging(weights_dir) as folder:
+        with checkpoints.staging(weights_dir) as folder:
             if not final:
-                state.write_side_file(folder, side_of(epoch))
+                checkpoints.write_side_file(folder, side_of(epoch))
             content = {**checkpoint, "epoch": -1, "optimizer": None} if final else {**checkpoint, "epoch": epoch}
-            for name in (state.LAST, state.BEST):
+            for name in (checkpoints.LAST, checkpoints.BEST):
                 torch.save(content, folder / name)
-            state.commit(folder, weights_dir, final=final)
+            checkpoints.commit(folder, weights_dir, final=final)
 
     return write
 
@@ -68,15 +68,15 @@ def listed(folder) -> list[str]:
 PAIRS = ["best.pt", "fgd_last.safetensors", "last.pt", "previous", "previous/fgd_last.safetensors", "previous/last.pt"]
 
 
-def test_a_side_file_holds_tensors_to_the_last_bit_and_numbers_and_nothing_that_is_executed(tmp_path):
+def test_a_side_file_holds_tensors_to_the_last_bit_and_plain_values_and_no_code(tmp_path):
     exact = {**side_of(3), "gradient_ratio": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
     exact["losses"]["0.align.weight"] = torch.rand(2, 3) / 3
-    state.write_side_file(tmp_path, exact)
-    found = state.read_side_file(tmp_path / state.SIDE)
-    assert {key: found[key] for key in found if key != "losses"} == {k: v for k, v in exact.items() if k != "losses"}
-    assert all(torch.equal(found["losses"][name], value) for name, value in exact["losses"].items())
-    # The format's own words: eight bytes of length, a header in JSON, then the numbers.
-    data = (tmp_path / state.SIDE).read_bytes()
+    checkpoints.write_side_file(tmp_path, exact)
+    side = checkpoints.read_side_file(tmp_path / checkpoints.SIDE)
+    assert {key: side[key] for key in side if key != "losses"} == {k: v for k, v in exact.items() if k != "losses"}
+    assert all(torch.equal(side["losses"][name], value) for name, value in exact["losses"].items())
+    # The safetensors format: eight bytes of length, a header in JSON, then the numbers.
+    data = (tmp_path / checkpoints.SIDE).read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["0.align.weight"]["shape"] == [2, 3] and json.loads(header["__metadata__"]["fgd_yolo"])["epoch"] == 3
 
@@ -85,9 +85,9 @@ def test_a_side_file_holds_tensors_to_the_last_bit_and_numbers_and_nothing_that_
 def test_a_side_file_whose_values_are_of_other_kinds_is_damaged(wrong, tmp_path):
     plain = {"epoch": 2, "teacher": "abc", "options": {}} | wrong
     data = safetensors.torch.save({"a": torch.zeros(1)}, metadata={"fgd_yolo": json.dumps(plain)})
-    (tmp_path / state.SIDE).write_bytes(data)
+    (tmp_path / checkpoints.SIDE).write_bytes(data)
     with pytest.raises(FGDError, match=f"is damaged .*{next(iter(wrong))}"):
-        state.read_side_file(tmp_path / state.SIDE)
+        checkpoints.read_side_file(tmp_path / checkpoints.SIDE)
 
 
 def test_every_file_named_pt_is_a_checkpoint_that_loads_at_every_moment(commit, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_every_file_named_pt_is_a_checkpoint_that_loads_at_every_moment(commit, 
         commit(weights_dir, epoch)
     assert listed(weights_dir) == PAIRS
     commit(weights_dir, 3, final=True)
-    assert listed(weights_dir) == PAIRS[:3], "when the training is over the previous pair has no use"
+    assert listed(weights_dir) == PAIRS[:3], "the previous pair is of no use when the training is over"
     assert len(looked) > 20
 
 
@@ -118,9 +118,10 @@ def test_the_previous_pair_is_kept_beside_the_newest_one(commit, tmp_path):
     commit(tmp_path / "weights", 3)
     commit(tmp_path / "weights", 4)
     for folder, epoch in ((tmp_path / "weights", 4), (tmp_path / "weights/previous", 3)):
-        assert epoch_of(folder / state.LAST) == state.read_side_file(folder / state.SIDE)["epoch"] == epoch
-    assert state.restore(tmp_path / "weights") == tmp_path / "weights/last.pt"
-    assert state.load_side_file(tmp_path / "weights", 4)["gradient_ratio"] == {"factor": 4.1}
+        side = checkpoints.read_side_file(folder / checkpoints.SIDE)
+        assert epoch_of(folder / checkpoints.LAST) == side["epoch"] == epoch
+    assert checkpoints.restore(tmp_path / "weights") == tmp_path / "weights/last.pt"
+    assert checkpoints.load_side_file(tmp_path / "weights", 4)["gradient_ratio"] == {"factor": 4.1}
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -132,7 +133,7 @@ def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, links
         def refused(*_):
             raise OSError(errno.EPERM, "no hard links here")
 
-        monkeypatch.setattr(state.os, "link", refused)
+        monkeypatch.setattr(checkpoints.os, "link", refused)
     commit(weights_dir, 0)
     commit(weights_dir, 1)
     rename, remove = type(tmp_path).replace, shutil.rmtree
@@ -148,14 +149,14 @@ def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, links
         return step
 
     monkeypatch.setattr(type(tmp_path), "replace", dying(rename))
-    monkeypatch.setattr(state.shutil, "rmtree", dying(remove))
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", dying(remove))
     with suppress(KeyboardInterrupt):
         commit(weights_dir, 2)
     monkeypatch.undo()
-    last = state.restore(weights_dir)
+    last = checkpoints.restore(weights_dir)
     epoch = epoch_of(last)
-    assert epoch in {1, 2} and state.load_side_file(weights_dir, epoch)["epoch"] == epoch
-    assert epoch_of(weights_dir / state.BEST) >= epoch, "last.pt knows a fitness that best.pt does not have"
+    assert epoch in {1, 2} and checkpoints.load_side_file(weights_dir, epoch)["epoch"] == epoch
+    assert epoch_of(weights_dir / checkpoints.BEST) >= epoch, "last.pt knows a fitness that best.pt does not have"
     commit(weights_dir, epoch + 1)
     assert listed(weights_dir) == PAIRS
 
@@ -167,7 +168,7 @@ def test_a_second_kill_in_the_same_place_leaves_a_pair_that_fits(commit, tmp_pat
     rename = type(tmp_path).replace
 
     def dying_before_last(self, target):
-        if target == weights_dir / state.LAST:
+        if target == weights_dir / checkpoints.LAST:
             raise KeyboardInterrupt
         return rename(self, target)
 
@@ -175,8 +176,8 @@ def test_a_second_kill_in_the_same_place_leaves_a_pair_that_fits(commit, tmp_pat
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(type(tmp_path), "replace", dying_before_last)
             commit(weights_dir, 5)
-        assert epoch_of(state.restore(weights_dir)) == 4
-        assert state.load_side_file(weights_dir, 4)["epoch"] == 4
+        assert epoch_of(checkpoints.restore(weights_dir)) == 4
+        assert checkpoints.load_side_file(weights_dir, 4)["epoch"] == 4
 
 
 def damaged(path, how: str) -> None:
@@ -186,7 +187,7 @@ def damaged(path, how: str) -> None:
     if how in contents:
         path.write_bytes(contents[how])
     elif how == "of another epoch":
-        state.write_side_file(path.parent, side_of(77))
+        checkpoints.write_side_file(path.parent, side_of(77))
     elif how == "NaN":
         content = torch.load(io.BytesIO(whole), weights_only=False)
         next(content["model"].parameters()).data.fill_(float("nan"))
@@ -196,42 +197,42 @@ def damaged(path, how: str) -> None:
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        *((state.LAST, how) for how in ("cut", "empty", "garbage", "NaN", "gone")),
-        *((state.SIDE, how) for how in ("cut", "empty", "garbage", "of another epoch", "gone")),
+        *((checkpoints.LAST, how) for how in ("cut", "empty", "garbage", "NaN", "gone")),
+        *((checkpoints.SIDE, how) for how in ("cut", "empty", "garbage", "of another epoch", "gone")),
     ],
 )
-def test_a_damaged_newest_pair_falls_back_on_the_previous_one_with_a_warning(name, how, commit, tmp_path, capsys):
+def test_a_damaged_newest_pair_falls_back_to_the_previous_one_with_a_warning(name, how, commit, tmp_path, capsys):
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 3)
     commit(weights_dir, 4)
     damaged(weights_dir / name, how)
-    last = state.restore(weights_dir)
-    assert epoch_of(last) == 3 and state.load_side_file(weights_dir, 3)["gradient_ratio"] == {"factor": 3.1}
-    said = capsys.readouterr().out
-    assert len(said.splitlines()) == 1 and name in said and "the checkpoint before, of epoch 4" in said
+    last = checkpoints.restore(weights_dir)
+    assert epoch_of(last) == 3 and checkpoints.load_side_file(weights_dir, 3)["gradient_ratio"] == {"factor": 3.1}
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 1 and name in output and "the previous checkpoint, of epoch 4" in output
 
 
-@pytest.mark.parametrize("name", [state.LAST, state.SIDE])
-def test_where_both_pairs_are_damaged_one_line_says_so(name, commit, tmp_path):
+@pytest.mark.parametrize("name", [checkpoints.LAST, checkpoints.SIDE])
+def test_two_damaged_pairs_stop_with_one_line(name, commit, tmp_path):
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 3)
     commit(weights_dir, 4)
     damaged(weights_dir / name, "cut")
     damaged(weights_dir / "previous" / name, "empty")
-    with pytest.raises(FGDError, match=rf"{name}.*no earlier pair of checkpoints is whole: start a new run") as error:
-        state.restore(weights_dir)
+    with pytest.raises(FGDError, match=rf"{name}.*the previous pair is not intact either: start a new run") as error:
+        checkpoints.restore(weights_dir)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", [state.LAST, state.SIDE])
-def test_a_folder_in_a_files_place_is_named_and_nothing_is_replaced(name, commit, tmp_path):
+@pytest.mark.parametrize("name", [checkpoints.LAST, checkpoints.SIDE])
+def test_a_folder_in_place_of_a_file_is_named_and_nothing_is_replaced(name, commit, tmp_path):
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 3)
     commit(weights_dir, 4)
     (weights_dir / name).unlink()
     (weights_dir / name).mkdir()
     with pytest.raises(FGDError, match=rf"{name} is a folder and should be a file: move it away"):
-        state.restore(weights_dir)
+        checkpoints.restore(weights_dir)
     assert (weights_dir / name).is_dir()
 
 
@@ -239,22 +240,22 @@ def test_a_training_that_has_ended_needs_no_last_checkpoint(commit, tmp_path, ca
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 3)
     commit(weights_dir, 4, final=True)
-    assert state.restore(weights_dir) is None and capsys.readouterr().out == ""
-    (weights_dir / state.LAST).write_bytes(b"")
-    assert state.restore(weights_dir) is None
-    assert "best.pt is whole" in capsys.readouterr().out
+    assert checkpoints.restore(weights_dir) is None and capsys.readouterr().out == ""
+    (weights_dir / checkpoints.LAST).write_bytes(b"")
+    assert checkpoints.restore(weights_dir) is None
+    assert "best.pt is intact" in capsys.readouterr().out
 
 
 def test_a_training_without_distillation_has_pairs_of_one(checkpoint, tmp_path):
     weights_dir = tmp_path / "weights"
     weights_dir.mkdir()
     for epoch in range(2):
-        with state.staging(weights_dir) as folder:
-            torch.save({**checkpoint, "epoch": epoch}, folder / state.LAST)
-            state.commit(folder, weights_dir)
+        with checkpoints.staging(weights_dir) as folder:
+            torch.save({**checkpoint, "epoch": epoch}, folder / checkpoints.LAST)
+            checkpoints.commit(folder, weights_dir)
     assert listed(weights_dir) == ["last.pt", "previous", "previous/last.pt"]
-    damaged(weights_dir / state.LAST, "cut")
-    assert epoch_of(state.restore(weights_dir)) == 0
+    damaged(weights_dir / checkpoints.LAST, "cut")
+    assert epoch_of(checkpoints.restore(weights_dir)) == 0
 
 
 def test_a_full_disk_leaves_the_previous_pair_and_says_so(commit, tmp_path):
@@ -263,64 +264,64 @@ def test_a_full_disk_leaves_the_previous_pair_and_says_so(commit, tmp_path):
     before = listed(tmp_path)
     with (
         pytest.raises(FGDError, match=r"No space left.*previous ones are intact: make room"),
-        state.staging(weights_dir) as folder,
+        checkpoints.staging(weights_dir) as folder,
     ):
-        (folder / state.LAST).write_bytes(b"half")
+        (folder / checkpoints.LAST).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert epoch_of(weights_dir / state.LAST) == 0
+    assert epoch_of(weights_dir / checkpoints.LAST) == 0
     assert listed(tmp_path) == before
 
 
-def test_where_there_was_no_checkpoint_none_is_called_intact(tmp_path):
+def test_without_an_earlier_checkpoint_none_is_called_intact(tmp_path):
     weights_dir = tmp_path / "weights"
     weights_dir.mkdir()
     with (
         pytest.raises(FGDError, match=r"No space left on device\); make room, then start again$"),
-        state.staging(weights_dir),
+        checkpoints.staging(weights_dir),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("gone", [".", "weights"])
-def test_a_folder_that_is_removed_meanwhile_is_not_made_again(gone, commit, tmp_path):
+def test_a_folder_removed_during_the_training_is_not_created_again(gone, commit, tmp_path):
     weights_dir = tmp_path / "run" / "weights"
     commit(weights_dir, 0)
     with (
         pytest.raises(FGDError, match="weights was removed while the training ran"),
-        state.staging(weights_dir) as folder,
+        checkpoints.staging(weights_dir) as folder,
     ):
         shutil.rmtree(tmp_path / "run" / gone)
-        (folder / state.LAST).write_bytes(b"half")
-        state.commit(folder, weights_dir)
-    with pytest.raises(FGDError, match="weights was removed"), state.staging(weights_dir):
+        (folder / checkpoints.LAST).write_bytes(b"half")
+        checkpoints.commit(folder, weights_dir)
+    with pytest.raises(FGDError, match="weights was removed"), checkpoints.staging(weights_dir):
         pass
     assert not weights_dir.exists()
 
 
 def test_only_an_unfinished_training_can_be_resumed(checkpoint, teacher_pt, tmp_path):
-    assert state.resumable(tmp_path) is None and state.restore(tmp_path) is None
-    torch.save({**checkpoint, "epoch": -1, "optimizer": None}, tmp_path / state.LAST)
-    assert state.resumable(tmp_path) is None, "a stripped checkpoint is finished"
-    torch.save({**checkpoint, "epoch": 4}, tmp_path / state.LAST)
-    assert state.resumable(tmp_path) == state.restore(tmp_path) == tmp_path / state.LAST
-    torch.save({**checkpoint, "epoch": NEW_EPOCHS - 1}, tmp_path / state.LAST)
-    assert state.restore(tmp_path) is None, "its last epoch is done"
+    assert checkpoints.resumable(tmp_path) is None and checkpoints.restore(tmp_path) is None
+    torch.save({**checkpoint, "epoch": -1, "optimizer": None}, tmp_path / checkpoints.LAST)
+    assert checkpoints.resumable(tmp_path) is None, "a stripped checkpoint is finished"
+    torch.save({**checkpoint, "epoch": 4}, tmp_path / checkpoints.LAST)
+    assert checkpoints.resumable(tmp_path) == checkpoints.restore(tmp_path) == tmp_path / checkpoints.LAST
+    torch.save({**checkpoint, "epoch": NEW_EPOCHS - 1}, tmp_path / checkpoints.LAST)
+    assert checkpoints.restore(tmp_path) is None, "its last epoch is done"
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path, tiny_data):
-    save_checkpoint(tmp_path / state.LAST, "yolov8n.yaml", tiny_data)
-    whole = (tmp_path / state.LAST).read_bytes()
-    (tmp_path / state.LAST).write_bytes(whole[: len(whole) // 2])
+    save_checkpoint(tmp_path / checkpoints.LAST, "yolov8n.yaml", tiny_data)
+    whole = (tmp_path / checkpoints.LAST).read_bytes()
+    (tmp_path / checkpoints.LAST).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FGDError, match="damaged"):
-        state.resumable(tmp_path)
+        checkpoints.resumable(tmp_path)
 
 
 def test_rows_of_epochs_that_run_again_are_dropped(tmp_path):
     results = tmp_path / "results.csv"
-    state.drop_later_rows(results, 1)
+    checkpoints.drop_later_rows(results, 1)
     assert not results.exists()
     results.write_text("epoch,time\n1,10\n2,20\n10,30\n")
-    state.drop_later_rows(results, 2)
+    checkpoints.drop_later_rows(results, 2)
     assert results.read_text() == "epoch,time\n1,10\n2,20\n"
 
 
@@ -336,24 +337,24 @@ def test_rows_of_epochs_that_run_again_are_dropped(tmp_path):
         "2,19\n1,10\n2,20\n",  # written twice, and not in order
     ],
 )
-def test_of_odd_rows_the_whole_ones_stay(odd, tmp_path):
+def test_complete_rows_stay_among_odd_ones(odd, tmp_path):
     results = tmp_path / "results.csv"
     results.write_text(f"epoch,time\n{odd}", encoding="utf-8", errors="surrogateescape")
-    state.drop_later_rows(results, 2)
+    checkpoints.drop_later_rows(results, 2)
     assert results.read_text() == "epoch,time\n1,10\n2,20\n"
 
 
 @pytest.mark.parametrize("torn", ["", "\n\n", "epoch,time\n", "epoch,time\n\n", "1,10\n2,20\n", "\udcff\x00"])
-def test_a_table_without_a_row_or_a_header_begins_anew(torn, tmp_path):
+def test_a_table_without_a_row_or_a_header_is_removed(torn, tmp_path):
     results = tmp_path / "results.csv"
     results.write_text(torn, encoding="utf-8", errors="surrogateescape")
-    state.drop_later_rows(results, 2)
+    checkpoints.drop_later_rows(results, 2)
     assert not results.exists()
 
 
-def test_rows_that_are_lost_are_told(tmp_path, capsys):
+def test_lost_rows_are_reported(tmp_path, capsys):
     results = tmp_path / "results.csv"
     results.write_text("epoch,time\n1,10\n2\n")
-    state.drop_later_rows(results, 2)
-    assert "lacks the rows of 1 of 2 epochs" in capsys.readouterr().out
+    checkpoints.drop_later_rows(results, 2)
+    assert "the rows of 1 of 2 epochs are missing or damaged" in capsys.readouterr().out
     assert results.read_text() == "epoch,time\n1,10\n"

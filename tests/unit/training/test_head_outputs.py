@@ -61,13 +61,13 @@ def test_a_frozen_teachers_head_predicts_what_the_whole_teacher_predicts(name):
     whole, cut = model(name).eval(), model(name)
     frozen = FrozenTeacher(cut, torch.device("cpu"), heads=True)
     with torch.no_grad():
-        _, wanted = whole(IMAGE)
-    found = frozen.predictions(frozen(IMAGE))
-    wanted = wanted if "one2many" in wanted else {"one2many": wanted}
-    assert found.keys() == wanted.keys()
-    for branch in wanted:
-        for output in ("boxes", "scores"):
-            torch.testing.assert_close(found[branch][output], wanted[branch][output], rtol=1e-3, atol=1e-3)
+        _, expected = whole(IMAGE)
+    outputs = frozen.predictions(frozen(IMAGE))
+    expected = expected if "one2many" in expected else {"one2many": expected}
+    assert outputs.keys() == expected.keys()
+    for branch in expected:
+        for name in ("boxes", "scores"):
+            torch.testing.assert_close(outputs[branch][name], expected[branch][name], rtol=1e-3, atol=1e-3)
 
 
 def test_fuse_does_not_remove_a_branch_that_is_imitated():

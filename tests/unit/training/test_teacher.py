@@ -1,4 +1,4 @@
-"""A frozen teacher gives the maps its own head would read, and never changes."""
+"""A frozen teacher returns the maps that its head would read, and never changes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
     hook = NeckHook(whole)
     with torch.no_grad():
         whole(image)
-    wanted = hook.pop()
+    expected = hook.pop()
     maps = FrozenTeacher(load_detector(teacher_pt)[0], CPU)(image)
-    assert [m.shape for m in maps] == [m.shape for m in wanted]
+    assert [m.shape for m in maps] == [m.shape for m in expected]
     # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
-    for ours, theirs in zip(maps, wanted, strict=True):
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+    for actual, exact in zip(maps, expected, strict=True):
+        assert (actual - exact).abs().max() <= 1e-4 * exact.abs().max()
 
 
 def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
@@ -48,25 +48,25 @@ def test_maps_can_be_kept_for_a_backward_pass(teacher_pt):
     assert weight.grad is not None
 
 
-def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_gives_maps_that_fit(tmp_path):
+def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_returns_maps_that_fit(tmp_path):
     YOLO("yolov8n-p6.yaml").save(tmp_path / "p6.pt")
     teacher = FrozenTeacher(load_detector(tmp_path / "p6.pt")[0], CPU)
     image = torch.rand(1, 3, 96, 160)
     maps = teacher(image)
     assert [m.shape[2:] for m in maps] == [(12, 20), (6, 10), (3, 5), (2, 3)]
-    whole = torch.full((1, 3, 128, 192), 114 / 255)
-    whole[..., :96, :160] = image
-    torch.testing.assert_close(maps[0], teacher(whole)[0][..., :12, :20])
+    padded = torch.full((1, 3, 128, 192), 114 / 255)
+    padded[..., :96, :160] = image
+    torch.testing.assert_close(maps[0], teacher(padded)[0][..., :12, :20])
 
 
-def test_the_hosts_memory_profile_can_run_the_pair(joined):
+def test_the_memory_profile_of_ultralytics_can_run_the_pair(joined):
     pair = SideBySide(_bare(joined), joined.distiller.teacher.model)
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result is not None
 
 
 def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
-    """As the host's memory profile uses it: a copy in train mode, all outputs summed, backward."""
+    """As Ultralytics' memory profile uses it: a copy in train mode, all outputs summed, backward."""
     pair = deepcopy(SideBySide(_bare(joined), joined.distiller.teacher.model)).train()
     ran = []
     for name in ("student", "teacher"):
