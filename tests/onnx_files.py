@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 NAMES = {0: "disc", 1: "block", 2: "wedge"}
 SIDE = 64
-# One object of class `block` in the middle of the input, as a raw column: centre, size, scores.
+# One object of class `block` in the centre of the input, as a raw column: centre, size, scores.
 COLUMN = (32.0, 32.0, 20.0, 12.0, 0.0, 0.9, 0.0)
 
 
@@ -29,12 +31,12 @@ def save_doubling(path: Path, opset: int = 17, ir: int = 8) -> Path:
 
 
 def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """Save a detector that finds the object of `COLUMN` in every picture, with metadata as Ultralytics writes it."""
+    """Save a detector that finds the object of `COLUMN` in every image, with metadata as Ultralytics writes it."""
     columns = np.zeros((1, 7, 84), np.float32)
     columns[0, :, 40] = COLUMN
     constant = helper.make_tensor("columns", TensorProto.FLOAT, columns.shape, columns.tobytes(), raw=True)
     zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
-    # The answer depends on the input, or else the input would be dropped.
+    # The output depends on the input, which would be removed otherwise.
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0, axes=[1, 2, 3]),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
@@ -47,8 +49,65 @@ def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, list(columns.shape))],
         [constant, zero],
     )
-    said = {"task": "detect", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "names": str(NAMES), "end2end": "False"}
-    return save(graph, path, said if metadata is None else metadata)
+    common = {"task": "detect", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "names": str(NAMES), "end2end": "False"}
+    return save(graph, path, common if metadata is None else metadata)
+
+
+def save_brightness_detector(
+    path: Path,
+    boxes_cxcywh: Sequence[Sequence[float]],
+    fractions: Sequence[float],
+    labels: Sequence[int],
+    *,
+    classes: int = 1,
+    batch: int | str = 1,
+    side: int | str = SIDE,
+    uint8: bool = False,
+    decoded: bool = False,
+    metadata: dict[str, str],
+) -> Path:
+    """Save a detector of fixed boxes whose scores are fractions of the brightness of the image.
+
+    Args:
+        path: where to write it.
+        boxes_cxcywh: the boxes, as the network writes them.
+        fractions: the score of each box over the brightness.
+        labels: the class of each box.
+        classes: number of classes.
+        batch: a number, or a name for a dynamic axis.
+        side: of the input, a number or a name.
+        uint8: take images as (batch, side, side, 3) uint8 instead of (batch, 3, side, side) float.
+        decoded: write rows of box, score and class instead of columns of box and scores.
+        metadata: entries of the file, without those of a uint8 input.
+    """
+    count, width = len(boxes_cxcywh), 6 if decoded else 4 + classes
+    fixed, scale = np.zeros((1, width, count), np.float32), np.zeros((1, width, count), np.float32)
+    fixed[0, :4] = np.transpose(boxes_cxcywh)
+    if decoded:
+        fixed[0, 5], scale[0, 4] = labels, fractions
+    else:
+        scale[0, 4 + np.array(labels), np.arange(count)] = fractions
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["means", "column"], ["brightness"]),
+        helper.make_node("Mul", ["brightness", "scale"], ["scores"]),
+        helper.make_node("Add", ["fixed", "scores"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1] if decoded else [0, 1, 2]),
+    ]
+    constants = {"column": np.array([-1, 1, 1]), "scale": scale / 255 if uint8 else scale, "fixed": fixed}
+    input_shape = [batch, side, side, 3] if uint8 else [batch, 3, side, side]
+    output_shape = [batch, count, width] if decoded else [batch, width, count]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8 if uint8 else TensorProto.FLOAT, input_shape)],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, output_shape)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    preprocessing = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+    package = {"fgd_yolo": json.dumps({"version": 1, "preprocessing": preprocessing})} if uint8 else {}
+    return save(graph, path, {"task": "detect", **package, **metadata}, opset=13)
 
 
 def save(graph: onnx.GraphProto, path: Path, metadata: dict[str, str], opset: int = 17, ir: int = 8) -> Path:

@@ -12,7 +12,6 @@ from statistics import median
 import av
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams import pipeline as pipeline_module
@@ -21,7 +20,7 @@ from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.steps.tracking import ObjectTracker
 from fgd_yolo.streams.summary import summary
-from onnx_files import save
+from onnx_files import save_brightness_detector
 from stream_parts import write_video
 
 SIDE, FRAMES = 64, 60
@@ -30,30 +29,8 @@ ROUNDS = Path(__file__).parents[1] / "stream_rounds.py"
 
 def brightness_file(path, batch=1):
     """Write a detector of one object in the centre whose score is the brightness of the image."""
-    fixed = np.array([32, 32, 20, 12, 0], np.float32).reshape(1, 5, 1)
-    nodes = [
-        helper.make_node("ReduceMean", ["images"], ["means"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Reshape", ["means", "column"], ["brightness"]),
-        helper.make_node("Mul", ["brightness", "scale"], ["score"]),
-        helper.make_node("Add", ["fixed", "score"], ["output0"]),
-    ]
-    scale = np.array([0, 0, 0, 0, 1], np.float32).reshape(1, 5, 1)
-    constants = {"column": np.array([-1, 1, 1]), "scale": scale, "fixed": fixed}
-    graph = helper.make_graph(
-        nodes,
-        "brightness",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, 5, 1])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    metadata = {
-        "task": "detect",
-        "names": "{0: 'light'}",
-        "stride": "32",
-        "imgsz": f"[{SIDE}, {SIDE}]",
-        "end2end": "False",
-    }
-    return save(graph, path, {**metadata, "end2end": "False"}, opset=13)
+    metadata = {"names": "{0: 'light'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "end2end": "False"}
+    return save_brightness_detector(path, [[32, 32, 20, 12]], [1], [0], batch=batch, side=SIDE, metadata=metadata)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """The detector on small real files that score their objects by the brightness of the image."""
 
-import json
 import threading
 
 import cv2
@@ -12,48 +11,20 @@ from onnx import TensorProto, helper, numpy_helper
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime import Detections, OnnxDetector
 from fgd_yolo.runtime import detector as detector_module
+from onnx_files import save_brightness_detector
 
 SIDE = 32
 BOXES_CXCYWH = [[8, 8, 8, 8], [9, 8, 8, 8], [24, 24, 8, 16]]  # the first two overlap by 7/9
 FRACTIONS = [1.0, 0.9, 0.8]  # the score of an object is this fraction of the brightness
 
 
-def brightness_file(path, *, batch=1, side=SIDE, uint8=False, decoded=False, two_classes=False, metadata=None):
-    """Write a detector that finds three objects in every image. `batch` and `side` are dynamic where they are names."""
-    count = len(BOXES_CXCYWH)
-    labels = np.array([0, 1 if two_classes else 0, 1])
-    fixed, scale = np.zeros((1, 6, count), np.float32), np.zeros((1, 6, count), np.float32)
-    fixed[0, :4] = np.transpose(BOXES_CXCYWH)
-    scale[0, 4 + labels, np.arange(count)] = FRACTIONS
-    if decoded:
-        fixed[0, 5], scale[0] = labels, 0
-        scale[0, 4] = FRACTIONS
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Reshape", ["means", "column"], ["brightness"]),
-        helper.make_node("Mul", ["brightness", "scale"], ["scores"]),
-        helper.make_node("Add", ["fixed", "scores"], ["columns"]),
-        helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1] if decoded else [0, 1, 2]),
-    ]
-    constants = {"column": np.array([-1, 1, 1]), "scale": scale / 255 if uint8 else scale, "fixed": fixed}
-    shape = [batch, side, side, 3] if uint8 else [batch, 3, side, side]
-    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "brightness",
-        [helper.make_tensor_value_info("images", kind, shape)],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, *([3, 6] if decoded else [6, 3])])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    layout = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
-    package = {"fgd_yolo": json.dumps({"version": 1, "preprocessing": layout})} if uint8 else {}
-    common = {"task": "detect", "names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
-    end2end = {"end2end": str(decoded), "batch": "1", "args": "{'nms': False}"}
-    helper.set_model_props(model, {**common, **end2end, **package, **(metadata or {})})
-    onnx.save(model, path)
-    return path
+def brightness_file(path, *, two_classes=False, metadata=None, **options):
+    """Write a detector that finds three objects in every image."""
+    common = {"names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
+    common |= {"end2end": str(options.get("decoded", False)), "batch": "1", "args": "{'nms': False}"}
+    labels = [0, 1 if two_classes else 0, 1]
+    options = {"side": SIDE, "classes": 2, **options, "metadata": {**common, **(metadata or {})}}
+    return save_brightness_detector(path, BOXES_CXCYWH, FRACTIONS, labels, **options)
 
 
 def grey(brightness, height=SIDE, width=SIDE):

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime import OnnxDetector
@@ -12,36 +11,16 @@ from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.scheduling.scheduler import RunSlots
 from fgd_yolo.streams.scheduling.workers import MAX_FAILURES, DetectorFailures, Worker, WorkerPool
 from fgd_yolo.streams.stream import Stream
-from onnx_files import save, save_detector
+from onnx_files import save_brightness_detector, save_detector
 from stream_parts import make_frame
 
 SIDE = 32
 
 
-def brightness_file(path, batch=1, side=SIDE, uint8=False):
-    """Write a detector of one object whose score is the brightness of the picture."""
-    fixed = np.array([16, 16, 8, 8, 0], np.float32).reshape(1, 5, 1)
-    scale = np.array([0, 0, 0, 0, 1 / 255 if uint8 else 1], np.float32).reshape(1, 5, 1)
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Reshape", ["means", "column"], ["brightness"]),
-        helper.make_node("Mul", ["brightness", "scale"], ["score"]),
-        helper.make_node("Add", ["fixed", "score"], ["output0"]),
-    ]
-    constants = {"column": np.array([-1, 1, 1]), "scale": scale, "fixed": fixed}
-    shape = [batch, side, side, 3] if uint8 else [batch, 3, side, side]
-    graph = helper.make_graph(
-        nodes,
-        "brightness",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8 if uint8 else TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, 5, 1])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    layout = '{"version": 1, "preprocessing": {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, '
-    ours = {"fgd_yolo": layout + '"padding": 114}}'} if uint8 else {}
-    said = {"task": "detect", "names": "{0: 'light'}", "stride": "8", "imgsz": f"[{SIDE}, {SIDE}]", "end2end": "False"}
-    return save(graph, path, {**said, **ours}, opset=13)
+def brightness_file(path, **options):
+    """Write a detector of one object whose score is the brightness of the image."""
+    metadata = {"names": "{0: 'light'}", "stride": "8", "imgsz": f"[{SIDE}, {SIDE}]", "end2end": "False"}
+    return save_brightness_detector(path, [[16, 16, 8, 8]], [1], [0], **{"side": SIDE, **options}, metadata=metadata)
 
 
 @pytest.fixture
