@@ -48,7 +48,7 @@ def _parser(prog: str | None) -> Parser:
         description="Export a YOLO checkpoint to ONNX, and compare the file with it on real images.",
         epilog=EXAMPLES,
     )
-    precisions = "; ".join(f"{name} ({row.description})" for name, row in PRECISIONS.items())
+    precisions = "; ".join(f"{name}: {row.description}" for name, row in PRECISIONS.items())
     add = parser.add_argument
     add("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
     add("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's name with .onnx)")

@@ -76,7 +76,7 @@ class Precision:
     """One row of `PRECISIONS`.
 
     Args:
-        description: for the help, such as "float16 weights".
+        description: of the help of `--precision`.
         steps: that the export announces, before it starts, to do with the converted file.
         tolerance: what may differ from PyTorch.
         module: whose `convert` makes the file from a float32 one; None for float32 itself.
@@ -104,14 +104,14 @@ PRECISIONS = {
     # 0.05, 0.11 px where it is above 0.25, but 5.5 px where there is nothing; and scores by up to 0.011. Less confident
     # models round farther. The float32 file has shown before that nothing but rounding differs.
     "fp16": Precision(
-        description="float16 where its range suffices",
+        description="float16, with float32 layers where its range is exceeded",
         steps="measuring its range, rounding and comparing",
         tolerance=Tolerance(box_px=2.0, score=0.03, extra=0.03, overlap=0.1, above=0.1, any_class=True),
         module="fgd_yolo.export.fp16",
     ),
     # The tolerance refuses nothing: it only weighs box against score in the search for the nearest of two boxes.
     "int8": Precision(
-        description="int8, calibrated and measured on the data",
+        description="calibrated and measured on the data",
         steps="calibrating, measuring and comparing",
         tolerance=Tolerance(box_px=2.0, score=0.03, extra=float("inf"), overlap=0),
         module="fgd_yolo.export.int8",

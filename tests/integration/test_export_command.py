@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnx
 import pytest
 
 from fgd_yolo.cli.export_command import main
+from fgd_yolo.export.precisions import PRECISIONS, Precision
 from fixtures import file_names
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
@@ -103,3 +108,35 @@ def test_images_that_cannot_be_read_and_a_uint8_input_are_reported(weights, tiny
     printed = capsys.readouterr().out
     assert "matches PyTorch on 1 image (" in printed and "1 image could not be read" in printed
     assert "only for fgd_yolo's detector" in printed
+
+
+class CopyReport:
+    """The report of a precision that changes nothing."""
+
+    refusal = None
+
+    def metadata(self):
+        return {"copied": True}
+
+    def summary(self):
+        return ["an unchanged copy"]
+
+
+def test_a_precision_is_one_module_and_one_row_of_the_table(weights, monkeypatch, capsys):
+    def convert(conversion):
+        shutil.copy(conversion.source, conversion.target)
+        return CopyReport()
+
+    row = Precision("a copy", "copying and comparing", PRECISIONS["fp32"].tolerance, module="copy_precision")
+    monkeypatch.setitem(sys.modules, "copy_precision", SimpleNamespace(convert=convert))
+    monkeypatch.setitem(PRECISIONS, "copy", row)
+    assert main(["--weights", str(weights), "--precision", "copy"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("then copying and comparing with PyTorch", "copy detect, 96 px", "an unchanged copy", "matches PyTorch"):
+        assert part in printed
+    entries = {entry.key: entry.value for entry in onnx.load(weights.with_suffix(".onnx")).metadata_props}
+    entry = json.loads(entries["fgd_yolo"])
+    assert (entry["precision"], entry["copied"]) == ("copy", True)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "copy: a copy" in " ".join(capsys.readouterr().out.split())
