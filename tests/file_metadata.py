@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fgd_yolo.runtime.model_info import read_model_info
-from fgd_yolo.runtime.session import TensorSpec
+from fgd_yolo.runtime.onnx_session import TensorSpec
 
 # As Ultralytics 8.4.190 writes them.
 DETECT = {

@@ -3,8 +3,8 @@
 - `detector`: `OnnxDetector`, images in, detections out. `predict`: it over files, for `fgd-yolo predict`.
 - `media`: which files a source names, and what they hold. `images`: reads and checks images; `image_headers` gives
   their size before anything is decoded, `pixel_budget` limits it.
-- `model_info`: what a model file says about itself. `session`, `openvino_session`: run it on a device; `threads` counts
-  the cores that the process may use.
+- `model_info`: what a model file says about itself. `session` opens it on a device, by `onnx_session` or
+  `openvino_session`; `threads` counts the cores that the process may use.
 - `decode`, `nms`, `instance_masks`: from the network's outputs to objects. `detections`: `Detections`, the result;
   `drawing` draws it.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
-from fgd_yolo.runtime.session import TensorSpec
+from fgd_yolo.runtime.onnx_session import TensorSpec
 from fgd_yolo.text import printable
 
 FGD_YOLO_KEY = "fgd_yolo"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, whole_line
-from fgd_yolo.runtime.session import open_for_inspection
+from fgd_yolo.runtime.onnx_session import open_for_inspection
 
 
 class OpenVinoSession:

@@ -132,7 +132,12 @@ def test_a_precision_is_one_module_and_one_row_of_the_table(weights, monkeypatch
     monkeypatch.setitem(PRECISIONS, "copy", row)
     assert main(["--weights", str(weights), "--precision", "copy"]) == 0
     printed = capsys.readouterr().out
-    for part in ("then copying and comparing with PyTorch", "copy detect, 96 px", "an unchanged copy", "matches PyTorch"):
+    for part in (
+        "then copying and comparing with PyTorch",
+        "copy detect, 96 px",
+        "an unchanged copy",
+        "matches PyTorch",
+    ):
         assert part in printed
     entries = {entry.key: entry.value for entry in onnx.load(weights.with_suffix(".onnx")).metadata_props}
     entry = json.loads(entries["fgd_yolo"])

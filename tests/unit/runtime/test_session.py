@@ -13,7 +13,8 @@ import pytest
 from onnx import helper
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.runtime.session import TensorSpec, open_for_inspection, open_session
+from fgd_yolo.runtime.onnx_session import TensorSpec, open_for_inspection
+from fgd_yolo.runtime.session import open_session
 from fgd_yolo.runtime.threads import available_cores
 from onnx_files import NAMES, save_detector, save_doubling
 
