@@ -119,7 +119,7 @@ class Dataset:
 
         An image list becomes a list of absolute paths, `STEM/SPLIT/NAME` beside the copy; Ultralytics recognises COCO
         by that name. Folders stay folders. A list without any image stays as it is: the split may not be needed, and
-        whoever needs it reports the problem.
+        code that needs it reports the problem.
 
         Raises:
             FGDError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What a user gets wrong: one line on stderr, exit code 1 or 2, and nothing left behind."""
+"""Mistakes of a user: one line on stderr, exit code 1 or 2, and no file left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 class Trap:
-    """Unpickling it leaves a file behind: whoever executes a pickle is found out."""
+    """Unpickling it creates a file, which shows that a pickle was executed."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -54,7 +54,7 @@ def test_an_unknown_model_name_has_a_close_match(refused, data):
     assert "did you mean 'yolov8n.yaml'?" in line
 
 
-def test_weights_that_are_not_here_are_named_with_places_and_options(refused, data):
+def test_missing_weights_are_named_with_the_folders_and_what_to_do(refused, data):
     line = refused("--teacher", "yolov8l", "--student", "yolov8n.yaml", "--data", data)
     for part in (
         "yolov8l.pt",
@@ -85,14 +85,14 @@ def test_data_without_labels_in_val_only(refused, data, student_yaml):
 
 def test_data_without_a_readable_image(refused, data, student_yaml):
     for image in (data.parent / "images/train").iterdir():
-        image.write_bytes(b"no picture")
+        image.write_bytes(b"no image")
     assert "cannot be used" in refused("--student", student_yaml, "--config", "plain", "--data", data)
 
 
 def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
     from fgd_yolo.datasets import scan_dataset
 
-    (data.parent / "images/train/00.png").write_bytes(b"no picture")
+    (data.parent / "images/train/00.png").write_bytes(b"no image")
     (data.parent / "images/val/01.png").write_bytes(b"")
     dataset = scan_dataset(str(data), {})
     assert (dataset.scan.train_images, dataset.scan.val_images, dataset.scan.skipped) == (3, 2, 2)
@@ -121,7 +121,7 @@ def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):
     assert "half.pt" in refused("--teacher", file, "--student", student_yaml, "--data", data)
 
 
-def test_a_teacher_whose_names_are_not_its_heads(refused, data, student_yaml, teacher_pt, tmp_path):
+def test_a_teacher_whose_names_do_not_fit_its_head(refused, data, student_yaml, teacher_pt, tmp_path):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].names = dict(enumerate("abcdefgh"))
     torch.save(checkpoint, tmp_path / "odd.pt")
@@ -160,7 +160,7 @@ def test_an_exported_teacher(refused, data, student_yaml, tmp_path):
     assert "not a .pt checkpoint" in line
 
 
-def test_a_teacher_of_other_classes_that_must_not_learn(refused, data, student_yaml, teacher_pt):
+def test_a_teacher_of_other_classes_that_must_not_be_fine_tuned(refused, data, student_yaml, teacher_pt):
     description = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**description, "names": {0: "cat", 1: "dog", 2: "emu"}}))
     words = ["--teacher", teacher_pt, "--student", student_yaml, "--data", data, "--teacher-epochs", 0]
@@ -217,11 +217,11 @@ def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path)
         ("save=False", "save=False is not taken"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_before_anything_starts(refused, data, student_yaml, word, part):
+def test_unsupported_options_are_refused_before_anything_starts(refused, data, student_yaml, word, part):
     assert part in refused("--student", student_yaml, "--config", "plain", "--data", data, word, code=2)
 
 
-def test_a_resumed_run_takes_no_other_options_and_must_exist(refused, tmp_path):
+def test_a_resumed_run_accepts_no_other_options_and_must_exist(refused, tmp_path):
     assert "leave out student, epochs" in refused("--resume", tmp_path, "--student", "x", "epochs=3", code=2)
     assert "does not exist" in refused("--resume", tmp_path, code=2)
 
@@ -230,7 +230,7 @@ def test_a_resumed_run_takes_no_other_options_and_must_exist(refused, tmp_path):
     ("words", "part"),
     [(["--teacher", "yolov8l"], "missing --student"), (["--student", "yolov8n"], "missing --teacher")],
 )
-def test_a_model_that_was_not_named(refused, words, part):
+def test_a_missing_model(refused, words, part):
     assert part in refused(*words, code=2)
 
 

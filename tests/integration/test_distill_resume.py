@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or out of disk, and go on."""
+"""Runs that are killed, stopped or out of disk space, and resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, taught_teacher):
+def test_a_run_killed_while_distilling_resumes_where_it_was(shell, taught_teacher):
     process = shell.start(shell.job("--teacher", taught_teacher, "name=killed", epochs=5))
     run_dir = shell.folder / "runs/distill/killed"
     wait_for(run_dir / "student/weights/previous/last.pt", process)  # the second epoch has been saved
@@ -37,11 +37,11 @@ def test_a_run_killed_while_distilling_goes_on_where_it_was(shell, taught_teache
     assert (run_dir / "student.onnx").is_file()
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(shell, taught_teacher):
+def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(shell, taught_teacher):
     process = shell.start(shell.job("--teacher", taught_teacher, "name=torn", epochs=4))
     weights = shell.folder / "runs/distill/torn/student/weights"
     wait_for(weights / SIDE, process)
-    while not list(weights.parent.glob(".partial-*/last.pt")):  # without a pause: it is there for milliseconds
+    while not list(weights.parent.glob(".partial-*/last.pt")):  # without a pause: it exists for milliseconds
         assert process.poll() is None, process.communicate()[1]
     process.kill()
     process.communicate()
@@ -51,7 +51,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(s
     assert not list(weights.parent.rglob(".partial-*"))
 
 
-def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
+def test_a_run_killed_during_fine_tuning_resumes_there(shell):
     process = shell.start(
         shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "seed=1", "name=early")
     )
@@ -68,18 +68,18 @@ def test_a_run_killed_while_the_teacher_learns_goes_on_there(shell):
 @pytest.mark.parametrize(
     ("number", "prepare"),
     [(signal.SIGINT, default_signals), (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP))],
-    ids=["Ctrl-C", "a polite kill in the background"],
+    ids=["Ctrl-C", "SIGTERM in the background"],
 )
-def test_a_stop_ends_in_one_line_with_a_command_that_goes_on(shell, taught_teacher, number, prepare):
+def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, taught_teacher, number, prepare):
     name = f"stopped-{number}"
     process = shell.start(shell.job("--teacher", taught_teacher, f"name={name}", epochs=4), preexec_fn=prepare)
     wait_for(shell.folder / f"runs/distill/{name}/student/weights/last.pt", process)
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 1
-    said = re.fullmatch(rf"stopped; resume with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
-    assert said, err
-    run = shell.paste(said.group(1))
+    message = re.fullmatch(rf"stopped; resume with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
+    assert message, err
+    run = shell.paste(message.group(1))
     assert run.returncode == 0, run.stderr
     assert shell.epochs(name) == [1, 2, 3, 4]
 
@@ -96,7 +96,7 @@ def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
     )
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1 and full.stderr.startswith("error: ")
-    assert re.search(r"^student narrow, fgd +[\d.]+ ", full.stdout, re.MULTILINE), "what was measured is shown"
+    assert re.search(r"^student narrow, fgd +[\d.]+ ", full.stdout, re.MULTILINE), "the table is shown"
     assert shell.result("first")["student"]["parameters"] > 0 and shell.result("first")["files"]["onnx"] is None
     assert student.read_bytes() == kept and not onnx.exists()
     assert shell.run(["--resume", "runs/distill/first"]).returncode == 0

@@ -1,4 +1,4 @@
-"""The whole job as a user runs it: a command line in a folder, and what it leaves there."""
+"""A whole run as a user starts it: a command line in a folder, and the files it writes there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shell import QUICK, SCRIPT, TEACHER_EPOCHS
 pytestmark = pytest.mark.slow
 
 
-def test_a_teacher_that_does_not_know_the_data_learns_it_first(shell, first_run):
+def test_a_teacher_that_does_not_know_the_data_is_fine_tuned_first(shell, first_run):
     assert first_run.returncode == 0, first_run.stderr
     assert "is untrained" in first_run.stdout
     assert re.search(rf"teacher: {TEACHER_EPOCHS} epochs at {IMAGE_PX} px, about \d+ (s|min) at most", first_run.stdout)
@@ -23,7 +23,7 @@ def test_a_teacher_that_does_not_know_the_data_learns_it_first(shell, first_run)
     assert shell.result("first")["teacher"]["map50_95"] > 0.05
 
 
-def test_every_stage_says_so_and_nothing_is_on_stderr(first_run):
+def test_every_stage_is_announced_and_nothing_is_on_stderr(first_run):
     stages = re.findall(r"^\[(\d)/5\] ", first_run.stdout, flags=re.MULTILINE)
     assert stages == ["1", "2", "3", "4", "5"]
     assert first_run.stderr == ""
@@ -56,7 +56,7 @@ def test_the_student_is_a_plain_ultralytics_checkpoint_with_the_classes_of_the_d
     assert run.stdout.splitlines()[-1] == str(list(CLASSES))
 
 
-def test_a_second_run_reuses_the_prepared_teacher(shell, first_run):
+def test_a_second_run_reuses_the_cached_teacher(shell, first_run):
     teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
     run = shell.run(shell.job(*teacher, "--config", "fitnet", "name=second"))
     assert run.returncode == 0, run.stderr
@@ -91,8 +91,8 @@ def test_the_printed_predict_stream_and_export_commands_work(shell, first_run):
     assert "student-int8.onnx: " in run.stdout and f"int8 detect, {IMAGE_PX} px" in run.stdout
 
 
-def test_the_same_works_from_python_and_the_host_reads_every_file(shell, taught_teacher):
-    """The calls of the README: the whole job, the training alone, and the ONNX file on an image."""
+def test_the_same_works_from_python_and_ultralytics_reads_every_file(shell, taught_teacher):
+    """The calls of the README: a whole run, a training alone, and the ONNX file on an image."""
     code = f"""
 from fgd_yolo import FGDConfig, FGDTrainer, distill
 from ultralytics import YOLO

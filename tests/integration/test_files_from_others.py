@@ -1,4 +1,4 @@
-"""Data, models and run folders that somebody else made: what they hold is read, and never run or fetched."""
+"""Data, models and run folders from other people: nothing that they name is run or downloaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def marker(tmp_path) -> Path:
 
 @pytest.fixture
 def asked():
-    """An address on this machine, and what it was asked for."""
+    """An address on this machine, and the paths requested from it."""
     paths = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -89,7 +89,7 @@ def stopped(data, student_yaml, monkeypatch, tmp_path) -> Path:
     return tmp_path / "runs/distill/run"
 
 
-def test_a_run_over_a_relative_list_goes_on_and_is_exported_from_another_folder(stopped):
+def test_a_run_over_a_relative_list_is_resumed_and_exported_from_another_folder(stopped):
     result = distill(resume=stopped)
     assert result.onnx.is_file() and result.metrics["val_images"] == 10
     assert [line.split(",")[0] for line in (stopped / "student/results.csv").read_text().split()[1:]] == ["1", "2"]
@@ -110,7 +110,7 @@ def test_the_data_of_a_copied_run_folder_is_not_run(stopped, marker):
 
 
 @pytest.mark.parametrize("key", ["data", "student"])
-def test_what_a_copied_run_folder_names_by_address_is_not_fetched(key, stopped, asked):
+def test_an_address_in_a_copied_run_folder_is_not_downloaded(key, stopped, asked):
     address, paths = asked
     shutil.rmtree(stopped / "data")
     change(stopped / "distill.yaml", **{key: f"{address}/x.yaml"})
@@ -183,13 +183,13 @@ def test_the_export_command_asks_before_it_runs_a_script(weights, data, marker, 
     change(data, val="images/there", download=script)
     words = ["--weights", str(weights), "--data", str(data), "--imgsz", "64"]
     assert main(words) == 1
-    told = capsys.readouterr()
-    assert len(told.err.splitlines()) == 1 and "--allow-download" in told.err and script.splitlines()[1] in told.out
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 1 and "--allow-download" in output.err and script.splitlines()[1] in output.out
     assert main([*words, "--allow-download"]) == 0
     assert (data.parent / "images/there").is_dir()
 
 
-def test_what_a_checkpoint_names_is_never_run_or_fetched_by_the_export(weights, data, marker, asked):
+def test_the_export_never_runs_or_downloads_what_a_checkpoint_names(weights, data, marker, asked):
     address, paths = asked
     change(data, val="images/gone", download=program(marker))
     for named in (str(data), f"{address}/data.yaml", f"{address}/data.zip"):
@@ -223,7 +223,7 @@ def test_every_method_of_a_comparison_is_given_data_without_a_script(data, stude
     assert not marker.exists()
 
 
-def test_nothing_is_run_or_fetched_for_a_finished_run_in_a_comparison(stopped, marker, asked, data, tmp_path):
+def test_nothing_is_run_or_downloaded_for_a_finished_run_in_a_comparison(stopped, marker, asked, data, tmp_path):
     address, paths = asked
     distill(resume=stopped)
     run = stopped / "student"  # as stock Ultralytics leaves one

@@ -1,4 +1,4 @@
-"""A run folder that two processes want, that is damaged, removed, or met again after its models or data changed."""
+"""A run folder that two processes use, that is damaged or removed, or whose models or data have changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EPOCHS = 4
 
 
 class Own:
-    """A shell whose runs have a teacher and data of their own, which a test may change."""
+    """Runs with a teacher and data of their own, which a test may change."""
 
     def __init__(self, shell, taught_teacher: Path):
         self.shell, self.folder = shell, shell.folder / "own"
@@ -61,7 +61,7 @@ def killed(own) -> Path:
     process = own.start("killed-early", EPOCHS)
     weights = own.runs / "killed-early/student/weights"
     wait_for(weights / "previous/last.pt", process)
-    while list(weights.parent.glob(".partial-*")):  # the second pair is not whole yet
+    while list(weights.parent.glob(".partial-*")):  # the second pair is not complete yet
         assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
@@ -91,7 +91,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
-def test_of_two_that_resume_a_run_the_second_is_told_who_has_it_and_the_first_ends_well(own, killed):
+def test_the_second_process_that_resumes_a_run_gets_the_holder_of_the_lock_and_the_first_finishes(own, killed):
     run_dir = own.copied(killed, "wanted-twice")
     first = own.shell.start(["--resume", str(run_dir)])
     wait_for(run_dir / ".lock.json", first)
@@ -101,10 +101,10 @@ def test_of_two_that_resume_a_run_the_second_is_told_who_has_it_and_the_first_en
     _, err = first.communicate()
     assert (first.returncode, err) == (0, "")
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
-    assert not list(run_dir.rglob(".*")), "nothing hidden stays"
+    assert not list(run_dir.rglob(".*")), "no hidden file is left"
 
 
-def test_a_run_is_not_resumed_while_it_runs_and_a_killed_one_is_free_at_once(own):
+def test_a_running_run_is_not_resumed_and_a_killed_one_can_be_at_once(own):
     process = own.start("running", EPOCHS)
     run_dir = own.runs / "running"
     wait_for(run_dir / "student/weights/last.pt", process)
@@ -132,7 +132,7 @@ def test_new_runs_of_a_trainer_get_folders_of_their_own(configured, student_yaml
     assert [trainer.save_dir.name for trainer in trainers] == ["student", "student-2"]
 
 
-def test_ultralytics_own_resume_is_kept_out_of_a_run_that_runs_and_goes_on_with_one_that_does_not(
+def test_ultralytics_own_resume_is_refused_for_a_running_training_and_works_for_a_stopped_one(
     configured, student_yaml, tiny_data, tmp_path
 ):
     class Dying(configured):
@@ -155,7 +155,7 @@ def test_ultralytics_own_resume_is_kept_out_of_a_run_that_runs_and_goes_on_with_
 
 
 @pytest.mark.parametrize("gone", [".", "student", "student/weights"])
-def test_a_folder_that_is_removed_while_it_trains_ends_the_run_in_one_line(gone, own):
+def test_a_folder_removed_during_training_ends_the_run_in_one_line(gone, own):
     process = own.start("removed", 60)
     run_dir = own.runs / "removed"
     wait_for(run_dir / "student/weights/last.pt", process)
@@ -169,7 +169,7 @@ def test_a_folder_that_is_removed_while_it_trains_ends_the_run_in_one_line(gone,
     shutil.rmtree(run_dir, ignore_errors=True)
 
 
-def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_no_folder_and_promises_nothing(own):
+def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_no_folder_and_suggests_no_resume(own):
     process = own.start("full", 2, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)))
     _, err = process.communicate()
     assert process.returncode == 1 and err.count("\n") == 1
@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_no_folder_and_promis
     assert not (own.runs / "full").exists()
 
 
-def test_what_a_kill_left_is_swept_by_the_next_start(own, finished):
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next_start(own, finished):
     run_dir = own.copied(finished, "killed-at-the-export")
     for name in ("student.onnx", "result.json"):
         (run_dir / name).unlink()
@@ -193,7 +193,7 @@ def test_what_a_kill_left_is_swept_by_the_next_start(own, finished):
 
 
 @pytest.mark.parametrize("name", ["last.pt", "fgd_last.safetensors"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_the_run_ends_well(name, own, killed):
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_the_run_finishes(name, own, killed):
     run_dir = own.copied(killed, f"damaged-{name}")
     file = run_dir / "student/weights" / name
     file.write_bytes(file.read_bytes()[:5000])
@@ -227,7 +227,7 @@ def test_a_damaged_table_is_measured_again(own, finished):
 
 
 class Changes:
-    """What may happen to models and data behind a run's back."""
+    """Changes to models and data of a stopped run."""
 
     @staticmethod
     def teacher(own: Own) -> str:
@@ -255,7 +255,7 @@ class Changes:
 
 @pytest.fixture
 def unchanged(own):
-    """Put teacher and data back as they were."""
+    """Restore teacher and data after the test."""
     kept = shutil.copytree(own.folder, own.shell.folder / "kept")
     yield
     shutil.rmtree(own.folder)
@@ -265,20 +265,20 @@ def unchanged(own):
 @pytest.mark.parametrize("stage", ["student", "evaluation", "finished"])
 @pytest.mark.parametrize("change", [Changes.teacher, Changes.labels, Changes.images, Changes.missing_teacher])
 @pytest.mark.usefixtures("unchanged")
-def test_a_resumed_run_notices_other_models_and_data_at_every_stage(change, stage, own, killed, finished):
+def test_a_resumed_run_refuses_changed_models_and_data_at_every_stage(change, stage, own, killed, finished):
     run_dir = own.copied(killed if stage == "student" else finished, f"{change.__name__}-{stage}")
     if stage == "evaluation":
         for name in ("student.onnx", "result.json"):
             (run_dir / name).unlink()
-    said = change(own)
+    message = change(own)
     before = snapshot(run_dir)
     error = one_error(own.resume(run_dir))
-    assert said in error and ("start a new run" in error or "put it back" in error)
+    assert message in error and ("start a new run" in error or "put it back" in error)
     assert snapshot(run_dir) == before
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_run_goes_on_with_data_and_teacher_at_another_place(own, killed):
+def test_a_run_resumes_with_data_and_teacher_in_another_folder(own, killed):
     run_dir, there = own.copied(killed, "moved"), own.shell.folder / "far" / "away"
     shutil.copytree(own.folder, there)
     description = yaml.safe_load(own.data.read_text())
@@ -293,12 +293,12 @@ def test_a_run_goes_on_with_data_and_teacher_at_another_place(own, killed):
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
 
 
-def test_a_prepared_teacher_that_is_another_one_now_is_noticed(tmp_path):
-    """It lies in a cache, which the run does not own; this one has a cache and data that no other test changes."""
+def test_a_changed_checkpoint_in_the_teacher_cache_is_refused(tmp_path):
+    """With a cache and data that no other test uses."""
     (tmp_path / "alone").mkdir()
     shell = Shell(tmp_path / "alone")
-    begun = shell.run(shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "name=first"))
-    assert begun.returncode == 0, begun.stderr
+    first = shell.run(shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "name=first"))
+    assert first.returncode == 0, first.stderr
     (taught,) = (shell.folder / "cache/teachers").glob("*.pt")
     run_dir = shell.folder / "runs/distill/first"
     resume = ["--resume", str(run_dir)]

@@ -1,4 +1,4 @@
-"""A data set is read once, by Ultralytics, and nothing that its YAML says is run or fetched unless that is allowed."""
+"""A data set is read once, and nothing that its YAML names is run or downloaded without permission."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def missing(data, marker) -> Path:
 
 @pytest.fixture
 def server(tmp_path):
-    """A web server of a folder, which notes what it is asked for: (address, folder, paths)."""
+    """A web server of a folder, which records the requested paths: (address, folder, paths)."""
     folder, asked = tmp_path / "served", []
     folder.mkdir()
 
@@ -103,50 +103,50 @@ def test_a_bash_line_and_an_address_are_shown_and_not_run_either(data, marker, c
     assert not marker.exists() and not asked
 
 
-def test_what_is_shown_of_a_script_cannot_steer_the_terminal(data, capsys):
+def test_a_printed_script_cannot_control_the_terminal(data, capsys):
     with pytest.raises(FGDError):
         read_dataset(described(data, "x.yaml", val="gone", download="print(1)  # \x1b[2K\x1b[1A\x9b \u202e harmless"))
     shown = capsys.readouterr().out
     assert "print(1)" in shown and all(char.isprintable() or char == "\n" for char in shown)
 
 
-def test_a_script_runs_when_it_is_allowed_and_is_shown_first(data, marker, capsys):
+def test_a_script_runs_with_permission_and_is_shown_first(data, marker, capsys):
     script = f"import os\nos.rename({str(data.parent / 'images/val')!r}, {str(data.parent / 'images/there')!r})"
     wanted = described(data, "fine.yaml", val="images/there", download=script)
-    found = read_dataset(wanted, allow_download=True)
-    assert len(found.images("val")) == 3 and script.splitlines()[1] in capsys.readouterr().out
+    dataset = read_dataset(wanted, allow_download=True)
+    assert len(dataset.images("val")) == 3 and script.splitlines()[1] in capsys.readouterr().out
 
 
-def test_nothing_is_run_for_recorded_data_even_where_it_would_be_allowed(missing, marker):
+def test_nothing_is_run_for_recorded_data_even_with_permission(missing, marker):
     with pytest.raises(FGDError, match="not run here"):
         read_dataset(missing, allow_download=True, recorded=True)
     assert not marker.exists()
 
 
-def test_a_copy_holds_no_script_and_is_read_by_ultralytics_to_the_same_images(data, marker, tmp_path):
+def test_a_copy_holds_no_script_and_gives_ultralytics_the_same_images(data, marker, tmp_path):
     source = described(data, "script.yaml", download=program(marker), license="free", nc=3)
-    kept = read_dataset(source).copy_to(tmp_path / "kept")
-    assert "download" not in yaml.safe_load(kept.file.read_text()) and kept.file == tmp_path / "kept/script.yaml"
-    theirs, ours = check_det_dataset(str(source)), check_det_dataset(str(kept.file))
+    copied = read_dataset(source).copy_to(tmp_path / "copied")
+    assert "download" not in yaml.safe_load(copied.file.read_text()) and copied.file == tmp_path / "copied/script.yaml"
+    original, copy = check_det_dataset(str(source)), check_det_dataset(str(copied.file))
     for key in ("path", "train", "val", "names", "nc", "channels"):
-        assert ours[key] == theirs[key]
-    assert kept.copy_if_needed(tmp_path / "other") is kept and not (tmp_path / "other").exists()
+        assert copy[key] == original[key]
+    assert copied.copy_if_needed(tmp_path / "other") is copied and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("key", ["kpt_shape", "flip_idx", "kpt_names"])
-def test_what_other_tasks_need_stays_in_the_copy(key, data, tmp_path):
+def test_options_of_other_tasks_stay_in_the_copy(key, data, tmp_path):
     value = {"kpt_shape": [3, 2], "flip_idx": [0, 2, 1], "kpt_names": {0: ["a", "b", "c"]}}[key]
-    kept = read_dataset(described(data, "pose.yaml", **{key: value})).copy_to(tmp_path / "kept")
-    assert check_det_dataset(str(kept.file))[key] == value
+    copied = read_dataset(described(data, "pose.yaml", **{key: value})).copy_to(tmp_path / "copied")
+    assert check_det_dataset(str(copied.file))[key] == value
 
 
 def test_a_folder_name_cannot_smuggle_a_script_into_the_copy(tmp_path, marker):
     folder = tmp_path / f"x\ndownload: {program(marker)!r}\n"
-    kept = read_dataset(draw_dataset(folder, train=2, val=2)).copy_to(tmp_path / "kept")
-    assert set(yaml.safe_load(kept.file.read_text())) == {"path", "train", "val", "names", "nc", "channels"}
+    copied = read_dataset(draw_dataset(folder, train=2, val=2)).copy_to(tmp_path / "copied")
+    assert set(yaml.safe_load(copied.file.read_text())) == {"path", "train", "val", "names", "nc", "channels"}
 
 
-def test_data_sets_of_ultralytics_are_known_by_their_content(tmp_path):
+def test_data_sets_of_ultralytics_are_recognised_by_their_content(tmp_path):
     own = ROOT / "cfg/datasets/coco8.yaml"
     copy, other = tmp_path / "coco8.yaml", tmp_path / "other/coco8.yaml"
     copy.write_bytes(own.read_bytes())
@@ -164,12 +164,12 @@ def test_a_data_set_of_ultralytics_downloads_by_name_alone(name, unpacked, monke
         draw_dataset(Path(dir) / "coco8", train=2, val=2)
 
     monkeypatch.setattr("ultralytics.data.utils.safe_download", unpack)
-    found = read_dataset(name)
+    dataset = read_dataset(name)
     assert asked == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip"]
-    assert len(found.images("val")) == 2 and Path(found.info["path"]) == unpacked / "coco8"
+    assert len(dataset.images("val")) == 2 and Path(dataset.info["path"]) == unpacked / "coco8"
 
 
-def test_a_file_that_only_has_the_name_of_one_is_not_known(data, marker):
+def test_a_file_that_only_has_the_name_of_one_is_not_recognised(data, marker):
     pretender = described(data, "coco8.yaml", val="gone", download=program(marker))
     with pytest.raises(FGDError, match="--allow-download"):
         read_dataset(pretender)
@@ -178,7 +178,7 @@ def test_a_file_that_only_has_the_name_of_one_is_not_known(data, marker):
 
 @pytest.mark.parametrize("form", ["{}/data.yaml", " {}/data.yaml", "{}/data.zip", "{}/data.ndjson", "{}/x.yaml?y=1"])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_an_address_is_not_asked_for(form, recorded, server, capsys):
+def test_an_address_is_not_downloaded(form, recorded, server, capsys):
     address, _, asked = server
     with pytest.raises(FGDError, match="is not downloaded here" if recorded else "--allow-download"):
         read_dataset(form.format(address), recorded=recorded)
@@ -188,12 +188,12 @@ def test_an_address_is_not_asked_for(form, recorded, server, capsys):
 @pytest.mark.parametrize(
     "form", ["ul://me/datasets/mine", "https://platform.ultralytics.com/me/datasets/x", "gs://a/b.yaml"]
 )
-def test_addresses_of_other_kinds_are_not_asked_for_either(form):
+def test_addresses_of_other_kinds_are_not_downloaded_either(form):
     with pytest.raises(FGDError, match="--allow-download"):
         read_dataset(form)
 
 
-def test_a_list_of_addresses_on_this_disk_is_not_worked_off(tmp_path, server):
+def test_the_addresses_in_a_local_file_are_not_downloaded(tmp_path, server):
     address, _, asked = server
     file = tmp_path / "mine.ndjson"
     file.write_text(f'{{"type": "dataset", "task": "detect"}}\n{{"type": "image", "url": "{address}/a.jpg"}}\n')
@@ -202,14 +202,14 @@ def test_a_list_of_addresses_on_this_disk_is_not_worked_off(tmp_path, server):
     assert not asked
 
 
-def test_an_address_is_fetched_when_that_is_allowed_and_its_script_is_shown(data, server, monkeypatch, capsys):
+def test_an_address_is_downloaded_with_permission_and_its_script_is_shown(data, server, monkeypatch, capsys):
     address, folder, asked = server
     monkeypatch.delenv("YOLO_OFFLINE", raising=False)
     script = f"import os\nos.rename({str(data.parent / 'images/val')!r}, {str(data.parent / 'images/there')!r})"
     text = described(data, "web.yaml", val="images/there", download=script).read_bytes()
     (folder / "web.yaml").write_bytes(text)
-    found = read_dataset(f"{address}/web.yaml", allow_download=True)
-    assert asked == ["/web.yaml"] and len(found.images("val")) == 3
+    dataset = read_dataset(f"{address}/web.yaml", allow_download=True)
+    assert asked == ["/web.yaml"] and len(dataset.images("val")) == 3
     shown = capsys.readouterr().out
     assert f"{address}/web.yaml" in shown and script.splitlines()[1] in shown
 
@@ -230,19 +230,19 @@ def test_an_archive_on_this_disk_is_unpacked_without_running_its_script(tmp_path
     assert not marker.exists()
 
 
-def test_an_archive_is_trained_on_where_ultralytics_unpacks_it(tmp_path, unpacked):
+def test_an_archive_is_read_from_where_ultralytics_unpacks_it(tmp_path, unpacked):
     source = draw_dataset(tmp_path / "packed", train=3, val=2)
     described(source, "tiny.yaml", path="somewhere/else")
-    archive_file = tmp_path / "photos.zip"
+    archive_file = tmp_path / "images.zip"
     with zipfile.ZipFile(archive_file, "w") as archive:
         for file in source.parent.rglob("*.*"):
-            archive.write(file, Path("photos") / file.relative_to(source.parent))
-    kept = read_dataset(archive_file).copy_to(tmp_path / "kept")
-    assert len(read_dataset(kept.file).images("train")) == 3
-    assert read_dataset(kept.file).images("val")[0].is_relative_to(unpacked)
+            archive.write(file, Path("images") / file.relative_to(source.parent))
+    copied = read_dataset(archive_file).copy_to(tmp_path / "copied")
+    assert len(read_dataset(copied.file).images("train")) == 3
+    assert read_dataset(copied.file).images("val")[0].is_relative_to(unpacked)
 
 
-def theirs(data: Path, split: str) -> list[str]:
+def ultralytics_images(data: Path, split: str) -> list[str]:
     """Return the images of a split as Ultralytics' training reads them, made absolute."""
     facts = check_det_dataset(str(data), autodownload=False)
     dataset = build_yolo_dataset(get_cfg(overrides={"task": "detect"}), facts[split], 1, facts, mode="val")
@@ -250,7 +250,7 @@ def theirs(data: Path, split: str) -> list[str]:
 
 
 def lists(data: Path, here: Path, monkeypatch) -> dict[str, Path]:
-    """Write lists of images as people do, and stand in the folder that some of them need."""
+    """Write lists of images as people do, and change to the folder that some of them need."""
     folder = data.parent
     monkeypatch.chdir(here)
     names = [f"{index:02}.png" for index in range(4)]
@@ -269,39 +269,40 @@ def lists(data: Path, here: Path, monkeypatch) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("form", ["beside", "here", "up", "absolute", "marked"])
-def test_lists_are_read_as_ultralytics_reads_them_and_mean_the_same_elsewhere(form, data, tmp_path, monkeypatch):
+def test_image_lists_are_read_as_by_ultralytics_and_mean_the_same_in_every_folder(form, data, tmp_path, monkeypatch):
     source = lists(data, data.parent.parent, monkeypatch)[form]
-    expected = {split: theirs(source, split) for split in ("train", "val")}
-    found = read_dataset(source)
-    kept = found.copy_to(tmp_path / "kept")
-    assert [str(image) for image in found.images("train")] == expected["train"]
+    expected = {split: ultralytics_images(source, split) for split in ("train", "val")}
+    dataset = read_dataset(source)
+    copied = dataset.copy_to(tmp_path / "copied")
+    assert [str(image) for image in dataset.images("train")] == expected["train"]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     for split, images in expected.items():
         # Sorted, since names of one list that are relative and others that are not sort differently once absolute.
-        assert sorted(theirs(kept.file, split)) == sorted(images)
-        assert sorted(str(image) for image in read_dataset(kept.file).images(split)) == sorted(images)
+        assert sorted(ultralytics_images(copied.file, split)) == sorted(images)
+        assert sorted(str(image) for image in read_dataset(copied.file).images(split)) == sorted(images)
     assert len(expected["train"]) == (2 if form == "marked" else 4) and len(expected["val"]) > 3
-    assert read_dataset(kept.file).copy_if_needed(elsewhere).file == kept.file and not list(elsewhere.iterdir())
+    assert read_dataset(copied.file).copy_if_needed(elsewhere).file == copied.file and not list(elsewhere.iterdir())
 
 
-def test_a_list_keeps_the_name_by_which_ultralytics_knows_coco(data, tmp_path):
+def test_an_image_list_keeps_the_name_by_which_ultralytics_recognises_coco(data, tmp_path):
     folder = data.parent
     (folder / "val2017.txt").write_text("".join(f"./images/val/{index:02}.png\n" for index in range(3)))
-    kept = read_dataset(described(data, "coco.yaml", val="val2017.txt")).copy_to(tmp_path / "kept")
-    assert kept.info["val"].endswith("/val2017.txt") and "coco" in kept.info["val"].removeprefix(str(tmp_path))
-    assert check_det_dataset(str(kept.file))["path"] == folder  # where it looks for annotations/instances_val2017.json
+    copied = read_dataset(described(data, "coco.yaml", val="val2017.txt")).copy_to(tmp_path / "copied")
+    assert copied.info["val"].endswith("/val2017.txt") and "coco" in copied.info["val"].removeprefix(str(tmp_path))
+    # Ultralytics looks for annotations/instances_val2017.json there.
+    assert check_det_dataset(str(copied.file))["path"] == folder
 
 
 @pytest.mark.parametrize("content", [b"", b"images/one.jpg\n", b"\xff\xfe/a.png\n"], ids=["empty", "gone", "Latin-1"])
-def test_a_list_that_nobody_needs_may_be_of_no_use(content, data, tmp_path):
+def test_an_image_list_that_is_not_needed_may_be_useless(content, data, tmp_path):
     (data.parent / "test.txt").write_bytes(content)
     listed = described(data, "listed.yaml", test="test.txt")
-    kept = scan_dataset(str(listed), {}).copy_to(tmp_path / "run")
-    ours, theirs = (check_det_dataset(str(file)) for file in (kept.file, listed))
-    assert (ours["train"], ours["val"]) == (theirs["train"], theirs["val"])
-    assert read_dataset(listed).copy_if_needed(tmp_path / "plain").images("val") == kept.images("val")
+    copied = scan_dataset(str(listed), {}).copy_to(tmp_path / "run")
+    copy, original = (check_det_dataset(str(file)) for file in (copied.file, listed))
+    assert (copy["train"], copy["val"]) == (original["train"], original["val"])
+    assert read_dataset(listed).copy_if_needed(tmp_path / "plain").images("val") == copied.images("val")
     assert run_dataset(tmp_path / "nowhere") is None
 
 
@@ -311,14 +312,14 @@ def test_a_needed_list_without_an_image_is_named(data):
         scan_dataset(str(described(data, "listed.yaml", train="empty.txt")), {})
 
 
-def test_data_has_the_same_key_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
+def test_data_has_the_same_digest_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
     made = lists(data, data.parent.parent, monkeypatch)
     here = scan_dataset(str(made["here"]), {"imgsz": 64})
-    kept = here.copy_to(tmp_path / "run/data")
+    copied = here.copy_to(tmp_path / "run/data")
     monkeypatch.chdir(tmp_path / "run")
-    assert scan_dataset(kept.file, {"imgsz": 64}, recorded=True).scan.digest == here.scan.digest
+    assert scan_dataset(copied.file, {"imgsz": 64}, recorded=True).scan.digest == here.scan.digest
     assert scan_dataset(str(made["beside"]), {"imgsz": 64}).scan.digest == here.scan.digest
-    assert run_dataset(tmp_path / "run") == kept.file
+    assert run_dataset(tmp_path / "run") == copied.file
 
 
 def test_reading_draws_no_random_number(data, monkeypatch):
@@ -331,15 +332,15 @@ def test_reading_draws_no_random_number(data, monkeypatch):
 
 
 @pytest.mark.parametrize("given", [None, "", 5, {"train": "x"}, ["a.yaml"]])
-def test_what_is_no_data_set_is_one_line(given):
+def test_a_value_that_is_no_data_set_is_refused(given):
     with pytest.raises(FGDError, match="no data YAML"):
         read_dataset(given)
 
 
-def test_a_split_that_is_not_there_is_named(data):
-    found = read_dataset(data, split="test")
+def test_a_missing_split_is_named(data):
+    dataset = read_dataset(data, split="test")
     with pytest.raises(FGDError, match="names no test images"):
-        found.images("test")
+        dataset.images("test")
 
 
 def test_either_split_can_be_listed(tiny_data):
@@ -360,7 +361,7 @@ def digest_of(data: Path) -> str:
 
 
 def moved(folder: Path, target: Path) -> Path:
-    """Copy a data set elsewhere and let its YAML name the new place."""
+    """Copy a data set to another folder and update its YAML."""
     shutil.copytree(folder, target)
     description = yaml.safe_load((target / "tiny.yaml").read_text())
     (target / "tiny.yaml").write_text(yaml.safe_dump({**description, "path": str(target)}))
@@ -368,7 +369,7 @@ def moved(folder: Path, target: Path) -> Path:
 
 
 def relabelled(folder: Path) -> None:
-    """Give an object another class: the file is as long as before."""
+    """Give an object another class: the file keeps its size."""
     label = next(path for path in sorted(folder.rglob("labels/val/*.txt")) if path.stat().st_size)
     text = label.read_text()
     label.write_text(("1" if text[0] != "1" else "2") + text[1:])
@@ -385,7 +386,7 @@ def other_image(folder: Path) -> None:
 
 
 def other_image_of_the_same_size(folder: Path) -> None:
-    """Mirror an uncompressed picture: its file is as long as before."""
+    """Mirror an uncompressed image: its file keeps its size."""
     image = next((folder / "images/train").glob("*.bmp"))
     size = image.stat().st_size
     cv2.imwrite(str(image), cv2.imread(str(image))[:, ::-1])
@@ -399,7 +400,7 @@ def uncompressed(data: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [relabelled, without_images, other_image])
-def test_data_has_the_same_digest_at_another_place_and_another_one_when_it_changed(change, tmp_path):
+def test_the_digest_of_data_depends_on_its_content_and_not_on_its_folder(change, tmp_path):
     data = draw_dataset(tmp_path / "one")
     first = digest_of(data)
     there = moved(tmp_path / "one", tmp_path / "far" / "away")
@@ -408,7 +409,7 @@ def test_data_has_the_same_digest_at_another_place_and_another_one_when_it_chang
     assert digest_of(there) != first == digest_of(data)
 
 
-def test_an_image_that_another_one_of_the_same_size_replaced_is_noticed(tmp_path):
+def test_an_image_replaced_by_one_of_the_same_size_changes_the_digest(tmp_path):
     data = draw_dataset(tmp_path / "one")
     uncompressed(data)
     there = moved(tmp_path / "one", tmp_path / "there")
@@ -416,7 +417,7 @@ def test_an_image_that_another_one_of_the_same_size_replaced_is_noticed(tmp_path
     assert digest_of(there) != digest_of(data)
 
 
-def test_of_many_images_some_from_all_over_are_looked_into(tmp_path, monkeypatch):
+def test_of_many_images_evenly_spaced_ones_are_sampled(tmp_path, monkeypatch):
     monkeypatch.setattr("fgd_yolo.datasets.SAMPLED_IMAGES", 5)
     data = draw_dataset(tmp_path / "one", train=12, val=12)
     opened = []
@@ -425,7 +426,7 @@ def test_of_many_images_some_from_all_over_are_looked_into(tmp_path, monkeypatch
     assert opened == ["00.png", "03.png", "06.png", "09.png"] * 2
 
 
-def test_data_that_lists_its_images_one_by_one_has_the_same_digest_at_another_place(tmp_path):
+def test_data_with_image_lists_has_the_same_digest_in_another_folder(tmp_path):
     digests = []
     for place in ("one", "far/away"):
         data = draw_dataset(tmp_path / place / "set")

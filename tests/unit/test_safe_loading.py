@@ -1,4 +1,4 @@
-"""What Ultralytics does with a file while a call of ours runs, whatever was imported first and whatever others set."""
+"""Ultralytics executes nothing during calls of this package, in any order of imports and in every thread."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_a_program_in_the_yaml_of_a_checkpoint_is_named_and_not_run(teacher_pt, 
 
 
 @pytest.mark.parametrize("name", ["yolov6n.yaml", "yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml", "yolov10n.yaml"])
-def test_models_of_ultralytics_pass_the_check_and_are_read_as_ultralytics_reads_them(name):
+def test_models_of_ultralytics_pass_the_check_and_are_read_as_by_ultralytics(name):
     assert read_architecture(name) == tasks.yaml_model_load(name)
 
 
 @pytest.mark.parametrize("text", ["nn.SiLU()", "torch.nn.LeakyReLU(0.1)", "nn.Hardtanh(min_val=-1, max_val=2.0)"])
-def test_activations_of_torch_with_plain_values_are_taken(text):
+def test_activations_of_torch_with_literal_values_are_accepted(text):
     check_activation(text, "x.yaml")
 
 
@@ -120,7 +120,7 @@ def test_activations_of_torch_with_plain_values_are_taken(text):
         ["nn.ReLU()"],
     ],
 )
-def test_everything_else_is_no_activation(text):
+def test_any_other_activation_is_refused(text):
     with pytest.raises(FGDError, match=r"x\.yaml: the activation"):
         check_activation(text, "x.yaml")
 
@@ -128,7 +128,7 @@ def test_everything_else_is_no_activation(text):
 @pytest.mark.parametrize(
     "layer", ["DetectionModel", "torch_safe_load", "Nowhere", "nn.init", "nn.functional.relu", "os"]
 )
-def test_a_layer_that_is_none_is_named(layer, student_yaml, tmp_path):
+def test_an_unknown_layer_is_named(layer, student_yaml, tmp_path):
     config = yaml.safe_load(student_yaml.read_text())
     config["backbone"][0][2] = layer
     (tmp_path / "odd.yaml").write_text(yaml.safe_dump(config))
@@ -138,7 +138,7 @@ def test_a_layer_that_is_none_is_named(layer, student_yaml, tmp_path):
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/yolov8n.yaml", "https://x/y.yaml", "ul://a/b.yaml"])
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_model_yaml_is_never_fetched(address, kind):
+def test_a_model_yaml_is_never_downloaded(address, kind):
     with pytest.raises(FGDError, match="is an address"):
         read_architecture(kind(address))
 
@@ -167,7 +167,7 @@ def test_other_threads_keep_their_setting_while_one_is_inside():
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_the_users_own_flags_and_functions_are_put_back_after_nesting_and_errors(flag, monkeypatch):
+def test_the_users_own_flags_and_functions_are_restored_after_nesting_and_errors(flag, monkeypatch):
     monkeypatch.setattr(tasks, "SAFE_LOAD", flag)
     functions = [torch_utils.torch_load, label_caches.load_dataset_cache_file, downloads.safe_download]
     with pytest.raises(ZeroDivisionError), safe_loading():
@@ -181,7 +181,7 @@ def test_the_users_own_flags_and_functions_are_put_back_after_nesting_and_errors
     assert functions == [torch_utils.torch_load, label_caches.load_dataset_cache_file, downloads.safe_download]
 
 
-def test_what_the_user_sets_meanwhile_stays(monkeypatch):
+def test_a_value_that_the_user_sets_inside_stays(monkeypatch):
     monkeypatch.setattr(tasks, "SAFE_LOAD", False)
     with safe_loading():
         tasks.SAFE_LOAD = True
@@ -212,7 +212,7 @@ def test_a_program_in_the_label_cache_of_a_data_set_is_not_run(tmp_path):
     assert marker.exists(), "the trap itself does not work"
 
 
-def test_a_label_cache_of_ultralytics_is_read_as_ultralytics_reads_it(tmp_path):
+def test_a_label_cache_of_ultralytics_is_read_as_by_ultralytics(tmp_path):
     data = draw_dataset(tmp_path / "data", train=4, val=3)
     scan_dataset(str(data), {"imgsz": 64})
     file = tmp_path / "data/labels/train.cache"

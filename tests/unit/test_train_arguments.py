@@ -32,7 +32,7 @@ from fgd_yolo.train_arguments import (
         ("[", "["),
     ],
 )
-def test_values_are_read_as_yaml_or_as_the_host_spells_them(text, value):
+def test_values_are_parsed_as_yaml_or_as_ultralytics_writes_them(text, value):
     read = parse_value(text)
     assert read == value and type(read) is type(value)
 
@@ -49,14 +49,14 @@ def test_a_word_that_is_no_assignment_is_refused(word):
         parse_assignments([word])
 
 
-def test_a_thing_said_twice_is_refused():
+def test_an_argument_given_twice_is_refused():
     with pytest.raises(UsageError, match="imgsz given more than once"):
         parse_assignments(["imgsz=1", "imgsz=1"])
     with pytest.raises(UsageError, match="epochs given more than once"):
         parse_assignments(["epochs=1"], known=["epochs"])
 
 
-def test_the_hosts_defaults_are_those_it_uses_itself():
+def test_the_defaults_are_those_that_ultralytics_uses():
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     assert ultralytics_defaults() == DEFAULT_CFG_DICT
@@ -76,14 +76,14 @@ def test_the_hosts_defaults_are_those_it_uses_itself():
         ({"quantize": 8}, "quantize=8"),
     ],
 )
-def test_arguments_that_cannot_be_honoured_are_refused(arguments, part):
+def test_reserved_and_unsupported_arguments_are_refused(arguments, part):
     with pytest.raises(UsageError, match=part):
         check_train_args(arguments)
 
 
-def test_every_other_argument_of_the_host_is_taken():
-    said = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
-    assert check_train_args(said) is None
+def test_all_other_arguments_of_ultralytics_are_accepted():
+    arguments = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
+    assert check_train_args(arguments) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checkpoints are read, never executed, and a wrong one is named in one line."""
+"""Checkpoints are read without executing them, and one that cannot be used is named in one line."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["it's.pt", "yolov5n.pt", "a b#1.pt"])
-def test_a_file_is_read_under_the_name_that_it_has(name, teacher_pt, tmp_path):
+def test_a_file_is_read_whatever_its_name(name, teacher_pt, tmp_path):
     """Ultralytics would drop the quote, and download another model in the place of the second."""
     (tmp_path / name).write_bytes(teacher_pt.read_bytes())
     model, _ = load_detector(tmp_path / name)
     assert model.pt_path == str(tmp_path / name)
 
 
-def test_a_refusal_names_the_file_and_no_other(tmp_path, recwarn):
+def test_an_error_names_the_file_and_no_other(tmp_path, recwarn):
     path = tmp_path / "plain.pt"
     path.write_bytes(pickle.dumps({"model": None}, protocol=4))
     with pytest.raises(FGDError) as refusal:
@@ -134,7 +134,7 @@ def test_a_refusal_names_the_file_and_no_other(tmp_path, recwarn):
 @pytest.mark.parametrize(
     "names", [{0: "disc"}, {number: str(number) for number in range(80)}, {1: "a", 2: "b", 3: "c"}]
 )
-def test_a_checkpoint_whose_names_are_not_its_heads_is_refused(load, names, teacher_pt, tmp_path):
+def test_a_checkpoint_whose_names_do_not_fit_its_head_is_refused(load, names, teacher_pt, tmp_path):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].names = names
     torch.save(checkpoint, tmp_path / "odd.pt")
@@ -144,7 +144,7 @@ def test_a_checkpoint_whose_names_are_not_its_heads_is_refused(load, names, teac
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
-def test_a_head_that_is_narrower_than_it_says_is_refused(name, tiny_data, tmp_path):
+def test_a_head_that_is_narrower_than_its_class_count_is_refused(name, tiny_data, tmp_path):
     path = save_checkpoint(tmp_path / "odd.pt", name, tiny_data)
     checkpoint = torch.load(path, weights_only=False)
     head = checkpoint["model"].model[-1]

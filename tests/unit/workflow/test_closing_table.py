@@ -56,7 +56,7 @@ def test_the_table_has_a_row_for_teacher_and_student():
 
 
 @pytest.mark.parametrize("method", ["fgd", "plain"])
-def test_beside_a_twin_the_difference_is_distilled_minus_plain_marked_one_seed(method):
+def test_with_a_twin_the_difference_is_distilled_minus_plain_of_one_seed(method):
     other = "plain" if method == "fgd" else "fgd"
     values = {"fgd": (0.45, 0.72), "plain": (0.40, 0.75)}
     twin = {"run": "run-2", "method": other, "student": row("student", *values[other])}
@@ -66,7 +66,7 @@ def test_beside_a_twin_the_difference_is_distilled_minus_plain_marked_one_seed(m
     assert f"{other} (run-2)" in text
 
 
-def test_a_twin_is_a_finished_neighbour_that_differs_in_the_distillation_alone(tmp_path):
+def test_a_twin_is_a_finished_run_beside_it_that_differs_only_in_the_distillation(tmp_path):
     run = keep(tmp_path, "run", make_result())
     keep(tmp_path, "same-method", make_result())
     keep(tmp_path, "other-data", make_result("plain", fingerprint="other"))
@@ -86,7 +86,7 @@ def test_a_plain_run_finds_its_distilled_twin(tmp_path):
     assert find_twin(run, read_result(run))["method"] == "fitnet"
 
 
-def test_a_fingerprint_changes_with_everything_that_decides_what_is_learnt():
+def test_a_fingerprint_depends_on_everything_that_decides_what_is_learnt():
     train = {"epochs": 3, "imgsz": 96}
     base = fingerprint("student", "data", train, "cpu")
     assert base == fingerprint("student", "data", {**train, "seed": 0, "plots": False, "workers": 3}, "cpu")
@@ -121,7 +121,7 @@ def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
     }
 
 
-def test_a_plain_run_and_one_with_a_twin_are_not_sent_to_a_plain_run_again():
+def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin():
     twin = {"run": "p", "method": "plain", "student": row("s", 0.1, 0.2)}
     for result in (make_result("plain"), make_result(twin=twin)):
         assert not any("--config plain" in line for line in next_steps(result))
@@ -156,7 +156,7 @@ def test_what_could_not_be_measured_is_a_dash_in_the_table_and_null_in_the_file(
 
 
 @pytest.mark.slow
-def test_a_model_of_a_wider_stride_is_measured_at_the_size_that_it_takes(tiny_data, tmp_path):
+def test_a_model_of_a_larger_stride_is_measured_at_its_own_size(tiny_data, tmp_path):
     model = DetectionModel("yolov8n-p6.yaml", nc=len(CLASSES), verbose=False)
     model.names, model.task = dict(enumerate(CLASSES)), "detect"
     torch.save({"model": model, "train_args": {"task": "detect"}}, tmp_path / "wide.pt")

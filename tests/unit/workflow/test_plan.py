@@ -25,31 +25,31 @@ def plan(tiny_data, student_yaml, teacher_pt):
     return make
 
 
-def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_and_said_aloud(plan, teacher_pt, capsys):
+def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_with_a_message(plan, teacher_pt, capsys):
     recipe = plan(teacher=teacher_pt, imgsz=100).recipe
     assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
     assert "imgsz 100 is not a multiple of 32: using 128 throughout" in capsys.readouterr().out
     assert plan(imgsz=1).recipe.train["imgsz"] == 32
 
 
-def test_an_image_size_of_whole_strides_stays_and_none_is_made_up(plan, capsys):
+def test_an_image_size_of_whole_strides_stays_and_a_missing_one_is_not_filled_in(plan, capsys):
     assert plan(imgsz=96).recipe.train["imgsz"] == 96
     assert "imgsz" not in plan().recipe.train
     assert "multiple of 32" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_data_that_cannot_be_exported_in_the_end_is_refused_at_the_start(plan, tiny_data, tmp_path, channels):
+def test_data_that_cannot_be_exported_at_the_end_is_refused_at_the_start(plan, tiny_data, tmp_path, channels):
     data = tmp_path / "grey.yaml"
     data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "channels": channels}))
     with pytest.raises(FGDError, match=f"grey.yaml has {channels}-channel images: only 3-channel"):
         plan(data=data)
 
 
-def test_a_run_of_few_steps_is_told_what_makes_more_of_them(plan, capsys):
+def test_a_run_of_few_steps_prints_how_to_make_more(plan, capsys):
     plan(batch=4, epochs=30)  # 12 images: 90 batches, 16 for each step
-    said = capsys.readouterr().out
-    assert "only about 5 optimizer steps" in said and "nbs=4 makes 90 steps" in said
+    output = capsys.readouterr().out
+    assert "only about 5 optimizer steps" in output and "nbs=4 makes 90 steps" in output
     for enough in (
         {"nbs": 4, "epochs": 30},
         {"batch": 64, "epochs": 30},
@@ -61,7 +61,7 @@ def test_a_run_of_few_steps_is_told_what_makes_more_of_them(plan, capsys):
         assert "optimizer steps" not in capsys.readouterr().out, enough
 
 
-def test_the_optimizers_are_those_that_the_host_names_when_it_gets_another():
+def test_the_optimizers_are_those_of_ultralytics_error_message():
     with pytest.raises(NotImplementedError) as error:
         BaseTrainer.build_optimizer(SimpleNamespace(args=None), nn.Linear(1, 1), name="nonsense")
     listed = re.search(r"\{(.*)\}", str(error.value)).group(1)
@@ -97,11 +97,11 @@ def test_a_wrong_value_is_a_usage_error_that_names_its_argument(plan, argument, 
     ("argument", "value"),
     [("optimizer", "adamw"), ("optimizer", "auto"), ("freeze", 22), ("freeze", [0, 22]), ("freeze", None)],
 )
-def test_values_that_the_host_takes_are_taken(plan, argument, value):
+def test_values_that_ultralytics_accepts_are_accepted(plan, argument, value):
     assert plan(**{argument: value}).recipe.train[argument] == value
 
 
-def test_a_recipe_comes_from_a_name_a_file_a_config_or_nothing(tmp_path):
+def test_a_recipe_comes_from_a_name_a_file_a_config_or_the_default(tmp_path):
     (tmp_path / "own.yaml").write_text("student: yolov8n\ntrain: {epochs: 3}\n")
     assert as_recipe(tmp_path / "own.yaml").train == {"epochs": 3}
     assert as_recipe("plain").fgd.active is False

@@ -20,12 +20,12 @@ def test_a_file_is_found_by_path_and_brings_its_classes(teacher_pt):
     assert list(model.names.values()) == ["disc", "block", "wedge"]
 
 
-def test_a_name_means_the_pt_file_of_that_name_in_this_folder(teacher_pt):
+def test_a_name_means_the_pt_file_in_the_current_folder(teacher_pt):
     shutil.copy(teacher_pt, "yolov8l.pt")
     assert resolve("yolov8l", "teacher").file == str(Path.cwd() / "yolov8l.pt")
 
 
-def test_the_hosts_weights_folder_is_looked_into(teacher_pt, tmp_path, monkeypatch):
+def test_ultralytics_weights_folder_is_searched(teacher_pt, tmp_path, monkeypatch):
     monkeypatch.setitem(SETTINGS, "weights_dir", str(tmp_path))
     shutil.copy(teacher_pt, tmp_path / "yolov8l.pt")
     assert resolve("yolov8l", "teacher").file == str(tmp_path / "yolov8l.pt")
@@ -37,7 +37,7 @@ def test_a_yaml_is_an_untrained_architecture_of_the_named_size():
     assert large.digest != small.digest
 
 
-def test_equal_weights_have_equal_keys_wherever_they_lie(teacher_pt, tmp_path):
+def test_equal_weights_have_equal_digests_in_every_folder(teacher_pt, tmp_path):
     copy = Path(shutil.copy(teacher_pt, tmp_path / "copy.pt"))
     assert resolve(copy, "teacher").digest == resolve(teacher_pt, "teacher").digest
     copy.write_bytes(copy.read_bytes() + b" ")  # zip files bear a trailing byte
@@ -53,12 +53,12 @@ def test_an_unknown_name_is_a_usage_error_with_the_closest_one(name, match):
         resolve(name, "student")
 
 
-def test_a_path_that_does_not_exist_is_not_taken_for_a_name():
+def test_a_path_that_does_not_exist_is_not_treated_as_a_name():
     with pytest.raises(FGDError, match=r"student file runs/yolov8n\.pt does not exist"):
         resolve("runs/yolov8n.pt", "student")
 
 
-def test_offline_the_error_says_which_file_where_and_what_to_do():
+def test_offline_the_error_names_the_file_the_folders_and_what_to_do():
     with pytest.raises(FGDError) as teacher:
         resolve("yolov8l", "teacher")
     for part in (
@@ -72,7 +72,7 @@ def test_offline_the_error_says_which_file_where_and_what_to_do():
         resolve("yolov8n", "student")
 
 
-def test_a_connection_that_cannot_be_made_leaves_nothing_and_does_not_wait(monkeypatch):
+def test_without_a_connection_nothing_is_left_behind_and_nothing_waits(monkeypatch):
     monkeypatch.delenv("YOLO_OFFLINE")  # so that a connection is tried, through a proxy where nobody listens
     waited = []
     monkeypatch.setattr("time.sleep", waited.append)
@@ -82,7 +82,7 @@ def test_a_connection_that_cannot_be_made_leaves_nothing_and_does_not_wait(monke
     assert list(Path.cwd().rglob("*")) == []
 
 
-def test_a_download_that_breaks_off_leaves_no_file_and_is_not_tried_again(monkeypatch):
+def test_an_interrupted_download_leaves_no_file_and_is_not_retried(monkeypatch):
     monkeypatch.setattr("fgd_yolo.workflow.resolve._check_online", lambda: None)
     monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: True)
     waited = []
@@ -93,11 +93,11 @@ def test_a_download_that_breaks_off_leaves_no_file_and_is_not_tried_again(monkey
     assert [path for path in Path.cwd().rglob("*") if path.is_file() or path.name != "weights"] == []
 
 
-def test_on_the_demo_data_missing_weights_are_said_aloud_and_replaced_by_random_ones(capsys):
+def test_on_the_demo_data_missing_weights_are_replaced_by_random_ones_with_a_warning(capsys):
     model = resolve("yolov8l", "teacher", demo=True)
     assert (model.file, model.names) == ("yolov8l.yaml", None)
-    said = capsys.readouterr().out
-    assert "yolov8l.pt" in said and "RANDOM WEIGHTS" in said
+    output = capsys.readouterr().out
+    assert "yolov8l.pt" in output and "RANDOM WEIGHTS" in output
 
 
 @pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
@@ -121,7 +121,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("changes", MISTAKES.values(), ids=MISTAKES)
-def test_a_model_yaml_that_cannot_be_built_is_known_before_anything_is_trained(changes, tmp_path):
+def test_a_model_yaml_that_cannot_be_built_is_refused_before_anything_is_trained(changes, tmp_path):
     path = narrow_yaml(tmp_path / "mine.yaml", 0.125)
     before = torch.get_rng_state()
     resolve(path, "student")

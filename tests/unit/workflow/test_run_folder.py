@@ -66,7 +66,7 @@ RESULT = {
 
 
 @pytest.mark.parametrize("teacher", [ROW, None])
-def test_a_whole_result_is_read_back(teacher, tmp_path):
+def test_a_complete_result_is_read_back(teacher, tmp_path):
     assert read_result(tmp_path) is None
     save_result(tmp_path, {**RESULT, "teacher": teacher})
     here = {"weights": str(tmp_path / "student.pt"), "onnx": None}
@@ -84,7 +84,7 @@ def test_a_result_that_lacks_a_part_is_no_result(key, tmp_path):
 
 @pytest.mark.parametrize("row", ["teacher", "student"])
 @pytest.mark.parametrize("odd", [{"map50": float("nan")}, {"cpu_ms": float("inf")}, {"gflops": "8"}, {"name": None}])
-def test_a_result_with_a_number_that_is_none_is_no_result(row, odd, tmp_path):
+def test_a_result_with_a_value_of_the_wrong_type_is_no_result(row, odd, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, row: {**ROW, **odd}}))
     assert read_result(tmp_path) is None
 
@@ -152,24 +152,24 @@ def test_a_run_that_was_copied_names_its_own_files(tmp_path):
 INPUTS = {TEACHER: Input("abc", "/models/t.pt"), DATA: Input("def", "/data/d.yaml")}
 
 
-def test_the_same_models_and_data_pass_wherever_they_lie(tmp_path, capsys):
+def test_the_same_models_and_data_pass_in_every_folder(tmp_path, capsys):
     record_inputs(tmp_path, INPUTS)
-    check_inputs(tmp_path, {name: Input(key.digest, "/elsewhere") for name, key in INPUTS.items()})
+    check_inputs(tmp_path, {name: Input(entry.digest, "/elsewhere") for name, entry in INPUTS.items()})
     assert read_inputs(tmp_path) == INPUTS and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("names", [[TEACHER], [DATA], [TEACHER, DATA]])
-def test_what_differs_is_named_with_what_to_do(names, tmp_path):
+def test_a_changed_input_is_named_with_what_to_do(names, tmp_path):
     record_inputs(tmp_path, INPUTS)
-    found = INPUTS | {name: Input("other", f"/now/{name}") for name in names}
+    current = INPUTS | {name: Input("other", f"/now/{name}") for name in names}
     with pytest.raises(FGDError, match=r"put back the originals, or start a new run$") as error:
-        check_inputs(tmp_path, found)
+        check_inputs(tmp_path, current)
     for name in INPUTS:
         assert (f" {name} (then {INPUTS[name].description}; now /now/{name})" in str(error.value)) == (name in names)
-    assert read_inputs(tmp_path) == INPUTS, "what differs is not taken over"
+    assert read_inputs(tmp_path) == INPUTS, "a changed input is not recorded"
 
 
-def test_what_was_not_known_yet_is_recorded_and_held_to_from_then_on(tmp_path):
+def test_a_new_input_is_recorded_and_checked_from_then_on(tmp_path):
     record_inputs(tmp_path, {DATA: INPUTS[DATA]})
     check_inputs(tmp_path, {TEACHER: INPUTS[TEACHER]})
     assert read_inputs(tmp_path) == INPUTS
@@ -178,7 +178,7 @@ def test_what_was_not_known_yet_is_recorded_and_held_to_from_then_on(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'{"data": {}}', b'{"data": 3}', bytes(range(256))])
-def test_keys_that_are_gone_or_damaged_are_told_and_written_again(content, tmp_path, capsys):
+def test_missing_or_damaged_inputs_are_reported_and_written_again(content, tmp_path, capsys):
     if content is not None:
         (tmp_path / "inputs.json").write_bytes(content)
     check_inputs(tmp_path, INPUTS)
@@ -186,14 +186,14 @@ def test_keys_that_are_gone_or_damaged_are_told_and_written_again(content, tmp_p
     assert json.loads((tmp_path / "inputs.json").read_text())[DATA] == {"digest": "def", "description": "/data/d.yaml"}
 
 
-def test_a_files_key_is_of_its_content(tmp_path):
+def test_the_digest_of_a_file_depends_on_its_content(tmp_path):
     (tmp_path / "teacher.pt").write_bytes(b"teacher")
     assert file_input(tmp_path / "teacher.pt").digest == sha256(b"teacher").hexdigest()
     with pytest.raises(FGDError, match=r"none\.pt cannot be read \(No such file or directory\): put it back"):
         file_input(tmp_path / "none.pt")
 
 
-def test_a_message_is_one_line(tmp_path):
+def test_the_message_about_a_changed_input_is_one_line(tmp_path):
     record_inputs(tmp_path, INPUTS)
     with pytest.raises(FGDError) as error:
         check_inputs(tmp_path, {DATA: Input("other", "/data/d.yaml")})

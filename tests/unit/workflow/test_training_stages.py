@@ -41,10 +41,10 @@ def named(model, *names):
 
 def test_a_teacher_knows_data_of_its_classes_in_their_order(teacher, dataset):
     assert knows(teacher, dataset)
-    assert knows(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not count"
-    assert not knows(named(teacher, "block", "disc", "wedge"), dataset), "the order counts"
+    assert knows(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not matter"
+    assert not knows(named(teacher, "block", "disc", "wedge"), dataset), "the order matters"
     assert not knows(named(teacher, "disc", "block"), dataset)
-    assert not knows(replace(teacher, names=None), dataset), "an architecture knows nothing"
+    assert not knows(replace(teacher, names=None), dataset), "an untrained architecture knows no classes"
     assert not knows(replace(teacher, channels=1), dataset)
 
 
@@ -53,14 +53,14 @@ def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_pa
     assert list(tmp_path.glob("teacher")) == []
 
 
-def test_epochs_0_is_an_error_only_where_the_teacher_would_have_to_learn(teacher, dataset):
+def test_epochs_0_is_an_error_only_if_the_teacher_needs_fine_tuning(teacher, dataset):
     check_fine_tuning(teacher, dataset, 0)
     check_fine_tuning(named(teacher, "cat"), dataset, None)
     with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
         check_fine_tuning(named(teacher, "cat"), dataset, 0)
 
 
-def test_stage_1_has_the_students_arguments_but_not_those_about_its_own_weights():
+def test_the_teacher_has_the_students_arguments_without_those_about_its_weights_and_layers():
     student = {
         "epochs": 30,
         "imgsz": 320,
@@ -75,16 +75,16 @@ def test_stage_1_has_the_students_arguments_but_not_those_about_its_own_weights(
     assert student["epochs"] == 30
 
 
-def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt(teacher, dataset):
+def test_a_teacher_is_cached_under_everything_that_decides_what_it_learns(teacher, dataset):
     train = {"epochs": 3, "imgsz": 96}
-    kept = cached_teacher(teacher, dataset, train)
-    assert kept.parent.name == "teachers"
+    cached = cached_teacher(teacher, dataset, train)
+    assert cached.parent.name == "teachers"
     same = [
         (teacher, dataset, {**train, "device": "cpu", "workers": 2, "plots": False}),
         (replace(teacher, file="/elsewhere.pt"), replace(dataset, file=Path("/elsewhere.yaml")), train),
-        (teacher, dataset, {**train, "batch": 16, "seed": 0}),  # the host's defaults, said aloud
+        (teacher, dataset, {**train, "batch": 16, "seed": 0}),  # Ultralytics' defaults
     ]
-    assert {cached_teacher(*case) for case in same} == {kept}
+    assert {cached_teacher(*case) for case in same} == {cached}
     other = [
         (replace(teacher, digest="other"), dataset, train),
         (teacher, replace(dataset, scan=dataset.scan._replace(digest="other")), train),
@@ -93,24 +93,26 @@ def test_a_prepared_teacher_is_kept_under_everything_that_decides_what_it_learnt
             for change in ({"epochs": 4}, {"imgsz": 64}, {"seed": 1}, {"lr0": 0.1})
         ),
     ]
-    assert len({kept, *(cached_teacher(*case) for case in other)}) == 1 + len(other)
+    assert len({cached, *(cached_teacher(*case) for case in other)}) == 1 + len(other)
 
 
-def test_a_kept_teacher_is_reused_and_a_damaged_one_is_not(teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch):
+def test_a_cached_teacher_is_reused_and_a_damaged_one_is_not(
+    teacher, dataset, teacher_pt, tmp_path, capsys, monkeypatch
+):
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept = cached_teacher(stranger, dataset, train)
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(teacher_pt.read_bytes())
-    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
-    kept.write_bytes(teacher_pt.read_bytes()[:1000])
+    cached = cached_teacher(stranger, dataset, train)
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(teacher_pt.read_bytes())
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == cached
+    cached.write_bytes(teacher_pt.read_bytes()[:1000])
     monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", lambda *args: Path(teacher_pt))
-    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == cached
     assert "trained again" in capsys.readouterr().out
-    assert kept.read_bytes() == teacher_pt.read_bytes()
-    assert list(kept.parent.iterdir()) == [kept], "nothing half-written lies beside it"
+    assert cached.read_bytes() == teacher_pt.read_bytes()
+    assert list(cached.parent.iterdir()) == [cached], "no temporary file is left"
 
 
-def test_a_teacher_that_cannot_be_kept_still_serves_its_own_run(teacher, dataset, tmp_path, capsys, monkeypatch):
+def test_a_teacher_that_cannot_be_cached_is_used_by_its_own_run(teacher, dataset, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", lambda *args: Path("best.pt"))
@@ -124,31 +126,31 @@ def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
 ):
     """What a run distils from is never replaced, or it could not be resumed."""
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept = cached_teacher(stranger, dataset, train)
+    cached = cached_teacher(stranger, dataset, train)
     own = save_checkpoint(tmp_path / "own.pt", student_yaml, tiny_data)
 
     def overtaken(*args) -> Path:
-        kept.parent.mkdir(parents=True)
-        shutil.copyfile(teacher_pt, kept)  # another run ends its own training meanwhile
+        cached.parent.mkdir(parents=True)
+        shutil.copyfile(teacher_pt, cached)  # another run finishes in the meantime
         return own
 
     monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", overtaken)
-    assert prepare_teacher(stranger, dataset, train, tmp_path) == kept
-    assert kept.read_bytes() == teacher_pt.read_bytes() != own.read_bytes()
+    assert prepare_teacher(stranger, dataset, train, tmp_path) == cached
+    assert cached.read_bytes() == teacher_pt.read_bytes() != own.read_bytes()
     assert "another run has cached the same one in the meantime" in capsys.readouterr().out
-    assert list(kept.parent.iterdir()) == [kept]
+    assert list(cached.parent.iterdir()) == [cached]
 
 
-def test_a_run_goes_on_with_the_teacher_it_began_with_or_not_at_all(teacher, dataset, teacher_pt, tmp_path):
+def test_a_run_resumes_only_with_the_teacher_it_was_started_with(teacher, dataset, teacher_pt, tmp_path):
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
-    kept, own = cached_teacher(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
+    cached, own = cached_teacher(stranger, dataset, train), tmp_path / "teacher/weights/best.pt"
     digest = hashlib.sha256(teacher_pt.read_bytes()).hexdigest()
-    for place in (kept, own):
+    for place in (cached, own):
         place.parent.mkdir(parents=True)
-    kept.write_bytes(b"of another run")
+    cached.write_bytes(b"of another run")
     with pytest.raises(FGDError, match="is missing or changed: start a new run"):
         prepare_teacher(stranger, dataset, train, tmp_path, started_with=digest)
-    for place in (own, kept):
+    for place in (own, cached):
         shutil.copyfile(teacher_pt, place)
         assert prepare_teacher(stranger, dataset, train, tmp_path, started_with=digest) == place
 
@@ -169,7 +171,7 @@ def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_numbe
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())
 
 
-def test_a_training_that_has_ended_is_not_begun_again_and_keeps_no_lock_of_a_killed_process(teacher_pt, tmp_path):
+def test_a_finished_training_is_not_repeated_and_loses_the_lock_of_a_killed_process(teacher_pt, tmp_path):
     weights = tmp_path / "student/weights"
     weights.mkdir(parents=True)
     for name in ("last.pt", "best.pt"):
@@ -181,7 +183,7 @@ def test_a_training_that_has_ended_is_not_begun_again_and_keeps_no_lock_of_a_kil
     assert [path.name for path in (tmp_path / "student").iterdir()] == ["weights"]
 
 
-def test_a_damaged_best_checkpoint_is_named_with_the_way_to_go_on(teacher_pt, tmp_path):
+def test_a_damaged_best_checkpoint_is_named_with_what_to_do(teacher_pt, tmp_path):
     weights = tmp_path / "student/weights"
     weights.mkdir(parents=True)
     shutil.copy(teacher_pt, weights / "last.pt")
