@@ -1,4 +1,4 @@
-"""Addresses of cameras and files: what may be shown of them, and what a stream is called."""
+"""Addresses of cameras and files: which parts of them may be shown, and the names of streams."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.url import read_url
+from fgd_yolo.streams.url import try_parse_url
 from fgd_yolo.text import printable, shortened
 
 HIDDEN = "***"
-LONGEST = 2048
-"""Of an address, in bytes of UTF-8."""
+MAX_ADDRESS = 2048
+"""The longest address, in bytes of UTF-8."""
 
-_LONGEST_READ = 16 << 10  # of a text that is looked at, in characters; every pattern below takes time linear in it
-_LONGEST_SHOWN = 2000
+_MAX_READ = 16 << 10  # characters of a text that are searched; every pattern below takes time linear in them
+_MAX_SHOWN = 2000
 _LAST_CAMERA = 9999
-_LONGEST_NAME = 128
-_MARK = "\0"  # stands for a known secret while a text is worked on: no printable text has one
+_MAX_NAME = 128
+_MARK = "\0"  # replaces a known secret while a text is processed: no printable text has one
 _SPACE = re.compile(r"\s")
 
 # An address inside another one's query is percent-encoded, sometimes twice.
 _SEPARATOR = re.compile(r"(?::|%(?:25){0,4}3a)(?:/|%(?:25){0,4}2f)+", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE | re.ASCII)
-_LONGEST_SCHEME = 32
+_MAX_SCHEME = 32
 _STOP = re.compile(r"[\s\"'<>`]|\Z")
 _WORD = re.compile(r"[^\s\"'<>`]+")
-_BEGUN_LOGIN = re.compile(r"[\w-]+:(?:[0-9]*|.*@[\w-]+)")  # or a host and its port, or a host alone
+_STARTED_LOGIN = re.compile(r"[\w-]+:(?:[0-9]*|.*@[\w-]+)")  # or a host and its port, or a host alone
 _SPLIT_LOGIN = re.compile(r"(?:[\s\"'<>`][^\s\"'<>`]*){1,3}@(?=[\w\[])")
 _LOGIN_END = re.compile(r"@(?=[\w\[])")
 _DECODINGS = 4
@@ -53,11 +53,11 @@ _WHOLE_HEADER = re.compile(
     r"(?P<before>(?:authorization\s{0,4}:\s{0,4}digest|cookie\s{0,4}:)\s{0,4})\S.*", re.IGNORECASE
 )
 
-_LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # an encoded character is none
+_LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # an encoded character is not a letter
 _PIECES = re.compile(r"[/?#&=;:,@_\s]+")
-_SHORTEST_PIECE = 4  # a shorter one is hidden only where its place tells what it is
-# These stand in the paths of cameras and in our own sentences: they tell nothing.
-_OPEN_WORD = re.compile(
+_MIN_PIECE = 4  # a shorter one is hidden only if its position tells what it is
+# Words in the paths of cameras and in messages of this package: they reveal nothing.
+_HARMLESS_WORD = re.compile(
     r"answer|camera|channels?|connection|data|files?|frames?|https?|images?|jpe?g|live|main|media|mjpe?g|open|passw(?:or)?d"
     r"|pictures?|play|refused|rtsps?|snapshot|source|stream(?:s|ing|1|2)?|test|timeout|track|users?|video|view",
     re.IGNORECASE,
@@ -65,92 +65,93 @@ _OPEN_WORD = re.compile(
 
 
 def redact(text: object, *addresses: str | int) -> str:
-    """Return a text in which nothing of a network address stands but scheme, host and port.
+    """Return a text without secrets: of network addresses only scheme, host and port remain.
 
-    Everything a user can see goes through here: logs, reasons, errors. Secrets that stand in a text by themselves, as
-    `Authorization: ...` or `token=...`, are hidden too, and characters that steer a terminal are replaced. A text of
-    any length takes time linear in at most 16 KB of it; of the result 2000 characters are kept.
+    Everything that a user sees goes through here: logs, reasons, errors. Secrets outside of addresses, as in
+    `Authorization: ...` or `token=...`, are hidden too, and control characters are replaced. The time is linear in the
+    first 16 KB of the text; the result has at most 2000 characters.
 
     Args:
         text: any text, with any number of addresses in it.
-        addresses: all but their scheme, host and port is taken out wherever it stands, even in parts, decoded or
-            encoded: an error of FFmpeg may quote a part of an address.
+        addresses: all parts of these but scheme, host and port are hidden wherever they occur, decoded or encoded: an
+            error of FFmpeg may quote a part of an address.
     Example:
         >>> redact("cannot open rtsp://admin:pa/ss@10.0.0.7/cam?token=abc&channel=1")
         'cannot open rtsp://10.0.0.7'
     """
     whole = str(text)
     secrets = sorted({form for address in addresses for form in _secrets(str(address))}, key=len, reverse=True)
-    shown = printable(_SPACE.sub(" ", whole[:_LONGEST_READ]))
+    shown = printable(_SPACE.sub(" ", whole[:_MAX_READ]))
     words = {secret for secret in secrets if secret.isascii() and secret.isalpha()}
     for secret in secrets:
         shown = shown if secret in words else shown.replace(secret, _MARK)
-    # Within another word it is that word that stands there, and a part that is hidden would tell the secret.
-    shown = _LETTERS.sub(lambda found: _MARK if found[0] in words else found[0], shown)
-    if len(whole) > _LONGEST_READ:
-        # The cut may go through a secret, which cannot be known by its beginning.
+    # Inside another word it is not the secret, and hiding a part of that word would reveal the secret.
+    shown = _LETTERS.sub(lambda match: _MARK if match[0] in words else match[0], shown)
+    if len(whole) > _MAX_READ:
+        # The cut may go through a secret, whose first part would not be recognized.
         shown = shown[: -max(map(len, secrets), default=1)]
         shown = shown[: max(shown.rfind(" "), 0)]
     shown = "".join(_without_urls(shown)).replace(_MARK, HIDDEN)
-    shown = _WORD.sub(lambda word: _without_login(word[0]), shown)
+    shown = _WORD.sub(lambda match: _without_login(match[0]), shown)
     for pattern in (_WHOLE_HEADER, _HEADER, _PAIR):
         shown = pattern.sub(rf"\g<before>{HIDDEN}", shown)
-    if len(shown) > _LONGEST_SHOWN or len(whole) > _LONGEST_READ:
-        shown = f"{shown[:_LONGEST_SHOWN]} ..."
+    if len(shown) > _MAX_SHOWN or len(whole) > _MAX_READ:
+        shown = f"{shown[:_MAX_SHOWN]} ..."
     return shown
 
 
 def show_address(address: str | int) -> str:
-    """Return what may be shown of one address: of a network address scheme, host and port; a local path as it is.
+    """Return one address without secrets: scheme, host and port of a network address, a local path as it is.
 
     Example:
         >>> show_address("rtsp://admin:pa/ss@10.0.0.7:554/cam?token=abc"), show_address("clips/night.mp4")
         ('rtsp://10.0.0.7:554', 'clips/night.mp4')
     """
     text = str(address)
-    found = _network_part(text[:LONGEST])
-    if found:
-        return printable(_reduced(*found))
+    parts = _network_parts(text[:MAX_ADDRESS])
+    if parts:
+        return printable(_reduced(*parts))
     if "://" in text:
-        return redact(text[:LONGEST])
+        return redact(text[:MAX_ADDRESS])
     before, at, _ = text.rpartition("@")
     without_scheme = bool(at) and _is_login(before) and not os.path.lexists(text)
-    return HIDDEN if without_scheme else printable(text[:LONGEST])
+    return HIDDEN if without_scheme else printable(text[:MAX_ADDRESS])
 
 
 def check_text(address: str | int) -> None:
-    """Refuse an address that is too long, or a network address with characters that no address has.
+    """Check the text of an address, whatever it points to.
 
     Raises:
-        UsageError: it is one of these, or a number that no camera has.
+        UsageError: it is too long, a network address with control characters, or a number that no camera has.
     """
     text = str(address)
-    if len(text) > LONGEST or len(text.encode("utf-8", "surrogatepass")) > LONGEST:
-        raise UsageError(f"the address is longer than {LONGEST} bytes: '{show_address(text)[:80]}'; give a shorter one")
+    if len(text) > MAX_ADDRESS or len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
+        shown = show_address(text)[:80]
+        raise UsageError(f"the address is longer than {MAX_ADDRESS} bytes: '{shown}'; give a shorter one")
     if "://" in text and printable(text) != text:
-        raise UsageError(f"'{show_address(text)}' has a character that no address has: percent-encode it")
+        raise UsageError(f"'{show_address(text)}' has a character that is not allowed in an address: percent-encode it")
     if (isinstance(address, int) and address < 0) or (text.isdecimal() and int(text) > _LAST_CAMERA):
         raise UsageError(f"there is no camera {text[:20]}: their numbers go from 0 to {_LAST_CAMERA}")
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that cannot be shown: a stream's name stands in files, topics, logs and on the page.
+    """Check a stream's name, which is shown in files, topics, logs and on the web page.
 
     Raises:
         UsageError: it is empty, too long, cannot be printed, or holds an address or a password.
     """
-    if not name.strip() or len(name) > _LONGEST_NAME or printable(name) != name:
-        shown = shortened(printable(name[: _LONGEST_NAME + 1]), 40)
-        rule = f"is empty, longer than {_LONGEST_NAME} characters or has characters that cannot be printed"
+    if not name.strip() or len(name) > _MAX_NAME or printable(name) != name:
+        shown = shortened(printable(name[: _MAX_NAME + 1]), 40)
+        rule = f"is empty, longer than {_MAX_NAME} characters or has characters that cannot be printed"
         raise UsageError(f"stream name '{shown}' {rule}: choose another")
     if redact(name) != name:
         raise UsageError(
-            "a stream's name is shown everywhere: it cannot hold an address or a password; give it another name"
+            "the name of a stream is shown everywhere and must hold no address or password: choose another"
         )
 
 
 def default_name(address: str | int) -> str:
-    """Return what a stream is called when nobody named it: safe in a file name, a topic or a page, without secrets.
+    """Return the name of a stream that was given none: safe in a file name, a topic or a page, without secrets.
 
     Example:
         >>> default_name("rtsp://admin:secret@10.0.0.7:554/Streaming/Channels/101"), default_name(0)
@@ -163,32 +164,32 @@ def default_name(address: str | int) -> str:
     if not is_url:
         path = Path(text)
         stem = path.stem if os.path.isfile(text) else path.name.strip(".") or path.resolve().name  # noqa: PTH113 (never raises)
-        return _plain(redact(stem)) or "files"
-    return _plain(f"{scheme}-{rest}" if scheme == "test" else rest) or _plain(scheme)
+        return _slug(redact(stem)) or "files"
+    return _slug(f"{scheme}-{rest}" if scheme == "test" else rest) or _slug(scheme)
 
 
-def free_name(address: str | int, taken: Container[str]) -> str:
-    """Return the default name of an address, with a number where that is taken."""
-    wanted = default_name(address)
-    numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
-    return next(name for name in numbered if name not in taken)
+def unique_name(address: str | int, used: Container[str]) -> str:
+    """Return the default name of an address, with a number appended if it is in use."""
+    default = default_name(address)
+    numbered = (default if number == 1 else f"{default}-{number}" for number in count(1))
+    return next(name for name in numbered if name not in used)
 
 
-def _plain(text: str) -> str:
+def _slug(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-._")[:80]
 
 
-def _network_part(text: str) -> tuple[str, str, str] | None:
+def _network_parts(text: str) -> tuple[str, str, str] | None:
     """Return scheme, separator and rest of a text that is one network address, None for anything else."""
-    found = _SEPARATOR.search(text)
-    if not found or "%" in found[0] or not _SCHEME.fullmatch(text, 0, found.start()):
+    separator = _SEPARATOR.search(text)
+    if not separator or "%" in separator[0] or not _SCHEME.fullmatch(text, 0, separator.start()):
         return None
-    scheme, body = text[: found.start()], text[found.end() :]
-    return (scheme, found[0], body) if _is_network(scheme, found[0], body) else None
+    scheme, body = text[: separator.start()], text[separator.end() :]
+    return (scheme, separator[0], body) if _is_network(scheme, separator[0], body) else None
 
 
 def _is_network(scheme: str, separator: str, body: str) -> bool:
-    """Whether a network address begins here; `body` is what follows, or the beginning of it."""
+    """Whether a network address starts here; `body` is what follows, or the start of it."""
     slashes = _slashes(separator)
     if scheme.lower() == "file":
         return slashes == 2  # file://host/...
@@ -200,22 +201,22 @@ def _slashes(separator: str) -> int:
 
 
 def _without_urls(text: str) -> Iterator[str]:
-    """Yield a text in which all network addresses are reduced to what may be shown of them."""
+    """Yield a text with all of its network addresses reduced to scheme, host and port."""
     done = 0
-    while found := _SEPARATOR.search(text, done):
-        before = text[max(done, found.start() - _LONGEST_SCHEME) : found.start()]
+    while separator := _SEPARATOR.search(text, done):
+        before = text[max(done, separator.start() - _MAX_SCHEME) : separator.start()]
         scheme = (_SCHEME.search(before) or [""])[0]
-        if not _is_network(scheme, found[0], text[found.end() : found.end() + _LOGIN_WINDOW]):
-            yield text[done : found.end()]
-            done = found.end()
+        if not _is_network(scheme, separator[0], text[separator.end() : separator.end() + _LOGIN_WINDOW]):
+            yield text[done : separator.end()]
+            done = separator.end()
             continue
-        yield text[done : found.start() - len(scheme)]
-        stop = _STOP.search(text, found.end()).start()
-        body = text[found.end() : stop]
-        shown = _reduced(scheme, found[0], body)
+        yield text[done : separator.start() - len(scheme)]
+        stop = _STOP.search(text, separator.end()).start()
+        body = text[separator.end() : stop]
+        shown = _reduced(scheme, separator[0], body)
         if further := _end_of_login(text, stop, body, shown):
             stop = further
-            shown = _reduced(scheme, found[0], text[found.end() : stop])
+            shown = _reduced(scheme, separator[0], text[separator.end() : stop])
         yield shown
         yield text[stop - 1] if text[stop - 1] in _AFTER_URL else ""
         done = stop
@@ -223,43 +224,43 @@ def _without_urls(text: str) -> Iterator[str]:
 
 
 def _end_of_login(text: str, stop: int, body: str, shown: str) -> int | None:
-    """Return where an address ends whose password has a space or a quotation mark in it, at `stop`; None for others."""
+    """Return where an address ends if its password has a space or quotation mark at `stop`, else None."""
     window = text[stop : stop + _LOGIN_WINDOW]
     following = _SEPARATOR.search(window)
     window = window[: following.start()] if following else window
     if shown.endswith(HIDDEN):
         *_, login = None, *_LOGIN_END.finditer(window)
-    else:  # host:123 may be name:password, if one of the next words says so
-        login = _BEGUN_LOGIN.fullmatch(body) and _SPLIT_LOGIN.match(window)
+    else:  # host:123 may be user:password, if one of the next words says so
+        login = _STARTED_LOGIN.fullmatch(body) and _SPLIT_LOGIN.match(window)
     return _STOP.search(text, stop + login.end()).start() if login else None
 
 
 def _reduced(scheme: str, separator: str, body: str) -> str:
-    """Return what may be shown of a network address, which may be encoded, or hidden in part already.
+    """Return scheme, host and port of a network address, which may be encoded, or partly hidden already.
 
-    The drawn scene has nothing to hide.
+    `test://` has no secrets and is shown as it is.
     """
-    if not body.rstrip(_AFTER_URL):  # a scheme alone, as in our own advice
+    if not body.rstrip(_AFTER_URL):  # a scheme alone, as in messages of this package
         return f"{scheme.lower()}{separator}"
     for _ in range(separator.count("%") and _DECODINGS):
         body = unquote(body)
     body = body.rpartition(f"{_MARK}@")[2].partition(_MARK)[0].rstrip(_AFTER_URL)
     if scheme.lower() == "test" and "@" not in body:
         return f"{scheme}{separator}{body}"
-    readable = _slashes(separator) <= 2 and len(body) <= LONGEST
-    url = read_url(f"{scheme}://{body}") if readable else None
-    # A slash too few or too many stays visible: it is what is wrong with such an address.
-    return f"{scheme.lower()}:{'/' * _slashes(separator)}{url.place if url else HIDDEN}"
+    readable = _slashes(separator) <= 2 and len(body) <= MAX_ADDRESS
+    url = try_parse_url(f"{scheme}://{body}") if readable else None
+    # A missing or extra slash stays visible: it is what is wrong with such an address.
+    return f"{scheme.lower()}:{'/' * _slashes(separator)}{url.host_port if url else HIDDEN}"
 
 
 def _without_login(word: str) -> str:
-    """Hide `name:password` in front of an @ where no scheme tells that it is an address."""
-    before, at, place = word.rpartition("@")
+    """Hide `user:password` in front of an @ that follows no scheme."""
+    before, at, server = word.rpartition("@")
     # A password may have a / in it, and the path of a file a : and an @.
     start = before.rfind("/") + 1 if word[:1] in "/." else before.rfind("/", 0, before.find(":") + 1) + 1
     if not at or not _is_login(before[start:]):
         return word
-    return f"{before[:start]}{HIDDEN}@{re.split('[/?#]', place, maxsplit=1)[0]}"
+    return f"{before[:start]}{HIDDEN}@{re.split('[/?#]', server, maxsplit=1)[0]}"
 
 
 def _is_login(text: str) -> bool:
@@ -269,16 +270,15 @@ def _is_login(text: str) -> bool:
 
 
 def _secrets(address: str) -> set[str]:
-    """Return all parts of a network address but scheme, host and port, as they are, decoded and encoded."""
-    found = _network_part(printable(address[:LONGEST]))
-    if not found or found[0].lower() == "test":
+    """Return all parts of a network address except scheme, host and port, as they are, decoded and encoded."""
+    network = _network_parts(printable(address[:MAX_ADDRESS]))
+    if not network or network[0].lower() == "test":
         return set()
-    scheme, _, body = found
-    url = read_url(f"{scheme}://{body}")
+    scheme, _, body = network
+    url = try_parse_url(f"{scheme}://{body}")
     parts = [url.login or "", url.user, url.password, url.rest] if url else [body]
     pieces = {piece for part in parts for written in (part, unquote(part)) for piece in _PIECES.split(written)}
     pieces |= {*parts, *(part.strip("/") for part in parts), *(half for part in parts for half in part.split("?"))}
     forms = pieces | {unquote(piece) for piece in pieces}
     forms |= {quote(form, safe="") for form in forms}
-    told = {form for form in forms if len(form) >= _SHORTEST_PIECE and not _OPEN_WORD.fullmatch(form)}
-    return {printable(form) for form in told}
+    return {printable(form) for form in forms if len(form) >= _MIN_PIECE and not _HARMLESS_WORD.fullmatch(form)}

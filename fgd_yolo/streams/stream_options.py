@@ -1,30 +1,58 @@
-"""What a run of streams is asked to do, from the command line or a YAML file, checked before anything starts."""
+"""The options of a run of streams, from the command line or a YAML file, validated before anything starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
-from fgd_yolo.streams.address import redact
+from fgd_yolo.streams.address import MAX_ADDRESS, check_name, check_text, redact
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
-    from fgd_yolo.streams.text_fields import Address, FilePath, Name, Text
     from fgd_yolo.validation import first_problem
 except ModuleNotFoundError as error:
     raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[stream]'") from error
 
 
-_PROBLEMS = {
+_PROBLEMS = {  # by pydantic's type of error
     "model_type": "needs an address",
     "string_unicode": "is not UTF-8: rename the file, or percent-encode the address",
 }
+
+
+def _checked(check: Callable[[Any], object]) -> AfterValidator:
+    """Return a validator from a function that raises `UsageError`: pydantic collects only `ValueError`."""
+
+    def validate(value: Any) -> Any:
+        try:
+            check(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+def _check_printable(text: str) -> None:
+    if not text.isprintable():
+        raise UsageError("has a character that cannot be printed: remove it")
+
+
+def _check_path(path: Path) -> None:
+    if "\0" in str(path):
+        raise UsageError("has a zero byte in it, which no path has: remove it")
+
+
+_Text = Annotated[str, Field(max_length=MAX_ADDRESS), _checked(_check_printable)]
+_Address = Annotated[StrictInt | str, _checked(check_text)]  # a URL, a path, a pattern, or a camera number
+_Name = Annotated[str, _checked(check_name)]  # of a stream
+_Path = Annotated[Path, _checked(_check_path)]
 
 
 class _Strict(BaseModel):
@@ -35,88 +63,88 @@ class StreamOptions(_Strict):
     """One stream.
 
     Args:
-        source: a camera's number, a file, a folder or pattern of pictures, or an address.
-        policy: `latest`, `every` or `max-age=MS`; None takes the run's, or what suits the source.
+        source: a camera number, a file, a folder or pattern of images, or an address.
+        policy: `latest`, `every` or `max-age=MS`; None takes that of the run, else the default of the source.
         zones: polygons by name, as in `fgd_yolo.streams.steps.zones.parse_layout`.
         lines: counting lines by name, likewise.
     """
 
-    source: Address = Field(repr=False)
-    policy: Text | None = None
-    zones: dict[Text, list[list[float]]] = Field(default_factory=dict)
-    lines: dict[Text, list[list[float]]] = Field(default_factory=dict)
+    source: _Address = Field(repr=False)
+    policy: _Text | None = None
+    zones: dict[_Text, list[list[float]]] = Field(default_factory=dict)
+    lines: dict[_Text, list[list[float]]] = Field(default_factory=dict)
 
 
 class RunOptions(_Strict):
-    """A run.
+    """A run of streams.
 
     Args:
         model: the ONNX file.
-        streams: by name; those of the command line are named after their sources.
-        device: as of `OnnxDetector`, like threads, mode, conf and iou.
-        policy: of the streams that have none of their own.
+        streams: by name; those of the command line are named after their sources, unless they are NAME=ADDRESS.
+        device: as in `OnnxDetector`, like threads, mode, conf and iou.
+        policy: of streams without one of their own.
         classes: of the objects that count, as `fgd_yolo.streams.steps.class_filter.resolve_classes` reads them; no
             step, sink or page sees others. None is all.
-        track: give objects ids.
-        web: HOST:PORT of the page.
-        token: that the page asks for; needed where others than this machine can reach it.
-        save: folder of MP4 files, one or more per stream.
-        segment_s: length of such a file.
-        disk_mb: what the files may take together; the oldest are deleted.
-        raw: save the pictures without boxes.
-        json: file of one JSON line per result; `-` is the standard output.
-        webhook: address that gets a POST for each result with objects.
+        track: assign track ids to objects.
+        web: HOST:PORT of the web page.
+        token: password of the web page; required if other machines can reach it.
+        save: folder for MP4 files, one or more per stream.
+        segment_s: length of an MP4 file in seconds.
+        disk_mb: limit for all MP4 files in megabytes; the oldest are deleted.
+        raw: record frames without boxes.
+        json: file for one line of JSON per result; `-` is standard output.
+        webhook: URL that gets a POST for each result with objects.
         mqtt: `mqtt://host:port/topic`.
         show: open a window per stream.
-        seconds: stop after so long.
-        max_megapixels: of one picture, and of all streams together; what has more is not decoded.
+        seconds: stop after so many seconds.
+        max_megapixels: limit for one frame, and for all streams together; larger frames are not decoded.
     """
 
-    model: FilePath
-    streams: dict[Name, StreamOptions] = Field(default_factory=dict)
-    device: Text = "auto"
+    model: _Path
+    streams: dict[_Name, StreamOptions] = Field(default_factory=dict)
+    device: _Text = "auto"
     threads: int | None = None
-    mode: Text = "latency"
+    mode: _Text = "latency"
     conf: float = 0.25
     iou: float = 0.7
-    policy: Text | None = None
+    policy: _Text | None = None
     classes: list[StrictInt | str] | None = None
     track: bool = False
-    web: Text | None = None
-    token: Text | None = Field(default=None, repr=False)
-    save: FilePath | None = None
+    web: _Text | None = None
+    token: _Text | None = Field(default=None, repr=False)
+    save: _Path | None = None
     segment_s: float = Field(default=600, gt=0)
     disk_mb: float | None = Field(default=None, gt=0)
     raw: bool = False
-    json_lines: FilePath | None = Field(default=None, alias="json")
-    webhook: Text | None = Field(default=None, repr=False)
-    mqtt: Text | None = Field(default=None, repr=False)
+    json_lines: _Path | None = Field(default=None, alias="json")
+    webhook: _Text | None = Field(default=None, repr=False)
+    mqtt: _Text | None = Field(default=None, repr=False)
     show: bool = False
     seconds: float | None = Field(default=None, gt=0)
     max_megapixels: float = Field(default=DEFAULT_MEGAPIXELS, gt=0, allow_inf_nan=False)
 
 
-def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOptions:
-    """Join what the command line says with a YAML file; the command line wins, except that streams add up.
+def read_options(args: Mapping[str, Any], file: Path | None = None) -> RunOptions:
+    """Merge command line arguments with a YAML file. Arguments override the file; streams of both are added.
 
     Args:
-        said: options of the command line, only those that were given; `streams` by name.
+        args: the arguments that were given; `streams` by name.
         file: YAML with the same keys.
     Raises:
-        UsageError: a file that cannot be read or is no YAML, an unknown key, a value that cannot be, a stream that
-            stands in both.
+        UsageError: the file cannot be read or is not YAML, a key is unknown, a value is invalid, or a stream is in
+            both.
     """
-    written = _read(file) if file else {}
-    streams = written.pop("streams", None) or {}
+    config = _read(file) if file else {}
+    streams = config.pop("streams", None) or {}
     if not isinstance(streams, Mapping):
-        raise UsageError(f"{file}: streams need names: streams: {{NAME: {{source: ...}}}}")
+        raise UsageError(f"{file}: streams need names: streams: {{NAME: {{source: ADDRESS}}}}")
     streams = {str(name): _stream(entry) for name, entry in streams.items()}
-    added = said.get("streams", {})
-    twice = sorted(set(streams) & set(added))
-    if twice:
-        raise UsageError(f"stream '{redact(twice[0])}' stands in {file} and on the command line: leave out one")
+    added = args.get("streams", {})
+    in_both = sorted(set(streams) & set(added))
+    if in_both:
+        raise UsageError(f"stream '{redact(in_both[0])}' is both in {file} and on the command line: remove one of them")
     try:
-        return RunOptions(**{**written, **said, "streams": {**streams, **added}})
+        return RunOptions(**{**config, **args, "streams": {**streams, **added}})
     except ValidationError as error:
         known = [*RunOptions.model_fields, "json", *StreamOptions.model_fields]
         problem = first_problem(error, known, show_value=False, problems=_PROBLEMS)  # a value may hold a password
@@ -125,32 +153,32 @@ def read_options(said: Mapping[str, Any], file: Path | None = None) -> RunOption
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = yaml.load(file.read_text(encoding="utf-8"), _Once)
+        config = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: a number or nesting without an end
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: a number too long, or nested too deeply
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = redact(getattr(error, "problem", None) or "a value in it cannot be read")
         # None: the original quotes the line, which --debug would show with the password in it.
-        raise UsageError(f"{file} is no YAML for streams{where}: {problem}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{file} must hold keys such as model: and streams:")
-    return {str(key): value for key, value in found.items()}
+        raise UsageError(f"{file} is not valid YAML for streams{where}: {problem}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{file} must have keys such as model: and streams:")
+    return {str(key): value for key, value in config.items()}
 
 
-class _Once(yaml.SafeLoader):
-    """YAML in which no key stands twice: the plain loader silently keeps the last, and a camera would be missing."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses repeated keys: the plain loader silently keeps the last one, and a camera would be missing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in names:
-                raise yaml.MarkedYAMLError(problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given more than once", problem_mark=key.start_mark)
             names.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def _stream(entry: Any) -> Any:
-    """Let `gate: rtsp://...` stand for `gate: {source: rtsp://...}`."""
+    """Expand `gate: rtsp://...` to `gate: {source: rtsp://...}`."""
     return {"source": entry} if isinstance(entry, (str, int)) else entry

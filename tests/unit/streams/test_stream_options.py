@@ -38,10 +38,10 @@ def test_zones_and_lines_are_read_as_they_stand():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("model: [", "is no YAML"),
-        ("just words", "must hold keys such as model: and streams:"),
+        ("model: [", "is not valid YAML"),
+        ("just words", "must have keys such as model: and streams:"),
         ("model: a.onnx\nstreams: [1]", "streams need names"),
-        ("model: a.onnx\nstreams:\n  gate: 0\n  gate: 1\n", "line 4: 'gate' stands there twice"),
+        ("model: a.onnx\nstreams:\n  gate: 0\n  gate: 1\n", "line 4: 'gate' is given more than once"),
         ("model: a.onnx\nmodell: b.onnx", "unknown option 'modell', did you mean 'model'?"),
         ("model: a.onnx\nstreams: {gate: {policy: every}}", "streams.gate.source is missing"),
         ("model: a.onnx\nstreams: {gate: {sorce: 0}}", "unknown option 'streams.gate.sorce', did you mean 'source'?"),
@@ -57,11 +57,11 @@ def test_zones_and_lines_are_read_as_they_stand():
         ("model: a.onnx\nstreams: {gate: no}", "streams.gate.source"),
         ("model: a.onnx\nstreams: {gate: }", "streams.gate needs an address"),
         (f"model: a.onnx\nstreams: {{gate: {{source: ['{CAMERA}']}}}}", "streams.gate.source"),
-        (f"model: a.onnx\nstreams: {{'{CAMERA}': 0}}", "a stream's name is shown everywhere"),
+        (f"model: a.onnx\nstreams: {{'{CAMERA}': 0}}", "the name of a stream is shown everywhere"),
         (f"model: a.onnx\n'{CAMERA}': 0", "unknown option"),
         (f"model: a.onnx\nstreams: {{gate: {{source: 0, '{CAMERA}': 1}}}}", "unknown option"),
         (f"model: a.onnx\nstreams: {{gate: '{CAMERA}{'x' * 2048}'}}", "streams.gate.source the address is longer than"),
-        (f'model: a.onnx\nstreams: {{gate: "{CAMERA}\\e[2J"}}', "has a character that no address has"),
+        (f'model: a.onnx\nstreams: {{gate: "{CAMERA}\\e[2J"}}', "has a character that is not allowed in an address"),
         (f'model: a.onnx\nstreams: {{gate: "{CAMERA}\\uD800"}}', "streams.gate.source is not UTF-8"),
         ('model: a.onnx\nstreams: {"a\\nb": 0}', "stream name 'a?b' is empty, longer than 128"),
         (f"model: a.onnx\nstreams: {{{'x' * 200}: 0}}", "is empty, longer than 128 characters or has"),
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_named():
 
 def test_a_stream_in_both_places_is_refused():
     file = write("model: a.onnx\nstreams: {gate: 0}")
-    with pytest.raises(UsageError, match=r"'gate' stands in streams\.yaml and on the command line"):
+    with pytest.raises(UsageError, match=r"'gate' is both in streams\.yaml and on the command line"):
         read_options({"streams": {"gate": {"source": 1}}}, file)
 
 
