@@ -10,7 +10,7 @@ import numpy as np
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.detections import Detections
-from fgd_yolo.streams.address import free_name
+from fgd_yolo.streams.address import unique_name
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.stats import StreamStats
 
@@ -37,7 +37,7 @@ class FakePipeline:
 
     def add(self, address, name=None, *, policy=None):
         order = address, name, policy
-        name = name or free_name(address, self.streams)
+        name = name or unique_name(address, self.streams)
         if name in self.streams:
             raise UsageError(f"the stream '{name}' exists already")
         self.orders.append(order)

@@ -1,9 +1,14 @@
-"""Live cameras and files through a detector, to sinks, with every frame accounted for.
+"""Live cameras and files through a detector, to sinks and a web page, with every frame accounted for.
 
-The room's map: `sources` opens one camera or file and `reader` keeps it open; `address` names it and hides its
-password. `mailbox` holds what `policy` lets wait, `turns` says whose frame goes next, `lanes` carry frames through the
-detector (each `lane` with its own buffer, `runs` apart by its slots), `order` gives them back in their stream's order;
-`stream` ties these together and `pipeline` all streams. `steps` complete results, such as `choice`, `tracking` and
-`zones`, and `sinks` write them; `failures` and `stats` count, `summary` prints the closing table. `frame` is what
-travels.
+Modules import only modules further up in this list:
+
+- `url`, `address`: parse network addresses; hide secrets; name streams. `log`: messages about a stream.
+- `stats`: the counters of a stream. `summary`: these as text. `orientation`: display matrices.
+- `frame`: what travels, a `Frame` and the `Result` of the detector on it.
+- `sources`: open a camera, stream, file or folder. `reader`: keeps a source open and reads it.
+- `scheduling`: the frames that wait, the stream that goes next, the workers that run the detector.
+- `overlay`: draws boxes, ids and zones. `stream_options`: the options of a run.
+- `sinks`: where results go. `steps`: class filter, tracking and zones, between the detector and the sinks.
+- `stream`: one stream with its buffers and the delivery of its results. `pipeline`: all streams together.
+- `web`: the web page. `run`: from options to the closing table.
 """

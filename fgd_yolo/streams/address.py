@@ -53,7 +53,7 @@ _WHOLE_HEADER = re.compile(
     r"(?P<before>(?:authorization\s{0,4}:\s{0,4}digest|cookie\s{0,4}:)\s{0,4})\S.*", re.IGNORECASE
 )
 
-_LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # an encoded character is not a letter
+_LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # encoded: no letter
 _PIECES = re.compile(r"[/?#&=;:,@_\s]+")
 _MIN_PIECE = 4  # a shorter one is hidden only if its position tells what it is
 # Words in the paths of cameras and in messages of this package: they reveal nothing.

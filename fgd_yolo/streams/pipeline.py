@@ -1,4 +1,4 @@
-"""Any number of streams through one detector to any number of sinks, until they end or somebody stops it."""
+"""Any number of streams through one detector to any number of sinks, until they end or it is stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
-from fgd_yolo.streams.address import check_name, free_name
+from fgd_yolo.streams.address import check_name, unique_name
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.scheduling.frame_buffer import DropPolicy, parse_policy
@@ -26,26 +26,26 @@ _MAX_REMOVED = 32  # removed streams that the closing table shows
 
 
 class Pipeline:
-    """Cameras and files through a detector.
+    """Runs a detector on cameras and files.
 
-    A reader per stream, lanes that each carry a frame through all stages of the detector, a queue and a thread per
-    sink: nothing waits for anything slower than itself, everything is bounded, and each frame is accounted for.
+    Every stream has a reader, every sink has a queue and a thread, and workers carry frames through all stages of the
+    detector. Nothing waits for anything slower than itself, everything is bounded, and every frame is accounted for.
 
     Args:
-        detector: what runs; in its mode `throughput` several frames run at once.
-        sinks: where results go; each is closed by `stop`.
+        detector: the detector; in its mode `throughput` several frames run at once.
+        sinks: where results go; `stop` closes them.
         policy: `latest`, `every` or `max-age=MS` for all streams; None takes `latest` for live sources and `every` for
             files.
-        batch_window_s: where frames may go together, on a GPU or where this is above 0: so long the first one waits
-            for others. A file with a fixed batch always takes what is ready.
+        batch_window_s: how long the first frame of a batch waits for others. Frames are batched on a GPU, or if this
+            is above 0. A model with a fixed batch size always takes the frames that are ready.
         steps: functions that complete each result in place before the sinks see it, such as `ObjectTracker` and
-            `ZoneCounter`; they are called in the order of a stream's frames, and hold up who calls them, mostly a lane.
-        observers: functions that see every result. They cannot hold up the pipeline or break it; one that is too slow
+            `ZoneCounter`; they are called in the order of a stream's frames, and block their caller, mostly a worker.
+        observers: functions that get every result. They cannot block or break the pipeline; one that is too slow
             misses results.
-        max_megapixels: of one picture, and of all streams together; what has more is not decoded, and its stream says
-            so.
+        max_megapixels: limit for one frame, and for all streams together. Larger frames are not decoded, and the state
+            of their stream says so.
     Raises:
-        UsageError: the policy, the window or the megapixels are wrong.
+        UsageError: the policy, the window or the megapixels are invalid.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pipeline:
         max_megapixels: float = DEFAULT_MEGAPIXELS,
     ):
         if not 0 <= batch_window_s <= 10:
-            raise UsageError(f"the batch window is {batch_window_s!r} s, but must be from 0 to 10")
+            raise UsageError(f"the batch window must be from 0 to 10 s, got {batch_window_s!r}")
         self._detector = detector
         self.budget = PixelBudget(max_megapixels)
         self._policy = None if policy is None else parse_policy(policy)
@@ -73,23 +73,23 @@ class Pipeline:
         self._changed = threading.Condition(self._lock)
         self._queues: list[SinkQueue] = []
         self._removed: deque[Stream] = deque(maxlen=_MAX_REMOVED)
-        self._draining: dict[str, threading.Event] = {}  # by name, set when the last of a removed stream is delivered
+        self._draining: dict[str, threading.Event] = {}  # of removed streams, by name
         self._state = "new"  # new, running, stopped
         self._started = 0.0
         self._failure: FGDError | None = None
-        self._all_ended = False  # when it was stopped
+        self._all_ended = False  # before it was stopped
 
     def add(self, address: str | int, name: str | None = None, *, policy: str | None = None) -> str:
-        """Add a stream, before the start or while running.
+        """Add a stream, before the start or while the pipeline runs.
 
         Args:
             address: of the source, as `open_source` takes it.
-            name: what the stream is called; None takes one from the address.
+            name: of the stream; None derives one from the address.
             policy: of this stream alone.
         Returns:
             The name.
         Raises:
-            UsageError: the address can never work, the policy is wrong, or a stream has this name.
+            UsageError: the address or policy is invalid, or a stream has this name.
             FGDError: the pipeline was stopped.
         """
         check_address(address, self.budget)
@@ -97,8 +97,8 @@ class Pipeline:
         drop_policy = drop_policy or DropPolicy("latest" if is_live(address) else "every")
         with self._lock:
             if self._state == "stopped" or self._failure:
-                raise FGDError("the pipeline was stopped: make a new one")
-            name = self._free_name(address, name)
+                raise FGDError("the pipeline was stopped: create a new one")
+            name = self._choose_name(address, name)
             stream = Stream(
                 name,
                 address,
@@ -118,7 +118,7 @@ class Pipeline:
         return name
 
     def remove(self, name: str) -> None:
-        """Take a stream out; what is on its way is delivered, what waits is counted as dropped.
+        """Remove a stream. Its frames in flight are delivered; those that wait are counted as dropped.
 
         Raises:
             UsageError: there is no such stream.
@@ -136,14 +136,14 @@ class Pipeline:
             self._changed.notify_all()
 
     def start(self) -> None:
-        """Open the sources and go; a camera that is down is tried again and again.
+        """Open the sources and start; a camera that is down is retried.
 
         Raises:
             FGDError: it was started before.
         """
         with self._lock:
             if self._state != "new":
-                raise FGDError("a pipeline runs once: make a new one")
+                raise FGDError("a pipeline runs only once: create a new one")
             self._state, self._started = "running", time.monotonic()
             self._open_queues()
             self._workers.start()
@@ -151,12 +151,12 @@ class Pipeline:
                 stream.reader.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all streams have ended, or the pipeline was stopped. Without any stream that is not the case.
+        """Wait until all streams have ended, or the pipeline was stopped. Without streams it never ends.
 
         Returns:
-            Whether all have ended and were delivered.
+            Whether all streams have ended and their results were delivered.
         Raises:
-            FGDError: the detector failed on every frame for long.
+            FGDError: the detector failed on too many frames in a row.
         """
         with self._lock:
             self._changed.wait_for(lambda: self._failure or self._state == "stopped" or self._ended(), timeout_s)
@@ -165,9 +165,9 @@ class Pipeline:
             return self._ended()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Deliver what is finished, close the sinks, and come back in time, although a camera hangs or a sink blocks.
+        """Deliver the finished results and close the sinks, within the timeout even if a camera hangs or a sink blocks.
 
-        Frames that are not finished are counted as dropped by `stopped`.
+        Frames that are not finished are counted as dropped, with the cause `stopped`.
         """
         deadline = time.monotonic() + timeout_s
         with self._lock:
@@ -184,19 +184,19 @@ class Pipeline:
         for stream in streams:
             stream.abandon("stopped")
         self._wait_for_delivery(streams, deadline - timeout_s / 2)
-        # All at once: one that blocks must not take the others' time. What is over is for counting what it left.
+        # All at once: one that blocks must not use up the others' time. A tenth is left to count what it did not write.
         left_s = 0.9 * max(0.0, deadline - time.monotonic())
         closers = [threading.Thread(target=queue.close, args=(left_s,), daemon=True) for queue in self._queues]
         for closer in closers:
             closer.start()
         for closer in closers:
             closer.join(max(0.0, deadline - time.monotonic()))
-        self._wait_for_delivery(streams, deadline)  # of what a closed queue no longer keeps waiting
+        self._wait_for_delivery(streams, deadline)  # of results that waited for a queue that is closed now
         for stream in streams:
             stream.reader.join(max(0.0, deadline - time.monotonic()))
 
     def stats(self) -> dict[str, Any]:
-        """Return what happened so far as plain JSON: per stream, per removed stream and per sink."""
+        """Return the statistics so far as plain JSON: per stream, per removed stream and per sink."""
         with self._lock:
             streams, removed = list(self._scheduler.streams.values()), list(self._removed)
         return {
@@ -224,7 +224,7 @@ class Pipeline:
                 self._changed.notify_all()
 
     def _open_queues(self) -> None:
-        sinks = len(self._sinks) - self._observers or 1  # where there are observers alone, the first stands for a sink
+        sinks = len(self._sinks) - self._observers or 1  # without sinks the first observer counts as one
         for index, sink in enumerate(self._sinks):
             self._queues.append(SinkQueue(sink, on_done=_sink_done if index < sinks else None))
 
@@ -240,18 +240,18 @@ class Pipeline:
             self._changed.wait_for(lambda: all(stream.drained.is_set() for stream in streams), left_s)
 
     def _ended(self) -> bool:
-        if self._state == "stopped":  # which ends all readers
+        if self._state == "stopped":  # that ended all readers
             return self._all_ended
         streams = self._scheduler.streams.values()
         return bool(streams) and all(stream.ended for stream in streams)
 
-    def _free_name(self, address: str | int, name: str | None) -> str:
+    def _choose_name(self, address: str | int, name: str | None) -> str:
         if name is not None:
             check_name(name)
             if name in self._scheduler.streams:
-                raise UsageError(f"two streams are called '{name}': give them different names")
+                raise UsageError(f"stream '{name}' exists already: choose another name")
             return name
-        return free_name(address, self._scheduler.streams)
+        return unique_name(address, self._scheduler.streams)
 
 
 def _sink_done(result: Result) -> None:

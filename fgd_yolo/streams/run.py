@@ -1,4 +1,4 @@
-"""A run from its options to its closing table."""
+"""A run of streams, from its options to its closing table."""
 
 from __future__ import annotations
 
@@ -23,51 +23,55 @@ from fgd_yolo.streams.sinks import open_sinks
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.steps.class_filter import ClassFilter
 from fgd_yolo.streams.stream_options import RunOptions
-from fgd_yolo.streams.summary import summary
+from fgd_yolo.streams.summary import closing_table, status_line
 
-TOKEN = "FGD_YOLO_TOKEN"
-_STATUS_S = 1.0
+TOKEN_VARIABLE = "FGD_YOLO_TOKEN"
+_STATUS_INTERVAL_S = 1.0
 _PAUSE_S = 0.05
 
 
-class Ended(NamedTuple):
-    """How a run ended: its closing table, and what failed for good on the way."""
+class RunResult(NamedTuple):
+    """The closing table of a run, and the error that it ends with, if any."""
 
     table: str
-    failure: FGDError | None
+    error: FGDError | None
 
 
-def run(options: RunOptions) -> Ended:
-    """Run streams until they end, a signal comes, the time is over or the detector fails on every frame.
+def run(options: RunOptions) -> RunResult:
+    """Run streams until they end, a stop signal comes, the time is up, or the detector fails on every frame.
 
-    Everything that can be refused is refused before a source is opened: options, addresses, the web port, the model,
-    the places where results go. With a page the run goes on when all streams have ended, since others can be added.
+    Options, addresses, the web port, the model and the sinks are checked before a source is opened. With a web page the
+    run continues after all streams have ended, since others can be added.
 
     Args:
         options: of the run.
     Returns:
-        The table; and the failure of the detector, or of sinks that were asked for and failed to the end.
+        The closing table, and the error of the detector or of sinks that still failed at the end.
     Raises:
-        UsageError: an option or address that can never work.
-        FGDError: the model, the port or a sink cannot be had.
+        UsageError: an option or address is invalid.
+        FGDError: the model, the port or a sink is not available.
     """
     if not options.streams and not options.web:
-        raise UsageError("no stream was named: say --source, or streams: in the --config file")
+        raise UsageError("missing --source, or streams: in the --config file")
     _check(options)
-    tracking = _steps(options)
+    tracking = _tracking_steps(options)
     stop = threading.Event()
     with ExitStack() as stack:
         server = stack.enter_context(_bind(options)) if options.web else None
         detector = OnnxDetector(
             options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
         )
-        choice = [] if options.classes is None else [ClassFilter(detector.names, options.classes)]
+        filters = [] if options.classes is None else [ClassFilter(detector.names, options.classes)]
         frames = _latest_frames() if server else None
         sinks = open_sinks(options, stop.set)
-        observers = [frames] if frames else []
-        steps = [*choice, *tracking]
-        wanted = {"policy": options.policy, "max_megapixels": options.max_megapixels}
-        pipeline = Pipeline(detector, sinks, steps=steps, observers=observers, **wanted)
+        pipeline = Pipeline(
+            detector,
+            sinks,
+            policy=options.policy,
+            steps=[*filters, *tracking],
+            observers=[frames] if frames else [],
+            max_megapixels=options.max_megapixels,
+        )
         stack.callback(pipeline.stop)
         for name, stream in options.streams.items():
             pipeline.add(stream.source, name, policy=stream.policy)
@@ -76,27 +80,27 @@ def run(options: RunOptions) -> Ended:
         if server:
             server.start(_app(pipeline, frames, options))
             print(f"page: {server.url}", file=sys.stderr, flush=True)
-        failure = _wait(pipeline, stop, options)
+        error = _wait(pipeline, stop, options)
         pipeline.stop()
-        found = pipeline.stats()
-        return Ended(summary(found), failure or _failed(found["sinks"][: len(sinks)]))
+        stats = pipeline.stats()
+        return RunResult(closing_table(stats), error or _sink_error(stats["sinks"][: len(sinks)]))
 
 
 def _stop(stop: threading.Event) -> None:
-    """End the run in good order; the second time at once."""
+    """End the run cleanly; the second time at once."""
     if stop.is_set():
         raise StopRequest("stopped at once")
     stop.set()
 
 
-def _failed(sinks: list[dict[str, Any]]) -> FGDError | None:
-    """Return one line about the sinks that failed to the end, if any."""
+def _sink_error(sinks: list[dict[str, Any]]) -> FGDError | None:
+    """Return an error about the sinks that still failed at the end, if any."""
     failed = [f"{sink['name']}: {sink['failure']}" for sink in sinks if sink["failure"]]
     return FGDError(f"results are missing in {'; in '.join(failed)}") if failed else None
 
 
 def _check(options: RunOptions) -> None:
-    """Refuse what is wrong in the streams themselves, before a model is loaded or a file made."""
+    """Check the streams before a model is loaded or a file is created."""
     for policy in [options.policy, *(stream.policy for stream in options.streams.values())]:
         if policy is not None:
             parse_policy(policy)
@@ -104,52 +108,39 @@ def _check(options: RunOptions) -> None:
         check_address(stream.source, PixelBudget(options.max_megapixels))
     for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
         if options.json_lines and _is_same_file(options.json_lines, path):
-            there = f"{options.json_lines} is read here and would be written to"
-            raise UsageError(f"{there}: choose another place for the results")
+            raise UsageError(f"--json {options.json_lines} is an input of this run: choose another file")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
-    with suppress(OSError, ValueError):  # one of them is no file
+    with suppress(OSError, ValueError):  # one of them is not a file
         return one.samefile(other)
     return False
 
 
 def _wait(pipeline: Pipeline, stop: threading.Event, options: RunOptions) -> FGDError | None:
-    """Wait for the end, with a line of what is going on where somebody watches; return the detector's failure."""
-    failure, live = None, sys.stderr.isatty()
+    """Wait for the end, with a status line on a terminal; return the error of the detector."""
+    failure, is_terminal = None, sys.stderr.isatty()
     try:
-        _watch(pipeline, stop, options, live)
+        _wait_with_status(pipeline, stop, options, is_terminal)
     except FGDError as error:
         failure = error
-    if live:
+    if is_terminal:
         sys.stderr.write("\n")
     return failure
 
 
-def _watch(pipeline: Pipeline, stop: threading.Event, options: RunOptions, live: bool) -> None:
+def _wait_with_status(pipeline: Pipeline, stop: threading.Event, options: RunOptions, is_terminal: bool) -> None:
     until = time.monotonic() + options.seconds if options.seconds else float("inf")
     while not stop.is_set() and time.monotonic() < until:
-        if pipeline.wait(min(_STATUS_S, max(until - time.monotonic(), 0.01))) and not options.web:
+        if pipeline.wait(min(_STATUS_INTERVAL_S, max(until - time.monotonic(), 0.01))) and not options.web:
             break
         if options.web and not stop.is_set():
-            # A pipeline whose streams have all ended does not make us wait. Not by the event, whose lock a signal that
-            # comes meanwhile would wait for, in this very thread.
+            # Once all streams have ended, `pipeline.wait` returns at once. stop.wait() would hold the lock of the
+            # event, which the handler of a signal that arrives in the meantime needs, in this same thread.
             time.sleep(_PAUSE_S)
-        if live:
-            sys.stderr.write(f"\r\x1b[K{status(pipeline.stats())}")
+        if is_terminal:
+            sys.stderr.write(f"\r\x1b[K{status_line(pipeline.stats())}")
             sys.stderr.flush()
-
-
-def status(stats: dict[str, Any]) -> str:
-    """Return one line about all streams: how many are up, frames per second together, the oldest age after
-    the inference."""
-    streams = stats["streams"].values()
-    up = sum(stream["state"] == "UP" for stream in streams)
-    rate = sum(stream["fps"] or 0 for stream in streams)
-    ages = [stream["ages"]["infer_end"]["p95_ms"] for stream in streams]
-    oldest = max((age for age in ages if age is not None), default=0)
-    dropped = sum(sum(stream["dropped"].values()) for stream in streams)
-    return f"{up} of {len(streams)} streams up, {rate:.1f} fps, p95 age {oldest:.0f} ms, {dropped} dropped"
 
 
 def _bind(options: RunOptions) -> Any:
@@ -160,7 +151,7 @@ def _bind(options: RunOptions) -> Any:
 
 
 def _token(options: RunOptions) -> str | None:
-    return options.token or os.environ.get(TOKEN) or None
+    return options.token or os.environ.get(TOKEN_VARIABLE) or None
 
 
 def _latest_frames() -> Any:
@@ -177,11 +168,14 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
     return create_app(pipeline, frames, token=_token(options), orders=orders)
 
 
-def _steps(options: RunOptions) -> list[Callable[[Result], None]]:
+def _tracking_steps(options: RunOptions) -> list[Callable[[Result], None]]:
     from fgd_yolo.streams.steps.tracking import ObjectTracker
     from fgd_yolo.streams.steps.zones import ZoneCounter, parse_layout
 
-    asked = {name: {"zones": one.zones, "lines": one.lines} for name, one in options.streams.items()}
-    layouts = {name: parse_layout(layout) for name, layout in asked.items() if layout["zones"] or layout["lines"]}
+    layouts = {
+        name: parse_layout({"zones": stream.zones, "lines": stream.lines})
+        for name, stream in options.streams.items()
+        if stream.zones or stream.lines
+    }
     steps: list[Callable[[Result], None]] = [ObjectTracker()] if options.track or layouts else []
     return [*steps, ZoneCounter(layouts)] if layouts else steps

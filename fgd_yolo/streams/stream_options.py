@@ -156,7 +156,11 @@ def _read(file: Path) -> dict[str, Any]:
         config = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: a number too long, or nested too deeply
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a number too long, or nested too deeply
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = redact(getattr(error, "problem", None) or "a value in it cannot be read")
@@ -174,7 +178,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         names: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in names:
-                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given more than once", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key.value}' is given more than once", problem_mark=key.start_mark
+                )
             names.add(key.value)
         return super().construct_mapping(node, deep)
 

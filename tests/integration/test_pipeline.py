@@ -19,7 +19,7 @@ from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.steps.tracking import ObjectTracker
-from fgd_yolo.streams.summary import summary
+from fgd_yolo.streams.summary import closing_table
 from onnx_files import save_brightness_detector
 from stream_parts import write_video
 
@@ -89,7 +89,7 @@ def test_the_summary_accounts_for_every_frame(tmp_path, video):
     for stream in stats["streams"].values():
         assert stream["in_flight"] == 0
         assert stream["seen"] == stream["inferred"] + sum(stream["dropped"].values())
-    table = summary(stats).splitlines()
+    table = closing_table(stats).splitlines()
     assert table[0].startswith("stream") and table[1].startswith("door") and table[2].startswith("yard")
     assert int(table[1].split()[2]) == stats["streams"]["door"]["seen"] == FRAMES
     written = sum(line["kind"] == "result" for line in lines_of(tmp_path / "detections.jsonl"))

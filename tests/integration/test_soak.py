@@ -23,7 +23,7 @@ from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from fgd_yolo.streams.steps.tracking import ObjectTracker
-from fgd_yolo.streams.summary import summary
+from fgd_yolo.streams.summary import closing_table
 from onnx_files import save_detector
 from tests.cameras.processes import Server, fault_proxy, mjpeg_server
 from tests.cameras.pytest_helpers import rtsp_server
@@ -157,7 +157,7 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
         pipeline.stop()
         stopped_s = time.monotonic() - began
     stats, said = pipeline.stats(), capfd.readouterr().err
-    print(summary(stats), stats["sinks"], dict(told), sep="\n")
+    print(closing_table(stats), stats["sinks"], dict(told), sep="\n")
     print(f"{watch.growth_mb():+.1f} MB of {last.rss_mb:.0f}, stop {stopped_s:.2f} s, threads {threads} at first,")
     at_last, at_most = watch.most_threads(CALM_S - 1), watch.most_threads(last.at_s)
     print(f"{at_last} at last, {at_most} at most, {len(watch.looks)} looks, {last.at_s:.0f} s")

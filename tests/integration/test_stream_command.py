@@ -164,11 +164,11 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
     ("words", "complaint", "code"),
     [
         ("--source test://", "model is missing", 2),
-        ("--model best.onnx", "no stream was named", 2),
+        ("--model best.onnx", "missing --source", 2),
         ("--model best.onnx --source nowhere.mp4", "nowhere.mp4", 2),
         ("--model best.onnx --source ftp://camera/1", "ftp", 2),
-        ("--model best.onnx --source gate=test:// gate=test://", "two streams are called 'gate'", 2),
-        ("--model best.onnx --source test:// --policy newest", "policy 'newest' is unknown", 2),
+        ("--model best.onnx --source gate=test:// gate=test://", "stream 'gate' is given more than once", 2),
+        ("--model best.onnx --source test:// --policy newest", "unknown policy 'newest'", 2),
         ("--model best.onnx --source test:// --classes sheep", "class 'sheep' is unknown", 2),
         ("--model best.onnx --source test:// --web nonsense", "is not HOST:PORT", 2),
         ("--model best.onnx --source test:// --web 0.0.0.0:0", "needs a token", 2),
@@ -207,7 +207,7 @@ def test_lines_do_not_go_into_what_is_read(model, capsys, name):
     before = Path(name).read_bytes()
     assert run_command(["--model", str(model), "--source", "gate=clip.mp4", "--json", name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"error: {name} is read here and would be written to: choose another place for the results"
+    assert line == f"error: --json {name} is an input of this run: choose another file"
     assert Path(name).read_bytes() == before
 
 

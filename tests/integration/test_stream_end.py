@@ -87,13 +87,13 @@ def test_the_process_leaves_with_its_code_while_a_camera_is_still_read(command):
 LEAVE = """
 import atexit, sys, threading, time
 from fgd_yolo.streams import connection
-from fgd_yolo.cli.stream_command import leave
+from fgd_yolo.cli.stream_command import end_process
 
 atexit.register(print, "taken down")
 reading = connection.Connection("cam", lambda: time.sleep(float(sys.argv[1])), print, print, 1, threading.Condition())
 reading.start()
 print("done")
-sys.exit(leave(3))
+sys.exit(end_process(3))
 """
 
 

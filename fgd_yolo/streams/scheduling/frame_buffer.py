@@ -51,7 +51,7 @@ def parse_policy(text: str) -> DropPolicy:
     name, equals, value = str(text).strip().lower().partition("=")
     if name not in _POLICIES or (equals and name != "max-age"):
         guess = close_match(name, _POLICIES)
-        raise UsageError(f"unknown policy '{redact(text)}'{guess}; choose from latest, every, max-age=MS")
+        raise UsageError(f"unknown policy '{redact(text)}'{guess} (choose from latest, every, max-age=MS)")
     if name != "max-age":
         return DropPolicy(name)
     try:

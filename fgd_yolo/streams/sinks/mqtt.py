@@ -12,7 +12,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
-from fgd_yolo.streams.url import Url, read_url
+from fgd_yolo.streams.url import Url, try_parse_url
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
@@ -43,7 +43,7 @@ class MqttSink:
         except ImportError as error:
             raise FGDError("paho-mqtt is not installed; run pip install 'fgd_yolo[stream]'") from error
         port = address.port or _PORTS[address.scheme]
-        self._broker = address._replace(port=port).place
+        self._broker = address._replace(port=port).host_port
         self.name = f"MQTT {self._broker}"
         self._topic = unquote(address.rest).strip("/") or "fgd_yolo"
         self._qos = qos
@@ -112,7 +112,7 @@ def topic_part(stream: str) -> str:
 def _parse_address(url: str) -> Url:
     rule = "the broker's address must be mqtt://[user:password@]HOST[:PORT][/TOPIC], or mqtts://"
     check_text(url)
-    address = read_url(url)
+    address = try_parse_url(url)
     if address is None or address.scheme not in _PORTS:
         raise UsageError(f"{rule}, with @ as %40 and / as %2F in a password")
     if re.search(r"[?#]", address.rest) or re.search(r"[+#\x00]", unquote(address.rest)):

@@ -13,7 +13,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
-from fgd_yolo.streams.url import Url, read_url
+from fgd_yolo.streams.url import Url, try_parse_url
 
 if TYPE_CHECKING:
     import httpx
@@ -49,7 +49,7 @@ class WebhookSink:
             raise FGDError("httpx is not installed; run pip install 'fgd_yolo[stream]'") from error
         logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs every address, with the tokens in it
         self._httpx = httpx
-        self._host, self._timeout_s = address.place, timeout_s
+        self._host, self._timeout_s = address.host_port, timeout_s
         self.name = f"webhook {self._host}"  # the path and the query may hold secrets
         self._url = address.encoded()
         self._client = httpx.Client(timeout=timeout_s, headers={"Content-Type": "application/json"})
@@ -111,7 +111,7 @@ class WebhookSink:
 
 def _parse_address(url: str) -> Url:
     check_text(url)
-    address = read_url(url)
+    address = try_parse_url(url)
     if address is None or address.scheme not in ("http", "https"):
         raise UsageError(
             "the webhook's address must be http://HOST/... or https://HOST/..., "

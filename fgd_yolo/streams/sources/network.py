@@ -35,7 +35,7 @@ _VIDEO_FORMATS = (
 
 
 def check(address: str, budget: PixelBudget) -> None:
-    """Check that the address names a host, and that it is clear where its password ends; see `read_url`.
+    """Check that the address names a host, and that it is clear where its password ends; see `try_parse_url`.
 
     Raises:
         UsageError: it does not.

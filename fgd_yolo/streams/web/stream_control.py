@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.address import free_name
+from fgd_yolo.streams.address import unique_name
 from fgd_yolo.streams.sources import check_address, is_live
 from fgd_yolo.streams.web.requests import NewStream
 
@@ -53,7 +53,7 @@ class StreamControl:
             taken = self._stopped.union(self._pipeline.stats()["streams"])
             if len(taken) >= MOST_STREAMS:
                 raise UsageError(f"there are {MOST_STREAMS} streams already: remove one first")
-            name = self._pipeline.add(address, name or free_name(address, taken), policy=policy)
+            name = self._pipeline.add(address, name or unique_name(address, taken), policy=policy)
             self._orders[name] = StreamSettings(address, policy)
             return name
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.address import check_name, check_text, default_name, free_name, redact, show_address
+from fgd_yolo.streams.address import check_name, check_text, default_name, redact, show_address, unique_name
 
 SECRET = "hunter2pass"
 HOSTILE = [
@@ -167,7 +167,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 from fgd_yolo.streams.address import check_name, check_text, default_name, redact, show_address
 from fgd_yolo.streams import address
-from fgd_yolo.streams.url import read_url
+from fgd_yolo.streams.url import try_parse_url
 for cap in ({caps}):
     address._LONGEST_READ = cap
     for kind in {kinds!r}:
@@ -176,7 +176,7 @@ for cap in ({caps}):
             redact(one)
             show_address(one), default_name(one[:2048])
         part = text[:2000]
-        redact(text, "rtsp://a:" + part, "http://h/" + part), read_url("rtsp://" + text), read_url("rtsp://a:" + text)
+        redact(text, "rtsp://a:" + part, "http://h/" + part), [try_parse_url(start + text) for start in ("rtsp://", "rtsp://a:")]
 print("done")
 """
 
@@ -261,9 +261,9 @@ def test_a_file_gives_its_stem_and_a_folder_its_own_name(tmp_path):
 
 
 def test_a_name_that_is_taken_is_numbered():
-    assert free_name("0", {}) == "camera0"
-    assert free_name("0", {"camera0", "camera0-2", "camera0-4"}) == "camera0-3"
-    assert free_name("rtsp://a:b@10.0.0.7:554/two", {"10.0.0.7-554"}) == "10.0.0.7-554-2"
+    assert unique_name("0", {}) == "camera0"
+    assert unique_name("0", {"camera0", "camera0-2", "camera0-4"}) == "camera0-3"
+    assert unique_name("rtsp://a:b@10.0.0.7:554/two", {"10.0.0.7-554"}) == "10.0.0.7-554-2"
 
 
 def test_a_name_is_safe_as_a_file_name_and_never_empty():

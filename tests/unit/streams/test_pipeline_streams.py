@@ -63,7 +63,7 @@ def test_streams_are_named_after_their_source_and_numbered(world):
     address = world.camera("door", [])
     first, second = pipeline.add(address), pipeline.add(address)
     assert second == f"{first}-2"
-    with pytest.raises(UsageError, match="two streams are called"):
+    with pytest.raises(UsageError, match="exists already"):
         pipeline.add(address, first)
     for name in ("", " ", "a\nb"):
         with pytest.raises(UsageError, match="cannot be printed"):
@@ -102,7 +102,7 @@ def test_live_sources_take_latest_unless_told_otherwise(world):
 def test_a_pipeline_runs_once(world):
     pipeline = Pipeline(world.detector)
     pipeline.start()
-    with pytest.raises(FGDError, match="runs once"):
+    with pytest.raises(FGDError, match="runs only once"):
         pipeline.start()
     pipeline.stop()
     pipeline.stop()

@@ -144,7 +144,7 @@ def test_a_mistyped_command_line_shows_no_password(words, capsys):
 
 
 def test_two_streams_of_one_name_are_refused():
-    with pytest.raises(UsageError, match="two streams are called 'gate'"):
+    with pytest.raises(UsageError, match="stream 'gate' is given more than once"):
         name_sources(["gate=0", "gate=1"])
 
 

@@ -1,5 +1,5 @@
 from fgd_yolo.streams.stats import StreamStats
-from fgd_yolo.streams.summary import summary
+from fgd_yolo.streams.summary import closing_table
 from stream_parts import count_inferred, make_frame, make_result
 
 
@@ -27,7 +27,7 @@ def test_a_stream_has_a_row_of_counts_and_one_of_ages():
     stats.count_seen()
     stats.count_dropped("newer frame")
     stats.count_reconnect()
-    lines = summary(stats_of(stats)).splitlines()
+    lines = closing_table(stats_of(stats)).splitlines()
     assert lines[0] == "stream       state  seen  inferred  delivered  dropped  in flight  reconnects  fps"
     assert lines[1] == "door    CONNECTING     5         3          0        1          1           1  2.0"
     assert lines[2] == "  door dropped: 1 newer frame"
@@ -39,12 +39,12 @@ def test_causes_come_with_the_most_frequent_first():
     stats = StreamStats("door")
     for cause, frames in (("error", 2), ("newer frame", 30), ("too old", 7)):
         stats.count_dropped(cause, frames)
-    assert "door dropped: 30 newer frame, 7 too old, 2 error" in summary(stats_of(stats))
+    assert "door dropped: 30 newer frame, 7 too old, 2 error" in closing_table(stats_of(stats))
 
 
 def test_removed_streams_and_sinks_are_in_it():
     sink = {"name": "lines", "written": 4, "skipped": 2, "dropped": {"queue full": 3, "error": 1}, "failure": None}
-    text = summary(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
+    text = closing_table(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
     assert "yard (removed)" in text
     assert "lines        4        2        4" in text
     assert "  lines dropped: 3 queue full, 1 error" in text
@@ -54,7 +54,7 @@ def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
     down, fine = busy("door"), busy("yard")
     down.set_state("DOWN", f"rtsp://admin:geheim@10.0.0.7/cam says {'that it is busy ' * 20}")
     fine.set_state("UP")
-    lines = summary(stats_of(down, fine)).splitlines()
+    lines = closing_table(stats_of(down, fine)).splitlines()
     assert [line.split()[1] for line in lines[1:3]] == ["DOWN", "UP"]
     assert lines[3].startswith("  door DOWN: rtsp://10.0.0.7 says that it is busy") and len(lines[3]) < 120
     assert lines[4].startswith("age in ms")
@@ -62,18 +62,18 @@ def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
 
 def test_a_sink_that_failed_to_the_end_says_why():
     sink = {"name": "MQTT x:1", "written": 0, "skipped": 0, "dropped": {"error": 9}, "failure": "no broker at x:1"}
-    assert "  MQTT x:1 failed: no broker at x:1\n" in summary(stats_of(busy("door"), sinks=[sink]))
+    assert "  MQTT x:1 failed: no broker at x:1\n" in closing_table(stats_of(busy("door"), sinks=[sink]))
 
 
 def test_columns_are_aligned_whatever_the_names():
-    text = summary(stats_of(busy("a"), busy("a-very-long-name-of-a-camera", 12345)))
+    text = closing_table(stats_of(busy("a"), busy("a-very-long-name-of-a-camera", 12345)))
     lines = [line for line in text.splitlines() if not line.startswith(" ")]
     assert len({len(line) for line in lines[:3]}) == 1
     assert len({len(line) for line in lines[3:]}) == 1
 
 
 def test_a_run_without_streams_has_a_table_too():
-    assert summary(stats_of()).startswith("stream")
+    assert closing_table(stats_of()).startswith("stream")
 
 
 def test_a_rate_that_cannot_be_measured_is_a_dash():
@@ -83,11 +83,11 @@ def test_a_rate_that_cannot_be_measured_is_a_dash():
         frame = make_frame(index, "photos")
         frame.arrived = frame.decoded = 100
         count_inferred(stats, make_result(frame, start_s=0.03, end_s=0.04))
-    for text in (summary(stats_of(stats)), summary(stats_of(StreamStats("idle")))):
+    for text in (closing_table(stats_of(stats)), closing_table(stats_of(StreamStats("idle")))):
         assert text.splitlines()[1].split()[-1] == "-"
 
 
 def test_a_reason_and_a_name_of_any_text_stay_on_their_lines():
     stats = StreamStats("do\x1b[2Jor\n")
     stats.set_state("DOWN", "refused\x1b[2J\nby " + "x" * 5000)
-    assert all(line.isprintable() and len(line) < 300 for line in summary(stats_of(stats)).splitlines())
+    assert all(line.isprintable() and len(line) < 300 for line in closing_table(stats_of(stats)).splitlines())

@@ -93,7 +93,7 @@ def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
         ({"address": "test://", "name": "../x"}, "a name is"),
         ({"address": "test://", "name": "<b>x</b>"}, "a name is"),
         ({"address": "test://", "name": "x" * 65}, "a name is"),
-        ({"address": "test://", "policy": "oldest"}, "policy 'oldest' is unknown"),
+        ({"address": "test://", "policy": "oldest"}, "unknown policy 'oldest'"),
         ({"address": "test://", "speed": "9"}, "a stream is"),
         ({"address": 0}, "a stream is"),
         ({"address": ["test://"]}, "a stream is"),
