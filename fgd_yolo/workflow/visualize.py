@@ -216,7 +216,10 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     if aligns is None:
         return unaligned, f"{without}{SIDE} belongs to a student of another width."
     ended = f" until {config.decay_end:.0%} of the run" if config.decay_end < 1 else ""
-    return aligns, f"Student maps pass the alignment of epoch {side['epoch'] + 1}, trained with 'after'{ended}."
+    return (
+        aligns,
+        f"Student maps are shown after the alignment of epoch {side['epoch'] + 1}, trained with 'after'{ended}.",
+    )
 
 
 def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
