@@ -7,6 +7,7 @@ import pytest
 from fgd_yolo import FGDTrainer
 from fgd_yolo.config import load_recipe
 from fgd_yolo.methods import METHODS
+from fgd_yolo.training.attention_plots import FOLDER
 from training import rows, train, weights
 
 pytestmark = pytest.mark.slow
@@ -32,4 +33,4 @@ def test_the_recipe_of_a_method_trains_for_an_epoch(name, teacher_pt, student_ya
     after = trainer.distiller.losses.state_dict()
     assert all(not before[key].equal(after[key]) for key in after if key.endswith("align.weight"))
     assert not any("align" in key for key in weights(trainer.last))
-    assert list((trainer.save_dir / "pictures").glob("*.png")), "a figure of the attention is drawn with any method"
+    assert list((trainer.save_dir / FOLDER).glob("*.png")), "attention is plotted with any method"

@@ -131,8 +131,8 @@ def test_drawing_figures_leaves_the_training_bit_identical(teacher_pt, student_y
         )
         for every in (0, 2)
     )
-    assert not (one.save_dir / "pictures").exists()
-    assert file_names(other.save_dir / "pictures") == ["epoch002.png", "epoch003.png"]
+    assert not (one.save_dir / "attention").exists()
+    assert file_names(other.save_dir / "attention") == ["epoch002.png", "epoch003.png"]
     assert same_weights(one.last, other.last)
     first, second = (read_side_file(t.wdir / "fgd_last.safetensors")["losses"] for t in (one, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
