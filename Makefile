@@ -8,6 +8,7 @@ format:
 check:
 	ruff check .
 	ruff format --check .
+	lint-imports
 	hadolint deploy/Dockerfile
 
 test:
