@@ -1,4 +1,4 @@
-"""A detector of a few nodes, built by hand: image layer, SiLU, a concatenation, and YOLOv8's kind of head."""
+"""A detector of a few nodes, built node by node: image layer, SiLU, a concatenation, and YOLOv8's kind of head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find where the learned layers of a detector end and the decoding of its outputs begins, from the graph alone."""
+"""Find where the learned layers of a detector end and the decoding of its outputs begins, using only the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert a float32 file to int8, and measure both before anybody is asked to use it."""
+"""Convert a float32 file to int8, and measure what it loses and gains."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def convert(conversion: Conversion) -> Int8Report:
     most sensitive layers return to float32, first one, then 2, 4, 8 and so on, until it does not.
 
     Convention:
-        Ranges, and the order in which layers return, come from train images alone. The val split is measured
+        Ranges, and the order in which layers return, come from train images only. The val split is measured
         for acceptance and, where layers must return, to know when to stop.
     Args:
         conversion: the file is written whatever the result; of several attempts the fastest that is accepted, else

@@ -123,8 +123,8 @@ def rank_layers(
 
     Each layer in turn is the only one in int8; the error that this causes in the outputs is its sensitivity. The
     opposite, one layer in float32 among int8 layers, says nothing: a bad tensor between two layers stays int8 until
-    both are float32. (With one planted in a YOLOv8n, no layer moved the error by more than 2 %, while alone in int8
-    the two came first.)
+    both are float32. (With one planted in a YOLOv8n, no layer moved the error by more than 2 %; as the only one in
+    int8, the two came first.)
 
     Convention:
         The error is the squared error over the squared output, per output tensor, summed. The outputs should be the

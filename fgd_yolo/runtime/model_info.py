@@ -1,7 +1,7 @@
 """What a detector's ONNX file says about itself, checked against its tensors.
 
-Ultralytics writes Python literals under a dozen keys, `fgd_yolo` adds one entry of JSON. Files are read whoever wrote
-them: a value that is missing or damaged is inferred from the shapes or gets a default, with a warning, and a file
+Ultralytics writes Python literals under a dozen keys, `fgd_yolo` adds one entry of JSON. Files of any exporter
+are read: a value that is missing or damaged is inferred from the shapes or gets a default, with a warning, and a file
 whose metadata and shapes contradict each other is refused.
 """
 

@@ -85,7 +85,7 @@ def open_onnx_session(path: Path, kind: str, index: int, threads: int, mode: str
 
 
 def open_for_inspection(path: Path) -> OnnxSession:
-    """Open a file for its metadata and tensors alone: without optimising its graph or starting threads.
+    """Open a file only for its metadata and tensors, without optimising its graph or starting threads.
 
     Raises:
         FGDError: the file cannot be opened.

@@ -1,4 +1,4 @@
-"""The detector and Ultralytics see the same objects in the same file, on photo-like pictures of every shape."""
+"""The detector and Ultralytics detect the same objects with the same file, on photo-like images of every shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 160
 BOX_PX, SCORE = 0.5, 1e-3
 # Heights and widths: a camera's, odd ones, tall, one pixel, a line, panoramas.
 SHAPES = [(480, 640), (333, 777), (101, 97), (1000, 300), (1, 1), (3, 200), (60, 60), (400, 8000)]
-TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}  # and how the host's files end
+TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}  # and the suffix of Ultralytics' model YAML
 FORMS = {
     "raw": {},
     "raw of any size": {"dynamic": True},
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def scene(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Paint a photo-like picture: uneven light, blobs and blocks at many scales, blur and sensor noise."""
+    """Paint a photo-like image: uneven light, blobs and blocks at many scales, blur and sensor noise."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / max(height, width)
     light = 110 + 70 * np.sin(3 * x[..., None] + 5 * y[..., None] + random.uniform(0, 6, 3))
     image = light.astype(np.uint8).copy()
@@ -46,9 +46,9 @@ def scene(random: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> list[Path]:
+def images(tmp_path_factory) -> list[Path]:
     """JPEG files, as a camera writes them."""
-    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     paths = []
     for height, width in SHAPES:
         paths.append(folder / f"{width}x{height}.jpg")
@@ -56,8 +56,8 @@ def photos(tmp_path_factory) -> list[Path]:
     return paths
 
 
-def enliven(model, random: np.random.Generator) -> None:
-    """Give fresh weights the spread of trained ones, measured on pictures: some anchors in a hundred are objects."""
+def mimic_training(model, random: np.random.Generator) -> None:
+    """Give fresh weights the spread of trained ones, measured on images: a few anchors in a hundred are objects."""
     import torch
 
     scenes = [cv2.resize(scene(random, side, side), (SIDE, SIDE)) for side in (60, 160, 300, 480, 640, 900) * 2]
@@ -70,14 +70,16 @@ def enliven(model, random: np.random.Generator) -> None:
     with torch.no_grad():
         model.train()(batch)
         for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):  # a channel that slept through the pass must not explode later
+            if isinstance(
+                module, torch.nn.BatchNorm2d
+            ):  # a channel that was inactive in this pass must not explode later
                 module.running_var.clamp_(min=0.2 * float(module.running_var.mean()))
-        lasts = {
+        last_layers = {
             name: module
             for name, module in head.named_modules()
             if isinstance(module, torch.nn.Conv2d) and module.bias is not None
         }
-        hooks = [module.register_forward_hook(spread_out(*spread(name, head))) for name, module in lasts.items()]
+        hooks = [module.register_forward_hook(spread_out(*spread(name, head))) for name, module in last_layers.items()]
         model.eval()(batch)
     for hook in hooks:
         hook.remove()
@@ -103,7 +105,7 @@ def spread_out(mean: float, deviation: float):
 
 
 def build(folder: Path, family: str, task: str) -> Path:
-    """Write a checkpoint of the host's model, `yolov8` or `yolo26`, with few channels and three classes."""
+    """Write a checkpoint of Ultralytics' model, `yolov8` or `yolo26`, with few channels and three classes."""
     import torch
     import yaml
     from ultralytics import __version__
@@ -119,7 +121,7 @@ def build(folder: Path, family: str, task: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = getattr(tasks, f"{kind}Model")(str(folder / source.name), verbose=False)
-        enliven(model, np.random.default_rng(1))
+        mimic_training(model, np.random.default_rng(1))
     model.names, model.task = {0: "disc", 1: "block", 2: "wedge"}, task
     train_args = {"task": task, "imgsz": SIDE, "data": "none.yaml", "model": source.name}
     checkpoint = {"epoch": -1, "model": model.half(), "ema": None, "train_args": train_args}
@@ -129,85 +131,88 @@ def build(folder: Path, family: str, task: str) -> Path:
 
 
 def export(weights: Path, size: int = SIDE, **options) -> Path:
-    """Convert with the host's exporter, unasked for simplification, which changes no number."""
+    """Convert with Ultralytics' exporter, without simplification, which changes no number."""
     from ultralytics import YOLO
 
     return Path(YOLO(weights).export(format="onnx", imgsz=size, simplify=False, verbose=False, **options))
 
 
-def compare(file: Path, task: str, photos: list[Path], size: int = SIDE) -> int:
-    """Assert that every object is the host's, in the host's order; return how many there were."""
+def compare(file: Path, task: str, images: list[Path], size: int = SIDE) -> int:
+    """Assert that every object is Ultralytics', in its order; return the number of objects."""
     from ultralytics import YOLO
 
     options = {"conf": CONFIDENCE, "iou": OVERLAP, "imgsz": size, "retina_masks": True, "verbose": False}
-    host = YOLO(file, task=task)
-    found = OnnxDetector(file, "cpu", threads=1, conf=CONFIDENCE, iou=OVERLAP)([*photos])
-    for path, ours in zip(photos, found, strict=True):
-        theirs = host.predict(str(path), **options)[0]
-        boxes = theirs.obb if task == "obb" else theirs.boxes
-        assert ours.shape == theirs.orig_shape and len(ours) == len(boxes), path.name
-        assert ours.classes.tolist() == boxes.cls.tolist(), path.name
-        near(ours.boxes, boxes.xyxy, BOX_PX, path)
-        near(ours.scores, boxes.conf, SCORE, path)
+    reference = YOLO(file, task=task)
+    results = OnnxDetector(file, "cpu", threads=1, conf=CONFIDENCE, iou=OVERLAP)([*images])
+    for path, detections in zip(images, results, strict=True):
+        expected = reference.predict(str(path), **options)[0]
+        boxes = expected.obb if task == "obb" else expected.boxes
+        assert detections.shape == expected.orig_shape and len(detections) == len(boxes), path.name
+        assert detections.classes.tolist() == boxes.cls.tolist(), path.name
+        near(detections.boxes, boxes.xyxy, BOX_PX, path)
+        near(detections.scores, boxes.conf, SCORE, path)
         if task == "obb":
-            near(ours.rotated_boxes[:, :4], boxes.xywhr[:, :4], BOX_PX, path)
-            near(ours.rotated_boxes[:, 4], boxes.xywhr[:, 4], SCORE, path)
+            near(detections.rotated_boxes[:, :4], boxes.xywhr[:, :4], BOX_PX, path)
+            near(detections.rotated_boxes[:, 4], boxes.xywhr[:, 4], SCORE, path)
         elif task == "pose":
-            near(ours.keypoints[..., :2], theirs.keypoints.xy, BOX_PX, path)
-            near(ours.keypoints[..., 2], theirs.keypoints.conf, SCORE, path)
-        elif task == "segment" and len(ours):
-            differing = (ours.masks != theirs.masks.data.numpy().astype(bool)).mean()
+            near(detections.keypoints[..., :2], expected.keypoints.xy, BOX_PX, path)
+            near(detections.keypoints[..., 2], expected.keypoints.conf, SCORE, path)
+        elif task == "segment" and len(detections):
+            differing = (detections.masks != expected.masks.data.numpy().astype(bool)).mean()
             assert differing < 1e-5, f"{path.name}: {differing:.1e} of all mask pixels"
-    return sum(map(len, found))
+    return sum(map(len, results))
 
 
-def near(ours: np.ndarray, theirs, tolerance: float, path: Path) -> None:
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=tolerance, err_msg=path.name)
+def near(actual: np.ndarray, expected, tolerance: float, path: Path) -> None:
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=0, atol=tolerance, err_msg=path.name)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("task", TASKS)
-def test_yolov8_files_give_the_hosts_objects(task, form, photos, tmp_path):
+def test_yolov8_files_give_the_objects_of_ultralytics(task, form, images, tmp_path):
     options = {"conf": CONFIDENCE, "iou": OVERLAP} if "nms" in FORMS[form] else {}
     file = export(build(tmp_path, "yolov8", task), **FORMS[form], **options)
-    assert compare(file, task, photos) >= LEAST_COMPARED
+    assert compare(file, task, images) >= LEAST_COMPARED
 
 
-def test_photos_that_are_turned_by_their_notes_give_ultralytics_objects(photos, tmp_path):
-    photo = Image.open(photos[1])  # 777 x 333 px
-    turned = []
+def test_images_rotated_by_their_exif_orientation_give_the_objects_of_ultralytics(images, tmp_path):
+    image = Image.open(images[1])  # 777 x 333 px
+    rotated = []
     for kind, suffix in (("AVIF", "avif"), ("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif")):
         for orientation in range(1, 9) if kind == "AVIF" else (6, 7):
             exif = Image.Exif()
             exif[0x0112] = orientation
-            turned.append(tmp_path / f"{orientation}.{suffix}")
-            photo.save(turned[-1], kind, exif=exif)
+            rotated.append(tmp_path / f"{orientation}.{suffix}")
+            image.save(rotated[-1], kind, exif=exif)
     file = export(build(tmp_path, "yolov8", "detect"))
-    assert compare(file, "detect", turned) >= LEAST_COMPARED
-    sizes = {path.name: found.shape for path, found in zip(turned, OnnxDetector(file, "cpu")(turned), strict=True)}
+    assert compare(file, "detect", rotated) >= LEAST_COMPARED
+    sizes = {
+        path.name: detections.shape
+        for path, detections in zip(rotated, OnnxDetector(file, "cpu")(rotated), strict=True)
+    }
     assert (sizes["1.avif"], sizes["6.avif"]) == ((333, 777), (777, 333))
 
 
 @pytest.mark.parametrize("options", [{}, {"nms": False}], ids=str)
 @pytest.mark.parametrize("task", TASKS)
-def test_yolo26_files_give_the_hosts_objects(task, options, photos, tmp_path):
+def test_yolo26_files_give_the_objects_of_ultralytics(task, options, images, tmp_path):
     file = export(build(tmp_path, "yolo26", task), **options)
     assert OnnxDetector(file, "cpu").info.decoded == (options != {})
-    assert compare(file, task, photos) >= LEAST_COMPARED
+    assert compare(file, task, images) >= LEAST_COMPARED
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_end_to_end_files_of_any_size_take_thin_photos_that_the_host_cannot_run(task, photos, tmp_path):
+def test_end_to_end_files_of_any_size_take_thin_images_that_ultralytics_cannot_run(task, images, tmp_path):
     weights = build(tmp_path, "yolo26", task)
     file = export(weights, nms=False, dynamic=True, size=256)
-    thin = [path for path in photos if path.stem in {"8000x400", "200x3"}]
-    assert compare(file, task, [path for path in photos if path not in thin], size=256) >= LEAST_COMPARED
+    thin = [path for path in images if path.stem in {"8000x400", "200x3"}]
+    assert compare(file, task, [path for path in images if path not in thin], size=256) >= LEAST_COMPARED
     assert len(thin) == 2
     # What such a file gives for them is what the file of a fixed size gives, which takes its place on the disk.
     options = {"device": "cpu", "threads": 1, "conf": CONFIDENCE}
     free = OnnxDetector(file, **options)(thin)
     fixed = OnnxDetector(export(weights, nms=False, size=256), **options)(thin)
     assert sum(map(len, free)) > 0
-    for ours, expected in zip(free, fixed, strict=True):
-        assert len(ours) == len(expected)
-        np.testing.assert_allclose(ours.boxes, expected.boxes, rtol=0, atol=BOX_PX)
+    for detections, expected in zip(free, fixed, strict=True):
+        assert len(detections) == len(expected)
+        np.testing.assert_allclose(detections.boxes, expected.boxes, rtol=0, atol=BOX_PX)

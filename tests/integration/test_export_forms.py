@@ -68,9 +68,9 @@ def test_embedded_nms(weights, tiny_data):
     assert exported.detections > 10
     assert 0 < exported.box_difference_px < 0.05
     assert shapes(exported.path, 1, 3, SIZE, SIZE)[0] == (1, 300, 6 + EXTRAS[weights.parent.name])
-    (found,) = predicted(exported.path, tiny_data)
+    (embedded,) = predicted(exported.path, tiny_data)
     (raw,) = predicted(export_onnx(weights, imgsz=SIZE).path, tiny_data)
-    assert len(found) == len(raw) > 0
+    assert len(embedded) == len(raw) > 0
 
 
 @pytest.mark.slow

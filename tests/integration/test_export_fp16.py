@@ -32,7 +32,7 @@ def change(path, edit):
 
 
 def scale_up(layers):
-    """Make the maps of layer 2, which layer 3 alone reads, 30 000 times as large, and divide by it there."""
+    """Make the maps of layer 2, which only layer 3 reads, 30 000 times as large, and divide by it there."""
     last = layers[2].cv2
     last.bn.weight *= 3e4
     last.bn.bias *= 3e4
@@ -40,7 +40,7 @@ def scale_up(layers):
 
 
 def all_images(data):
-    """Return all images of the data at the size of the file, by OpenCV alone, since they are square: (N, 3, H, W)."""
+    """Return all images of the data at the size of the file, with plain OpenCV, since they are square: (N, 3, H, W)."""
     paths = sorted((data.parent / "images").rglob("*.png"))
     pixels = np.stack([cv2.resize(cv2.imread(str(path)), (SIZE, SIZE)) for path in paths])
     return np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255

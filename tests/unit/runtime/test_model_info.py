@@ -1,4 +1,4 @@
-"""Files are read whoever wrote them; one that is no detector or contradicts itself is refused."""
+"""Files of any exporter are read; one that is no detector or contradicts itself is refused."""
 
 from __future__ import annotations
 
