@@ -70,9 +70,7 @@ def mimic_training(model, random: np.random.Generator) -> None:
     with torch.no_grad():
         model.train()(batch)
         for module in model.modules():
-            if isinstance(
-                module, torch.nn.BatchNorm2d
-            ):  # a channel that was inactive in this pass must not explode later
+            if isinstance(module, torch.nn.BatchNorm2d):  # a channel inactive in this pass must not explode later
                 module.running_var.clamp_(min=0.2 * float(module.running_var.mean()))
         last_layers = {
             name: module
@@ -186,10 +184,8 @@ def test_images_rotated_by_their_exif_orientation_give_the_objects_of_ultralytic
             image.save(rotated[-1], kind, exif=exif)
     file = export(build(tmp_path, "yolov8", "detect"))
     assert compare(file, "detect", rotated) >= LEAST_COMPARED
-    sizes = {
-        path.name: detections.shape
-        for path, detections in zip(rotated, OnnxDetector(file, "cpu")(rotated), strict=True)
-    }
+    results = OnnxDetector(file, "cpu")(rotated)
+    sizes = {path.name: detections.shape for path, detections in zip(rotated, results, strict=True)}
     assert (sizes["1.avif"], sizes["6.avif"]) == ((333, 777), (777, 333))
 
 
