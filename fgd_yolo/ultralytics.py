@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 from ultralytics import YOLO
@@ -23,8 +24,10 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.errors import FGDError, one_line, whole_line
+from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
@@ -270,6 +273,23 @@ def validate(
 
         yolo.val(validator=build, **options, project=folder, name="val")
         return runs[0]
+
+
+def find_device(device: Any) -> torch.device:
+    """Return the device that Ultralytics selects for its argument of that name; None is the first GPU, or the CPU.
+
+    Raises:
+        UsageError: it is not available.
+    """
+    try:
+        return select_device("" if device is None else device, verbose=False)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise UsageError(f"device={device} is not available: {one_line(error)}") from error
+
+
+def round_imgsz(imgsz: int, stride: int | torch.Tensor) -> int:
+    """Return an image size rounded up to whole strides, as Ultralytics' trainer and validator do."""
+    return check_imgsz(imgsz, stride=stride, floor=32, max_dim=1)
 
 
 @contextmanager

@@ -9,8 +9,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ultralytics.utils.torch_utils import select_device
-
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
 from fgd_yolo.compare.options import DEMO, PLAIN, ComparisonOptions, Method, data_name, work_folder
@@ -22,6 +20,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
+from fgd_yolo.ultralytics import find_device
 from fgd_yolo.workflow.plan import Plan, demo_arguments, make_plan
 from fgd_yolo.workflow.training_stages import prepare_teacher
 
@@ -108,7 +107,7 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
     yaml: str | None = None if data == DEMO else data
     if options.hold_out:
         if yaml is None:
-            device = select_device(train.get("device") or "", verbose=False)
+            device = find_device(train.get("device"))
             train, teacher_train = demo_arguments(train, device.type)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
         yaml = str(make_holdout(yaml or demo_data(), options.hold_out, folder, allow_download=options.allow_download))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.console import command_name, distill_command
@@ -19,7 +18,7 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
-from fgd_yolo.ultralytics import load_detector, validate
+from fgd_yolo.ultralytics import load_detector, round_imgsz, validate
 from fgd_yolo.workflow.plan import PLAIN, Plan
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
@@ -100,7 +99,7 @@ def _cost(weights: Path, imgsz: int, channels: int) -> tuple[int, float | None, 
     """Return parameters, GFLOPs, and milliseconds for one image on the CPU, of the fused model."""
     model, _ = load_detector(weights)
     model = model.fuse(verbose=False)
-    size = check_imgsz(imgsz, stride=model.stride, floor=32, max_dim=1)  # as in Ultralytics' own validation
+    size = round_imgsz(imgsz, model.stride)  # as in the validation
     image = torch.zeros(1, channels, size, size)
     with torch.inference_mode():
         seconds = best_time(lambda: model(image), _ROUNDS, _WARM_UPS)

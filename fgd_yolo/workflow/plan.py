@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg
-from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
-from fgd_yolo.errors import FGDError, UsageError, close_match, one_line, whole_line
+from fgd_yolo.errors import FGDError, UsageError, close_match, whole_line
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.preflight import kept_classes
-from fgd_yolo.ultralytics import load_detector, read_architecture
+from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.run_folder import RUNS_FOLDER
 from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
@@ -104,7 +102,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     refuse_unsupported({"data": recipe.data, "device": device})
     _check_options(recipe)
     train, place = _without_place(recipe.train)
-    device_type = _device_type(train.get("device") if device is None else device)
+    device_type = find_device(train.get("device") if device is None else device).type
     train, teacher_train = _stage_arguments(recipe, train, device_type)
     demo = recipe.data is None
     student = resolve(recipe.student, "student", demo)
@@ -206,7 +204,7 @@ def _round_imgsz(train: Mapping[str, Any]) -> dict[str, Any]:
     """Round `imgsz` up as Ultralytics' trainer does, so that validation and export use the size of the training."""
     if train.get("imgsz") is None:
         return dict(train)
-    return {**train, "imgsz": check_imgsz(train["imgsz"], stride=_STRIDE, floor=_STRIDE, max_dim=1)}
+    return {**train, "imgsz": round_imgsz(train["imgsz"], _STRIDE)}
 
 
 def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
@@ -234,10 +232,3 @@ def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
             f"this run makes only about {steps} optimizer steps, since Ultralytics accumulates nbs={nbs} images for "
             f"each: nbs={batch} makes {batches} steps of the same images, in the same time"
         )
-
-
-def _device_type(device: Any) -> str:
-    try:
-        return select_device("" if device is None else device, verbose=False).type
-    except (ValueError, AssertionError) as error:
-        raise UsageError(f"device={device} is not available: {one_line(error)}") from error

@@ -9,14 +9,12 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG
-from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_time
-from fgd_yolo.ultralytics import load_detector, read_architecture
+from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model
 
 _STEPS = 2
@@ -36,7 +34,7 @@ def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> f
         train: Ultralytics train arguments; `imgsz`, `batch` and `device` matter.
     """
     arguments = get_cfg(overrides=dict(train))
-    device = select_device(arguments.device, verbose=False)
+    device = find_device(arguments.device)
     batch = int(arguments.batch if arguments.batch >= 1 else DEFAULT_CFG.batch)
     images = min(batch, _CPU_IMAGES) if device.type == "cpu" else batch
     try:
@@ -54,7 +52,7 @@ def _step_seconds(model: Model, dataset: Dataset, arguments, images: int, device
     detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.args = arguments
     detector.to(device).train()
-    size = check_imgsz(arguments.imgsz, stride=detector.stride, floor=32, max_dim=1)
+    size = round_imgsz(arguments.imgsz, detector.stride)
     batch = {
         "img": torch.rand(images, dataset.channels, size, size, device=device),
         "batch_idx": torch.arange(images, device=device),

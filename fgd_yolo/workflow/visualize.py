@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.torch_utils import select_device
 
 from fgd_yolo.attention.differences import (
     CSV_NAME,
@@ -44,8 +43,9 @@ from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
+from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import find_device, load_detector
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
     CHECKPOINT,
@@ -126,7 +126,7 @@ def visualize(
     """
     images = find_images(list(options.sources))
     before = options.before or initial_student(options.recipe, options.after)
-    models = load_models(options.teacher, before, options.after, _device(device))
+    models = load_models(options.teacher, before, options.after, find_device(device))
     aligns, alignment_note = find_alignments(models.levels, options.teacher, options.after)
     for align in filter(None, aligns):
         align.to(next(models.teacher.parameters()).device)
@@ -265,12 +265,13 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
     Raises:
         UsageError: the run started from weights given with `pretrained=`, which Ultralytics merges by its own rules.
     """
-    pretrained = recipe.train.get("pretrained", True)
+    train = {**ultralytics_defaults(), **recipe.train}
+    pretrained = train["pretrained"]
     if isinstance(pretrained, (str, Path)):
         raise UsageError(f"this run started from pretrained={pretrained}: name the initial student with --before")
     trained, _ = load_detector(after)
     # Seeded as in Ultralytics' trainer, which builds the model before it draws any other random number.
-    with preserve_random_state(seed=recipe.train.get("seed", 0)):
+    with preserve_random_state(seed=train["seed"]):
         model = DetectionModel(trained.yaml, verbose=False)
     if pretrained and Path(str(recipe.student)).suffix == ".pt":
         model.load(load_detector(recipe.student)[0], verbose=False)
@@ -310,10 +311,3 @@ def _input_side(options: VisualizeOptions, models: ComparedModels) -> int:
     if side_px != imgsz:
         print(f"imgsz {imgsz} is not a multiple of the largest stride, {models.stride}: using {side_px}", flush=True)
     return side_px
-
-
-def _device(name: str | None) -> torch.device:
-    try:
-        return select_device(name or "", verbose=False)
-    except (ValueError, RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {name} cannot be used: {one_line(error)}") from error

@@ -214,7 +214,7 @@ def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path)
         ("optimizer=Adamm", "did you mean 'Adam"),
         ("freeze=all", "freeze must be"),
         ("freeze=99", "layers"),
-        ("save=False", "save=False is not taken"),
+        ("save=False", "save=False is not allowed"),
     ],
 )
 def test_unsupported_options_are_refused_before_anything_starts(refused, data, student_yaml, word, part):
