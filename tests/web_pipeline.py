@@ -29,18 +29,18 @@ class FakePipeline:
 
     def __init__(self, *names: str):
         self.streams: dict[str, StreamStats] = {}
-        self.orders: list[tuple] = []
+        self.added: list[tuple] = []
         self.failure: str | None = None
         self.source = {"address": "test://", "policy": "latest"}
         for name in names:
             self.streams[name] = StreamStats(name)
 
     def add(self, address, name=None, *, policy=None):
-        order = address, name, policy
+        request = address, name, policy
         name = name or unique_name(address, self.streams)
         if name in self.streams:
             raise UsageError(f"the stream '{name}' exists already")
-        self.orders.append(order)
+        self.added.append(request)
         self.streams[name] = StreamStats(name)
         return name
 
@@ -68,20 +68,20 @@ class WebClient:
         self._app, self._address = app, address
         self.cookies = httpx.Cookies()
 
-    def request(self, method, path, **said):
+    def request(self, method, path, **options):
         async def ask():
             transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
             async with httpx.AsyncClient(
                 transport=transport, base_url=self._address, cookies=self.cookies, trust_env=False
             ) as client:
-                answer = await client.request(method, path, **said)
+                answer = await client.request(method, path, **options)
                 self.cookies = client.cookies
                 return answer
 
         return asyncio.run(ask())
 
-    def get(self, path, **said):
-        return self.request("GET", path, **said)
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
 
-    def post(self, path, **said):
-        return self.request("POST", path, **said)
+    def post(self, path, **options):
+        return self.request("POST", path, **options)

@@ -164,8 +164,8 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
     from fgd_yolo.streams.web import create_app
     from fgd_yolo.streams.web.stream_control import StreamSettings
 
-    orders = {name: StreamSettings(stream.source, stream.policy) for name, stream in options.streams.items()}
-    return create_app(pipeline, frames, token=_token(options), orders=orders)
+    settings = {name: StreamSettings(stream.source, stream.policy) for name, stream in options.streams.items()}
+    return create_app(pipeline, frames, token=_token(options), settings=settings)
 
 
 def _tracking_steps(options: RunOptions) -> list[Callable[[Result], None]]:

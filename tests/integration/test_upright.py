@@ -69,7 +69,7 @@ def test_the_page_shows_a_turned_video_upright(tmp_path):
     found = OnnxDetector(MODEL, "cpu", 1)(frame.image())
     frames = LatestFrames()
     frames(Result(frame, found, frame.arrived, frame.arrived))
-    jpeg = asyncio.run(frames.picture("phone", None, 5)).jpeg
+    jpeg = asyncio.run(frames.wait_for_jpeg("phone", None, 5)).jpeg
     shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     expected = cv2.VideoCapture(str(tmp_path / "phone.mov")).read()[1]
     assert (shown.shape, corners(shown)) == (expected.shape, corners(expected)) == ((320, 240, 3), "brkg")

@@ -60,7 +60,7 @@ def page(browser, pipeline):
     with bind("127.0.0.1", 0) as server:
         server.start(create_app(*pipeline))
         browser.get(server.url)
-        until(lambda: text(browser, "#link") == "Live")
+        until(lambda: text(browser, "#connection") == "Live")
         yield browser, server
 
 
@@ -110,10 +110,10 @@ def test_the_picture_moves_the_numbers_change_and_the_console_is_silent(page):
     until(lambda: text(browser, ".state") == "UP")
     live = find(browser, ".live")
     until(lambda: live.get_attribute("width") == "320")
-    shot, seen = live.screenshot_as_png, text(browser, "[data-fact=seen]")
+    shot, seen = live.screenshot_as_png, text(browser, "[data-count=seen]")
     until(lambda: live.screenshot_as_png != shot)
-    until(lambda: int(text(browser, "[data-fact=seen]")) > int(seen))
-    until(lambda: float(text(browser, "[data-fact=fps]")) > 3)
+    until(lambda: int(text(browser, "[data-count=seen]")) > int(seen))
+    until(lambda: float(text(browser, "[data-count=fps]")) > 3)
     until(lambda: "–" not in text(browser, "[data-stage=infer_end]"))
     until(lambda: text(browser, "[data-peak=age]").startswith("max "))
     assert complaints(browser) == []
@@ -182,12 +182,12 @@ def test_a_password_is_nowhere_on_the_page(page):
 def test_the_page_says_that_the_server_is_gone_and_recovers_by_itself(page, pipeline):
     browser, server = page
     server.stop()
-    until(lambda: text(browser, "#link") == "Disconnected")
-    assert "cannot be reached" in find(browser, "#gone").text
+    until(lambda: text(browser, "#connection") == "Disconnected")
+    assert "cannot be reached" in find(browser, "#disconnected").text
     with bind("127.0.0.1", server.port) as again:
         again.start(create_app(*pipeline))
-        until(lambda: text(browser, "#link") == "Live")
-        assert not find(browser, "#gone").is_displayed()
+        until(lambda: text(browser, "#connection") == "Live")
+        assert not find(browser, "#disconnected").is_displayed()
         shot = find(browser, ".live").screenshot_as_png
         until(lambda: find(browser, ".live").screenshot_as_png != shot)
 
@@ -196,15 +196,15 @@ def test_the_token_opens_the_page_once_and_a_wrong_one_does_not(browser, pipelin
     with bind("127.0.0.1", 0, TOKEN) as server:
         server.start(create_app(*pipeline, token=TOKEN))
         browser.get(f"{server.url}?token=wrong-wrong")
-        assert "needs its token" in find(browser, "h1").text
+        assert "token required" in find(browser, "h1").text
         assert find(browser, "#grid") is None
         assert any("401" in complaint for complaint in complaints(browser))
         find(browser, "[name=token]").send_keys(TOKEN)
         find(browser, "button").click()
-        until(lambda: text(browser, "#link") == "Live")
+        until(lambda: text(browser, "#connection") == "Live")
         assert browser.current_url == server.url
         browser.refresh()
-        until(lambda: text(browser, "#link") == "Live")
+        until(lambda: text(browser, "#connection") == "Live")
         assert TOKEN not in json.dumps(browser.get_cookies())
         assert browser.execute_script("return document.cookie") == ""
         assert complaints(browser) == []

@@ -1,8 +1,9 @@
-"""The web page: live pictures, numbers and the health of every stream; loopback only, or behind a token.
+"""The web page: live video, statistics and health of every stream, on the loopback address or behind a token.
 
-The room's map: `app` has the paths, `gate` decides who may pass, `requests` checks what is asked, `view` keeps the
-newest picture of each stream, `push` sends to viewers who stay, `report` says how things are, `metrics` says it to
-Prometheus, `server` listens, `connections` has the deadlines and decides which connection makes room.
+`app` has the routes, `access_control` checks token and origin of a request, `requests` validates its content,
+`stream_control` adds and removes streams, `status` reports their state, `metrics` exports it to Prometheus,
+`latest_frames` keeps the newest frame of each stream, `push` sends frames and status to viewers. `server` listens,
+`connections` closes those that are late or too many. `page/` holds HTML, CSS and JavaScript.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def create_app(pipeline: Any, frames: LatestFrames, **options: Any) -> ASGIApp:
     """Return the ASGI application of a pipeline; see `fgd_yolo.streams.web.app.create_app`.
 
     Raises:
-        UsageError: the token cannot be used.
+        UsageError: the token is invalid.
         FGDError: a package of the extra `web` is missing.
     """
     try:
@@ -33,11 +34,11 @@ def create_app(pipeline: Any, frames: LatestFrames, **options: Any) -> ASGIApp:
 
 
 def bind(host: str, port: int, token: str | None = None) -> WebServer:
-    """Take the port, before anything else starts; see `fgd_yolo.streams.web.server.WebServer`.
+    """Bind the port, before anything else is started; see `fgd_yolo.streams.web.server.WebServer`.
 
     Raises:
-        UsageError: the address needs a token, or is none.
-        FGDError: the port cannot be had, or a package of the extra `web` is missing.
+        UsageError: the address needs a token, or is invalid.
+        FGDError: the port is not available, or a package of the extra `web` is missing.
     """
     try:
         from fgd_yolo.streams.web.server import WebServer
@@ -47,7 +48,7 @@ def bind(host: str, port: int, token: str | None = None) -> WebServer:
 
 
 def serve(app: Any, host: str, port: int, token: str | None = None) -> WebServer:
-    """Serve an application in a thread of its own until `stop` is called; raises what `bind` does."""
+    """Serve an application in a thread of its own until `stop` is called; raises what `bind` raises."""
     return bind(host, port, token).start(app)
 
 

@@ -1,4 +1,4 @@
-"""The newest result of each stream, as a JPEG for those who watch."""
+"""The newest frame of each stream, as a JPEG for viewers."""
 
 from __future__ import annotations
 
@@ -17,78 +17,78 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.overlay import overlay
 
-WIDEST_PX = 960
+MAX_WIDTH_PX = 960
 _QUALITY = 80
 
 
-class Picture(NamedTuple):
-    """A frame as JPEG; `index` is the frame's."""
+class JpegFrame(NamedTuple):
+    """A frame as a JPEG; `index` is `Frame.index`."""
 
     index: int
     jpeg: bytes
 
 
 class LatestFrames:
-    """Keeps the newest result of each stream, and encodes it only when somebody asks for it.
+    """Keeps the newest result of each stream, and encodes it only when a viewer asks for it.
 
-    An observer of the pipeline: a call stores a reference and returns. All drawing and encoding happens on one thread
-    of its own, once per frame however many watch, so that viewers take at most one core and never the pipeline's time.
+    An observer of the pipeline: a call stores a reference and returns. One thread of its own draws and encodes, once
+    per frame for any number of viewers, so that viewers use at most one core and never hold up the pipeline.
 
     Args:
-        paint: makes the picture (H, W, 3) BGR of a result.
+        draw: returns the image (H, W, 3) BGR of a result.
     """
 
-    def __init__(self, paint: Callable[[Result], np.ndarray] = overlay):
-        self.encoded = 0  # pictures so far
-        self._paint = paint
+    def __init__(self, draw: Callable[[Result], np.ndarray] = overlay):
+        self.encoded = 0  # number of frames encoded so far
+        self._draw = draw
         self._lock = threading.Lock()
         self._results: dict[str, Result] = {}
-        self._heard: dict[str, float] = {}
+        self._result_times: dict[str, float] = {}
         self._waiting: dict[str, set[Callable[[], None]]] = {}
-        self._pictures: dict[str, tuple[Result, Picture]] = {}  # touched by the encoder's thread alone
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="web picture")
+        self._encoded: dict[str, tuple[Result, JpegFrame]] = {}  # used by the encoder's thread alone
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="web encoder")
 
     def __call__(self, result: Result) -> None:
-        """Take a result; from any thread."""
+        """Store a result; may be called from any thread."""
         stream = result.frame.stream
         with self._lock:
             self._results[stream] = result
-            self._heard[stream] = time.monotonic()
+            self._result_times[stream] = time.monotonic()
             wakes = list(self._waiting.get(stream, ()))
         for wake in wakes:
             wake()
 
-    def heard(self) -> dict[str, float]:
-        """Return when the newest result of each stream came, in monotonic seconds."""
+    def result_times(self) -> dict[str, float]:
+        """Return when the newest result of each stream arrived, in monotonic seconds."""
         with self._lock:
-            return dict(self._heard)
+            return dict(self._result_times)
 
-    def keep(self, streams: Collection[str]) -> None:
-        """Forget all other streams: they were removed."""
+    def retain(self, streams: Collection[str]) -> None:
+        """Forget all streams but these: the others were removed."""
         with self._lock:
             for stream in set(self._results).difference(streams):
-                del self._results[stream], self._heard[stream]
+                del self._results[stream], self._result_times[stream]
 
-    async def picture(self, stream: str, after: int | None, timeout_s: float) -> Picture | None:
-        """Wait for a frame that is not the one with index `after`, and return the newest there is then.
+    async def wait_for_jpeg(self, stream: str, after: int | None, timeout_s: float) -> JpegFrame | None:
+        """Wait for a frame whose index is not `after`, then return the newest frame.
 
         Args:
-            stream: its name; an unknown one is waited for, too.
-            after: index of the frame that the viewer has, None for none.
-            timeout_s: how long to wait at most; then None is returned.
+            stream: its name; an unknown stream is waited for too.
+            after: index of the frame that the viewer has, or None.
+            timeout_s: longest wait; after it None is returned.
         Raises:
-            FGDError: the picture cannot be encoded.
+            FGDError: the frame cannot be encoded.
         """
-        if not await self._newer(stream, after, timeout_s):
+        if not await self._wait_for_result(stream, after, timeout_s):
             return None
         return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, stream)
 
-    async def _newer(self, stream: str, after: int | None, timeout_s: float) -> bool:
-        loop, came = asyncio.get_running_loop(), asyncio.Event()
+    async def _wait_for_result(self, stream: str, after: int | None, timeout_s: float) -> bool:
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the server stopped meanwhile
-                loop.call_soon_threadsafe(came.set)
+            with suppress(RuntimeError):  # the server has stopped meanwhile
+                loop.call_soon_threadsafe(arrived.set)
 
         with self._lock:
             result = self._results.get(stream)
@@ -96,7 +96,7 @@ class LatestFrames:
                 return True
             self._waiting.setdefault(stream, set()).add(wake)
         try:
-            await asyncio.wait_for(came.wait(), timeout_s)
+            await asyncio.wait_for(arrived.wait(), timeout_s)
         except asyncio.TimeoutError:
             return False
         finally:
@@ -106,27 +106,27 @@ class LatestFrames:
                     del self._waiting[stream]
         return True
 
-    def _encode(self, stream: str) -> Picture | None:
-        """Return the newest picture; the one before is let go, and those of removed streams."""
+    def _encode(self, stream: str) -> JpegFrame | None:
+        """Return the newest frame, encoded at most once; forget the previous one and those of removed streams."""
         with self._lock:
             result = self._results.get(stream)
-            for gone in set(self._pictures).difference(self._results):
-                del self._pictures[gone]
+            for removed in set(self._encoded).difference(self._results):
+                del self._encoded[removed]
         if result is None:
             return None
-        kept = self._pictures.get(stream)
-        if kept is None or kept[0] is not result:
-            kept = self._pictures[stream] = result, Picture(result.frame.index, _jpeg(self._paint(result)))
+        encoded = self._encoded.get(stream)
+        if encoded is None or encoded[0] is not result:
+            encoded = self._encoded[stream] = result, JpegFrame(result.frame.index, _to_jpeg(self._draw(result)))
             self.encoded += 1
-        return kept[1]
+        return encoded[1]
 
 
-def _jpeg(image: np.ndarray) -> bytes:
+def _to_jpeg(image: np.ndarray) -> bytes:
     height, width = image.shape[:2]
-    if width > WIDEST_PX:
-        size = WIDEST_PX, max(1, round(height * WIDEST_PX / width))
+    if width > MAX_WIDTH_PX:
+        size = MAX_WIDTH_PX, max(1, round(height * MAX_WIDTH_PX / width))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not done:
-        raise FGDError(f"a picture of {width} x {height} pixels cannot be encoded as JPEG")
+    success, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not success:
+        raise FGDError(f"a frame of {width} x {height} pixels cannot be encoded as JPEG")
     return data.tobytes()

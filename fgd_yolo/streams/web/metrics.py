@@ -1,4 +1,4 @@
-"""The numbers of all streams in Prometheus' words."""
+"""The statistics of all streams in the Prometheus exposition format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _COUNTERS = {
-    "seen": ("fgd_frames_seen", "Frames that came from the source"),
+    "seen": ("fgd_frames_seen", "Frames received from the source"),
     "inferred": ("fgd_frames_inferred", "Frames that went through the detector"),
     "delivered": ("fgd_results_delivered", "Results handed to the sinks"),
-    "reconnects": ("fgd_reconnects", "Times that a lost source came back"),
+    "reconnects": ("fgd_reconnects", "Reconnections of a lost source"),
 }
 
 
@@ -22,16 +22,16 @@ def to_prometheus(stats: dict[str, Any], encoded: int) -> bytes:
     """Return the exposition text.
 
     Args:
-        stats: what the pipeline says, `streams` by name.
-        encoded: pictures encoded for viewers so far.
+        stats: of the pipeline, as `Pipeline.stats` returns them.
+        encoded: number of frames encoded for viewers so far.
     """
-    registry = CollectorRegistry()  # of its own: the process may have another with the same names
+    registry = CollectorRegistry()  # not the global one: another application in this process may use the same names
     registry.register(_Collector(lambda: _families(stats, encoded)))
     return generate_latest(registry)
 
 
 class _Collector:
-    """What the registry asks; the families are made anew for every question."""
+    """The collector that the registry calls; it creates the metric families for each request."""
 
     def __init__(self, collect: Callable[[], Iterator[Metric]]):
         self.collect = collect
@@ -45,7 +45,7 @@ def _families(stats: dict[str, Any], encoded: int) -> Iterator[Metric]:
             counter.add_metric([stream], numbers[key])
         yield counter
     dropped = CounterMetricFamily("fgd_frames_dropped", "Frames dropped, by cause", labels=["stream", "cause"])
-    up = GaugeMetricFamily("fgd_stream_up", "1 while the stream gives frames", labels=["stream"])
+    up = GaugeMetricFamily("fgd_stream_up", "1 while the stream delivers frames", labels=["stream"])
     ages = HistogramMetricFamily("fgd_frame_age_seconds", "Age since arrival at each stage", labels=["stream", "stage"])
     for stream, numbers in streams.items():
         up.add_metric([stream], numbers["state"] == "UP")
@@ -54,10 +54,10 @@ def _families(stats: dict[str, Any], encoded: int) -> Iterator[Metric]:
         for stage, age in numbers["ages"].items():
             ages.add_metric([stream, stage], buckets=_buckets(age["histogram"]), sum_value=age["sum_s"])
     yield from (dropped, up, ages)
-    yield CounterMetricFamily("fgd_web_pictures_encoded", "Pictures encoded for viewers", value=encoded)
+    yield CounterMetricFamily("fgd_web_frames_encoded", "Frames encoded for viewers", value=encoded)
 
 
 def _buckets(histogram: dict[str, list[float]]) -> list[tuple[str, float]]:
-    """Return upper bounds and how many are at or below each."""
+    """Return upper bounds and the cumulative counts at or below each."""
     bounds = [*map(str, histogram["bounds_s"]), "+Inf"]
     return list(zip(bounds, accumulate(histogram["counts"]), strict=True))

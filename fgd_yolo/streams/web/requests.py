@@ -1,4 +1,4 @@
-"""What may be asked of the page, as pydantic models: all that comes from outside is bounded and checked here, once."""
+"""The content of requests as pydantic models: everything that clients send is bounded and validated here, once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.address import check_name, check_text
 from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 
-LONGEST_QUERY = 2048
-LONGEST_HEADER = 8192
-LONGEST_BODY = 16 << 10
-_LARGEST_INDEX = 2**53  # up to here a browser counts exactly
+MAX_QUERY = 2048  # characters
+MAX_HEADER = 8192
+MAX_BODY_BYTES = 16 << 10
+_MAX_INDEX = 2**53  # JavaScript's integers are exact up to here
 _NAME = re.compile(r"[\w.][\w. -]{0,63}")
 
-Question = TypeVar("Question", bound="_Question")
+Content = TypeVar("Content", bound="_Content")
 
 
 def _check_address(address: str) -> str:
@@ -43,70 +43,70 @@ def _check_policy(policy: str | None) -> str | None:
 
 
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
-_Named = Annotated[str, Field(max_length=256)]
+_Name = Annotated[str, Field(max_length=256)]
 
 
-class _Question(BaseModel):
-    """One kind of question; `rule` tells what it must look like. A validator may raise `UsageError` itself."""
+class _Content(BaseModel):
+    """The content of one kind of request; `rule` describes its form. A validator may raise `UsageError` itself."""
 
     model_config = ConfigDict(frozen=True)
     rule: ClassVar[str]
 
 
-class NewStream(_Question):
-    """A stream to add; an empty name or policy counts as none."""
+class AddStream(_Content):
+    """A stream to add; an empty name or policy counts as absent."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, validate_default=True)
-    rule = "a stream is {'address': text, 'name': text, 'policy': text}, the last two as wanted"
+    rule = "the request must be {'address': text, 'name': text, 'policy': text}; name and policy are optional"
 
     address: Annotated[str, AfterValidator(_check_address)] = Field(default="", repr=False)
     name: Annotated[str | None, _EMPTY_IS_NONE, AfterValidator(_check_name)] = None
     policy: Annotated[Annotated[str, Field(max_length=64)] | None, _EMPTY_IS_NONE, AfterValidator(_check_policy)] = None
 
 
-class NamedStream(_Question):
+class StreamName(_Content):
     """A stream to remove, stop or start."""
 
-    rule = "name the stream: {'name': text}"
+    rule = "the request must be {'name': text}"
 
-    name: _Named
-
-
-class VideoQuery(_Question):
-    """Which stream's pictures."""
-
-    rule = "name the stream: /video?stream=NAME"
-
-    stream: _Named = ""
+    name: _Name
 
 
-class PictureQuery(_Question):
-    """Which stream's picture, newer than the one with index `after`."""
+class VideoQuery(_Content):
+    """The stream whose video is requested."""
 
-    rule = "name the stream: /picture?stream=NAME&after=INDEX"
+    rule = "the address must be /video?stream=NAME"
 
-    stream: _Named = ""
-    after: Annotated[Annotated[int, Field(ge=0, le=_LARGEST_INDEX)] | None, _EMPTY_IS_NONE] = None
+    stream: _Name = ""
 
 
-def read_body(model: type[Question], body: bytes) -> Question:
-    """Read a question from JSON.
+class FrameQuery(_Content):
+    """The stream whose newest frame is requested, unless its index is `after`."""
+
+    rule = "the address must be /frame?stream=NAME&after=INDEX, where after is optional"
+
+    stream: _Name = ""
+    after: Annotated[Annotated[int, Field(ge=0, le=_MAX_INDEX)] | None, _EMPTY_IS_NONE] = None
+
+
+def read_body(model: type[Content], body: bytes) -> Content:
+    """Read the content of a request from its JSON body.
 
     Raises:
-        UsageError: it is no JSON, or another question.
+        UsageError: the body is not JSON, or has another form.
     """
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         is_json = error.errors(include_input=False, include_url=False)[0]["type"] != "json_invalid"
-        raise UsageError(model.rule if is_json else "that is not JSON") from None
+        raise UsageError(model.rule if is_json else "the request body is not JSON") from None
 
 
-def read_query(model: type[Question], query: Mapping[str, Any]) -> Question:
-    """Read a question from an address's query; what it does not know is left alone.
+def read_query(model: type[Content], query: Mapping[str, Any]) -> Content:
+    """Read the content of a request from its address's query; unknown parameters are ignored.
 
     Raises:
-        UsageError: it is another question.
+        UsageError: the query has another form.
     """
     try:
         return model.model_validate(dict(query))

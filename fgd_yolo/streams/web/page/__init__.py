@@ -1,4 +1,4 @@
-"""The page's files: written by hand, without a build step, and served as they are."""
+"""The files of the page, written without a build step and served unchanged."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from importlib.resources import files
 
 @cache
 def read_page(name: str) -> str:
-    """Return the text of one of the page's files."""
+    """Return the text of a file of the page."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

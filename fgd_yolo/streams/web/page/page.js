@@ -1,84 +1,84 @@
 "use strict";
 
-const SILENT_MS = 4000; // the numbers come once a second
-const PICTURE_MS = 50;
+const TIMEOUT_MS = 4000; // the server sends its status once a second
+const FRAME_PERIOD_MS = 50;
 const STAGES = { decoded: "decoded", infer_start: "inference start", infer_end: "inference end", sink_done: "sink done" };
-const NOTICES = { CONNECTING: "Connecting", DOWN: "No picture", ENDED: "The file is at its end", STOPPED: "Stopped" };
+const NOTICES = { CONNECTING: "Connecting", DOWN: "No frames", ENDED: "End of file", STOPPED: "Stopped" };
 const POLICIES = { latest: "newest frame", every: "every frame" };
-const KINDS = { UP: "good", DOWN: "bad" };
+const STATE_KINDS = { UP: "good", DOWN: "bad" };
 
 const cards = new Map();
 const find = (selector, within = document) => within.querySelector(selector);
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-const number = (value, digits = 0) => (value == null ? "–" : value.toFixed(digits));
-const age = (ms) => number(ms, ms < 10 ? 1 : 0);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const formatNumber = (value, digits = 0) => (value == null ? "–" : value.toFixed(digits));
+const formatAge = (ms) => formatNumber(ms, ms < 10 ? 1 : 0);
 
-let source = null;
-let heard = 0;
+let eventSource = null;
+let lastEvent = 0;
 let connected = false;
 
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text; // nothing is touched that stays as it is
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text; // unchanged elements are left alone
 }
 
-// The numbers -----------------------------------------------------------------------------------------------------
+// Status ------------------------------------------------------------------------------------------------------------
 
-function listen() {
-  heard = Date.now();
-  source = new EventSource("/events");
-  source.onmessage = (event) => {
-    heard = Date.now();
+function connect() {
+  lastEvent = Date.now();
+  eventSource = new EventSource("/events");
+  eventSource.onmessage = (event) => {
+    lastEvent = Date.now();
     setConnected(true);
     show(JSON.parse(event.data));
   };
-  source.onerror = lose;
+  eventSource.onerror = reconnect;
 }
 
-async function lose() {
-  if (!source) return;
-  source.close();
-  source = null;
-  setConnected(false, "The server cannot be reached. Trying again; what you see is old.");
+async function reconnect() {
+  if (!eventSource) return;
+  eventSource.close();
+  eventSource = null;
+  setConnected(false, "The server cannot be reached. Reconnecting; the data shown is out of date.");
   for (;;) {
-    await pause(1000);
+    await sleep(1000);
     try {
-      const answer = await fetch("/stats", { signal: AbortSignal.timeout(SILENT_MS) });
-      if (answer.ok) break;
-      setConnected(false, await refusal(answer));
+      const response = await fetch("/stats", { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (response.ok) break;
+      setConnected(false, await errorText(response));
     } catch {
-      // still away
+      // still not reachable
     }
   }
-  listen();
+  connect();
 }
 
-async function refusal(answer) {
-  if (answer.status === 401) return "The token is no longer accepted. Reload the page and give the new one.";
+async function errorText(response) {
+  if (response.status === 401) return "The token is no longer valid. Reload the page and enter the new one.";
   try {
-    return (await answer.json()).error;
+    return (await response.json()).error;
   } catch {
-    return `The server answered ${answer.status}.`;
+    return `The server responded with status ${response.status}.`;
   }
 }
 
-function setConnected(now, why = "") {
-  connected = now;
-  const link = find("#link");
-  write(link, now ? "Live" : "Disconnected");
-  link.dataset.kind = now ? "good" : "bad";
-  write(find("#gone"), why);
-  find("#gone").hidden = now;
-  document.body.classList.toggle("gone", !now);
+function setConnected(isConnected, message = "") {
+  connected = isConnected;
+  const badge = find("#connection");
+  setText(badge, isConnected ? "Live" : "Disconnected");
+  badge.dataset.kind = isConnected ? "good" : "bad";
+  setText(find("#disconnected"), message);
+  find("#disconnected").hidden = isConnected;
+  document.body.classList.toggle("disconnected", !isConnected);
 }
 
 setInterval(() => {
-  if (source && Date.now() - heard > SILENT_MS) lose();
+  if (eventSource && Date.now() - lastEvent > TIMEOUT_MS) reconnect();
 }, 1000);
 
-// The cards -------------------------------------------------------------------------------------------------------
+// Cards -------------------------------------------------------------------------------------------------------------
 
 function show({ streams, stopped }) {
-  const running = new Map(Object.entries(streams)); // an object has a "constructor" that nobody added
+  const running = new Map(Object.entries(streams)); // a plain object would have a "constructor"
   const names = [...running.keys(), ...stopped.filter((name) => !running.has(name))];
   for (const [name, card] of cards) {
     if (!names.includes(name)) {
@@ -92,18 +92,18 @@ function show({ streams, stopped }) {
   const all = [...running.values()];
   const up = all.filter((stream) => stream.state === "UP").length;
   const fps = all.reduce((sum, stream) => sum + stream.fps, 0);
-  write(find("#summary"), names.length ? `${up} of ${names.length} up, ${number(fps, 1)} fps in all` : "");
+  setText(find("#summary"), names.length ? `${up} of ${names.length} up, ${formatNumber(fps, 1)} fps in total` : "");
   find("#empty").hidden = names.length > 0;
 }
 
 function newCard(name) {
   const element = find("#card").content.firstElementChild.cloneNode(true);
-  const card = { name, element, state: "", index: "", seen: true, history: [] };
+  const card = { name, element, state: "", index: "", visible: true, history: [] };
   element.dataset.stream = name;
   find("h2", element).textContent = name;
   find("h2", element).id = `stream-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
   element.setAttribute("aria-labelledby", find("h2", element).id);
-  find(".live", element).setAttribute("aria-label", `Live picture of ${name}`);
+  find(".live", element).setAttribute("aria-label", `Live video of ${name}`);
   for (const [stage, label] of Object.entries(STAGES)) {
     const row = document.createElement("tr");
     row.dataset.stage = stage;
@@ -112,116 +112,116 @@ function newCard(name) {
     find("tbody", element).append(row);
   }
   find("details", element).open = window.innerWidth > 600;
-  find(".toggle", element).onclick = () => change(card, card.state === "STOPPED" ? "start" : "stop");
+  find(".toggle", element).onclick = () => sendAction(card, card.state === "STOPPED" ? "start" : "stop");
   find(".remove", element).onclick = (event) => confirmRemove(card, event.target);
   find("#grid").append(element);
-  new IntersectionObserver(([entry]) => (card.seen = entry.isIntersecting)).observe(element);
+  new IntersectionObserver(([entry]) => (card.visible = entry.isIntersecting)).observe(element);
   cards.set(name, card);
-  watch(card);
+  playVideo(card);
   return card;
 }
 
 function update(card, stream) {
   const { element } = card;
   card.state = stream ? stream.state : "STOPPED";
-  const pill = find(".state", element);
-  write(pill, card.state);
-  pill.dataset.kind = KINDS[card.state] || "";
-  element.toggleAttribute("data-still", card.state !== "UP");
-  write(find(".notice", element), card.state === "UP" ? "" : stream?.reason || NOTICES[card.state]);
+  const badge = find(".state", element);
+  setText(badge, card.state);
+  badge.dataset.kind = STATE_KINDS[card.state] || "";
+  element.toggleAttribute("data-paused", card.state !== "UP");
+  setText(find(".notice", element), card.state === "UP" ? "" : stream?.reason || NOTICES[card.state]);
   const toggle = find(".toggle", element);
   toggle.hidden = Boolean(stream) && !stream.can_stop;
-  write(toggle, stream ? "Stop" : "Start");
+  setText(toggle, stream ? "Stop" : "Start");
   if (!stream) {
-    remember(card, null);
+    addToHistory(card, null);
     return;
   }
-  write(find(".source", element), `${stream.address}, ${POLICIES[stream.policy] ?? stream.policy}`);
+  setText(find(".source", element), `${stream.address}, ${POLICIES[stream.policy] ?? stream.policy}`);
   const dropped = Object.values(stream.dropped).reduce((sum, count) => sum + count, 0);
-  const facts = { ...stream, fps: number(stream.fps, 1), dropped };
-  for (const cell of element.querySelectorAll("[data-fact]")) write(cell, String(facts[cell.dataset.fact]));
+  const counts = { ...stream, fps: formatNumber(stream.fps, 1), dropped };
+  for (const cell of element.querySelectorAll("[data-count]")) setText(cell, String(counts[cell.dataset.count]));
   const causes = Object.entries(stream.dropped).map(([cause, count]) => `${cause} ${count}`);
-  write(find(".drops", element), causes.length ? `Dropped: ${causes.join(", ")}` : "");
+  setText(find(".drops", element), causes.length ? `Dropped: ${causes.join(", ")}` : "");
   for (const row of element.querySelectorAll("tbody tr")) {
     const ages = stream.ages[row.dataset.stage] ?? {};
-    ["p50_ms", "p95_ms", "p99_ms"].forEach((key, column) => write(row.children[column + 1], age(ages[key])));
+    ["p50_ms", "p95_ms", "p99_ms"].forEach((key, column) => setText(row.children[column + 1], formatAge(ages[key])));
   }
-  remember(card, stream);
+  addToHistory(card, stream);
 }
 
-// The pictures ----------------------------------------------------------------------------------------------------
+// Video -------------------------------------------------------------------------------------------------------------
 
-// Asked for one by one: a browser keeps six connections to a server, which endless pictures would use up.
-async function watch(card) {
+// Frames are requested one by one: a browser opens six connections to a server, which endless responses would use up.
+async function playVideo(card) {
   const canvas = find(".live", card.element);
   while (cards.get(card.name) === card) {
-    const begun = Date.now();
+    const started = Date.now();
     const finished = card.state === "STOPPED" || (card.state === "ENDED" && card.index !== "");
-    if (finished || document.hidden || !connected || !card.seen) {
-      await pause(300);
+    if (finished || document.hidden || !connected || !card.visible) {
+      await sleep(300);
       continue;
     }
     try {
       const query = new URLSearchParams({ stream: card.name, after: card.index });
-      const answer = await fetch(`/picture?${query}`, { signal: AbortSignal.timeout(SILENT_MS) });
-      if (answer.status === 200) {
-        card.index = answer.headers.get("X-Frame-Index");
-        await paint(canvas, await answer.blob());
-      } else if (!answer.ok) {
-        await pause(1000);
+      const response = await fetch(`/frame?${query}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (response.status === 200) {
+        card.index = response.headers.get("X-Frame-Index");
+        await draw(canvas, await response.blob());
+      } else if (!response.ok) {
+        await sleep(1000);
       }
     } catch {
-      await pause(1000);
+      await sleep(1000);
     }
-    await pause(Math.max(card.state === "UP" ? 0 : 500, PICTURE_MS - (Date.now() - begun)));
+    await sleep(Math.max(card.state === "UP" ? 0 : 500, FRAME_PERIOD_MS - (Date.now() - started)));
   }
 }
 
-async function paint(canvas, jpeg) {
-  const picture = await createImageBitmap(jpeg);
-  if (canvas.width !== picture.width || canvas.height !== picture.height) {
-    canvas.width = picture.width;
-    canvas.height = picture.height;
-    canvas.parentElement.style.aspectRatio = Math.min(Math.max(picture.width / picture.height, 1), 2);
+async function draw(canvas, jpeg) {
+  const bitmap = await createImageBitmap(jpeg);
+  if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+    canvas.width = bitmap.width;
+    canvas.height = bitmap.height;
+    canvas.parentElement.style.aspectRatio = Math.min(Math.max(bitmap.width / bitmap.height, 1), 2);
   }
-  canvas.getContext("2d").drawImage(picture, 0, 0);
-  picture.close();
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
 }
 
-// Changes ---------------------------------------------------------------------------------------------------------
+// Actions -----------------------------------------------------------------------------------------------------------
 
-async function ask(method, path, wish) {
+async function sendRequest(method, path, content) {
   try {
-    const answer = await fetch(path, {
+    const response = await fetch(path, {
       method,
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(wish),
+      body: JSON.stringify(content),
     });
-    return answer.ok ? "" : await refusal(answer);
+    return response.ok ? "" : await errorText(response);
   } catch {
     return "The server cannot be reached.";
   }
 }
 
-async function change(card, how) {
-  write(find(".error", card.element), await ask("POST", `/streams/${how}`, { name: card.name }));
+async function sendAction(card, action) {
+  setText(find(".error", card.element), await sendRequest("POST", `/streams/${action}`, { name: card.name }));
 }
 
 async function confirmRemove(card, button) {
-  if (!button.classList.contains("sure")) {
-    button.classList.add("sure");
-    write(button, "Really remove?");
-    await pause(4000);
-    button.classList.remove("sure");
-    write(button, "Remove");
+  if (!button.classList.contains("confirm")) {
+    button.classList.add("confirm");
+    setText(button, "Really remove?");
+    await sleep(4000);
+    button.classList.remove("confirm");
+    setText(button, "Remove");
     return;
   }
-  write(find(".error", card.element), await ask("DELETE", "/streams", { name: card.name }));
+  setText(find(".error", card.element), await sendRequest("DELETE", "/streams", { name: card.name }));
 }
 
 const dialog = find("#add");
 find("#open-add").onclick = () => {
-  write(find("#add-error"), "");
+  setText(find("#add-error"), "");
   dialog.showModal();
 };
 find("#cancel").onclick = () => dialog.close();
@@ -229,15 +229,15 @@ find("form", dialog).onsubmit = async (event) => {
   event.preventDefault();
   const button = find("[type=submit]", dialog);
   button.disabled = true;
-  const error = await ask("POST", "/streams", Object.fromEntries(new FormData(event.target)));
+  const error = await sendRequest("POST", "/streams", Object.fromEntries(new FormData(event.target)));
   button.disabled = false;
-  write(find("#add-error"), error);
+  setText(find("#add-error"), error);
   if (!error) {
     event.target.reset();
     dialog.close();
   }
 };
 
-// The token came once in the address and is a cookie now.
+// The token was in the address once; it is a cookie now.
 if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", location.pathname);
-listen();
+connect();

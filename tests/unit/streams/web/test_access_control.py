@@ -22,7 +22,7 @@ PATHS = [
     "/readyz",
     "/events",
     "/video?stream=door",
-    "/picture",
+    "/frame",
 ]
 JSON = {"Content-Type": "application/json"}
 
@@ -169,7 +169,7 @@ def test_a_page_of_another_site_changes_nothing(headers):
 
 def test_a_page_of_another_site_cannot_embed_a_picture_but_a_link_works():
     foreign = {"Sec-Fetch-Site": "cross-site"}
-    assert client().get("/picture", headers=foreign | {"Sec-Fetch-Mode": "no-cors"}).status_code == 403
+    assert client().get("/frame", headers=foreign | {"Sec-Fetch-Mode": "no-cors"}).status_code == 403
     assert client().get("/", headers=foreign | {"Sec-Fetch-Mode": "navigate"}).status_code == 200
 
 

@@ -93,9 +93,9 @@ def page():
     """The page of one stream, with deadlines of a second."""
     pipeline, frames = FakePipeline("door"), LatestFrames()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "REQUEST_S", 1.0)
-        patch.setattr(connections, "TAKE_S", 1.0)
-        patch.setattr(connections, "CHECK_S", 0.1)
+        patch.setattr(connections, "REQUEST_TIMEOUT_S", 1.0)
+        patch.setattr(connections, "SEND_TIMEOUT_S", 1.0)
+        patch.setattr(connections, "CHECK_PERIOD_S", 0.1)
         with serve(create_app(pipeline, frames), "127.0.0.1", 0) as server:
             pipeline.give(frames, "door", 0)
             yield server, frames
@@ -333,7 +333,7 @@ def test_a_viewer_who_does_not_read_loses_the_place(page, monkeypatch):
     server, frames = page
     left = []
     leave = ViewerSlots.__exit__
-    monkeypatch.setattr(ViewerSlots, "__exit__", lambda self, *error: left.append(self.taken) or leave(self, *error))
+    monkeypatch.setattr(ViewerSlots, "__exit__", lambda self, *error: left.append(self.used) or leave(self, *error))
     noise = np.random.default_rng(0).integers(0, 256, (480, 960, 3), np.uint8)
     with connect(server.port) as viewer:
         viewer.sendall(b"GET /video?stream=door HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -381,4 +381,4 @@ def test_no_file_descriptors_left_is_a_line_and_the_page_comes_back():
 @pytest.mark.parametrize(("soft", "most"), [(1024, 512), (256, 128), (10, 8), (resource.RLIM_INFINITY, 512)])
 def test_half_of_the_file_descriptors_stay_for_cameras_and_files(monkeypatch, soft, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
-    assert connections.most_connections() == most
+    assert connections.max_connections() == most

@@ -9,12 +9,12 @@ import pytest
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.overlay import overlay
-from fgd_yolo.streams.web.latest_frames import WIDEST_PX, LatestFrames
+from fgd_yolo.streams.web.latest_frames import MAX_WIDTH_PX, LatestFrames
 from web_pipeline import result_of
 
 
 def picture(frames, stream="door", after=None, timeout_s=0.05):
-    return asyncio.run(frames.picture(stream, after, timeout_s))
+    return asyncio.run(frames.wait_for_jpeg(stream, after, timeout_s))
 
 
 def read(jpeg):
@@ -47,7 +47,7 @@ def test_a_frame_is_encoded_once_however_many_watch():
     frames(result_of("door", 0))
 
     async def watch():
-        return await asyncio.gather(*[frames.picture("door", None, 1) for _ in range(5)])
+        return await asyncio.gather(*[frames.wait_for_jpeg("door", None, 1) for _ in range(5)])
 
     pictures = asyncio.run(watch())
     assert frames.encoded == 1
@@ -75,7 +75,7 @@ def test_a_viewer_who_has_the_newest_frame_waits_for_the_next():
     assert picture(frames, after=7) is None
 
     async def watch():
-        waiting = asyncio.ensure_future(frames.picture("door", 7, 30))
+        waiting = asyncio.ensure_future(frames.wait_for_jpeg("door", 7, 30))
         await asyncio.sleep(0.05)
         threading.Thread(target=frames, args=(result_of("door", 8),)).start()
         return await waiting
@@ -108,17 +108,17 @@ def test_a_removed_stream_is_forgotten_with_its_picture():
     frames(result_of("door", 0))
     frames(result_of("yard", 0))
     picture(frames)
-    frames.keep(["yard"])
-    assert set(frames.heard()) == {"yard"}
+    frames.retain(["yard"])
+    assert set(frames.result_times()) == {"yard"}
     assert picture(frames) is None
     picture(frames, "yard")
-    assert set(frames._pictures) == {"yard"}
+    assert set(frames._encoded) == {"yard"}
 
 
 def test_a_wide_picture_is_made_smaller_and_keeps_its_shape():
     frames = LatestFrames()
     frames(result_of("door", 0, side=1000))
-    assert read(picture(frames).jpeg).shape == (WIDEST_PX // 2, WIDEST_PX, 3)
+    assert read(picture(frames).jpeg).shape == (MAX_WIDTH_PX // 2, MAX_WIDTH_PX, 3)
 
 
 def test_a_slow_paint_does_not_hold_up_the_pipeline():
@@ -126,7 +126,7 @@ def test_a_slow_paint_does_not_hold_up_the_pipeline():
     frames = LatestFrames(lambda result: go_on.wait(30) and overlay(result))
 
     async def watch():
-        watching = asyncio.ensure_future(frames.picture("door", None, 1))
+        watching = asyncio.ensure_future(frames.wait_for_jpeg("door", None, 1))
         await asyncio.sleep(0.05)
         for index in range(1, 50):
             frames(result_of("door", index))  # would hang here
@@ -144,7 +144,7 @@ def test_what_cannot_be_painted_is_said_and_the_next_frame_is_shown():
     results[0].frame.pixels = np.zeros((9, 9, 3), np.uint8)
     frames = LatestFrames()
     frames(results[0])
-    with pytest.raises(FGDError, match="pass the same photo"):
+    with pytest.raises(FGDError, match="pass the same image"):
         picture(frames)
     frames(results[1])
     assert picture(frames).index == 1

@@ -117,7 +117,7 @@ def test_a_viewer_who_leaves_is_noticed_although_no_frame_comes(server, frames):
 
 def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, frames):
     painted, image = [], np.random.default_rng(0).integers(0, 255, (700, 960, 3), np.uint8)  # 800 kB as JPEG
-    frames._paint = lambda result: painted.append(result.frame.index) or image
+    frames._draw = lambda result: painted.append(result.frame.index) or image
     stuck = watch(server)
     index = 0
 
@@ -132,21 +132,21 @@ def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, fra
     until(lambda: not encodes_another())  # what is on its way is full
     assert len(painted) <= 4
     assert httpx.get(f"{server.url}healthz", trust_env=False).status_code == 200
-    frames._paint = LatestFrames()._paint
+    frames._draw = LatestFrames()._draw
     frames(result_of("door", 5000))
-    assert httpx.get(f"{server.url}picture?stream=door", trust_env=False).headers["X-Frame-Index"] == "5000"
+    assert httpx.get(f"{server.url}frame?stream=door", trust_env=False).headers["X-Frame-Index"] == "5000"
     stuck.close()
 
 
 def test_a_viewer_who_takes_nothing_for_long_is_given_up(frames, camera, monkeypatch):
-    monkeypatch.setattr(web_app, "MOST_VIEWERS", 1)
-    monkeypatch.setattr(web_server, "_UNREAD_MS", 500)
+    monkeypatch.setattr(web_app, "MAX_VIEWERS", 1)
+    monkeypatch.setattr(web_server, "_UNACKNOWLEDGED_MS", 500)
     image = np.random.default_rng(0).integers(0, 255, (700, 960, 3), np.uint8)
-    frames._paint = lambda result: image
+    frames._draw = lambda result: image
     with serve(create_app(FakePipeline("door"), frames), "127.0.0.1", 0) as server, watch(server) as stuck:
         until(lambda: frames.encoded > 1)
-        assert httpx.get(f"{server.url}picture?stream=door", trust_env=False).status_code == 503
-        until(lambda: httpx.get(f"{server.url}picture?stream=door", trust_env=False).status_code == 200)
+        assert httpx.get(f"{server.url}frame?stream=door", trust_env=False).status_code == 503
+        until(lambda: httpx.get(f"{server.url}frame?stream=door", trust_env=False).status_code == 200)
         assert stuck.fileno() > 0
 
 
@@ -154,7 +154,7 @@ def test_a_frame_is_sent_once_although_no_other_comes(server, frames):
     frames(result_of("door", 0))
     with watch(server) as viewer:
         data = b""
-        while data.count(b"--fgd-yolo-picture") < 2:
+        while data.count(b"--fgd-yolo-frame") < 2:
             data += viewer.recv(1 << 16)
         viewer.settimeout(0.3)
         with pytest.raises(TimeoutError):
@@ -163,12 +163,12 @@ def test_a_frame_is_sent_once_although_no_other_comes(server, frames):
 
 
 def test_the_number_of_viewers_is_bounded_and_a_place_is_given_back(frames, camera, monkeypatch):
-    monkeypatch.setattr(web_app, "MOST_VIEWERS", 2)
+    monkeypatch.setattr(web_app, "MAX_VIEWERS", 2)
     with serve(create_app(FakePipeline("door"), frames), "127.0.0.1", 0) as server:
         viewers = [watch(server), watch(server, "events")]
         for viewer in viewers:
             assert viewer.recv(12) == b"HTTP/1.1 200"
-        for path in ("video?stream=door", "events", "picture?stream=door"):
+        for path in ("video?stream=door", "events", "frame?stream=door"):
             with watch(server, path) as refused:
                 answer = b""
                 while b"already" not in answer:
@@ -176,7 +176,7 @@ def test_the_number_of_viewers_is_bounded_and_a_place_is_given_back(frames, came
                 assert answer.startswith(b"HTTP/1.1 503")
         assert httpx.get(f"{server.url}healthz", trust_env=False).status_code == 200
         viewers[0].close()
-        until(lambda: httpx.get(f"{server.url}picture?stream=door", trust_env=False).status_code == 200)
+        until(lambda: httpx.get(f"{server.url}frame?stream=door", trust_env=False).status_code == 200)
         viewers[1].close()
 
 
@@ -211,8 +211,8 @@ def test_the_video_of_an_unknown_stream_is_not_found(server):
 
 def test_a_picture_is_not_sent_twice(server, frames):
     frames(result_of("door", 4))
-    first = httpx.get(f"{server.url}picture?stream=door&after=", trust_env=False)
+    first = httpx.get(f"{server.url}frame?stream=door&after=", trust_env=False)
     assert (first.status_code, first.headers["Content-Type"]) == (200, "image/jpeg")
     assert first.headers["X-Frame-Index"] == "4"
-    assert httpx.get(f"{server.url}picture?stream=door&after=4", trust_env=False).status_code == 204
-    assert httpx.get(f"{server.url}picture?stream=other", trust_env=False).status_code == 204
+    assert httpx.get(f"{server.url}frame?stream=door&after=4", trust_env=False).status_code == 204
+    assert httpx.get(f"{server.url}frame?stream=other", trust_env=False).status_code == 204

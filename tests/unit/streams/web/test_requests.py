@@ -11,7 +11,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.web import bind, create_app
 from fgd_yolo.streams.web.latest_frames import LatestFrames
-from fgd_yolo.streams.web.requests import NewStream, read_body
+from fgd_yolo.streams.web.requests import AddStream, read_body
 from web_pipeline import FakePipeline, WebClient
 
 JSON = {"Content-Type": "application/json"}
@@ -111,7 +111,7 @@ HEADERS = [
 ]
 
 
-def asker(**options):
+def client(**options):
     pipeline, frames = FakePipeline("door"), LatestFrames()
     pipeline.give(frames, "door", 0)
     return pipeline, WebClient(create_app(pipeline, frames, **options))
@@ -126,7 +126,7 @@ def still_works(pipeline, page):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_no_body_is_an_accident(body, capsys):
-    pipeline, page = asker()
+    pipeline, page = client()
     for method, path in (("POST", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/start")):
         answer = page.request(method, f"/streams{path}", content=body, headers=JSON)
         assert answer.status_code == 400
@@ -138,7 +138,7 @@ def test_no_body_is_an_accident(body, capsys):
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("allow_files", [False, True])
 def test_an_address_that_can_never_work_is_refused_and_the_page_goes_on(address, allow_files):
-    pipeline, page = asker(allow_files=allow_files)
+    pipeline, page = client(allow_files=allow_files)
     answer = page.request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
     assert answer.status_code == 400
     assert "\n" not in answer.json()["error"]
@@ -147,16 +147,16 @@ def test_an_address_that_can_never_work_is_refused_and_the_page_goes_on(address,
 
 @pytest.mark.parametrize("address", ["ftp://10.0.0.7/x", "rtsp://10.0.0.7:99999/x", "rtsp://admin:p@ss/word@cam/x"])
 def test_the_advice_for_an_address_is_on_the_page_what_it_is_on_the_command_line(address):
-    answer = asker()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
+    answer = client()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
     with pytest.raises(UsageError) as caught:
         check_address(address)
     assert answer.json()["error"] == str(caught.value)
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@pytest.mark.parametrize("path", ["/video", "/picture"])
+@pytest.mark.parametrize("path", ["/video", "/frame"])
 def test_no_query_is_an_accident(path, query, capsys):
-    pipeline, page = asker()
+    pipeline, page = client()
     if path == "/video" and query.startswith("stream=door"):
         query = query.replace("stream=door", "stream=other")  # the door's pictures would never end
     answer = page.get(f"{path}?{query}")
@@ -167,17 +167,17 @@ def test_no_query_is_an_accident(path, query, capsys):
 
 
 def test_the_pictures_index_is_read_as_before():
-    _, page = asker()
-    assert page.get("/picture?stream=door&after=").status_code == 200
-    assert page.get("/picture?stream=door&after=7").status_code == 200
-    assert page.get("/picture?stream=door&after=0").status_code == 204
-    assert page.get("/picture?stream=door&after=" + "9" * 1000).status_code == 400
+    _, page = client()
+    assert page.get("/frame?stream=door&after=").status_code == 200
+    assert page.get("/frame?stream=door&after=7").status_code == 200
+    assert page.get("/frame?stream=door&after=0").status_code == 204
+    assert page.get("/frame?stream=door&after=" + "9" * 1000).status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/", "/stats", "/video", "/picture", "/no/such/path", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/stats", "/video", "/frame", "/no/such/path", "/healthz"])
 def test_an_address_above_two_kilobytes_is_refused_before_anybody_reads_it(path):
     for token in (None, "correct-horse-battery"):
-        _, page = asker(token=token)
+        _, page = client(token=token)
         assert page.get(f"{path}?stream={'pass' * 4000}").status_code == 414
         assert page.get(f"/x{path}/{'pass' * 600}").status_code == 414
 
@@ -185,7 +185,7 @@ def test_an_address_above_two_kilobytes_is_refused_before_anybody_reads_it(path)
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: str(headers)[:40])
 @pytest.mark.parametrize("token", [None, "correct-horse-battery"])
 def test_no_header_is_an_accident(headers, token, capsys):
-    _, page = asker(token=token)
+    _, page = client(token=token)
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     for method, path in (("GET", "/stats"), ("POST", "/streams"), ("GET", "/healthz")):
         answer = page.request(method, path, headers={**JSON, **encoded}, content=b"{}" if method == "POST" else None)
@@ -194,7 +194,7 @@ def test_no_header_is_an_accident(headers, token, capsys):
 
 
 def test_an_origin_that_is_none_changes_nothing():
-    pipeline, page = asker()
+    pipeline, page = client()
     answer = page.post("/streams", json={"address": "test://"}, headers={"Origin": "http://["})
     assert answer.status_code == 403
     still_works(pipeline, page)
@@ -205,17 +205,17 @@ def test_a_name_of_letters_digits_dots_dashes_and_spaces_is_taken_as_it_is(name)
     body = json.dumps({"address": "test://", "name": name}).encode()
     if ":" in name:
         with pytest.raises(UsageError, match="a name is"):
-            read_body(NewStream, body)
+            read_body(AddStream, body)
     else:
-        assert read_body(NewStream, body).name == name
+        assert read_body(AddStream, body).name == name
 
 
 def test_a_request_shows_no_address_when_it_is_printed():
-    assert SECRET not in repr(read_body(NewStream, json.dumps({"address": f"rtsp://a:{SECRET}@h"}).encode()))
+    assert SECRET not in repr(read_body(AddStream, json.dumps({"address": f"rtsp://a:{SECRET}@h"}).encode()))
 
 
 def test_an_unnamed_camera_is_named_and_shown_by_host_and_port_alone():
-    pipeline, page = asker()
+    pipeline, page = client()
     address = f"rtsp://admin:{SECRET}@10.0.0.7:554/0/{SECRET}?login=a:{SECRET}"
     names = [page.post("/streams", json={"address": address}).json()["name"] for _ in range(2)]
     assert names == ["10.0.0.7-554", "10.0.0.7-554-2"]

@@ -20,8 +20,8 @@ def box():
     return pipeline, frames, WebClient(create_app(pipeline, frames, deadline_s=5))
 
 
-def ready(asker):
-    answer = asker.get("/readyz")
+def ready(client):
+    answer = client.get("/readyz")
     assert (answer.status_code == 200) is answer.json()["ready"] is (not answer.json()["reasons"])
     return answer.status_code, answer.json()["reasons"]
 
@@ -31,9 +31,9 @@ def test_it_is_ready_when_every_stream_gave_a_frame(box):
 
 
 def test_it_is_not_ready_while_a_stream_is_down_and_says_why(box):
-    pipeline, _, asker = box
+    pipeline, _, client = box
     pipeline.streams["yard"].set_state("DOWN", "refused by rtsp://admin:hunter2secret@10.0.0.7/cam")
-    assert ready(asker) == (503, ["yard: DOWN, refused by rtsp://10.0.0.7"])
+    assert ready(client) == (503, ["yard: DOWN, refused by rtsp://10.0.0.7"])
 
 
 def test_it_is_not_ready_before_the_first_frame_nor_without_a_stream():
@@ -45,63 +45,65 @@ def test_it_is_not_ready_before_the_first_frame_nor_without_a_stream():
 
 
 def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_up(box, monkeypatch):
-    _, frames, asker = box
-    heard = frames.heard()
+    _, frames, client = box
+    times = frames.result_times()
     for silent_s, reasons in ((4, []), (9, ["yard: no frame for 9 s"])):
-        monkeypatch.setattr(frames, "heard", lambda silent_s=silent_s: {**heard, "yard": time.monotonic() - silent_s})
-        assert ready(asker) == (503 if reasons else 200, reasons)
+        monkeypatch.setattr(
+            frames, "result_times", lambda silent_s=silent_s: {**times, "yard": time.monotonic() - silent_s}
+        )
+        assert ready(client) == (503 if reasons else 200, reasons)
 
 
 def test_a_file_at_its_end_does_not_count_as_a_fault(box):
-    pipeline, frames, asker = box
+    pipeline, frames, client = box
     pipeline.streams["yard"].set_state("ENDED")
-    frames.keep(["door"])
-    assert ready(asker) == (200, [])
+    frames.retain(["door"])
+    assert ready(client) == (200, [])
 
 
 def test_it_is_ready_when_its_only_stream_was_stopped_on_the_page():
     pipeline = FakePipeline("door")
-    asker = WebClient(create_app(pipeline, LatestFrames(), orders={"door": StreamSettings(0)}))
-    assert ready(asker) == (503, ["door: CONNECTING"])
-    asker.post("/streams/stop", json={"name": "door"})
-    assert ready(asker) == (200, [])
-    asker.request("DELETE", "/streams", json={"name": "door"})
-    assert ready(asker) == (503, ["there is no stream"])
+    client = WebClient(create_app(pipeline, LatestFrames(), settings={"door": StreamSettings(0)}))
+    assert ready(client) == (503, ["door: CONNECTING"])
+    client.post("/streams/stop", json={"name": "door"})
+    assert ready(client) == (200, [])
+    client.request("DELETE", "/streams", json={"name": "door"})
+    assert ready(client) == (503, ["there is no stream"])
 
 
 def test_it_is_not_ready_when_the_detector_has_failed(box):
-    pipeline, _, asker = box
+    pipeline, _, client = box
     pipeline.failure = "the detector failed on 100 frames in a row"
-    assert ready(asker) == (503, ["the detector failed on 100 frames in a row"])
+    assert ready(client) == (503, ["the detector failed on 100 frames in a row"])
 
 
 def test_the_numbers_are_the_pipelines(box):
-    pipeline, _, asker = box
+    pipeline, _, client = box
     pipeline.streams["door"].count_seen()
     pipeline.streams["door"].count_dropped("newer frame")
-    door = asker.get("/stats").json()["streams"]["door"]
+    door = client.get("/stats").json()["streams"]["door"]
     assert (door["seen"], door["inferred"], door["dropped"]) == (2, 1, {"newer frame": 1})
     assert door["ages"]["infer_end"]["p95_ms"] == pytest.approx(20, abs=0.1)
 
 
 def test_gathering_is_bounded_however_many_ask(box):
-    pipeline, _, asker = box
+    pipeline, _, client = box
     asked, stats = [], pipeline.stats
     pipeline.stats = lambda: asked.append(1) or stats()
     for _ in range(5):
-        asker.get("/stats")
+        client.get("/stats")
     assert len(asked) <= 2
 
 
 def test_a_stream_that_was_removed_elsewhere_is_forgotten(box):
-    pipeline, frames, asker = box
+    pipeline, frames, client = box
     pipeline.remove("yard")
-    asker.get("/stats")
-    assert set(frames.heard()) == {"door"}
+    client.get("/stats")
+    assert set(frames.result_times()) == {"door"}
 
 
 def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box):
-    pipeline, frames, asker = box
+    pipeline, frames, client = box
     door = pipeline.streams["door"]
     for cause, times in (("newer frame", 3), ("too old", 1)):
         for _ in range(times):
@@ -109,7 +111,7 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
             door.count_dropped(cause)
     door.count_reconnect()
     pipeline.streams["yard"].set_state("DOWN", "gone")
-    answer = asker.get("/metrics")
+    answer = client.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     values = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -124,7 +126,7 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
     assert values["fgd_frames_dropped_total", "door", "too old"] == 1
     assert values["fgd_stream_up", "door"] == 1
     assert values["fgd_stream_up", "yard"] == 0
-    assert values["fgd_web_pictures_encoded_total",] == frames.encoded == 0
+    assert values["fgd_web_frames_encoded_total",] == frames.encoded == 0
     # The age at the end of inference was 20 ms, that of the decoded picture 5 ms.
     assert values["fgd_frame_age_seconds_bucket", "0.01", "decoded", "door"] == 1
     assert values["fgd_frame_age_seconds_bucket", "0.01", "door", "infer_end"] == 0
@@ -141,15 +143,15 @@ def test_two_applications_in_one_process_have_metrics_of_their_own(box):
 
 
 def test_a_name_that_looks_like_markup_stays_text(box):
-    pipeline, frames, asker = box
+    pipeline, frames, client = box
     pipeline.add("test://", '<b>"x"\\')
     pipeline.give(frames, '<b>"x"\\', 0)
-    families = list(text_string_to_metric_families(asker.get("/metrics").text))
+    families = list(text_string_to_metric_families(client.get("/metrics").text))
     assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}
 
 
 def test_numbers_that_are_not_finite_are_null_in_every_answer(box, monkeypatch):
-    pipeline, _, asker = box
+    pipeline, _, client = box
     stats = pipeline.stats
 
     def overflowing():
@@ -158,7 +160,7 @@ def test_numbers_that_are_not_finite_are_null_in_every_answer(box, monkeypatch):
         return found
 
     monkeypatch.setattr(pipeline, "stats", overflowing)
-    answer = asker.get("/stats")
+    answer = client.get("/stats")
     assert answer.status_code == 200 and "NaN" not in answer.text and "Infinity" not in answer.text
     assert [one["fps"] for one in answer.json()["streams"].values()] == [None, None]
-    assert asker.get("/metrics").status_code == 200
+    assert client.get("/metrics").status_code == 200

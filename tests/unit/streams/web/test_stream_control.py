@@ -7,7 +7,7 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.web import create_app
 from fgd_yolo.streams.web.latest_frames import LatestFrames
-from fgd_yolo.streams.web.stream_control import MOST_STREAMS, StreamSettings
+from fgd_yolo.streams.web.stream_control import MAX_STREAMS, StreamSettings
 from web_pipeline import FakePipeline, WebClient
 
 SECRET = "hunter2secret"
@@ -58,7 +58,7 @@ def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
     pipeline = FakePipeline()
     assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
-    assert pipeline.orders == [(str(tmp_path), tmp_path.name, None)]
+    assert pipeline.added == [(str(tmp_path), tmp_path.name, None)]
     assert add(pipeline, {"address": str(tmp_path / "none")}, allow_files=True).status_code == 400
 
 
@@ -68,7 +68,7 @@ def test_a_camera_is_added_with_its_name_and_policy(address):
     answer = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
     assert answer.status_code == 201
     assert answer.json() == {"name": "yard 2"}
-    assert pipeline.orders == [(address, "yard 2", "max-age=500")]
+    assert pipeline.added == [(address, "yard 2", "max-age=500")]
 
 
 def test_what_changed_is_told_at_once():
@@ -83,7 +83,7 @@ def test_what_changed_is_told_at_once():
 def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
     pipeline = FakePipeline()
     assert add(pipeline, {"address": "0", "name": "", "policy": ""}).status_code == 201
-    assert pipeline.orders == [(0, "camera0", None)]
+    assert pipeline.added == [(0, "camera0", None)]
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
         ({"address": "test://", "name": "<b>x</b>"}, "a name is"),
         ({"address": "test://", "name": "x" * 65}, "a name is"),
         ({"address": "test://", "policy": "oldest"}, "unknown policy 'oldest'"),
-        ({"address": "test://", "speed": "9"}, "a stream is"),
-        ({"address": 0}, "a stream is"),
-        ({"address": ["test://"]}, "a stream is"),
+        ({"address": "test://", "speed": "9"}, "the request must be"),
+        ({"address": 0}, "the request must be"),
+        ({"address": ["test://"]}, "the request must be"),
         ({"address": ""}, "the address is missing"),
         ({}, "the address is missing"),
-        ([], "a stream is"),
+        ([], "the request must be"),
     ],
 )
 def test_a_wrong_wish_is_answered_with_one_line(wish, words):
@@ -114,17 +114,17 @@ def test_a_wrong_wish_is_answered_with_one_line(wish, words):
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
 def test_what_is_no_json_is_refused(body):
     answer = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()) == (400, {"error": "that is not JSON"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "the request body is not JSON"})
 
 
 def test_a_body_without_an_end_is_refused():
     answer = add(FakePipeline(), {"address": "test://" + "x" * 20_000})
-    assert (answer.status_code, answer.json()) == (400, {"error": "that is too long"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "the request body is longer than 16384 bytes"})
 
 
 def test_no_answer_has_the_password():
     pipeline = FakePipeline("door")
-    page = client(pipeline, orders={"door": StreamSettings(ADDRESS)})
+    page = client(pipeline, settings={"door": StreamSettings(ADDRESS)})
     pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is away")
     said = add(Telltale(), {"address": ADDRESS}).text
     said += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
@@ -135,9 +135,9 @@ def test_no_answer_has_the_password():
 
 
 def test_there_is_a_most_of_streams():
-    pipeline = FakePipeline(*map(str, range(MOST_STREAMS - 1)))
+    pipeline = FakePipeline(*map(str, range(MAX_STREAMS - 1)))
     assert add(pipeline, {"address": "test://", "name": "last"}).status_code == 201
-    assert f"there are {MOST_STREAMS} streams already" in add(pipeline, {"address": "test://"}).json()["error"]
+    assert f"there are {MAX_STREAMS} streams already" in add(pipeline, {"address": "test://"}).json()["error"]
 
 
 def test_a_stream_is_removed():
@@ -148,34 +148,34 @@ def test_a_stream_is_removed():
 
 def test_a_stopped_stream_is_started_again_as_it_was_added():
     pipeline = FakePipeline("door")
-    page = client(pipeline, orders={"door": StreamSettings(ADDRESS, "every")})
+    page = client(pipeline, settings={"door": StreamSettings(ADDRESS, "every")})
     assert page.get("/stats").json()["stopped"] == []
     assert page.post("/streams/stop", json={"name": "door"}).status_code == 200
     assert pipeline.streams == {}
     assert page.get("/stats").json()["stopped"] == ["door"]
     assert "is stopped" in page.post("/streams", json={"address": "test://", "name": "door"}).json()["error"]
     assert page.post("/streams/start", json={"name": "door"}).status_code == 200
-    assert pipeline.orders == [(ADDRESS, "door", "every")]
+    assert pipeline.added == [(ADDRESS, "door", "every")]
     assert page.get("/stats").json()["stopped"] == []
     assert page.post("/streams/start", json={"name": "door"}).status_code == 404
 
 
 def test_a_stream_that_nobody_named_takes_the_name_of_no_stopped_one():
     pipeline = FakePipeline("camera0", "camera0-3")
-    page = client(pipeline, orders={"camera0": StreamSettings(0, "every")})
+    page = client(pipeline, settings={"camera0": StreamSettings(0, "every")})
     page.post("/streams/stop", json={"name": "camera0"})
     assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-2"}
     assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-4"}
     assert page.post("/streams/stop", json={"name": "camera0-2"}).status_code == 200
     assert page.post("/streams/start", json={"name": "camera0"}).status_code == 200
-    assert pipeline.orders[-1] == (0, "camera0", "every")
+    assert pipeline.added[-1] == (0, "camera0", "every")
     assert page.request("DELETE", "/streams", json={"name": "camera0"}).status_code == 200
     assert set(pipeline.streams) == {"camera0-3", "camera0-4"}
 
 
 def test_a_stopped_stream_can_be_removed_for_good():
     pipeline = FakePipeline("door")
-    page = client(pipeline, orders={"door": StreamSettings(ADDRESS)})
+    page = client(pipeline, settings={"door": StreamSettings(ADDRESS)})
     page.post("/streams/stop", json={"name": "door"})
     assert page.request("DELETE", "/streams", json={"name": "door"}).status_code == 200
     assert page.get("/stats").json()["stopped"] == []
