@@ -79,7 +79,8 @@ def test_an_unknown_host_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("token", "words"), [(None, "needs a token"), (TOKEN, "192.0.2.7 is not an address of this machine; choose another")]
+    ("token", "words"),
+    [(None, "needs a token"), (TOKEN, "192.0.2.7 is not an address of this machine; choose another")],
 )
 def test_an_address_of_another_machine_is_one_line(token, words):
     code = f"from fgd_yolo.streams.web import bind; bind('192.0.2.7', 0, {token!r})"  # looked up without the guard
