@@ -192,7 +192,7 @@ def test_a_process_stops_while_a_read_is_blocked(proxy):
     assert "hunter2" not in out + err
 
 
-def test_repeated_faults_leave_no_threads_and_no_open_files_behind(proxy):
+def test_repeated_faults_leave_no_threads_and_no_open_files(proxy):
     import psutil
 
     with WatchedReader(address(proxy), backoff=(0.01, 0.05)) as cam:

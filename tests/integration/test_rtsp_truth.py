@@ -53,7 +53,7 @@ def hits(objects: list[dict], truth: list[dict]) -> int:
     return len(truth) - len(left)
 
 
-def test_what_is_found_on_the_demo_video_over_rtsp_is_what_is_in_it(tmp_path):
+def test_detections_on_the_demo_video_over_rtsp_match_its_ground_truth(tmp_path):
     video, truth_file = demo_video(cache_root())
     truth = json.loads(truth_file.read_text())["frames"]
     results = stream(write_frames(tmp_path / "demo.mp4", read_frames(video)), tmp_path / "found.jsonl")

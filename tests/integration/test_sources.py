@@ -28,7 +28,7 @@ FPS = 15
 PASSWORD = "p@ss/w%rd hunter2"
 
 
-def test_rtsp_gives_every_picture_with_its_size_its_time_and_hardly_older_than_one_period():
+def test_rtsp_gives_every_frame_with_its_size_its_time_and_hardly_older_than_one_period():
     with (
         rtsp_server("--size", "640x360", "--fps", FPS) as server,
         WatchedReader(f"rtsp://127.0.0.1:{server.port}/cam") as cam,
@@ -43,7 +43,7 @@ def test_rtsp_gives_every_picture_with_its_size_its_time_and_hardly_older_than_o
         assert [one.index for one in seen] == list(range(seen[0].index, seen[0].index + len(seen)))
 
 
-def test_a_picture_over_rtsp_is_not_converted_and_its_rate_is_known():
+def test_a_frame_over_rtsp_is_not_converted_and_its_rate_is_known():
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
         picture = source.read()
@@ -61,7 +61,7 @@ def test_jpeg_over_rtsp_works_too():
         assert cam.stats.snapshot()["dropped"].get("bad frame", 0) == 0
 
 
-def test_a_camera_that_others_watch_opens_in_the_middle_of_its_pictures():
+def test_a_camera_that_others_watch_opens_in_the_middle_of_its_frames():
     with rtsp_server("--fps", FPS, "--gop", 90) as server:
         address = f"rtsp://127.0.0.1:{server.port}/cam"
         with WatchedReader(address, "first") as first:
@@ -121,7 +121,7 @@ def test_an_at_sign_in_the_path_of_a_web_address_is_no_login(tmp_path, rest, log
         source.close()
 
 
-def test_a_wrong_password_is_said_without_it(capfd):
+def test_a_wrong_password_is_reported_without_it(capfd):
     with rtsp_server("--user", "admin", "--password", "right") as server:
         address = f"rtsp://admin:hunter2x@127.0.0.1:{server.port}/cam?token=hunter2y"
         with WatchedReader(address) as cam:
@@ -131,12 +131,12 @@ def test_a_wrong_password_is_said_without_it(capfd):
     assert "hunter2" not in str(cam.states) + "".join(capfd.readouterr())
 
 
-def test_a_path_that_the_camera_does_not_have_is_said():
+def test_a_path_that_the_camera_does_not_have_is_reported():
     with rtsp_server() as server, pytest.raises(SourceLost, match="404"):
         open_source(f"rtsp://127.0.0.1:{server.port}/other", timeout_s=3)
 
 
-def test_nobody_listening_is_said_at_once(capfd):
+def test_a_refused_connection_is_reported_at_once(capfd):
     with mjpeg_server() as server:
         port = server.port
     for scheme in ("rtsp", "rtsps", "http", "https"):
@@ -243,7 +243,7 @@ def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
         assert 2 * period_s < pause_s  # what comes after it is at its own speed again
 
 
-def test_an_answer_that_is_no_video_is_said(tmp_path):
+def test_an_answer_that_is_not_a_video_is_reported(tmp_path):
     (tmp_path / "index.html").write_text("<p>log in first</p>")
     with mjpeg_server("--folder", tmp_path) as server:
         for path, said in (("", "not as a camera"), ("nothing.mp4", "404")):

@@ -110,7 +110,7 @@ def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_write
         (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
     ],
 )
-def test_a_signal_ends_a_run_in_good_order(model, number, prepare):
+def test_a_signal_ends_a_run_cleanly(model, number, prepare):
     process = start("--model", model, "--source", "test://", "--json", "found.jsonl", prepare=prepare)
     until = time.monotonic() + 30
     while time.monotonic() < until and not (Path("found.jsonl").is_file() and Path("found.jsonl").stat().st_size):
@@ -254,7 +254,7 @@ def test_lines_on_the_standard_output_are_all_that_is_there(model):
     assert "inferred" in err
 
 
-def test_the_run_ends_when_nobody_reads_its_standard_output(model):
+def test_the_run_ends_when_its_standard_output_is_closed(model):
     process = start("--model", model, "--source", "test://", "--json", "-", "--seconds", 50)
     assert json.loads(process.stdout.readline())
     process.stdout.close()
@@ -292,7 +292,7 @@ COUNTING = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "F
 
 @pytest.mark.parametrize(("word", "found"), [("id:1", 1), ("name:2", 1), ("id:0", 0), ("name:1", 0), ("cell", 0)])
 @pytest.mark.parametrize("in_file", [False, True])
-def test_the_class_that_is_meant_is_the_one_that_counts(capsys, word, found, in_file):
+def test_only_objects_of_the_chosen_class_are_kept(capsys, word, found, in_file):
     """The file always finds one object of class 1, whose name is "2"."""
     save_detector(Path("best.onnx"), COUNTING)
     write_video(Path("clip.mp4"), frames=2)
@@ -314,7 +314,7 @@ def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
     assert not Path("found.jsonl").exists()
 
 
-def test_the_table_of_one_picture_has_no_rate(model, capsys):
+def test_the_table_of_one_image_has_no_rate(model, capsys):
     write_video(Path("clip.mp4"), frames=1)
     assert run_command(["--model", str(model), "--source", "one=clip.mp4"]) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("one "))

@@ -38,7 +38,7 @@ def test_the_table_says_why_a_camera_was_down(capsys):
     assert lines[3] == "  gate DOWN: connection refused"
 
 
-def test_a_detector_that_fails_is_an_error_behind_the_table(monkeypatch, capsys):
+def test_a_detector_that_fails_is_an_error_after_the_table(monkeypatch, capsys):
     def fail(self, batch):
         raise RuntimeError("out of memory")
 
@@ -50,7 +50,7 @@ def test_a_detector_that_fails_is_an_error_behind_the_table(monkeypatch, capsys)
     assert said.err.splitlines()[-1].startswith("error: the detector failed on 100 frames in a row: out of memory")
 
 
-def test_a_sink_that_failed_to_the_end_is_an_error_behind_the_table(capsys):
+def test_a_sink_that_failed_to_the_end_is_an_error_after_the_table(capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     write_video(Path("clip.mp4"), frames=2)
@@ -64,7 +64,7 @@ def test_a_sink_that_failed_to_the_end_is_an_error_behind_the_table(capsys):
 
 
 @pytest.mark.parametrize("command", [[str(SCRIPT)], ["-c", FGD_YOLO, "stream"]], ids=["script", "fgd-yolo"])
-def test_the_process_leaves_with_its_code_while_a_camera_is_still_read(command):
+def test_the_process_ends_with_its_exit_code_while_a_camera_is_still_read(command):
     with mjpeg_server("--fps", 15) as camera, fault_proxy(camera) as proxy:
         words = [*model(), "--source", f"cam=http://127.0.0.1:{proxy.port}/cam", "--json", "found.jsonl"]
         process = subprocess.Popen(
@@ -98,7 +98,7 @@ sys.exit(end_process(3))
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, ["done", "taken down"]), (60, ["done"])])
-def test_only_a_reader_that_does_not_come_out_makes_the_process_leave_at_once(seconds, said):
+def test_only_a_reader_that_does_not_return_makes_the_process_end_at_once(seconds, said):
     command = [sys.executable, "-c", LEAVE, str(seconds)]
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, env=buffered)

@@ -33,7 +33,7 @@ def overlap(one, other):
 
 
 @pytest.mark.parametrize("turn", ["right", "over", "left"])
-def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
+def test_boxes_of_a_rotated_video_are_those_of_ultralytics(tmp_path, turn):
     from ultralytics import YOLO
 
     video, _ = demo_video(cache_root(), **SMALL)
@@ -63,7 +63,7 @@ def test_boxes_of_a_turned_video_are_those_of_ultralytics(tmp_path, turn):
     assert np.abs(frames[0].to_ndarray(format="bgr24").astype(int) - shown).mean() < 12
 
 
-def test_the_page_shows_a_turned_video_upright(tmp_path):
+def test_the_page_shows_a_rotated_video_upright(tmp_path):
     source = open_source(str(coloured_clip(tmp_path / "phone.mov", ORIENTATIONS["right"], frames=1)), timeout_s=1)
     frame = Frame("phone", 0, *source.read())
     found = OnnxDetector(MODEL, "cpu", 1)(frame.image())

@@ -80,7 +80,7 @@ class Worker:
             outputs = self._detector.infer(batch)
             end = time.monotonic()
         detections = self._detector.postprocess(outputs, [placement for _, _, placement in group])
-        return [Result(frame, found, start, end) for frame, found in zip(frames, detections, strict=True)]
+        return [Result(frame, objects, start, end) for frame, objects in zip(frames, detections, strict=True)]
 
 
 class WorkerPool:

@@ -219,33 +219,33 @@ class JpegSplitter:
         """Return where a JPEG ends because a boundary follows; one inside the JPEG's own header does not count."""
         mark = b"--" + self._boundary if self._boundary else b"\n--"
         start = max(self._searched, self._head.reach)
-        while (found := self._buffer.find(mark, start)) >= 0:
-            end = len(self._buffer[:found].rstrip(b"-")) if self._boundary else found + 1
+        while (position := self._buffer.find(mark, start)) >= 0:
+            end = len(self._buffer[:position].rstrip(b"-")) if self._boundary else position + 1
             before = bytes(self._buffer[max(0, end - 2) : end])
             if before.endswith(b"\n"):
                 return end - (2 if before == b"\r\n" else 1)
             if before == _END or end == 0:
                 return end
-            start = found + len(mark)
+            start = position + len(mark)
         self._searched = max(start, len(self._buffer) - len(mark))
         return None
 
     def _find_end(self) -> int | None:
         """Return where the JPEG ends by its own markers; those of thumbnails inside its header do not count."""
         data = self._buffer
-        while (found := data.find(b"\xff", self._scanned)) >= 0 and found + 2 <= len(data):
-            marker = data[found + 1]
+        while (position := data.find(b"\xff", self._scanned)) >= 0 and position + 2 <= len(data):
+            marker = data[position + 1]
             if marker == 0xD9:
-                return found + 2
-            if found + 4 > len(data):
+                return position + 2
+            if position + 4 > len(data):
                 break
             if marker == 0 or 0xD0 <= marker <= 0xD8 or marker == 1:
-                self._scanned = found + 2
+                self._scanned = position + 2
             elif marker == 0xFF:
-                self._scanned = found + 1
+                self._scanned = position + 1
             else:
-                self._scanned = found + 2 + int.from_bytes(data[found + 2 : found + 4], "big")
-        if found < 0:
+                self._scanned = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if position < 0:
             self._scanned = max(self._scanned, len(data))
         return None
 

@@ -11,20 +11,20 @@ def decoder_picture(side=16):
     return av.VideoFrame.from_ndarray(rows, format="bgr24").reformat(format="yuv420p")
 
 
-def test_a_decoders_picture_becomes_bgr():
+def test_a_decoders_frame_is_converted_to_bgr():
     image = Frame("door", 0, decoder_picture(), 0.0, 0.0, None).image()
     assert image.shape == (16, 16, 3) and image.dtype == np.uint8
     blue, green, red = image[8, 8]
     assert red > 240 and blue < 10 and green < 10
 
 
-def test_a_picture_is_converted_once_and_the_decoders_own_let_go():
+def test_a_frame_is_converted_once_and_the_decoders_frame_is_released():
     frame = Frame("door", 0, decoder_picture(), 0.0, 0.0, None)
     assert frame.image() is frame.image()
     assert isinstance(frame.pixels, np.ndarray)
 
 
-def test_pictures_of_changing_size_and_format_are_converted_as_av_does_it():
+def test_frames_of_changing_size_and_format_are_converted_as_av_does_it():
     random = np.random.default_rng(0)
     for side, layout in ((64, "yuv420p"), (32, "yuv422p"), (64, "yuv420p"), (48, "gray"), (64, "yuvj420p")):
         picture = av.VideoFrame.from_ndarray(random.integers(0, 255, (side, 64, 3), np.uint8), format="bgr24")
@@ -33,12 +33,12 @@ def test_pictures_of_changing_size_and_format_are_converted_as_av_does_it():
         np.testing.assert_array_equal(Frame("door", 0, picture, 0.0, 0.0, None).image(), expected)
 
 
-def test_a_bgr_picture_is_taken_as_it_is():
+def test_a_bgr_frame_is_used_as_it_is():
     frame = make_frame()
     assert frame.image() is frame.pixels
 
 
-def test_the_bytes_are_those_of_the_picture_at_the_moment():
+def test_the_bytes_are_those_of_the_frame_at_the_moment():
     frame = Frame("door", 0, decoder_picture(64), 0.0, 0.0, None)
     assert frame.nbytes == 64 * 64 * 3 // 2
     frame.image()

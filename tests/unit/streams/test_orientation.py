@@ -38,7 +38,7 @@ def test_a_shift_and_a_scale_of_the_matrix_do_not_matter():
 
 
 @pytest.mark.parametrize("turn", [(0.7, 0.7, -0.7, 0.7), (0, 0, 0, 0), (0.9, 0.5, -0.5, 0.9)])
-def test_other_angles_and_an_empty_matrix_leave_the_picture_as_it_is_stored(turn):
+def test_other_angles_and_an_empty_matrix_leave_the_frame_as_it_is_stored(turn):
     np.testing.assert_array_equal(apply_display_matrix(IMAGE, matrix(*turn)), IMAGE)
 
 

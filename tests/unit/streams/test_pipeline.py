@@ -28,7 +28,7 @@ def test_every_frame_of_a_file_is_delivered_in_order(world):
     assert sink.closed and found["sinks"][0]["written"] == 180
 
 
-def test_results_of_a_stream_are_in_order_although_lanes_overtake_each_other(world):
+def test_results_of_a_stream_are_in_order_although_workers_overtake_each_other(world):
     draw, infer = random.Random(0), world.detector.infer
     world.detector.infer = lambda batch: time.sleep(draw.random() * 0.004) or infer(batch)
     sink = Keeping()
@@ -119,7 +119,7 @@ def test_stop_delivers_what_is_finished_and_counts_the_rest(world):
     assert balanced(pipeline.stats())["streams"]["door"]["inferred"] == found["inferred"]
 
 
-def test_stopping_wakes_who_waits(world):
+def test_stopping_wakes_a_thread_that_waits(world):
     pipeline = Pipeline(world.detector)
     pipeline.add(world.camera("door", forever(), 0.01))
     waited = []

@@ -16,7 +16,7 @@ from stream_parts import Keeping, Stuck
 from stream_world import PICTURE, balanced, forever, until
 
 
-def test_a_sink_that_blocks_holds_up_neither_the_lanes_nor_the_other_sink_nor_the_stop(world):
+def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_the_stop(world):
     stuck, sink = Stuck(), Keeping()
     pipeline = Pipeline(world.detector, [stuck, sink], policy="every")
     pipeline.add(world.camera("door", [PICTURE] * 100), "door")
@@ -88,7 +88,7 @@ class Slow(Keeping):
 
 
 @pytest.mark.parametrize("period_s", [0.5, 60], ids=["slow", "blocked"])
-def test_files_that_wait_for_a_sink_keep_no_lane_from_a_camera(world, monkeypatch, period_s):
+def test_files_that_wait_for_a_sink_keep_no_worker_from_a_camera(world, monkeypatch, period_s):
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=8))
     sink, times = Slow(period_s), []
 

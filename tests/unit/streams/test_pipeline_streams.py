@@ -74,7 +74,7 @@ def test_streams_are_named_after_their_source_and_numbered(world):
     assert list(pipeline.stats()["streams"]) == [second]
 
 
-def test_what_can_never_work_is_refused_before_anything_starts(world, tmp_path):
+def test_an_invalid_stream_is_refused_before_anything_starts(world, tmp_path):
     with pytest.raises(UsageError, match="policy 'newest'"):
         Pipeline(world.detector, policy="newest")
     for window_s in (-1, 11, float("nan")):
@@ -111,7 +111,7 @@ def test_a_pipeline_runs_once(world):
     assert pipeline.wait() is False
 
 
-def test_nothing_of_a_stream_comes_behind_its_removal(world, monkeypatch):
+def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
     stop, stops, sink = Reader.stop, [], Keeping()
     monkeypatch.setattr(Reader, "stop", lambda reader: stops.append(lambda: stop(reader)))
     with Pipeline(world.detector, [sink], policy="every") as pipeline:

@@ -36,7 +36,7 @@ def test_many_attempts_make_one_line(bench, capsys):
     assert "hunter2" not in one.stats.reason
 
 
-def test_single_bad_pictures_are_counted_and_forgiven(bench, hang):
+def test_single_bad_frames_are_counted_and_forgiven(bench, hang):
     bad = BadFrame("damaged")
     one = bench([1, *[bad] * 9, 2, *[bad] * 9, 3, hang])
     assert until(lambda: len(one.frames) == 3 and one.states)
@@ -44,7 +44,7 @@ def test_single_bad_pictures_are_counted_and_forgiven(bench, hang):
     assert one.stats.snapshot()["dropped"]["bad frame"] == 18
 
 
-def test_too_many_bad_pictures_in_a_row_mean_a_lost_camera(bench, hang):
+def test_too_many_bad_frames_in_a_row_mean_a_lost_camera(bench, hang):
     one = bench([1, *[BadFrame("damaged")] * 10, 2], [3, hang])
     assert until(lambda: len(one.frames) == 2)
     assert one.seen() == [1, 3]
@@ -63,7 +63,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_replaced(bench, han
     assert "DOWN, no frame for 0.3 s" in capsys.readouterr().err
 
 
-def test_a_reader_that_was_left_behind_closes_its_own_source_and_its_picture_is_not_used(bench, hang):
+def test_a_reader_that_was_abandoned_closes_its_own_source_and_its_frame_is_not_used(bench, hang):
     one = bench([1, hang], [3, threading.Event()])
     assert until(lambda: len(one.frames) == 2)
     reading = one.reader.reading_threads
@@ -91,7 +91,7 @@ def test_readers_that_hang_are_few_however_long_it_lasts(bench, hang):
     assert until(lambda: len(one.sources) > 3)
 
 
-def test_a_full_mailbox_is_no_silence_of_the_camera(bench):
+def test_a_full_buffer_does_not_count_as_silence_of_the_camera(bench):
     one = bench([*range(20), threading.Event()], policy="every", stall_s=0.1)
     assert until(lambda: len(one.buffer) >= 4 and one.states)
     time.sleep(0.4)
@@ -112,7 +112,7 @@ def test_an_unexpected_error_is_a_reason_and_no_end(bench, hang):
     assert until(lambda: one.reasons == ["", "MemoryError: no room", ""])
 
 
-def test_the_first_picture_may_take_longer_than_the_stall_deadline_but_not_for_ever(bench, hang, monkeypatch):
+def test_the_first_frame_may_take_longer_than_the_stall_deadline_but_not_for_ever(bench, hang, monkeypatch):
     monkeypatch.setattr(reader_module, "_FIRST_FRAME_TIMEOUT_S", 0.5)
     one = bench(hang, [1, threading.Event()])
     assert until(lambda: one.stats.state == "UP")

@@ -115,7 +115,7 @@ def test_a_rate_over_no_time_is_unknown(times_s):
     assert stats.snapshot(now=100.002)["fps"] in (None, 0.2)
 
 
-def test_states_are_told_and_the_wrong_one_refused():
+def test_state_changes_are_reported_and_an_unknown_state_is_an_error():
     told = []
     stats = StreamStats("door", on_state=lambda: told.append((stats.state, stats.reason, stats.snapshot()["state"])))
     assert (stats.state, stats.reason) == ("CONNECTING", "")

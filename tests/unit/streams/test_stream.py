@@ -54,7 +54,7 @@ def test_a_stream_has_ended_when_all_is_delivered(stream):
     assert stream.ended
 
 
-def test_whoever_waits_for_the_end_is_told_when_the_last_frame_is_through():
+def test_the_end_is_reported_when_the_last_frame_is_delivered():
     told = []
     stream = make_stream(on_idle=lambda: told.append(1))
     first = take(stream, 0)
@@ -94,7 +94,7 @@ def test_a_real_queue_gets_results_and_gaps_in_order():
     assert sink.events == [("door", 0), ("door", "no route"), ("door", 1)]
 
 
-def test_the_lane_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(monkeypatch):
+def test_the_worker_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(monkeypatch):
     monkeypatch.setattr("fgd_yolo.streams.stream._ROOM_TIMEOUT_S", 60.0)  # a busy machine may stand still for a second
     sink = Stuck()
     queue, other = SinkQueue(sink, frames=2), Direct()
@@ -112,7 +112,7 @@ def test_the_lane_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(m
     assert sink.indices() == other.sink.indices() == {"door": [0, 1, 2, 3]}
 
 
-def test_steps_complete_results_in_order_before_the_sinks_and_hear_of_gaps():
+def test_steps_complete_results_in_order_before_the_sinks_and_are_told_about_gaps():
     heard = []
 
     class Numbering:
@@ -152,7 +152,7 @@ def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
     assert stream.snapshot()["delivered"] == 2
 
 
-def test_a_lane_is_woken_when_there_is_room_again():
+def test_a_worker_is_woken_when_there_is_room_again():
     woken = []
     stream = Stream("door", 0, parse_policy("latest"), 1, threading.RLock(), lambda: woken.append(1), lambda: None)
     first = take(stream, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream_parts import counts, events, make_frame, make_stream, take
 
 
-def test_a_gap_comes_behind_the_last_frame_before_it(stream):
+def test_a_gap_comes_after_the_last_frame_before_it(stream):
     first, second = take(stream, 0), take(stream, 1)
     stream.stats.set_state("DOWN", "no route")
     assert events(stream) == []
@@ -14,7 +14,7 @@ def test_a_gap_comes_behind_the_last_frame_before_it(stream):
     assert events(stream) == [0, 1, "no route"]
 
 
-def test_a_gap_comes_before_the_first_frame_behind_it(stream):
+def test_a_gap_comes_before_the_first_frame_after_it(stream):
     first = take(stream, 0)
     stream.stats.set_state("DOWN", "no route")
     stream.stats.set_state("UP")
@@ -39,7 +39,7 @@ def test_an_end_is_a_gap_too(stream):
     assert events(stream) == [0, "ended"]
 
 
-def test_closing_drops_what_waits_delivers_what_is_on_its_way_and_tells_the_sinks(stream):
+def test_closing_drops_what_waits_delivers_what_is_in_flight_and_tells_the_sinks(stream):
     first = take(stream, 0)
     stream.frames.put(make_frame(1))
     stream.close("removed")
@@ -49,7 +49,7 @@ def test_closing_drops_what_waits_delivers_what_is_on_its_way_and_tells_the_sink
     assert counts(stream) == (1, 1, {"removed": 1}, 0)
 
 
-def test_behind_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
+def test_after_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
     take(stream, 0)()
     stream.close("removed")
     assert stream.drained.is_set()
@@ -60,7 +60,7 @@ def test_behind_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
     assert counts(stream) == (1, 1, {"removed": 1}, 0)
 
 
-def test_the_gap_of_a_closed_stream_is_not_renamed_while_its_last_frame_is_on_its_way(stream):
+def test_the_gap_of_a_closed_stream_is_not_renamed_while_its_last_frame_is_in_flight(stream):
     first = take(stream, 0)
     stream.close("removed")
     stream.frames.put(make_frame(1))

@@ -80,7 +80,7 @@ def test_a_waiting_reader_is_woken_for_two_frames_at_a_time():
     assert not reader.is_alive() and len(buffer) == 4
 
 
-def test_every_holds_back_a_reader_of_large_pictures_sooner():
+def test_every_holds_back_a_reader_of_large_frames_sooner():
     buffer = frame_buffer("every")
     large = make_frame()
     large.pixels = np.broadcast_to(np.uint8(0), (4096, 6000, 3))  # 70 MiB by its own account, and hardly any memory

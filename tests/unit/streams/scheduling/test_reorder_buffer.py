@@ -11,7 +11,7 @@ def pop_all(buffer):
     return items
 
 
-def test_what_was_overtaken_comes_first():
+def test_a_frame_that_was_overtaken_comes_first():
     buffer = ReorderBuffer(4)
     first, second, third = buffer.start(), buffer.start(), buffer.start()
     buffer.finish(third, "third")
@@ -22,7 +22,7 @@ def test_what_was_overtaken_comes_first():
     assert pop_all(buffer) == []
 
 
-def test_a_frame_without_a_result_holds_nobody_up():
+def test_a_frame_without_a_result_does_not_block_the_others():
     buffer = ReorderBuffer(4)
     first, second = buffer.start(), buffer.start()
     buffer.finish(second, "second")
@@ -41,7 +41,7 @@ def test_finished_ones_behind_a_slow_one_count_against_the_limit():
     assert not buffer.full and len(buffer) == 0
 
 
-def test_what_is_due_counts_as_on_its_way_until_it_was_pop_all():
+def test_the_next_result_counts_as_in_flight_until_it_is_removed():
     buffer = ReorderBuffer(1)
     buffer.finish(buffer.start(), "first")
     assert buffer.peek() == buffer.peek() == "first"
@@ -69,7 +69,7 @@ def test_only_started_and_unfinished_tickets_are_waited_for():
     assert buffer.is_pending(first) and not buffer.is_pending(second)
 
 
-def test_any_sequence_comes_out_in_order_and_whole():
+def test_any_sequence_is_returned_in_order_and_complete():
     draw = random.Random(0)
     for _ in range(50):
         buffer, running, given, started = ReorderBuffer(5), [], [], 0

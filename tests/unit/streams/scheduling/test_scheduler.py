@@ -62,13 +62,13 @@ def test_a_live_frame_is_taken_when_it_can_be_ready_just_in_time():
     assert slots.delay_s() == 0
 
 
-def test_it_is_never_early_while_a_slot_is_free():
+def test_there_is_no_delay_while_a_slot_is_free():
     slots = measured(run_s=1.0, preprocess_s=0.1, count=2)
     with slots.acquire():
         assert slots.delay_s() == 0
 
 
-def test_a_slot_that_another_lane_is_about_to_get_counts_as_taken():
+def test_a_slot_that_another_worker_has_reserved_counts_as_in_use():
     """Seen under overload: a lane took its frame while another one had a frame but no slot yet, and aged for a run."""
     slots = measured(run_s=1.0, preprocess_s=0.1)
     other = threading.Thread(target=slots.reserve)
@@ -80,7 +80,7 @@ def test_a_slot_that_another_lane_is_about_to_get_counts_as_taken():
         assert len(slots._reserved) == 1, "a slot ends the claim of its own thread alone"
 
 
-def test_a_claim_of_which_nothing_came_can_be_taken_back():
+def test_a_reservation_that_was_not_used_can_be_cancelled():
     slots = measured(run_s=1.0, preprocess_s=0.1)
     slots.cancel()
     slots.reserve()
@@ -89,7 +89,7 @@ def test_a_claim_of_which_nothing_came_can_be_taken_back():
     assert slots.delay_s() == 0
 
 
-def test_nothing_is_early_before_a_run_was_measured():
+def test_there_is_no_delay_before_a_run_was_measured():
     slots = RunSlots(1)
     with slots.acquire():
         assert slots.delay_s() == 0
@@ -151,7 +151,7 @@ def test_a_stream_that_was_silent_goes_first_but_only_once():
     assert taken(scheduler) == [("door", 5)]
 
 
-def test_who_waits_is_woken_by_a_frame():
+def test_a_waiting_worker_is_woken_by_a_frame():
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door")
     thread, found = taking(scheduler)
@@ -162,7 +162,7 @@ def test_who_waits_is_woken_by_a_frame():
     assert found == [("door", 3)]
 
 
-def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
+def test_a_live_frame_waits_while_another_worker_has_one_for_the_only_slot():
     slots = RunSlots(1)
     slots._run_s = 30
     scheduler = Scheduler(slots)
@@ -180,7 +180,7 @@ def test_a_live_frame_waits_while_another_lane_has_one_for_the_only_slot():
     assert found == [("yard", 1)]
 
 
-def test_who_waits_for_room_on_the_way_is_woken_by_a_frame_that_fails():
+def test_a_worker_that_waits_for_room_in_flight_is_woken_by_a_frame_that_fails():
     """Room made by a failure was not said: with every lane waiting and a file's mailbox full, nothing would go on."""
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door", "every", limit=1)
@@ -194,7 +194,7 @@ def test_who_waits_for_room_on_the_way_is_woken_by_a_frame_that_fails():
     assert found == [("door", 1)]
 
 
-def test_closing_sends_everybody_home():
+def test_closing_stops_all_workers():
     scheduler = Scheduler(RunSlots(1))
     threads = [taking(scheduler)[0] for _ in range(3)]
     scheduler.close()
@@ -204,7 +204,7 @@ def test_closing_sends_everybody_home():
     assert scheduler.next_batch() == []
 
 
-def test_a_stream_with_enough_on_its_way_waits_for_its_order():
+def test_a_stream_with_enough_frames_in_flight_waits_for_its_oldest():
     scheduler = Scheduler(RunSlots(1))
     door, yard = add(scheduler, "door", "every", limit=1), add(scheduler, "yard", "every")
     for index in range(2):
@@ -269,7 +269,7 @@ def test_a_live_stream_is_in_a_batch_only_once(policy, together):
     assert len(found) == together
 
 
-def test_a_frame_too_old_is_no_turn():
+def test_a_frame_that_is_too_old_is_not_scheduled():
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door", "max-age=500")
     put(door, 0, age_s=1)
@@ -316,13 +316,13 @@ def test_a_live_frame_is_not_taken_early_and_the_newest_one_goes_then():
     assert found == [("door", 1)]
 
 
-def test_a_frame_of_a_file_is_taken_early():
+def test_a_frame_of_a_file_is_taken_without_delay():
     scheduler = Scheduler(Busy(1))
     put(add(scheduler, "film", "every"))
     assert taken(scheduler) == [("film", 0)]
 
 
-def test_a_lane_that_leaves_frames_behind_wakes_another():
+def test_a_worker_that_leaves_frames_in_the_buffer_wakes_another():
     scheduler = Scheduler(RunSlots(1))
     film = add(scheduler, "film", "every", limit=1)
     put(film, 0), put(film, 1), put(film, 2)

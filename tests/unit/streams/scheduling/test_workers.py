@@ -89,7 +89,7 @@ def test_the_time_that_preparing_takes_is_learned(worker):
     assert worker._slots._preprocess_s > 0
 
 
-def test_one_bad_picture_leaves_the_others_alone(worker):
+def test_one_bad_frame_leaves_the_others_alone(worker):
     worker = worker(3, batch="frames")
     frames = [make_frame(side=SIDE, value=value) for value in (10, 20, 30)]
     frames[1].pixels = np.zeros((4, 4, 3), np.int64)
@@ -160,7 +160,7 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
     pool.join(time.monotonic() + 10)
 
 
-def test_joining_leaves_a_stuck_worker_behind(detector):
+def test_joining_gives_up_a_stuck_worker(detector):
     detector, let_go = detector("latency"), threading.Event()
     detector.infer = lambda batch: let_go.wait(30)
     pool = WorkerPool(detector, 0, no_failure)
@@ -198,7 +198,7 @@ def test_frames_go_together_where_that_is_of_use(detector, batch, mode, device, 
     assert pool.frames_per_stream == 2 * 2 * together
 
 
-def test_each_kind_is_said_once(capsys):
+def test_each_kind_is_reported_once(capsys):
     failures = DetectorFailures()
     failures.record("door", ValueError("bad\nshape"))
     failures.record("yard", ValueError("another shape"))
@@ -209,12 +209,12 @@ def test_each_kind_is_said_once(capsys):
     assert "yard" in said[1] and "KeyError" in said[1]
 
 
-def test_passwords_are_not_said(capsys):
+def test_passwords_are_not_reported(capsys):
     DetectorFailures().record("door", ValueError("cannot read rtsp://admin:geheim@10.0.0.7/cam"))
     assert "geheim" not in capsys.readouterr().err
 
 
-def test_a_hundred_in_a_row_are_enough_and_said_once():
+def test_a_hundred_in_a_row_are_enough_and_reported_once():
     failures = DetectorFailures()
     found = [failures.record("door", ValueError("bad shape")) for _ in range(2 * MAX_FAILURES)]
     assert MAX_FAILURES == 100

@@ -49,7 +49,7 @@ from tests.cameras.clips import write_clip
         ("test://somewhere", "takes options only"),
     ],
 )
-def test_what_can_never_work_is_refused_on_one_line(address, said):
+def test_an_invalid_address_is_refused_on_one_line(address, said):
     with pytest.raises(UsageError, match=said.replace("?", r"\?")) as caught:
         check_address(address)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_a_slip_in_an_address_shows_no_password(address):
     assert "hunter2" not in str(caught.value) and address[:5] in str(caught.value)
 
 
-def test_a_text_file_is_no_video_and_an_empty_folder_has_no_pictures(tmp_path):
+def test_a_text_file_is_not_a_video_and_an_empty_folder_has_no_images(tmp_path):
     (tmp_path / "notes.mp4").write_text("no video")
     with pytest.raises(UsageError, match=r"notes\.mp4' is neither an image nor a video: cannot be read: invalid data"):
         check_address(str(tmp_path / "notes.mp4"))
@@ -83,7 +83,7 @@ def test_what_may_work_passes_although_it_is_down_now(tmp_path):
         assert not is_live(str(address))
 
 
-def test_a_missing_package_is_said_before_anything_starts(monkeypatch):
+def test_a_missing_package_is_reported_before_anything_starts(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(FGDError, match=r"pip install 'fgd_yolo\[stream\]'"):
         check_address("rtsp://10.0.0.7/cam")

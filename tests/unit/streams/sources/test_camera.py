@@ -37,14 +37,14 @@ class Capture:
         self.released_by = threading.current_thread()
 
 
-def test_a_picture_is_stamped_after_it_arrived_and_after_it_was_decoded():
+def test_a_frame_is_stamped_after_it_arrived_and_after_it_was_decoded():
     capture = Capture()
     picture = CameraSource(0, capture).read()
     assert capture.grabbed_at <= picture.arrived < picture.decoded - 0.01
     assert picture.pixels.shape == (4, 4, 3) and picture.pts is None
 
 
-def test_no_picture_and_one_that_cannot_be_decoded_are_bad_frames():
+def test_no_frame_and_one_that_cannot_be_decoded_are_bad_frames():
     for capture in (Capture(grabbed=False), Capture(retrieved=(False, None)), Capture(retrieved=(True, np.empty(0)))):
         with pytest.raises(BadFrame):
             CameraSource(0, capture).read()

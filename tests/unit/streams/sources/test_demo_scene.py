@@ -12,7 +12,7 @@ from fgd_yolo.streams.sources.demo_scene import scene_truth
 QUICK = "test://?fps=50&size=160x120&seconds=0.5"
 
 
-def test_pictures_come_at_the_camera_s_pace_until_the_time_is_up():
+def test_frames_come_at_the_camera_s_pace_until_the_time_is_up():
     source = open_source(QUICK, timeout_s=1)
     began = time.monotonic()
     pictures = []
@@ -27,14 +27,14 @@ def test_pictures_come_at_the_camera_s_pace_until_the_time_is_up():
     assert times == sorted(set(times)) and set(np.round(np.array(times) * 50, 6) % 1) == {0}
 
 
-def test_a_reader_that_comes_late_gets_the_newest_picture():
+def test_a_reader_that_comes_late_gets_the_newest_frame():
     source = open_source("test://?fps=50&size=160x120", timeout_s=1)
     source.read()
     time.sleep(0.3)
     assert source.read().pts >= 0.28
 
 
-def test_equal_addresses_draw_equal_pictures_and_other_seeds_do_not():
+def test_equal_addresses_draw_equal_frames_and_other_seeds_do_not():
     pictures = [open_source(f"{QUICK}&seed={seed}", timeout_s=1).read().pixels for seed in (1, 1, 2)]
     assert np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
@@ -53,7 +53,7 @@ def test_the_truth_says_where_signs_are_and_they_move():
     assert scene_truth(address, 0.5) == []
 
 
-def test_the_truth_is_that_of_the_pictures():
+def test_the_truth_is_that_of_the_frames():
     from fgd_yolo.streams.sources.demo_scene import _scene, parse_scene
 
     scene = _scene(parse_scene("test://?size=320x240"))

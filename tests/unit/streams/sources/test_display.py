@@ -57,7 +57,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 @pytest.mark.parametrize("turn", ORIENTATIONS)
-def test_a_video_is_turned_as_its_container_says(tmp_path, turn, suffix):
+def test_a_video_is_rotated_as_its_container_says(tmp_path, turn, suffix):
     path = coloured_clip(tmp_path / f"clip.{suffix}", ORIENTATIONS[turn])
     found = images(path)
     assert len(found) == 3
@@ -75,7 +75,7 @@ def test_the_orientation_in_the_video_itself_holds_until_the_next_key_frame(tmp_
     assert [corners(image) for image in images(path)] == [corners(np.rot90(stored(clip)))] * 6
 
 
-def test_a_jpeg_of_a_stream_is_turned_by_its_own_note(tmp_path):
+def test_a_jpeg_of_a_stream_is_rotated_by_its_exif_data(tmp_path):
     jpeg = cv2.imencode(".jpg", numbered_image(0))[1].tobytes()
     entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: a quarter to the right
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
@@ -88,9 +88,9 @@ def test_a_jpeg_of_a_stream_is_turned_by_its_own_note(tmp_path):
         assert all(np.abs(image.astype(int) - upright).mean() < 2 for image in images(path))
 
 
-def test_a_picture_is_turned_in_a_folder_as_alone(tmp_path):
+def test_an_image_is_rotated_in_a_folder_as_alone(tmp_path):
     (tmp_path / "photos").mkdir()
-    test_a_jpeg_of_a_stream_is_turned_by_its_own_note(tmp_path)
+    test_a_jpeg_of_a_stream_is_rotated_by_its_exif_data(tmp_path)
     (tmp_path / "one.jpg").rename(tmp_path / "photos" / "one.jpg")
     np.testing.assert_array_equal(images(tmp_path / "photos")[0], cv2.imread(str(tmp_path / "photos" / "one.jpg")))
 
@@ -108,7 +108,7 @@ def numbers(path):
 JPEG = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 
 
-def test_a_cover_picture_is_never_the_video(tmp_path):
+def test_a_cover_image_is_never_the_video(tmp_path):
     clip = encode(tmp_path / "clip.mp4", "libx264", bf="0")
     path = with_cover(clip, tmp_path / "cover.mp4", JPEG)
     with av.open(str(path)) as file:
@@ -139,11 +139,11 @@ def test_of_two_tracks_the_default_is_the_video_and_else_the_first(tmp_path, def
     assert numbers(two_tracks(tmp_path / "two.mkv", 5, 5, default)) == list(range(begin, begin + 5))
 
 
-def test_a_track_of_one_picture_is_a_still_beside_one_that_moves(tmp_path):
+def test_a_track_of_one_frame_is_a_still_image_beside_one_that_moves(tmp_path):
     assert numbers(two_tracks(tmp_path / "two.mp4", 1, 5, 0)) == list(range(100, 105))
 
 
-def test_a_song_with_a_cover_is_no_video(tmp_path):
+def test_a_song_with_a_cover_is_not_a_video(tmp_path):
     with av.open(str(tmp_path / "plain.m4a"), "w", format="mp4") as file:
         track = file.add_stream("aac", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")

@@ -171,7 +171,7 @@ def test_a_redirect_to_another_kind_of_address_is_not_followed(target):
         first_picture(address)
 
 
-def test_a_camera_that_drips_is_lost():
+def test_a_camera_that_sends_too_slowly_is_lost():
     def dripping(handler):
         begin(handler, MULTIPART)
         handler.wfile.write(PART)
@@ -187,7 +187,7 @@ def test_a_camera_that_drips_is_lost():
         source.close()
 
 
-def test_a_camera_whose_answer_does_not_begin_is_lost_although_it_drips():
+def test_a_camera_whose_response_does_not_start_is_lost_although_it_sends_bytes():
     def dripping(handler):
         begin(handler, "text/plain")
         for _ in range(12):
@@ -215,7 +215,7 @@ def test_a_camera_that_falls_silent_is_lost():
         silence.set()
 
 
-def test_a_part_that_is_no_jpeg_is_a_bad_frame_and_the_next_one_is_read():
+def test_a_part_that_is_not_a_jpeg_is_a_bad_frame_and_the_next_one_is_read():
     def mixed(handler):
         begin(handler, MULTIPART)
         handler.wfile.write(b"--frame\r\nContent-Length: 4\r\n\r\nnope\r\n" + PART)
@@ -229,7 +229,7 @@ def test_a_part_that_is_no_jpeg_is_a_bad_frame_and_the_next_one_is_read():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".bmp"])
-def test_a_still_picture_is_shown_and_then_lost_as_a_camera_that_closed(suffix):
+def test_a_still_image_is_read_once_and_then_lost_like_a_camera_that_closed(suffix):
     picture = cv2.imencode(suffix, np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 
     def still(handler):
@@ -321,7 +321,7 @@ assert lost, "never lost"
 
 
 @pytest.mark.parametrize("head", [b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 200_000])
-def test_an_answer_that_is_no_http_is_said(head):
+def test_an_answer_that_is_not_http_is_reported(head):
     def answer(handler):
         handler.wfile.write(head)
 

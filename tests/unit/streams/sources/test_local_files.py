@@ -16,7 +16,7 @@ def write(path, value):
     cv2.imwrite(str(path), np.full((6, 8, 3), value, np.uint8))
 
 
-def test_pictures_come_once_in_the_order_of_their_names_and_a_broken_one_is_skipped(tmp_path):
+def test_images_come_once_in_the_order_of_their_names_and_a_broken_one_is_skipped(tmp_path):
     for name, value in (("b.png", 20), ("a.png", 10), ("d.png", 40)):
         write(tmp_path / name, value)
     (tmp_path / "c.png").write_text("no picture")
@@ -32,7 +32,7 @@ def test_pictures_come_once_in_the_order_of_their_names_and_a_broken_one_is_skip
         source.read()
 
 
-def test_a_pattern_and_a_single_picture_of_any_name_are_sources_too(tmp_path):
+def test_a_pattern_and_a_single_image_of_any_name_are_sources_too(tmp_path):
     write(tmp_path / "a.png", 10)
     write(tmp_path / "b.png", 20)
     (tmp_path / "a.png").rename(tmp_path / "frame[1]")
@@ -56,7 +56,7 @@ def read_all(source):
 
 
 @pytest.mark.parametrize("pattern", ["{}", "{}/*.png", "{}/*"])
-def test_numbered_pictures_come_in_the_order_of_their_numbers_at_25_per_second(tmp_path, pattern):
+def test_numbered_images_come_in_the_order_of_their_numbers_at_25_per_second(tmp_path, pattern):
     for value in range(1, 61):
         write(tmp_path / f"{value}.png", value)
     images, times, _ = read_all(open_source(pattern.format(tmp_path), timeout_s=1))
@@ -105,7 +105,7 @@ def test_what_a_file_of_a_folder_holds_counts_not_its_name_and_a_broken_one_is_s
     assert len(bad) == 1 and bad[0].startswith("3.mp4: cannot be read: invalid data")
 
 
-def test_a_folder_is_turned_picture_by_picture_and_video_by_video(tmp_path):
+def test_a_folder_is_rotated_image_by_image_and_video_by_video(tmp_path):
     coloured_clip(tmp_path / "a.mp4", ORIENTATIONS["right"], frames=1)
     coloured_clip(tmp_path / "b.mp4", frames=1)
     images, _, _ = read_all(open_source(str(tmp_path), timeout_s=1))
@@ -113,7 +113,7 @@ def test_a_folder_is_turned_picture_by_picture_and_video_by_video(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["text.jpg", "text.png", "text.mp4", "text.heic", "cut.jpg"])
-def test_a_file_that_is_neither_picture_nor_video_is_refused_before_anything_starts(tmp_path, name):
+def test_a_file_that_is_neither_image_nor_video_is_refused_before_anything_starts(tmp_path, name):
     whole = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     (tmp_path / name).write_bytes(whole[:60] if name == "cut.jpg" else b"no picture")
     with pytest.raises(UsageError, match=rf"{name}' is neither an image nor a video: \w") as caught:

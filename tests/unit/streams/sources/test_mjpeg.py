@@ -113,20 +113,20 @@ def trimmed(found: list[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("piece", [1, 7, 1000, 1 << 20])
 @pytest.mark.parametrize("camera", CAMERAS)
-def test_every_camera_gives_every_picture_however_its_bytes_arrive(camera, piece):
+def test_every_camera_gives_every_jpeg_however_its_bytes_arrive(camera, piece):
     assert trimmed(cut(*CAMERAS[camera], piece)) == JPEGS
 
 
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("pictures", [COMMENTED, THUMBNAILED], ids=["in a comment", "in a thumbnail"])
-def test_a_boundary_or_an_end_inside_a_picture_is_part_of_it(pictures, length):
+def test_a_boundary_or_an_end_inside_a_jpeg_is_part_of_it(pictures, length):
     body = b"".join(part(jpeg, length=length) for jpeg in pictures)
     for piece in (3, 1 << 20):
         assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == pictures
 
 
 @pytest.mark.parametrize("camera", [name for name in CAMERAS if "too" not in name])
-def test_a_picture_is_there_with_its_last_byte(camera):
+def test_a_jpeg_is_there_with_its_last_byte(camera):
     """A camera of one picture a second must not be a second late."""
     content_type, body = CAMERAS[camera]
     cutter = JpegSplitter(boundary_of(content_type), lambda width, height: None)
@@ -134,7 +134,7 @@ def test_a_picture_is_there_with_its_last_byte(camera):
 
 
 @pytest.mark.parametrize("damage", ["cut", "torn", "garbage"])
-def test_a_damaged_part_is_given_and_the_next_ones_are_whole(damage):
+def test_a_damaged_part_is_yielded_and_the_next_ones_are_whole(damage):
     half = JPEGS[1][: len(JPEGS[1]) // 2]
     bad, length = {"cut": (half, True), "torn": (half, len(half)), "garbage": (JPEGS[1][::-1], True)}[damage]
     body = part(JPEGS[0]) + part(bad, length=length) + part(JPEGS[2]) + part(JPEGS[3])
@@ -184,7 +184,7 @@ def test_what_has_no_end_is_given_up_after_a_megabyte_and_three_bytes_a_pixel(st
     assert fed_until_refused(cutter, start, more) <= MOST + len(start) + 2 * len(more)
 
 
-def test_a_picture_with_a_size_above_the_budget_is_refused_by_its_header():
+def test_a_jpeg_with_a_size_above_the_budget_is_refused_by_its_header():
     def check(width, height):
         raise ImageTooLargeError(f"{width} x {height}")
 
@@ -202,7 +202,7 @@ def test_an_odd_content_type_names_no_boundary_or_a_plain_one(content_type):
 
 
 @pytest.mark.parametrize("length", [4096, False])
-def test_a_picture_that_is_padded_to_whole_pages_ends_at_its_own_end(length):
+def test_a_jpeg_that_is_padded_to_whole_pages_ends_at_its_own_end(length):
     body = b"".join(part(jpeg, length=length, after=bytes(4096) + b"\r\n") for jpeg in JPEGS)
     for piece in (7, 1000, len(body)):
         assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == JPEGS

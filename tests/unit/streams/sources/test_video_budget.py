@@ -118,7 +118,7 @@ def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tm
     source.close()
 
 
-def test_a_picture_in_a_folder_that_is_too_large_is_a_bad_frame_and_the_next_one_is_read(tmp_path):
+def test_an_image_in_a_folder_that_is_too_large_is_a_bad_frame_and_the_next_one_is_read(tmp_path):
     for name, side in (("1.png", 100), ("2.png", 400), ("3.png", 100)):
         cv2.imwrite(str(tmp_path / name), np.zeros((side, side, 3), np.uint8))
     source = open_source(str(tmp_path), timeout_s=1, budget=PixelBudget(0.1))
@@ -140,7 +140,7 @@ def test_scenes_count_together(tmp_path):
 
 
 @pytest.mark.slow
-def test_four_large_scenes_take_less_than_a_tenth_of_a_gigabyte_each_and_a_picture():
+def test_four_large_scenes_take_less_than_a_tenth_of_a_gigabyte_each_and_a_frame():
     before = "from fgd_yolo.streams.sources import open_source\nimport fgd_yolo.streams.sources.demo_scene, numpy, cv2"
     code = """
 sources = [open_source(f"test://?size=4096x4096&seed={seed}", timeout_s=1) for seed in range(4)]
@@ -164,7 +164,7 @@ def test_a_large_scene_has_its_size_and_its_truth_in_its_own_pixels():
 
 
 @pytest.mark.parametrize("suffix", ["webp", "avif"])
-def test_an_animated_picture_above_the_budget_is_refused_with_its_size(tmp_path, suffix):
+def test_an_animated_image_above_the_budget_is_refused_with_its_size(tmp_path, suffix):
     from PIL import Image
 
     first, second = [Image.new("RGB", (400, 300), (grey, grey, grey)) for grey in (20, 200)]

@@ -28,7 +28,7 @@ def read_all(source):
     return pictures, bad
 
 
-def test_every_picture_comes_once_in_order_with_its_time(tmp_path):
+def test_every_frame_comes_once_in_order_with_its_time(tmp_path):
     source = open_source(str(write_clip(tmp_path / "clip.mp4", frames=30, fps=15)), timeout_s=1)
     assert (source.live, source.fps) == (False, 15)
     pictures, bad = read_all(source)
@@ -37,7 +37,7 @@ def test_every_picture_comes_once_in_order_with_its_time(tmp_path):
     assert bad == 0
 
 
-def test_pictures_are_not_converted_and_stamps_are_in_order(tmp_path):
+def test_frames_are_not_converted_and_stamps_are_in_order(tmp_path):
     pictures, _ = read_all(open_source(str(write_clip(tmp_path / "clip.mp4", frames=5)), timeout_s=1))
     assert {(picture.pixels.format.name, picture.pixels.width) for picture in pictures} == {("yuv420p", SIZE[0])}
     assert all(picture.arrived <= picture.decoded for picture in pictures)
@@ -49,7 +49,7 @@ def test_times_begin_at_zero_although_the_file_does_not(tmp_path):
     assert [picture.pts for picture in pictures] == pytest.approx([index / 15 for index in range(5)], abs=1e-4)
 
 
-def test_a_damaged_file_gives_its_sound_pictures_and_counts_the_others(tmp_path):
+def test_a_damaged_file_gives_its_sound_frames_and_counts_the_others(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=60, fps=15)
     data = bytearray(clip.read_bytes())
     middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
@@ -80,7 +80,7 @@ UNTIMED = {
 
 
 @pytest.mark.parametrize("name", UNTIMED)
-def test_every_picture_of_a_file_without_presentation_times_comes_in_order_at_its_frame_rate(tmp_path, name):
+def test_every_frame_of_a_file_without_presentation_times_comes_in_order_at_its_frame_rate(tmp_path, name):
     codec, options = UNTIMED[name]
     source = open_source(str(encode(tmp_path / name, codec, frames=60, **options)), timeout_s=1)
     assert source.fps == 25
@@ -120,7 +120,7 @@ def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
     assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
 
 
-def test_one_recording_behind_the_other_goes_on_in_time(tmp_path):
+def test_one_recording_after_the_other_continues_in_time(tmp_path):
     clip = write_clip(tmp_path / "clip.ts", frames=20, fps=10)
     (tmp_path / "both.ts").write_bytes(clip.read_bytes() * 2)
     pictures, _ = read_all(open_source(str(tmp_path / "both.ts"), timeout_s=1))
@@ -132,7 +132,7 @@ def test_one_recording_behind_the_other_goes_on_in_time(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif"])
 @pytest.mark.parametrize("name", ["moves.{}", "moves.jpg"])
-def test_every_picture_of_an_animation_comes_with_its_time(tmp_path, suffix, name):
+def test_every_frame_of_an_animation_comes_with_its_time(tmp_path, suffix, name):
     from PIL import Image
 
     greys = [20, 90, 160, 230]
@@ -148,7 +148,7 @@ def test_every_picture_of_an_animation_comes_with_its_time(tmp_path, suffix, nam
     assert (source.live, bad) == (False, 0)
 
 
-def test_a_still_of_a_format_that_may_move_is_one_picture(tmp_path):
+def test_a_still_of_a_format_that_may_move_is_one_frame(tmp_path):
     for suffix in ("png", "webp", "avif", "gif"):
         path = tmp_path / f"still.{suffix}"
         path.write_bytes(cv2.imencode(f".{suffix}", np.full((48, 64, 3), 90, np.uint8))[1].tobytes())
@@ -183,7 +183,7 @@ def test_an_animation_with_a_giant_canvas_is_refused_by_its_header(tmp_path):
 
 
 @pytest.mark.parametrize("container", ["mjpeg", "avi"])
-def test_a_jpeg_of_thousands_of_scans_in_a_video_is_a_bad_picture_and_the_next_is_read(tmp_path, container):
+def test_a_jpeg_of_thousands_of_scans_in_a_video_is_a_bad_frame_and_the_next_is_read(tmp_path, container):
     grey = np.full((48, 64, 3), 90, np.uint8)
     jpeg = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     bomb = jpeg[:-2] + jpeg[jpeg.rfind(b"\xff\xda") : -2] * 2000 + jpeg[-2:]
