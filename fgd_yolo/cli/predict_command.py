@@ -53,21 +53,38 @@ def _parser(prog: str | None) -> Parser:
         epilog=EXAMPLES,
     )
     parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="the .onnx file")
-    help_text = "images, folders of images, or patterns in quotes; may be repeated"
-    parser.add_argument("--source", required=True, nargs="+", action="extend", metavar="IMAGES", help=help_text)
-    help_text = "folder for annotated copies (default: runs/predict/MODEL, numbered; none with --json alone)"
-    parser.add_argument("--output", type=Path, metavar="DIR", help=help_text)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON per image")
-    help_text = "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, a GPU where available)"
-    parser.add_argument("--device", default="auto", metavar="D", help=help_text)
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the available cores)")
     parser.add_argument(
-        "--conf", type=float, default=0.25, metavar="F", help="confidence threshold (default: %(default)s)"
+        "--source",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="IMAGES",
+        help="images, folders of images, or patterns in quotes; may be repeated",
     )
-    help_text = "IoU threshold of the NMS (default: %(default)s)"
-    parser.add_argument("--iou", type=float, default=0.7, metavar="F", help=help_text)
-    help_text = "skip images with more pixels without decoding them (default: %(default)g)"
-    parser.add_argument("--max-megapixels", type=float, default=DEFAULT_MEGAPIXELS, metavar="MP", help=help_text)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for annotated copies (default: runs/predict/MODEL, numbered; none with --json alone)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON per image")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, a GPU where available)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the available cores)")
+    number = {"type": float, "metavar": "F"}
+    parser.add_argument("--conf", default=0.25, help="confidence threshold (default: %(default)s)", **number)
+    parser.add_argument("--iou", default=0.7, help="IoU threshold of the NMS (default: %(default)s)", **number)
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=DEFAULT_MEGAPIXELS,
+        metavar="MP",
+        help="skip images with more pixels without decoding them (default: %(default)g)",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
