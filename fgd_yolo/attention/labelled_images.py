@@ -17,10 +17,10 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import letterbox, place, to_planes
 from fgd_yolo.runtime.images import read_image
 from fgd_yolo.runtime.media import list_images
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 
 LABELS = "labels"
 DETECTIONS = "teacher's detections"
-_MIN_CONFIDENCE, _MAX_IOU = 0.25, 0.7  # Ultralytics' defaults for predictions
 
 
 class LabelledImage(NamedTuple):
@@ -121,5 +121,5 @@ def detected_boxes(outputs: Tensor | tuple, side_px: int) -> Tensor:
         outputs: of the complete detector in eval mode for one image.
         side_px: side of the canvas.
     """
-    xyxy = non_max_suppression(outputs, _MIN_CONFIDENCE, _MAX_IOU)[0][:, :4].cpu() / side_px
+    xyxy = non_max_suppression(outputs, DEFAULT_CONFIDENCE, DEFAULT_IOU)[0][:, :4].cpu() / side_px
     return torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)

@@ -11,6 +11,7 @@ from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.media import STREAM_ADVICE, VIDEO_SUFFIXES, list_files, list_images
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.runtime.predict import output_names, predict
 
@@ -76,8 +77,10 @@ def _parser(prog: str | None) -> Parser:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the available cores)")
     number = {"type": float, "metavar": "F"}
-    parser.add_argument("--conf", default=0.25, help="confidence threshold (default: %(default)s)", **number)
-    parser.add_argument("--iou", default=0.7, help="IoU threshold of the NMS (default: %(default)s)", **number)
+    parser.add_argument(
+        "--conf", default=DEFAULT_CONFIDENCE, help="confidence threshold (default: %(default)s)", **number
+    )
+    parser.add_argument("--iou", default=DEFAULT_IOU, help="IoU threshold of the NMS (default: %(default)s)", **number)
     parser.add_argument(
         "--max-megapixels",
         type=float,

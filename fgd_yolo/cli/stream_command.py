@@ -12,6 +12,7 @@ from typing import Any
 
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 
 EXAMPLES = """examples:
@@ -30,8 +31,8 @@ _OPTIONS = {
     "--device": ("D", str, "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto)"),
     "--threads": ("N", int, "CPU threads (default: the cores that this process may use)"),
     "--mode": ("M", str, "latency, or throughput for many streams (default: latency)"),
-    "--conf": ("F", float, "minimum score (default: 0.25)"),
-    "--iou": ("F", float, "IoU threshold of the non-maximum suppression (default: 0.7)"),
+    "--conf": ("F", float, f"confidence threshold (default: {DEFAULT_CONFIDENCE})"),
+    "--iou": ("F", float, f"IoU threshold of the NMS (default: {DEFAULT_IOU})"),
     "--policy": (
         "P",
         str,

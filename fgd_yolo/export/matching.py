@@ -8,8 +8,8 @@ from ultralytics.utils.metrics import batch_probiou
 from ultralytics.utils.nms import non_max_suppression
 
 from fgd_yolo.export.precisions import Tolerance
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 
-CONFIDENCE, OVERLAP = 0.25, 0.7  # Ultralytics' thresholds for prediction, which embedded NMS has too
 ROTATED_CHAIN = 0.25  # two boxes that both overlap a third by 0.7 overlap each other by about 0.45
 SIMILAR_OVERLAP = 0.5  # of two boxes that show one object, where exact equality is not required
 
@@ -73,7 +73,7 @@ def missing_detections(
     others: torch.Tensor,
     tolerance: Tolerance,
     rotated: bool = False,
-    threshold: float = CONFIDENCE,
+    threshold: float = DEFAULT_CONFIDENCE,
 ) -> torch.Tensor:
     """Return (n,): which detections the others lack for another reason than rounding beside a threshold.
 
@@ -93,7 +93,7 @@ def missing_detections(
     suppressed = (
         (_same_class(detections, others) | tolerance.any_class)
         & (others[None, :, 4] >= detections[:, None, 4] - tolerance.score)
-        & (_overlaps(detections, others, rotated) >= OVERLAP - tolerance.overlap - chain)
+        & (_overlaps(detections, others, rotated) >= DEFAULT_IOU - tolerance.overlap - chain)
     ).any(1)
     return ~same & ~suppressed & (detections[:, 4] > threshold + tolerance.score)
 
@@ -106,7 +106,7 @@ def has_similar(detections: torch.Tensor, others: torch.Tensor, rotated: bool = 
 def apply_nms(output: torch.Tensor, classes: int, *, end2end: bool, rotated: bool) -> list[torch.Tensor]:
     """Return each image's detections (n, 6 + extras) as Ultralytics' prediction finds them in an output."""
     return non_max_suppression(
-        output.clone(), CONFIDENCE, OVERLAP, nc=classes, end2end=end2end, rotated=rotated and not end2end
+        output.clone(), DEFAULT_CONFIDENCE, DEFAULT_IOU, nc=classes, end2end=end2end, rotated=rotated and not end2end
     )
 
 

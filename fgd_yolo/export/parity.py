@@ -14,7 +14,6 @@ from torch import nn
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export.cpu_session import open_cpu_session
 from fgd_yolo.export.matching import (
-    CONFIDENCE,
     apply_nms,
     has_similar,
     magnitude,
@@ -26,6 +25,7 @@ from fgd_yolo.export.matching import (
 from fgd_yolo.export.precisions import PRECISIONS, Precision
 from fgd_yolo.export.sample_images import to_float_input
 from fgd_yolo.preprocessing import UINT8_INPUT
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
 
 EXTRAS = {"segment": "mask coefficients and prototypes", "pose": "keypoints", "obb": "angles"}
 MANY = 10  # detections of PyTorch; a file that is only judged by its mAP and has none of them is broken
@@ -124,12 +124,12 @@ def _compare_batch(kind: _OutputKind, expected: list[torch.Tensor], actual: list
         _check_differences(kind, differences)
     expected_detections = apply_nms(expected[0], kind.classes, end2end=kind.end2end, rotated=kind.rotated)
     if kind.embedded_nms:
-        detections = [rows[rows[:, 4] > CONFIDENCE] for rows in actual[0]]
+        detections = [rows[rows[:, 4] > DEFAULT_CONFIDENCE] for rows in actual[0]]
     else:
         detections = apply_nms(actual[0], kind.classes, end2end=kind.end2end, rotated=kind.rotated)
     missing_count = extra_count = 0
     lowest_scores = (float(output[0][:, -1, 4].max()) for output in (expected, actual) if kind.end2end)
-    threshold = max(CONFIDENCE, *lowest_scores, 0)
+    threshold = max(DEFAULT_CONFIDENCE, *lowest_scores, 0)
     for pair in zip(expected_detections, detections, strict=True):
         lacking, added, of_common = _compare_detections(kind, *pair, threshold)
         missing_count, extra_count = missing_count + lacking, extra_count + added

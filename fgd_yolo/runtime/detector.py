@@ -19,7 +19,7 @@ from fgd_yolo.runtime.detections import Detections, rotated_corners
 from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, failure_detail, load_image
 from fgd_yolo.runtime.instance_masks import instance_masks
 from fgd_yolo.runtime.model_info import read_model_info
-from fgd_yolo.runtime.nms import suppress, suppress_rotated
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU, suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
 from fgd_yolo.text import printable
@@ -64,8 +64,8 @@ class OnnxDetector:
         threads: int | None = None,
         *,
         mode: str = "latency",
-        conf: float = 0.25,
-        iou: float = 0.7,
+        conf: float = DEFAULT_CONFIDENCE,
+        iou: float = DEFAULT_IOU,
         agnostic: bool = False,
         max_detections: int = 300,
         max_megapixels: float = DEFAULT_MEGAPIXELS,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+DEFAULT_CONFIDENCE, DEFAULT_IOU = 0.25, 0.7
+"""Ultralytics' thresholds for predictions, which NMS embedded in an exported file has too."""
 # The constants of Ultralytics. Boxes are shifted by the offset for each class, so that classes never overlap.
 CLASS_OFFSET_PX = 7680
 MAX_CANDIDATES = 30_000

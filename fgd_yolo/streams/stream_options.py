@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 from fgd_yolo.streams.address import MAX_ADDRESS, check_name, check_text, redact
 
@@ -105,8 +106,8 @@ class RunOptions(_Strict):
     device: _Text = "auto"
     threads: int | None = None
     mode: _Text = "latency"
-    conf: float = 0.25
-    iou: float = 0.7
+    conf: float = DEFAULT_CONFIDENCE
+    iou: float = DEFAULT_IOU
     policy: _Text | None = None
     classes: list[StrictInt | str] | None = None
     track: bool = False
