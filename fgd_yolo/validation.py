@@ -6,12 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from fgd_yolo.errors import FGDError, UsageError, close_match
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-try:
-    from pydantic import BaseModel, ConfigDict, ValidationError
-except ModuleNotFoundError as error:
-    raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[train]'") from error
+from fgd_yolo.errors import UsageError, close_match
 
 Model = TypeVar("Model", bound="Options")
 

@@ -13,7 +13,10 @@ import pytest
 from onnx_files import save_detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-BLOCKED = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "supervision", "matplotlib", "PIL")
+BLOCKED = (
+    *("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "supervision", "matplotlib", "PIL"),
+    *("pydantic", "pydantic_core"),
+)
 # Runs before the code of a test: importing a blocked package fails as if it were not installed.
 PRELUDE = f"""
 import sys
