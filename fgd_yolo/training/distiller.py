@@ -31,10 +31,12 @@ class TermGroup:
     Args:
         weights: of the terms, by the name of the loss item, in the order in which the loss module returns them.
         ratio: gradient ratio and gain of the group.
+        losses: the group's trainable loss modules, one per level; empty if it has none.
     """
 
     weights: dict[str, float]
     ratio: GradientRatio
+    losses: nn.ModuleList
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,15 +70,15 @@ class Distiller:
         self.config = config
         measurement = {"every": config.ratio_every, "maximum": config.max_gradient_ratio}
         decay = {"decay_start": config.decay_start, "decay_end": config.decay_end}
-        self.features = TermGroup(config.feature_weights, GradientRatio(config.gradient_ratio, **measurement, **decay))
-        self.heads = TermGroup(
-            config.head_weights, GradientRatio(config.head_gradient_ratio, **measurement, prefix="head_")
-        )
+        ratio = GradientRatio(config.gradient_ratio, **measurement, **decay)
+        head_ratio = GradientRatio(config.head_gradient_ratio, **measurement, prefix="head_")
         self.losses = nn.ModuleList()
+        self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
+        self.features = TermGroup(config.feature_weights, ratio, self.losses)
+        self.heads = TermGroup(config.head_weights, head_ratio, nn.ModuleList())
         if self.features.names:  # heads alone need no alignments
             build = config.method_options.level_loss
             self.losses.extend(build(level.student_channels, level.teacher_channels) for level in levels)
-        self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
         self.dropped = 0
         self.first_batch_checked = False
 
@@ -126,16 +128,16 @@ class Distiller:
             if self.heads.running:
                 branch_terms = self._compare_heads(student_outputs, self.teacher.predictions(teacher_maps))
 
-        # 3. Their sums by name, without the levels and branches that are not finite.
+        # 3. Sum by name; levels and branches that are not finite are dropped.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
         terms |= self._sum_finite(level_terms, branch_terms)
 
-        # 4. Gradients at the neck: what the terms reach, and the gradient ratio.
-        if len(batch["bboxes"]):  # without boxes both losses are unlike those of any other batch
+        # 4. Gradients at the neck: the check on the first batch, and the gradient ratios.
+        if len(batch["bboxes"]):  # a batch without boxes is not representative
             self._check_first_batch(terms, student_maps, batch, amp_scale)
             self._measure_ratios(loss, terms, student_maps, len(batch["img"]), amp_scale)
 
-        # 5. Gain of each group, then append.
+        # 5. Scale by the gain of each group, and append.
         scaled = torch.stack([terms[name] * group.ratio.gain for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
@@ -187,10 +189,9 @@ class Distiller:
             return
         checked = []
         for group in self.groups:
-            if group.running:  # not so in a run that is resumed after the group has ended
-                modules = self.losses if group is self.features else ()
+            if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
-                check_first_batch(own, self.levels, modules, student_maps, batch, amp_scale())
+                check_first_batch(own, self.levels, group.losses, student_maps, batch, amp_scale())
                 checked += own
         if checked:
             LOGGER.info(f"{colorstr('FGD:')} {', '.join(checked)} are finite and reach the neck and their own modules")

@@ -36,7 +36,9 @@ def check_first_batch(
         FGDError: names the term, what it fails to reach, and what to do.
     """
     if not all(student_maps[level.student_index].requires_grad for level in levels):
-        raise FGDError("the student's neck is frozen, so distillation cannot train it: lower freeze=, or use plain")
+        raise FGDError(
+            "the student's neck is frozen, so distillation cannot train it: lower freeze=, or set all weights to 0"
+        )
     for name, term in terms.items():
         targets = _targets(name, levels, losses, student_maps, batch)
         if not targets:

@@ -112,7 +112,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return super().train()
 
     def get_dataset(self) -> dict[str, Any]:
-        """Read the data as Ultralytics does, from a YAML in which nothing is left to run: it is read again later."""
+        """Read the data as Ultralytics does, from a YAML without a download script, since it is read again later."""
         rules = {"allow_download": self.allow_download, "recorded": bool(self.args.resume)}
         dataset = read_dataset(self.args.data, split=self.args.split, **rules)
         self.args.data = str(dataset.copy_if_needed(self.save_dir / DATA_FOLDER).file)
