@@ -240,7 +240,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     teacher = options.teacher or result["files"].get("teacher")
     if teacher is None:
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
-    _check_keys(run_dir, options, recipe, Path(teacher))
+    _check_inputs(run_dir, options, recipe, Path(teacher))
     settings = recipe.fgd.method_options.attention_settings
     return VisualizeOptions(
         teacher=Path(teacher),
@@ -283,7 +283,7 @@ def _run_data(run_dir: Path, recipe: Recipe) -> str:
     return str(run_dataset(run_dir) or recipe.data or demo_data())
 
 
-def _check_keys(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:
+def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:
     """Check that what is taken from the run folder has not changed since the run started.
 
     Raises:
