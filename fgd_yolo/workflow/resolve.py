@@ -64,7 +64,9 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
     if path.suffix in {".yaml", ".yml"}:
         return _architecture(path, role)
     if path.suffix not in {"", ".pt"} and path.name not in GITHUB_ASSETS_STEMS:
-        raise FGDError(f"{role} {path} is not a .pt checkpoint: an exported model can be neither trained nor distilled from")
+        raise FGDError(
+            f"{role} {path} is not a .pt checkpoint: an exported model can be neither trained nor distilled from"
+        )
     if not path.is_file() and path.suffix != ".pt":
         path = path.with_name(f"{path.name}.pt")
     weights_dir = Path(SETTINGS["weights_dir"])
