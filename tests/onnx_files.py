@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from fgd_yolo.errors import FGDError
+from fgd_yolo.runtime.session import open_session
 
 NAMES = {0: "disc", 1: "block", 2: "wedge"}
 SIDE = 64
@@ -115,3 +119,14 @@ def save(graph: onnx.GraphProto, path: Path, metadata: dict[str, str], opset: in
     helper.set_model_props(model, metadata)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def session_error(path: Path, capfd) -> str:
+    """Return the one line of the error for a file that cannot be opened; nothing else may be printed."""
+    with pytest.raises(FGDError) as caught:
+        open_session(path, "cpu")
+    assert capfd.readouterr() == ("", "")
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+    assert type(caught.value) is FGDError
+    return str(caught.value)

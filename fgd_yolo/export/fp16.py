@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -58,7 +58,7 @@ class Fp16Report:
     images: int
     largest: float
 
-    refusal = None
+    refusal: ClassVar[str | None] = None
 
     def metadata(self) -> dict[str, Any]:
         """Return entries for the file's metadata."""
