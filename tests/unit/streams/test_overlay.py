@@ -34,7 +34,7 @@ def test_the_frame_itself_is_not_touched():
 
 def test_the_name_and_the_clock_are_written(monkeypatch):
     written = []
-    monkeypatch.setattr(module, "_write_block", lambda canvas, lines: written.extend(lines))
+    monkeypatch.setattr(module, "_draw_text_block", lambda canvas, lines: written.extend(lines))
     overlay(make_result("door cam", image=grey(), arrived=time.monotonic() - 3600))
     name, clock = written[0].split("  ")
     when = datetime.strptime(clock, "%Y-%m-%d %H:%M:%S.%f").timestamp()

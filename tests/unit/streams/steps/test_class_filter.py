@@ -74,7 +74,7 @@ def test_a_name_of_several_classes_is_refused_with_their_numbers():
         ("BLOCK", "did you mean 'block'?"),
         (" block ", "did you mean 'block'?"),
         ("name:Block", "did you mean 'block'?"),
-        ("disc,block", "several classes are separate words"),
+        ("disc,block", "separate several classes with spaces"),
         ("", "is unknown"),
         (True, "neither a name nor a number"),
         (1.0, "neither a name nor a number"),

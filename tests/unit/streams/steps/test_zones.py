@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.steps.zones import StreamCounter, ZoneCounter, crossing, feet, inside, parse_layout, to_pixels
+from fgd_yolo.streams.steps.zones import (
+    StreamCounter,
+    ZoneCounter,
+    bottom_centers,
+    crossing,
+    inside,
+    parse_layout,
+    to_pixels,
+)
 from stream_results import make_result
 
 SHAPE = (100, 200)  # height, width
@@ -50,8 +58,8 @@ def test_a_line_turned_round_counts_the_other_way():
 
 
 def test_an_object_stands_where_its_box_meets_the_ground():
-    assert feet(np.array([[10, 20, 30, 60.0]])).tolist() == [[20, 60]]
-    assert feet(np.empty((0, 4))).shape == (0, 2)
+    assert bottom_centers(np.array([[10, 20, 30, 60.0]])).tolist() == [[20, 60]]
+    assert bottom_centers(np.empty((0, 4))).shape == (0, 2)
 
 
 def test_points_up_to_one_are_fractions_and_others_are_pixels():
@@ -172,16 +180,16 @@ def test_nothing_is_remembered_of_those_who_are_gone():
     counter = StreamCounter(parse_layout({"zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}}))
     for number in range(200):
         count(counter, {number: (60, 50)}, float(number))
-    assert len(counter._last) <= 2 and len(counter._members["all"]) <= 2
+    assert len(counter._positions) <= 2 and len(counter._members["all"]) <= 2
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ([], "zones are given as"),
-        ({"zone": {}}, "zones are given as"),
-        ({"zones": [[0, 0]]}, "zones need names"),
-        ({"zones": {"a": [[0, 0], [1, 1]]}}, "zone 'a' needs 3 points or more"),
+        ([], "the layout must be"),
+        ({"zone": {}}, "the layout must be"),
+        ({"zones": [[0, 0]]}, "zones must have names"),
+        ({"zones": {"a": [[0, 0], [1, 1]]}}, "zone 'a' needs 3 to 100 points"),
         ({"lines": {"b": [[0, 0], [1, 1], [1, 0]]}}, "line 'b' needs 2 points"),
         ({"lines": {"b": [[0, 0], [0, 0]]}}, "line 'b' has no length"),
         ({"zones": {"a": [[0, 0], [1, 1], [1]]}}, "zone 'a' needs"),
