@@ -44,7 +44,7 @@ def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
         assert not any(f"val/{name}" in row for name in TERMS)
 
 
-def test_teacher_is_bit_identical_after_training(finished):
+def test_the_teacher_is_bit_identical_after_training(finished):
     trainer, before = finished
     after = trainer.distiller.teacher.model.state_dict()
     assert all(torch.equal(before["teacher"][name], after[name]) for name in after)
@@ -87,7 +87,7 @@ def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished
     assert done.returncode == 0, done.stderr
 
 
-def test_side_file_holds_plain_tensors_and_names_its_epoch(finished):
+def test_the_side_file_holds_plain_tensors_and_names_its_epoch(finished):
     trainer, _ = finished
     side = checkpoints.read_side_file(trainer.wdir / checkpoints.SIDE)
     assert side["epoch"] == 1
@@ -172,7 +172,7 @@ def _norm(parameters) -> float:
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD", "auto"])
-def test_own_modules_get_the_settings_of_ultralytics_weights_without_decay(
+def test_alignments_and_context_blocks_get_the_optimizer_settings_of_weights_without_decay(
     optimizer, configured, student_yaml, tiny_data, tmp_path
 ):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, epochs=1, optimizer=optimizer)

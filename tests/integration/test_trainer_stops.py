@@ -139,7 +139,7 @@ def test_unpaired_levels_are_reported(teacher_pt, tiny_data, tmp_path, log):
     assert sum("stride 4: the teacher has no such level" in line for line in log) == 1
 
 
-def test_classes_that_the_training_drops_are_not_taught(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_classes_that_the_training_drops_are_not_imitated(teacher_pt, student_yaml, tiny_data, tmp_path):
     trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
     assert train(trainer, student_yaml, tiny_data, tmp_path, classes=[1], epochs=1).distiller.classes == [1]
     with pytest.raises(FGDError, match="classes=9 keeps no class"):

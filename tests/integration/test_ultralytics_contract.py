@@ -41,7 +41,7 @@ def model(request) -> DetectionModel:
     return model
 
 
-def test_a_process_that_never_imported_ours_before_ultralytics_keeps_its_settings():
+def test_importing_fgd_yolo_first_leaves_the_settings_of_ultralytics_unchanged():
     code = (
         "import os; before = dict(os.environ)\n"
         "import fgd_yolo.workflow.distill, fgd_yolo.export.build, fgd_yolo.compare.run_process\n"
@@ -77,7 +77,7 @@ def test_a_process_that_never_imported_ours_before_ultralytics_keeps_its_setting
         (BaseDataset.get_img_files, 'if x.startswith("./")'),
     ],
 )
-def test_files_are_read_through_the_names_that_our_doors_replace_or_rely_on(function, words):
+def test_files_are_read_through_the_functions_that_safe_loading_replaces_or_relies_on(function, words):
     assert words in inspect.getsource(function)
 
 
@@ -149,13 +149,13 @@ def test_the_model_is_set_up_before_the_optimizer_is_built():
     assert source.index("self.setup_model()") < source.index("self._build_train_pipeline()")
 
 
-def test_only_the_student_is_clipped_by_the_host():
+def test_ultralytics_clips_the_student_alone():
     source = inspect.getsource(BaseTrainer.optimizer_step)
     assert "self.scaler.unscale_(self.optimizer)" in source
     assert "clip_grad_norm_(self.model.parameters(), max_norm=10.0)" in source
 
 
-def test_metrics_and_loss_names_pass_through_what_we_override():
+def test_metrics_and_loss_names_pass_through_what_the_trainer_overrides():
     assert "self.label_loss_items" in inspect.getsource(BaseTrainer._do_train)
     assert "self.save_metrics" in inspect.getsource(BaseTrainer._do_train)
     assert {"setup_model", "build_optimizer", "_setup_train", "final_eval", "_load_checkpoint_state"} <= set(
@@ -163,7 +163,7 @@ def test_metrics_and_loss_names_pass_through_what_we_override():
     )
 
 
-def test_a_list_of_data_sets_makes_a_sweep_in_a_folder_of_a_known_name():
+def test_a_list_of_data_sets_starts_one_trainer_per_data_set_in_a_folder_of_a_known_name():
     from ultralytics.engine.trainer import MultiTrainer
 
     source = inspect.getsource(MultiTrainer.train)
