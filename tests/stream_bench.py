@@ -1,4 +1,4 @@
-"""A reader on scripted sources, since no real one hangs on demand in a unit test; the real ones are in integration."""
+"""A reader on scripted sources, since real ones do not hang on demand; those are in the integration tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ QUICK = {"stall_s": 0.2, "backoff": (0.01, 0.02)}
 LIVE = "rtsp://admin:hunter2@10.0.0.7/cam"
 
 
-class Scripted:
-    """A source that gives what its script says: a picture for a number, a hang for an event, else it raises it."""
+class ScriptedSource:
+    """A source with a script: a number is a frame, an event is a hang, an exception is raised."""
 
     live, fps = True, None
 
@@ -38,8 +38,8 @@ class Scripted:
         self.closed_by = threading.current_thread()
 
 
-class Bench:
-    """A reader on scripted sources, one script for each time that it opens; the last one again and again."""
+class ReaderBench:
+    """A reader on scripted sources, with one script per opening; the last one is repeated."""
 
     def __init__(self, *scripts, address=LIVE, policy="latest", **options):
         self.scripts, self.sources, self.frames, self.states, self.reasons = list(scripts), [], [], [], []
@@ -55,7 +55,7 @@ class Bench:
         if isinstance(script, threading.Event):
             script.wait(20)
             raise SourceLost("woken")
-        self.sources.append(Scripted(script))
+        self.sources.append(ScriptedSource(script))
         return self.sources[-1]
 
     def _keep(self, frame):

@@ -32,8 +32,8 @@ def count_inferred(stats, result):
     stats.count_inferred(result.ages_s(), result.infer_end)
 
 
-class Keeping:
-    """A sink that keeps what it gets: (stream, index) of results, and (stream, reason) of gaps."""
+class KeepingSink:
+    """A sink that keeps (stream, index) of results and (stream, reason) of gaps."""
 
     name = "keeping"
 
@@ -59,8 +59,8 @@ class Keeping:
         return dict(found)
 
 
-class Stuck(Keeping):
-    """A sink that blocks in its first write until it is let go."""
+class BlockingSink(KeepingSink):
+    """A sink that blocks in its first write until `let_go` is set."""
 
     name = "stuck"
 
@@ -74,11 +74,11 @@ class Stuck(Keeping):
         super().write(result)
 
 
-class Direct:
-    """A queue without a thread: what is put is written."""
+class DirectQueue:
+    """A queue without a thread: results are written at once."""
 
     def __init__(self):
-        self.sink = Keeping()
+        self.sink = KeepingSink()
         self.put = self.offer = lambda result: self.sink.write(result) or True
         self.gap = self.sink.gap
 
@@ -107,7 +107,7 @@ def counts(stream):
 
 
 def write_video(path: Path, frames: int, *, width: int = 64, height: int = 64, fps: int = 25) -> Path:
-    """Write an H.264 file; the grey level of picture n is 16 + 4 * n, modulo 200."""
+    """Write an H.264 file; the grey level of frame n is 16 + 4 * n, modulo 200."""
     import av
 
     with av.open(str(path), "w") as container:

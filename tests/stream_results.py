@@ -1,4 +1,4 @@
-"""Results of streams, and a sink for them, made by hand: no detector and no camera is needed."""
+"""Results of streams and a sink for them, without a detector and a camera."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.sinks import SinkQueue
 
-LONG_S = 30  # what a test waits for before it gives up
+LONG_S = 30  # how long a test waits
 NAMES = {0: "disc", 1: "block", 2: "wedge"}
 
 
@@ -25,7 +25,7 @@ def make_result(
     pts: float | None = None,
     ids: list[int] | None = None,
 ) -> Result:
-    """Return a result with objects (class, score, corners) on a grey picture of 48 x 64, or on another one."""
+    """Return a result with objects (class, score, corners) on a grey image of 48 x 64, or on the given one."""
     image = np.full((48, 64, 3), 90, np.uint8) if image is None else image
     arrived = time.monotonic() if arrived is None else arrived
     labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
@@ -43,7 +43,7 @@ def make_result(
 
 
 class Recorder:
-    """A sink that keeps what it gets, waits where it is told to and raises what it is told to."""
+    """A sink that keeps its results, and blocks and raises as a test sets it."""
 
     def __init__(self, name: str = "recorder"):
         self.name = name

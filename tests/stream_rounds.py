@@ -1,7 +1,7 @@
-"""Run as a program: streams come and go in one pipeline, in a process that has done nothing else before.
+"""Run as a program: adds and removes streams in one pipeline, in a process that has done nothing else before.
 
-`stream_rounds.py MODEL ROUNDS FILE...` adds every file as a stream, waits for their ends and removes them, again and
-again, and prints JSON: the memory in bytes and the threads after each round, and how many removed streams are listed.
+`stream_rounds.py MODEL ROUNDS FILE...` adds every file as a stream, waits for their ends and removes them, over and
+over, and prints JSON: the memory in bytes and the threads after each round, and how many removed streams are listed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import psutil
 
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
-from stream_parts import Keeping
+from stream_parts import KeepingSink
 
 
 def main(model: str, rounds: str, *files: str) -> None:
-    process, sink = psutil.Process(), Keeping()
+    process, sink = psutil.Process(), KeepingSink()
     memory, threads = [], []
     with Pipeline(OnnxDetector(model, "cpu", 2, mode="throughput"), [sink]) as pipeline:
         for _ in range(int(rounds)):

@@ -1,4 +1,4 @@
-"""A pipeline's surroundings for tests: cameras that do what a test wants, and a real detector."""
+"""The surroundings of a pipeline for tests: scripted cameras, and a real detector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PICTURE = np.full((16, 16, 3), 90, np.uint8)
 
 
 class Camera:
-    """A camera that gives what it is told to, one thing every `period_s`, and then ends."""
+    """A camera that follows its script, one step every `period_s`, and then ends."""
 
     live, fps = True, None
 
@@ -30,7 +30,7 @@ class Camera:
         if what is None or what is HANG:
             raise SourceEnded
         if what is LOST:
-            raise SourceLost("somebody pulled the plug")
+            raise SourceLost("unplugged")
         now = time.monotonic()
         return SourceFrame(np.zeros((4, 4, 3), np.int64) if what is BAD else PICTURE, now, now, None)
 
@@ -45,7 +45,7 @@ class World:
         self.detector, self.hangs, self._cameras = detector, threading.Event(), {}
 
     def camera(self, name, script, period_s=0.0):
-        """Set a camera up, and return its address; what it does goes on over reconnects."""
+        """Add a camera and return its address; its script continues over reconnects."""
         address = f"rtsp://127.0.0.1:9/{name}"
         self._cameras[address] = Camera(script, period_s, self.hangs)
         return address
@@ -54,7 +54,7 @@ class World:
         return self._cameras[address]
 
     def slow_down(self, seconds):
-        """Let each run of the network take so long."""
+        """Let each run of the network take this long."""
         infer = self.detector.infer
         self.detector.infer = lambda batch: time.sleep(seconds) or infer(batch)
 
@@ -75,7 +75,7 @@ def balanced(found):
 
 
 def until(condition, timeout_s=20.0):
-    """Wait for something that is bound to happen."""
+    """Wait for a condition that must come true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -1,4 +1,4 @@
-"""Every way in which a camera fails, with real servers and a proxy that hurts the connection.
+"""Every way in which a camera fails, with real servers and a proxy that disturbs the connection.
 
 A deadline may take twice its value, since the machine may be busy.
 """
@@ -36,7 +36,7 @@ def proxy(camera):
 
 @pytest.fixture
 def other():
-    """A stream that must not notice what happens to the one beside it."""
+    """A stream that faults of the other one must not affect."""
     with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam", "other") as watched:
         assert watched.wait_until_up(3)
         began = time.monotonic()
@@ -84,7 +84,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_opened_anew(proxy, 
         frames = len(cam.frames)
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
         assert cam.stats.reason in ("no data for 1 s", "no frame for 1.0 s")
-        assert len(cam.frames) <= frames + 3  # nothing is made up while nothing comes
+        assert len(cam.frames) <= frames + 3  # no frame is repeated while none comes
         time.sleep(0.3)
         proxy.send("ok")
         assert cam.wait_until_up(timeout_s=20)
@@ -174,7 +174,7 @@ print("hangs", reader.reading_threads, flush=True)
 for _ in range(60):
     threading.Event().wait(0.1)
     if not reader.reading_threads:
-        sys.exit(print("came out"))
+        sys.exit(print("returned"))
 """
 
 
@@ -188,7 +188,7 @@ def test_a_process_stops_while_a_read_is_blocked(proxy):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=10)  # 5 s, twice
     assert process.returncode == 0, err
-    assert out.splitlines()[-2:] == ["hangs 1", "came out"]
+    assert out.splitlines()[-2:] == ["hangs 1", "returned"]
     assert "hunter2" not in out + err
 
 

@@ -35,7 +35,7 @@ def brightness_file(path, batch=1):
 
 @pytest.fixture(autouse=True)
 def patient_queues(monkeypatch):
-    """Let no result be dropped, although the detector is faster than any sink."""
+    """Queues that drop no result, although the detector is faster than any sink."""
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=10_000))
 
 

@@ -1,4 +1,4 @@
-"""The demo video through everything: H.264, a real RTSP server, the stream command, a trained int8 file, its truth."""
+"""The demo video through H.264, a real RTSP server, the stream command and a trained int8 model, and its ground truth."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def overlap(one: list[float], other: list[float]) -> float:
 
 
 def hits(objects: list[dict], truth: list[dict]) -> int:
-    """Return how many objects, the surest first, are a thing of their class that no other one has taken."""
+    """Return how many detections, best first, match an object of their class that is not matched yet."""
     left = list(truth)
     for found in sorted(objects, key=lambda found: -found["score"]):
         same = [thing for thing in left if thing["class"] == found["class"]]
@@ -57,7 +57,7 @@ def test_detections_on_the_demo_video_over_rtsp_match_its_ground_truth(tmp_path)
     video, truth_file = demo_video(cache_root())
     truth = json.loads(truth_file.read_text())["frames"]
     results = stream(write_frames(tmp_path / "demo.mp4", read_frames(video)), tmp_path / "found.jsonl")
-    # The index counts what came; the newest frame is never dropped. So none was lost on the way, before the detector.
+    # The index counts the frames that arrived, and the newest is never dropped. So none was lost before the detector.
     assert results[-1]["index"] == len(truth) - 1
     assert len(results) > len(truth) / 2
     pairs = [(result["objects"], truth[result["index"]]) for result in results]

@@ -1,6 +1,6 @@
 """A minute and a half of cameras that fail at random, through the whole pipeline to its sinks: `-rP` shows the figures.
 
-The faults are the same in each run, their moments against the cameras' pictures are not.
+The faults are the same in each run; when they happen relative to the frames is not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WARM_S, FAULTS_S, CALM_S, LONGEST_S = 20, 70, 10, 180
 COMMANDS = ("ok", "stall", "cut", "refuse", "corrupt 0.0005")
 LOOK_S = 0.1
 KEPT = ("state", "seen", "inferred", "dropped", "in_flight")
-# One picture leaked out of ten would be some 35 MB in the minute that is watched (1500 pictures of 0.23 MB).
+# One frame in ten leaked would be some 35 MB in the minute that is measured (1500 frames of 0.23 MB).
 MOST_GROWTH_MB = 15
 # At most three attempts of each stream read or hang at a time, one of which is there from the start.
 MOST_MORE_THREADS = 3 * 2
@@ -56,7 +56,7 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Looks at a pipeline and keeps what it saw."""
+    """Samples a pipeline and keeps the samples."""
 
     def __init__(self, pipeline: Pipeline):
         self._pipeline, self._process, self._began = pipeline, psutil.Process(), time.monotonic()
@@ -108,7 +108,7 @@ def proxies():
 
 @pytest.fixture
 def escaped(monkeypatch):
-    """What was raised in a thread, or where nobody could catch it."""
+    """The exceptions that were raised in threads, or could not be caught."""
     found = []
     monkeypatch.setattr(threading, "excepthook", found.append)
     monkeypatch.setattr(sys, "unraisablehook", found.append)
@@ -116,7 +116,7 @@ def escaped(monkeypatch):
 
 
 def hurt(proxies: list[Server], watch: Watch) -> Counter[str]:
-    """Change one camera's fault at a time, each to all of them in a random order, and let that last for a while."""
+    """Change the fault of one camera at a time, through all faults in a random order, and let each last for a while."""
     chance, told, end = random.Random(SEED), Counter(), time.monotonic() + FAULTS_S
     while time.monotonic() < end:
         deck = [(proxy, command) for proxy in proxies for command in COMMANDS]

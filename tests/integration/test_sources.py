@@ -38,7 +38,7 @@ def test_rtsp_gives_every_frame_with_its_size_its_time_and_hardly_older_than_one
         assert {one.size for one in seen} == {(640, 360)}
         assert all(one.age_s < 0.5 for one in cam.frames[:5])  # FFmpeg's own defaults begin with 1.9 s
         assert np.diff([one.pts for one in seen]) == pytest.approx(1 / FPS, abs=0.5 / FPS)
-        # FFmpeg knows that an H.264 picture is whole when the next one begins: one period. OpenCV takes two.
+        # FFmpeg knows that an H.264 frame is complete when the next one starts: one period. OpenCV takes two.
         assert np.median([one.age_s for one in seen]) < 1.6 / FPS
         assert [one.index for one in seen] == list(range(seen[0].index, seen[0].index + len(seen)))
 
@@ -81,7 +81,7 @@ def test_the_first_key_frame_is_not_waited_for_twice():
 
 
 def test_a_camera_that_the_quick_options_do_not_open_is_opened_without_them(monkeypatch):
-    monkeypatch.setattr(network, "_LOW_DELAY", {"initial_pause": "1"})  # it opens, but no picture ever comes
+    monkeypatch.setattr(network, "_LOW_DELAY", {"initial_pause": "1"})  # it opens, but no frame ever comes
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=1)
         assert source.read().pixels.width == 320
@@ -159,7 +159,7 @@ def test_mjpeg_comes_at_once_and_has_no_made_up_time():
 
 @pytest.fixture
 def certificate(tmp_path):
-    """A certificate for this machine that nobody but itself has signed, with its key."""
+    """A self-signed certificate for this machine, with its key."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     path = tmp_path / "camera.pem"
@@ -174,7 +174,7 @@ def test_a_camera_over_https_is_read_and_its_certificate_not_checked(certificate
         with WatchedReader(f"https://127.0.0.1:{port}/cam") as cam:
             assert cam.wait_until_up(FPS)
             assert cam.frames[-1].size == (320, 240)
-        checked = {"tls_verify": "1"}  # FFmpeg's own switch, which is off unless somebody says so
+        checked = {"tls_verify": "1"}  # FFmpeg's own option, which is off by default
         with pytest.raises(OSError):
             av.open(f"https://127.0.0.1:{port}/cam", options=checked, timeout=3)
         with av.open(f"https://127.0.0.1:{port}/cam", options={**checked, "ca_file": str(certificate)}) as container:
@@ -192,7 +192,7 @@ def test_a_camera_that_speaks_no_tls_is_down_and_says_so():
 
 @contextmanager
 def tls_in_front_of(port, certificate):
-    """Forward TLS connections to a plain port of this machine; give the port they come to."""
+    """Forward TLS connections to a plain port of this machine; return their port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -227,7 +227,7 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
     assert [frame_number(picture.pixels) for picture in pictures] == list(range(15))
     assert time.monotonic() - began > 13 / FPS
     assert all(picture.arrived <= picture.decoded for picture in pictures)
-    assert np.median(ages_s) < 0.5 / FPS  # waiting for its time is no age of a picture
+    assert np.median(ages_s) < 0.5 / FPS  # the wait until a frame is due is not part of its age
 
 
 def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):

@@ -237,7 +237,7 @@ def test_the_chosen_classes_are_all_that_the_page_the_ids_and_the_sinks_see(mode
 
 
 class Watcher(LatestFrames):
-    """The page's own observer, which also keeps what it gets."""
+    """The observer of the web page, which also keeps its results."""
 
     def __init__(self, seen):
         super().__init__()
@@ -293,7 +293,7 @@ COUNTING = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "F
 @pytest.mark.parametrize(("word", "found"), [("id:1", 1), ("name:2", 1), ("id:0", 0), ("name:1", 0), ("cell", 0)])
 @pytest.mark.parametrize("in_file", [False, True])
 def test_only_objects_of_the_chosen_class_are_kept(capsys, word, found, in_file):
-    """The file always finds one object of class 1, whose name is "2"."""
+    """The model always finds one object of class 1, whose name is "2"."""
     save_detector(Path("best.onnx"), COUNTING)
     write_video(Path("clip.mp4"), frames=2)
     Path("streams.yaml").write_text(f"classes: ['{word}']\n")

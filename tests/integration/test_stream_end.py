@@ -86,18 +86,18 @@ def test_the_process_ends_with_its_exit_code_while_a_camera_is_still_read(comman
 
 LEAVE = """
 import atexit, sys, threading, time
-from fgd_yolo.streams import connection
+from fgd_yolo.streams.reader import Connection
 from fgd_yolo.cli.stream_command import end_process
 
-atexit.register(print, "taken down")
-reading = connection.Connection("cam", lambda: time.sleep(float(sys.argv[1])), print, print, 1, threading.Condition())
+atexit.register(print, "shut down")
+reading = Connection("cam", lambda: time.sleep(float(sys.argv[1])), print, print, 1, threading.Condition())
 reading.start()
 print("done")
 sys.exit(end_process(3))
 """
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, ["done", "taken down"]), (60, ["done"])])
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, ["done", "shut down"]), (60, ["done"])])
 def test_only_a_reader_that_does_not_return_makes_the_process_end_at_once(seconds, said):
     command = [sys.executable, "-c", LEAVE, str(seconds)]
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}

@@ -1,4 +1,4 @@
-"""A phone's video through the stream command: what is found, recorded and shown is upright, as for Ultralytics."""
+"""A phone's video through the stream command: detections, recordings and page are upright, as in Ultralytics."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.sinks import SinkQueue
 from onnx_files import save_detector
-from stream_bench import Bench
-from stream_parts import Direct, make_stream
+from stream_bench import ReaderBench
+from stream_parts import DirectQueue, make_stream
 from stream_results import Recorder
 from stream_world import World
 
@@ -22,7 +22,7 @@ from stream_world import World
 def world(request, tmp_path, monkeypatch):
     detector = OnnxDetector(save_detector(tmp_path / "detector.onnx"), "cpu", 2, mode=request.param)
     world = World(detector)
-    # These cameras are faster than any thread can be relied on to be.
+    # These cameras may be faster than any thread.
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=10_000))
     monkeypatch.setattr(pipeline_module, "Reader", partial(Reader, open_source=world.open, backoff=(0.005, 0.02)))
     yield world
@@ -39,11 +39,11 @@ def hang():
 
 @pytest.fixture
 def bench():
-    """Makes a running `Bench` and stops it at the end."""
+    """Create running `ReaderBench` objects, and stop them at the end."""
     made = []
 
     def make(*scripts, **options):
-        made.append(Bench(*scripts, **options))
+        made.append(ReaderBench(*scripts, **options))
         made[-1].reader.start()
         return made[-1]
 
@@ -56,7 +56,7 @@ def bench():
 
 @pytest.fixture
 def sink():
-    """A sink that does what the test says; one that is blocked is let go at the end."""
+    """A scripted sink, which is unblocked at the end."""
     recorder = Recorder()
     yield recorder
     recorder.go_on.set()
@@ -66,5 +66,5 @@ def sink():
 def stream():
     """A stream with one queue that needs no thread."""
     stream = make_stream()
-    stream.queues = [Direct()]
+    stream.queues = [DirectQueue()]
     return stream

@@ -8,7 +8,7 @@ import pytest
 from fgd_yolo.streams.orientation import apply_display_matrix
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
-# By numpy alone. np.rot90 turns to the left.
+# With numpy alone. np.rot90 rotates counterclockwise.
 EXPECTED = {
     (1, 0, 0, 1): IMAGE,
     (0, 1, -1, 0): np.rot90(IMAGE, -1),

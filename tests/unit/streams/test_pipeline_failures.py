@@ -7,12 +7,12 @@ import pytest
 from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
-from stream_parts import Keeping
+from stream_parts import KeepingSink
 from stream_world import BAD, PICTURE, balanced, forever
 
 
 def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine(world, capsys):
-    sink = Keeping()
+    sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     pipeline.add(world.camera("door", [PICTURE, BAD] * 20), "door")
     with pipeline:

@@ -12,20 +12,20 @@ import pytest
 from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.sinks import SinkQueue
-from stream_parts import Keeping, Stuck
+from stream_parts import BlockingSink, KeepingSink
 from stream_world import PICTURE, balanced, forever, until
 
 
 def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_the_stop(world):
-    stuck, sink = Stuck(), Keeping()
-    pipeline = Pipeline(world.detector, [stuck, sink], policy="every")
+    blocked, sink = BlockingSink(), KeepingSink()
+    pipeline = Pipeline(world.detector, [blocked, sink], policy="every")
     pipeline.add(world.camera("door", [PICTURE] * 100), "door")
     with pipeline:
         assert pipeline.wait(30)
         start = time.monotonic()
         pipeline.stop(1)
         assert time.monotonic() - start < 2
-    stuck.let_go.set()
+    blocked.let_go.set()
     assert len(sink.events) == 101 and sink.closed  # with the end
     found = balanced(pipeline.stats())
     first, second = found["sinks"]
@@ -35,18 +35,18 @@ def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_
 
 
 def test_a_sink_that_blocks_takes_no_other_ones_time_to_finish(world):
-    class Slow(Keeping):
+    class Slow(KeepingSink):
         def write(self, result):
             time.sleep(0.05)
             super().write(result)
 
-    stuck, slow = Stuck(), Slow()
-    pipeline = Pipeline(world.detector, [stuck, slow], policy="every")
+    blocked, slow = BlockingSink(), Slow()
+    pipeline = Pipeline(world.detector, [blocked, slow], policy="every")
     pipeline.add(world.camera("door", [PICTURE] * 10), "door")
     with pipeline:
         assert pipeline.wait(30)
         pipeline.stop(4)
-    stuck.let_go.set()
+    blocked.let_go.set()
     assert slow.indices() == {"door": list(range(10))} and slow.closed
 
 
@@ -64,7 +64,7 @@ def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline
     pipeline.add(world.camera("door", [PICTURE] * 30), "door")
     with pipeline:
         assert pipeline.wait(30)
-        # The first observer stands for the sinks where there are none.
+        # Without sinks the first observer counts as one.
         until(lambda: pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 30)
         start = time.monotonic()
         pipeline.stop(1)
@@ -73,8 +73,8 @@ def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline
     assert seen == list(range(30))
 
 
-class Slow(Keeping):
-    """A sink that takes its time, and blocks for ever where it has none."""
+class Slow(KeepingSink):
+    """A sink that takes a given time, or blocks for ever if that is None."""
 
     name = "slow"
 
@@ -106,13 +106,13 @@ def test_files_that_wait_for_a_sink_keep_no_worker_from_a_camera(world, monkeypa
         sink.let_go.set()
         pipeline.stop(1)
     assert live["ages"]["infer_end"]["max_ms"] < 300
-    assert max(np.diff(times)) < 0.3  # lanes that wait for the sink are gone for as long as it takes, up to a second
+    assert max(np.diff(times)) < 0.3  # workers would wait for the sink, up to a second
     balanced(pipeline.stats())
 
 
 def test_a_merely_slow_sink_gets_every_frame_of_files_in_order(world, monkeypatch):
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=4))
-    sink, other = Slow(0.004), Keeping()
+    sink, other = Slow(0.004), KeepingSink()
     pipeline = Pipeline(world.detector, [sink, other], policy="every")
     for name in ("first", "second"):
         pipeline.add(world.camera(name, [PICTURE] * 80), name)

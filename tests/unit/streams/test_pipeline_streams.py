@@ -9,12 +9,12 @@ import pytest
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.reader import Reader
-from stream_parts import Keeping, Stuck
+from stream_parts import BlockingSink, KeepingSink
 from stream_world import HANG, PICTURE, balanced, forever, until
 
 
 def test_streams_come_and_go_while_it_runs(world):
-    sink = Keeping()
+    sink = KeepingSink()
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         assert not pipeline.wait(0)
         assert pipeline.add(world.camera("door", forever(), 0.001), "door") == "door"
@@ -35,13 +35,13 @@ def test_streams_come_and_go_while_it_runs(world):
 
 
 def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
-    stuck = Stuck()
-    with Pipeline(world.detector, [stuck], policy="every") as pipeline:
+    blocked = BlockingSink()
+    with Pipeline(world.detector, [blocked], policy="every") as pipeline:
         pipeline.add(world.camera("door", [PICTURE] * 3), "door")
-        assert pipeline.wait(10) and stuck.began.wait(10)
+        assert pipeline.wait(10) and blocked.began.wait(10)
         pipeline.remove("door")
         pipeline.add(world.camera("door2", [HANG]), "door")
-        stuck.let_go.set()
+        blocked.let_go.set()
         until(lambda: pipeline.stats()["sinks"][0]["written"] == 3)
         assert pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 0
         until(lambda: pipeline.stats()["removed"][0]["ages"]["sink_done"]["count"] == 3)
@@ -49,7 +49,7 @@ def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_su
 
 def test_threads_and_readers_end_with_the_pipeline(world):
     before = threading.active_count()
-    with Pipeline(world.detector, [Keeping()]) as pipeline:
+    with Pipeline(world.detector, [KeepingSink()]) as pipeline:
         for number in range(40):
             name = pipeline.add(world.camera(f"cam{number}", forever(), 0.001))
             pipeline.remove(name)
@@ -112,7 +112,7 @@ def test_a_pipeline_runs_once(world):
 
 
 def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
-    stop, stops, sink = Reader.stop, [], Keeping()
+    stop, stops, sink = Reader.stop, [], KeepingSink()
     monkeypatch.setattr(Reader, "stop", lambda reader: stops.append(lambda: stop(reader)))
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         pipeline.add(world.camera("door", forever(), 0.001), "door")
@@ -120,7 +120,7 @@ def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
         pipeline.remove("door")
         until(lambda: ("door", "removed") in sink.events)
         seen = pipeline.stats()["removed"][0]["seen"]
-        until(lambda: pipeline.stats()["removed"][0]["seen"] > seen)  # its reader goes on, and then says that it ends
+        until(lambda: pipeline.stats()["removed"][0]["seen"] > seen)  # its reader continues, and then reports its end
         stops.pop()()
         until(lambda: not any(thread.name == "watch door" for thread in threading.enumerate()))
     assert [what for _, what in sink.events if not isinstance(what, int)] == ["removed"]
@@ -131,7 +131,7 @@ def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
 def test_a_new_stream_begins_when_what_is_left_of_the_old_one_of_its_name_is_through(world):
     infer, running, let_go = world.detector.infer, threading.Event(), threading.Event()
     world.detector.infer = lambda batch: running.set() or (let_go.wait(30) and infer(batch))
-    sink = Keeping()
+    sink = KeepingSink()
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         pipeline.add(world.camera("old", [PICTURE, HANG]), "door")
         assert running.wait(10)

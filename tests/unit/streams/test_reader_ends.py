@@ -8,7 +8,7 @@ import threading
 import time
 
 from fgd_yolo.streams.sources import SourceEnded, SourceLost
-from stream_bench import Bench
+from stream_bench import ReaderBench
 from tests.cameras.pytest_helpers import until
 
 
@@ -53,7 +53,7 @@ def test_stop_ends_a_long_wait_between_attempts(bench):
 
 def test_stop_may_be_called_with_a_lock_held_that_the_state_needs(bench, hang):
     lock = threading.RLock()
-    one = Bench([1, hang])
+    one = ReaderBench([1, hang])
 
     def state_changed():
         with lock:
@@ -74,7 +74,7 @@ from fgd_yolo.streams.sources import SourceLost
 
 def read():
     time.sleep(0.5)
-    print("came out", flush=True)
+    print("returned", flush=True)
     raise SourceLost("gone")
 
 Connection("cam", read, print, print, 10, threading.Condition()).start()
@@ -83,4 +83,4 @@ Connection("cam", read, print, print, 10, threading.Condition()).start()
 
 def test_a_process_that_ends_waits_for_a_read_that_is_about_to_return():
     done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "came out\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "returned\n", "")

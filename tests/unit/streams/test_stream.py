@@ -1,4 +1,4 @@
-"""A stream delivers its results in order, and waits for no sink in a lane."""
+"""A stream delivers its results in order, and makes no worker wait for a sink."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
-from stream_parts import Direct, Keeping, Stuck, counts, events, make_frame, make_stream, take
+from stream_parts import BlockingSink, DirectQueue, KeepingSink, counts, events, make_frame, make_stream, take
 from tests.cameras.pytest_helpers import until
 
 
@@ -83,7 +83,7 @@ def test_without_sinks_a_result_is_done_when_it_is_delivered(stream):
 
 
 def test_a_real_queue_gets_results_and_gaps_in_order():
-    sink = Keeping()
+    sink = KeepingSink()
     queue = SinkQueue(sink)
     stream = make_stream()
     stream.queues = [queue]
@@ -95,14 +95,14 @@ def test_a_real_queue_gets_results_and_gaps_in_order():
 
 
 def test_the_worker_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost(monkeypatch):
-    monkeypatch.setattr("fgd_yolo.streams.stream._ROOM_TIMEOUT_S", 60.0)  # a busy machine may stand still for a second
-    sink = Stuck()
-    queue, other = SinkQueue(sink, frames=2), Direct()
+    monkeypatch.setattr("fgd_yolo.streams.stream._ROOM_TIMEOUT_S", 60.0)  # a busy machine may stall for a second
+    sink = BlockingSink()
+    queue, other = SinkQueue(sink, frames=2), DirectQueue()
     stream = make_stream(policy="every")
     stream.queues = [queue, other]
     take(stream, 0)()
     assert sink.began.wait(10)
-    for index in (1, 2, 3):  # one is being written, two wait or would have to, and one stands behind them
+    for index in (1, 2, 3):  # one is being written, two wait for room, and one is behind them
         take(stream, index)()
     assert len(stream.in_flight) == 2 and stream.snapshot()["delivered"] == 2
     assert [index for _, index in other.sink.events] == [0, 1, 2]
@@ -124,7 +124,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_are_told_about_gap
             heard.append(reason)
 
     stream = make_stream(StepChain([Numbering()]))
-    stream.queues = [Direct()]
+    stream.queues = [DirectQueue()]
     found = []
     stream.queues[0].put = lambda result: found.append((result.frame.index, int(result.ids[0])))
     first, second = take(stream, 0), take(stream, 1)
@@ -143,7 +143,7 @@ def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
     thread = threading.Thread(target=first, daemon=True)
     thread.start()
     assert began.wait(10)
-    others = [take(stream, index) for index in (1, 2, 3)]  # nobody holds the lock
+    others = [take(stream, index) for index in (1, 2, 3)]  # no thread holds the lock
     others[0]()
     assert not stream.is_ready and len(stream.in_flight) == 4
     assert stream.snapshot()["delivered"] == 0

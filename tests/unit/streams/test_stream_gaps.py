@@ -1,4 +1,4 @@
-"""Where a stream tells of its gaps, and that nothing comes behind its end."""
+"""Where a stream reports its gaps, and that nothing follows its end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_after_the_gap_of_a_closed_stream_nothing_of_it_comes(stream):
     take(stream, 0)()
     stream.close("removed")
     assert stream.drained.is_set()
-    stream.frames.put(make_frame(1))  # its reader had read it, and says only now that it has ended
+    stream.frames.put(make_frame(1))  # its reader had read it before, and reports its end only now
     stream.stats.set_state("ENDED", "stopped")
     stream.close("stopped")
     assert events(stream) == [0, "removed"]

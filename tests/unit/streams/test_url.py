@@ -7,7 +7,7 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.url import parse_url, try_parse_url
 
-# The expected parts are written by hand: they are what a person sees in these addresses.
+# The expected parts are written by hand: what a reader sees in these addresses.
 READ = {
     "rtsp://10.0.0.7/cam": (None, "10.0.0.7", None, "/cam"),
     "HTTP://Camera.lan:8080": (None, "Camera.lan", 8080, ""),

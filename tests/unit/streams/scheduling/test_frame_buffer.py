@@ -83,7 +83,7 @@ def test_a_waiting_reader_is_woken_for_two_frames_at_a_time():
 def test_every_holds_back_a_reader_of_large_frames_sooner():
     buffer = frame_buffer("every")
     large = make_frame()
-    large.pixels = np.broadcast_to(np.uint8(0), (4096, 6000, 3))  # 70 MiB by its own account, and hardly any memory
+    large.pixels = np.broadcast_to(np.uint8(0), (4096, 6000, 3))  # reports 70 MiB, and uses hardly any memory
     reader = put_in_thread(buffer, [large, make_frame(1)])
     reader.join(0.2)
     assert reader.is_alive() and len(buffer) == 1

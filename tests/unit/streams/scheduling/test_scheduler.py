@@ -43,7 +43,7 @@ def test_a_run_that_fails_frees_its_slot_and_says_so():
 
 
 def measured(run_s, preprocess_s, count=1):
-    """Return slots that have seen one run and one preparation of these lengths, the clock being the test's."""
+    """Return slots that have measured one run and one preprocessing of these lengths."""
     slots = RunSlots(count)
     slots._run_s = run_s
     slots.record_preprocessing(preprocess_s)
@@ -52,7 +52,7 @@ def measured(run_s, preprocess_s, count=1):
 
 def test_a_live_frame_is_taken_when_it_can_be_ready_just_in_time():
     slots = measured(run_s=1.0, preprocess_s=0.1)
-    assert slots.delay_s() == 0  # nothing slots
+    assert slots.delay_s() == 0  # nothing runs
     with slots.acquire():
         now = time.monotonic()
         assert slots.delay_s(now) == pytest.approx(0.8, abs=0.05)
@@ -69,7 +69,7 @@ def test_there_is_no_delay_while_a_slot_is_free():
 
 
 def test_a_slot_that_another_worker_has_reserved_counts_as_in_use():
-    """Seen under overload: a lane took its frame while another one had a frame but no slot yet, and aged for a run."""
+    """Seen under overload: a worker took its frame while another had a frame and no slot yet, and aged for a run."""
     slots = measured(run_s=1.0, preprocess_s=0.1)
     other = threading.Thread(target=slots.reserve)
     other.start()
@@ -120,7 +120,7 @@ def taken(scheduler):
 
 
 def taking(scheduler):
-    """Take in a thread of its own; return it and the list that it fills."""
+    """Take a batch in a thread of its own; return it and the list that it fills."""
     found = []
     thread = threading.Thread(target=lambda: found.extend(taken(scheduler)), daemon=True)
     thread.start()
@@ -181,7 +181,7 @@ def test_a_live_frame_waits_while_another_worker_has_one_for_the_only_slot():
 
 
 def test_a_worker_that_waits_for_room_in_flight_is_woken_by_a_frame_that_fails():
-    """Room made by a failure was not said: with every lane waiting and a file's mailbox full, nothing would go on."""
+    """Without a notification, all workers would wait while the frame buffer of a file is full."""
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door", "every", limit=1)
     put(door, 0), put(door, 1)
@@ -293,7 +293,7 @@ def test_a_stream_whose_last_frame_is_too_old_has_ended_with_it():
 
 
 class Busy(RunSlots):
-    """Run slots that fall free when the test says so."""
+    """Run slots whose delay the test sets."""
 
     delay = 30.0
 
@@ -333,7 +333,7 @@ def test_a_worker_that_leaves_frames_in_the_buffer_wakes_another():
     assert found == more == []
     film.in_flight._limit = 9
     film.finish(first.ticket, None)
-    scheduler.notify()  # one of the two; it must pass the word on
+    scheduler.notify()  # one of the two; it must notify the other
     thread.join(10)
     other.join(10)
     assert sorted(found + more) == [("film", 1), ("film", 2)]

@@ -1,4 +1,4 @@
-"""No machine that tests run on has a camera, so a capture is handed in."""
+"""Machines that run tests have no camera, so a capture is passed in."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_unknown_rate_is_none_and_closing_releases():
 
 
 def test_a_camera_that_opencv_cannot_open_is_lost_without_its_noise(monkeypatch, capfd):
-    monkeypatch.setattr(camera_module.sys, "platform", "other")  # where no file tells which cameras there are
+    monkeypatch.setattr(camera_module.sys, "platform", "other")  # where no file lists the cameras
     level = cv2.utils.logging.getLogLevel()
     with pytest.raises(SourceLost, match="another program"):
         CameraSource(63)

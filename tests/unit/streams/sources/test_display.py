@@ -1,4 +1,4 @@
-"""Pictures come upright and of the right track, as OpenCV and every player show them."""
+"""Frames are upright and of the right track, as OpenCV and every player show them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.cameras.clips import (
 
 
 def images(path):
-    """Return all pictures of a source as the detector gets them."""
+    """Return all frames of a source as the detector gets them."""
     source, found = open_source(str(path), timeout_s=1), []
     while True:
         try:
@@ -38,12 +38,12 @@ def images(path):
 
 
 def stored(path):
-    """Return the first picture as it is stored, from PyAV alone."""
+    """Return the first frame as it is stored, with PyAV alone."""
     with av.open(str(path)) as file:
         return next(file.decode(video=0)).to_ndarray(format="bgr24")
 
 
-# By numpy alone, of the stored picture. np.rot90 turns to the left.
+# With numpy alone, from the stored frame. np.rot90 rotates counterclockwise.
 UPRIGHT = {
     "right": lambda image: np.rot90(image, -1),
     "over": lambda image: np.rot90(image, 2),
@@ -63,7 +63,7 @@ def test_a_video_is_rotated_as_its_container_says(tmp_path, turn, suffix):
     assert len(found) == 3
     np.testing.assert_array_equal(found[0], UPRIGHT[turn](stored(path)))
     assert {image.shape for image in found} == {found[0].shape}
-    if turn in ("right", "over", "left"):  # OpenCV takes a mirror for a turn
+    if turn in ("right", "over", "left"):  # OpenCV treats a mirror as a rotation
         shown = cv2.VideoCapture(str(path)).read()[1]
         assert (shown.shape, corners(shown)) == (found[0].shape, corners(found[0]))
 
@@ -77,7 +77,7 @@ def test_the_orientation_in_the_video_itself_holds_until_the_next_key_frame(tmp_
 
 def test_a_jpeg_of_a_stream_is_rotated_by_its_exif_data(tmp_path):
     jpeg = cv2.imencode(".jpg", numbered_image(0))[1].tobytes()
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: a quarter to the right
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: a quarter turn clockwise
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
     noted = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
     (tmp_path / "one.jpg").write_bytes(noted)
@@ -117,7 +117,7 @@ def test_a_cover_image_is_never_the_video(tmp_path):
 
 
 def two_tracks(path, first, second, default):
-    """Write a file of two H.264 tracks of so many pictures each; those of the second count from 100."""
+    """Write a file of two H.264 tracks with this many frames each; those of the second count from 100."""
     with av.open(str(path), "w") as file:
         tracks = [file.add_stream("libx264", rate=25) for _ in range(2)]
         for index, track in enumerate(tracks):

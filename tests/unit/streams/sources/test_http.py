@@ -1,4 +1,4 @@
-"""Cameras over HTTP, on loopback: logins, redirects, and answers that are bad or have no end."""
+"""Cameras over HTTP, on loopback: logins, redirects, and responses that are invalid or endless."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_pattern_and_a_single_image_of_any_name_are_sources_too(tmp_path):
 
 
 def read_all(source):
-    """Return the pictures as the detector gets them, their times, and what is said about those that are bad."""
+    """Return the frames as the detector gets them, their times, and the messages about bad ones."""
     images, times, bad = [], [], []
     while True:
         try:

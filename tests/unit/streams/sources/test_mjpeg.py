@@ -9,7 +9,7 @@ from fgd_yolo.streams.sources.mjpeg import JpegSplitter, PartTooLong, boundary_o
 
 WIDTH, HEIGHT = 40, 30
 MOST = (1 << 20) + 3 * WIDTH * HEIGHT
-"""What may come before a picture of that size is given up: a megabyte around it, three bytes for each pixel."""
+"""The limit for a JPEG of that size: a megabyte around it, and three bytes per pixel."""
 
 
 def draw(shade: int) -> bytes:
@@ -100,14 +100,14 @@ CAMERAS = {
 
 
 def cut(content_type: str, body: bytes, piece: int, check=lambda width, height: None) -> list[bytes]:
-    cutter, found = JpegSplitter(boundary_of(content_type), check), []
+    splitter, found = JpegSplitter(boundary_of(content_type), check), []
     for start in range(0, len(body), piece):
-        found += cutter.feed(body[start : start + piece])
-    return [*found, *cutter.finish()]
+        found += splitter.feed(body[start : start + piece])
+    return [*found, *splitter.finish()]
 
 
 def trimmed(found: list[bytes]) -> list[bytes]:
-    """Without what a wrong length left behind a picture, which a decoder passes over."""
+    """Remove what a wrong length left after a JPEG; a decoder ignores it."""
     return [jpeg[: jpeg.rindex(b"\xff\xd9") + 2] for jpeg in found]
 
 
@@ -127,10 +127,10 @@ def test_a_boundary_or_an_end_inside_a_jpeg_is_part_of_it(pictures, length):
 
 @pytest.mark.parametrize("camera", [name for name in CAMERAS if "too" not in name])
 def test_a_jpeg_is_there_with_its_last_byte(camera):
-    """A camera of one picture a second must not be a second late."""
+    """A camera with one frame per second must not be a second late."""
     content_type, body = CAMERAS[camera]
-    cutter = JpegSplitter(boundary_of(content_type), lambda width, height: None)
-    assert list(cutter.feed(body[: body.index(JPEGS[0]) + len(JPEGS[0])])) == [JPEGS[0]]
+    splitter = JpegSplitter(boundary_of(content_type), lambda width, height: None)
+    assert list(splitter.feed(body[: body.index(JPEGS[0]) + len(JPEGS[0])])) == [JPEGS[0]]
 
 
 @pytest.mark.parametrize("damage", ["cut", "torn", "garbage"])
@@ -143,14 +143,14 @@ def test_a_damaged_part_is_yielded_and_the_next_ones_are_whole(damage):
         assert found == [JPEGS[0], bad, JPEGS[2], JPEGS[3]]
 
 
-def fed_until_refused(cutter: JpegSplitter, start: bytes, more: bytes) -> int:
-    """Return how many bytes a cutter took before it gave up."""
+def fed_until_refused(splitter: JpegSplitter, start: bytes, more: bytes) -> int:
+    """Return how many bytes a splitter took before it raised."""
     fed = len(start)
     with pytest.raises(PartTooLong):
-        list(cutter.feed(start))
+        list(splitter.feed(start))
         while fed < 8 * MOST:
             fed += len(more)
-            assert list(cutter.feed(more)) == []
+            assert list(splitter.feed(more)) == []
     return fed
 
 
@@ -180,8 +180,8 @@ SCAN = JPEGS[0][:-2]
     ],
 )
 def test_what_has_no_end_is_given_up_after_a_megabyte_and_three_bytes_a_pixel(start, more):
-    cutter = JpegSplitter(b"frame", lambda width, height: None)
-    assert fed_until_refused(cutter, start, more) <= MOST + len(start) + 2 * len(more)
+    splitter = JpegSplitter(b"frame", lambda width, height: None)
+    assert fed_until_refused(splitter, start, more) <= MOST + len(start) + 2 * len(more)
 
 
 def test_a_jpeg_with_a_size_above_the_budget_is_refused_by_its_header():

@@ -8,7 +8,7 @@ from fgd_yolo.streams.sources.timestamps import RisingTimestamps
 
 
 def times(pictures, fps=25.0, packets=()):
-    """Return the times of pictures; all packets are fed two before their pictures come, as from a decoder."""
+    """Return the times of frames; packets are two ahead of their frames, as from a decoder."""
     rising, waiting, found = RisingTimestamps(fps), list(packets), []
     for own, is_b in pictures:
         for _ in range(1 if found else 3):
@@ -65,5 +65,5 @@ def test_times_that_fall_a_little_or_stay_still_rise():
 
 def test_a_frame_that_is_lost_among_presentation_times_moves_no_other():
     own = [(0.0, False), (0.04, True), (0.12, False), (0.16, True), (0.2, True), (0.24, False)]
-    packets = [0, 0.12, 0.04, 0.08, 0.24, 0.16, 0.2]  # of that at 0.08 no picture comes
+    packets = [0, 0.12, 0.04, 0.08, 0.24, 0.16, 0.2]  # the packet at 0.08 yields no frame
     assert times(own, packets=packets) == pytest.approx([time for time, _ in own])

@@ -1,4 +1,4 @@
-"""Videos, scenes and folders above the budget: refused by their size, before a picture is decoded."""
+"""Videos, scenes and folders above the budget: refused by their size, before a frame is decoded."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ try:
 except (SourceLost, SourceEnded):
     pass
 """
-    assert grown_mb(code, before) < 36  # a single picture takes 54 MB
+    assert grown_mb(code, before) < 36  # a single frame takes 54 MB
 
 
 def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tmp_path):

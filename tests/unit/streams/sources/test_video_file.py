@@ -16,7 +16,7 @@ from tests.cameras.clips import SIZE, encode, frame_number, write_clip
 
 
 def read_all(source):
-    """Return the pictures that are good and the count of those that are not."""
+    """Return the good frames and the number of bad ones."""
     pictures, bad = [], 0
     with pytest.raises((SourceEnded, SourceLost)):
         while True:
@@ -67,7 +67,7 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     assert len(read_all(open_source("http:clip.mp4", timeout_s=1))[0]) == 3
 
 
-# How each is written, and the rate that it has: raw H.264 says its own, the others are taken as FFmpeg does.
+# How each is written, and its rate: raw H.264 states its own, the others get FFmpeg's default.
 UNTIMED = {
     "b.avi": ("libx264", {"bf": "3", "b-adapt": "0"}),
     "asp.avi": ("mpeg4", {"bf": "2"}),
