@@ -1,4 +1,4 @@
-"""The demo video through H.264, a real RTSP server, the stream command and a trained int8 model, and its ground truth."""
+"""The demo video through H.264, a real RTSP server, the stream command and an int8 model, and its ground truth."""
 
 from __future__ import annotations
 
