@@ -15,7 +15,7 @@ from ultralytics.utils.nms import non_max_suppression
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import letterbox, place, to_planes
-from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.images import try_load_image
 from fgd_yolo.runtime.media import list_images
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 
@@ -72,7 +72,7 @@ def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int) -
     Raises:
         FGDError: the file cannot be read as an image.
     """
-    image = read_image(path)
+    image = try_load_image(path)
     if image is None:
         raise FGDError(f"{path} cannot be read as an image: leave it out")
     placement = place(image.shape[:2], (side_px, side_px))

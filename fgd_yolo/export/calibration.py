@@ -19,7 +19,7 @@ from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.sample_images import input_batches, read_images, spread
-from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.images import try_load_image
 
 CALIBRATION_IMAGES = 128  # of 292: from 16 on, more images moved a YOLOv8n's mAP by no more than 0.1 point
 MIN_IMAGES = 16
@@ -53,7 +53,7 @@ def calibration_images(data: Any, count: int = CALIBRATION_IMAGES) -> Calibratio
         FGDError: no such data, or fewer images than calibration needs.
     """
     paths = spread(split_images(data, "train", "to calibrate int8 on"), count)
-    readable = [path for path in progress(paths, "reading calibration images") if read_image(path) is not None]
+    readable = [path for path in progress(paths, "reading calibration images") if try_load_image(path) is not None]
     if len(readable) < MIN_IMAGES:
         raise FGDError(
             f"int8 must be calibrated on at least {MIN_IMAGES} images, but only {len(readable)} of the "

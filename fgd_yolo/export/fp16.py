@@ -26,7 +26,7 @@ from fgd_yolo.export.cpu_session import open_cpu_session
 from fgd_yolo.export.decode_tail import LEARNED_OPERATORS, constants, decode_tail, without_decode_tail
 from fgd_yolo.export.precisions import Conversion
 from fgd_yolo.export.sample_images import input_batches, read_images, spread
-from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.images import try_load_image
 from fgd_yolo.text import listed
 
 LARGEST = 65504.0  # float16 value; larger ones become infinity
@@ -242,7 +242,7 @@ def _train_images(data: Any) -> list[Path]:
         paths = spread(split_images(data, "train", "to measure float16 on"), CALIBRATION_IMAGES)
     except FGDError:  # then only the compared images are measured, and the report counts them
         return []
-    return [path for path in paths if read_image(path) is not None]
+    return [path for path in paths if try_load_image(path) is not None]
 
 
 def _extreme_images(side: int) -> list[np.ndarray]:

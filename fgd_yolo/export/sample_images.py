@@ -14,7 +14,7 @@ from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.preprocessing import letterbox, place, to_planes
-from fgd_yolo.runtime.images import read_image
+from fgd_yolo.runtime.images import try_load_image
 
 COMPARED_IMAGES = 8
 
@@ -37,7 +37,7 @@ def images_to_compare(
         paths = [Path(file) for file in files]
     else:
         paths = spread(split_images(data, "val", "to compare the export on"), count)
-    images = [image for image in map(read_image, paths) if image is not None]
+    images = [image for image in map(try_load_image, paths) if image is not None]
     if not images:
         example = f", such as {paths[0]}" if paths else ""
         raise FGDError(f"none of the {len(paths)} images to compare on can be read{example}")
@@ -93,4 +93,4 @@ def input_batches(
 
 def read_images(paths: Sequence[Path], description: str) -> Iterator[np.ndarray]:
     """Yield images that are known to be readable, each read when it is needed, with a progress bar."""
-    return map(read_image, progress(paths, description))
+    return map(try_load_image, progress(paths, description))

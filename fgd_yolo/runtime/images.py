@@ -20,8 +20,8 @@ class UnreadableImageError(FGDError):
     """A file is not an image that can be read; the message may have a reason."""
 
 
-def read_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray | None:
-    """Read an image as `load_image` does, or return None where that fails."""
+def try_load_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray | None:
+    """Load an image as `load_image` does, or return None where that fails."""
     try:
         return load_image(path, budget)
     except (UnreadableImageError, ImageTooLargeError):
@@ -34,7 +34,7 @@ def failure_detail(error: FGDError) -> str:
 
 
 def load_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray:
-    """Read an image, with the same pixels as Ultralytics.
+    """Load an image, with the same pixels as Ultralytics.
 
     Convention:
         The image is rotated and mirrored by its EXIF orientation, or by the properties of an AVIF or HEIC file. Alpha

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, load_image, read_image
+from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, load_image, try_load_image
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from memory import grown_mb
 
@@ -27,24 +27,24 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.TIFF", "ünï 图 [1].png"])
 def test_a_colour_file_is_read_as_it_was_written(tmp_path, name):
-    np.testing.assert_array_equal(read_image(save(tmp_path / name, IMAGE)), IMAGE)
+    np.testing.assert_array_equal(try_load_image(save(tmp_path / name, IMAGE)), IMAGE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_alpha_is_dropped(tmp_path, suffix):
     alpha = np.dstack([IMAGE, np.arange(54, dtype=np.uint8).reshape(6, 9)])
-    np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", alpha)), IMAGE)
+    np.testing.assert_array_equal(try_load_image(save(tmp_path / f"a{suffix}", alpha)), IMAGE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_of_sixteen_bits_the_high_byte_is_kept(tmp_path, suffix):
-    np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", DEEP)), DEEP // 256)
+    np.testing.assert_array_equal(try_load_image(save(tmp_path / f"a{suffix}", DEEP)), DEEP // 256)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_grey_file_becomes_three_equal_channels(tmp_path, suffix):
     grey = IMAGE[..., 0]
-    np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", grey)), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(try_load_image(save(tmp_path / f"a{suffix}", grey)), np.dstack([grey] * 3))
 
 
 def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
@@ -54,12 +54,12 @@ def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
     path = tmp_path / "turned.jpg"
     path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
-    assert read_image(path).shape == (80, 40, 3)
+    assert try_load_image(path).shape == (80, 40, 3)
 
 
 def test_a_side_may_have_one_pixel_or_eight_thousand(tmp_path):
-    assert read_image(save(tmp_path / "one.png", IMAGE[:1, :1])).shape == (1, 1, 3)
-    assert read_image(save(tmp_path / "wide.png", np.zeros((3, 8000, 3), np.uint8))).shape == (3, 8000, 3)
+    assert try_load_image(save(tmp_path / "one.png", IMAGE[:1, :1])).shape == (1, 1, 3)
+    assert try_load_image(save(tmp_path / "wide.png", np.zeros((3, 8000, 3), np.uint8))).shape == (3, 8000, 3)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
@@ -68,16 +68,16 @@ def test_what_is_not_an_image_is_none(tmp_path, suffix):
     for name, content in {"empty": b"", "text": b"no image", "start": whole[:20]}.items():
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(content)
-        assert read_image(path) is None
-    assert read_image(tmp_path / f"none{suffix}") is None
-    assert read_image(tmp_path) is None
+        assert try_load_image(path) is None
+    assert try_load_image(tmp_path / f"none{suffix}") is None
+    assert try_load_image(tmp_path) is None
 
 
 def test_a_header_of_absurd_size_is_none(tmp_path):
     data = bytearray(save(tmp_path / "a.bmp", IMAGE).read_bytes())
     data[18:26] = struct.pack("<ii", 2_000_000, 2_000_000)
     (tmp_path / "a.bmp").write_bytes(data)
-    assert read_image(tmp_path / "a.bmp") is None
+    assert try_load_image(tmp_path / "a.bmp") is None
 
 
 @pytest.mark.slow  # imports Ultralytics
@@ -89,7 +89,7 @@ def test_files_are_read_as_by_ultralytics(tmp_path):
     for kind, image in images.items():
         for suffix in (".jpg", ".png", ".tif", ".bmp", ".webp"):
             path = save(tmp_path / f"{kind}{suffix}", image)
-            np.testing.assert_array_equal(read_image(path), imread(path), err_msg=path.name)
+            np.testing.assert_array_equal(try_load_image(path), imread(path), err_msg=path.name)
 
 
 def test_a_bgr_array_is_not_copied():
@@ -159,7 +159,7 @@ def upright(path: Path) -> np.ndarray:
 def test_every_format_is_rotated_and_mirrored_as_by_pillow(tmp_path, kind, orientation):
     path = rotated_image(kind, orientation, tmp_path)
     most = 0 if kind in LOSSLESS else 2  # two builds of one decoder
-    assert np.abs(upright(path).astype(int) - read_image(path)).max() <= most
+    assert np.abs(upright(path).astype(int) - try_load_image(path)).max() <= most
 
 
 def test_a_rotated_avif_has_the_same_pixels_as_in_ultralytics(tmp_path):
@@ -167,7 +167,7 @@ def test_a_rotated_avif_has_the_same_pixels_as_in_ultralytics(tmp_path):
 
     for orientation in (1, 4, 6, 7):
         path = rotated_image("AVIF", orientation, tmp_path)
-        np.testing.assert_array_equal(read_image(path), imread(path))
+        np.testing.assert_array_equal(try_load_image(path), imread(path))
 
 
 HEIC = Path(__file__).parents[2] / "data" / "turned.heic"
@@ -188,7 +188,7 @@ def test_an_image_that_needs_a_missing_package_names_it(monkeypatch, missing, wh
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnreadableImageError, match=what):
         load_image(HEIC)
-    assert read_image(HEIC) is None
+    assert try_load_image(HEIC) is None
 
 
 def test_an_image_above_the_budget_is_an_error_with_its_size_and_what_to_do(tmp_path):
@@ -198,7 +198,7 @@ def test_an_image_above_the_budget_is_an_error_with_its_size_and_what_to_do(tmp_
         ImageTooLargeError, match=r"^400 x 300 px are 0\.12 megapixels, above the limit of 0\.119; raise --max-"
     ):
         load_image(path, PixelBudget(0.119))
-    assert read_image(path, PixelBudget(0.119)) is None
+    assert try_load_image(path, PixelBudget(0.119)) is None
 
 
 def test_a_file_that_is_longer_than_an_image_may_be_is_not_read(tmp_path):
@@ -232,8 +232,8 @@ def bomb(kind: str, side: int) -> bytes:
 def test_a_jpeg_2000_in_tiny_blocks_costs_the_memory_of_their_records(tmp_path, blocks):
     path = tmp_path / "blocks.jp2"
     Image.new("RGB", (2000, 1500)).save(path, "JPEG2000", **blocks)
-    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
-    read = f"image = read_image({str(path)!r}, PixelBudget({{}}))"
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import try_load_image, PixelBudget"
+    read = f"image = try_load_image({str(path)!r}, PixelBudget({{}}))"
     assert grown_mb(read.format(6), before) < 36  # it would take more than 120 MB
     read_mb = grown_mb(read.format(60) + "; assert image is not None", before)
     assert 60 < read_mb < 60 * 6
@@ -243,8 +243,8 @@ def test_a_jpeg_2000_in_tiny_blocks_costs_the_memory_of_their_records(tmp_path, 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "BMP", "TIFF of 40 pages"])
 def test_an_image_takes_no_more_memory_than_its_budget(tmp_path, kind):
     (tmp_path / "bomb").write_bytes(bomb(kind, 4000))
-    before = "import numpy, cv2, PIL.AvifImagePlugin\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
-    read = f"image = read_image({str(tmp_path / 'bomb')!r}, PixelBudget({{}}))"
+    before = "import numpy, cv2, PIL.AvifImagePlugin\nfrom fgd_yolo.runtime.images import try_load_image, PixelBudget"
+    read = f"image = try_load_image({str(tmp_path / 'bomb')!r}, PixelBudget({{}}))"
     reserve = 20 + (tmp_path / "bomb").stat().st_size / 1e6
     assert grown_mb(read.format(1 if "40" in kind else 15), before) < 1 * 6 + reserve
     megapixels = 0.25 if "40" in kind else 16
@@ -258,7 +258,7 @@ def test_an_animated_webp_counts_with_the_canvases_of_its_decoder(tmp_path):
     path = tmp_path / "animated.webp"
     first, second = (Image.new("RGB", (4000, 4000), (shade, 0, 0)) for shade in (0, 200))
     first.save(path, "WEBP", save_all=True, append_images=[second], quality=0, method=0)
-    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import read_image, PixelBudget"
-    read = f"image = read_image({str(path)!r}, PixelBudget({{}}))"
+    before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import try_load_image, PixelBudget"
+    read = f"image = try_load_image({str(path)!r}, PixelBudget({{}}))"
     assert grown_mb(read.format(16.1), before) < 16.1 * 6  # which decoding it would exceed
     assert grown_mb(read.format(33) + "; assert image is not None", before) < 33 * 6
