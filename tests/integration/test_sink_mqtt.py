@@ -122,14 +122,14 @@ def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatc
     sink.close()
 
 
-def test_a_wrong_password_is_told_without_the_password(broker, monkeypatch, capfd):
+def test_a_wrong_password_is_reported_without_the_password(broker, monkeypatch, capfd):
     monkeypatch.setattr("fgd_yolo.streams.sinks.mqtt._TIMEOUT_S", 2.0)
     sink = SinkQueue(MqttSink(broker.url(password="swordfish")))
     sink.put(make_result())
     assert sink.close(LONG_S)
-    said = capfd.readouterr().err
-    assert f"no broker at 127.0.0.1:{broker.port} that accepts the login: Not authorized" in said
-    assert "swordfish" not in said and "swordfish" not in sink.name
+    output = capfd.readouterr().err
+    assert f"no broker at 127.0.0.1:{broker.port} that accepts the login: Not authorized" in output
+    assert "swordfish" not in output and "swordfish" not in sink.name
 
 
 @pytest.mark.parametrize("password", ["p@ss/w#rd?", "a:b/c", "two words"])
@@ -143,7 +143,7 @@ def test_a_password_that_is_written_as_it_is_opens_the_broker(tmp_path, password
     broker.stop()
 
 
-def test_a_broker_that_was_never_there_is_told_and_the_end_comes_in_time(capfd):
+def test_an_unreachable_broker_is_reported_and_closing_takes_bounded_time(capfd):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     sink = SinkQueue(MqttSink(f"mqtt://127.0.0.1:{port}"))
@@ -153,7 +153,7 @@ def test_a_broker_that_was_never_there_is_told_and_the_end_comes_in_time(capfd):
     assert sink.snapshot()["dropped"] == {"error": 1}
 
 
-def test_a_broker_that_is_down_at_the_end_is_told_with_what_was_lost(broker, capfd):
+def test_a_broker_that_is_down_at_the_end_is_reported_with_the_lost_results(broker, capfd):
     sink = SinkQueue(MqttSink(broker.url()))
     sink.put(make_result())
     wait_until(lambda: sink.snapshot()["written"] == 1)
@@ -161,17 +161,17 @@ def test_a_broker_that_is_down_at_the_end_is_told_with_what_was_lost(broker, cap
     for index in range(1, 40):
         sink.put(make_result(index=index))
     sink.close(4.5)
-    counted, said = sink.snapshot(), capfd.readouterr().err
+    counted, output = sink.snapshot(), capfd.readouterr().err
     lost = sum(counted["dropped"].values())
     assert counted["written"] + lost == 40
-    assert f"{lost} of 40 results were lost: no broker at 127.0.0.1:{broker.port}" in said
-    assert "did not stop" not in said
+    assert f"{lost} of 40 results were lost: no broker at 127.0.0.1:{broker.port}" in output
+    assert "did not stop" not in output
 
 
 @pytest.mark.parametrize(
     "url", ["http://x", "mqtt://", "mqtt://x:port", "mqtt://x/a/+/b", "mqtt://x/a#b", "mqtt://x/a%23", "mqtt://x/a?b=c"]
 )
-def test_an_address_that_is_no_broker_is_refused(url):
+def test_an_invalid_broker_address_is_refused(url):
     with pytest.raises(UsageError, match=r"must be mqtt://"):
         MqttSink(url)
     with pytest.raises(UsageError, match="qos is 2, but must be 0 or 1"):

@@ -73,7 +73,7 @@ def test_the_recording_of_a_process_that_ends_by_a_signal_plays(tmp_path, end):
         assert process.stdout.readline() == "going\n"
         time.sleep(0.5)
         process.send_signal(end)
-        said = process.stdout.read()
+        output = process.stdout.read()
         process.wait(LONG_S)
     finally:
         process.kill()
@@ -84,7 +84,7 @@ def test_the_recording_of_a_process_that_ends_by_a_signal_plays(tmp_path, end):
     if end == signal.SIGKILL:
         assert count >= 100  # of the 150 that were handed over, 64 may have waited in the queue
     else:
-        assert process.returncode == 0 and count == int(said)
+        assert process.returncode == 0 and count == int(output)
         with av.open(str(path)) as file:
             assert file.streams.video[0].frames == count  # an ordinary MP4 with an index
 
@@ -213,7 +213,7 @@ def test_a_webhook_with_an_at_sign_in_its_path_has_no_login(receiver):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("block", [bytes(1 << 16), b"x"], ids=["fast", "dripping"])
-def test_a_server_whose_answer_has_no_end_holds_nobody_up(receiver, block, monkeypatch):
+def test_a_server_whose_response_never_ends_does_not_block_the_sink(receiver, block, monkeypatch):
     sent = []
 
     def answer_without_end(self):
@@ -236,7 +236,7 @@ def test_a_server_whose_answer_has_no_end_holds_nobody_up(receiver, block, monke
     assert sum(sent) < 32 << 20, "no more than what fits into the system's buffers"
 
 
-def test_a_busy_server_is_tried_again(receiver):
+def test_a_request_to_a_busy_server_is_retried(receiver):
     receiver.answers = [503, 429]
     sink = WebhookSink(receiver.url)
     sink.write(make_result(index=1))
@@ -248,7 +248,7 @@ def test_a_busy_server_is_tried_again(receiver):
     sink.close()
 
 
-def test_a_server_that_refuses_is_not_asked_twice_and_no_secret_is_said(receiver, capfd):
+def test_a_rejected_request_is_not_retried_and_no_secret_is_printed(receiver, capfd):
     receiver.answers = [404]
     sink = SinkQueue(WebhookSink(receiver.url))
     sink.put(make_result(index=1))
@@ -256,12 +256,12 @@ def test_a_server_that_refuses_is_not_asked_twice_and_no_secret_is_said(receiver
     assert sink.close(LONG_S)
     assert receiver.bodies.get(timeout=LONG_S)["index"] == 2
     assert sink.snapshot()["dropped"] == {"error": 1}
-    said = capfd.readouterr().err
-    assert "it answers 404" in said and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
-    assert "hunter2" not in said and "abcdef" not in said
+    output = capfd.readouterr().err
+    assert "it answers 404" in output and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
+    assert "hunter2" not in output and "abcdef" not in output
 
 
-def test_a_webhook_that_refuses_every_post_stays_failed_although_the_last_picture_is_empty(receiver):
+def test_a_webhook_that_rejects_every_post_stays_failed_although_the_last_result_is_skipped(receiver):
     receiver.answers = [404, 404]
     sink = SinkQueue(WebhookSink(receiver.url))
     for index, objects in enumerate([BLOCK, (), BLOCK, ()]):
@@ -272,7 +272,7 @@ def test_a_webhook_that_refuses_every_post_stays_failed_although_the_last_pictur
     assert "it answers 404" in counted["failure"]
 
 
-def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():
+def test_an_unreachable_or_hanging_server_costs_a_bounded_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         sink = WebhookSink(f"http://127.0.0.1:{port}/", timeout_s=0.1)
@@ -286,7 +286,7 @@ def test_a_server_that_is_not_there_or_hangs_costs_a_bounded_time():
 @pytest.mark.parametrize(
     "url", ["ftp://x/y", "http:///path", "door", "http://x:notaport/", "http://[::1", "http://u:p@a/b@c"]
 )
-def test_an_address_that_is_no_web_address_is_refused_without_being_repeated(url):
+def test_an_invalid_webhook_address_is_refused_without_being_repeated(url):
     with pytest.raises(UsageError, match="must be http://HOST") as error:
         WebhookSink(url)
     assert url not in str(error.value)

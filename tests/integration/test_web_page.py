@@ -105,7 +105,7 @@ def complaints(browser):
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
-def test_the_picture_moves_the_numbers_change_and_the_console_is_silent(page):
+def test_the_video_moves_the_counts_change_and_the_console_is_empty(page):
     browser, _ = page
     until(lambda: text(browser, ".state") == "UP")
     live = find(browser, ".live")
@@ -119,7 +119,7 @@ def test_the_picture_moves_the_numbers_change_and_the_console_is_silent(page):
     assert complaints(browser) == []
 
 
-def test_the_boxes_are_drawn_on_the_picture(page):
+def test_the_boxes_are_drawn_on_the_video(page):
     browser, _ = page
     # The detector finds its object in the middle of every picture: 20 of 64 across is 100 of 320 pixels.
     code = """
@@ -153,7 +153,7 @@ def test_a_stream_is_added_stopped_started_and_removed(page, pipeline, name):
     assert complaints(browser) == []
 
 
-def test_a_wrong_wish_is_explained_in_the_form_by_keyboard_alone(page):
+def test_an_invalid_address_is_explained_in_the_form_by_keyboard_alone(page):
     from selenium.webdriver.common.keys import Keys
 
     browser, _ = page
@@ -179,7 +179,7 @@ def test_a_password_is_nowhere_on_the_page(page):
     assert "hunter2" not in browser.page_source + fetched
 
 
-def test_the_page_says_that_the_server_is_gone_and_recovers_by_itself(page, pipeline):
+def test_the_page_shows_that_the_server_is_not_reachable_and_recovers_by_itself(page, pipeline):
     browser, server = page
     server.stop()
     until(lambda: text(browser, "#connection") == "Disconnected")
@@ -192,7 +192,7 @@ def test_the_page_says_that_the_server_is_gone_and_recovers_by_itself(page, pipe
         until(lambda: find(browser, ".live").screenshot_as_png != shot)
 
 
-def test_the_token_opens_the_page_once_and_a_wrong_one_does_not(browser, pipeline):
+def test_the_right_token_opens_the_page_and_a_wrong_one_does_not(browser, pipeline):
     with bind("127.0.0.1", 0, TOKEN) as server:
         server.start(create_app(*pipeline, token=TOKEN))
         browser.get(f"{server.url}?token=wrong-wrong")

@@ -191,12 +191,12 @@ class Recording:
         self._tick = max(round((_seconds(frame) - self._first_s) * _TICKS), self._tick + 1)
         even = np.ascontiguousarray(self._doubled(image)[: self._stream.height, : self._stream.width])
         # By default PyAV starts threads for each conversion.
-        picture = av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p", threads=1)
-        picture.pts, picture.time_base = self._tick, Fraction(1, _TICKS)
+        video_frame = av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p", threads=1)
+        video_frame.pts, video_frame.time_base = self._tick, Fraction(1, _TICKS)
         if self._tick - self._keyframe >= _KEYFRAME_S * _TICKS:
             self._keyframe = self._tick
-            picture.pict_type = av.video.frame.PictureType.I
-        self._file.mux(self._stream.encode(picture))
+            video_frame.pict_type = av.video.frame.PictureType.I
+        self._file.mux(self._stream.encode(video_frame))
         self._output.mark_complete()
         self.frames += 1
 

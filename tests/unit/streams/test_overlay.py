@@ -25,14 +25,14 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return (before != after).any(axis=2)
 
 
-def test_the_frame_itself_is_not_touched():
+def test_the_frame_itself_is_not_modified():
     result = make_result(image=grey(), objects=(BOX,), ids=[3])
     drawn = overlay(result)
     assert (result.frame.image() == 90).all() and drawn is not result.frame.image()
     assert drawn.shape == (300, 400, 3) and drawn.dtype == np.uint8
 
 
-def test_the_name_and_the_clock_are_written(monkeypatch):
+def test_the_name_and_the_time_are_drawn(monkeypatch):
     written = []
     monkeypatch.setattr(module, "_draw_text_block", lambda canvas, lines: written.extend(lines))
     overlay(make_result("door cam", image=grey(), arrived=time.monotonic() - 3600))
@@ -41,7 +41,7 @@ def test_the_name_and_the_clock_are_written(monkeypatch):
     assert name == "door cam" and when == pytest.approx(time.time() - 3600, abs=5)
 
 
-def test_the_corner_is_dark_with_white_letters_and_grows_with_the_lines():
+def test_the_text_block_is_dark_with_white_text_and_grows_with_the_lines():
     drawn = overlay(make_result(image=grey(), objects=()))
     rows = np.flatnonzero(changed(grey(), drawn).any(axis=1))
     assert drawn.max() > 200 and np.median(drawn[:10, :60]) == 40  # 45 % of 90, rounded
@@ -51,7 +51,7 @@ def test_the_corner_is_dark_with_white_letters_and_grows_with_the_lines():
     assert more.max() > 2 * rows.max()
 
 
-def test_an_id_is_written_at_the_lower_left_corner_and_no_id_is_not():
+def test_an_id_is_drawn_at_the_lower_left_corner_and_no_id_is_not():
     with_id, without = (overlay(make_result(image=grey(), objects=(BOX,), ids=[track])) for track in (7, -1))
     ys, xs = np.nonzero(changed(with_id, without))
     assert 150 <= xs.min() <= xs.max() < 190 and 180 <= ys.min() <= ys.max() <= 200
@@ -59,7 +59,7 @@ def test_an_id_is_written_at_the_lower_left_corner_and_no_id_is_not():
     assert (untracked[40:] == without[40:]).all()
 
 
-def test_an_id_at_the_edge_stays_on_the_picture():
+def test_an_id_at_the_edge_stays_inside_the_frame():
     drawn = overlay(make_result(image=grey(), objects=((1, 0.9, (380, 280, 400, 300)),), ids=[12345]))
     assert (drawn[285:300, 350:360] == 0).any()
 
@@ -74,14 +74,14 @@ def test_zones_and_lines_are_drawn_where_they_are():
     assert not difference[150:250, 20:180].any()
 
 
-def test_what_is_counted_is_said_in_words():
+def test_counts_are_drawn_as_text():
     result = make_result(image=grey(), objects=((1, 0.9, (320, 60, 340, 120)),), ids=[1])
     ZoneCounter({None: LAYOUT})(result)
     assert zone_lines(result.zones) == ["yard: 1 inside, 1 in, 0 out", "gate: 0 right, 0 left"]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 64), (1080, 1920)])
-def test_a_picture_of_any_size_is_drawn(size):
+def test_a_frame_of_any_size_is_drawn(size):
     result = make_result("a camera with a long name", image=grey(*size), objects=((0, 0.5, (0, 0, 9, 9)),), ids=[1])
     ZoneCounter({None: LAYOUT})(result)
     assert overlay(result).shape == (*size, 3)

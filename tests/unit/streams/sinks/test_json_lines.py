@@ -18,7 +18,7 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_each_result_and_gap_is_a_line_that_is_there_at_once(tmp_path):
+def test_each_result_and_gap_is_a_line_that_is_written_at_once(tmp_path):
     path = tmp_path / "new" / "found.jsonl"
     sink = JsonLinesSink(path)
     sink.write(make_result(index=3))
@@ -28,7 +28,7 @@ def test_each_result_and_gap_is_a_line_that_is_there_at_once(tmp_path):
     sink.close()
 
 
-def test_an_existing_file_is_continued_without_its_torn_last_line(tmp_path):
+def test_an_existing_file_is_continued_without_its_partial_last_line(tmp_path):
     path = tmp_path / "found.jsonl"
     sink = JsonLinesSink(path)
     sink.write(make_result())
@@ -51,7 +51,7 @@ FOREIGN = [b'{"precious": 1}', b'{"version":1,"files":[]}', b"a\nb", b'{"version
 
 
 @pytest.mark.parametrize("precious", FOREIGN)
-def test_a_file_that_ends_in_no_line_of_ours_is_refused_and_left_as_it_is(tmp_path, precious):
+def test_a_file_that_does_not_end_with_a_result_is_refused_and_left_unchanged(tmp_path, precious):
     path = tmp_path / "precious.json"
     path.write_bytes(precious)
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -61,7 +61,7 @@ def test_a_file_that_ends_in_no_line_of_ours_is_refused_and_left_as_it_is(tmp_pa
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_large_file_is_put_aside_and_five_are_kept(tmp_path):
+def test_a_large_file_is_rotated_and_five_backups_are_kept(tmp_path):
     path = tmp_path / "found.jsonl"
     sink = JsonLinesSink(path, rotate_mb=1000 / (1 << 20))
     for index in range(60):
@@ -74,7 +74,7 @@ def test_a_large_file_is_put_aside_and_five_are_kept(tmp_path):
     assert all((tmp_path / name).stat().st_size <= 1000 for name in names)
 
 
-def test_standard_output_takes_lines_too(capfd):
+def test_lines_can_be_written_to_standard_output(capfd):
     sink = JsonLinesSink("-")
     sink.write(make_result(index=5))
     sink.close()

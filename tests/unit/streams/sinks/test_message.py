@@ -12,7 +12,7 @@ from stream_results import make_result
 TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
 
 
-def test_a_message_says_which_stream_when_and_what():
+def test_a_message_has_the_stream_the_time_and_the_objects():
     now = time.time()
     result = make_result("door", 7, TWO, arrived=time.monotonic() - 2.0, pts=1.25, ids=[5, -1])
     message = json.loads(to_line(result_message(result)))
@@ -35,13 +35,13 @@ def test_an_untracked_object_has_no_id_and_a_source_without_time_no_pts():
     assert "id" not in message["objects"][0] and message["pts_s"] is None and "zones" not in message
 
 
-def test_what_is_counted_in_zones_is_in_the_message():
+def test_zone_counts_are_in_the_message():
     result = make_result()
     result.zones = {"zones": {}, "lines": {}, "events": [{"event": "entered", "zone": "yard", "id": 1}]}
     assert json.loads(to_line(result_message(result)))["zones"] == result.zones
 
 
-def test_a_gap_says_why():
+def test_a_gap_message_has_a_reason():
     message = gap_message("door", "refused")
     assert (message["kind"], message["stream"], message["reason"], message["version"]) == ("gap", "door", "refused", 1)
 

@@ -63,7 +63,7 @@ def test_a_source_without_times_is_recorded_at_its_arrivals(tmp_path):
     assert [time_s for time_s, _ in frames(path)] == pytest.approx([0.3 * index**2 for index in range(5)], abs=2e-5)
 
 
-def test_a_finished_file_is_an_ordinary_h264_mp4_that_knows_its_length(tmp_path):
+def test_a_finished_file_is_a_regular_h264_mp4_with_a_duration(tmp_path):
     [path] = record(tmp_path, [shot(index, index / 10) for index in range(20)])
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
@@ -73,14 +73,14 @@ def test_a_finished_file_is_an_ordinary_h264_mp4_that_knows_its_length(tmp_path)
     assert boxes(path) == ["ftyp", "free", "mdat", "moov"]
 
 
-def test_there_is_a_place_to_jump_to_every_two_seconds(tmp_path):
+def test_there_is_a_keyframe_every_two_seconds(tmp_path):
     [path] = record(tmp_path, [shot(index % 20, index / 5) for index in range(31)])
     with av.open(str(path)) as file:
         starts = [float(packet.pts * packet.time_base) for packet in file.demux(video=0) if packet.is_keyframe]
     assert starts == pytest.approx([0, 2, 4, 6])
 
 
-def test_frames_of_one_time_follow_each_other(tmp_path):
+def test_frames_with_the_same_time_follow_each_other(tmp_path):
     [path] = record(tmp_path, [shot(index, time_s) for index, time_s in enumerate([1.0, 1.0, 0.9, 1.2])])
     times = [time_s for time_s, _ in frames(path)]
     assert len(times) == 4 and times == sorted(set(times)) and times[3] == pytest.approx(0.2, abs=1e-4)
@@ -103,7 +103,7 @@ def test_a_gap_a_new_size_a_clock_set_back_and_a_long_file_begin_a_new_one(tmp_p
     assert greys == [[0, 1], [2], [3, 4], [5], [6], [7]]
 
 
-def test_first_pictures_without_a_time_are_in_the_file_of_those_that_follow(tmp_path):
+def test_first_frames_without_a_time_are_in_the_same_file_as_those_that_follow(tmp_path):
     sink = Mp4Sink(tmp_path, annotated=False)
     for connection in (0, 4):
         sink.gap("door", "refused")
@@ -132,7 +132,7 @@ def test_an_odd_size_loses_one_row_and_column(tmp_path):
 
 @pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (1, 64), (2, 2), (3, 1)])
-def test_a_picture_of_one_row_or_column_is_recorded_with_two(tmp_path, monkeypatch, height, width, encoder):
+def test_a_frame_of_one_row_or_column_is_recorded_with_two(tmp_path, monkeypatch, height, width, encoder):
     monkeypatch.setattr(mp4, "encoder_name", lambda: encoder)
     size = {"height": height, "width": width}
     [path] = record(tmp_path, [shot(index, index / 10, **size) for index in range(4)])
@@ -142,7 +142,7 @@ def test_a_picture_of_one_row_or_column_is_recorded_with_two(tmp_path, monkeypat
     assert [grey for _, grey in frames(path)] == pytest.approx([20, 28, 36, 44], abs=2.5)
 
 
-def test_a_picture_of_one_pixel_is_drawn_on_and_recorded(tmp_path):
+def test_a_frame_of_one_pixel_is_annotated_and_recorded(tmp_path):
     sink = Mp4Sink(tmp_path)
     for index in range(3):
         sink.write(make_result("dot", index, ((1, 0.9, (0, 0, 1, 1)),), image=picture(index, 1, 1), pts=index / 10))
@@ -150,7 +150,7 @@ def test_a_picture_of_one_pixel_is_drawn_on_and_recorded(tmp_path):
     assert [time_s for time_s, _ in frames(files(tmp_path)[0])] == pytest.approx([0, 0.1, 0.2], abs=1e-4)
 
 
-def test_what_was_found_is_in_the_picture_only_where_that_is_wanted(tmp_path):
+def test_detections_are_drawn_unless_plain_frames_are_requested(tmp_path):
     result = make_result(objects=((1, 0.9, (10, 20, 50, 44)),), image=np.full((48, 64, 3), 90, np.uint8), pts=0.0)
     spread = {}
     for annotated in (True, False):
@@ -163,7 +163,7 @@ def test_what_was_found_is_in_the_picture_only_where_that_is_wanted(tmp_path):
     assert spread[True] > 20 and spread[False] < 2
 
 
-def test_without_x264_it_is_mpeg4(tmp_path, monkeypatch):
+def test_without_x264_the_encoder_is_mpeg4(tmp_path, monkeypatch):
     monkeypatch.setattr(mp4, "encoder_name", lambda: "mpeg4")
     times = [0, 0.04, 0.5, 2.75]
     [path] = record(tmp_path, [shot(index, time_s) for index, time_s in enumerate(times)])
@@ -172,7 +172,7 @@ def test_without_x264_it_is_mpeg4(tmp_path, monkeypatch):
     assert [time_s for time_s, _ in frames(path)] == pytest.approx(times, abs=2e-5)
 
 
-def test_the_encoder_is_x264_where_there_is_one():
+def test_the_encoder_is_x264_if_it_is_available():
     assert mp4.encoder_name() == "libx264"
 
 
@@ -193,7 +193,7 @@ def test_all_recordings_stay_below_the_cap_although_one_file_would_not(tmp_path)
     assert all(frames(path) for path in newest)
 
 
-def test_a_file_that_cannot_be_begun_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_started_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(mp4, "encoder_name", lambda: "no such encoder")
     sink = Mp4Sink(tmp_path, annotated=False)
     with pytest.raises(KeyError):
@@ -224,7 +224,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_a_file_that_plays(tmp_path):
     assert 26 <= len(frames(path)) <= 40
 
 
-def test_a_file_without_a_whole_frame_is_taken_away(tmp_path):
+def test_a_file_without_a_complete_frame_is_removed(tmp_path):
     sink = Mp4Sink(tmp_path, annotated=False)
     random = np.random.default_rng(0)
     with pytest.raises(OSError, match="No space left"):
@@ -238,7 +238,7 @@ def test_a_file_without_a_whole_frame_is_taken_away(tmp_path):
     assert files(tmp_path) == []
 
 
-def test_a_picture_that_cannot_be_encoded_leaves_no_file(tmp_path):
+def test_a_frame_that_cannot_be_encoded_leaves_no_file(tmp_path):
     sink = Mp4Sink(tmp_path, annotated=False)
     with pytest.raises((ValueError, av.FFmpegError)):
         sink.write(shot(0, 0.0, height=2, width=20_000))  # H.264 ends at 16384

@@ -25,7 +25,7 @@ def test_a_folder_gets_a_folder_per_stream_and_a_file_per_time(tmp_path):
     assert path == tmp_path / "clips/door/20270115T120000Z.mp4" and path.is_file()
 
 
-def test_a_pattern_is_filled_in(tmp_path):
+def test_the_placeholders_of_a_pattern_are_replaced(tmp_path):
     segments = Segments(tmp_path / "{time}-{stream}.mp4")
     assert segments.new("yard", NOON).name == "20270115T120000Z-yard.mp4"
     assert Segments(tmp_path / "out.mp4").new("yard", NOON) == tmp_path / "out.mp4"
@@ -86,7 +86,7 @@ def test_the_oldest_recordings_make_room(tmp_path):
     assert not paths[3].exists()
 
 
-def test_a_file_that_cannot_be_noted_for_the_cap_is_not_left_behind(tmp_path):
+def test_a_file_that_cannot_be_added_to_the_ledger_is_not_left_behind(tmp_path):
     segments = Segments(tmp_path, CAP_MB)
     (tmp_path / LEDGER).unlink()
     (tmp_path / LEDGER).mkdir()
@@ -104,7 +104,7 @@ def test_recordings_of_earlier_runs_count_and_are_older(tmp_path):
     assert [path.exists() for path in earlier] == [False, True]
 
 
-def test_a_line_of_the_ledger_that_was_cut_takes_no_other_with_it(tmp_path):
+def test_a_truncated_line_of_the_ledger_affects_no_other_line(tmp_path):
     Segments(tmp_path, CAP_MB)
     (tmp_path / LEDGER).write_text("door/2027")
     earlier = record(Segments(tmp_path, CAP_MB), 400)
@@ -112,7 +112,7 @@ def test_a_line_of_the_ledger_that_was_cut_takes_no_other_with_it(tmp_path):
     assert not earlier.exists()
 
 
-def test_other_peoples_files_are_never_deleted(tmp_path):
+def test_files_that_are_not_recordings_of_the_sink_are_never_deleted(tmp_path):
     clips = tmp_path / "clips"
     segments = Segments(clips, CAP_MB)
     record(segments, 100)
@@ -139,7 +139,7 @@ def test_without_a_cap_nothing_is_deleted_and_no_ledger_is_kept(tmp_path):
     assert path.exists()
 
 
-def test_a_recording_that_somebody_else_deleted_is_no_error(tmp_path):
+def test_a_recording_deleted_by_another_program_is_no_error(tmp_path):
     segments = Segments(tmp_path, CAP_MB)
     gone = record(segments, 600)
     gone.unlink()

@@ -33,7 +33,7 @@ def test_a_full_queue_drops_at_once_and_counts(sink):
     assert sink.got == [0, 1, 2, 3]
 
 
-def test_pictures_and_masks_are_bounded_in_bytes(sink):
+def test_frames_and_masks_are_bounded_in_bytes(sink):
     picture = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
     queue = blocked(sink, megabytes=3.5)
     size = make_result().frame.nbytes
@@ -71,7 +71,7 @@ def test_a_blocked_sink_holds_up_neither_the_caller_nor_another_sink_nor_the_end
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("sink "))
 
 
-def test_closing_lets_the_sink_take_what_waits_for_half_of_the_time(sink):
+def test_closing_drains_the_queue_for_half_of_the_timeout(sink):
     queue = blocked(sink)
     queue.put(make_result(index=1))
     threading.Timer(0.3, sink.go_on.set).start()
@@ -84,7 +84,7 @@ def test_closing_lets_the_sink_take_what_waits_for_half_of_the_time(sink):
     assert queue.snapshot()["dropped"] == {"closed": 1}
 
 
-def test_a_closed_queue_takes_nothing_and_counts_it(sink):
+def test_a_closed_queue_drops_results_and_counts_them(sink):
     queue = SinkQueue(sink)
     queue.close(LONG_S)
     assert not queue.put(make_result())
@@ -93,7 +93,7 @@ def test_a_closed_queue_takes_nothing_and_counts_it(sink):
     assert queue.close(LONG_S)
 
 
-def test_gaps_that_follow_each_other_take_no_room(sink):
+def test_consecutive_gaps_take_no_room(sink):
     queue = blocked(sink, frames=2)
     for _ in range(50):
         queue.gap("door", "refused")
@@ -105,7 +105,7 @@ def test_gaps_that_follow_each_other_take_no_room(sink):
     assert sink.got == [0, ("door", "refused"), ("yard", "stalled"), 1, ("door", "refused again")]
 
 
-def test_a_gap_after_a_gap_that_was_told_is_told_too(sink):
+def test_a_gap_after_a_gap_that_was_delivered_is_delivered_too(sink):
     told = threading.Event()
     sink.gap = lambda stream, reason: (sink.got.append(reason), told.set())
     queue = SinkQueue(sink)
@@ -116,7 +116,7 @@ def test_a_gap_after_a_gap_that_was_told_is_told_too(sink):
     assert sink.got == ["refused", "stalled"]
 
 
-def test_only_what_the_sink_took_is_called_done(sink):
+def test_on_done_is_called_only_for_results_that_were_written(sink):
     done = []
     sink.trouble = [ValueError("no")]
     queue = SinkQueue(sink, on_done=lambda result: done.append(result.frame.index))
@@ -145,7 +145,7 @@ def test_every_result_is_counted_once_whatever_happens(sink):
     assert counted["written"] == sum(isinstance(item, int) for item in sink.got)
 
 
-def test_an_error_is_counted_and_said_once_per_kind(sink, capfd):
+def test_an_error_is_counted_and_reported_once_per_kind(sink, capfd):
     sink.trouble = [OSError(28, "No space left"), OSError(28, "No space left"), ValueError("odd"), OSError(5, "broken")]
     queue = SinkQueue(sink)
     for index in range(6):
@@ -153,24 +153,24 @@ def test_an_error_is_counted_and_said_once_per_kind(sink, capfd):
     assert queue.close(LONG_S)
     assert sink.got == [4, 5]
     assert queue.snapshot()["dropped"] == {"error": 4}
-    said = capfd.readouterr().err.splitlines()
-    assert [line.split(" (")[0] for line in said] == [
+    output = capfd.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in output] == [
         "sink recorder: OSError: No space left",
         "sink recorder: ValueError: odd",
         "sink recorder: OSError: broken",
     ]
 
 
-def test_what_is_said_has_no_password_in_it(sink, capfd):
+def test_a_reported_error_has_no_password_in_it(sink, capfd):
     sink.trouble = [ValueError("cannot reach http://admin:hunter2@10.0.0.7/x?token=abcdef")]
     queue = SinkQueue(sink)
     queue.put(make_result())
     assert queue.close(LONG_S)
-    said = capfd.readouterr().err
-    assert "10.0.0.7" in said and "hunter2" not in said and "abcdef" not in said
+    output = capfd.readouterr().err
+    assert "10.0.0.7" in output and "hunter2" not in output and "abcdef" not in output
 
 
-def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_aloud(sink, capfd):
+def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_with_a_message(sink, capfd):
     sink.trouble = [ValueError("no")] * 99 + [None] + [ValueError("no")] * 100
     sink.trouble[99] = SinkUnavailable("not now")
     queue = SinkQueue(sink, frames=300)
@@ -185,7 +185,7 @@ def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_aloud(sink, capfd)
     assert "sink recorder: failed 100 times in a row and is switched off" in capfd.readouterr().err
 
 
-def test_one_success_starts_the_row_of_failures_anew(sink):
+def test_one_success_resets_the_count_of_failures(sink):
     queue = SinkQueue(sink, frames=300)
     sink.trouble = [ValueError("no")] * 99
     for index in range(100):
@@ -199,7 +199,7 @@ def test_one_success_starts_the_row_of_failures_anew(sink):
     assert sink.got == [99, 199]
 
 
-def test_a_sink_whose_other_side_is_away_is_never_switched_off(sink):
+def test_an_unavailable_sink_is_never_switched_off(sink):
     sink.trouble = [SinkUnavailable("no broker") for _ in range(250)]
     queue = SinkQueue(sink, frames=300)
     for index in range(251):
@@ -217,7 +217,7 @@ def test_a_callback_that_exits_does_not_end_the_thread(sink):
     assert sink.got == [1]
 
 
-def test_what_a_sink_failed_at_last_is_known_until_a_result_is_written_again(sink, capfd):
+def test_the_latest_failure_is_reported_until_a_result_is_written_again(sink, capfd):
     sink.trouble = [ValueError("odd http://a:geheim@h/"), SinkUnavailable("no broker")]
     queue = SinkQueue(sink)
 
@@ -245,7 +245,7 @@ class Choosy(Recorder):
         return super().write(result)
 
 
-def test_results_that_a_sink_skips_do_not_mend_it(capfd):
+def test_skipped_results_do_not_clear_the_failure(capfd):
     sink, done = Choosy(), []
     sink.trouble = [ValueError("no")] * 3
     queue = SinkQueue(sink, on_done=lambda result: done.append(result.frame.index))
@@ -258,7 +258,7 @@ def test_results_that_a_sink_skips_do_not_mend_it(capfd):
     assert capfd.readouterr().err.splitlines()[-1] == "sink recorder: 3 of 3 results were lost: no"
 
 
-def test_results_that_a_sink_skips_do_not_keep_it_from_being_switched_off():
+def test_skipped_results_do_not_keep_a_sink_from_being_switched_off():
     sink = Choosy()
     sink.trouble = [ValueError("no")] * 100
     queue = SinkQueue(sink, frames=300)
@@ -268,7 +268,7 @@ def test_results_that_a_sink_skips_do_not_keep_it_from_being_switched_off():
     assert queue.snapshot()["state"] == "off" and sink.got == []
 
 
-def test_a_gap_that_a_sink_takes_does_not_start_the_row_of_failures_anew(sink):
+def test_a_delivered_gap_does_not_reset_the_count_of_failures(sink):
     sink.trouble = [ValueError("no")] * 100
     queue = SinkQueue(sink, frames=300)
     for index in range(100):
@@ -278,7 +278,7 @@ def test_a_gap_that_a_sink_takes_does_not_start_the_row_of_failures_anew(sink):
     assert queue.snapshot()["state"] == "off"
 
 
-def test_a_sink_that_fails_to_the_end_says_how_many_results_were_lost(sink, capfd):
+def test_a_sink_that_fails_to_the_end_reports_how_many_results_were_lost(sink, capfd):
     sink.trouble = [SinkUnavailable("no broker at x:1"), SinkUnavailable("no broker at x:1")]
     queue = SinkQueue(sink)
     for index in range(2):
@@ -291,7 +291,7 @@ def test_a_sink_that_fails_to_the_end_says_how_many_results_were_lost(sink, capf
     assert queue.snapshot()["failure"] == "no broker at x:1"
 
 
-def test_a_pipe_that_nobody_reads_any_more_is_no_failure(sink):
+def test_a_pipe_closed_by_its_reader_is_no_failure(sink):
     sink.trouble = [BrokenPipeError(32, "Broken pipe")]
     queue = SinkQueue(sink)
     queue.put(make_result())
@@ -299,7 +299,7 @@ def test_a_pipe_that_nobody_reads_any_more_is_no_failure(sink):
     assert queue.snapshot()["failure"] is None and queue.snapshot()["dropped"] == {"error": 1}
 
 
-def test_one_who_can_wait_for_room_loses_nothing(sink):
+def test_put_with_a_timeout_loses_nothing_while_the_sink_is_slow(sink):
     queue = blocked(sink, frames=1)
     assert queue.put(make_result(index=1))
     waiting = threading.Thread(target=queue.put, args=(make_result(index=2), LONG_S))
@@ -310,7 +310,7 @@ def test_one_who_can_wait_for_room_loses_nothing(sink):
     assert sink.got == [0, 1, 2] and queue.snapshot()["dropped"] == {}
 
 
-def test_a_sink_that_takes_nothing_is_waited_for_once(sink):
+def test_a_blocked_sink_is_waited_for_once(sink):
     queue = blocked(sink, frames=1)
     assert queue.put(make_result(index=1))
     assert not queue.put(make_result(index=2), 0.05)
@@ -328,14 +328,14 @@ def test_closing_ends_the_wait(sink):
     assert not waiting.is_alive()
 
 
-def test_what_can_never_fit_is_not_waited_for(sink):
+def test_put_does_not_wait_for_a_result_that_can_never_fit(sink):
     queue = SinkQueue(sink, megabytes=1)
     huge = make_result(image=np.zeros((1024, 1024, 3), np.uint8))
     assert not queue.put(huge, LONG_S)
     assert queue.snapshot()["dropped"] == {"too many bytes": 1}
 
 
-def test_who_can_wait_leaves_room_for_who_cannot(sink):
+def test_results_that_can_wait_leave_room_for_those_that_cannot(sink):
     queue = blocked(sink, frames=4)
     assert queue.put(make_result(index=1), LONG_S) and queue.put(make_result(index=2), LONG_S)
     waiting = threading.Thread(target=queue.put, args=(make_result(index=3), LONG_S), daemon=True)
@@ -348,7 +348,7 @@ def test_who_can_wait_leaves_room_for_who_cannot(sink):
     assert sink.got == [0, 1, 2, 10, 11, 3]
 
 
-def test_who_can_wait_leaves_bytes_too(sink):
+def test_results_that_can_wait_leave_bytes_for_those_that_cannot(sink):
     picture = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
     queue = blocked(sink, megabytes=6.01)  # four pictures, and what the sink holds
     assert queue.put(make_result(image=picture), LONG_S)
@@ -374,7 +374,7 @@ def test_an_offer_that_would_have_to_wait_changes_nothing(sink):
     assert sink.got == [0, 1, 2, 10]
 
 
-def test_an_offer_to_a_sink_that_takes_nothing_any_more_is_dropped_at_once(sink):
+def test_an_offer_to_a_blocked_sink_is_dropped_at_once_after_a_timeout(sink):
     queue = blocked(sink, frames=1)
     assert queue.put(make_result(index=1))
     assert not queue.offer(make_result(index=2))
@@ -403,7 +403,7 @@ def nobody():
     sink.turns.release(100)
 
 
-def test_a_sink_that_only_fails_is_not_waited_for_again(nobody):
+def test_after_a_timeout_a_failing_sink_is_not_waited_for_again(nobody):
     queue = SinkQueue(nobody, frames=1)
     assert queue.put(make_result(index=0)) and nobody.entered.acquire(timeout=LONG_S)
     assert queue.put(make_result(index=1))

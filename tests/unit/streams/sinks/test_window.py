@@ -29,7 +29,7 @@ def test_each_stream_has_a_window_of_its_name(screen):
 
 
 @pytest.mark.parametrize("key", [ord("q"), 27, ord("q") | 0x100000])
-def test_q_and_escape_close_the_windows_for_good_and_say_so_once(screen, key):
+def test_q_and_escape_close_the_windows_for_good_and_call_on_quit_once(screen, key):
     done, keys = screen
     quits = []
     sink = WindowSink(lambda: quits.append(True))

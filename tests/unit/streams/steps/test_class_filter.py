@@ -10,7 +10,7 @@ TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
 
 
 @pytest.mark.parametrize(("classes", "left"), [(["wedge"], [2]), ([1, "2"], [1, 2]), (["disc"], []), ([], [])])
-def test_the_objects_of_chosen_classes_are_left_in_a_result(classes, left):
+def test_only_objects_of_selected_classes_are_kept(classes, left):
     result = make_result(objects=TWO)
     ClassFilter(NAMES, classes)(result)
     assert result.detections.classes.tolist() == left
@@ -28,7 +28,7 @@ CELLS = {0: "cell", 1: "rod", 2: "cell"}
 
 
 @pytest.mark.parametrize("word", ["2", 2, "1"])
-def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_both_ways_out(word):
+def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_both_alternatives(word):
     with pytest.raises(UsageError, match=rf"'{word}' is ambiguous.*id:{word}.*name:{word}"):
         resolve_classes(DIGITS, [word])
 
@@ -49,7 +49,7 @@ def test_a_word_that_is_one_class_by_number_and_another_by_name_is_refused_with_
         ({}, ["7", "id:9"], [7, 9]),  # a file that names no classes
     ],
 )
-def test_id_and_name_say_which_class_is_meant(names, words, labels):
+def test_the_prefixes_id_and_name_are_unambiguous(names, words, labels):
     assert resolve_classes(names, words) == labels
 
 
@@ -82,8 +82,8 @@ def test_a_name_of_several_classes_is_refused_with_their_numbers():
         ("\x1b[2J", "is unknown"),
     ],
 )
-def test_a_class_that_is_not_there_is_one_short_line(word, complaint):
+def test_an_unknown_class_is_one_short_line(word, complaint):
     with pytest.raises(UsageError) as refusal:
         resolve_classes(NAMES, [word])
-    said = str(refusal.value)
-    assert complaint in said and len(said) < 250 and said.isprintable()
+    output = str(refusal.value)
+    assert complaint in output and len(output) < 250 and output.isprintable()

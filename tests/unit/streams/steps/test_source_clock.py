@@ -12,12 +12,12 @@ def read(*times):
     return [clock.read(make_result(pts=pts, arrived=arrived).frame) for pts, arrived in times]
 
 
-def test_the_source_s_own_time_counts_and_where_there_is_none_when_a_frame_arrived():
+def test_the_clock_uses_the_sources_time_or_else_the_arrival():
     assert read((0.0, 50.0), (0.1, 58.0), (0.1, 59.0)) == [(0.0, False), (0.1, False), (0.1, False)]
     assert read((None, 50.0), (None, 58.0)) == [(50.0, False), (58.0, False)]
 
 
 @pytest.mark.parametrize("later", [(0.9, 51.0), (None, 51.0)])
-def test_a_time_that_goes_back_or_is_another_s_begins_anew_once(later):
+def test_a_time_that_goes_back_or_changes_its_kind_is_a_restart_once(later):
     _, begun, after = read((1.0, 50.0), later, later)
     assert begun[1] and not after[1]

@@ -20,9 +20,9 @@ def test_a_step_that_raises_is_said_once_and_the_next_one_is_called(capsys):
     steps(make_result())
     steps(make_result())
     assert called == [1, 1]
-    said = capsys.readouterr().err
-    assert said.count("door: breaks failed, RuntimeError: at rtsp://") == 1 and said.count("\n") == 1
-    assert "geheim" not in said
+    output = capsys.readouterr().err
+    assert output.count("door: breaks failed, RuntimeError: at rtsp://") == 1 and output.count("\n") == 1
+    assert "geheim" not in output
 
 
 def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsys):

@@ -32,7 +32,7 @@ def follow(
     return ids
 
 
-def test_two_that_pass_each_other_keep_their_ids_whatever_their_order():
+def test_two_objects_that_pass_each_other_keep_their_ids_in_any_order():
     frames = []
     for step in range(10):
         pair = [box(2 * step, y=2), box(40 - 2 * step, y=28)]
@@ -44,7 +44,7 @@ def test_two_that_pass_each_other_keep_their_ids_whatever_their_order():
     assert ids[1:] == [[first, second] if step % 2 else [second, first] for step in range(1, 10)]
 
 
-def test_ids_are_never_used_again_not_even_after_a_gap():
+def test_ids_are_never_reused_not_even_after_a_gap():
     tracking = ObjectTracker()
     assert follow(tracking, [[box(0)], [box(1)]])[-1] == [1]
     tracking.gap("door", "refused")
@@ -55,7 +55,7 @@ def test_ids_are_never_used_again_not_even_after_a_gap():
     assert follow(tracking, [[box(1), box(40)], [box(2), box(41)]], start_s=102)[-1] == [3, 4]
 
 
-def test_streams_do_not_know_of_each_other():
+def test_streams_are_tracked_independently():
     tracking = ObjectTracker()
     assert follow(tracking, [[box(0)], [box(1)]], "door")[-1] == [1]
     assert follow(tracking, [[box(0)], [box(1)]], "yard")[-1] == [1]
@@ -63,7 +63,7 @@ def test_streams_do_not_know_of_each_other():
     assert follow(tracking, [[box(2)]], "door", start_s=100.2) == [[1]]
 
 
-def test_who_is_hidden_for_a_moment_is_known_again_and_for_long_is_not():
+def test_a_short_occlusion_keeps_the_id_and_a_long_one_does_not():
     tracking = ObjectTracker()
     assert follow(tracking, [[box(0)], [box(0)], [], [], [box(0)]])[-1] == [1]
     frames = [[]] * 15 + [[box(0)], [box(0)]]
@@ -74,20 +74,20 @@ def test_results_without_objects_have_no_ids():
     assert follow(ObjectTracker(), [[], [], [box(0)], [box(0)]]) == [[], [], [-1], [1]]
 
 
-def test_a_weak_object_begins_no_track_and_continues_one():
+def test_an_object_of_a_low_score_starts_no_track_but_continues_one():
     tracking = ObjectTracker(min_score=0.5)
     assert follow(tracking, [[box(0, score=0.4)]] * 4) == [[-1]] * 4
     frames = [[box(0, score=0.6)], [box(0, score=0.6)], [box(0, score=0.3)]]
     assert follow(tracking, frames, start_s=101)[1:] == [[1], [1]]
 
 
-def test_a_source_that_begins_anew_has_new_ids():
+def test_objects_get_new_ids_after_a_restart_of_the_source():
     tracking = ObjectTracker()
     assert follow(tracking, [[box(0)], [box(0)]], start_s=100)[-1] == [1]
     assert follow(tracking, [[box(0)], [box(0)]], start_s=0)[-1] == [2]
 
 
-def test_frames_of_one_time_are_taken_in_silence():
+def test_frames_with_the_same_time_cause_no_warning():
     tracking = ObjectTracker()
     for index in range(3):
         result = make_result("door", index, (box(index),), arrived=50.0)

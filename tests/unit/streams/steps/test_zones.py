@@ -52,12 +52,12 @@ def test_a_crossing_is_seen_from_the_lines_first_point(before, after, direction)
     assert crossing(np.array(before, float), np.array(after, float), line) == direction
 
 
-def test_a_line_turned_round_counts_the_other_way():
+def test_a_reversed_line_counts_the_other_direction():
     line = GATE.lines["gate"][::-1]
     assert crossing(np.array([90.0, 50]), np.array([110.0, 50]), line) == -1
 
 
-def test_an_object_stands_where_its_box_meets_the_ground():
+def test_an_object_is_located_at_the_middle_of_the_lower_edge_of_its_box():
     assert bottom_centers(np.array([[10, 20, 30, 60.0]])).tolist() == [[20, 60]]
     assert bottom_centers(np.empty((0, 4))).shape == (0, 2)
 
@@ -67,7 +67,7 @@ def test_points_up_to_one_are_fractions_and_others_are_pixels():
     assert to_pixels(np.array([[0.5, 1], [0, 2.0]]), SHAPE).tolist() == [[0.5, 1], [0, 2]]
 
 
-def test_coming_and_going_are_events_and_totals():
+def test_entering_and_leaving_are_events_and_totals():
     counter = StreamCounter(YARD)
     assert count(counter, {1: (10, 50), 2: (60, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 2}]
     assert count(counter, {1: (60, 50), 2: (70, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
@@ -88,7 +88,7 @@ def test_an_object_without_an_id_is_counted_inside_and_nowhere_else():
     assert untracked["zones"]["yard"]["inside"] == 2 and untracked["events"] == []
 
 
-def test_who_is_not_seen_for_a_second_is_lost_where_he_was():
+def test_a_track_that_is_not_detected_for_a_second_is_lost():
     counter = StreamCounter(YARD)
     count(counter, {1: (60, 50), 2: (10, 10)}, 0.0)
     assert count(counter, {}, 1.0)["events"] == []
@@ -99,7 +99,7 @@ def test_who_is_not_seen_for_a_second_is_lost_where_he_was():
     assert count(counter, {1: (60, 50)}, 9.1)["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
 
 
-def test_who_comes_back_in_time_is_not_lost():
+def test_a_track_that_comes_back_in_time_is_not_lost():
     counter = StreamCounter(YARD)
     count(counter, {1: (60, 50)}, 0.0)
     count(counter, {}, 0.9)
@@ -124,7 +124,7 @@ def test_a_track_that_appears_behind_a_line_did_not_cross_it():
     assert report["lines"]["gate"]["to_right"] == 0
 
 
-def test_after_a_gap_everybody_is_new_and_the_totals_stay():
+def test_after_a_gap_all_tracks_are_new_and_the_totals_remain():
     everything = [[0, 0], [1, 0], [1, 1], [0, 1]]
     zones = ZoneCounter({None: parse_layout({"zones": {"yard": everything}, "lines": {"gate": [[0.5, 0], [0.5, 1]]}})})
     first = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1])
@@ -151,10 +151,10 @@ def test_what_a_file_counts_is_the_same_however_fast_it_is_read(speed):
 
 
 @pytest.mark.parametrize("times", [{"pts": 0.1, "arrived": 50.1}, {"arrived": 50.1}])
-def test_a_source_that_begins_anew_has_nobody_in_it(times):
+def test_a_restarted_source_forgets_all_tracks(times):
     zones = ZoneCounter({None: parse_layout({"zones": {"yard": [[0, 0], [1, 0], [1, 1], [0, 1]]}})})
-    for said in ({"pts": 9.0, "arrived": 50.0}, times):
-        result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1], **said)
+    for frame_times in ({"pts": 9.0, "arrived": 50.0}, times):
+        result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1], **frame_times)
         zones(result)
     yard = result.zones["zones"]["yard"]
     assert (yard["entered"], yard["left"]) == (2, 0)
@@ -176,7 +176,7 @@ def test_what_is_counted_is_plain_json():
     assert json.loads(json.dumps(report)) == report
 
 
-def test_nothing_is_remembered_of_those_who_are_gone():
+def test_nothing_is_kept_of_lost_tracks():
     counter = StreamCounter(parse_layout({"zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}}))
     for number in range(200):
         count(counter, {number: (60, 50)}, float(number))
@@ -213,6 +213,6 @@ def test_a_layout_may_be_empty():
 
 @pytest.mark.parametrize("kind", ["zones", "lines"])
 @pytest.mark.parametrize("name", ["ya\x1b[2Jrd", "a\nb", "", "\u202e"])
-def test_a_zone_or_line_whose_name_would_steer_a_terminal_is_refused(kind, name):
+def test_a_zone_or_line_whose_name_could_control_a_terminal_is_refused(kind, name):
     with pytest.raises(UsageError, match="cannot be printed"):
         parse_layout({kind: {name: [[0, 0], [1, 0], [1, 1]]}})

@@ -53,18 +53,18 @@ def test_nothing_is_shown_without_the_right_token(path, headers):
 
 
 @pytest.mark.parametrize("host", ["a/healthz?", "localhost/healthz?", "a/healthz#", "localhost:1/healthz?x="])
-def test_a_host_that_reads_like_the_open_path_opens_nothing(host):
+def test_a_host_that_looks_like_the_public_path_grants_no_access(host):
     assert client(TOKEN).get("/stats", headers={"Host": host}).status_code == 401
 
 
-def test_whether_it_is_alive_may_be_asked_without_the_token():
+def test_healthz_needs_no_token():
     assert client(TOKEN).get("/healthz").text == "alive\n"
     assert client(TOKEN).get("/healthz", headers={"Authorization": "Bearer wrong-token"}).status_code == 200
     assert client(TOKEN).post("/healthz").status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/plots.js", "/page.css", "/stats", "/metrics"])
-def test_the_right_token_in_the_header_opens(path):
+def test_the_right_token_in_the_header_grants_access(path):
     assert client(TOKEN).get(path, headers=BEARER).status_code == 200
 
 
@@ -81,7 +81,7 @@ def test_a_token_in_the_address_becomes_a_cookie_that_is_not_the_token():
     assert "Set-Cookie" not in later.headers
 
 
-def test_the_cookie_of_another_token_opens_nothing():
+def test_the_cookie_of_another_token_grants_no_access():
     browser = client(TOKEN)
     browser.get(f"/?token={TOKEN}")
     assert client("another-long-token").get("/", headers={"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}).is_error
@@ -120,7 +120,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch):
     assert compared == [b"wrong-token", b"wrong-query", b"wrong-cookie"]
 
 
-def test_a_token_with_foreign_letters_is_wrong_and_no_accident():
+def test_a_token_that_is_not_ascii_is_wrong_and_no_server_error():
     assert client(TOKEN).get("/stats", headers={"Authorization": "Bearer größe".encode()}).status_code == 401
     assert client(TOKEN).get("/stats?token=%ff%fe").status_code == 401
 
@@ -132,17 +132,17 @@ def test_a_browser_without_the_token_gets_a_form_for_it():
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.5", "", "["])
-def test_without_a_token_a_foreign_host_name_is_refused(host):
+def test_without_a_token_another_host_name_is_refused(host):
     for path in ("/", "/stats", "/healthz"):
         assert client().get(path, headers={"Host": host}).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9000", "127.8.8.8", "[::1]:8080"])
-def test_without_a_token_this_machine_may_be_named(host):
+def test_without_a_token_names_of_this_machine_are_accepted(host):
     assert client().get("/stats", headers={"Host": host}).status_code == 200
 
 
-def test_with_a_token_any_host_name_will_do():
+def test_with_a_token_any_host_name_is_accepted():
     assert client(TOKEN, address="http://box.example:8080").get("/stats", headers=BEARER).status_code == 200
 
 
@@ -162,18 +162,18 @@ def test_a_page_of_another_site_changes_nothing(headers):
     for token, extra in ((None, {}), (TOKEN, BEARER)):
         pipeline = FakePipeline("door")
         for method, path in (("POST", "/streams"), ("DELETE", "/streams"), ("POST", "/streams/stop")):
-            wish = {"address": "test://", "name": "door"}
-            assert client(token, pipeline).request(method, path, json=wish, headers=headers | extra).status_code == 403
+            body = {"address": "test://", "name": "door"}
+            assert client(token, pipeline).request(method, path, json=body, headers=headers | extra).status_code == 403
         assert list(pipeline.streams) == ["door"]
 
 
-def test_a_page_of_another_site_cannot_embed_a_picture_but_a_link_works():
+def test_a_page_of_another_site_cannot_embed_a_frame_but_a_link_works():
     foreign = {"Sec-Fetch-Site": "cross-site"}
     assert client().get("/frame", headers=foreign | {"Sec-Fetch-Mode": "no-cors"}).status_code == 403
     assert client().get("/", headers=foreign | {"Sec-Fetch-Mode": "navigate"}).status_code == 200
 
 
-def test_the_own_page_and_programs_may_change():
+def test_the_page_itself_and_programs_can_change_streams():
     same = {"Origin": "http://localhost:8080", "Sec-Fetch-Site": "same-origin"}
     assert client().post("/streams", json={"address": "test://", "name": "a"}, headers=same).status_code == 201
     assert client().post("/streams", json={"address": "test://", "name": "b"}).status_code == 201
@@ -191,7 +191,7 @@ def test_what_a_form_of_another_site_could_send_changes_nothing(kind):
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/no/such/path", "/stats"])
 @pytest.mark.parametrize("pipeline", [FakePipeline("door"), Broken("door")], ids=["well", "broken"])
-def test_every_answer_carries_the_headers_that_protect(path, pipeline):
+def test_every_response_has_the_security_headers(path, pipeline):
     for token in (None, TOKEN):
         headers = client(token, pipeline).get(path).headers
         policy = headers["Content-Security-Policy"]
@@ -205,16 +205,16 @@ def test_every_answer_carries_the_headers_that_protect(path, pipeline):
         assert headers["Cache-Control"] == "no-store"
 
 
-def test_an_accident_is_one_line_in_the_log_without_the_password(capsys):
+def test_an_unexpected_error_is_one_line_in_the_log_without_the_password(capsys):
     answer = client(pipeline=Broken("door")).get("/stats")
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert answer.status_code == 500
-    assert "hunter2secret" not in answer.text + said
-    assert said.count("\n") == 1
-    assert "/stats: RuntimeError: cannot reach rtsp://" in said
+    assert "hunter2secret" not in answer.text + output
+    assert output.count("\n") == 1
+    assert "/stats: RuntimeError: cannot reach rtsp://" in output
 
 
 @pytest.mark.parametrize("token", ["", " ", "short", "with space in it", "größengleich", "line\nfeed-token"])
-def test_a_token_that_protects_nothing_is_refused(token):
+def test_a_weak_token_is_refused(token):
     with pytest.raises(UsageError, match="8 or more letters"):
         AccessControl(None, token)

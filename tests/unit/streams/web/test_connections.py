@@ -165,7 +165,7 @@ def test_the_page_answers_while_600_connections_wait_for_the_rest_of_a_request(s
 
 
 @pytest.mark.parametrize("limit", [1024, 256])
-def test_viewers_see_on_while_2000_connections_are_opened_and_held(limit):
+def test_viewers_receive_frames_while_2000_connections_are_opened_and_held(limit):
     with Served(limit) as served, ExitStack() as held:
         viewer = held.enter_context(connect(served.port))
         viewer.sendall(b"GET /video?stream=door HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -188,7 +188,7 @@ def test_viewers_see_on_while_2000_connections_are_opened_and_held(limit):
 
 
 @pytest.mark.parametrize("limit", [1024, 256])
-def test_newcomers_get_through_while_others_open_connections_without_a_pause(limit):
+def test_new_clients_are_served_while_others_open_connections_without_a_pause(limit):
     with Served(limit) as served:
         with subprocess.Popen([sys.executable, "-c", FLOOD, str(served.port)], stdout=subprocess.PIPE) as flood:
             assert flood.stdout.readline() == b"going\n"
@@ -199,7 +199,7 @@ def test_newcomers_get_through_while_others_open_connections_without_a_pause(lim
 
 
 @pytest.mark.parametrize("sent", PARTS_OF_REQUESTS.values(), ids=PARTS_OF_REQUESTS)
-def test_a_connection_that_sends_no_more_is_closed(page, sent):
+def test_a_connection_that_stops_sending_is_closed(page, sent):
     with connect(page[0].port) as connection:
         connection.sendall(sent)
         read_to_the_end(connection)
@@ -264,7 +264,7 @@ def test_a_request_that_takes_its_time_within_the_deadline_is_answered(page):
         assert read_to_the_end(connection).endswith(b"alive\n")
 
 
-def test_the_deadline_begins_anew_with_each_request(page):
+def test_the_deadline_restarts_with_each_request(page):
     with httpx.Client(trust_env=False) as client:
         taken = set()
         for _ in range(4):
@@ -317,7 +317,7 @@ def test_requests_in_one_piece_are_all_answered(page):
         assert read_to_the_end(connection).count(b"alive\n") == 51
 
 
-def test_the_page_answers_while_all_places_are_taken_by_viewers_who_never_read(page):
+def test_the_page_answers_while_all_connections_are_used_by_viewers_that_never_read(page):
     server, _ = page
     with ExitStack() as held:
         for _ in range(64):
@@ -329,7 +329,7 @@ def test_the_page_answers_while_all_places_are_taken_by_viewers_who_never_read(p
         assert "<html" in get(server.url).text
 
 
-def test_a_viewer_who_does_not_read_loses_the_place(page, monkeypatch):
+def test_a_viewer_that_does_not_read_loses_the_slot(page, monkeypatch):
     server, frames = page
     left = []
     leave = ViewerSlots.__exit__
@@ -360,7 +360,7 @@ def test_a_client_who_never_reads_its_answers_is_closed(page):
     assert get(f"{server.url}healthz").text == "alive\n"
 
 
-def test_no_file_descriptors_left_is_a_line_and_the_page_comes_back():
+def test_running_out_of_file_descriptors_is_one_line_and_the_page_recovers():
     with Served(256) as served:
         assert get(f"{served.url}healthz").text == "alive\n"
         served.tell("take all descriptors")
@@ -379,6 +379,6 @@ def test_no_file_descriptors_left_is_a_line_and_the_page_comes_back():
 
 
 @pytest.mark.parametrize(("soft", "most"), [(1024, 512), (256, 128), (10, 8), (resource.RLIM_INFINITY, 512)])
-def test_half_of_the_file_descriptors_stay_for_cameras_and_files(monkeypatch, soft, most):
+def test_half_of_the_file_descriptors_remain_for_cameras_and_files(monkeypatch, soft, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
     assert connections.max_connections() == most

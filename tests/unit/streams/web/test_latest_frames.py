@@ -57,7 +57,7 @@ def test_a_frame_is_encoded_once_however_many_watch():
     assert frames.encoded == 2
 
 
-def test_the_picture_shows_the_frame_with_its_boxes():
+def test_the_jpeg_shows_the_frame_with_its_boxes():
     frames = LatestFrames()
     result = result_of("door", 3)
     frames(result)
@@ -90,7 +90,7 @@ def test_a_viewer_gets_the_newest_frame_and_not_those_in_between():
     assert picture(frames, after=2).index == 8
 
 
-def test_a_stream_that_begins_anew_counts_from_the_start():
+def test_a_restarted_stream_counts_from_the_start():
     frames = LatestFrames()
     frames(result_of("door", 0))
     assert picture(frames, after=500).index == 0
@@ -103,7 +103,7 @@ def test_waiting_for_nothing_leaves_nothing_behind():
     assert frames._waiting == {}
 
 
-def test_a_removed_stream_is_forgotten_with_its_picture():
+def test_a_removed_stream_is_forgotten_with_its_jpeg():
     frames = LatestFrames()
     frames(result_of("door", 0))
     frames(result_of("yard", 0))
@@ -115,13 +115,13 @@ def test_a_removed_stream_is_forgotten_with_its_picture():
     assert set(frames._encoded) == {"yard"}
 
 
-def test_a_wide_picture_is_made_smaller_and_keeps_its_shape():
+def test_a_wide_frame_is_downscaled_and_keeps_its_aspect_ratio():
     frames = LatestFrames()
     frames(result_of("door", 0, side=1000))
     assert read(picture(frames).jpeg).shape == (MAX_WIDTH_PX // 2, MAX_WIDTH_PX, 3)
 
 
-def test_a_slow_paint_does_not_hold_up_the_pipeline():
+def test_slow_drawing_does_not_hold_up_the_pipeline():
     go_on = threading.Event()
     frames = LatestFrames(lambda result: go_on.wait(30) and overlay(result))
 
@@ -139,7 +139,7 @@ def test_a_slow_paint_does_not_hold_up_the_pipeline():
     assert picture(frames, after=0).index == 49
 
 
-def test_what_cannot_be_painted_is_said_and_the_next_frame_is_shown():
+def test_a_frame_that_cannot_be_drawn_is_an_error_and_the_next_one_is_shown():
     results = [result_of("door", 0), result_of("door", 1)]
     results[0].frame.pixels = np.zeros((9, 9, 3), np.uint8)
     frames = LatestFrames()

@@ -82,7 +82,7 @@ def parts(server, wanted):
                 return found[:wanted]
 
 
-def test_mjpeg_is_a_picture_per_part_and_each_is_newer(server, frames, camera):
+def test_mjpeg_has_one_frame_per_part_and_each_is_newer(server, frames, camera):
     found = parts(server, 3)
     greys = []
     for part in found:
@@ -138,7 +138,7 @@ def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, fra
     stuck.close()
 
 
-def test_a_viewer_who_takes_nothing_for_long_is_given_up(frames, camera, monkeypatch):
+def test_a_viewer_that_receives_nothing_for_long_is_disconnected(frames, camera, monkeypatch):
     monkeypatch.setattr(web_app, "MAX_VIEWERS", 1)
     monkeypatch.setattr(web_server, "_UNACKNOWLEDGED_MS", 500)
     image = np.random.default_rng(0).integers(0, 255, (700, 960, 3), np.uint8)
@@ -162,7 +162,7 @@ def test_a_frame_is_sent_once_although_no_other_comes(server, frames):
     assert frames.encoded == 1
 
 
-def test_the_number_of_viewers_is_bounded_and_a_place_is_given_back(frames, camera, monkeypatch):
+def test_the_number_of_viewers_is_bounded_and_a_slot_is_released(frames, camera, monkeypatch):
     monkeypatch.setattr(web_app, "MAX_VIEWERS", 2)
     with serve(create_app(FakePipeline("door"), frames), "127.0.0.1", 0) as server:
         viewers = [watch(server), watch(server, "events")]
@@ -180,7 +180,7 @@ def test_the_number_of_viewers_is_bounded_and_a_place_is_given_back(frames, came
         viewers[1].close()
 
 
-def test_the_numbers_come_as_events(server, frames):
+def test_the_status_is_sent_as_events(server, frames):
     with (
         httpx.Client(trust_env=False, timeout=FAR_S) as client,
         client.stream("GET", f"{server.url}events") as answer,
@@ -193,7 +193,7 @@ def test_the_numbers_come_as_events(server, frames):
     assert "histogram" not in json.dumps(found)
 
 
-def test_asking_for_the_head_of_an_endless_answer_ends(server):
+def test_a_head_request_for_an_endless_response_ends(server):
     for path in ("video?stream=door", "events"):
         with watch(server, "healthz") as connection:
             for request in (f"HEAD /{path}", "GET /healthz"):
@@ -209,7 +209,7 @@ def test_the_video_of_an_unknown_stream_is_not_found(server):
     assert httpx.get(f"{server.url}video", trust_env=False).status_code == 404
 
 
-def test_a_picture_is_not_sent_twice(server, frames):
+def test_a_frame_is_not_sent_twice(server, frames):
     frames(result_of("door", 4))
     first = httpx.get(f"{server.url}frame?stream=door&after=", trust_env=False)
     assert (first.status_code, first.headers["Content-Type"]) == (200, "image/jpeg")

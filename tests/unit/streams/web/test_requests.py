@@ -125,7 +125,7 @@ def still_works(pipeline, page):
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_no_body_is_an_accident(body, capsys):
+def test_no_body_causes_a_server_error(body, capsys):
     pipeline, page = client()
     for method, path in (("POST", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/start")):
         answer = page.request(method, f"/streams{path}", content=body, headers=JSON)
@@ -155,7 +155,7 @@ def test_the_advice_for_an_address_is_on_the_page_what_it_is_on_the_command_line
 
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("path", ["/video", "/frame"])
-def test_no_query_is_an_accident(path, query, capsys):
+def test_no_query_causes_a_server_error(path, query, capsys):
     pipeline, page = client()
     if path == "/video" and query.startswith("stream=door"):
         query = query.replace("stream=door", "stream=other")  # the door's pictures would never end
@@ -166,7 +166,7 @@ def test_no_query_is_an_accident(path, query, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_pictures_index_is_read_as_before():
+def test_the_index_of_a_frame_is_a_number_or_empty():
     _, page = client()
     assert page.get("/frame?stream=door&after=").status_code == 200
     assert page.get("/frame?stream=door&after=7").status_code == 200
@@ -175,7 +175,7 @@ def test_the_pictures_index_is_read_as_before():
 
 
 @pytest.mark.parametrize("path", ["/", "/stats", "/video", "/frame", "/no/such/path", "/healthz"])
-def test_an_address_above_two_kilobytes_is_refused_before_anybody_reads_it(path):
+def test_an_address_above_two_kilobytes_is_refused_before_it_is_parsed(path):
     for token in (None, "correct-horse-battery"):
         _, page = client(token=token)
         assert page.get(f"{path}?stream={'pass' * 4000}").status_code == 414
@@ -184,7 +184,7 @@ def test_an_address_above_two_kilobytes_is_refused_before_anybody_reads_it(path)
 
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: str(headers)[:40])
 @pytest.mark.parametrize("token", [None, "correct-horse-battery"])
-def test_no_header_is_an_accident(headers, token, capsys):
+def test_no_header_causes_a_server_error(headers, token, capsys):
     _, page = client(token=token)
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     for method, path in (("GET", "/stats"), ("POST", "/streams"), ("GET", "/healthz")):
@@ -193,7 +193,7 @@ def test_no_header_is_an_accident(headers, token, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_an_origin_that_is_none_changes_nothing():
+def test_an_invalid_origin_changes_nothing():
     pipeline, page = client()
     answer = page.post("/streams", json={"address": "test://"}, headers={"Origin": "http://["})
     assert answer.status_code == 403
@@ -220,8 +220,8 @@ def test_an_unnamed_camera_is_named_and_shown_by_host_and_port_alone():
     names = [page.post("/streams", json={"address": address}).json()["name"] for _ in range(2)]
     assert names == ["10.0.0.7-554", "10.0.0.7-554-2"]
     pipeline.source["address"] = address  # as a pipeline that does not hide it itself
-    said = page.get("/stats").text + page.get("/metrics").text + page.get("/readyz").text
-    assert SECRET not in said and "admin" not in said
+    output = page.get("/stats").text + page.get("/metrics").text + page.get("/readyz").text
+    assert SECRET not in output and "admin" not in output
     assert page.get("/stats").json()["streams"]["10.0.0.7-554"]["address"] == "rtsp://10.0.0.7:554"
 
 

@@ -36,7 +36,7 @@ def test_on_loopback_no_token_is_needed(host):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
-def test_what_others_can_reach_needs_a_token(host):
+def test_an_address_that_others_can_reach_needs_a_token(host):
     with pytest.raises(UsageError, match="needs a token, since others can reach it") as refused:
         bind(host, 0)
     assert refused.value.exit_code == 2
@@ -79,17 +79,17 @@ def test_an_unknown_host_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("token", "words"),
+    ("token", "message"),
     [(None, "needs a token"), (TOKEN, "192.0.2.7 is not an address of this machine; choose another")],
 )
-def test_an_address_of_another_machine_is_one_line(token, words):
+def test_an_address_of_another_machine_is_one_line(token, message):
     code = f"from fgd_yolo.streams.web import bind; bind('192.0.2.7', 0, {token!r})"  # looked up without the guard
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert words in said.stderr.splitlines()[-1]
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert message in output.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.200.0.1", "::1"])
-def test_loopback_addresses_are_known(host):
+def test_loopback_addresses_are_recognized(host):
     assert is_loopback(host)
 
 
@@ -105,7 +105,7 @@ def test_signals_stay_with_the_program():
         assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_the_thread_ends_with_the_stop_also_while_somebody_watches():
+def test_the_thread_ends_with_the_stop_also_while_a_viewer_is_connected():
     server = serve(app(), "127.0.0.1", 0)
     with httpx.Client(trust_env=False) as client, client.stream("GET", f"{server.url}events") as answer:
         next(answer.iter_bytes())
@@ -134,7 +134,7 @@ def test_an_address_is_host_and_port(text, address):
 
 
 @pytest.mark.parametrize("text", ["", "8080", ":8080", "host", "host:", "host:x", "host:65536", "host:-1"])
-def test_anything_else_is_no_address(text):
+def test_anything_else_is_an_invalid_address(text):
     with pytest.raises(UsageError, match=r"is not HOST:PORT, such as 127\.0\.0\.1:8080"):
         split_address(text)
 
@@ -160,5 +160,5 @@ try:
 except FGDError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert said.stdout == f"{package} is not installed; run pip install 'fgd_yolo[web]'\n", said.stderr
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert output.stdout == f"{package} is not installed; run pip install 'fgd_yolo[web]'\n", output.stderr

@@ -54,7 +54,7 @@ def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_
         assert ready(client) == (503 if reasons else 200, reasons)
 
 
-def test_a_file_at_its_end_does_not_count_as_a_fault(box):
+def test_a_file_that_has_ended_is_no_problem(box):
     pipeline, frames, client = box
     pipeline.streams["yard"].set_state("ENDED")
     frames.retain(["door"])
@@ -77,7 +77,7 @@ def test_it_is_not_ready_when_the_detector_has_failed(box):
     assert ready(client) == (503, ["the detector failed on 100 frames in a row"])
 
 
-def test_the_numbers_are_the_pipelines(box):
+def test_the_statistics_are_those_of_the_pipeline(box):
     pipeline, _, client = box
     pipeline.streams["door"].count_seen()
     pipeline.streams["door"].count_dropped("newer frame")
@@ -86,7 +86,7 @@ def test_the_numbers_are_the_pipelines(box):
     assert door["ages"]["infer_end"]["p95_ms"] == pytest.approx(20, abs=0.1)
 
 
-def test_gathering_is_bounded_however_many_ask(box):
+def test_statistics_are_collected_at_a_bounded_rate(box):
     pipeline, _, client = box
     asked, stats = [], pipeline.stats
     pipeline.stats = lambda: asked.append(1) or stats()

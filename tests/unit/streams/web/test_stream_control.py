@@ -25,8 +25,8 @@ def client(pipeline, **options):
     return WebClient(create_app(pipeline, LatestFrames(), **options))
 
 
-def add(pipeline, wish, **options):
-    return client(pipeline, **options).post("/streams", json=wish)
+def add(pipeline, content, **options):
+    return client(pipeline, **options).post("/streams", json=content)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def add(pipeline, wish, **options):
         *("/dev/video0", "subfile,,start,0,end,9,,:/etc/passwd", "pipe:0", "fd:3", "video.mp4\0"),
     ],
 )
-def test_the_disk_cannot_be_read_from_the_page_nor_asked_what_is_on_it(address):
+def test_the_page_can_neither_read_files_nor_learn_which_exist(address):
     pipeline = FakePipeline()
     answer = add(pipeline, {"address": address})
     assert answer.status_code == 400
@@ -54,7 +54,7 @@ def test_unknown_schemes_are_refused(address):
     assert pipeline.streams == {}
 
 
-def test_a_folder_can_be_added_where_the_command_line_allowed_it(tmp_path):
+def test_a_folder_can_be_added_if_files_are_allowed(tmp_path):
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
     pipeline = FakePipeline()
     assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
@@ -71,7 +71,7 @@ def test_a_camera_is_added_with_its_name_and_policy(address):
     assert pipeline.added == [(address, "yard 2", "max-age=500")]
 
 
-def test_what_changed_is_told_at_once():
+def test_a_change_is_reported_at_once():
     page = client(FakePipeline("door"))
     assert set(page.get("/stats").json()["streams"]) == {"door"}
     page.post("/streams", json={"address": "test://", "name": "yard"})
@@ -80,14 +80,14 @@ def test_what_changed_is_told_at_once():
     assert set(page.get("/stats").json()["streams"]) == {"yard"}
 
 
-def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
+def test_a_camera_number_is_a_number_and_empty_fields_count_as_absent():
     pipeline = FakePipeline()
     assert add(pipeline, {"address": "0", "name": "", "policy": ""}).status_code == 201
     assert pipeline.added == [(0, "camera0", None)]
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("content", "message"),
     [
         ({"address": "test://", "name": "door"}, "exists already"),
         ({"address": "test://", "name": "../x"}, "a name is"),
@@ -102,17 +102,17 @@ def test_a_cameras_number_is_a_number_and_empty_fields_are_not_said():
         ([], "the request must be"),
     ],
 )
-def test_a_wrong_wish_is_answered_with_one_line(wish, words):
+def test_an_invalid_request_is_answered_with_one_line(content, message):
     pipeline = FakePipeline("door")
-    answer = add(pipeline, wish)
+    answer = add(pipeline, content)
     assert answer.status_code == 400
-    assert words in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
     assert list(pipeline.streams) == ["door"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
-def test_what_is_no_json_is_refused(body):
+def test_a_body_that_is_not_json_is_refused(body):
     answer = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()) == (400, {"error": "the request body is not JSON"})
 
@@ -122,19 +122,19 @@ def test_a_body_without_an_end_is_refused():
     assert (answer.status_code, answer.json()) == (400, {"error": "the request body is longer than 16384 bytes"})
 
 
-def test_no_answer_has_the_password():
+def test_no_response_has_the_password():
     pipeline = FakePipeline("door")
     page = client(pipeline, settings={"door": StreamSettings(ADDRESS)})
     pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is away")
-    said = add(Telltale(), {"address": ADDRESS}).text
-    said += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
+    output = add(Telltale(), {"address": ADDRESS}).text
+    output += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
     for path in ("/stats", "/metrics", "/readyz"):
-        said += page.get(path).text
-    assert "10.0.0.7" in said
-    assert SECRET not in said
+        output += page.get(path).text
+    assert "10.0.0.7" in output
+    assert SECRET not in output
 
 
-def test_there_is_a_most_of_streams():
+def test_the_number_of_streams_is_limited():
     pipeline = FakePipeline(*map(str, range(MAX_STREAMS - 1)))
     assert add(pipeline, {"address": "test://", "name": "last"}).status_code == 201
     assert f"there are {MAX_STREAMS} streams already" in add(pipeline, {"address": "test://"}).json()["error"]
@@ -160,7 +160,7 @@ def test_a_stopped_stream_is_started_again_as_it_was_added():
     assert page.post("/streams/start", json={"name": "door"}).status_code == 404
 
 
-def test_a_stream_that_nobody_named_takes_the_name_of_no_stopped_one():
+def test_a_default_name_is_never_that_of_a_stopped_stream():
     pipeline = FakePipeline("camera0", "camera0-3")
     page = client(pipeline, settings={"camera0": StreamSettings(0, "every")})
     page.post("/streams/stop", json={"name": "camera0"})
@@ -182,14 +182,14 @@ def test_a_stopped_stream_can_be_removed_for_good():
     assert page.post("/streams/start", json={"name": "door"}).status_code == 404
 
 
-def test_a_stream_whose_address_nobody_told_can_be_removed_but_not_stopped():
+def test_a_stream_with_unknown_settings_can_be_removed_but_not_stopped():
     pipeline = FakePipeline("door")
     assert client(pipeline).post("/streams/stop", json={"name": "door"}).status_code == 404
     assert list(pipeline.streams) == ["door"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/stop"), ("POST", "/start")])
-def test_an_unknown_stream_is_said(method, path):
+def test_an_unknown_stream_is_an_error(method, path):
     page = client(FakePipeline("door"))
     assert page.request(method, f"/streams{path}", json={"name": "other"}).status_code == 404
     assert page.request(method, f"/streams{path}", json={"name": 1}).status_code == 400
