@@ -75,8 +75,8 @@ class GradientRatio:
         return self.factor * self.schedule
 
     @property
-    def ratio(self) -> float:
-        """The gradient ratio: the latest raw ratio times the current gain; 0 before the first measurement."""
+    def current(self) -> float:
+        """The current gradient ratio: latest raw ratio times gain; 0 before the first measurement."""
         return (self.latest_raw_ratio or 0.0) * self.gain
 
     @property
@@ -149,11 +149,11 @@ class GradientRatio:
         if self.ended:
             return "feature terms have ended"
         schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
-        return f"{self.prefix}gradient_ratio {self.ratio:.3g}, gain {self.gain:.3g}{schedule}"
+        return f"{self.prefix}gradient_ratio {self.current:.3g}, gain {self.gain:.3g}{schedule}"
 
     def columns(self) -> dict[str, float]:
         """Return the gradient ratio and the gain by the names of their columns in results.csv."""
-        return {f"fgd/{self.prefix}gradient_ratio": self.ratio, f"fgd/{self.prefix}gain": self.gain}
+        return {f"fgd/{self.prefix}gradient_ratio": self.current, f"fgd/{self.prefix}gain": self.gain}
 
     def state_dict(self) -> dict:
         """Return what a resumed run needs, as plain numbers."""

@@ -44,8 +44,8 @@ def test_ultralytics_train_arguments_work(arguments, configured, student_yaml, t
 def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.features.ratio.ratio == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
-    assert trainer.distiller.heads.ratio.ratio == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
+    assert trainer.distiller.features.ratio.current == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
+    assert trainer.distiller.heads.ratio.current == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
     assert weights(trainer.best)
 
 

@@ -36,7 +36,7 @@ def test_the_first_measurement_sets_the_factor():
     ratio = gradient_ratio(target=0.25)
     ratio.update(distillation_norm=5000, detection_norm=10)
     assert ratio.factor == pytest.approx(0.25 / 500)
-    assert ratio.ratio == pytest.approx(0.25)
+    assert ratio.current == pytest.approx(0.25)
 
 
 def test_a_later_measurement_at_most_halves_or_doubles_the_factor():
@@ -54,7 +54,7 @@ def test_the_ratio_converges_to_the_target():
     ratio.update(1, 1)
     for _ in range(30):
         ratio.update(40, 1)
-    assert ratio.ratio == pytest.approx(0.1, rel=1e-3)
+    assert ratio.current == pytest.approx(0.1, rel=1e-3)
 
 
 def test_one_outlier_moves_the_factor_less_than_its_own_ratio():
@@ -68,13 +68,13 @@ def test_one_outlier_moves_the_factor_less_than_its_own_ratio():
 def test_a_useless_measurement_is_ignored(norms):
     ratio = gradient_ratio(target=0.25)
     ratio.update(*norms)
-    assert ratio.factor == 1 and ratio.ratio == 0 and not ratio.epoch_ratios
+    assert ratio.factor == 1 and ratio.current == 0 and not ratio.epoch_ratios
 
 
 def test_fixed_weights_are_monitored_but_not_scaled():
     ratio = gradient_ratio(target=None)
     ratio.update(7, 1)
-    assert ratio.factor == 1 and ratio.ratio == 7
+    assert ratio.factor == 1 and ratio.current == 7
 
 
 def test_the_warm_up_is_linear():
@@ -120,7 +120,7 @@ def test_it_has_ended_at_decay_end_and_the_summary_says_so():
     ratio.run_batches, ratio.batches = 10, 7
     assert not ratio.ended and "schedule at" in ratio.summary()
     ratio.batches = 8
-    assert ratio.ended and ratio.ratio == 0 and ratio.summary() == "feature terms have ended"
+    assert ratio.ended and ratio.current == 0 and ratio.summary() == "feature terms have ended"
 
 
 def test_a_measurement_is_due_every_so_many_batches_and_once_per_epoch():

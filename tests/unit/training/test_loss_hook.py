@@ -102,8 +102,8 @@ def test_heads_have_terms_and_a_gradient_ratio_of_their_own(heads_joined):
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
     assert items["head_cls"] > 0 and items["head_box"] > 0
     distiller = heads_joined.distiller
-    assert distiller.features.ratio.ratio == pytest.approx(0.1)
-    assert distiller.heads.ratio.ratio == pytest.approx(0.5)
+    assert distiller.features.ratio.current == pytest.approx(0.1)
+    assert distiller.heads.ratio.current == pytest.approx(0.5)
     loss.sum().backward()
     assert heads_joined.student.model[-1].cv3[0][-1].weight.grad.any()
     heads_joined.loss_hook.detach()
