@@ -1,4 +1,4 @@
-"""Losses whose context blocks do something, maps, and the boxes that have broken other implementations."""
+"""Losses with random context blocks, maps, and boxes of the kinds that have broken other implementations."""
 
 from __future__ import annotations
 

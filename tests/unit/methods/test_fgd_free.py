@@ -1,4 +1,4 @@
-"""The scale-free terms: against plain loops, and blind to everything that has no meaning."""
+"""The scale-free terms: against plain loops, and independent of scale, width and resolution."""
 
 from __future__ import annotations
 

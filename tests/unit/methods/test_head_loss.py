@@ -1,4 +1,4 @@
-"""Head terms: against plain loops, zero where heads agree, weighted by what the teacher is sure of."""
+"""Head terms: against plain loops, zero where heads agree, weighted by the confidence of the teacher."""
 
 from __future__ import annotations
 
