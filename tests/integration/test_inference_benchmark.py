@@ -31,7 +31,8 @@ def test_every_variant_is_measured(teacher_pt, data, capsys):
 
 def test_an_invalid_size_is_an_error_of_one_line(teacher_pt, data, capsys):
     assert main(f"inference --weights {teacher_pt} --data {data} --imgsz 100".split()) == 2
-    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: imgsz 100 is not a multiple")
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: imgsz must be a multiple of the model's stride 32, got 100")
 
 
 def test_weights_that_name_no_data_are_an_error_of_one_line(teacher_pt, tmp_path, capsys):
