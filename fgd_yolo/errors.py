@@ -21,6 +21,11 @@ class UsageError(FGDError):
     exit_code = 2
 
 
+def not_installed(package: str, extra: str) -> FGDError:
+    """Return the error that a package is missing which an extra of fgd_yolo installs."""
+    return FGDError(f"{package} is not installed; run pip install 'fgd_yolo[{extra}]'")
+
+
 def one_line(error: BaseException, longest: int = 160) -> str:
     """Return the message of an exception as one printable line, short enough to be part of another message.
 

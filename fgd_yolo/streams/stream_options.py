@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import yaml
 
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import UsageError, not_installed
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 from fgd_yolo.streams.address import MAX_ADDRESS, check_name, check_text, redact
@@ -18,7 +18,7 @@ try:
 
     from fgd_yolo.validation import first_problem
 except ModuleNotFoundError as error:
-    raise FGDError(f"{error.name} is not installed; run pip install 'fgd_yolo[stream]'") from error
+    raise not_installed(error.name, "stream") from error
 
 
 _PROBLEMS = {  # by pydantic's type of error

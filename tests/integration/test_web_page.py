@@ -82,7 +82,10 @@ def text(browser, selector):
 
 
 def streams(browser):
-    return {card.get_attribute("data-stream") for card in browser.find_elements("css selector", ".card")}
+    # In one script: a card may be removed between two commands.
+    return set(
+        browser.execute_script("return [...document.querySelectorAll('.card')].map((card) => card.dataset.stream)")
+    )
 
 
 def add(browser, address, name):

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError
 from fgd_yolo.streams.overlay import overlay
 from fgd_yolo.streams.sinks.segments import Segments
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
+from fgd_yolo.streams.sources.decoding import pyav
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Frame, Result
@@ -59,7 +59,7 @@ class Mp4Sink:
         disk_mb: float | None = None,
         annotated: bool = True,
     ):
-        load_av()
+        pyav()
         self.name = f"MP4 {path_pattern}"
         self._segments = Segments(path_pattern, disk_mb)
         self._segment_s, self._annotated = segment_s, annotated
@@ -135,7 +135,7 @@ class Recording:
     """An MP4 file while it is recorded, for frames of one size."""
 
     def __init__(self, path: Path, frame: Frame, image: np.ndarray):
-        av = load_av()
+        av = pyav()
         self.path, self.frames = path, 0
         self._shape, self._has_pts = image.shape, frame.pts is not None
         self._first_s = self._last_s = _seconds(frame)
@@ -182,7 +182,7 @@ class Recording:
 
     def add(self, frame: Frame, image: np.ndarray) -> None:
         """Encode a frame at its time; one that is not later than the last is placed directly after it."""
-        av = load_av()
+        av = pyav()
         if frame.pts is not None and not self._has_pts:  # the first frames of a camera often have no time yet
             self._has_pts = True
             self._first_s += frame.pts - frame.arrived
@@ -259,22 +259,9 @@ class _Output:
         self._file.close()
 
 
-def load_av() -> Any:
-    """Return PyAV, which is imported only when needed.
-
-    Raises:
-        FGDError: it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise FGDError("av is not installed; run pip install 'fgd_yolo[stream]'") from error
-    return av
-
-
 def encoder_name() -> str:
     """Return `libx264`, or `mpeg4` if FFmpeg was built without it."""
-    av = load_av()
+    av = pyav()
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 

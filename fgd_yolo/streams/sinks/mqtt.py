@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import UsageError, not_installed
 from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
@@ -41,7 +41,7 @@ class MqttSink:
         try:
             from paho.mqtt import client as mqtt
         except ImportError as error:
-            raise FGDError("paho-mqtt is not installed; run pip install 'fgd_yolo[stream]'") from error
+            raise not_installed("paho-mqtt", "stream") from error
         port = address.port or _PORTS[address.scheme]
         self._broker = address._replace(port=port).host_port
         self.name = f"MQTT {self._broker}"

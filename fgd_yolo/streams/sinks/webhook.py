@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import FGDError, UsageError, not_installed
 from fgd_yolo.streams.address import check_text
 from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
@@ -46,7 +46,7 @@ class WebhookSink:
         try:
             import httpx
         except ImportError as error:
-            raise FGDError("httpx is not installed; run pip install 'fgd_yolo[stream]'") from error
+            raise not_installed("httpx", "stream") from error
         logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs every address, with the tokens in it
         self._httpx = httpx
         self._host, self._timeout_s = address.host_port, timeout_s

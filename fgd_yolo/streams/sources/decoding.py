@@ -8,7 +8,7 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import not_installed, whole_line
 from fgd_yolo.runtime.image_headers import MAX_SCANS, jpeg_header, jpeg_scans
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.address import redact
@@ -33,7 +33,7 @@ def pyav() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise FGDError("av is not installed; run pip install 'fgd_yolo[stream]'") from None
+        raise not_installed("av", "stream") from None
     return av
 
 

@@ -7,14 +7,14 @@ import ssl
 import time
 from collections.abc import Iterator
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import not_installed
 from fgd_yolo.streams.sources.decoding import ffmpeg_reason
 from fgd_yolo.streams.sources.source import SourceLost
 
 try:
     import httpx
 except ModuleNotFoundError:
-    raise FGDError("httpx is not installed; run pip install 'fgd_yolo[stream]'") from None
+    raise not_installed("httpx", "stream") from None
 
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # below this level they log addresses with their tokens

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import not_installed
 from fgd_yolo.streams.steps.source_clock import SourceClock
 
 if TYPE_CHECKING:
@@ -95,5 +95,5 @@ def _load() -> tuple[Any, Any]:
         from supervision import Detections
         from trackers import ByteTrackTracker
     except ImportError as error:
-        raise FGDError("trackers is not installed; run pip install 'fgd_yolo[stream]'") from error
+        raise not_installed("trackers", "stream") from error
     return ByteTrackTracker, Detections

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, not_installed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -56,4 +56,4 @@ def _missing(error: ModuleNotFoundError) -> FGDError:
     package = (error.name or "").partition(".")[0]
     if package == "fgd_yolo":
         raise error
-    return FGDError(f"{package} is not installed; run pip install 'fgd_yolo[web]'")
+    return not_installed(package, "web")
