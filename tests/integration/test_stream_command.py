@@ -175,7 +175,7 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
         ("--model best.onnx --source test:// --seconds 0", "seconds", 2),
         ("--model best.onnx --source test:// --webhook nonsense", "", 2),
         ("--model nowhere.onnx --source test://", "nowhere.onnx does not exist", 1),
-        ("--config streams.yaml", "streams.yaml is no YAML", 2),
+        ("--config streams.yaml", "streams.yaml is not valid YAML", 2),
         ("--config missing.yaml", "missing.yaml cannot be read", 2),
     ],
 )

@@ -1,16 +1,22 @@
-"""Frames through a pipeline: a real detector, readers and queues, on scripted cameras."""
+"""Frames through a pipeline with a real detector and scripted cameras: streams, sinks, observers and failures."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
+from functools import partial
 
+import numpy as np
 import pytest
 
-from fgd_yolo.errors import UsageError
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.pipeline import Pipeline
-from stream_parts import KeepingSink
+from fgd_yolo.streams.reader import Reader
+from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
+from fgd_yolo.streams.sinks import SinkQueue
+from stream_parts import BlockingSink, KeepingSink
 from stream_world import BAD, HANG, LOST, PICTURE, balanced, forever, until
 
 
@@ -151,3 +157,290 @@ def test_a_name_that_holds_an_address_is_refused(world):
     with pytest.raises(UsageError, match="must hold no address") as caught:
         pipeline.add("rtsp://10.0.0.7/cam", "rtsp://admin:hunter2@10.0.0.7")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine(world, capsys):
+    sink = KeepingSink()
+    pipeline = Pipeline(world.detector, [sink], policy="every")
+    pipeline.add(world.camera("door", [PICTURE, BAD] * 20), "door")
+    with pipeline:
+        assert pipeline.wait(30)
+    assert sink.indices() == {"door": list(range(0, 40, 2))}
+    found = balanced(pipeline.stats())["streams"]["door"]
+    assert (found["inferred"], found["dropped"]) == (20, {"error": 20})
+    assert capsys.readouterr().err.count("a frame is dropped") == 1
+
+
+def test_a_detector_that_always_fails_stops_the_pipeline(world):
+    pipeline = Pipeline(world.detector, policy="every")
+    pipeline.add(world.camera("door", [BAD] * 3 * MAX_FAILURES), "door")
+    pipeline.add(world.camera("yard", forever(), 60), "yard")  # silent all the time
+    with pipeline:
+        with pytest.raises(FGDError, match="failed on 100 frames in a row"):
+            pipeline.wait(30)
+        with pytest.raises(FGDError, match="stopped"):
+            pipeline.add(world.camera("late", [PICTURE]))
+    found = balanced(pipeline.stats())
+    assert "failed on 100 frames" in found["failure"]
+    assert MAX_FAILURES <= found["streams"]["door"]["dropped"]["error"] < MAX_FAILURES + 10
+
+
+def test_errors_that_are_not_in_a_row_stop_nothing(world):
+    pipeline = Pipeline(world.detector, policy="every")
+    pipeline.add(world.camera("door", ([BAD] * 80 + [PICTURE] * 10) * 3), "door")
+    with pipeline:
+        assert pipeline.wait(30)
+    assert pipeline.stats()["streams"]["door"]["dropped"] == {"error": 240}
+
+
+def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_the_stop(world):
+    blocked, sink = BlockingSink(), KeepingSink()
+    pipeline = Pipeline(world.detector, [blocked, sink], policy="every")
+    pipeline.add(world.camera("door", [PICTURE] * 100), "door")
+    with pipeline:
+        assert pipeline.wait(30)
+        start = time.monotonic()
+        pipeline.stop(1)
+        assert time.monotonic() - start < 2
+    blocked.let_go.set()
+    assert len(sink.events) == 101 and sink.closed  # with the end
+    found = balanced(pipeline.stats())
+    first, second = found["sinks"]
+    assert first["written"] == 0 and sum(first["dropped"].values()) == 100
+    assert second["written"] == 100
+    assert found["streams"]["door"]["delivered"] == 100
+
+
+def test_a_sink_that_blocks_takes_no_other_ones_time_to_finish(world):
+    class Slow(KeepingSink):
+        def write(self, result):
+            time.sleep(0.05)
+            super().write(result)
+
+    blocked, slow = BlockingSink(), Slow()
+    pipeline = Pipeline(world.detector, [blocked, slow], policy="every")
+    pipeline.add(world.camera("door", [PICTURE] * 10), "door")
+    with pipeline:
+        assert pipeline.wait(30)
+        pipeline.stop(4)
+    blocked.let_go.set()
+    assert slow.indices() == {"door": list(range(10))} and slow.closed
+
+
+def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline(world):
+    seen, let_go = [], threading.Event()
+
+    def breaks(result):
+        raise RuntimeError("no")
+
+    def blocks(result):
+        let_go.wait(30)
+
+    observers = [lambda result: seen.append(result.frame.index), breaks, blocks]
+    pipeline = Pipeline(world.detector, policy="every", observers=observers)
+    pipeline.add(world.camera("door", [PICTURE] * 30), "door")
+    with pipeline:
+        assert pipeline.wait(30)
+        # Without sinks the first observer counts as one.
+        until(lambda: pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 30)
+        start = time.monotonic()
+        pipeline.stop(1)
+        assert time.monotonic() - start < 2
+    let_go.set()
+    assert seen == list(range(30))
+
+
+class Slow(KeepingSink):
+    """A sink that takes a given time, or blocks for ever if that is None."""
+
+    name = "slow"
+
+    def __init__(self, period_s):
+        super().__init__()
+        self.period_s, self.let_go = period_s, threading.Event()
+
+    def write(self, result):
+        self.let_go.wait(self.period_s)
+        super().write(result)
+
+
+@pytest.mark.parametrize("period_s", [0.5, 60], ids=["slow", "blocked"])
+def test_files_that_wait_for_a_sink_keep_no_worker_from_a_camera(world, monkeypatch, period_s):
+    monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=8))
+    sink, times = Slow(period_s), []
+
+    def note(result):
+        if result.frame.stream == "live":
+            times.append(time.monotonic())
+
+    pipeline = Pipeline(world.detector, [sink], steps=[note])
+    for name in ("first", "second"):
+        pipeline.add(world.camera(name, [PICTURE] * 2000), name, policy="every")
+    pipeline.add(world.camera("live", forever(), 0.01), "live")
+    with pipeline:
+        until(lambda: balanced(pipeline.stats())["streams"]["live"]["inferred"] >= 150)
+        live = pipeline.stats()["streams"]["live"]
+        sink.let_go.set()
+        pipeline.stop(1)
+    assert live["ages"]["infer_end"]["max_ms"] < 300
+    assert max(np.diff(times)) < 0.3  # workers would wait for the sink, up to a second
+    balanced(pipeline.stats())
+
+
+def test_a_merely_slow_sink_gets_every_frame_of_files_in_order(world, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=4))
+    sink, other = Slow(0.004), KeepingSink()
+    pipeline = Pipeline(world.detector, [sink, other], policy="every")
+    for name in ("first", "second"):
+        pipeline.add(world.camera(name, [PICTURE] * 80), name)
+    with pipeline:
+        assert pipeline.wait(30)
+    assert sink.indices() == other.indices() == {"first": list(range(80)), "second": list(range(80))}
+    for one in balanced(pipeline.stats())["streams"].values():
+        assert one["delivered"] == 80
+
+
+def test_stopping_delivers_what_waits_for_a_slow_sink(world, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=4))
+    sink = Slow(0.05)
+    pipeline = Pipeline(world.detector, [sink], policy="every")
+    pipeline.add(world.camera("film", [PICTURE] * 500), "film")
+    with pipeline:
+        until(lambda: pipeline.stats()["streams"]["film"]["inferred"] >= 6)
+        pipeline.stop(10)
+    found = balanced(pipeline.stats())
+    assert found["sinks"][0]["dropped"] == {}
+    assert len(sink.indices()["film"]) == found["streams"]["film"]["delivered"] == found["streams"]["film"]["inferred"]
+
+
+def test_streams_come_and_go_while_it_runs(world):
+    sink = KeepingSink()
+    with Pipeline(world.detector, [sink], policy="every") as pipeline:
+        assert not pipeline.wait(0)
+        assert pipeline.add(world.camera("door", forever(), 0.001), "door") == "door"
+        until(lambda: len(sink.events) > 5)
+        pipeline.add(world.camera("yard", [PICTURE] * 20), "yard")
+        until(lambda: len(sink.indices().get("yard", ())) == 20)
+        assert not pipeline.wait(0)
+        pipeline.remove("door")
+        assert pipeline.wait(10)
+        until(lambda: ("door", "removed") in sink.events)
+        pipeline.add(world.camera("door2", [PICTURE] * 3), "door")
+        assert pipeline.wait(10)
+        found = balanced(pipeline.stats())
+    assert list(found["streams"]) == ["yard", "door"]
+    assert [one["name"] for one in found["removed"]] == ["door"]
+    after = sink.events.index(("door", "removed"))
+    assert [what for name, what in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
+
+
+def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
+    blocked = BlockingSink()
+    with Pipeline(world.detector, [blocked], policy="every") as pipeline:
+        pipeline.add(world.camera("door", [PICTURE] * 3), "door")
+        assert pipeline.wait(10) and blocked.began.wait(10)
+        pipeline.remove("door")
+        pipeline.add(world.camera("door2", [HANG]), "door")
+        blocked.let_go.set()
+        until(lambda: pipeline.stats()["sinks"][0]["written"] == 3)
+        assert pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 0
+        until(lambda: pipeline.stats()["removed"][0]["ages"]["sink_done"]["count"] == 3)
+
+
+def test_threads_and_readers_end_with_the_pipeline(world):
+    before = threading.active_count()
+    with Pipeline(world.detector, [KeepingSink()]) as pipeline:
+        for number in range(40):
+            name = pipeline.add(world.camera(f"cam{number}", forever(), 0.001))
+            pipeline.remove(name)
+        assert pipeline.wait(0) is False
+    until(lambda: threading.active_count() <= before)
+    assert len(pipeline.stats()["removed"]) == 32
+
+
+def test_streams_are_named_after_their_source_and_numbered(world):
+    pipeline = Pipeline(world.detector)
+    address = world.camera("door", [])
+    first, second = pipeline.add(address), pipeline.add(address)
+    assert second == f"{first}-2"
+    with pytest.raises(UsageError, match="exists already"):
+        pipeline.add(address, first)
+    for name in ("", " ", "a\nb"):
+        with pytest.raises(UsageError, match="cannot be printed"):
+            pipeline.add(address, name)
+    with pytest.raises(UsageError, match="no stream 'roof'"):
+        pipeline.remove("roof")
+    pipeline.remove(first)
+    assert list(pipeline.stats()["streams"]) == [second]
+
+
+def test_an_invalid_stream_is_refused_before_anything_starts(world, tmp_path):
+    with pytest.raises(UsageError, match="policy 'newest'"):
+        Pipeline(world.detector, policy="newest")
+    for window_s in (-1, 11, float("nan")):
+        with pytest.raises(UsageError, match="batch window"):
+            Pipeline(world.detector, batch_window_s=window_s)
+    pipeline = Pipeline(world.detector)
+    with pytest.raises(UsageError):
+        pipeline.add(str(tmp_path / "nothing.mp4"))
+    with pytest.raises(UsageError, match="policy 'newest'"):
+        pipeline.add(world.camera("door", []), policy="newest")
+    assert pipeline.stats()["streams"] == {}
+
+
+def test_live_sources_take_latest_unless_told_otherwise(world):
+    pipeline = Pipeline(world.detector)
+    address = world.camera("door", [])
+    pipeline.add(address, "a")
+    pipeline.add(address, "b", policy="max-age=300")
+    assert [one["policy"] for one in pipeline.stats()["streams"].values()] == ["latest", "max-age=300"]
+    pipeline = Pipeline(world.detector, policy="every")
+    pipeline.add(address, "a")
+    assert pipeline.stats()["streams"]["a"]["policy"] == "every"
+
+
+def test_a_pipeline_runs_once(world):
+    pipeline = Pipeline(world.detector)
+    pipeline.start()
+    with pytest.raises(FGDError, match="runs only once"):
+        pipeline.start()
+    pipeline.stop()
+    pipeline.stop()
+    with pytest.raises(FGDError, match="stopped"):
+        pipeline.add(world.camera("door", []))
+    assert pipeline.wait() is False
+
+
+def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
+    stop, stops, sink = Reader.stop, [], KeepingSink()
+    monkeypatch.setattr(Reader, "stop", lambda reader: stops.append(lambda: stop(reader)))
+    with Pipeline(world.detector, [sink], policy="every") as pipeline:
+        pipeline.add(world.camera("door", forever(), 0.001), "door")
+        until(lambda: len(sink.events) > 3)
+        pipeline.remove("door")
+        until(lambda: ("door", "removed") in sink.events)
+        seen = pipeline.stats()["removed"][0]["seen"]
+        until(lambda: pipeline.stats()["removed"][0]["seen"] > seen)  # its reader continues, and then reports its end
+        stops.pop()()
+        until(lambda: not any(thread.name == "watch door" for thread in threading.enumerate()))
+    assert [what for _, what in sink.events if not isinstance(what, int)] == ["removed"]
+    assert sink.events[-1] == ("door", "removed")
+    balanced(pipeline.stats())
+
+
+def test_a_new_stream_begins_when_what_is_left_of_the_old_one_of_its_name_is_through(world):
+    infer, running, let_go = world.detector.infer, threading.Event(), threading.Event()
+    world.detector.infer = lambda batch: running.set() or (let_go.wait(30) and infer(batch))
+    sink = KeepingSink()
+    with Pipeline(world.detector, [sink], policy="every") as pipeline:
+        pipeline.add(world.camera("old", [PICTURE, HANG]), "door")
+        assert running.wait(10)
+        for new in ("between", "last"):
+            pipeline.remove("door")
+            pipeline.add(world.camera(new, [PICTURE] * 3), "door")
+            until(lambda: pipeline.stats()["streams"]["door"]["seen"] == 3)
+        assert sink.events == []
+        let_go.set()
+        assert pipeline.wait(20)
+    assert [what for _, what in sink.events] == [0, "removed", 0, 1, 2, "ended"]
+    balanced(pipeline.stats())
