@@ -1,4 +1,4 @@
-"""For tests of the web page: a pipeline that counts and shows what it is told, and one who asks."""
+"""For tests of the web page: a pipeline without a detector, and a client without a network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fgd_yolo.streams.stats import StreamStats
 
 
 def result_of(stream: str, index: int, side: int = 64) -> Result:
-    """Return a result with one object, on a picture that is different for each index."""
+    """Return a result with one object, on a frame whose brightness depends on the index."""
     now = time.monotonic()
     image = np.full((side, side * 2, 3), index * 37 % 256, np.uint8)
     boxes = np.array([[8, 20, 40, 60]], np.float32)
-    found = Detections(boxes, np.array([0.9], np.float32), np.array([0]), {0: "disc"}, image.shape[:2])
-    return Result(Frame(stream, index, image, now - 0.02, now - 0.015), found, now - 0.01, now)
+    detections = Detections(boxes, np.array([0.9], np.float32), np.array([0]), {0: "disc"}, image.shape[:2])
+    return Result(Frame(stream, index, image, now - 0.02, now - 0.015), detections, now - 0.01, now)
 
 
 class FakePipeline:
-    """Has the methods that the page uses; streams are added and counted, but nothing is read."""
+    """Has the methods that the page uses; streams can be added and counted, but no source is opened."""
 
     def __init__(self, *names: str):
         self.streams: dict[str, StreamStats] = {}
@@ -51,8 +51,8 @@ class FakePipeline:
         streams = {name: self.source | stats.snapshot() for name, stats in self.streams.items()}
         return {"state": "running", "failure": self.failure, "streams": streams}
 
-    def give(self, frames, name, index):
-        """Let one frame of a stream come through, to the observer too."""
+    def deliver(self, frames, name, index):
+        """Count one result of a stream and pass it to the observer."""
         result = result_of(name, index)
         self.streams[name].set_state("UP")
         self.streams[name].count_seen()
@@ -62,7 +62,7 @@ class FakePipeline:
 
 
 class WebClient:
-    """Asks an application without a network, and keeps its cookies, as a browser does."""
+    """Sends requests to an application without a network, and keeps cookies as a browser does."""
 
     def __init__(self, app, address="http://localhost:8080"):
         self._app, self._address = app, address

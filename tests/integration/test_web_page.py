@@ -17,7 +17,7 @@ from onnx_files import save_detector
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 TOKEN = "correct-horse-battery"
-FAR_S = 60
+TIMEOUT_S = 60
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1280,1000"
@@ -39,7 +39,7 @@ def browser(tmp_path):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(FAR_S)
+    driver.set_page_load_timeout(TIMEOUT_S)
     yield driver
     driver.quit()
 
@@ -64,17 +64,17 @@ def page(browser, pipeline):
         yield browser, server
 
 
-def until(happened):
-    end = time.monotonic() + FAR_S
-    while not (found := happened()):
-        assert time.monotonic() < end, "it did not happen"
+def until(condition):
+    end = time.monotonic() + TIMEOUT_S
+    while not (value := condition()):
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.1)
-    return found
+    return value
 
 
 def find(browser, selector):
-    found = browser.find_elements("css selector", selector)
-    return found[0] if found else None
+    elements = browser.find_elements("css selector", selector)
+    return elements[0] if elements else None
 
 
 def text(browser, selector):
@@ -104,7 +104,7 @@ def remove(browser, name):
     until(lambda: name not in streams(browser))
 
 
-def complaints(browser):
+def console_errors(browser):
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
@@ -119,7 +119,7 @@ def test_the_video_moves_the_counts_change_and_the_console_is_empty(page):
     until(lambda: float(text(browser, "[data-count=fps]")) > 3)
     until(lambda: "–" not in text(browser, "[data-stage=infer_end]"))
     until(lambda: text(browser, "[data-peak=age]").startswith("max "))
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 def test_the_boxes_are_drawn_on_the_video(page):
@@ -144,7 +144,7 @@ def test_a_stream_is_added_stopped_started_and_removed(page, pipeline, name):
     state = f'[data-stream="{name}"] .state'
     until(lambda: text(browser, state) == "UP")
     until(lambda: find(browser, f'[data-stream="{name}"] .live').get_attribute("width") == "160")
-    assert not find(browser, '[data-stream="first"] .toggle').is_displayed()  # nobody told the page its address
+    assert not find(browser, '[data-stream="first"] .toggle').is_displayed()  # its settings are not known to the page
     toggle = find(browser, f'[data-stream="{name}"] .toggle')
     toggle.click()
     until(lambda: text(browser, state) == "STOPPED" and toggle.text == "Start")
@@ -153,7 +153,7 @@ def test_a_stream_is_added_stopped_started_and_removed(page, pipeline, name):
     until(lambda: text(browser, state) == "UP" and toggle.text == "Stop")
     remove(browser, name)
     assert set(pipeline[0].stats()["streams"]) == {"first"}
-    assert complaints(browser) == []
+    assert console_errors(browser) == []
 
 
 def test_an_invalid_address_is_explained_in_the_form_by_keyboard_alone(page):
@@ -201,7 +201,7 @@ def test_the_right_token_opens_the_page_and_a_wrong_one_does_not(browser, pipeli
         browser.get(f"{server.url}?token=wrong-wrong")
         assert "token required" in find(browser, "h1").text
         assert find(browser, "#grid") is None
-        assert any("401" in complaint for complaint in complaints(browser))
+        assert any("401" in message for message in console_errors(browser))
         find(browser, "[name=token]").send_keys(TOKEN)
         find(browser, "button").click()
         until(lambda: text(browser, "#connection") == "Live")
@@ -210,7 +210,7 @@ def test_the_right_token_opens_the_page_and_a_wrong_one_does_not(browser, pipeli
         until(lambda: text(browser, "#connection") == "Live")
         assert TOKEN not in json.dumps(browser.get_cookies())
         assert browser.execute_script("return document.cookie") == ""
-        assert complaints(browser) == []
+        assert console_errors(browser) == []
 
 
 @pytest.mark.parametrize("width", [360, 1280])

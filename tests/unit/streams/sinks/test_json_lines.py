@@ -19,7 +19,7 @@ def read(path: Path) -> list[dict]:
 
 
 def test_each_result_and_gap_is_a_line_that_is_written_at_once(tmp_path):
-    path = tmp_path / "new" / "found.jsonl"
+    path = tmp_path / "new" / "results.jsonl"
     sink = JsonLinesSink(path)
     sink.write(make_result(index=3))
     sink.gap("door", "refused")
@@ -29,7 +29,7 @@ def test_each_result_and_gap_is_a_line_that_is_written_at_once(tmp_path):
 
 
 def test_an_existing_file_is_continued_without_its_partial_last_line(tmp_path):
-    path = tmp_path / "found.jsonl"
+    path = tmp_path / "results.jsonl"
     sink = JsonLinesSink(path)
     sink.write(make_result())
     sink.close()
@@ -62,13 +62,13 @@ def test_a_file_that_does_not_end_with_a_result_is_refused_and_left_unchanged(tm
 
 
 def test_a_large_file_is_rotated_and_five_backups_are_kept(tmp_path):
-    path = tmp_path / "found.jsonl"
+    path = tmp_path / "results.jsonl"
     sink = JsonLinesSink(path, rotate_mb=1000 / (1 << 20))
     for index in range(60):
         sink.write(make_result(index=index))
     sink.close()
-    names = ["found.jsonl", *(f"found.jsonl.{number}" for number in range(1, 6))]
-    assert sorted(file.name for file in tmp_path.glob("found*")) == names
+    names = ["results.jsonl", *(f"results.jsonl.{number}" for number in range(1, 6))]
+    assert sorted(file.name for file in tmp_path.glob("results*")) == names
     kept = [line["index"] for name in reversed(names) for line in read(tmp_path / name)]
     assert kept == list(range(kept[0], 60)) and kept[0] > 0
     assert all((tmp_path / name).stat().st_size <= 1000 for name in names)
@@ -85,12 +85,12 @@ def test_lines_can_be_written_to_standard_output(capfd):
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FGDError, match=r"cannot write .*found.jsonl: File exists: .*; name another file"):
-        JsonLinesSink(tmp_path / "file" / "found.jsonl")
+    with pytest.raises(FGDError, match=r"cannot write .*results.jsonl: File exists: .*; name another file"):
+        JsonLinesSink(tmp_path / "file" / "results.jsonl")
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path):
-    path = tmp_path / "found.jsonl"
+    path = tmp_path / "results.jsonl"
     code = f"""if True:
         import resource
         from fgd_yolo.streams.sinks import SinkQueue
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
 
 
 def test_a_killed_process_leaves_whole_lines(tmp_path):
-    path = tmp_path / "found.jsonl"
+    path = tmp_path / "results.jsonl"
     code = f"""if True:
         from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
         from stream_results import make_result

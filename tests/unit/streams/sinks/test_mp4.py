@@ -111,9 +111,9 @@ def test_first_frames_without_a_time_are_in_the_same_file_as_those_that_follow(t
         for index, (time_s, arrived) in enumerate([(None, 500), (70.0, 500.04), (70.04, 500.9), (70.1, 501.8)]):
             sink.write(shot(connection + index, time_s, arrived=arrived + connection))
     sink.close()
-    found = [frames(path) for path in files(tmp_path)]
-    assert [round((one[0][1] - 20) / 8) for one in found] == [0, 4]
-    assert [[time_s for time_s, _ in one] for one in found] == [pytest.approx([0, 0.04, 0.08, 0.14], abs=1e-4)] * 2
+    recorded = [frames(path) for path in files(tmp_path)]
+    assert [round((one[0][1] - 20) / 8) for one in recorded] == [0, 4]
+    assert [[time_s for time_s, _ in one] for one in recorded] == [pytest.approx([0, 0.04, 0.08, 0.14], abs=1e-4)] * 2
 
 
 def test_each_stream_has_files_of_its_own(tmp_path):

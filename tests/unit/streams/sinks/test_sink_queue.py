@@ -383,33 +383,33 @@ def test_an_offer_to_a_blocked_sink_is_dropped_at_once_after_a_timeout(sink):
     assert queue.snapshot()["dropped"] == {"queue full": 2}
 
 
-class Nobody(Recorder):
-    """Every result waits for its turn, and finds nobody."""
+class Unavailable(Recorder):
+    """Holds every result until it is released, and then fails as unavailable."""
 
     def __init__(self):
         super().__init__()
-        self.turns = threading.Semaphore(0)
+        self.releases = threading.Semaphore(0)
 
     def write(self, result):
         self.entered.release()
-        self.turns.acquire(timeout=LONG_S)
-        raise SinkUnavailable("nobody there")
+        self.releases.acquire(timeout=LONG_S)
+        raise SinkUnavailable("no answer")
 
 
 @pytest.fixture
-def nobody():
-    sink = Nobody()
+def unavailable():
+    sink = Unavailable()
     yield sink
-    sink.turns.release(100)
+    sink.releases.release(100)
 
 
-def test_after_a_timeout_a_failing_sink_is_not_waited_for_again(nobody):
-    queue = SinkQueue(nobody, frames=1)
-    assert queue.put(make_result(index=0)) and nobody.entered.acquire(timeout=LONG_S)
+def test_after_a_timeout_a_failing_sink_is_not_waited_for_again(unavailable):
+    queue = SinkQueue(unavailable, frames=1)
+    assert queue.put(make_result(index=0)) and unavailable.entered.acquire(timeout=LONG_S)
     assert queue.put(make_result(index=1))
     assert not queue.put(make_result(index=2), timeout_s=0.01)
-    nobody.turns.release()
-    assert nobody.entered.acquire(timeout=LONG_S)  # the first one has failed, the next one is tried
+    unavailable.releases.release()
+    assert unavailable.entered.acquire(timeout=LONG_S)  # the first one has failed, the next one is tried
     assert queue.put(make_result(index=3))
     putting = threading.Thread(target=queue.put, args=(make_result(index=4), LONG_S), daemon=True)
     putting.start()

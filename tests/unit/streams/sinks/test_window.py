@@ -10,7 +10,7 @@ from stream_results import make_result
 
 @pytest.fixture
 def screen(monkeypatch):
-    """What OpenCV is asked to do, on a machine that may have no screen; `keys` is what is pressed."""
+    """The calls of OpenCV's window functions, which need no screen here; `keys` are the keys pressed."""
     done, keys = [], []
     monkeypatch.setattr(window, "_check_screen", lambda: None)
     monkeypatch.setattr(cv2, "imshow", lambda name, image: done.append((name, image.shape)))

@@ -52,7 +52,7 @@ moving = threading.Event()
 def move():
     index = 0
     while not moving.wait(0.05):
-        pipeline.give(frames, "door", index)
+        pipeline.deliver(frames, "door", index)
         index += 1
 
 threading.Thread(target=move, daemon=True).start()
@@ -97,7 +97,7 @@ def page():
         patch.setattr(connections, "SEND_TIMEOUT_S", 1.0)
         patch.setattr(connections, "CHECK_PERIOD_S", 0.1)
         with serve(create_app(pipeline, frames), "127.0.0.1", 0) as server:
-            pipeline.give(frames, "door", 0)
+            pipeline.deliver(frames, "door", 0)
             yield server, frames
 
 
@@ -227,7 +227,7 @@ SLOW = {
         b" ",
         "HTTP/1.1 404 Not Found",
     ),
-    "body of one who watches": (
+    "body of a viewer": (
         b"GET /events HTTP/1.1\r\n" + HOST + b"Content-Length: 9000\r\n\r\n",
         b" ",
         "HTTP/1.1 200 OK",

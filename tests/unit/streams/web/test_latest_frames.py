@@ -13,7 +13,7 @@ from fgd_yolo.streams.web.latest_frames import MAX_WIDTH_PX, LatestFrames
 from web_pipeline import result_of
 
 
-def picture(frames, stream="door", after=None, timeout_s=0.05):
+def newest(frames, stream="door", after=None, timeout_s=0.05):
     return asyncio.run(frames.wait_for_jpeg(stream, after, timeout_s))
 
 
@@ -21,14 +21,14 @@ def read(jpeg):
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_nothing_is_encoded_while_nobody_watches():
-    painted_results = []
-    frames = LatestFrames(painted_results.append)
+def test_nothing_is_encoded_without_viewers():
+    drawn_results = []
+    frames = LatestFrames(drawn_results.append)
     before = threading.active_count()
     for index in range(100):
         frames(result_of("door", index))
     assert frames.encoded == 0
-    assert painted_results == []
+    assert drawn_results == []
     assert threading.active_count() == before
 
 
@@ -38,7 +38,7 @@ def test_only_the_stream_that_is_watched_is_encoded():
     for index in range(5):
         frames(result_of("door", index))
         frames(result_of("yard", index))
-    assert picture(frames, "yard").index == 4
+    assert newest(frames, "yard").index == 4
     assert seen == ["yard"]
 
 
@@ -49,11 +49,11 @@ def test_a_frame_is_encoded_once_however_many_watch():
     async def watch():
         return await asyncio.gather(*[frames.wait_for_jpeg("door", None, 1) for _ in range(5)])
 
-    pictures = asyncio.run(watch())
+    encoded = asyncio.run(watch())
     assert frames.encoded == 1
-    assert len({found.jpeg for found in pictures}) == 1
+    assert len({frame.jpeg for frame in encoded}) == 1
     frames(result_of("door", 1))
-    assert picture(frames, after=0).index == 1
+    assert newest(frames, after=0).index == 1
     assert frames.encoded == 2
 
 
@@ -61,7 +61,7 @@ def test_the_jpeg_shows_the_frame_with_its_boxes():
     frames = LatestFrames()
     result = result_of("door", 3)
     frames(result)
-    shown = read(picture(frames).jpeg)
+    shown = read(newest(frames).jpeg)
     assert shown.shape == (64, 128, 3)
     assert abs(int(shown[60, 120, 0]) - 111) < 4  # the grey of frame 3, three times 37
     red = shown[40, 8].astype(int)  # on the left edge of its box; class 0 is red
@@ -72,7 +72,7 @@ def test_the_jpeg_shows_the_frame_with_its_boxes():
 def test_a_viewer_who_has_the_newest_frame_waits_for_the_next():
     frames = LatestFrames()
     frames(result_of("door", 7))
-    assert picture(frames, after=7) is None
+    assert newest(frames, after=7) is None
 
     async def watch():
         waiting = asyncio.ensure_future(frames.wait_for_jpeg("door", 7, 30))
@@ -87,19 +87,19 @@ def test_a_viewer_gets_the_newest_frame_and_not_those_in_between():
     frames = LatestFrames()
     for index in range(9):
         frames(result_of("door", index))
-    assert picture(frames, after=2).index == 8
+    assert newest(frames, after=2).index == 8
 
 
 def test_a_restarted_stream_counts_from_the_start():
     frames = LatestFrames()
     frames(result_of("door", 0))
-    assert picture(frames, after=500).index == 0
+    assert newest(frames, after=500).index == 0
 
 
 def test_waiting_for_nothing_leaves_nothing_behind():
     frames = LatestFrames()
     for _ in range(3):
-        assert picture(frames, "no such stream", timeout_s=0.01) is None
+        assert newest(frames, "no such stream", timeout_s=0.01) is None
     assert frames._waiting == {}
 
 
@@ -107,18 +107,18 @@ def test_a_removed_stream_is_forgotten_with_its_jpeg():
     frames = LatestFrames()
     frames(result_of("door", 0))
     frames(result_of("yard", 0))
-    picture(frames)
+    newest(frames)
     frames.retain(["yard"])
     assert set(frames.result_times()) == {"yard"}
-    assert picture(frames) is None
-    picture(frames, "yard")
+    assert newest(frames) is None
+    newest(frames, "yard")
     assert set(frames._encoded) == {"yard"}
 
 
 def test_a_wide_frame_is_downscaled_and_keeps_its_aspect_ratio():
     frames = LatestFrames()
     frames(result_of("door", 0, side=1000))
-    assert read(picture(frames).jpeg).shape == (MAX_WIDTH_PX // 2, MAX_WIDTH_PX, 3)
+    assert read(newest(frames).jpeg).shape == (MAX_WIDTH_PX // 2, MAX_WIDTH_PX, 3)
 
 
 def test_slow_drawing_does_not_hold_up_the_pipeline():
@@ -136,7 +136,7 @@ def test_slow_drawing_does_not_hold_up_the_pipeline():
 
     frames(result_of("door", 0))
     assert asyncio.run(watch()).index == 0
-    assert picture(frames, after=0).index == 49
+    assert newest(frames, after=0).index == 49
 
 
 def test_a_frame_that_cannot_be_drawn_is_an_error_and_the_next_one_is_shown():
@@ -145,6 +145,6 @@ def test_a_frame_that_cannot_be_drawn_is_an_error_and_the_next_one_is_shown():
     frames = LatestFrames()
     frames(results[0])
     with pytest.raises(FGDError, match="pass the same image"):
-        picture(frames)
+        newest(frames)
     frames(results[1])
-    assert picture(frames).index == 1
+    assert newest(frames).index == 1

@@ -16,13 +16,13 @@ from fgd_yolo.streams.web import server as web_server
 from fgd_yolo.streams.web.latest_frames import LatestFrames
 from web_pipeline import FakePipeline, result_of
 
-FAR_S = 30  # until which something must have happened; it happens at once
+TIMEOUT_S = 30  # until which something must have happened; it happens at once
 
 
-def until(happened):
-    end = time.monotonic() + FAR_S
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
+def until(condition):
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -60,16 +60,16 @@ def watch(server, path="video?stream=door"):
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     connection.connect(("127.0.0.1", server.port))
-    connection.settimeout(FAR_S)
+    connection.settimeout(TIMEOUT_S)
     connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 
 def parts(server, wanted):
-    """Return so many pictures of the door's MJPEG, as a reader of multipart finds them."""
-    found, data = [], b""
+    """Return the given number of MJPEG parts of the stream `door`, as a multipart reader splits them."""
+    parts_read, data = [], b""
     with (
-        httpx.Client(trust_env=False, timeout=FAR_S) as client,
+        httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client,
         client.stream("GET", f"{server.url}video?stream=door") as answer,
     ):
         kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
@@ -77,15 +77,15 @@ def parts(server, wanted):
         for chunk in answer.iter_bytes():
             data += chunk
             *whole, data = data.split(f"--{boundary}\r\n".encode())
-            found += [part for part in whole if part]
-            if len(found) >= wanted:
-                return found[:wanted]
+            parts_read += [part for part in whole if part]
+            if len(parts_read) >= wanted:
+                return parts_read[:wanted]
 
 
 def test_mjpeg_has_one_frame_per_part_and_each_is_newer(server, frames, camera):
-    found = parts(server, 3)
+    frame_parts = parts(server, 3)
     greys = []
-    for part in found:
+    for part in frame_parts:
         head, _, body = part.partition(b"\r\n\r\n")
         length = int(head.rpartition(b"Content-Length: ")[2])
         assert head.startswith(b"Content-Type: image/jpeg\r\n")
@@ -115,7 +115,7 @@ def test_a_viewer_who_leaves_is_noticed_although_no_frame_comes(server, frames):
     assert frames.encoded == 0
 
 
-def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, frames):
+def test_a_viewer_who_reads_nothing_slows_no_other_client_and_gets_no_backlog(server, frames):
     painted, image = [], np.random.default_rng(0).integers(0, 255, (700, 960, 3), np.uint8)  # 800 kB as JPEG
     frames._draw = lambda result: painted.append(result.frame.index) or image
     stuck = watch(server)
@@ -129,7 +129,7 @@ def test_a_viewer_who_reads_nothing_slows_nobody_and_gets_no_backlog(server, fra
         time.sleep(0.15)
         return len(painted) > before
 
-    until(lambda: not encodes_another())  # what is on its way is full
+    until(lambda: not encodes_another())  # the send buffer is full
     assert len(painted) <= 4
     assert httpx.get(f"{server.url}healthz", trust_env=False).status_code == 200
     frames._draw = LatestFrames()._draw
@@ -182,15 +182,15 @@ def test_the_number_of_viewers_is_bounded_and_a_slot_is_released(frames, camera,
 
 def test_the_status_is_sent_as_events(server, frames):
     with (
-        httpx.Client(trust_env=False, timeout=FAR_S) as client,
+        httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client,
         client.stream("GET", f"{server.url}events") as answer,
     ):
         assert answer.headers["Content-Type"] == "text/event-stream"
         lines = (line for line in answer.iter_lines() if line)
-        found = [json.loads(next(lines).removeprefix("data: ")) for _ in range(2)]
-    assert set(found[1]["streams"]) == {"door", "yard"}
-    assert found[1]["stopped"] == []
-    assert "histogram" not in json.dumps(found)
+        events = [json.loads(next(lines).removeprefix("data: ")) for _ in range(2)]
+    assert set(events[1]["streams"]) == {"door", "yard"}
+    assert events[1]["stopped"] == []
+    assert "histogram" not in json.dumps(events)
 
 
 def test_a_head_request_for_an_endless_response_ends(server):

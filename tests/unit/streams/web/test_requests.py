@@ -113,7 +113,7 @@ HEADERS = [
 
 def client(**options):
     pipeline, frames = FakePipeline("door"), LatestFrames()
-    pipeline.give(frames, "door", 0)
+    pipeline.deliver(frames, "door", 0)
     return pipeline, WebClient(create_app(pipeline, frames, **options))
 
 

@@ -13,10 +13,10 @@ from web_pipeline import FakePipeline, WebClient
 
 @pytest.fixture
 def box():
-    """A pipeline of two streams, its observer, and one who asks; a frame of each came through."""
+    """A pipeline of two streams, its observer and a client; each stream has delivered one result."""
     pipeline, frames = FakePipeline("door", "yard"), LatestFrames()
     for name in ("door", "yard"):
-        pipeline.give(frames, name, 0)
+        pipeline.deliver(frames, name, 0)
     return pipeline, frames, WebClient(create_app(pipeline, frames, deadline_s=5))
 
 
@@ -145,7 +145,7 @@ def test_two_applications_in_one_process_have_metrics_of_their_own(box):
 def test_a_name_that_looks_like_markup_stays_text(box):
     pipeline, frames, client = box
     pipeline.add("test://", '<b>"x"\\')
-    pipeline.give(frames, '<b>"x"\\', 0)
+    pipeline.deliver(frames, '<b>"x"\\', 0)
     families = list(text_string_to_metric_families(client.get("/metrics").text))
     assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}
 
@@ -155,9 +155,9 @@ def test_numbers_that_are_not_finite_are_null_in_every_answer(box, monkeypatch):
     stats = pipeline.stats
 
     def overflowing():
-        found = stats()
-        found["streams"]["door"]["fps"], found["streams"]["yard"]["fps"] = float("nan"), float("inf")
-        return found
+        finite = stats()
+        finite["streams"]["door"]["fps"], finite["streams"]["yard"]["fps"] = float("nan"), float("inf")
+        return finite
 
     monkeypatch.setattr(pipeline, "stats", overflowing)
     answer = client.get("/stats")
