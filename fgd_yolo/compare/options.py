@@ -189,8 +189,12 @@ def method_of(config: FGDConfig) -> Method:
     options = config.to_dict()
     same = next((name for name, values in known.items() if values == options), None)
     base = same or config.method
-    changes = ",".join(f"{key}={value}" for key, value in options.items() if value != known[base][key])
+    changes = ",".join(f"{key}={_short(value)}" for key, value in options.items() if value != known[base][key])
     return parse_method(f"{base}:{changes}" if changes else base)
+
+
+def _short(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _distillation(name: str) -> FGDConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from operator import methodcaller
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -59,66 +58,88 @@ def weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-class RecordingTrainer(LockedTrainer):
-    """Mix-in for an Ultralytics trainer that locks the run folder and writes a record into it.
+class Recorder:
+    """Keeps the record of one training and writes it into the run folder. It draws no random number.
 
-    It draws no random number.
+    Its methods are callbacks of the trainer; they are not methods of the trainer, so that no name can clash there.
 
     Convention:
         The digest of an epoch covers file names, and the image and class numbers of the boxes after augmentation, in
         order. It does not cover pixels or coordinates, whose last bits differ between machines.
+
+    Args:
+        folder: run folder; what it holds of a stopped training is continued.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.record = read_record(self.save_dir)
-        for event, method in {
-            "on_train_start": "_record_start",
-            "on_train_epoch_start": "_start_epoch",
-            "on_train_epoch_end": "_end_epoch",
-            "on_model_save": "_write_record",
-        }.items():
-            self.add_callback(event, methodcaller(method))
+    def __init__(self, folder: Path):
+        self.record = read_record(folder)
+        self.batch_size = 0
+        self.digest = sha256()
+        self.epoch_started = 0.0
 
-    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Add the batch to the epoch's digest."""
-        names = " ".join(Path(file).name for file in batch["im_file"])
-        self.digest.update(names.encode())
-        for key in ("batch_idx", "cls"):
-            self.digest.update(batch[key].int().cpu().numpy().tobytes())
-        return super().preprocess_batch(batch)
-
-    def _record_start(self) -> None:
-        self.initial_batch_size = self.batch_size
-        self.record["starts"].append(self.start_epoch)
-        if self.start_epoch == 0:
-            name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+    def start_training(self, trainer) -> None:
+        """Record what is known at the start."""
+        self.batch_size = trainer.batch_size
+        self.record["starts"].append(trainer.start_epoch)
+        if trainer.start_epoch == 0:
+            name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else "CPU"
             self.record |= {
                 "starts": [0],
                 "epochs": {},
-                "init_digest": weights_digest(self.model),
-                "optimizer": type(self.optimizer).__name__,
-                "lr0": float(self.args.lr0),
+                "init_digest": weights_digest(trainer.model),
+                "optimizer": type(trainer.optimizer).__name__,
+                "lr0": float(trainer.args.lr0),
                 "device": name,
-                "device_type": self.device.type,
+                "device_type": trainer.device.type,
             }
 
-    def _start_epoch(self) -> None:
-        if self.batch_size != self.initial_batch_size:  # Ultralytics restarts the epoch so when memory runs out
+    def start_epoch(self, trainer) -> None:
+        """Start the digest and the clock of an epoch.
+
+        Raises:
+            FGDError: Ultralytics has reduced the batch size, which it does when memory runs out.
+        """
+        if trainer.batch_size != self.batch_size:
             raise FGDError(
-                f"batch={self.initial_batch_size} does not fit into memory, and a run with a smaller batch could not "
-                "be compared: use a smaller --batch or fewer --jobs"
+                f"batch={self.batch_size} does not fit into memory, and a run with a smaller batch could not be "
+                "compared: use a smaller --batch or fewer --jobs"
             )
         self.digest = sha256()
         self.epoch_started = perf_counter()
 
-    def _end_epoch(self) -> None:
-        seconds = round(perf_counter() - self.epoch_started, 4)
-        self.record["epochs"][str(self.epoch + 1)] = {"train_s": seconds, "batches": self.digest.hexdigest()[:16]}
+    def add_batch(self, batch: dict[str, Any]) -> None:
+        """Add a batch to the epoch's digest."""
+        names = " ".join(Path(file).name for file in batch["im_file"])
+        self.digest.update(names.encode())
+        for key in ("batch_idx", "cls"):
+            self.digest.update(batch[key].int().cpu().numpy().tobytes())
 
-    def _write_record(self) -> None:
-        with atomic_path(self.save_dir / RECORD) as path:
+    def end_epoch(self, trainer) -> None:
+        """Record digest and duration of an epoch."""
+        seconds = round(perf_counter() - self.epoch_started, 4)
+        self.record["epochs"][str(trainer.epoch + 1)] = {"train_s": seconds, "batches": self.digest.hexdigest()[:16]}
+
+    def write(self, trainer) -> None:
+        """Write the record into the run folder."""
+        with atomic_path(trainer.save_dir / RECORD) as path:
             path.write_text(to_json(self.record), encoding="utf-8")
+
+
+class RecordingTrainer(LockedTrainer):
+    """Mix-in for an Ultralytics trainer that locks the run folder and writes a record into it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.recorder = Recorder(self.save_dir)
+        self.add_callback("on_train_start", self.recorder.start_training)
+        self.add_callback("on_train_epoch_start", self.recorder.start_epoch)
+        self.add_callback("on_train_epoch_end", self.recorder.end_epoch)
+        self.add_callback("on_model_save", self.recorder.write)
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Add the batch to the record."""
+        self.recorder.add_batch(batch)
+        return super().preprocess_batch(batch)
 
 
 def with_record(trainer: type) -> type:

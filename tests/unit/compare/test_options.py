@@ -81,7 +81,7 @@ def test_labels_become_valid_folder_names():
 
 
 @pytest.mark.parametrize(
-    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2.0"]
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2"]
 )
 def test_a_configuration_gets_the_label_that_parses_to_it(word):
     method = parse_method(word)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from fgd_yolo.compare.training_record import batches_digest, read_record, with_record
+from fgd_yolo.compare.training_record import RecordingTrainer, batches_digest, read_record, with_record
 from fgd_yolo.errors import FGDError
+from fgd_yolo.training.trainer import FGDTrainer
 from training import train
 
 
@@ -78,3 +79,9 @@ def test_recording_leaves_the_training_bit_identical(tiny_data, student_yaml, tm
         train(trainer, student_yaml, tiny_data, tmp_path / name)
     last = [tmp_path / name / "student/weights/last.pt" for name in ("bare", "recorded")]
     assert same_weights(*last)
+
+
+def test_the_mix_in_replaces_no_method_of_the_distilling_trainer():
+    own = {name for name in vars(RecordingTrainer) if not name.startswith("__")}
+    assert own & set(dir(FGDTrainer)) == {"preprocess_batch"}
+    assert "recorder" not in vars(FGDTrainer)
