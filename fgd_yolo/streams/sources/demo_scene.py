@@ -66,7 +66,8 @@ def parse_scene(address: str) -> SceneOptions:
 
 def _option(key: str, value: str) -> dict[str, float]:
     if key not in _OPTIONS:
-        raise UsageError(f"test:// has no option '{key}'{close_match(key, _OPTIONS)}; it has {', '.join(_OPTIONS)}")
+        guess = close_match(key, _OPTIONS)
+        raise UsageError(f"unknown option '{key}' of test://{guess} (choose from {', '.join(_OPTIONS)})")
     if key == "size":
         width, height = map(int, value.lower().split("x"))
         return {"width_px": _within(width, 32, 4096), "height_px": _within(height, 32, 4096)}
