@@ -4,6 +4,7 @@ A method is one file with its loss module and its options, and one row of `METHO
 
 - `fgd`: Focal and Global Distillation, the default
 - `fitnet`: plain imitation of the neck maps
+- `cwd`: channel-wise distillation
 - `method`: the base classes of loss modules and options
 
 Beside them:
@@ -14,6 +15,7 @@ Beside them:
 - `reductions`: the sums that every FGD term needs, with a gradient written by hand
 """
 
+from fgd_yolo.methods.cwd import CWDOptions
 from fgd_yolo.methods.fgd import FGDLoss, FGDOptions, FGDTerms
 from fgd_yolo.methods.fitnet import FitNetLoss, FitNetOptions, FitNetTerms
 from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
@@ -22,6 +24,7 @@ from fgd_yolo.methods.method import LevelLoss, MethodOptions
 METHODS: dict[str, type[MethodOptions]] = {
     "fgd": FGDOptions,
     "fitnet": FitNetOptions,
+    "cwd": CWDOptions,
 }
 """Every method by the name that `method` takes. The names of the recipes in `cfg/` include these."""
 

@@ -1,0 +1,73 @@
+"""CWD: channel-wise distillation, which compares where each channel of a map is high."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fgd_yolo.methods.alignment import align_maps
+from fgd_yolo.methods.method import LevelLoss, MethodOptions
+
+
+class CWDTerms(NamedTuple):
+    """The weighted term of one level."""
+
+    channel: Tensor
+
+
+class CWDLoss(LevelLoss):
+    """Divergence between the student's and the teacher's distribution over the cells, channel by channel.
+
+    Convention:
+        A channel becomes a distribution over its cells, the softmax of F / T: p for the student, q for the teacher. The
+        term is T^2 times the Kullback-Leibler divergence, the sum of q log(q / p) over cells, averaged over channels
+        and images. A constant added to a channel changes nothing.
+
+    Args:
+        student_channels: C of the student's map.
+        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        temperature: T, above 0.
+        weight: factor of the term; at 0 it is not computed.
+
+    Source:
+        Channel-wise Knowledge Distillation for Dense Prediction, arXiv:2011.13256, section 3.2. The mean over images is
+        from the authors' code.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int, *, temperature: float, weight: float = 1.0):
+        super().__init__(student_channels, teacher_channels)
+        self.temperature = temperature
+        self.weight = weight
+
+    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> CWDTerms:
+        """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
+        with torch.autocast(student_map.device.type, enabled=False):
+            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
+            if not self.weight:
+                return CWDTerms(student_map.new_zeros(()))
+            student, teacher = (
+                nn.functional.log_softmax(feature_map.flatten(2) / self.temperature, dim=2)
+                for feature_map in (student_map, teacher_map)
+            )
+            divergence = nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+            B, C = teacher_map.shape[:2]
+            return CWDTerms(self.weight * self.temperature**2 * divergence / (B * C))
+
+
+class CWDOptions(MethodOptions):
+    """Options of `method: cwd`.
+
+    Args:
+        temperature: T of the distributions, above 0; the authors use 4 for feature maps.
+        channel_weight: weight of the divergence.
+    """
+
+    temperature: float = Field(default=4.0, gt=0)
+    channel_weight: float = Field(default=1.0, ge=0)
+
+    def level_loss(self, student_channels: int, teacher_channels: int) -> CWDLoss:
+        """Build the loss module of one level."""
+        return CWDLoss(student_channels, teacher_channels, temperature=self.temperature, weight=self.channel_weight)
