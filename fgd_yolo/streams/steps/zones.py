@@ -23,14 +23,14 @@ Shape = np.ndarray
 
 
 @dataclass(frozen=True)
-class Layout:
+class ZoneLayout:
     """The zones (polygons of three or more points) and counting lines (two points) of one stream, by name."""
 
     zones: Mapping[str, Shape]
     lines: Mapping[str, Shape]
 
 
-def parse_layout(config: Mapping[str, Any]) -> Layout:
+def parse_layout(config: Mapping[str, Any]) -> ZoneLayout:
     """Parse `{"zones": {NAME: [[x, y], ...]}, "lines": {NAME: [[x, y], [x, y]]}}`; either key may be missing.
 
     Convention:
@@ -41,21 +41,11 @@ def parse_layout(config: Mapping[str, Any]) -> Layout:
     """
     if not isinstance(config, Mapping) or set(config) - {"zones", "lines"}:
         raise UsageError("the layout must be {'zones': {NAME: points}, 'lines': {NAME: points}}")
-    layout = Layout(_shapes(config, "zones", 3, _MAX_POINTS), _shapes(config, "lines", 2, 2))
+    layout = ZoneLayout(_shapes(config, "zones", 3, _MAX_POINTS), _shapes(config, "lines", 2, 2))
     for name, points in layout.lines.items():
         if np.array_equal(points[0], points[1]):
             raise UsageError(f"line '{name}' has no length: give two different points")
     return layout
-
-
-def check_name(name: str, what: str) -> None:
-    """Check that the name of a zone or line cannot control the terminals and logs in which it is shown.
-
-    Raises:
-        UsageError: it is empty or has characters that cannot be printed.
-    """
-    if not name.strip() or printable(name) != name:
-        raise UsageError(f"{what} name '{name}' is empty or has characters that cannot be printed: choose another")
 
 
 def to_pixels(points: Shape, shape: tuple[int, int]) -> Shape:
@@ -104,7 +94,7 @@ class ZoneCounter:
         layouts: by the stream's name; the one of None is for all other streams. Without a layout `zones` stays None.
     """
 
-    def __init__(self, layouts: Mapping[str | None, Layout]):
+    def __init__(self, layouts: Mapping[str | None, ZoneLayout]):
         self._layouts = layouts
         self._counters: dict[str, StreamCounter] = {}
         self._clocks: dict[str, SourceClock] = {}
@@ -131,7 +121,7 @@ class ZoneCounter:
 class StreamCounter:
     """The totals of one stream, and the latest position of each track."""
 
-    layout: Layout
+    layout: ZoneLayout
     _positions: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)
     _members: dict[str, set[int]] = field(default_factory=dict)
     _totals: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -192,8 +182,14 @@ def _shapes(config: Mapping[str, Any], kind: str, minimum: int, maximum: int) ->
     if not isinstance(named, Mapping):
         raise UsageError(f"{kind} must have names: {kind}: {{NAME: [[x, y], ...]}}")
     for name in named:
-        check_name(str(name), kind[:-1])
+        _check_name(str(name), kind[:-1])
     return {str(name): _points(points, f"{kind[:-1]} '{name}'", minimum, maximum) for name, points in named.items()}
+
+
+def _check_name(name: str, what: str) -> None:
+    """Refuse a name that could control the terminals and logs in which it is shown."""
+    if not name.strip() or printable(name) != name:
+        raise UsageError(f"{what} name '{name}' is empty or has characters that cannot be printed: choose another")
 
 
 def _points(points: Any, what: str, minimum: int, maximum: int) -> Shape:
