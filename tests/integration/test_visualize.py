@@ -72,7 +72,7 @@ def test_a_run_folder_supplies_all_options(shell, first_run, capsys, monkeypatch
     content = json.loads(Path("runs/visualize/first/differences.json").read_text())
     assert content["images"] == 1 and all(level["channel_after"] > 0 for level in content["levels"])
     assert "runs/visualize/first" in printed
-    assert file_names(Path("runs/distill/first/student/pictures")) == ["epoch001.png"]
+    assert file_names(Path("runs/distill/first/student/attention")) == ["epoch001.png"]
 
 
 def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(shell, first_run, tmp_path, capsys):
