@@ -26,8 +26,8 @@ from fgd_yolo.export.precisions import PRECISIONS, Precision
 from fgd_yolo.export.sample_images import to_float_input
 from fgd_yolo.preprocessing import UINT8_INPUT
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
+from fgd_yolo.runtime.tasks import TASKS
 
-EXTRAS = {"segment": "mask coefficients and prototypes", "pose": "keypoints", "obb": "angles"}
 MANY = 10  # detections of PyTorch; a file that is only judged by its mAP and has none of them is broken
 
 
@@ -62,7 +62,7 @@ class _OutputKind(NamedTuple):
 
     @property
     def rotated(self) -> bool:
-        return self.task == "obb"
+        return TASKS[self.task].rotated
 
 
 @torch.no_grad()
@@ -177,10 +177,11 @@ def _check_differences(kind: _OutputKind, differences: torch.Tensor) -> None:
     allowed = kind.precision.tolerance
     if box <= allowed.box_px and score <= allowed.score and extra <= allowed.extra:
         return
-    others = f", {EXTRAS.get(kind.task)} by {extra:.4g} of the largest (allowed {allowed.extra})"
+    name = TASKS[kind.task].extras
+    others = f", {name} by {extra:.4g} of the largest (allowed {allowed.extra})"
     raise FGDError(
         f"the exported file is wrong: boxes differ from PyTorch's by {box:.4g} px (allowed {allowed.box_px}), "
-        f"scores by {score:.4g} (allowed {allowed.score}){others if kind.task in EXTRAS else ''}"
+        f"scores by {score:.4g} (allowed {allowed.score}){others if name else ''}"
     )
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.preprocessing import Placement, letterbox, place, rotated_to_image, to_image, to_planes
+from fgd_yolo.preprocessing import Placement, letterbox, place, to_planes
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
-from fgd_yolo.runtime.detections import Detections, rotated_corners
+from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, failure_detail, load_image
-from fgd_yolo.runtime.instance_masks import instance_masks
 from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU, suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
+from fgd_yolo.runtime.tasks import TASKS, Canvas
 from fgd_yolo.text import printable
 
 MAX_BATCH = 8
@@ -186,7 +186,7 @@ class OnnxDetector:
         """Return the candidates of one image after NMS, in pixels of the canvas."""
         if self.info.decoded:
             return self._drop_non_finite(decode_rows(output, self.conf, self.max_detections))
-        rotated = self.info.task == "obb"
+        rotated = TASKS[self.info.task].rotated
         candidates = self._drop_non_finite(decode_anchors(output, len(self.info.names), self.conf, rotated))
         boxes = np.concatenate([candidates.boxes, candidates.extras], axis=1) if rotated else candidates.boxes
         nms = suppress_rotated if rotated else suppress
@@ -211,29 +211,19 @@ class OnnxDetector:
     def _to_detections(
         self, candidates: Candidates, outputs: Sequence[np.ndarray], index: int, placement: Placement
     ) -> Detections:
-        """Convert candidates to detections in image pixels, with the masks, keypoints or rotated boxes of the task."""
-        task, count = self.info.task, len(candidates.scores)
-        extra: dict[str, np.ndarray] = {}
-        if task == "obb":
-            rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), placement)
-            corners = rotated_corners(rotated)
-            boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-            extra["rotated_boxes"] = rotated
-        else:
-            boxes = to_image(candidates.boxes.reshape(count, 2, 2), placement).reshape(count, 4)
-        if task == "pose":
-            keypoints = candidates.extras.reshape(count, *self.info.keypoint_shape)
-            points = to_image(keypoints[..., :2], placement)
-            extra["keypoints"] = np.concatenate([points, keypoints[..., 2:]], axis=2)
-        elif task == "segment":
-            extra["masks"] = instance_masks(outputs[1][index], candidates.extras, boxes, placement)
-        detections = Detections(boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **extra)
-        if task == "segment":  # as in Ultralytics, an object with an empty mask is dropped
-            keep = extra["masks"].any(axis=(1, 2))
-            if not keep.all() and not np.isfinite(outputs[1][index]).all():
-                self._count_non_finite(int((~keep).sum()))
-            return detections[keep]
-        return detections
+        """Convert candidates to detections in image pixels, with the further fields of the task."""
+        prototypes = outputs[1][index] if len(outputs) > 1 else None
+        canvas = Canvas(placement, prototypes, self.info.keypoint_shape)
+        boxes, fields = TASKS[self.info.task].to_fields(candidates, canvas)
+        detections = Detections(
+            boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **fields
+        )
+        if detections.masks is None:
+            return detections
+        keep = detections.masks.any(axis=(1, 2))  # as in Ultralytics, an object with an empty mask is dropped
+        if not keep.all() and not np.isfinite(prototypes).all():
+            self._count_non_finite(int((~keep).sum()))
+        return detections[keep]
 
 
 def _load(image: Any, budget: PixelBudget) -> np.ndarray:

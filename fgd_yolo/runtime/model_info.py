@@ -19,13 +19,13 @@ import numpy as np
 from fgd_yolo.errors import FGDError
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.runtime.onnx_session import TensorSpec
+from fgd_yolo.runtime.tasks import TASKS
 from fgd_yolo.text import printable
 
 FGD_YOLO_KEY = "fgd_yolo"
 """Metadata key of this package's entry, one JSON object."""
 PREPROCESSING_KEY = "preprocessing"
 """Key in that object: an `InputFormat`."""
-TASKS = ("detect", "segment", "pose", "obb")
 DETECTION_COLUMNS = 6
 """Columns of a final detection: four of the box, score, class. The task's own numbers follow."""
 _DEFAULT_IMGSZ = 640

@@ -1,0 +1,80 @@
+"""What a task adds to boxes, scores and classes: one row of `TASKS` each.
+
+The columns of an object in a network's output are 4 of its box, its scores, and the extra columns of its task. A row
+says what these hold and how they become fields of `Detections` in image pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fgd_yolo.preprocessing import Placement, rotated_to_image, to_image
+from fgd_yolo.runtime.decode import Candidates
+from fgd_yolo.runtime.detections import rotated_corners
+from fgd_yolo.runtime.instance_masks import instance_masks
+
+
+class Canvas(NamedTuple):
+    """Where the candidates of one image come from.
+
+    Args:
+        placement: of the image on the canvas.
+        prototypes: (k, h, w), of a file with instance masks, otherwise None.
+        keypoint_shape: keypoints of an object and numbers of each, of a file with keypoints, otherwise None.
+    """
+
+    placement: Placement
+    prototypes: np.ndarray | None
+    keypoint_shape: tuple[int, int] | None
+
+
+Fields = tuple[np.ndarray, dict[str, Any]]
+
+
+class Task(NamedTuple):
+    """One row of `TASKS`.
+
+    Args:
+        to_fields: takes the candidates of one image, in canvas pixels, and their canvas; returns their boxes, (n, 4)
+            corners in image pixels, and further fields of `Detections` by name.
+        extras: what the extra columns hold, for messages; None if there are none.
+        rotated: boxes are centre, size and an angle in the extra column.
+    """
+
+    to_fields: Callable[[Candidates, Canvas], Fields]
+    extras: str | None = None
+    rotated: bool = False
+
+
+def _boxes(candidates: Candidates, canvas: Canvas) -> Fields:
+    count = len(candidates.scores)
+    return to_image(candidates.boxes.reshape(count, 2, 2), canvas.placement).reshape(count, 4), {}
+
+
+def _masks(candidates: Candidates, canvas: Canvas) -> Fields:
+    boxes, _ = _boxes(candidates, canvas)
+    return boxes, {"masks": instance_masks(canvas.prototypes, candidates.extras, boxes, canvas.placement)}
+
+
+def _keypoints(candidates: Candidates, canvas: Canvas) -> Fields:
+    boxes, _ = _boxes(candidates, canvas)
+    keypoints = candidates.extras.reshape(len(candidates.scores), *canvas.keypoint_shape)
+    points = to_image(keypoints[..., :2], canvas.placement)
+    return boxes, {"keypoints": np.concatenate([points, keypoints[..., 2:]], axis=2)}
+
+
+def _rotated_boxes(candidates: Candidates, canvas: Canvas) -> Fields:
+    rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), canvas.placement)
+    corners = rotated_corners(rotated)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), {"rotated_boxes": rotated}
+
+
+TASKS = {
+    "detect": Task(_boxes),
+    "segment": Task(_masks, extras="mask coefficients and prototypes"),
+    "pose": Task(_keypoints, extras="keypoints"),
+    "obb": Task(_rotated_boxes, extras="angles", rotated=True),
+}
