@@ -9,8 +9,8 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from fgd_yolo.cfg import recipe_names, recipe_text
+from fgd_yolo.checked_options import Options, unknown_choice, unknown_option
 from fgd_yolo.errors import UsageError, one_line
-from fgd_yolo.validation import Options, unknown_choice, unknown_option
 
 if TYPE_CHECKING:
     from fgd_yolo.methods import MethodOptions

@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from fgd_yolo.checked_options import Options
 from fgd_yolo.methods.alignment import alignment
 from fgd_yolo.methods.attention_maps import AttentionSettings
-from fgd_yolo.validation import Options
 
 
 class LevelLoss(nn.Module):

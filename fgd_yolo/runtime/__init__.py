@@ -5,8 +5,8 @@
   their size before anything is decoded, `pixel_budget` limits it.
 - `model_info`: what a model file says about itself. `session` opens it on a device, by `onnx_session` or
   `openvino_session`; `threads` counts the cores that the process may use.
-- `decode`, `nms`, `tasks`, `instance_masks`: from the network's outputs to objects; `TASKS` has a row for each task. `detections`: `Detections`, the result;
-  `drawing` draws it.
+- `decode`, `nms`, `tasks` (one row a task), `instance_masks`: from the network's outputs to objects. `detections`:
+  `Detections`, the result; `drawing` draws it.
 
 `Detections` and `OnnxDetector` are loaded on first use.
 """

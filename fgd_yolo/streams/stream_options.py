@@ -16,7 +16,7 @@ from fgd_yolo.streams.address import MAX_ADDRESS, check_name, check_text, redact
 try:
     from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
-    from fgd_yolo.validation import first_problem
+    from fgd_yolo.checked_options import first_problem
 except ModuleNotFoundError as error:
     raise not_installed(error.name, "stream") from error
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from fgd_yolo.checked_options import Options, first_problem
 from fgd_yolo.errors import UsageError
-from fgd_yolo.validation import Options, first_problem
 
 
 class Example(Options):
