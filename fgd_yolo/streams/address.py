@@ -35,7 +35,7 @@ _SPLIT_LOGIN = re.compile(r"(?:[\s\"'<>`][^\s\"'<>`]*){1,3}@(?=[\w\[])")
 _LOGIN_END = re.compile(r"@(?=[\w\[])")
 _DECODINGS = 4
 _AFTER_URL = ".,;:)"
-_LOGIN_WINDOW = 256  # a password with spaces ends within so many characters
+_LOGIN_WINDOW = 256  # characters within which a password with spaces must end
 _NETWORK = re.compile(r"rtsp[su]?|rtmps?|rtp|udp|tcp|srt|mms|https?|wss?|s?ftp|mqtts?", re.IGNORECASE)
 
 _VALUE = r"(?P<secret>[^\s\"',;}&<>]+)"
@@ -55,7 +55,7 @@ _WHOLE_HEADER = re.compile(
 
 _LETTERS = re.compile(r"%(?:25){0,4}[0-9a-f]{2}|[a-z]+", re.IGNORECASE | re.ASCII)  # encoded: no letter
 _PIECES = re.compile(r"[/?#&=;:,@_\s]+")
-_MIN_PIECE = 4  # a shorter one is hidden only if its position tells what it is
+_MIN_PIECE = 4  # a shorter one is hidden only if its position shows what it is
 # Words in the paths of cameras and in messages of this package: they reveal nothing.
 _HARMLESS_WORD = re.compile(
     r"answer|camera|channels?|connection|data|files?|frames?|https?|images?|jpe?g|live|main|media|mjpe?g|open|passw(?:or)?d"
@@ -79,15 +79,15 @@ def redact(text: object, *addresses: str | int) -> str:
         >>> redact("cannot open rtsp://admin:pa/ss@10.0.0.7/cam?token=abc&channel=1")
         'cannot open rtsp://10.0.0.7'
     """
-    whole = str(text)
+    original = str(text)
     secrets = sorted({form for address in addresses for form in _secrets(str(address))}, key=len, reverse=True)
-    shown = printable(_SPACE.sub(" ", whole[:_MAX_READ]))
+    shown = printable(_SPACE.sub(" ", original[:_MAX_READ]))
     words = {secret for secret in secrets if secret.isascii() and secret.isalpha()}
     for secret in secrets:
         shown = shown if secret in words else shown.replace(secret, _MARK)
     # Inside another word it is not the secret, and hiding a part of that word would reveal the secret.
     shown = _LETTERS.sub(lambda match: _MARK if match[0] in words else match[0], shown)
-    if len(whole) > _MAX_READ:
+    if len(original) > _MAX_READ:
         # The cut may go through a secret, whose first part would not be recognized.
         shown = shown[: -max(map(len, secrets), default=1)]
         shown = shown[: max(shown.rfind(" "), 0)]
@@ -95,7 +95,7 @@ def redact(text: object, *addresses: str | int) -> str:
     shown = _WORD.sub(lambda match: _without_login(match[0]), shown)
     for pattern in (_WHOLE_HEADER, _HEADER, _PAIR):
         shown = pattern.sub(rf"\g<before>{HIDDEN}", shown)
-    if len(shown) > _MAX_SHOWN or len(whole) > _MAX_READ:
+    if len(shown) > _MAX_SHOWN or len(original) > _MAX_READ:
         shown = f"{shown[:_MAX_SHOWN]} ..."
     return shown
 
@@ -151,7 +151,7 @@ def check_name(name: str) -> None:
 
 
 def default_name(address: str | int) -> str:
-    """Return the name of a stream that was given none: safe in a file name, a topic or a page, without secrets.
+    """Return the name of a stream added without one: safe in a file name, a topic or a page, without secrets.
 
     Example:
         >>> default_name("rtsp://admin:secret@10.0.0.7:554/Streaming/Channels/101"), default_name(0)

@@ -13,7 +13,7 @@ from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.orientation import apply_display_matrix
 from fgd_yolo.streams.stats import StreamStats
 
-if TYPE_CHECKING:  # an extra that is not installed everywhere
+if TYPE_CHECKING:  # optional: installed with the extra `stream`
     import av
 
 _thread = threading.local()
@@ -27,14 +27,14 @@ class Frame:
     decoding.
 
     Convention:
-        `arrived` and `decoded` are `time.monotonic()` in seconds, taken after the bytes and after the frame were
-        there: the time spent waiting for a camera is not part of a frame's age.
+        `arrived` and `decoded` are `time.monotonic()` in seconds, taken when the bytes had been received and when
+        the frame had been decoded: the time spent waiting for a camera is not part of a frame's age.
     Args:
         stream: the stream's name.
         index: counts the frames that the stream's reader has read, from 0.
         pixels: (H, W, 3) BGR uint8, or a decoder's frame that is not yet converted.
-        arrived: when the bytes were there.
-        decoded: when the frame was there.
+        arrived: when its bytes had been received.
+        decoded: when it had been decoded.
         pts: the source's own time in seconds since its first frame, None if it has none.
         matrix: the display matrix of a decoder's frame, see `orientation`; None if the frame is upright.
         aspect: the width of an upright frame's pixel divided by its height, None if it is square or unknown.
@@ -58,7 +58,7 @@ class Frame:
 
     @property
     def nbytes(self) -> int:
-        """The memory that its pixels take at the moment."""
+        """The memory that its pixels currently occupy, in bytes."""
         if isinstance(self.pixels, np.ndarray):
             return self.pixels.nbytes
         return sum(plane.buffer_size for plane in self.pixels.planes)
@@ -77,7 +77,7 @@ class Result:
         infer_end: when it ended.
         ids: track ids (n,), set by a tracker.
         zones: zones, lines and their events, as plain JSON.
-        stats: of its stream; another stream may have the same name by now.
+        stats: the counters of its stream, which cannot be looked up by name: the name may have been reused.
     """
 
     frame: Frame
@@ -90,7 +90,7 @@ class Result:
 
     @property
     def nbytes(self) -> int:
-        """The memory that its image and its masks take at the moment."""
+        """The memory that its image and its masks currently occupy, in bytes."""
         masks = self.detections.masks
         return self.frame.nbytes + (0 if masks is None else masks.nbytes)
 
@@ -101,7 +101,7 @@ class Result:
 
 
 def _to_bgr(frame: av.VideoFrame) -> np.ndarray:
-    """Convert with a converter that the thread keeps: a new one, with threads, costs as much as the conversion."""
+    """Convert a frame. Each thread reuses its converter: a new one, with threads, costs as much as the conversion."""
     if not hasattr(_thread, "reformatter"):
         from av.video.reformatter import VideoReformatter
 

@@ -1,4 +1,4 @@
-"""Rotates and mirrors the frames of a video as its display matrix asks, as players do."""
+"""Rotates and mirrors the frames of a video by its display matrix, as players do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:  # an extra that is not installed everywhere
+if TYPE_CHECKING:  # optional: installed with the extra `stream`
     import av
 
 _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # (left-right, top-bottom) to that of cv2.flip

@@ -26,7 +26,7 @@ _MAX_REMOVED = 32  # removed streams that the closing table shows
 
 
 class Pipeline:
-    """Runs a detector on cameras and files.
+    """Runs a detector on cameras and files, and passes the results to sinks.
 
     Every stream has a reader, every sink has a queue and a thread, and workers carry frames through all stages of the
     detector. Nothing waits for anything slower than itself, everything is bounded, and every frame is accounted for.
@@ -83,9 +83,9 @@ class Pipeline:
         """Add a stream, before the start or while the pipeline runs.
 
         Args:
-            address: of the source, as `open_source` takes it.
-            name: of the stream; None derives one from the address.
-            policy: of this stream alone.
+            address: the address of the source, as `open_source` takes it.
+            name: the stream's name; None derives one from the address.
+            policy: the drop policy of this stream alone.
         Returns:
             The name.
         Raises:

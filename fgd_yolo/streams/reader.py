@@ -1,4 +1,4 @@
-"""Reads one stream from its source: notices when that is lost or hangs, backs off and opens it again."""
+"""Reads one stream from its source, and reopens a source that is lost or hangs, with a backoff."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.text import shortened, single_line
 
 _FIRST_FRAME_TIMEOUT_S = 20.0  # a camera may have to start, and its key frames may be far apart
-_STEADY_FRAMES = 25  # after so many frames the next loss is a new one: the backoff starts again
+_STEADY_FRAMES = 25  # a connection with as many frames was stable: after its loss the backoff starts again
 _MAX_BAD_LIVE, _MAX_BAD_FILE = 10, 1000  # bad frames in a row
 _MAX_HANGING = 3  # connections that hang at a time
 _RETRY_CHECK_S = 0.5
@@ -71,15 +71,15 @@ class Connection(threading.Thread):
     """Opens a source once and reads it until it ends, is lost or is abandoned.
 
     A thread that is blocked in a camera's driver cannot be woken, and closing the camera from another thread crashes
-    the process. So a connection that hangs is abandoned: nothing of it is used any more, and it closes its own source
-    when it wakes.
+    the process. So a connection that hangs is abandoned: nothing it delivers is used any more, and it closes its own
+    source when it wakes.
 
     Args:
-        name: of the stream.
+        name: the stream's name.
         open_source: returns the opened source.
         on_frame: called with every frame; may block, which does not count as the camera's silence.
         on_bad_frame: called for every frame that cannot be decoded.
-        max_bad: after so many bad frames in a row the source is lost.
+        max_bad: number of bad frames in a row after which the source counts as lost.
         changed: guards the state that the reader watches, and is notified when that changes.
     """
 
@@ -108,7 +108,7 @@ class Connection(threading.Thread):
         return 0.0 if self._waits_since is None else time.monotonic() - self._waits_since
 
     def abandon(self) -> None:
-        """Use nothing of it any more. Call it with `changed` held, except at the end of the process."""
+        """Ignore what it delivers from now on. Call it with `changed` held, except at the end of the process."""
         if not self._abandoned:
             self._abandoned, self._abandoned_at = True, time.monotonic()
 
@@ -178,21 +178,21 @@ def _close_all_at_exit() -> None:
 
 
 class Reader:
-    """Reads a stream in threads of its own until it ends or is stopped.
+    """Reads a stream in background threads until it ends or is stopped.
 
-    One thread reads. Another one watches it: it marks the stream DOWN as soon as no frame came for `stall_s`, abandons
-    a connection that hangs and opens a new one. A file is read once, and never given up for being slow.
+    One thread reads. Another one watches it: it marks the stream DOWN after `stall_s` without a frame, abandons a
+    connection that hangs and opens a new one. A file is read once, and never abandoned for being slow.
 
     Convention:
         `Frame.index` continues over reconnects; `Frame.pts` starts again at 0 with each.
     Args:
-        name: of the stream.
-        address: as `open_source` takes it.
+        name: the stream's name.
+        address: the address of its source, as `open_source` takes it.
         on_frame: called with every frame; it may block, which makes a file wait.
         stats: gets states, reconnects and bad frames; reasons hold no secrets.
-        stall_s: after so long without a frame the stream is DOWN.
+        stall_s: seconds without a frame after which the stream is DOWN.
         backoff: the longest first wait, and the longest of all, in seconds.
-        budget: of the pixels of all streams; the default one if absent.
+        budget: the pixel budget of all streams; the default one if absent.
         open_source: opens an address, instead of `sources.open_source`.
     """
 
@@ -223,7 +223,7 @@ class Reader:
 
     @property
     def reading_threads(self) -> int:
-        """How many of its threads read or hang at the moment; bounded."""
+        """How many of its threads currently read or hang; bounded."""
         return sum(connection.is_alive() for connection in self._connections)
 
     def start(self) -> None:

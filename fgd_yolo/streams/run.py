@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -16,12 +15,12 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.stopping import StopRequest, on_stop_signals
-from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import open_sinks
 from fgd_yolo.streams.sources import check_address
-from fgd_yolo.streams.steps.class_filter import ClassFilter
+from fgd_yolo.streams.steps import create_steps
+from fgd_yolo.streams.steps.zones import parse_layouts
 from fgd_yolo.streams.stream_options import RunOptions
 from fgd_yolo.streams.summary import closing_table, status_line
 
@@ -44,7 +43,7 @@ def run(options: RunOptions) -> RunResult:
     run continues after all streams have ended, since others can be added.
 
     Args:
-        options: of the run.
+        options: the options of the run.
     Returns:
         The closing table, and the error of the detector or of sinks that still failed at the end.
     Raises:
@@ -54,21 +53,20 @@ def run(options: RunOptions) -> RunResult:
     if not options.streams and not options.web:
         raise UsageError("missing --source, or streams: in the --config file")
     _check(options)
-    tracking = _tracking_steps(options)
     stop = threading.Event()
     with ExitStack() as stack:
         server = stack.enter_context(_bind(options)) if options.web else None
         detector = OnnxDetector(
             options.model, options.device, options.threads, mode=options.mode, conf=options.conf, iou=options.iou
         )
-        filters = [] if options.classes is None else [ClassFilter(detector.names, options.classes)]
+        steps = create_steps(options, detector.names)
         frames = _latest_frames() if server else None
         sinks = open_sinks(options, stop.set)
         pipeline = Pipeline(
             detector,
             sinks,
             policy=options.policy,
-            steps=[*filters, *tracking],
+            steps=steps,
             observers=[frames] if frames else [],
             max_megapixels=options.max_megapixels,
         )
@@ -104,6 +102,7 @@ def _check(options: RunOptions) -> None:
     for policy in [options.policy, *(stream.policy for stream in options.streams.values())]:
         if policy is not None:
             parse_policy(policy)
+    parse_layouts(options)
     for stream in options.streams.values():
         check_address(stream.source, PixelBudget(options.max_megapixels))
     for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
@@ -166,16 +165,3 @@ def _app(pipeline: Pipeline, frames: Any, options: RunOptions) -> Any:
 
     settings = {name: StreamSettings(stream.source, stream.policy) for name, stream in options.streams.items()}
     return create_app(pipeline, frames, token=_token(options), settings=settings)
-
-
-def _tracking_steps(options: RunOptions) -> list[Callable[[Result], None]]:
-    from fgd_yolo.streams.steps.tracking import ObjectTracker
-    from fgd_yolo.streams.steps.zones import ZoneCounter, parse_layout
-
-    layouts = {
-        name: parse_layout({"zones": stream.zones, "lines": stream.lines})
-        for name, stream in options.streams.items()
-        if stream.zones or stream.lines
-    }
-    steps: list[Callable[[Result], None]] = [ObjectTracker()] if options.track or layouts else []
-    return [*steps, ZoneCounter(layouts)] if layouts else steps

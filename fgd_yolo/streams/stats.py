@@ -28,7 +28,7 @@ class StreamStats:
         seen = inferred + dropped + in_flight at every instant. `delivered` counts the inferred frames whose results
         were handed to the sinks; each sink counts what it drops. Ages are in seconds since the frame arrived.
     Args:
-        name: of the stream.
+        name: the stream's name.
         on_state: called after each change of the state, with no lock held.
     """
 
@@ -115,7 +115,8 @@ class StreamStats:
     def snapshot(self, now: float | None = None) -> dict[str, Any]:
         """Return all counters at one instant as plain JSON.
 
-        `fps` and `mean_fps` are None if there are too few results, or they are too close together.
+        `fps` is the rate of the last five seconds, `mean_fps` that since the first result. A rate is None if the
+        results are too few or too close together.
 
         Args:
             now: the monotonic time at which `fps` ends, for tests.
@@ -143,7 +144,7 @@ class StreamStats:
         recent = sum(end > now - _WINDOW_S for end in self._ends)
         if not recent:
             return 0.0
-        # If more ended than are kept, or the stream is younger than the window, the window starts at the oldest one.
+        # If more ended than `_ends` holds, or the stream is younger than the window, the window starts at the oldest.
         started = self._ends[0] if recent == len(self._ends) else now - _WINDOW_S
         return rate(recent, now - started) if recent > 1 else recent / _WINDOW_S
 
@@ -181,12 +182,12 @@ class Ages:
         return copied
 
     def snapshot(self) -> dict[str, Any]:
-        """Return percentiles of the last 4096 ages in milliseconds, None without any; maximum and histogram are of all.
+        """Return percentiles of the last 4096 ages in milliseconds (None without any), maximum and histogram of all.
 
         `histogram` has the upper bounds of its bins in seconds, and the number of ages in each; the last bin is open.
         """
-        kept = self._samples[: min(self._count, _SAMPLES)]
-        points = np.percentile(kept, (50, 95, 99)) * 1000 if len(kept) else (None,) * 3
+        recent = self._samples[: min(self._count, _SAMPLES)]
+        points = np.percentile(recent, (50, 95, 99)) * 1000 if len(recent) else (None,) * 3
         rounded = [None if point is None else round(float(point), 2) for point in points]
         return {
             **dict(zip(("p50_ms", "p95_ms", "p99_ms"), rounded, strict=True)),

@@ -21,15 +21,15 @@ _ROOM_TIMEOUT_S = 1.0
 class Stream:
     """A named source with its frame buffer, reorder buffer and statistics.
 
-    Any thread may call. Nothing here blocks, because sinks have queues. Where every frame counts and a queue is full, a
-    thread of the stream's own waits for room, so that no worker does.
+    Any thread may call. Nothing here blocks, because sinks have queues. If no frame may be dropped and a queue is full,
+    a separate thread waits for room, so that no worker does.
 
     After `close`, its last results and one gap reach the sinks. Then `drained` is set, and nothing of this stream
     follows.
 
     Args:
-        name: of the stream.
-        address: of its source.
+        name: the stream's name.
+        address: the address of its source.
         policy: which of its frames are dropped.
         limit: the most frames in flight.
         lock: the scheduler's.
@@ -161,7 +161,7 @@ class Stream:
     def _put(self, result: Result, queue: SinkQueue) -> bool:
         """Put a result into a queue; return False without doing so if it is full and this stream can wait.
 
-        Where every frame counts, a slow sink slows the stream down; a live stream cannot wait.
+        Under the policy `every` a slow sink slows the stream down; a live stream cannot wait.
         """
         if self.policy.keeps_all:
             return queue.offer(result)
@@ -169,7 +169,7 @@ class Stream:
         return True
 
     def _deliver_blocking(self, result: Result, full: Sequence[SinkQueue]) -> None:
-        """Wait for room in a thread of its own, and continue there with all results that are next."""
+        """Wait for room in a separate thread, and continue there with all results that are next."""
         self._wait_for_room(result, full)
         self._delivered(result)
         self._deliver_all(may_block=True)
@@ -179,7 +179,7 @@ class Stream:
             queue.put(result, _ROOM_TIMEOUT_S)
 
     def _delivered(self, result: Result) -> None:
-        """Count a delivered result, and let the next frame in."""
+        """Count a delivered result, and free its place in the reorder buffer."""
         self.stats.count_delivered()
         if not self.queues:
             self.stats.count_sink_done(result.frame.arrived)

@@ -81,11 +81,12 @@ class RunOptions(_Strict):
 
     Args:
         model: the ONNX file.
-        streams: by name; those of the command line are named after their sources, unless they are NAME=ADDRESS.
+        streams: the streams by name; those of the command line are named after their sources, unless they are
+            NAME=ADDRESS.
         device: as in `OnnxDetector`, like threads, mode, conf and iou.
-        policy: of streams without one of their own.
-        classes: of the objects that count, as `fgd_yolo.streams.steps.class_filter.resolve_classes` reads them; no
-            step, sink or page sees others. None is all.
+        policy: the policy of streams that set none themselves.
+        classes: the selected classes, as `fgd_yolo.streams.steps.class_filter.resolve_classes` reads them; no step,
+            sink or page sees objects of others. None selects all.
         track: assign track ids to objects.
         web: HOST:PORT of the web page.
         token: password of the web page; required if other machines can reach it.
@@ -97,7 +98,7 @@ class RunOptions(_Strict):
         webhook: URL that gets a POST for each result with objects.
         mqtt: `mqtt://host:port/topic`.
         show: open a window per stream.
-        seconds: stop after so many seconds.
+        seconds: time after which the run stops.
         max_megapixels: limit for one frame, and for all streams together; larger frames are not decoded.
     """
 

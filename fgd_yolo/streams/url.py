@@ -1,4 +1,4 @@
-"""Parses network addresses, also those whose login was written without percent-encoding."""
+"""Parsing of network addresses, including those whose login was written without percent-encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Url(NamedTuple):
     """The parts of a network address.
 
     Convention:
-        `login` is the text before the host's @ as it was written, None if there is none; `host` has no brackets;
+        `login` is the text before the @ as it was written, None if there is no @; `host` has no brackets;
         `rest` starts with its / ? or #.
     """
 
@@ -85,7 +85,7 @@ def try_parse_url(text: str) -> Url | None:
         @ belongs to the path or the query. But users write passwords with @ / ? and # as they are. So the login ends
         at a later @ instead, if there is exactly one such reading and
           - the text before the first / ? or # is no host and port (`admin:pa/ss@camera`), or
-          - it is a login and a bare word, and the host after the later @ is a number or has a port
+          - it is a login and a single word, and the host after the later @ is a number or has a port
             (`admin:p@ss/word@10.0.0.7`).
         If both readings remain possible (`admin:p@ss/word@camera`, `admin:12/34@10.0.0.7`), the result is None.
         An address inside another one (`?src=rtsp://...`) is part of its query.

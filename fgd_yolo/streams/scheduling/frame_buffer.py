@@ -68,7 +68,7 @@ class FrameBuffer:
 
     Args:
         policy: which frames may wait.
-        stats: of the stream. Every frame that is put counts as seen, every dropped one by its cause.
+        stats: the stream's counters. Every frame that is put counts as seen, every dropped one by its cause.
         lock: a reentrant lock shared by all buffers of a pipeline, so that a worker sees them at one instant.
         on_put: called with the lock held when a frame was added.
 

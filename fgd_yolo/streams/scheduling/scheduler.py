@@ -1,4 +1,4 @@
-"""Which frame goes next - the newest one of the stream that was served longest ago - and when a run slot is free."""
+"""Picks the frame that goes next, from the stream that was served longest ago, and limits the runs at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RunSlots:
     """Limits how many network runs happen at a time.
 
     With more workers than slots, a worker preprocesses its frame while another one's is inferred. A frame that is
-    preprocessed at once would then wait for almost a whole run, and age. So a worker that is early is told to wait
+    preprocessed at once would then wait for almost a whole run, and age. So a worker that is early waits
     before it takes a frame.
 
     Args:
@@ -82,7 +82,7 @@ def _running_mean(mean: float, value: float) -> float:
 
 
 class ScheduledStream(Protocol):
-    """What the scheduler needs of a stream. Everything but `finish` is called with the scheduler's lock held."""
+    """A stream as the scheduler sees it. Everything but `finish` is called with the scheduler's lock held."""
 
     name: str
     policy: DropPolicy
@@ -111,7 +111,7 @@ class Scheduler:
     """Gives the frames of all streams to the workers. One lock guards all of it; threads that wait are notified.
 
     Args:
-        slots: say when it is too early for a live frame.
+        slots: the run slots, which determine when it is too early for a live frame.
         batch: the most frames of one run.
         window_s: how long the first frame of a batch waits for others.
     """

@@ -1,4 +1,4 @@
-"""The threads that carry frames through the detector, and when they give up."""
+"""The threads that run the detector on frames, and the limit on its failures in a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Preprocessed = tuple[int, np.ndarray, Placement]
 
 
 class Worker:
-    """The detector's three stages for one thread, with an input buffer of its own.
+    """The detector's three stages for one thread, with its own input buffer.
 
     Workers share nothing but the detector and its run slots.
 
@@ -117,7 +117,7 @@ class WorkerPool:
             thread.start()
 
     def stop(self) -> None:
-        """Let no worker take another frame."""
+        """Stop handing out frames: no worker takes another one."""
         self.scheduler.close()
 
     def join(self, deadline: float) -> None:

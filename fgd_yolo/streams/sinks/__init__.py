@@ -38,7 +38,7 @@ def open_sinks(options: RunOptions, stop_run: Callable[[], object]) -> list[Sink
     """Open the sinks that the options ask for. If one cannot be opened, those opened before it are closed.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         stop_run: ends the run; called by a sink whose reader or user has left.
     Raises:
         UsageError: an address or path pattern is invalid.

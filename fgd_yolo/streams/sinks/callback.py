@@ -13,8 +13,8 @@ class CallbackSink:
     """Calls a function with every result, from one thread and in each stream's order.
 
     Args:
-        function: takes a result. An exception is counted and reported; the next result is delivered all the same.
-        on_gap: takes the name of a stream and the reason, where frames are missing.
+        function: takes a result. An exception is counted and reported; later results are still delivered.
+        on_gap: called with the stream's name and the reason when frames are missing.
     """
 
     def __init__(self, function: Callable[[Result], object], on_gap: Callable[[str, str], object] | None = None):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgd_yolo.streams.stream_options import RunOptions
 
 _RETRY_S = 5.0  # after an error of the disk
-_TICKS = 60_000  # per second: a whole number for 24, 25, 30 and 30000/1001 fps; MPEG-4 allows at most 65535
+_TICKS = 60_000  # per second: a frame takes an integer number at 24, 25, 30 and 30000/1001 fps; MPEG-4 allows 65535
 _KEYFRAME_S = 2
 _FRAGMENT_S = 0.5
 _JUMP_BACK_S = 0.5  # a source whose time goes back that far has restarted
@@ -32,7 +32,7 @@ _ENCODERS = {"libx264": {"preset": "veryfast", "tune": "zerolatency", "forced-id
 
 
 class Mp4Sink:
-    """Records each stream to its own files, at the times at which its frames were taken.
+    """Records each stream to its own files, with the frames at their original times.
 
     A new file begins after a gap, when the frame size changes, when the source's time goes back, and when a file is
     long or large enough. After a killed process or a full disk the files play, without their last half second. After
@@ -68,7 +68,7 @@ class Mp4Sink:
 
     @classmethod
     def from_options(cls, options: RunOptions, stop_run: Callable[[], object]) -> Mp4Sink:
-        """Open the folder of `--save`, as `--segment-s`, `--disk-mb` and `--raw` say."""
+        """Open the folder of `--save`, with the limits of `--segment-s` and `--disk-mb`; `--raw` draws no boxes."""
         limits = {"segment_s": options.segment_s, "disk_mb": options.disk_mb}
         return cls(options.save, annotated=not options.raw, **limits)
 

@@ -29,7 +29,7 @@ class SinkQueue:
     a row, not counting `SinkUnavailable`, the sink is closed with a message.
 
     Args:
-        sink: is called and closed by the queue's own thread.
+        sink: the sink, which is called and closed by the queue's own thread.
         frames: limit on the number of results that wait.
         megabytes: limit on the size of their frames and masks together.
         on_done: called by the queue's thread after each result that the sink has written; used to measure ages.

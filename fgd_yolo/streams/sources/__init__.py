@@ -37,7 +37,7 @@ class SourceKind(NamedTuple):
     """One row of `SOURCES`.
 
     Args:
-        module: of this package, with `check` and `open_source`.
+        module: the module of this package that has `check` and `open_source`.
         live: whether frames come at their own pace, so that a slow reader must skip some.
     """
 
@@ -46,7 +46,7 @@ class SourceKind(NamedTuple):
 
 
 _CAMERA_NUMBER, _PATH = "a camera number", "a file, a folder, a pattern such as '*.jpg'"
-# What an address begins with; for addresses that are no URL, what they are.
+# By the scheme of a URL, or by a description of the addresses that are not URLs; `_choices` lists these keys.
 SOURCES = {
     _CAMERA_NUMBER: SourceKind("camera", live=True),
     _PATH: SourceKind("local_files", live=False),
@@ -65,7 +65,7 @@ def open_source(address: str | int, *, timeout_s: float, budget: PixelBudget | N
         address: a camera number, a video, an image, a folder or pattern of these, `rtsp://`, `rtsps://`, `http://`,
             `https://` (MJPEG or video) or `test://` with options as in `sources.demo_scene`.
         timeout_s: a network source that is silent for longer counts as lost.
-        budget: of the pixels of this source and all others that were opened with it; the default one if absent.
+        budget: the pixel budget that this source shares with all others opened with it; the default one if absent.
     Raises:
         SourceLost: it cannot be opened now; the message says why.
         UsageError: it can never be opened, as in `check_address`.
@@ -90,8 +90,8 @@ def check_address(address: str | int, budget: PixelBudget | None = None) -> None
     """Check an address before anything starts. A camera that is merely down passes.
 
     Args:
-        address: as `open_source` takes it.
-        budget: of the pixels of a video file; the default one if absent.
+        address: an address, as `open_source` takes it.
+        budget: the pixel budget for a file; the default one if absent.
     Raises:
         UsageError: the address is too long; it has an unknown scheme, no host or an unknown option; the file does not
             exist, the folder is unreadable or empty, or an image or video is larger than the budget allows.

@@ -27,7 +27,7 @@ class CameraSource:
     Args:
         index: 0 is the first camera.
         capture: an opened capture with the methods of `cv2.VideoCapture`, instead of that camera.
-        share: of the pixel budget; asked before the first frame, and whenever the frame size changes.
+        share: the stream's share of the pixel budget, checked before the first frame and whenever the size changes.
     Raises:
         SourceLost: there is no such camera, or it cannot be opened.
         ImageTooLargeError: its frames exceed the budget.

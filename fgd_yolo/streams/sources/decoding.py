@@ -20,7 +20,7 @@ from fgd_yolo.text import single_line
 _JPEG_END = b"\xff\xd9"
 _JPEG_PADDING = 1024
 _MAX_FPS = 1000
-# FFmpeg counts whole blocks of up to 64 px: so many more pixels at most, for a frame of 65535 x 65535.
+# FFmpeg rounds both sides up to blocks of up to 64 px, which adds at most this for a frame of 65535 x 65535.
 _BLOCK_PIXELS = 10_000_000
 
 
@@ -38,13 +38,13 @@ def pyav() -> ModuleType:
 
 
 def ffmpeg_reason(error: Exception, address: str = "") -> str:
-    """Return what FFmpeg says about an address, on one line and without its secrets."""
+    """Return FFmpeg's message about an address, on one line and without its secrets."""
     text = getattr(error, "strerror", None) or whole_line(error)
     return single_line(redact(f"{text[:1].lower()}{text[1:]}", address))
 
 
 def pixel_limit(share: StreamBudget) -> dict[str, str]:
-    """Return FFmpeg's option that makes a decoder refuse much larger frames, also those that come later."""
+    """Return FFmpeg's option that makes a decoder refuse frames far above the budget, also later in the video."""
     return {"max_pixels": str(share.budget.pixels + _BLOCK_PIXELS)}
 
 
@@ -52,15 +52,14 @@ def check_track_sizes(address: str, share: StreamBudget, **options: Any) -> None
     """Open a video without its decoders, check the size of each track, and close it.
 
     Args:
-        address: as FFmpeg takes it.
-        share: of the pixel budget.
-        options: of `av.open`.
+        address: an address or path as FFmpeg takes it.
+        share: the stream's share of the pixel budget.
+        options: further arguments of `av.open`.
     Raises:
         ImageTooLargeError: a track exceeds the budget.
         av.FFmpegError: it cannot be opened.
     """
-    # With decoders FFmpeg would decode frames to find out what is in the file, in some containers without its own
-    # limit of pixels.
+    # With decoders FFmpeg would decode frames to probe the file, in some containers without its own pixel limit.
     without_decoders = {**options.pop("options", {}), "codec_whitelist": "none"}
     with pyav().open(address, options=without_decoders, **options) as container:
         for track in container.streams.video:
@@ -76,7 +75,8 @@ class VideoDecoder:
 
     Args:
         container: the caller closes it.
-        share: of the pixel budget; asked before the first frame is decoded, and whenever the frame size changes.
+        share: the stream's share of the pixel budget, checked before the first frame is decoded and whenever
+            the frame size changes.
         skip_cut_jpegs: treat a JPEG without its end as a bad frame; else the decoder fills the missing part with
             grey.
         recorded: make times rise, see `RisingTimestamps`; done for every container that has a duration.
@@ -163,9 +163,9 @@ class VideoDecoder:
 
     def _display(self, frame: Any) -> tuple[bytes | None, Fraction | None]:
         """Return matrix and aspect; the matrix of H.264 and HEVC comes with a key frame and holds until the next."""
-        # PyAV's side data and its frame refer to each other until the garbage collection, pixels and all. So few frames
-        # are asked: the first, and key frames with a rotation, which PyAV tells without side data. A matrix that only
-        # mirrors has to be there at the start.
+        # Reading the side data creates a reference cycle in PyAV, which keeps the frame's pixels until the garbage
+        # collection. So it is read from few frames: the first, and key frames with a rotation, which PyAV reports
+        # without side data. A matrix that only mirrors is therefore recognized only if the first frame has it.
         if not self._asked_for_matrix or self._matrix is not None or frame.rotation:
             matrix = display_matrix(frame) if frame.key_frame or not self._asked_for_matrix else None
             if matrix is not None or frame.key_frame:
@@ -198,6 +198,7 @@ def _cover_dispositions() -> Any:
 
 
 def _frame_rate(track: Any) -> float:
-    # FFmpeg's guess knows what raw H.264 says itself. A rate above that of any video is that of the track's clock.
+    # The guessed rate includes what raw H.264 itself declares. A rate above that of any video is that of the track's
+    # clock.
     rates = [track.guessed_rate, track.average_rate]
     return next((float(rate) for rate in rates if rate and rate <= _MAX_FPS), DEFAULT_FPS)

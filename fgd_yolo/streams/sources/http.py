@@ -28,7 +28,7 @@ class Response:
 
     Args:
         client: it is closed with the response.
-        response: of this client, with an open stream.
+        response: a response of this client, with an open stream.
         timeout_s: how long the client waits for each chunk.
     """
 

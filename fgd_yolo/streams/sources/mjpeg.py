@@ -15,7 +15,7 @@ from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
 _FIRST_FRAME_TIMEOUT_S = 15.0
 _MAX_OTHER_BYTES = 1 << 20  # before a JPEG, and in front of its first scan
-_MAX_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has so many
+_MAX_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has more
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _BLOCK = 64  # pixels: no JPEG has larger ones
 _PADDING = 1024  # bytes of a part behind its JPEG
@@ -26,9 +26,9 @@ class MjpegSource:
     """A camera that sends JPEGs over HTTP; they have no times.
 
     Args:
-        response: of the camera; it is closed with the source.
-        share: of the pixel budget; asked as soon as the size of a JPEG is known.
-        timeout_s: after so long without a complete JPEG the camera is lost.
+        response: the camera's response; it is closed with the source.
+        share: the stream's share of the pixel budget, checked as soon as the size of a JPEG is known.
+        timeout_s: seconds without a complete JPEG after which the camera counts as lost.
     """
 
     live = True
@@ -80,7 +80,7 @@ class MjpegSource:
             self._pixels = head.width * head.height
             self._decoder = pyav().CodecContext.create("mjpeg", "r")
             self._decoder.thread_count = 1
-            # FFmpeg counts whole blocks, and the rows of both fields if the image is interlaced.
+            # FFmpeg rounds up to blocks, and counts the rows of both fields if the image is interlaced.
             limit = (head.width + _BLOCK) * (2 * head.height + _BLOCK)
             self._decoder.options = {"max_pixels": str(limit)}
         try:
@@ -117,8 +117,8 @@ class JpegSplitter:
     Source:
         RFC 2046, section 5.1, and ITU T.81, annex B; more lenient than both.
     Args:
-        boundary: as announced, without dashes. If none is announced, or the camera uses another one, the first line
-            that starts with two dashes is the boundary.
+        boundary: the announced boundary, without dashes. If none is announced, or the camera uses another one, the
+            first line that starts with two dashes is the boundary.
         check: called with width and height of each JPEG as soon as its header is there; may raise.
     """
 

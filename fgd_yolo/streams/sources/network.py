@@ -1,4 +1,4 @@
-"""Cameras and videos over the network: RTSP and video over HTTP through PyAV, MJPEG and images by their own files."""
+"""Cameras and videos over the network: RTSP and video through PyAV, MJPEG and images through `mjpeg`, `snapshot`."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def open_source(address: str, share: StreamBudget, timeout_s: float) -> Source:
 
     Args:
         address: the URL.
-        share: of the pixel budget; asked before frames are decoded.
-        timeout_s: a connection that is silent for so long is lost.
+        share: the stream's share of the pixel budget, checked before frames are decoded.
+        timeout_s: seconds of silence after which a connection counts as lost.
     Raises:
         SourceLost: no frame is available.
         ImageTooLargeError: its frames exceed the budget.
@@ -98,14 +98,14 @@ class NetworkSource:
 
     The frames of a video arrive when they are due; a pause of more than half of `timeout_s` is shortened to that.
 
-    `https://` and `rtsps://` encrypt, but certificates are not verified: FFmpeg does not unless it is told to, and
-    cameras sign their own. Against an attacker between camera and box they protect a password no better than plain
-    RTSP.
+    `https://` and `rtsps://` encrypt, but certificates are not verified: FFmpeg does not by default, and cameras
+    sign their own. Against an attacker between the camera and this machine they protect a password no better than
+    plain RTSP.
 
     Args:
         url: the address.
-        share: of the pixel budget.
-        timeout_s: a connection that is silent for so long is lost.
+        share: the stream's share of the pixel budget.
+        timeout_s: seconds of silence after which a connection counts as lost.
     Raises:
         SourceLost: no frame is available.
         ImageTooLargeError: its frames exceed the budget.
@@ -191,7 +191,7 @@ class NetworkSource:
         return None
 
     def _check_sizes(self) -> None:
-        """Check the size of a video over HTTP, in a connection of its own."""
+        """Check the size of a video over HTTP, in a separate connection."""
         options = {"format_whitelist": _VIDEO_FORMATS}
         timeout = (_CONNECT_TIMEOUT_S / 2, self._timeout_s / 2)
         with suppress(pyav().FFmpegError):  # reported when it is opened

@@ -10,17 +10,17 @@ from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.sources.http import Response
 from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
 
-_HEADER_BYTES = 1 << 20  # within which an image must tell its size
-_BYTES_PER_PIXEL = 8  # of its file: no format has more
+_HEADER_BYTES = 1 << 20  # within which an image must declare its size
+_BYTES_PER_PIXEL = 8  # in its file: no format has more
 
 
 class SnapshotSource:
     """One image of any format that files may have, except JPEG.
 
     Args:
-        response: of the server; it is closed with the source.
-        share: of the pixel budget; asked before the rest of the image is read.
-        timeout_s: the image must be complete within this time.
+        response: the server's response; it is closed with the source.
+        share: the stream's share of the pixel budget, checked before the rest of the image is read.
+        timeout_s: seconds within which the image must be complete.
     """
 
     live = True

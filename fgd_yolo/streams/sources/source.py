@@ -1,4 +1,4 @@
-"""What every source provides, and the three exceptions by which it says that there is no frame."""
+"""The interface of a source, and the three exceptions that it raises instead of returning a frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:  # an extra that is not installed everywhere
+if TYPE_CHECKING:  # optional: installed with the extra `stream`
     import av
 
 
@@ -16,10 +16,10 @@ class SourceFrame(NamedTuple):
 
     Convention:
         `pixels` is (H, W, 3) BGR uint8, or a frame of PyAV that is not converted yet. `arrived` and `decoded` are
-        `time.monotonic()`, taken after the bytes and after the frame were there. `pts` is the source's own time in
-        seconds since the first frame that has one, else None: over RTSP the very first frame often has none. `matrix`
-        is the display matrix that turns the frame upright, see `orientation`; None if it is upright. `aspect` is the
-        width of an upright frame's pixel divided by its height, None if it is square or unknown.
+        `time.monotonic()`, taken when the bytes had been received and when the frame had been decoded. `pts` is the
+        source's own time in seconds since the first frame that has one, else None: over RTSP the very first frame often
+        has none. `matrix` is the display matrix that turns the frame upright, see `orientation`; None if it is upright.
+        `aspect` is the width of an upright frame's pixel divided by its height, None if it is square or unknown.
     """
 
     pixels: np.ndarray | av.VideoFrame

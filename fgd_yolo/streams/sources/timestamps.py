@@ -9,7 +9,7 @@ DEFAULT_FPS = 25.0
 """The rate of a video or images without a frame rate of their own, as in FFmpeg."""
 _RESTART_S = 0.5
 _MIN_STEP_S = 0.001
-_MAX_WAITING = 32  # no decoder holds so many frames back
+_MAX_WAITING = 32  # no decoder holds back more frames
 
 
 class RisingTimestamps:
@@ -22,7 +22,7 @@ class RisingTimestamps:
     - A time that falls by more than half a second is a restart, and continues one period after the last.
 
     Args:
-        fps: of the video, for the period.
+        fps: the video's frame rate, which determines the period.
     """
 
     def __init__(self, fps: float):

@@ -11,8 +11,8 @@ class VideoFileSource:
     """Reads a video file as fast as it is asked to.
 
     Args:
-        path: of the file.
-        share: of the pixel budget.
+        path: the file.
+        share: the stream's share of the pixel budget.
         demuxer: FFmpeg's name of the container, if its content is known and its name may be wrong.
     Raises:
         SourceLost: it cannot be read, or holds no video.

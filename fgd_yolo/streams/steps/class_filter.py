@@ -14,6 +14,7 @@ from fgd_yolo.text import listed, printable, shortened
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
+    from fgd_yolo.streams.stream_options import RunOptions
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
@@ -30,6 +31,11 @@ class ClassFilter:
 
     def __init__(self, names: Mapping[int, str], classes: Collection[str | int]):
         self._classes = resolve_classes(names, classes)
+
+    @classmethod
+    def from_options(cls, options: RunOptions, names: Mapping[int, str]) -> ClassFilter | None:
+        """Create the filter of `--classes`."""
+        return None if options.classes is None else cls(names, options.classes)
 
     def __call__(self, result: Result) -> None:
         """Keep only objects of the selected classes."""

@@ -18,7 +18,7 @@ class StepChain:
     reported once.
 
     Args:
-        steps: functions; one that has a method `gap(stream, reason)` is told about gaps too.
+        steps: functions; the method `gap(stream, reason)` of a step, if it has one, is called at every gap.
     """
 
     def __init__(self, steps: Sequence[Callable[[Result], object]] = ()):
@@ -34,7 +34,7 @@ class StepChain:
                 self._report(result.frame.stream, step, error)
 
     def gap(self, stream: str, reason: str) -> None:
-        """Tell the steps that frames of a stream are missing here."""
+        """Call the `gap` of every step that has one: frames of a stream are missing here."""
         for step in self._steps:
             try:
                 getattr(step, "gap", _ignore)(stream, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fgd_yolo.streams.steps.source_clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
+    from fgd_yolo.streams.stream_options import RunOptions
 
 _FRAME_RATE = 30.0  # nominal; the actual time is passed with every frame
 _LOST_AFTER_S = 1.0  # an object that is not detected keeps its id for so long
@@ -36,6 +38,12 @@ class ObjectTracker:
         self._tracker_class, self._detections_class = _load()
         self._min_score = min_score
         self._streams: dict[str, _StreamTracker] = {}
+
+    @classmethod
+    def from_options(cls, options: RunOptions, names: Mapping[int, str]) -> ObjectTracker | None:
+        """Create the tracker of `--track`, which zones and lines need too."""
+        has_layouts = any(stream.zones or stream.lines for stream in options.streams.values())
+        return cls() if options.track or has_layouts else None
 
     def __call__(self, result: Result) -> None:
         """Set `Result.ids` (n,), also for a frame without objects: it ages the tracks."""

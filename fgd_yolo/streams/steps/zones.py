@@ -16,6 +16,7 @@ from fgd_yolo.text import printable
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
+    from fgd_yolo.streams.stream_options import RunOptions
 
 _LOST_AFTER_S = 1.0  # a track that was not detected for so long has no position any more
 _MAX_POINTS = 100
@@ -46,6 +47,19 @@ def parse_layout(config: Mapping[str, Any]) -> ZoneLayout:
         if np.array_equal(points[0], points[1]):
             raise UsageError(f"line '{name}' has no length: give two different points")
     return layout
+
+
+def parse_layouts(options: RunOptions) -> dict[str, ZoneLayout]:
+    """Return the layout of each stream that has zones or lines, by name.
+
+    Raises:
+        UsageError: a layout has another form, see `parse_layout`.
+    """
+    return {
+        name: parse_layout({"zones": stream.zones, "lines": stream.lines})
+        for name, stream in options.streams.items()
+        if stream.zones or stream.lines
+    }
 
 
 def to_pixels(points: Shape, shape: tuple[int, int]) -> Shape:
@@ -91,13 +105,20 @@ class ZoneCounter:
         counts as having left the zones it was in. After a gap or a restart of the source all tracks are forgotten,
         without events.
     Args:
-        layouts: by the stream's name; the one of None is for all other streams. Without a layout `zones` stays None.
+        layouts: the layout of each stream, by name; that of None is for all other streams. Without a layout `zones`
+            stays None.
     """
 
     def __init__(self, layouts: Mapping[str | None, ZoneLayout]):
         self._layouts = layouts
         self._counters: dict[str, StreamCounter] = {}
         self._clocks: dict[str, SourceClock] = {}
+
+    @classmethod
+    def from_options(cls, options: RunOptions, names: Mapping[int, str]) -> ZoneCounter | None:
+        """Create the counter of the zones and lines in the configuration file."""
+        layouts = parse_layouts(options)
+        return cls(layouts) if layouts else None
 
     def __call__(self, result: Result) -> None:
         """Set `Result.zones`."""

@@ -48,7 +48,7 @@ def bind(host: str, port: int, token: str | None = None) -> WebServer:
 
 
 def serve(app: Any, host: str, port: int, token: str | None = None) -> WebServer:
-    """Serve an application in a thread of its own until `stop` is called; raises what `bind` raises."""
+    """Serve an application in a separate thread until `stop` is called; raises what `bind` raises."""
     return bind(host, port, token).start(app)
 
 

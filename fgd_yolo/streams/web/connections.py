@@ -118,8 +118,8 @@ class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, which tells `Connections` what it waits for: uvicorn has no such deadlines.
 
     Args:
-        connections: of the server.
-        options: of uvicorn's class.
+        connections: all connections of the server.
+        options: the arguments of uvicorn's class.
     """
 
     def __init__(self, connections: Connections, **options: Any):

@@ -31,8 +31,8 @@ class JpegFrame(NamedTuple):
 class LatestFrames:
     """Keeps the newest result of each stream, and encodes it only when a viewer asks for it.
 
-    An observer of the pipeline: a call stores a reference and returns. One thread of its own draws and encodes, once
-    per frame for any number of viewers, so that viewers use at most one core and never hold up the pipeline.
+    An observer of the pipeline: a call stores a reference and returns. A single thread draws and encodes, once per
+    frame for any number of viewers, so that viewers use at most one core and never hold up the pipeline.
 
     Args:
         draw: returns the image (H, W, 3) BGR of a result.

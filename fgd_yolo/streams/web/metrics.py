@@ -22,7 +22,7 @@ def to_prometheus(stats: dict[str, Any], encoded: int) -> bytes:
     """Return the exposition text.
 
     Args:
-        stats: of the pipeline, as `Pipeline.stats` returns them.
+        stats: the statistics, as `Pipeline.stats` returns them.
         encoded: number of frames encoded for viewers so far.
     """
     registry = CollectorRegistry()  # not the global one: another application in this process may use the same names

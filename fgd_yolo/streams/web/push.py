@@ -45,7 +45,7 @@ class PushResponse:
 
     Args:
         parts: what to send.
-        media_type: of the response.
+        media_type: the Content-Type of the response.
         slots: one is used for as long as the response lasts; without a free one the response is 503.
     """
 

@@ -30,7 +30,7 @@ class StreamControl:
 
     Args:
         pipeline: has `add`, `remove` and `stats`.
-        settings: by name, of the streams that run already; only these can be stopped and started again.
+        settings: the settings of the streams that run already, by name; only these can be stopped and started again.
         allow_files: whether a web user may open files and folders of this machine.
     """
 
