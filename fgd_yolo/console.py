@@ -1,4 +1,4 @@
-"""What every command shares: the parser, the guard that turns errors into one line, and how output is printed."""
+"""Shared by all commands: the parser, the guard that turns errors into one line, and the formatting of output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import shlex
 import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,9 +31,9 @@ _SCRIPTS = {
 
 
 class _Once(argparse.Action):
-    """Store a value and refuse a second one; argparse itself keeps the last silently."""
+    """Store the value of an option that may be given once; argparse silently keeps the last of several values."""
 
-    _namespace = None  # the one that a value was stored in
+    _namespace = None  # the namespace that already has a value
 
     def __call__(self, parser, namespace, values, option_string=None):
         if option_string is not None:
@@ -40,6 +41,17 @@ class _Once(argparse.Action):
                 raise UsageError(f"{option_string} given more than once")
             self._namespace = namespace
         setattr(namespace, self.dest, values)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wrap a description of one line, and keep the line breaks of others, such as examples."""
+
+    def _fill_text(self, text, width, indent):
+        wrap = argparse.RawDescriptionHelpFormatter if "\n" in text else argparse.HelpFormatter
+        return wrap._fill_text(self, text, width, indent)
+
+    def _split_lines(self, text, width):
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +62,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+        super().__init__(*args, formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
         for name in (None, "store"):
             self.register("action", name, _Once)
 
@@ -78,8 +90,8 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
     """Run a command under `guarded`, with the traceback if `--debug` is among its arguments.
 
     Args:
-        action: the command; takes the arguments.
-        argv: arguments; None takes `sys.argv`.
+        action: the command, called with the arguments.
+        argv: command line; None reads `sys.argv`.
 
     Returns:
         The exit code.
@@ -89,12 +101,12 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:
-    """Run an action and turn any exception into one line on stderr and an exit code.
+    """Run a function and turn any exception into one line on stderr and an exit code.
 
-    Ctrl-C, SIGTERM and a closed terminal raise `StopRequest`, a `KeyboardInterrupt`, inside the action.
+    Ctrl-C, SIGTERM and a closed terminal raise `StopRequest`, a `KeyboardInterrupt`, inside the function.
 
     Args:
-        action: what to run.
+        action: function to run.
         debug: also print the traceback.
 
     Returns:
@@ -137,8 +149,8 @@ def print_status(text: str, stage: int | None = None) -> None:
     """Print one line of at most 300 characters and flush it.
 
     Args:
-        text: what to print; made printable.
-        stage: number of the stage that begins, printed in front; None indents the line instead.
+        text: the line; it is made printable and shortened.
+        stage: number of the stage that starts, printed in front; None indents the line instead.
     """
     text = shortened(printable(text))
     print(f"[{stage}/{STAGES}] {text}" if stage else f"      {text}", flush=True)
@@ -164,7 +176,7 @@ def format_classes(names: Mapping[int, str], most: int = 4) -> str:
 
 
 def command_name(name: str) -> str:
-    """Return the command line that starts a command: a script of the checkout if one is running, otherwise `fgd-yolo`.
+    """Return the words that start a command in a shell: a script if one of this checkout is running, or `fgd-yolo`.
 
     Python and `fgd-yolo` are those of the running environment, which may not be on the PATH.
 
@@ -175,14 +187,14 @@ def command_name(name: str) -> str:
     if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():
         return f"{_program(Path(sys.executable))} {shlex.quote(str(running.parent.parent / _SCRIPTS[name]))}"
     installed = Path(sys.executable).with_name("fgd-yolo")
-    found = shutil.which("fgd-yolo")
-    if not installed.is_file() or (found and installed.samefile(found)):
+    on_path = shutil.which("fgd-yolo")
+    if not installed.is_file() or (on_path and installed.samefile(on_path)):
         return f"fgd-yolo {name}"
     return f"{_program(installed)} {name}"
 
 
 def _program(path: Path) -> str:
-    """Return a program's path for a shell, which would search the PATH for a bare name."""
+    """Return a program's path for a shell, which would search the PATH for a name without a folder."""
     text = display_path(path)
     return shlex.quote(text if "/" in text or "\\" in text else f"./{text}")
 
@@ -212,7 +224,7 @@ def display_path(path: Path) -> str:
 
 def progress(items: Sequence[Item], description: str) -> Iterator[Item]:
     """Yield `items` with a progress bar on stderr; without a terminal, one line gives their number instead."""
-    from tqdm import tqdm  # imported here: importing the package stays cheap
+    from tqdm import tqdm  # imported late, so that importing this module stays cheap
 
     live = sys.stderr.isatty()
     if not live:

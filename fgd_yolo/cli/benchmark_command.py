@@ -1,4 +1,4 @@
-"""`fgd-yolo benchmark inference`: time a detector in every precision and runtime."""
+"""`fgd-yolo benchmark` and `tools/benchmark.py`: time a detector in every precision and runtime."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from fgd_yolo.console import Parser, guarded_command, positive_int
 EXAMPLES = """\
 examples:
   %(prog)s inference
+      YOLOv8n with random weights
   %(prog)s inference --weights student.pt --data data.yaml --imgsz 320 640 --threads 1 2
+      a trained detector, with the mAP of each precision
 """
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the benchmark command and return the exit code.
+    """Run a benchmark and return the exit code: 0 success, 1 failure, 2 usage error.
 
     Args:
-        argv: the arguments; None reads the process's own.
-        prog: the program name in the help.
+        argv: command line; None reads `sys.argv`.
+        prog: program name for the help.
     """
 
     def run(arguments: list[str]) -> None:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def run_inference(args: argparse.Namespace) -> None:
     """Export a detector in every precision, and print a table for each input size."""
-    # Imported here, since it loads torch, which --help should not wait for.
+    # Imported late: loads torch, which --help does not need.
     from fgd_yolo.inference_benchmark import benchmark_inference
 
     for part in benchmark_inference(args.weights, args.data, args.imgsz, args.threads, args.rounds):
@@ -41,23 +43,28 @@ def run_inference(args: argparse.Namespace) -> None:
 
 def _parser(prog: str | None) -> Parser:
     parser = Parser(prog=prog, description="Measure the speed of a detector on this machine.", epilog=EXAMPLES)
-    subcommands = parser.add_subparsers(required=True, metavar="WHAT")
-    inference = subcommands.add_parser("inference", help="precisions and runtimes of an exported detector")
+    subcommands = parser.add_subparsers(required=True, title="benchmarks", metavar="BENCHMARK")
+    inference = subcommands.add_parser(
+        "inference",
+        help="export a detector in every precision and time it",
+        description="Export a detector in every precision, and time the files in onnxruntime and OpenVINO.",
+    )
     inference.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="a .pt checkpoint (default: YOLOv8n with random weights, for speed alone)",
+        help=".pt checkpoint (default: YOLOv8n with random weights, without mAP)",
     )
     inference.add_argument(
         "--data",
         metavar="YAML",
-        help="dataset for calibration and mAP (default: the one that the weights name, or the demo scenes)",
+        help="dataset for calibration and mAP (default: the training data, or the demo scenes)",
     )
     number = {"type": positive_int, "metavar": "N"}
-    inference.add_argument("--imgsz", nargs="+", default=[320, 640], help="input sizes (default: 320 640)", **number)
-    inference.add_argument("--threads", nargs="+", default=[1, 2], help="CPU threads (default: 1 2)", **number)
-    inference.add_argument("--rounds", default=60, help="timed runs of each variant (default: 60)", **number)
+    several = {"nargs": "+", **number}
+    inference.add_argument("--imgsz", default=[320, 640], help="input sizes in pixels (default: 320 640)", **several)
+    inference.add_argument("--threads", default=[1, 2], help="numbers of CPU threads (default: 1 2)", **several)
+    inference.add_argument("--rounds", default=60, help="timed runs of each variant (default: %(default)s)", **number)
     inference.add_argument("--debug", action="store_true", help="show the traceback of an error")
     inference.set_defaults(run=run_inference)
     return parser

@@ -1,4 +1,4 @@
-"""The compare command: compare methods over seeds and data sets, with a report."""
+"""`fgd-yolo compare` and `tools/compare.py`: compare distillation methods over seeds and data sets."""
 
 from __future__ import annotations
 
@@ -19,19 +19,28 @@ examples:
   %(prog)s --data data.yaml --teacher teacher.pt --student yolov8n --methods plain ultralytics fitnet fgd --seeds 3
   %(prog)s --data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student yolov8n --methods plain fgd
   %(prog)s --data data.yaml --teacher t.pt --student yolov8n --methods fgd fgd:head_gradient_ratio=1 --hold-out 0.2
-      choose a setting without using the val split
+      choose an option on held-out train images, without the val split
   %(prog)s --runs runs/distill/plain runs/distill/fgd
-      compare finished runs
+      compare runs that are finished already
   %(prog)s --report runs/compare
-      write the report again, from runs.csv
+      write the report of that folder again
 
-A method is ultralytics (its own distill_model=), fgd (the default recipe), another recipe or a recipe file. Changes
-follow a colon: options of FGDConfig or, for ultralytics, dis. Common ablations:
-  heads    scale-free                           the heads alone, the features alone
-  scale-free:rel_weight=0                       the focal terms alone
+methods:
+  plain                 no distillation
+  fgd, fitnet, ...      a recipe of distill --config, or a recipe file
+  ultralytics           Ultralytics' own distillation, distill_model=
+Options of a method follow a colon: those of FGDConfig (dis for ultralytics), and the loss gains box, cls and dfl:
+  fgd:attn_weight=0                                   without the attention term
+  fgd:head_gradient_ratio=1                           a larger gradient from the heads
+  fgd:decay_start=1,decay_end=1                       without decay
+  fgd:warmup_epochs=0                                 without warm-up
+  heads                                               the heads alone
+  scale-free                                          the features alone
+  scale-free:rel_weight=0                             the focal terms alone
   scale-free:fg_weight=0,bg_weight=0,attn_weight=0    the global term alone
-  fgd:attn_weight=0                             without the attention term
-  fgd:head_gradient_ratio=1    fgd:decay_start=1,decay_end=1    fgd:warmup_epochs=0    ultralytics:dis=3
+  ultralytics:dis=3                                   another loss gain
+
+On the demo scenes, epochs, imgsz and batch have defaults of the demo.
 """
 _TRAIN = ("epochs", "imgsz", "batch", "device")
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
@@ -81,7 +90,7 @@ def parse(argv: Sequence[str]) -> ComparisonOptions:
 
 
 def _options(args: Namespace) -> ComparisonOptions:
-    # argparse adds train arguments that follow a list to that list.
+    # argparse adds train arguments that follow a list option to that list.
     methods, after_methods = _split_assignments(args.methods)
     seeds, after_seeds = _split_assignments(args.seeds)
     train = {key: parse_value(getattr(args, key)) for key in _TRAIN if getattr(args, key) is not None}
@@ -102,23 +111,23 @@ def _options(args: Namespace) -> ComparisonOptions:
 
 
 def _split_assignments(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a list into its own words and the `key=value` words after them."""
+    """Split the values of a list option into its own and the `key=value` train arguments after them."""
     assignments = [word for word in words if "=" in word.partition(":")[0]]
     return [word for word in words if word not in assignments], assignments
 
 
 def _seeds(words: Sequence[str], first: int | None) -> list[int]:
-    """Return the seeds: one number is how many, several are the seeds themselves."""
+    """Return the seeds: a single number is the number of seeds, several numbers are the seeds."""
     for word in words:
         if not word.isdecimal():
             raise UsageError(f"--seeds must be integers, got '{word}'")
     numbers = [int(word) for word in words]
     if len(numbers) > 1:
         if first is not None or len(set(numbers)) < len(numbers):
-            raise UsageError("--seeds with several numbers lists each seed once and excludes --first-seed")
+            raise UsageError("several numbers after --seeds must be different, and cannot be used with --first-seed")
         return numbers
     if numbers == [0]:
-        raise UsageError("--seeds 0 makes no run: one number is how many; for seed 0 alone use --seeds 1")
+        raise UsageError("--seeds 0 makes no run: a single number is the number of seeds; use --seeds 1 for seed 0")
     start = first or 0
     return list(range(start, start + (numbers or [3])[0]))
 
@@ -145,38 +154,60 @@ def _check_installed() -> None:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Train a student by several methods under equal conditions and compare them statistically.",
+        description="Train a student with several methods under equal conditions, and write a report of the paired "
+        "differences.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
     several: dict[str, Any] = {"action": "append"}
-    add("--data", metavar="YAML", help="Ultralytics dataset, or demo; may be repeated (default: demo)", **several)
-    add("--teacher", metavar="MODEL", help="one for all data sets, or one for each in their order", **several)
-    add("--student", metavar="MODEL", help="name, .pt or .yaml of the model to train")
-    add("--methods", nargs="+", default=[], metavar="METHOD", help="methods to compare, see below")
+    add(
+        "--data",
+        metavar="YAML",
+        help="dataset YAML, or demo for the demo scenes; repeatable (default: demo)",
+        **several,
+    )
+    add("--teacher", metavar="MODEL", help="teacher: one for all data sets, or one for each, in order", **several)
+    add("--student", metavar="MODEL", help="student: a name such as yolov8n, or a .pt or .yaml file")
+    add("--methods", nargs="+", default=[], metavar="METHOD", help="methods to compare (see below)")
     add(
         "--seeds",
         nargs="+",
         default=[],
         metavar="N",
-        help="number of seeds (default: 3); several numbers are the seeds",
+        help="number of seeds, or two or more seeds (default: 3 seeds)",
     )
-    add("--first-seed", type=_seed, metavar="N", help="first seed (default: 0)")
-    add("--epochs", metavar="N", help="epochs of each run (default: 100; the demo has its own)")
-    add("--imgsz", metavar="N", help="side of the network's input in pixels (default: 640; the demo has its own)")
-    add("--batch", metavar="N", help="images per batch (default: 16; the demo has its own)")
-    add("--device", metavar="D", help="cpu, 0, ... (default: the first GPU, or else the CPU)")
-    add("--jobs", type=positive_int, default=1, metavar="N", help="runs in parallel (default: 1)")
+    add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
+    add("--epochs", metavar="N", help="training epochs of each run (default: as Ultralytics)")
+    add("--imgsz", metavar="N", help="input size in pixels (default: as Ultralytics)")
+    add("--batch", metavar="N", help="images per batch (default: as Ultralytics)")
+    add("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
+    add("--jobs", type=positive_int, default=1, metavar="N", help="number of runs in parallel (default: %(default)s)")
     add(
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder of results (default: runs/compare); an existing comparison is resumed",
+        help="folder of the results; a comparison in it is resumed (default: runs/compare)",
     )
-    add("--hold-out", type=_fraction, default=0.0, metavar="F", help="measure on this fraction of train, not on val")
-    add("--runs", nargs="+", type=Path, metavar="DIR", help="finished runs to include, of distill or of Ultralytics")
-    add("--report", type=Path, metavar="DIR", help="write the report of this folder again")
-    add("--allow-download", action="store_true", help="run the download script of a data YAML, which is printed first")
+    add(
+        "--hold-out",
+        type=_fraction,
+        default=0.0,
+        metavar="F",
+        help="fraction of the train images to measure on, not on val",
+    )
+    add(
+        "--runs",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="run folders of distill or Ultralytics to include",
+    )
+    add("--report", type=Path, metavar="DIR", help="only write the report of this folder again")
+    add(
+        "--allow-download",
+        action="store_true",
+        help="let --data download missing images; the script is printed first",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
-    add("train_args", nargs="*", metavar="key=value", help="any Ultralytics train argument, for all methods")
+    add("train_args", nargs="*", metavar="key=value", help="any Ultralytics train argument, the same for all methods")
     return parser

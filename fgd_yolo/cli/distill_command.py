@@ -1,4 +1,4 @@
-"""The distill command, shared by `tools/distill.py` and `fgd-yolo distill`."""
+"""`fgd-yolo distill` and `tools/distill.py`: distil a student, validate it and export it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from fgd_yolo.errors import UsageError, close_match
 EXAMPLES = """\
 examples:
   %(prog)s --teacher yolov8l --student yolov8n
-      on the built-in demo scenes
+      train both on the built-in demo scenes
   %(prog)s --teacher teacher.pt --student yolov8n --data data.yaml --epochs 50 --imgsz 320 cos_lr=True
   %(prog)s --student yolov8n --data data.yaml --epochs 100 --config plain
       the same student without a teacher, as a baseline
   %(prog)s --resume runs/distill/yolov8n
       resume an interrupted run
+
+On the demo scenes, epochs, imgsz and batch have defaults of the demo.
 """
 _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the distill command and return the exit code.
+    """Run the distillation and return the exit code: 0 success, 1 failure, 2 usage error.
 
     Args:
-        argv: arguments; None takes `sys.argv`.
-        prog: program name shown in the help.
+        argv: command line; None reads `sys.argv`.
+        prog: program name for the help.
     """
 
     def run(arguments: list[str]) -> None:
         options = parse_distill(arguments, prog)
-        # Imported here because it loads torch, which --help and a mistyped option need not wait for.
+        # Imported late: loads torch, which --help and usage errors do not need.
         from fgd_yolo.workflow.distill import distill
 
         distill(**options)
@@ -42,17 +44,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str, Any]:
-    """Parse the arguments of the distill command.
+    """Parse the command line of a distillation.
 
     Returns:
-        Keyword arguments of `fgd_yolo.distill`; only those that were given.
+        The keyword arguments of `fgd_yolo.distill` that were given.
 
     Raises:
         UsageError: an unknown option or train argument, or one given more than once.
     """
     from fgd_yolo.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
 
-    parser = _distill_parser(prog)
+    parser = _parser(prog)
     namespace, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
@@ -71,33 +73,34 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     return {**options, **train}
 
 
-def _distill_parser(prog: str | None) -> Parser:
+def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Distil a large YOLO into a small one, validate both and export the student to ONNX.",
+        description="Distil a large YOLO (teacher) into a small one (student), validate both and export the student to "
+        "ONNX.",
         epilog=EXAMPLES,
     )
     options = {
-        "--teacher": ("MODEL", "teacher: a name such as yolov8l, or a .pt file"),
-        "--student": ("MODEL", "student: a name such as yolov8n, or a .pt or .yaml file"),
+        "--teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file"),
+        "--student": ("MODEL", "small model: a name such as yolov8n, or a .pt or .yaml file"),
         "--data": ("YAML", "dataset YAML (default: the built-in demo scenes)"),
-        "--epochs": ("N", "epochs of the student (default: 100; the demo sets its own)"),
-        "--imgsz": ("N", "input size in pixels (default: 640; the demo sets its own)"),
-        "--batch": ("N", "images per batch; -1 for AutoBatch (default: 16)"),
-        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU if available)"),
+        "--epochs": ("N", "training epochs of the student (default: as Ultralytics)"),
+        "--imgsz": ("N", "input size in pixels (default: as Ultralytics)"),
+        "--batch": ("N", "images per batch; -1 for AutoBatch (default: as Ultralytics)"),
+        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU, or the CPU)"),
         "--teacher-epochs": (
             "N",
-            "epochs of fine-tuning for a teacher that does not know the classes (default: as the student; 0: never)",
+            "epochs of fine-tuning for a teacher with other classes than the data (default: as --epochs; 0 forbids it)",
         ),
-        "--config": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())}"),
-        "--resume": ("RUN", "resume this run folder with its own options"),
+        "--config": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
+        "--resume": ("RUN", "run folder to resume, with the options it was started with"),
     }
     for flag, (metavar, help_text) in options.items():
         parser.add_argument(flag, metavar=metavar, help=help_text)
-    help_text = "allow a dataset YAML to run its download script if images are missing; the script is printed first"
+    help_text = "let --data download missing images; the script is printed first"
     parser.add_argument("--allow-download", action="store_true", help=help_text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
-    help_text = "any Ultralytics train argument, anywhere on the command line"
+    help_text = "any Ultralytics train argument, such as lr0=0.001"
     parser.add_argument("train_args", nargs="*", metavar="key=value", help=help_text)
     return parser

@@ -1,4 +1,4 @@
-"""The command line of the export: `deploy/export.py` and `fgd-yolo export`."""
+"""`fgd-yolo export` and `deploy/export.py`: export a checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ EXAMPLES = """examples:
   %(prog)s --weights best.pt
   %(prog)s --weights best.pt --imgsz 320 --output camera.onnx
   %(prog)s --weights best.pt --precision int8
-      calibrated and measured on the data that it was trained on
+      calibrated and measured on the training data
   %(prog)s --weights best.pt --precision int8 --data my-images.yaml --max-drop 0.5
   %(prog)s --weights best.pt --uint8-input
-      takes uint8 BGR images as OpenCV reads them; only for fgd_yolo's detector
+      takes images as OpenCV reads them; for fgd_yolo's detector only
   %(prog)s --weights best.pt --dynamic
-      any batch and size; with --nms final detections instead of all anchors
+      accepts any batch size and image size; with --nms it returns final detections
 """
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the export and return the exit code: 0 done, 1 failed, 2 wrong usage.
+    """Run the export and return the exit code: 0 success, 1 failure, 2 usage error.
 
     Args:
-        argv: the arguments; None reads those of the process.
-        prog: program name in the help.
+        argv: command line; None reads `sys.argv`.
+        prog: program name for the help.
     """
 
     def run(words: list[str]) -> None:
@@ -45,24 +45,30 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Export a YOLO checkpoint to ONNX, and compare the file with it on real images.",
+        description="Export a YOLO checkpoint to ONNX, and compare the outputs of both on real images.",
         epilog=EXAMPLES,
     )
     precisions = "; ".join(f"{name}: {row.description}" for name, row in PRECISIONS.items())
     add = parser.add_argument
-    add("--weights", required=True, type=Path, metavar="FILE", help="the .pt checkpoint")
-    add("--output", type=Path, metavar="FILE", help="file to write (default: the checkpoint's name with .onnx)")
-    add("--precision", default="fp32", metavar="P", help=f"{precisions} (default: fp32)")
-    add("--imgsz", type=int, metavar="N", help="side of the input in pixels (default: as trained)")
-    add("--batch", type=int, default=1, metavar="N", help="images in one call (default: 1)")
-    add("--dynamic", action="store_true", help="accept any batch and any size")
-    add("--nms", action="store_true", help="put NMS into the graph")
-    add("--uint8-input", action="store_true", help="take images as OpenCV reads them (only for fgd_yolo's detector)")
+    add("--weights", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
+    add("--output", type=Path, metavar="FILE", help="ONNX file to write (default: beside the checkpoint)")
+    add("--precision", default="fp32", metavar="P", help=f"{precisions} (default: %(default)s)")
+    add("--imgsz", type=int, metavar="N", help="input size in pixels (default: as in training)")
+    add("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
+    add("--dynamic", action="store_true", help="accept any batch size and any image size")
+    add("--nms", action="store_true", help="include NMS in the graph")
+    add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")
-    add("--data", metavar="YAML", help="dataset to calibrate, measure and compare on (default: as trained)")
-    add("--max-drop", type=float, default=1.0, metavar="P", help="mAP50-95 points int8 may lose (default: 1.0)")
-    add("--allow-download", action="store_true", help="let --data run its download script, which is printed first")
-    add("--keep", action="store_true", help="write an int8 file that loses more, or is slower, all the same")
+    add("--data", metavar="YAML", help="dataset for calibration and comparison (default: the training data)")
+    add(
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="mAP50-95 points int8 may lose (default: %(default)s)",
+    )
+    add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
+    add("--keep", action="store_true", help="keep an int8 file that loses more, or is slower than float32")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -1,4 +1,4 @@
-"""`fgd-yolo COMMAND ...`."""
+"""The `fgd-yolo` program, which passes its arguments to one of the commands."""
 
 from __future__ import annotations
 
@@ -11,37 +11,59 @@ from fgd_yolo.console import guarded
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import shortened, single_line
 
-# Imported when they are called: a camera box has no torch for the others.
+# Modules are imported when a command is called: a camera box has no torch, which some of them need.
 COMMANDS = {
-    "distill": "fgd_yolo.cli.distill_command",
-    "export": "fgd_yolo.cli.export_command",
-    "predict": "fgd_yolo.cli.predict_command",
-    "stream": "fgd_yolo.cli.stream_command",
-    "benchmark": "fgd_yolo.cli.benchmark_command",
-    "compare": "fgd_yolo.cli.compare_command",
-    "visualize": "fgd_yolo.cli.visualize_command",
+    "distill": ("fgd_yolo.cli.distill_command", "distil a large YOLO into a small one, and export it"),
+    "export": ("fgd_yolo.cli.export_command", "export a checkpoint to ONNX: float32, float16 or int8"),
+    "predict": ("fgd_yolo.cli.predict_command", "run an exported detector on images"),
+    "stream": ("fgd_yolo.cli.stream_command", "run an exported detector on cameras and videos"),
+    "benchmark": ("fgd_yolo.cli.benchmark_command", "measure the speed of a detector on this machine"),
+    "compare": ("fgd_yolo.cli.compare_command", "compare distillation methods over seeds and data sets"),
+    "visualize": ("fgd_yolo.cli.visualize_command", "draw the attention of a teacher and its student"),
 }
+_SEE_HELP = "(see fgd-yolo --help)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `fgd-yolo COMMAND ...` and return the exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run `fgd-yolo COMMAND ...` and return the exit code: 0 success, 1 failure, 2 usage error.
+
+    Args:
+        argv: command line; None reads `sys.argv`.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    usage = f"usage: fgd-yolo {{{','.join(COMMANDS)}}} ...   (fgd-yolo COMMAND --help tells more)"
     if words and words[0] in COMMANDS:
         code = 0
 
         def run() -> None:
             nonlocal code
-            code = import_module(COMMANDS[words[0]]).main(words[1:], prog=f"fgd-yolo {words[0]}")
+            module, _ = COMMANDS[words[0]]
+            code = import_module(module).main(words[1:], prog=f"fgd-yolo {words[0]}")
 
-        # Each command guards its own work; this is for the seconds in which its modules are loaded.
+        # Each command guards its own work; this guard covers the seconds in which its modules are loaded.
         return guarded(run, debug="--debug" in words) or code
     if words and words[0] in {"-h", "--help"}:
-        print(usage)
+        print(_help())
         return 0
     if words and words[0] == "--version":
         print(f"fgd-yolo {__version__}")
         return 0
-    problem = f"unknown command '{words[0]}'{close_match(words[0], COMMANDS)}; " if words else ""
-    print(shortened(single_line(f"error: {problem}{usage}")), file=sys.stderr)
+    problem = f"unknown command '{words[0]}'{close_match(words[0], COMMANDS)}" if words else "missing command"
+    print(shortened(single_line(f"error: {problem} {_SEE_HELP}")), file=sys.stderr)
     return UsageError.exit_code
+
+
+def _help() -> str:
+    width = len("-h, --help")
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: fgd-yolo COMMAND [options]\n",
+            "Distil YOLO models with FGD, export them, and run them on images and camera streams.\n",
+            "commands:",
+            *lines,
+            "\noptions:",
+            f"  {'-h, --help':{width}}  show this help message and exit",
+            f"  {'--version':{width}}  show the version and exit",
+            "\n'fgd-yolo COMMAND --help' shows the options of a command.",
+        ]
+    )

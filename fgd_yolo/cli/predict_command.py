@@ -25,11 +25,11 @@ EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the detector on images and return the exit code: 0 done, 1 failed, 2 wrong usage.
+    """Run the detector on images and return the exit code: 0 success, 1 failure, 2 usage error.
 
     Args:
-        argv: the arguments; None reads the process's own.
-        prog: the program name in the help.
+        argv: command line; None reads `sys.argv`.
+        prog: program name for the help.
     """
 
     def run(arguments: list[str]) -> None:
@@ -50,32 +50,32 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Run an exported detector on images; write annotated copies of them, or the detections as JSON.",
+        description="Run an exported detector on images, and write annotated copies or the detections as JSON.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="the .onnx file")
+    parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="detector exported to ONNX")
     parser.add_argument(
         "--source",
         required=True,
         nargs="+",
         action="extend",
         metavar="IMAGES",
-        help="images, folders of images, or patterns in quotes; may be repeated",
+        help="images, folders, or quoted patterns; repeatable",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for annotated copies (default: runs/predict/MODEL, numbered; none with --json alone)",
+        help="folder for annotated copies (default: runs/predict/MODEL, numbered; with --json: none)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON per image")
     parser.add_argument(
         "--device",
         default="auto",
         metavar="D",
-        help="auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, a GPU where available)",
+        help="auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, a GPU if available)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the available cores)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all available cores)")
     number = {"type": float, "metavar": "F"}
     parser.add_argument(
         "--conf", default=DEFAULT_CONFIDENCE, help="confidence threshold (default: %(default)s)", **number
@@ -93,7 +93,7 @@ def _parser(prog: str | None) -> Parser:
 
 
 def _warn_of_videos(sources: Sequence[str]) -> None:
-    """Print a warning for each folder or pattern that also has videos, which are not read."""
+    """Print a warning for each folder or pattern that contains videos, which are not read."""
     for source in sources:
         if not Path(source).is_file() and (count := len(list_files(source, VIDEO_SUFFIXES))):
             videos = "1 video is" if count == 1 else f"{count} videos are"

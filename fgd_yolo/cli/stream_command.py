@@ -1,4 +1,4 @@
-"""The command `fgd-yolo stream`, also `deploy/stream.py`: an exported detector on cameras and videos."""
+"""`fgd-yolo stream` and `deploy/stream.py`: run an exported detector on cameras and videos."""
 
 from __future__ import annotations
 
@@ -17,60 +17,61 @@ from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 
 EXAMPLES = """examples:
   %(prog)s --model best.onnx --source test:// --web 127.0.0.1:8080
-      a moving scene, live on a page
+      a synthetic moving scene, live on a web page
   %(prog)s --model best.onnx --source gate=rtsp://10.0.0.7/stream1 yard=rtsp://10.0.0.8/stream1 --json results.jsonl
   %(prog)s --model best.onnx --source 0 --show
       the first camera of this machine, in a window
   %(prog)s --model best.onnx --source night.mp4 --save recordings --track
-      every frame of a file, with boxes and track ids, to an MP4 file
+      record every frame of a video with boxes and track ids
   %(prog)s --config streams.yaml
+      streams and options from a file
 """
 _CLOSE_TIMEOUT_S = 1.0  # enough for a camera that works to return one more frame and be closed cleanly
 _NAMED_SOURCE = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _OPTIONS = {
     "--device": ("D", str, "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto)"),
-    "--threads": ("N", int, "CPU threads (default: the cores that this process may use)"),
+    "--threads": ("N", int, "CPU threads (default: all available cores)"),
     "--mode": ("M", str, "latency, or throughput for many streams (default: latency)"),
     "--conf": ("F", float, f"confidence threshold (default: {DEFAULT_CONFIDENCE})"),
     "--iou": ("F", float, f"IoU threshold of the NMS (default: {DEFAULT_IOU})"),
     "--policy": (
         "P",
         str,
-        "latest, every or max-age=MS: the frames to keep (default: latest for cameras, every for files)",
+        "frames to process: latest, every or max-age=MS (default: latest for cameras, every for files)",
     ),
-    "--web": ("HOST:PORT", str, "serve a web page; 127.0.0.1:8080 is for this machine only"),
+    "--web": ("HOST:PORT", str, "serve a web page; 127.0.0.1:8080 is reachable from this machine only"),
     "--token": ("T", str, "password of the web page (better: the environment variable FGD_YOLO_TOKEN)"),
-    "--save": ("DIR", Path, "record MP4 files, with the timing of the source"),
+    "--save": ("DIR", Path, "record MP4 files, with the timestamps of the source"),
     "--segment-s": ("S", float, "length of an MP4 file in seconds (default: 600)"),
     "--disk-mb": ("MB", float, "limit for all MP4 files in megabytes; the oldest are deleted (default: no limit)"),
     "--json": ("FILE", Path, "write one line of JSON per result; - is standard output"),
-    "--webhook": ("URL", str, "POST each result with objects to this URL"),
-    "--mqtt": ("URL", str, "publish results: mqtt://host:1883/topic"),
-    "--seconds": ("S", float, "stop after so many seconds"),
+    "--webhook": ("URL", str, "POST each result that has objects to this URL"),
+    "--mqtt": ("URL", str, "publish results to a broker, such as mqtt://host:1883/topic"),
+    "--seconds": ("S", float, "stop after this many seconds"),
     "--max-megapixels": (
         "MP",
         float,
-        f"limit for one frame, and for all streams together (default: {DEFAULT_MEGAPIXELS:g})",
+        f"limit for a frame, and for all streams together (default: {DEFAULT_MEGAPIXELS:g})",
     ),
 }
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the command as a process of its own, which `end_process` ends; see `run_command`."""
+    """Run `run_command`, and end the process if a camera still blocks it; see `end_process`."""
     return end_process(run_command(argv, prog))
 
 
 def run_command(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run streams and return the exit code: 0 done, 1 failed, 2 wrong usage.
+    """Run streams and return the exit code: 0 success, 1 failure, 2 usage error.
 
     Args:
-        argv: the arguments; None takes those of the process.
-        prog: the program name in the help.
+        argv: command line; None reads `sys.argv`.
+        prog: program name for the help.
     """
 
     def run_streams(words: list[str]) -> None:
         args = _parse(prog, words)
-        # Imported here, because they need an extra, and --help should work without it.
+        # Imported late: they need an extra, without which --help should work.
         from fgd_yolo.streams.run import run
         from fgd_yolo.streams.stream_options import read_options
 
@@ -89,11 +90,11 @@ def run_command(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 
 def end_process(code: int) -> int:
-    """Return the exit code; or end the process with it at once, if a camera is still being read.
+    """Return the exit code, or exit the process with it at once if a camera is still being read.
 
-    A thread that is blocked inside FFmpeg cannot be stopped, and one that wakes while the interpreter shuts down
-    crashes the process now and then. So the process ends as soon as everything is delivered, closed and printed. Only
-    the command does that; a program with a pipeline of its own waits for a few seconds at its exit.
+    A thread that is blocked inside FFmpeg cannot be stopped, and one that wakes up while the interpreter shuts down
+    occasionally crashes the process. Therefore the command exits as soon as everything is delivered, closed and
+    printed. A program that uses a `Pipeline` itself waits for a few seconds at its exit instead.
 
     Args:
         code: exit code of the command.
@@ -102,14 +103,14 @@ def end_process(code: int) -> int:
 
     if not close_all_connections(_CLOSE_TIMEOUT_S):
         for out in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # the reader has closed it
+            with suppress(OSError, ValueError):  # the other end has closed it
                 out.flush()
         os._exit(code)
     return code
 
 
 def name_sources(sources: Sequence[str]) -> dict[str, Any]:
-    """Return streams by name from arguments such as `gate=rtsp://...`; a bare address gets a default name.
+    """Return streams by name from arguments such as `gate=rtsp://...`; an address without a name gets a default one.
 
     Raises:
         UsageError: two streams have the same name.
@@ -127,7 +128,7 @@ def name_sources(sources: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse(prog: str | None, words: Sequence[str]) -> dict[str, Any]:
-    """Parse the command line; an error shows no password of an address that it quotes."""
+    """Parse the command line; passwords in addresses are removed from error messages."""
     from fgd_yolo.streams.address import redact
 
     try:
@@ -139,20 +140,20 @@ def _parse(prog: str | None, words: Sequence[str]) -> dict[str, Any]:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Run an exported detector on live cameras and videos. Each may fail without affecting the others.",
+        description="Run an exported detector on cameras and videos; each may fail without affecting the others.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
-    add("--model", type=Path, metavar="FILE", help="the .onnx file")
-    help_text = "camera number, file, folder or pattern of files, rtsp://, http://, test://, or NAME=ADDRESS"
+    add("--model", type=Path, metavar="FILE", help="detector exported to ONNX")
+    help_text = "camera number, file, folder, quoted pattern, rtsp://, http:// or test:// address; or NAME=ADDRESS"
     add("--source", nargs="+", action="extend", metavar="ADDRESS", help=help_text)
-    add("--config", type=Path, metavar="YAML", help="streams and options in a file; the command line overrides it")
+    add("--config", type=Path, metavar="YAML", help="file with streams and options; the command line takes precedence")
     for flag, (metavar, kind, help_text) in _OPTIONS.items():
         add(flag, type=kind, metavar=metavar, help=help_text)
-    help_text = "names or numbers of the classes to keep (default: all); id:2 or name:2 if 2 may mean either"
+    help_text = "names or numbers of the classes to keep; id:2 or name:2 if 2 is ambiguous (default: all)"
     add("--classes", nargs="+", metavar="C", help=help_text)
     add("--track", action="store_true", help="assign track ids to objects")
     add("--raw", action="store_true", help="record frames without boxes")
-    add("--show", action="store_true", help="open a window per stream; q ends the run")
+    add("--show", action="store_true", help="open a window for each stream; press q to stop")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser

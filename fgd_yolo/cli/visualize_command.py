@@ -1,4 +1,4 @@
-"""The visualize command: draw the attention of teacher and student on the user's images."""
+"""`fgd-yolo visualize` and `tools/visualize.py`: draw the attention of teacher and student on images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ EXAMPLES = """examples:
   %(prog)s --teacher teacher.pt --before start.pt --after best.pt --source images --count 4
   %(prog)s --teacher teacher.pt --before a.pt --after b.pt --source data.yaml --imgsz 640 --output attention
 
-Boxes are read from the label files; images without one use the teacher's detections. Channels are compared if student
-and teacher are equally wide, or if the distillation's fgd_last.safetensors is beside the student.
+Boxes come from the label files; for images without one, from the teacher's detections. Channel attention is compared
+if student and teacher have equally many channels, or if the run's fgd_last.safetensors is beside the student.
 """
 
 
@@ -47,26 +47,28 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _parser(prog: str | None) -> Parser:
     parser = Parser(
         prog=prog,
-        description="Draw the attention of a teacher and of its student before and after distillation, and FGD's "
+        description="Draw the attention of a teacher, and of its student before and after distillation, with FGD's "
         "masks: one figure per image, and a table of the differences.",
         epilog=EXAMPLES,
     )
-    help_text = "run folder of distill; supplies teacher, student, initial student and val images"
+    help_text = "run folder of distill, which supplies teacher, both students and the val images"
     parser.add_argument("--run", type=Path, metavar="RUN", help=help_text)
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help=".pt of the teacher")
-    help_text = ".pt of the student before (default with --run: the initial student, rebuilt from the seed)"
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of the teacher")
+    help_text = "checkpoint of the student before distillation (default with --run: rebuilt from the seed)"
     parser.add_argument("--before", type=Path, metavar="FILE", help=help_text)
-    parser.add_argument("--after", type=Path, metavar="FILE", help=".pt of the same student after")
+    parser.add_argument("--after", type=Path, metavar="FILE", help="checkpoint of the student after distillation")
     help_text = "images, folders, quoted patterns, or a dataset YAML for its val images"
     parser.add_argument("--source", nargs="+", action="extend", default=[], metavar="IMAGES", help=help_text)
-    help_text = "side of the network's input in pixels (default: as in training)"
+    help_text = "input size in pixels (default: as in training)"
     parser.add_argument("--imgsz", type=positive_int, metavar="N", help=help_text)
-    help_text = "T of the attention (default: 0.5, or the run's)"
+    help_text = "temperature of the attention (default: that of the run, or of the fgd method)"
     parser.add_argument("--temperature", type=_positive, metavar="T", help=help_text)
-    parser.add_argument("--count", type=positive_int, default=8, metavar="N", help="images to draw (default: 8)")
-    help_text = "folder of the figures (default: runs/visualize/NAME, numbered)"
+    parser.add_argument(
+        "--count", type=positive_int, default=8, metavar="N", help="images to draw (default: %(default)s)"
+    )
+    help_text = "folder for the figures (default: runs/visualize/NAME, numbered)"
     parser.add_argument("--output", type=Path, metavar="DIR", help=help_text)
-    parser.add_argument("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or else the CPU)")
+    parser.add_argument("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -41,7 +41,7 @@ def test_the_help_lists_common_ablations():
         ("--seeds 0 4 7", [0, 4, 7]),
     ],
 )
-def test_one_number_is_how_many_seeds_and_several_are_the_seeds(words, seeds):
+def test_a_single_number_is_the_number_of_seeds_and_several_are_the_seeds(words, seeds):
     assert parse([*ASKED.split(), *words.split()]).seeds == seeds
 
 
@@ -78,9 +78,9 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} dis=3", "ultralytics:dis=3"),
         (f"{ASKED} --epochs 3 epochs=4", "more than once"),
         (f"{ASKED} epoks=4", "did you mean 'epochs'"),
-        (f"{ASKED} --seeds 0", "one number is how many"),
-        (f"{ASKED} --seeds 1 1", "each seed once"),
-        (f"{ASKED} --seeds 1 2 --first-seed 3", "excludes --first-seed"),
+        (f"{ASKED} --seeds 0", "a single number is the number of seeds"),
+        (f"{ASKED} --seeds 1 1", "must be different"),
+        (f"{ASKED} --seeds 1 2 --first-seed 3", "cannot be used with --first-seed"),
         (f"{ASKED} --seeds x", "must be integers"),
         (f"{ASKED} --jobs 0", "--jobs"),
         (f"{ASKED} --hold-out 1", r"in \[0, 1\)"),
