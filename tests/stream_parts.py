@@ -24,8 +24,8 @@ def make_result(frame: Frame | None = None, *, start_s: float = 0.0, end_s: floa
     """Return a result without objects; the times are seconds since the frame arrived."""
     frame = frame or make_frame()
     boxes, none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    found = Detections(boxes, none, none.astype(np.int64), {0: "disc"}, (4, 4))
-    return Result(frame, found, frame.arrived + start_s, frame.arrived + end_s)
+    detections = Detections(boxes, none, none.astype(np.int64), {0: "disc"}, (4, 4))
+    return Result(frame, detections, frame.arrived + start_s, frame.arrived + end_s)
 
 
 def count_inferred(stats, result):
@@ -52,25 +52,25 @@ class KeepingSink:
 
     def indices(self) -> dict[str, list[int]]:
         """The frames of each stream, in the order in which they came."""
-        found = defaultdict(list)
+        indices_by_stream = defaultdict(list)
         for stream, index in self.events:
             if isinstance(index, int):
-                found[stream].append(index)
-        return dict(found)
+                indices_by_stream[stream].append(index)
+        return dict(indices_by_stream)
 
 
 class BlockingSink(KeepingSink):
-    """A sink that blocks in its first write until `let_go` is set."""
+    """A sink that blocks in its first write until `proceed` is set."""
 
     name = "stuck"
 
     def __init__(self) -> None:
         super().__init__()
-        self.began, self.let_go = threading.Event(), threading.Event()
+        self.began, self.proceed = threading.Event(), threading.Event()
 
     def write(self, result: Result) -> None:
         self.began.set()
-        self.let_go.wait(30)
+        self.proceed.wait(30)
         super().write(result)
 
 
@@ -100,10 +100,10 @@ def events(stream):
 
 
 def counts(stream):
-    found = stream.snapshot()
-    dropped = sum(found["dropped"].values())
-    assert found["seen"] == found["inferred"] + dropped + found["in_flight"]
-    return found["inferred"], found["delivered"], found["dropped"], found["in_flight"]
+    snapshot = stream.snapshot()
+    dropped = sum(snapshot["dropped"].values())
+    assert snapshot["seen"] == snapshot["inferred"] + dropped + snapshot["in_flight"]
+    return snapshot["inferred"], snapshot["delivered"], snapshot["dropped"], snapshot["in_flight"]
 
 
 def write_video(path: Path, frames: int, *, width: int = 64, height: int = 64, fps: int = 25) -> Path:
@@ -114,7 +114,7 @@ def write_video(path: Path, frames: int, *, width: int = 64, height: int = 64, f
         track = container.add_stream("libx264", rate=fps)
         track.width, track.height, track.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
-            picture = np.full((height, width, 3), 16 + 4 * number % 200, np.uint8)
-            container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+            image = np.full((height, width, 3), 16 + 4 * number % 200, np.uint8)
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(track.encode())
     return path

@@ -29,14 +29,14 @@ def make_result(
     image = np.full((48, 64, 3), 90, np.uint8) if image is None else image
     arrived = time.monotonic() if arrived is None else arrived
     labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
-    found = Detections(
+    detections = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.array(labels, np.int64),
         NAMES,
         image.shape[:2],
     )
-    result = Result(Frame(stream, index, image, arrived, arrived, pts), found, arrived, arrived + 0.01)
+    result = Result(Frame(stream, index, image, arrived, arrived, pts), detections, arrived, arrived + 0.01)
     if ids is not None:
         result.ids = np.array(ids, np.int64)
     return result

@@ -10,7 +10,7 @@ import numpy as np
 from fgd_yolo.streams.sources import SourceEnded, SourceFrame, SourceLost
 
 BAD, LOST, HANG = object(), object(), object()
-PICTURE = np.full((16, 16, 3), 90, np.uint8)
+IMAGE = np.full((16, 16, 3), 90, np.uint8)
 
 
 class Camera:
@@ -24,15 +24,15 @@ class Camera:
     def read(self):
         if self._period_s:
             time.sleep(self._period_s)
-        what = next(self._script, None)
-        if what is HANG:
+        step = next(self._script, None)
+        if step is HANG:
             self._hangs.wait(60)
-        if what is None or what is HANG:
+        if step is None or step is HANG:
             raise SourceEnded
-        if what is LOST:
+        if step is LOST:
             raise SourceLost("unplugged")
         now = time.monotonic()
-        return SourceFrame(np.zeros((4, 4, 3), np.int64) if what is BAD else PICTURE, now, now, None)
+        return SourceFrame(np.zeros((4, 4, 3), np.int64) if step is BAD else IMAGE, now, now, None)
 
     def close(self):
         pass
@@ -61,17 +61,17 @@ class World:
 
 def forever():
     while True:
-        yield PICTURE
+        yield IMAGE
 
 
-def balanced(found):
+def balanced(stats):
     """Assert that every frame of every stream is accounted for."""
-    for stream in (*found["streams"].values(), *found["removed"]):
+    for stream in (*stats["streams"].values(), *stats["removed"]):
         assert stream["seen"] == stream["inferred"] + sum(stream["dropped"].values()) + stream["in_flight"]
         assert 0 <= stream["in_flight"] <= 2 * 3 + 5
         assert stream["delivered"] <= stream["inferred"]
         assert stream["ages"]["infer_end"]["count"] == stream["inferred"]
-    return found
+    return stats
 
 
 def until(condition, timeout_s=20.0):

@@ -59,8 +59,8 @@ def test_a_camera_that_reboots_is_back_after_the_back_off(proxy, other, capfd):
         assert cam.stats.snapshot()["reconnects"] == 1
         assert [state for state, _ in cam.states if state != "CONNECTING"][-2:] == ["DOWN", "UP"]
         assert [one.index for one in cam.frames] == list(range(len(cam.frames)))
-    said = capfd.readouterr().err.splitlines()
-    assert "cam: DOWN, the connection was closed" in said and "hunter2" not in "".join(said)
+    lines = capfd.readouterr().err.splitlines()
+    assert "cam: DOWN, the connection was closed" in lines and "hunter2" not in "".join(lines)
 
 
 def test_a_camera_that_loses_power_comes_back_with_another_size(other):
@@ -99,8 +99,8 @@ def test_a_camera_that_is_down_at_the_start_is_tried_again_without_a_flood(proxy
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
         time.sleep(1)
         assert cam.reader.reading_threads <= 3 and not cam.frames
-        said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("cam:")]
-        assert len(said) == 1 and "DOWN" in said[0]
+        lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("cam:")]
+        assert len(lines) == 1 and "DOWN" in lines[0]
         proxy.send("ok")
         assert cam.wait_until_up(timeout_s=20)
 

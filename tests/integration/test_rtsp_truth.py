@@ -21,15 +21,15 @@ MODEL = ROOT / "tests" / "data" / "demo.onnx"
 LEAST_RECALL, LEAST_PRECISION = 0.75, 0.90
 
 
-def stream(clip: Path, found: Path) -> list[dict]:
+def stream(clip: Path, output: Path) -> list[dict]:
     """Send a clip through an RTSP server and the stream command, and return what it wrote about each frame."""
     with rtsp_server("--file", clip, "--seconds", 120) as server:
         address = f"gate=rtsp://127.0.0.1:{server.port}/cam"
         command = [sys.executable, ROOT / "deploy/stream.py", "--model", MODEL, "--source", address]
-        options = ["--json", found, "--conf", "0.5", "--seconds", "90"]
+        options = ["--json", output, "--conf", "0.5", "--seconds", "90"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in found.read_text().splitlines()]
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
     return [line for line in lines if line["kind"] == "result"]
 
 
@@ -45,10 +45,10 @@ def overlap(one: list[float], other: list[float]) -> float:
 def hits(objects: list[dict], truth: list[dict]) -> int:
     """Return how many detections, best first, match an object of their class that is not matched yet."""
     left = list(truth)
-    for found in sorted(objects, key=lambda found: -found["score"]):
-        same = [thing for thing in left if thing["class"] == found["class"]]
-        best = max(same, key=lambda thing: overlap(thing["xyxy"], found["box"]), default=None)
-        if best and overlap(best["xyxy"], found["box"]) >= 0.5:
+    for detection in sorted(objects, key=lambda detection: -detection["score"]):
+        same = [thing for thing in left if thing["class"] == detection["class"]]
+        best = max(same, key=lambda thing: overlap(thing["xyxy"], detection["box"]), default=None)
+        if best and overlap(best["xyxy"], detection["box"]) >= 0.5:
             left.remove(best)
     return len(truth) - len(left)
 
@@ -56,7 +56,7 @@ def hits(objects: list[dict], truth: list[dict]) -> int:
 def test_detections_on_the_demo_video_over_rtsp_match_its_ground_truth(tmp_path):
     video, truth_file = demo_video(cache_root())
     truth = json.loads(truth_file.read_text())["frames"]
-    results = stream(write_frames(tmp_path / "demo.mp4", read_frames(video)), tmp_path / "found.jsonl")
+    results = stream(write_frames(tmp_path / "demo.mp4", read_frames(video)), tmp_path / "out.jsonl")
     # The index counts the frames that arrived, and the newest is never dropped. So none was lost before the detector.
     assert results[-1]["index"] == len(truth) - 1
     assert len(results) > len(truth) / 2

@@ -37,12 +37,12 @@ from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from stream_results import make_result
 
 random = np.random.default_rng(0)
-pictures = [random.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(8)]
+images = [random.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(8)]
 queue = SinkQueue(Mp4Sink(sys.argv[1], annotated=False), frames=64)
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
 for index in range(100_000):
-    while not queue.put(make_result("door", index, (), image=pictures[index % 8], pts=index / 25)):
+    while not queue.put(make_result("door", index, (), image=images[index % 8], pts=index / 25)):
         time.sleep(0.001)
     if index == 150:
         print("going", flush=True)

@@ -98,38 +98,38 @@ def proxies():
     """Proxies by the addresses behind them: of two cameras by RTSP, and one by MJPEG."""
     life = ("--seconds", LONGEST_S)
     with ExitStack() as stack:
-        found = {}
+        by_address = {}
         for index, kind in enumerate((rtsp_server, rtsp_server, mjpeg_server)):
             camera = stack.enter_context(kind("--fps", FPS, *life))
             proxy = stack.enter_context(fault_proxy(camera, "--seed", SEED + index, *life))
-            found[f"{'http' if kind is mjpeg_server else 'rtsp'}://127.0.0.1:{proxy.port}/cam"] = proxy
-        yield found
+            by_address[f"{'http' if kind is mjpeg_server else 'rtsp'}://127.0.0.1:{proxy.port}/cam"] = proxy
+        yield by_address
 
 
 @pytest.fixture
 def escaped(monkeypatch):
     """The exceptions that were raised in threads, or could not be caught."""
-    found = []
-    monkeypatch.setattr(threading, "excepthook", found.append)
-    monkeypatch.setattr(sys, "unraisablehook", found.append)
-    return found
+    exceptions = []
+    monkeypatch.setattr(threading, "excepthook", exceptions.append)
+    monkeypatch.setattr(sys, "unraisablehook", exceptions.append)
+    return exceptions
 
 
 def hurt(proxies: list[Server], watch: Watch) -> Counter[str]:
     """Change the fault of one camera at a time, through all faults in a random order, and let each last for a while."""
-    chance, told, end = random.Random(SEED), Counter(), time.monotonic() + FAULTS_S
+    chance, injected, end = random.Random(SEED), Counter(), time.monotonic() + FAULTS_S
     while time.monotonic() < end:
         deck = [(proxy, command) for proxy in proxies for command in COMMANDS]
         chance.shuffle(deck)
         for proxy, command in deck:
             proxy.send(command)
-            told[command] += 1
+            injected[command] += 1
             watch.rest(min(chance.uniform(0.3, 2.5), end - time.monotonic()))
             if time.monotonic() >= end:
                 break
     for proxy in proxies:
         proxy.send("ok")
-    return told
+    return injected
 
 
 def frames_in(path) -> int:
@@ -140,7 +140,7 @@ def frames_in(path) -> int:
 @pytest.mark.slow
 def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted(tmp_path, proxies, escaped, capfd):
     detector = OnnxDetector(save_detector(tmp_path / "tiny.onnx"), "cpu", 1)
-    sinks = [JsonLinesSink(tmp_path / "found.jsonl"), Mp4Sink(tmp_path / "films")]
+    sinks = [JsonLinesSink(tmp_path / "out.jsonl"), Mp4Sink(tmp_path / "films")]
     pipeline = Pipeline(detector, sinks, steps=[ObjectTracker()])
     names = [pipeline.add(address, f"cam {index}") for index, address in enumerate(proxies)]
     with pipeline:
@@ -148,7 +148,7 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
         assert watch.all_up(20)
         watch.rest(3)
         threads = watch.most_threads(2)
-        told = hurt(list(proxies.values()), watch)
+        injected = hurt(list(proxies.values()), watch)
         # The longest wait between two attempts is 10 s, and the last one before it may hang for 3 s.
         assert watch.all_up(30), watch.looks[-1].streams
         watch.rest(CALM_S)
@@ -156,14 +156,14 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
         began = time.monotonic()
         pipeline.stop()
         stopped_s = time.monotonic() - began
-    stats, said = pipeline.stats(), capfd.readouterr().err
-    print(closing_table(stats), stats["sinks"], dict(told), sep="\n")
+    stats, err = pipeline.stats(), capfd.readouterr().err
+    print(closing_table(stats), stats["sinks"], dict(injected), sep="\n")
     print(f"{watch.growth_mb():+.1f} MB of {last.rss_mb:.0f}, stop {stopped_s:.2f} s, threads {threads} at first,")
     at_last, at_most = watch.most_threads(CALM_S - 1), watch.most_threads(last.at_s)
     print(f"{at_last} at last, {at_most} at most, {len(watch.looks)} looks, {last.at_s:.0f} s")
     print([(round(look.at_s), round(look.rss_mb, 1)) for look in watch.looks[::50]])
 
-    assert not escaped and "Traceback" not in said and "again)" not in said, said
+    assert not escaped and "Traceback" not in err and "again)" not in err, err
     assert last.all_up and stopped_s < 5
     assert at_last <= threads and at_most <= threads + MOST_MORE_THREADS
     assert watch.growth_mb() < MOST_GROWTH_MB
@@ -175,7 +175,7 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
         assert one["reconnects"] > 0 and one["in_flight"] == 0 and one["delivered"] == one["inferred"] > 10 * FPS
         assert one["seen"] == one["inferred"] + sum(one["dropped"].values())
 
-    lines, films = (tmp_path / "found.jsonl").read_text().splitlines(), list((tmp_path / "films").rglob("*.mp4"))
+    lines, films = (tmp_path / "out.jsonl").read_text().splitlines(), list((tmp_path / "films").rglob("*.mp4"))
     results = [line for line in map(json.loads, lines) if line["kind"] == "result"]
     delivered = sum(one["delivered"] for one in stats["streams"].values())
     for sink, written in zip(stats["sinks"], (len(results), sum(map(frames_in, films))), strict=True):

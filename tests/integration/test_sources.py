@@ -46,9 +46,9 @@ def test_rtsp_gives_every_frame_with_its_size_its_time_and_hardly_older_than_one
 def test_a_frame_over_rtsp_is_not_converted_and_its_rate_is_known():
     with rtsp_server("--fps", FPS) as server:
         source = open_source(f"rtsp://127.0.0.1:{server.port}/cam", timeout_s=3)
-        picture = source.read()
-        assert (source.live, source.fps, picture.pixels.format.name) == (True, FPS, "yuv420p")
-        times = [picture.pts, *(source.read().pts for _ in range(3))]
+        frame = source.read()
+        assert (source.live, source.fps, frame.pixels.format.name) == (True, FPS, "yuv420p")
+        times = [frame.pts, *(source.read().pts for _ in range(3))]
         assert [time for time in times if time is not None][:3] == pytest.approx([0, 1 / FPS, 2 / FPS], abs=0.5 / FPS)
         source.close()
 
@@ -218,15 +218,15 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
     with mjpeg_server("--folder", tmp_path) as server:
         source = open_source(f"http://127.0.0.1:{server.port}/clip.mp4", timeout_s=3)
-        began, pictures, ages_s = time.monotonic(), [], []
+        began, frames, ages_s = time.monotonic(), [], []
         with pytest.raises(SourceEnded):
             while True:
-                pictures.append(source.read())
-                ages_s.append(time.monotonic() - pictures[-1].arrived)
+                frames.append(source.read())
+                ages_s.append(time.monotonic() - frames[-1].arrived)
         source.close()
-    assert [frame_number(picture.pixels) for picture in pictures] == list(range(15))
+    assert [frame_number(frame.pixels) for frame in frames] == list(range(15))
     assert time.monotonic() - began > 13 / FPS
-    assert all(picture.arrived <= picture.decoded for picture in pictures)
+    assert all(frame.arrived <= frame.decoded for frame in frames)
     assert np.median(ages_s) < 0.5 / FPS  # the wait until a frame is due is not part of its age
 
 
@@ -246,21 +246,21 @@ def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
 def test_an_answer_that_is_not_a_video_is_reported(tmp_path):
     (tmp_path / "index.html").write_text("<p>log in first</p>")
     with mjpeg_server("--folder", tmp_path) as server:
-        for path, said in (("", "not as a camera"), ("nothing.mp4", "404")):
-            with pytest.raises(SourceLost, match=said):
+        for path, message in (("", "not as a camera"), ("nothing.mp4", "404")):
+            with pytest.raises(SourceLost, match=message):
                 open_source(f"http://127.0.0.1:{server.port}/{path}", timeout_s=3)
 
 
 def test_cameras_and_videos_above_the_budget_say_their_size(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
     write_clip(tmp_path / "clip.flv", frames=15, fps=FPS)
-    said = r"^320 x 240 px are 0\.0768 megapixels, above the limit of 0\.07; raise --max-megapixels"
+    message = r"^320 x 240 px are 0\.0768 megapixels, above the limit of 0\.07; raise --max-megapixels"
     with mjpeg_server("--folder", tmp_path) as web, rtsp_server("--fps", FPS) as rtsp:
         for address in (f"http://127.0.0.1:{web.port}/{name}" for name in ("cam", "clip.mp4", "clip.flv")):
-            with pytest.raises(SourceLost, match=said):
+            with pytest.raises(SourceLost, match=message):
                 open_source(address, timeout_s=3, budget=PixelBudget(0.07)).read()
             open_source(address, timeout_s=3, budget=PixelBudget(0.08)).close()
-        with pytest.raises(SourceLost, match=said):
+        with pytest.raises(SourceLost, match=message):
             open_source(f"rtsp://127.0.0.1:{rtsp.port}/cam", timeout_s=3, budget=PixelBudget(0.07))
 
 

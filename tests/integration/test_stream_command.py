@@ -56,18 +56,18 @@ def test_streams_above_the_limit_of_megapixels_are_down_and_say_why(model):
     process = start("--model", model, "--source", *sources, "--max-megapixels", 0.4, "--seconds", 2)
     _, err = finish(process)
     assert "UP" in err
-    told = (
+    reason = (
         "the streams would have 0.6144 megapixels together, above the limit of 0.4; remove a stream or raise --max-me"
     )
-    assert told in err
+    assert reason in err
 
 
 def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
-    process = start("--model", model, "--source", "gate=test://?fps=20", "--json", "found.jsonl", "--seconds", 2)
+    process = start("--model", model, "--source", "gate=test://?fps=20", "--json", "out.jsonl", "--seconds", 2)
     out, err = finish(process)
     assert process.returncode == 0, err
     assert "gate: UP" in err
-    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     results = [line for line in lines if line["kind"] == "result"]
     gate = next(line.split() for line in out.splitlines() if line.startswith("gate"))
     assert gate[1] == "UP" and len(results) == int(gate[3]) > 10
@@ -80,25 +80,27 @@ def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_write
         gone.stop()
         live = [f"http://hunter2h:hunter2i@127.0.0.1:{server.port}{rest}" for rest in rests]
         down = f"rtsp://hunter2j:hunter2k@127.0.0.1:{gone.port}/hunter2l"
-        words = ["--json", "found.jsonl", "--save", "recordings", "--web", "127.0.0.1:0", "--seconds", 4]
+        words = ["--json", "out.jsonl", "--save", "recordings", "--web", "127.0.0.1:0", "--seconds", 4]
         process = start("--model", model, "--source", *live, down, *words)
-        begun = []
+        first_lines = []
         for line in process.stderr:
-            begun.append(line)
+            first_lines.append(line)
             if line.startswith("page: "):
                 break
-        page = begun[-1].split()[1]
+        page = first_lines[-1].split()[1]
         until = time.monotonic() + 30
-        while time.monotonic() < until and not Path("found.jsonl").stat().st_size:
+        while time.monotonic() < until and not Path("out.jsonl").stat().st_size:
             time.sleep(0.05)
-        told = [urllib.request.urlopen(f"{page}{path}", timeout=5).read().decode() for path in ("stats", "metrics")]
+        responses = [
+            urllib.request.urlopen(f"{page}{path}", timeout=5).read().decode() for path in ("stats", "metrics")
+        ]
         out, err = finish(process)
     assert process.returncode == 0, err
-    assert f"127.0.0.1-{server.port}" in told[0] and f"rtsp://127.0.0.1:{gone.port}" in told[0]
+    assert f"127.0.0.1-{server.port}" in responses[0] and f"rtsp://127.0.0.1:{gone.port}" in responses[0]
     assert list(Path("recordings").rglob("*.mp4"))
     written = [path.read_text() for path in Path().rglob("*.jsonl")] + [str(path) for path in Path().rglob("*")]
     assert f'"stream":"127.0.0.1-{server.port}"' in "".join(written)
-    assert "hunter2" not in "".join([out, *begun, err, *told, *written])
+    assert "hunter2" not in "".join([out, *first_lines, err, *responses, *written])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +113,9 @@ def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_write
     ],
 )
 def test_a_signal_ends_a_run_cleanly(model, number, prepare):
-    process = start("--model", model, "--source", "test://", "--json", "found.jsonl", prepare=prepare)
+    process = start("--model", model, "--source", "test://", "--json", "out.jsonl", prepare=prepare)
     until = time.monotonic() + 30
-    while time.monotonic() < until and not (Path("found.jsonl").is_file() and Path("found.jsonl").stat().st_size):
+    while time.monotonic() < until and not (Path("out.jsonl").is_file() and Path("out.jsonl").stat().st_size):
         time.sleep(0.05)
     if prepare is not default_signals:
         process.send_signal(signal.SIGINT)
@@ -125,12 +127,12 @@ def test_a_signal_ends_a_run_cleanly(model, number, prepare):
     out, err = finish(process)
     assert process.returncode == 0, err
     assert "test" in out and "inferred" in out
-    assert [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
 
 
 def test_the_page_is_there_while_it_runs_and_the_port_is_free_afterwards(model):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
     process = start("--model", model, "--source", "test://", "--web", f"127.0.0.1:{port}")
     until = time.monotonic() + 30
     ready = b""
@@ -149,11 +151,11 @@ def test_the_page_is_there_while_it_runs_and_the_port_is_free_afterwards(model):
 
 def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
     write_video(Path("clip.mp4"), frames=12)
-    words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--save", "saved", "--track"]
+    words = ["--model", str(model), "--source", "clip.mp4", "--json", "out.jsonl", "--save", "saved", "--track"]
     assert run_command(words) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("clip"))
     assert row[1:6] == ["ENDED", "12", "12", "12", "0"]
-    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines if line["kind"] == "result"] == list(range(12))
     (saved,) = Path("saved").rglob("*.mp4")
     with av.open(str(saved)) as video:
@@ -181,21 +183,20 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
 )
 def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, words, complaint, code):
     Path("streams.yaml").write_text("model: [")
-    assert run_command([*words.split(), "--json", "found.jsonl"]) == code
-    said = capsys.readouterr().err.strip().splitlines()
-    assert complaint in said[-1] and said[-1].startswith("error: ")
-    assert [line for line in said[:-1] if "runs on" not in line] == []
+    assert run_command([*words.split(), "--json", "out.jsonl"]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert complaint in lines[-1] and lines[-1].startswith("error: ")
+    assert [line for line in lines[:-1] if "runs on" not in line] == []
 
 
 @pytest.mark.parametrize("words", ["nowhere.mp4", "test:// --policy newest", "test://x"])
 def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(model, capsys, words):
     assert (
-        run_command(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "found.jsonl"])
-        == 2
+        run_command(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "out.jsonl"]) == 2
     )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert not Path("saved").exists() and not Path("found.jsonl").exists()
+    assert not Path("saved").exists() and not Path("out.jsonl").exists()
 
 
 @pytest.mark.parametrize("name", ["best.onnx", "clip.mp4", "link.jsonl"])
@@ -227,13 +228,13 @@ def test_the_chosen_classes_are_all_that_the_page_the_ids_and_the_sinks_see(mode
     seen = []
     monkeypatch.setattr(run_module, "_latest_frames", lambda: Watcher(seen))
     write_video(Path("clip.mp4"), frames=3)
-    words = ["--model", str(model), "--source", "clip.mp4", "--json", "found.jsonl", "--track", "--web", "127.0.0.1:0"]
+    words = ["--model", str(model), "--source", "clip.mp4", "--json", "out.jsonl", "--track", "--web", "127.0.0.1:0"]
     for chosen, objects in (("block", 1), ("disc", 0)):
         assert run_command([*words, "--seconds", "1", "--classes", chosen]) == 0
         assert [(len(result.detections), len(result.ids)) for result in seen] == [(objects, objects)] * 3
-        lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
         assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [objects] * 3
-        seen.clear(), Path("found.jsonl").unlink()
+        seen.clear(), Path("out.jsonl").unlink()
 
 
 class Watcher(LatestFrames):
@@ -280,8 +281,8 @@ def test_waiting_never_holds_the_lock_that_a_signal_needs(model):
 
 
 def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         assert run_command(["--model", str(model), "--source", "test://", "--web", f"127.0.0.1:{port}"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"port {port}" in line and "in use" in line
@@ -290,17 +291,17 @@ def test_a_port_in_use_is_named_before_the_model_is_opened(model, capsys):
 COUNTING = {"task": "detect", "stride": "32", "imgsz": "[64, 64]", "end2end": "False", "names": "['1', '2', 'cell']"}
 
 
-@pytest.mark.parametrize(("word", "found"), [("id:1", 1), ("name:2", 1), ("id:0", 0), ("name:1", 0), ("cell", 0)])
+@pytest.mark.parametrize(("word", "count"), [("id:1", 1), ("name:2", 1), ("id:0", 0), ("name:1", 0), ("cell", 0)])
 @pytest.mark.parametrize("in_file", [False, True])
-def test_only_objects_of_the_chosen_class_are_kept(capsys, word, found, in_file):
+def test_only_objects_of_the_chosen_class_are_kept(capsys, word, count, in_file):
     """The model always finds one object of class 1, whose name is "2"."""
     save_detector(Path("best.onnx"), COUNTING)
     write_video(Path("clip.mp4"), frames=2)
     Path("streams.yaml").write_text(f"classes: ['{word}']\n")
     chosen = ["--config", "streams.yaml"] if in_file else ["--classes", word]
-    assert run_command(["--model", "best.onnx", "--source", "clip.mp4", "--json", "found.jsonl", *chosen]) == 0
-    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
-    assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [found, found]
+    assert run_command(["--model", "best.onnx", "--source", "clip.mp4", "--json", "out.jsonl", *chosen]) == 0
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [count, count]
 
 
 @pytest.mark.parametrize("in_file", [False, True])
@@ -308,10 +309,10 @@ def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
     save_detector(Path("best.onnx"), COUNTING)
     Path("streams.yaml").write_text("classes: [1]\n")
     chosen = ["--config", "streams.yaml"] if in_file else ["--classes", "1"]
-    assert run_command(["--model", "best.onnx", "--source", "test://", "--json", "found.jsonl", *chosen]) == 2
+    assert run_command(["--model", "best.onnx", "--source", "test://", "--json", "out.jsonl", *chosen]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "'1' is ambiguous" in line and "id:1" in line and "name:1" in line and len(line) <= 300
-    assert not Path("found.jsonl").exists()
+    assert not Path("out.jsonl").exists()
 
 
 def test_the_table_of_one_image_has_no_rate(model, capsys):

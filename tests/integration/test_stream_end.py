@@ -45,28 +45,28 @@ def test_a_detector_that_fails_is_an_error_after_the_table(monkeypatch, capsys):
     monkeypatch.setattr(OnnxDetector, "infer", fail)
     write_video(Path("clip.mp4"), frames=130)
     assert run_command([*model(), "--source", "clip.mp4"]) == 1
-    said = capsys.readouterr()
-    assert said.out.splitlines()[1].split()[:2] == ["clip", "UP"] and "error" in said.out
-    assert said.err.splitlines()[-1].startswith("error: the detector failed on 100 frames in a row: out of memory")
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].split()[:2] == ["clip", "UP"] and "error" in captured.out
+    assert captured.err.splitlines()[-1].startswith("error: the detector failed on 100 frames in a row: out of memory")
 
 
 def test_a_sink_that_failed_to_the_end_is_an_error_after_the_table(capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     write_video(Path("clip.mp4"), frames=2)
-    words = ["--source", "clip.mp4", "--json", "found.jsonl", "--webhook", f"http://127.0.0.1:{port}/x?token=geheim"]
+    words = ["--source", "clip.mp4", "--json", "out.jsonl", "--webhook", f"http://127.0.0.1:{port}/x?token=geheim"]
     assert run_command([*model(), *words]) == 1
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     why = f"webhook 127.0.0.1:{port}: 127.0.0.1:{port} cannot be reached (ConnectError), 3 times"
-    assert said.err.splitlines()[-1] == f"error: results are missing in {why}"
-    assert f"  webhook 127.0.0.1:{port} failed: " in said.out and "geheim" not in said.out + said.err
-    assert len(Path("found.jsonl").read_text().splitlines()) == 3
+    assert captured.err.splitlines()[-1] == f"error: results are missing in {why}"
+    assert f"  webhook 127.0.0.1:{port} failed: " in captured.out and "geheim" not in captured.out + captured.err
+    assert len(Path("out.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("command", [[str(SCRIPT)], ["-c", FGD_YOLO, "stream"]], ids=["script", "fgd-yolo"])
 def test_the_process_ends_with_its_exit_code_while_a_camera_is_still_read(command):
     with mjpeg_server("--fps", 15) as camera, fault_proxy(camera) as proxy:
-        words = [*model(), "--source", f"cam=http://127.0.0.1:{proxy.port}/cam", "--json", "found.jsonl"]
+        words = [*model(), "--source", f"cam=http://127.0.0.1:{proxy.port}/cam", "--json", "out.jsonl"]
         process = subprocess.Popen(
             [sys.executable, *command, *words],
             stdout=subprocess.PIPE,
@@ -75,13 +75,13 @@ def test_the_process_ends_with_its_exit_code_while_a_camera_is_still_read(comman
             preexec_fn=default_signals,
         )
         assert until(lambda: process.stderr.readline() == "cam: UP\n", 30)
-        assert until(lambda: Path("found.jsonl").stat().st_size)
+        assert until(lambda: Path("out.jsonl").stat().st_size)
         proxy.send("stall")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.splitlines()[1].split()[:2] == ["cam", "UP"]
-    assert "JSON lines found.jsonl" in out  # the last line of the table
+    assert "JSON lines out.jsonl" in out  # the last line of the table
 
 
 LEAVE = """
@@ -97,9 +97,9 @@ sys.exit(end_process(3))
 """
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, ["done", "shut down"]), (60, ["done"])])
-def test_only_a_reader_that_does_not_return_makes_the_process_end_at_once(seconds, said):
+@pytest.mark.parametrize(("seconds", "printed"), [(0.2, ["done", "shut down"]), (60, ["done"])])
+def test_only_a_reader_that_does_not_return_makes_the_process_end_at_once(seconds, printed):
     command = [sys.executable, "-c", LEAVE, str(seconds)]
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, env=buffered)
-    assert (done.returncode, done.stdout.splitlines()) == (3, said)
+    assert (done.returncode, done.stdout.splitlines()) == (3, printed)

@@ -38,14 +38,14 @@ def test_boxes_of_a_rotated_video_are_those_of_ultralytics(tmp_path, turn):
 
     video, _ = demo_video(cache_root(), **SMALL)
     phone = with_matrix(video, tmp_path / "phone.mp4", ORIENTATIONS[turn])
-    assert run_command(["--model", str(MODEL), "--source", str(phone), "--json", "found.jsonl", "--save", "saved"]) == 0
-    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert run_command(["--model", str(MODEL), "--source", str(phone), "--json", "out.jsonl", "--save", "saved"]) == 0
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     ours = [line for line in lines if line["kind"] == "result"]
-    theirs = list(YOLO(MODEL, task="detect").predict(phone, stream=True, verbose=False))
-    assert len(ours) == len(theirs) == 80
-    assert {(line["height"], line["width"]) for line in ours} == {result.orig_shape for result in theirs}
+    expected = list(YOLO(MODEL, task="detect").predict(phone, stream=True, verbose=False))
+    assert len(ours) == len(expected) == 80
+    assert {(line["height"], line["width"]) for line in ours} == {result.orig_shape for result in expected}
     wanted = matched = 0
-    for line, result in zip(ours, theirs, strict=True):
+    for line, result in zip(ours, expected, strict=True):
         left = [(thing["class"], thing["box"]) for thing in line["objects"]]
         for label, box in zip(result.boxes.cls.tolist(), result.boxes.xyxy.tolist(), strict=True):
             same = [one for one in left if one[0] == label and overlap(one[1], box) > 0.9]
@@ -58,7 +58,7 @@ def test_boxes_of_a_rotated_video_are_those_of_ultralytics(tmp_path, turn):
     with av.open(str(saved)) as file:
         frames = list(file.decode(video=0))
     assert [frame.time for frame in frames] == pytest.approx([index / 10 for index in range(80)])
-    assert (frames[0].height, frames[0].width, frames[0].rotation) == (*theirs[0].orig_shape, 0)
+    assert (frames[0].height, frames[0].width, frames[0].rotation) == (*expected[0].orig_shape, 0)
     shown = cv2.VideoCapture(str(phone)).read()[1]
     assert np.abs(frames[0].to_ndarray(format="bgr24").astype(int) - shown).mean() < 12
 
@@ -66,9 +66,9 @@ def test_boxes_of_a_rotated_video_are_those_of_ultralytics(tmp_path, turn):
 def test_the_page_shows_a_rotated_video_upright(tmp_path):
     source = open_source(str(coloured_clip(tmp_path / "phone.mov", ORIENTATIONS["right"], frames=1)), timeout_s=1)
     frame = Frame("phone", 0, *source.read())
-    found = OnnxDetector(MODEL, "cpu", 1)(frame.image())
+    detections = OnnxDetector(MODEL, "cpu", 1)(frame.image())
     frames = LatestFrames()
-    frames(Result(frame, found, frame.arrived, frame.arrived))
+    frames(Result(frame, detections, frame.arrived, frame.arrived))
     jpeg = asyncio.run(frames.wait_for_jpeg("phone", None, 5)).jpeg
     shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     expected = cv2.VideoCapture(str(tmp_path / "phone.mov")).read()[1]
@@ -85,9 +85,9 @@ def test_the_recording_of_what_has_no_times_is_as_long_as_it_plays(tmp_path, nam
         encode(tmp_path / name, "mjpeg", container="mjpeg", pix_fmt="yuvj420p", frames=60)
     else:
         encode(tmp_path / name, "libx264", container=None if name == "b.avi" else "h264", bf="3", frames=60)
-    words = ["--source", str(tmp_path / name), "--json", "found.jsonl", "--save", "saved"]
+    words = ["--source", str(tmp_path / name), "--json", "out.jsonl", "--save", "saved"]
     assert run_command(["--model", str(MODEL), *words]) == 0
-    times = [json.loads(line).get("pts_s") for line in Path("found.jsonl").read_text().splitlines()]
+    times = [json.loads(line).get("pts_s") for line in Path("out.jsonl").read_text().splitlines()]
     wanted = [index / 25 for index in range(60)]
     assert [time for time in times if time is not None] == pytest.approx(wanted, abs=1e-6)
     (saved,) = Path("saved").rglob("*.mp4")
@@ -109,9 +109,9 @@ def test_oblong_pixels_are_counted_as_stored_and_recorded_as_oblong(tmp_path, tu
         if turn
         else tmp_path / "tape.mp4"
     )
-    words = ["--source", str(path), "--json", "found.jsonl", "--save", "saved"]
+    words = ["--source", str(path), "--json", "out.jsonl", "--save", "saved"]
     assert run_command(["--model", str(MODEL), *words]) == 0
-    line = json.loads(Path("found.jsonl").read_text().splitlines()[0])
+    line = json.loads(Path("out.jsonl").read_text().splitlines()[0])
     assert (line["height"], line["width"]) == cv2.VideoCapture(str(path)).read()[1].shape[:2]
     (saved,) = Path("saved").rglob("*.mp4")
     with av.open(str(saved)) as file:

@@ -27,10 +27,10 @@ def test_a_frame_is_converted_once_and_the_decoders_frame_is_released():
 def test_frames_of_changing_size_and_format_are_converted_as_av_does_it():
     random = np.random.default_rng(0)
     for side, layout in ((64, "yuv420p"), (32, "yuv422p"), (64, "yuv420p"), (48, "gray"), (64, "yuvj420p")):
-        picture = av.VideoFrame.from_ndarray(random.integers(0, 255, (side, 64, 3), np.uint8), format="bgr24")
-        picture = picture.reformat(format=layout)
-        expected = picture.to_ndarray(format="bgr24")
-        np.testing.assert_array_equal(Frame("door", 0, picture, 0.0, 0.0, None).image(), expected)
+        frame = av.VideoFrame.from_ndarray(random.integers(0, 255, (side, 64, 3), np.uint8), format="bgr24")
+        frame = frame.reformat(format=layout)
+        expected = frame.to_ndarray(format="bgr24")
+        np.testing.assert_array_equal(Frame("door", 0, frame, 0.0, 0.0, None).image(), expected)
 
 
 def test_a_bgr_frame_is_used_as_it_is():

@@ -66,10 +66,10 @@ def test_an_id_at_the_edge_stays_inside_the_frame():
 
 def test_zones_and_lines_are_drawn_where_they_are():
     result = make_result(image=grey(), objects=())
-    bare = overlay(result)
+    without_zones = overlay(result)
     ZoneCounter({None: LAYOUT})(result)
     drawn = overlay(result)
-    difference = changed(bare, drawn)
+    difference = changed(without_zones, drawn)
     assert difference[90, 300] and difference[268:273, 100].any()  # the zone's upper edge, the line
     assert not difference[150:250, 20:180].any()
 

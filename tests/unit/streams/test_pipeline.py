@@ -17,21 +17,21 @@ from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
 from fgd_yolo.streams.sinks import SinkQueue
 from stream_parts import BlockingSink, KeepingSink
-from stream_world import BAD, HANG, LOST, PICTURE, balanced, forever, until
+from stream_world import BAD, HANG, IMAGE, LOST, balanced, forever, until
 
 
 def test_every_frame_of_a_file_is_delivered_in_order(world):
     sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    names = [pipeline.add(world.camera(f"cam{number}", [PICTURE] * 60)) for number in range(3)]
+    names = [pipeline.add(world.camera(f"cam{number}", [IMAGE] * 60)) for number in range(3)]
     with pipeline:
         assert pipeline.wait(30)
     assert sink.indices() == {name: list(range(60)) for name in names}
-    found = balanced(pipeline.stats())
-    for stream in found["streams"].values():
+    stats = balanced(pipeline.stats())
+    for stream in stats["streams"].values():
         assert (stream["seen"], stream["inferred"], stream["delivered"], stream["in_flight"]) == (60, 60, 60, 0)
         assert stream["ages"]["sink_done"]["count"] == 60
-    assert sink.closed and found["sinks"][0]["written"] == 180
+    assert sink.closed and stats["sinks"][0]["written"] == 180
 
 
 def test_results_of_a_stream_are_in_order_although_workers_overtake_each_other(world):
@@ -39,7 +39,7 @@ def test_results_of_a_stream_are_in_order_although_workers_overtake_each_other(w
     world.detector.infer = lambda batch: time.sleep(draw.random() * 0.004) or infer(batch)
     sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    pipeline.add(world.camera("door", [PICTURE] * 200), "door")
+    pipeline.add(world.camera("door", [IMAGE] * 200), "door")
     with pipeline:
         assert pipeline.wait(30)
     assert sink.indices() == {"door": list(range(200))}
@@ -52,16 +52,16 @@ def test_each_of_eight_streams_under_overload_gets_its_fair_share(world):
         pipeline.add(world.camera(f"cam{number}", forever(), 0.002 * (1 + number % 3)))
     with pipeline:
         until(lambda: sum(one["inferred"] for one in pipeline.stats()["streams"].values()) > 250)
-    found = [one["inferred"] for one in balanced(pipeline.stats())["streams"].values()]
-    assert min(found) >= 0.8 * sum(found) / 8
+    inferred = [one["inferred"] for one in balanced(pipeline.stats())["streams"].values()]
+    assert min(inferred) >= 0.8 * sum(inferred) / 8
 
 
 def test_a_camera_that_is_gone_or_hangs_slows_no_other(world):
     sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    pipeline.add(world.camera("hangs", [PICTURE, HANG]), "hangs")
-    pipeline.add(world.camera("loose", [PICTURE, LOST] * 1000), "loose")
-    pipeline.add(world.camera("fine", [PICTURE] * 100), "fine")
+    pipeline.add(world.camera("hangs", [IMAGE, HANG]), "hangs")
+    pipeline.add(world.camera("loose", [IMAGE, LOST] * 1000), "loose")
+    pipeline.add(world.camera("fine", [IMAGE] * 100), "fine")
     with pipeline:
         until(lambda: len(sink.indices().get("fine", ())) == 100)
         until(lambda: ("loose", "unplugged") in sink.events)
@@ -83,7 +83,7 @@ def test_every_frame_is_accounted_for_whatever_happens(world):
             running = list(pipeline.stats()["streams"])
             if len(running) > 6 or (running and draw.random() < 0.4):
                 pipeline.remove(draw.choice(running))
-            script = draw.choices([PICTURE, BAD, LOST], [30, 2, 1], k=draw.randrange(1, 300))
+            script = draw.choices([IMAGE, BAD, LOST], [30, 2, 1], k=draw.randrange(1, 300))
             address = world.camera(f"cam{step}", script, draw.choice([0, 0.0005]))
             policy = draw.choice(["latest", "every", "max-age=1", "max-age=100"])
             pipeline.add(address, f"cam{step}", policy=policy)
@@ -91,8 +91,8 @@ def test_every_frame_is_accounted_for_whatever_happens(world):
                 balanced(pipeline.stats())
                 time.sleep(0.001)
         pipeline.stop(10)
-    found = balanced(pipeline.stats())
-    everything = [*found["streams"].values(), *found["removed"]]
+    stats = balanced(pipeline.stats())
+    everything = [*stats["streams"].values(), *stats["removed"]]
     assert all(one["in_flight"] == 0 and one["delivered"] == one["inferred"] for one in everything)
     assert sum(one["inferred"] for one in everything) > 100
     for indices in sink.indices().values():
@@ -111,18 +111,18 @@ def test_stop_delivers_what_is_finished_and_counts_the_rest(world):
     world.detector.infer = hang_once
     sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    pipeline.add(world.camera("door", [PICTURE] * 50), "door")
+    pipeline.add(world.camera("door", [IMAGE] * 50), "door")
     with pipeline:
         until(lambda: pipeline.stats()["streams"]["door"]["seen"] > 5)
         start = time.monotonic()
         pipeline.stop(1)
         assert time.monotonic() - start < 2
-    found = balanced(pipeline.stats())["streams"]["door"]
-    assert found["in_flight"] == 0 and found["dropped"]["stopped"] == found["seen"] - found["inferred"]
-    assert len(sink.indices().get("door", [])) == found["delivered"] == found["inferred"]
+    stats = balanced(pipeline.stats())["streams"]["door"]
+    assert stats["in_flight"] == 0 and stats["dropped"]["stopped"] == stats["seen"] - stats["inferred"]
+    assert len(sink.indices().get("door", [])) == stats["delivered"] == stats["inferred"]
     hangs.set()
     time.sleep(0.1)
-    assert balanced(pipeline.stats())["streams"]["door"]["inferred"] == found["inferred"]
+    assert balanced(pipeline.stats())["streams"]["door"]["inferred"] == stats["inferred"]
 
 
 def test_stopping_wakes_a_thread_that_waits(world):
@@ -162,12 +162,12 @@ def test_a_name_that_holds_an_address_is_refused(world):
 def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine(world, capsys):
     sink = KeepingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    pipeline.add(world.camera("door", [PICTURE, BAD] * 20), "door")
+    pipeline.add(world.camera("door", [IMAGE, BAD] * 20), "door")
     with pipeline:
         assert pipeline.wait(30)
     assert sink.indices() == {"door": list(range(0, 40, 2))}
-    found = balanced(pipeline.stats())["streams"]["door"]
-    assert (found["inferred"], found["dropped"]) == (20, {"error": 20})
+    stats = balanced(pipeline.stats())["streams"]["door"]
+    assert (stats["inferred"], stats["dropped"]) == (20, {"error": 20})
     assert capsys.readouterr().err.count("a frame is dropped") == 1
 
 
@@ -179,15 +179,15 @@ def test_a_detector_that_always_fails_stops_the_pipeline(world):
         with pytest.raises(FGDError, match="failed on 100 frames in a row"):
             pipeline.wait(30)
         with pytest.raises(FGDError, match="stopped"):
-            pipeline.add(world.camera("late", [PICTURE]))
-    found = balanced(pipeline.stats())
-    assert "failed on 100 frames" in found["failure"]
-    assert MAX_FAILURES <= found["streams"]["door"]["dropped"]["error"] < MAX_FAILURES + 10
+            pipeline.add(world.camera("late", [IMAGE]))
+    stats = balanced(pipeline.stats())
+    assert "failed on 100 frames" in stats["failure"]
+    assert MAX_FAILURES <= stats["streams"]["door"]["dropped"]["error"] < MAX_FAILURES + 10
 
 
 def test_errors_that_are_not_in_a_row_stop_nothing(world):
     pipeline = Pipeline(world.detector, policy="every")
-    pipeline.add(world.camera("door", ([BAD] * 80 + [PICTURE] * 10) * 3), "door")
+    pipeline.add(world.camera("door", ([BAD] * 80 + [IMAGE] * 10) * 3), "door")
     with pipeline:
         assert pipeline.wait(30)
     assert pipeline.stats()["streams"]["door"]["dropped"] == {"error": 240}
@@ -196,19 +196,19 @@ def test_errors_that_are_not_in_a_row_stop_nothing(world):
 def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_the_stop(world):
     blocked, sink = BlockingSink(), KeepingSink()
     pipeline = Pipeline(world.detector, [blocked, sink], policy="every")
-    pipeline.add(world.camera("door", [PICTURE] * 100), "door")
+    pipeline.add(world.camera("door", [IMAGE] * 100), "door")
     with pipeline:
         assert pipeline.wait(30)
         start = time.monotonic()
         pipeline.stop(1)
         assert time.monotonic() - start < 2
-    blocked.let_go.set()
+    blocked.proceed.set()
     assert len(sink.events) == 101 and sink.closed  # with the end
-    found = balanced(pipeline.stats())
-    first, second = found["sinks"]
+    stats = balanced(pipeline.stats())
+    first, second = stats["sinks"]
     assert first["written"] == 0 and sum(first["dropped"].values()) == 100
     assert second["written"] == 100
-    assert found["streams"]["door"]["delivered"] == 100
+    assert stats["streams"]["door"]["delivered"] == 100
 
 
 def test_a_sink_that_blocks_takes_no_other_ones_time_to_finish(world):
@@ -219,26 +219,26 @@ def test_a_sink_that_blocks_takes_no_other_ones_time_to_finish(world):
 
     blocked, slow = BlockingSink(), Slow()
     pipeline = Pipeline(world.detector, [blocked, slow], policy="every")
-    pipeline.add(world.camera("door", [PICTURE] * 10), "door")
+    pipeline.add(world.camera("door", [IMAGE] * 10), "door")
     with pipeline:
         assert pipeline.wait(30)
         pipeline.stop(4)
-    blocked.let_go.set()
+    blocked.proceed.set()
     assert slow.indices() == {"door": list(range(10))} and slow.closed
 
 
 def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline(world):
-    seen, let_go = [], threading.Event()
+    seen, proceed = [], threading.Event()
 
     def breaks(result):
         raise RuntimeError("no")
 
     def blocks(result):
-        let_go.wait(30)
+        proceed.wait(30)
 
     observers = [lambda result: seen.append(result.frame.index), breaks, blocks]
     pipeline = Pipeline(world.detector, policy="every", observers=observers)
-    pipeline.add(world.camera("door", [PICTURE] * 30), "door")
+    pipeline.add(world.camera("door", [IMAGE] * 30), "door")
     with pipeline:
         assert pipeline.wait(30)
         # Without sinks the first observer counts as one.
@@ -246,7 +246,7 @@ def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline
         start = time.monotonic()
         pipeline.stop(1)
         assert time.monotonic() - start < 2
-    let_go.set()
+    proceed.set()
     assert seen == list(range(30))
 
 
@@ -257,10 +257,10 @@ class Slow(KeepingSink):
 
     def __init__(self, period_s):
         super().__init__()
-        self.period_s, self.let_go = period_s, threading.Event()
+        self.period_s, self.proceed = period_s, threading.Event()
 
     def write(self, result):
-        self.let_go.wait(self.period_s)
+        self.proceed.wait(self.period_s)
         super().write(result)
 
 
@@ -275,12 +275,12 @@ def test_files_that_wait_for_a_sink_keep_no_worker_from_a_camera(world, monkeypa
 
     pipeline = Pipeline(world.detector, [sink], steps=[note])
     for name in ("first", "second"):
-        pipeline.add(world.camera(name, [PICTURE] * 2000), name, policy="every")
+        pipeline.add(world.camera(name, [IMAGE] * 2000), name, policy="every")
     pipeline.add(world.camera("live", forever(), 0.01), "live")
     with pipeline:
         until(lambda: balanced(pipeline.stats())["streams"]["live"]["inferred"] >= 150)
         live = pipeline.stats()["streams"]["live"]
-        sink.let_go.set()
+        sink.proceed.set()
         pipeline.stop(1)
     assert live["ages"]["infer_end"]["max_ms"] < 300
     assert max(np.diff(times)) < 0.3  # workers would wait for the sink, up to a second
@@ -292,7 +292,7 @@ def test_a_merely_slow_sink_gets_every_frame_of_files_in_order(world, monkeypatc
     sink, other = Slow(0.004), KeepingSink()
     pipeline = Pipeline(world.detector, [sink, other], policy="every")
     for name in ("first", "second"):
-        pipeline.add(world.camera(name, [PICTURE] * 80), name)
+        pipeline.add(world.camera(name, [IMAGE] * 80), name)
     with pipeline:
         assert pipeline.wait(30)
     assert sink.indices() == other.indices() == {"first": list(range(80)), "second": list(range(80))}
@@ -304,13 +304,13 @@ def test_stopping_delivers_what_waits_for_a_slow_sink(world, monkeypatch):
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=4))
     sink = Slow(0.05)
     pipeline = Pipeline(world.detector, [sink], policy="every")
-    pipeline.add(world.camera("film", [PICTURE] * 500), "film")
+    pipeline.add(world.camera("film", [IMAGE] * 500), "film")
     with pipeline:
         until(lambda: pipeline.stats()["streams"]["film"]["inferred"] >= 6)
         pipeline.stop(10)
-    found = balanced(pipeline.stats())
-    assert found["sinks"][0]["dropped"] == {}
-    assert len(sink.indices()["film"]) == found["streams"]["film"]["delivered"] == found["streams"]["film"]["inferred"]
+    stats = balanced(pipeline.stats())
+    assert stats["sinks"][0]["dropped"] == {}
+    assert len(sink.indices()["film"]) == stats["streams"]["film"]["delivered"] == stats["streams"]["film"]["inferred"]
 
 
 def test_streams_come_and_go_while_it_runs(world):
@@ -319,17 +319,17 @@ def test_streams_come_and_go_while_it_runs(world):
         assert not pipeline.wait(0)
         assert pipeline.add(world.camera("door", forever(), 0.001), "door") == "door"
         until(lambda: len(sink.events) > 5)
-        pipeline.add(world.camera("yard", [PICTURE] * 20), "yard")
+        pipeline.add(world.camera("yard", [IMAGE] * 20), "yard")
         until(lambda: len(sink.indices().get("yard", ())) == 20)
         assert not pipeline.wait(0)
         pipeline.remove("door")
         assert pipeline.wait(10)
         until(lambda: ("door", "removed") in sink.events)
-        pipeline.add(world.camera("door2", [PICTURE] * 3), "door")
+        pipeline.add(world.camera("door2", [IMAGE] * 3), "door")
         assert pipeline.wait(10)
-        found = balanced(pipeline.stats())
-    assert list(found["streams"]) == ["yard", "door"]
-    assert [one["name"] for one in found["removed"]] == ["door"]
+        stats = balanced(pipeline.stats())
+    assert list(stats["streams"]) == ["yard", "door"]
+    assert [one["name"] for one in stats["removed"]] == ["door"]
     after = sink.events.index(("door", "removed"))
     assert [what for name, what in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
 
@@ -337,11 +337,11 @@ def test_streams_come_and_go_while_it_runs(world):
 def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
     blocked = BlockingSink()
     with Pipeline(world.detector, [blocked], policy="every") as pipeline:
-        pipeline.add(world.camera("door", [PICTURE] * 3), "door")
+        pipeline.add(world.camera("door", [IMAGE] * 3), "door")
         assert pipeline.wait(10) and blocked.began.wait(10)
         pipeline.remove("door")
         pipeline.add(world.camera("door2", [HANG]), "door")
-        blocked.let_go.set()
+        blocked.proceed.set()
         until(lambda: pipeline.stats()["sinks"][0]["written"] == 3)
         assert pipeline.stats()["streams"]["door"]["ages"]["sink_done"]["count"] == 0
         until(lambda: pipeline.stats()["removed"][0]["ages"]["sink_done"]["count"] == 3)
@@ -429,18 +429,18 @@ def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
 
 
 def test_a_new_stream_begins_when_what_is_left_of_the_old_one_of_its_name_is_through(world):
-    infer, running, let_go = world.detector.infer, threading.Event(), threading.Event()
-    world.detector.infer = lambda batch: running.set() or (let_go.wait(30) and infer(batch))
+    infer, running, proceed = world.detector.infer, threading.Event(), threading.Event()
+    world.detector.infer = lambda batch: running.set() or (proceed.wait(30) and infer(batch))
     sink = KeepingSink()
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
-        pipeline.add(world.camera("old", [PICTURE, HANG]), "door")
+        pipeline.add(world.camera("old", [IMAGE, HANG]), "door")
         assert running.wait(10)
         for new in ("between", "last"):
             pipeline.remove("door")
-            pipeline.add(world.camera(new, [PICTURE] * 3), "door")
+            pipeline.add(world.camera(new, [IMAGE] * 3), "door")
             until(lambda: pipeline.stats()["streams"]["door"]["seen"] == 3)
         assert sink.events == []
-        let_go.set()
+        proceed.set()
         assert pipeline.wait(20)
     assert [what for _, what in sink.events] == [0, "removed", 0, 1, 2, "ended"]
     balanced(pipeline.stats())

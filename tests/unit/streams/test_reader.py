@@ -154,15 +154,15 @@ def test_days_of_trying_overflow_nothing():
 
 
 def test_a_file_is_read_once_to_its_end_and_a_loss_is_its_end(bench):
-    whole = bench([1, 2, SourceEnded()], address="clip.mp4")
+    complete = bench([1, 2, SourceEnded()], address="clip.mp4")
     broken = bench([1, SourceLost("it is damaged")], address="clip.mp4")
     missing = bench(SourceLost("no such file"), address="clip.mp4")
-    for one in (whole, broken, missing):
+    for one in (complete, broken, missing):
         assert until(lambda one=one: one.stats.state == "ENDED")
         assert one.reader.join(1) and len(one.sources) <= 1
-    assert (whole.stats.reason, broken.stats.reason, missing.stats.reason) == ("", "it is damaged", "no such file")
-    assert whole.seen() == [1, 2]
-    assert whole.states == ["UP", "ENDED"]
+    assert (complete.stats.reason, broken.stats.reason, missing.stats.reason) == ("", "it is damaged", "no such file")
+    assert complete.seen() == [1, 2]
+    assert complete.states == ["UP", "ENDED"]
 
 
 def test_a_slow_file_is_never_given_up(bench, hang):

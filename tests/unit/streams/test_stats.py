@@ -16,9 +16,9 @@ def test_every_frame_is_inferred_dropped_or_in_flight():
     stats.count_dropped("error")
     stats.count_bad_frame()
     count_inferred(stats, make_result())
-    found = stats.snapshot()
-    assert (found["seen"], found["inferred"], found["in_flight"]) == (11, 1, 5)
-    assert found["dropped"] == {"newer frame": 3, "error": 1, "bad frame": 1}
+    snapshot = stats.snapshot()
+    assert (snapshot["seen"], snapshot["inferred"], snapshot["in_flight"]) == (11, 1, 5)
+    assert snapshot["dropped"] == {"newer frame": 3, "error": 1, "bad frame": 1}
 
 
 def test_no_frames_dropped_leave_no_cause():
@@ -56,13 +56,13 @@ def test_percentiles_are_of_the_last_4096_and_maximum_and_histogram_of_all():
     ages.add(20.0)
     for milliseconds in range(1, 4097):
         ages.add(milliseconds / 1000)
-    found = ages.snapshot()
-    assert found["p50_ms"] == pytest.approx(2048.5, abs=0.1)
-    assert found["p95_ms"] == pytest.approx(3891.25, abs=0.1)
-    assert found["p99_ms"] == pytest.approx(4055.05, abs=0.1)
-    assert found["max_ms"] == 20000.0
-    assert found["count"] == 4097 == sum(found["histogram"]["counts"])
-    assert found["sum_s"] == pytest.approx(20 + 4096 * 4097 / 2000)
+    snapshot = ages.snapshot()
+    assert snapshot["p50_ms"] == pytest.approx(2048.5, abs=0.1)
+    assert snapshot["p95_ms"] == pytest.approx(3891.25, abs=0.1)
+    assert snapshot["p99_ms"] == pytest.approx(4055.05, abs=0.1)
+    assert snapshot["max_ms"] == 20000.0
+    assert snapshot["count"] == 4097 == sum(snapshot["histogram"]["counts"])
+    assert snapshot["sum_s"] == pytest.approx(20 + 4096 * 4097 / 2000)
 
 
 def test_a_bin_of_the_histogram_holds_its_upper_bound():
@@ -116,12 +116,12 @@ def test_a_rate_over_no_time_is_unknown(times_s):
 
 
 def test_state_changes_are_reported_and_an_unknown_state_is_an_error():
-    told = []
-    stats = StreamStats("door", on_state=lambda: told.append((stats.state, stats.reason, stats.snapshot()["state"])))
+    changes = []
+    stats = StreamStats("door", on_state=lambda: changes.append((stats.state, stats.reason, stats.snapshot()["state"])))
     assert (stats.state, stats.reason) == ("CONNECTING", "")
     stats.set_state("DOWN", "no route to it")
     stats.set_state("UP")
-    assert told == [("DOWN", "no route to it", "DOWN"), ("UP", "", "UP")]
+    assert changes == [("DOWN", "no route to it", "DOWN"), ("UP", "", "UP")]
     with pytest.raises(ValueError, match=r"state must be one of .*, got 'GONE'"):
         stats.set_state("GONE")
 
@@ -131,8 +131,8 @@ def test_reconnects_and_deliveries_are_counted():
     stats.count_reconnect()
     stats.count_delivered()
     stats.count_delivered()
-    found = stats.snapshot()
-    assert (found["reconnects"], found["delivered"]) == (1, 2)
+    snapshot = stats.snapshot()
+    assert (snapshot["reconnects"], snapshot["delivered"]) == (1, 2)
 
 
 def test_many_threads_may_count_while_snapshots_are_taken():
@@ -150,12 +150,12 @@ def test_many_threads_may_count_while_snapshots_are_taken():
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        found = stats.snapshot()
-        assert found["seen"] == found["inferred"] + sum(found["dropped"].values()) + found["in_flight"]
-        assert 0 <= found["in_flight"] <= 4
-        assert found["inferred"] == found["ages"]["infer_end"]["count"]
-    found = stats.snapshot()
-    assert (found["seen"], found["inferred"], found["dropped"]) == (8000, 4000, {"error": 4000})
+        snapshot = stats.snapshot()
+        assert snapshot["seen"] == snapshot["inferred"] + sum(snapshot["dropped"].values()) + snapshot["in_flight"]
+        assert 0 <= snapshot["in_flight"] <= 4
+        assert snapshot["inferred"] == snapshot["ages"]["infer_end"]["count"]
+    snapshot = stats.snapshot()
+    assert (snapshot["seen"], snapshot["inferred"], snapshot["dropped"]) == (8000, 4000, {"error": 4000})
 
 
 def test_a_copy_of_ages_no_longer_changes():

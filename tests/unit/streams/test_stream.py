@@ -55,13 +55,13 @@ def test_a_stream_has_ended_when_all_is_delivered(stream):
 
 
 def test_the_end_is_reported_when_the_last_frame_is_delivered():
-    told = []
-    stream = make_stream(on_idle=lambda: told.append(1))
+    calls = []
+    stream = make_stream(on_idle=lambda: calls.append(1))
     first = take(stream, 0)
     stream.stats.set_state("ENDED")
-    assert not told
+    assert not calls
     first()
-    assert told and stream.ended
+    assert calls and stream.ended
 
 
 def test_no_more_frames_start_than_the_limit(stream):
@@ -106,7 +106,7 @@ def test_the_worker_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost
         take(stream, index)()
     assert len(stream.in_flight) == 2 and stream.snapshot()["delivered"] == 2
     assert [index for _, index in other.sink.events] == [0, 1, 2]
-    sink.let_go.set()
+    sink.proceed.set()
     assert until(lambda: not stream.in_flight)
     assert queue.close(10)
     assert sink.indices() == other.sink.indices() == {"door": [0, 1, 2, 3]}
@@ -125,20 +125,20 @@ def test_steps_complete_results_in_order_before_the_sinks_and_are_told_about_gap
 
     stream = make_stream(StepChain([Numbering()]))
     stream.queues = [DirectQueue()]
-    found = []
-    stream.queues[0].put = lambda result: found.append((result.frame.index, int(result.ids[0])))
+    received = []
+    stream.queues[0].put = lambda result: received.append((result.frame.index, int(result.ids[0])))
     first, second = take(stream, 0), take(stream, 1)
     second()
     first()
     stream.stats.set_state("DOWN", "no route")
     take(stream, 2)()
     assert heard == [0, 1, "no route", 2]
-    assert found == [(0, 1), (1, 2), (2, 4)]
+    assert received == [(0, 1), (1, 2), (2, 4)]
 
 
 def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
-    let_go, began = threading.Event(), threading.Event()
-    stream = make_stream(StepChain([lambda result: began.set() or let_go.wait(30)]))
+    proceed, began = threading.Event(), threading.Event()
+    stream = make_stream(StepChain([lambda result: began.set() or proceed.wait(30)]))
     first = take(stream, 0)
     thread = threading.Thread(target=first, daemon=True)
     thread.start()
@@ -147,7 +147,7 @@ def test_a_slow_step_of_one_stream_holds_up_no_other_and_no_reader():
     others[0]()
     assert not stream.is_ready and len(stream.in_flight) == 4
     assert stream.snapshot()["delivered"] == 0
-    let_go.set()
+    proceed.set()
     thread.join(10)
     assert stream.snapshot()["delivered"] == 2
 
@@ -165,9 +165,9 @@ def test_a_worker_is_woken_when_there_is_room_again():
 def test_the_address_shows_no_password():
     address = "rtsp://admin:geheim@10.0.0.7/cam"
     stream = make_stream(address=address, policy="max-age=500")
-    found = stream.snapshot()
-    assert "geheim" not in str(found) and "10.0.0.7" in found["address"]
-    assert found["policy"] == "max-age=500"
+    snapshot = stream.snapshot()
+    assert "geheim" not in str(snapshot) and "10.0.0.7" in snapshot["address"]
+    assert snapshot["policy"] == "max-age=500"
 
 
 def test_a_gap_comes_after_the_last_frame_before_it(stream):

@@ -80,9 +80,9 @@ def test_zones_and_lines_are_read_as_they_stand():
 def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, complaint):
     with pytest.raises(UsageError) as refusal:
         read_options({}, write(text))
-    said = str(refusal.value)
-    assert said.startswith("streams.yaml") and complaint in said
-    assert "\n" not in said and "geheim" not in said
+    message = str(refusal.value)
+    assert message.startswith("streams.yaml") and complaint in message
+    assert "\n" not in message and "geheim" not in message
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_an_address_longer_than_a_file_name_may_be_is_an_address():
 @pytest.mark.parametrize("words", [["--sorce", CAMERA], ["--model", "a", "--source", CAMERA, "--conf", CAMERA]])
 def test_a_mistyped_command_line_shows_no_password(words, capsys):
     assert run_command(words) == 2
-    said = capsys.readouterr().err
-    assert "geheim" not in said and "10.0.0.7" in said
+    err = capsys.readouterr().err
+    assert "geheim" not in err and "10.0.0.7" in err
 
 
 def test_two_streams_of_one_name_are_refused():

@@ -77,10 +77,10 @@ def test_a_run_without_streams_has_a_table_too():
 
 
 def test_a_rate_that_cannot_be_measured_is_a_dash():
-    stats = StreamStats("photos")
+    stats = StreamStats("images")
     for index in range(3):  # a batch: all of them end at one instant
         stats.count_seen()
-        frame = make_frame(index, "photos")
+        frame = make_frame(index, "images")
         frame.arrived = frame.decoded = 100
         count_inferred(stats, make_result(frame, start_s=0.03, end_s=0.04))
     for text in (closing_table(stats_of(stats)), closing_table(stats_of(StreamStats("idle")))):

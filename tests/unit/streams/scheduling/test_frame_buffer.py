@@ -14,9 +14,9 @@ def frame_buffer(policy, **options):
 
 
 def counts(buffer):
-    found = buffer.stats.snapshot()
-    assert found["seen"] == found["inferred"] + sum(found["dropped"].values()) + found["in_flight"]
-    return found["seen"], found["dropped"], found["in_flight"]
+    snapshot = buffer.stats.snapshot()
+    assert snapshot["seen"] == snapshot["inferred"] + sum(snapshot["dropped"].values()) + snapshot["in_flight"]
+    return snapshot["seen"], snapshot["dropped"], snapshot["in_flight"]
 
 
 def put_in_thread(buffer, frames):
@@ -58,13 +58,13 @@ def test_latest_does_not_mind_an_old_frame():
 def test_every_keeps_all_in_order_and_lets_the_reader_wait_for_room():
     buffer = frame_buffer("every")
     reader = put_in_thread(buffer, [make_frame(index) for index in range(20)])
-    taken = []
-    while len(taken) < 20:
+    popped = []
+    while len(popped) < 20:
         assert len(buffer) <= 4
         if frame := buffer.pop():
-            taken.append(frame.index)
+            popped.append(frame.index)
     reader.join(10)
-    assert taken == list(range(20))
+    assert popped == list(range(20))
     assert counts(buffer) == (20, {}, 20)
 
 

@@ -33,12 +33,12 @@ def test_there_are_never_more_runs_than_slots():
 
 
 def test_a_run_that_fails_frees_its_slot_and_says_so():
-    told = []
-    slots = RunSlots(1, on_release=lambda: told.append(1))
+    released = []
+    slots = RunSlots(1, on_release=lambda: released.append(1))
     for _ in range(2):
         with pytest.raises(ValueError), slots.acquire():
             raise ValueError
-    assert told == [1, 1]
+    assert released == [1, 1]
     assert slots.delay_s() == 0
 
 
@@ -115,16 +115,16 @@ def put(stream, index=0, **options):
     stream.frames.put(make_frame(index, stream.name, **options))
 
 
-def taken(scheduler):
+def take_batch(scheduler):
     return [(scheduled.stream.name, scheduled.frame.index) for scheduled in scheduler.next_batch()]
 
 
-def taking(scheduler):
+def take_in_thread(scheduler):
     """Take a batch in a thread of its own; return it and the list that it fills."""
-    found = []
-    thread = threading.Thread(target=lambda: found.extend(taken(scheduler)), daemon=True)
+    batch = []
+    thread = threading.Thread(target=lambda: batch.extend(take_batch(scheduler)), daemon=True)
     thread.start()
-    return thread, found
+    return thread, batch
 
 
 def test_the_oldest_served_stream_goes_next_with_its_freshest_frame():
@@ -134,7 +134,7 @@ def test_the_oldest_served_stream_goes_next_with_its_freshest_frame():
     for index in range(9):
         for stream in (door, yard, roof):
             put(stream, index)
-        served += taken(scheduler)
+        served += take_batch(scheduler)
     assert [name for name, _ in served] == ["door", "yard", "roof"] * 3
     assert [index for _, index in served] == list(range(9))
 
@@ -144,22 +144,22 @@ def test_a_stream_that_was_silent_goes_first_but_only_once():
     door, yard = add(scheduler, "door"), add(scheduler, "yard")
     for index in range(5):
         put(door, index)
-        taken(scheduler)
+        take_batch(scheduler)
     put(door, 5), put(yard, 0)
-    assert taken(scheduler) == [("yard", 0)]
+    assert take_batch(scheduler) == [("yard", 0)]
     put(yard, 1)
-    assert taken(scheduler) == [("door", 5)]
+    assert take_batch(scheduler) == [("door", 5)]
 
 
 def test_a_waiting_worker_is_woken_by_a_frame():
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door")
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(door, 3)
     thread.join(10)
-    assert found == [("door", 3)]
+    assert batch == [("door", 3)]
 
 
 def test_a_live_frame_waits_while_another_worker_has_one_for_the_only_slot():
@@ -168,16 +168,16 @@ def test_a_live_frame_waits_while_another_worker_has_one_for_the_only_slot():
     scheduler = Scheduler(slots)
     door, yard = add(scheduler, "door"), add(scheduler, "yard")
     put(door, 0)
-    assert taken(scheduler) == [("door", 0)]
+    assert take_batch(scheduler) == [("door", 0)]
     put(yard, 0)
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     with slots.acquire():
         pass
     put(yard, 1)
     thread.join(10)
-    assert found == [("yard", 1)]
+    assert batch == [("yard", 1)]
 
 
 def test_a_worker_that_waits_for_room_in_flight_is_woken_by_a_frame_that_fails():
@@ -186,17 +186,17 @@ def test_a_worker_that_waits_for_room_in_flight_is_woken_by_a_frame_that_fails()
     door = add(scheduler, "door", "every", limit=1)
     put(door, 0), put(door, 1)
     first = scheduler.next_batch()[0]
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     door.finish(first.ticket, None)
     thread.join(10)
-    assert found == [("door", 1)]
+    assert batch == [("door", 1)]
 
 
 def test_closing_stops_all_workers():
     scheduler = Scheduler(RunSlots(1))
-    threads = [taking(scheduler)[0] for _ in range(3)]
+    threads = [take_in_thread(scheduler)[0] for _ in range(3)]
     scheduler.close()
     for thread in threads:
         thread.join(10)
@@ -210,51 +210,51 @@ def test_a_stream_with_enough_frames_in_flight_waits_for_its_oldest():
     for index in range(2):
         put(door, index), put(yard, index)
     first = scheduler.next_batch()[0]
-    assert [taken(scheduler), taken(scheduler)] == [[("yard", 0)], [("yard", 1)]]
+    assert [take_batch(scheduler), take_batch(scheduler)] == [[("yard", 0)], [("yard", 1)]]
     door.finish(first.ticket, None)
-    assert taken(scheduler) == [("door", 1)]
+    assert take_batch(scheduler) == [("door", 1)]
 
 
 def test_frames_that_are_ready_go_together():
     scheduler = Scheduler(RunSlots(1), batch=4)
     for name in ("door", "yard", "roof"):
         put(add(scheduler, name))
-    assert taken(scheduler) == [("door", 0), ("yard", 0), ("roof", 0)]
+    assert take_batch(scheduler) == [("door", 0), ("yard", 0), ("roof", 0)]
 
 
 def test_a_batch_is_never_larger_than_it_may_be():
     scheduler = Scheduler(RunSlots(1), batch=2)
     for name in ("door", "yard", "roof"):
         put(add(scheduler, name))
-    assert [len(taken(scheduler)), len(taken(scheduler))] == [2, 1]
+    assert [len(take_batch(scheduler)), len(take_batch(scheduler))] == [2, 1]
 
 
 def test_the_first_frame_waits_for_others_in_its_window():
     scheduler = Scheduler(RunSlots(1), batch=2, window_s=30)
     door, yard = add(scheduler, "door"), add(scheduler, "yard")
     put(door)
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(yard)
     thread.join(10)
-    assert found == [("door", 0), ("yard", 0)]
+    assert batch == [("door", 0), ("yard", 0)]
 
 
 def test_the_window_ends():
     scheduler = Scheduler(RunSlots(1), batch=2, window_s=0.05)
     put(add(scheduler, "door"))
-    assert taken(scheduler) == [("door", 0)]
+    assert take_batch(scheduler) == [("door", 0)]
 
 
 def test_closing_ends_the_window_and_the_frames_go():
     scheduler = Scheduler(RunSlots(1), batch=2, window_s=30)
     put(add(scheduler, "door"))
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     scheduler.close()
     thread.join(10)
-    assert found == [("door", 0)]
+    assert batch == [("door", 0)]
 
 
 @pytest.mark.parametrize(("policy", "together"), [("latest", 1), ("every", 3)])
@@ -262,34 +262,34 @@ def test_a_live_stream_is_in_a_batch_only_once(policy, together):
     scheduler = Scheduler(RunSlots(1), batch=3, window_s=0.2)
     stream = add(scheduler, "door", policy)
     put(stream, 0)
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     time.sleep(0.02)
     put(stream, 1), put(stream, 2)
     thread.join(10)
-    assert len(found) == together
+    assert len(batch) == together
 
 
 def test_a_frame_that_is_too_old_is_not_scheduled():
     scheduler = Scheduler(RunSlots(1))
     door = add(scheduler, "door", "max-age=500")
     put(door, 0, age_s=1)
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive() and door.snapshot()["dropped"] == {"too old": 1}
     put(door, 1)
     thread.join(10)
-    assert found == [("door", 1)]
+    assert batch == [("door", 1)]
 
 
 def test_a_stream_whose_last_frame_is_too_old_has_ended_with_it():
-    scheduler, told = Scheduler(RunSlots(1)), threading.Event()
-    door = Stream("door", 0, parse_policy("max-age=500"), 9, scheduler.lock, scheduler.notify, told.set)
+    scheduler, idle = Scheduler(RunSlots(1)), threading.Event()
+    door = Stream("door", 0, parse_policy("max-age=500"), 9, scheduler.lock, scheduler.notify, idle.set)
     scheduler.streams["door"] = door
     put(door, 0, age_s=1)
     door.stats.set_state("ENDED")
-    assert not told.is_set()
-    taking(scheduler)
-    assert told.wait(10) and door.ended
+    assert not idle.is_set()
+    take_in_thread(scheduler)
+    assert idle.wait(10) and door.ended
 
 
 class Busy(RunSlots):
@@ -306,20 +306,20 @@ def test_a_live_frame_is_not_taken_early_and_the_newest_one_goes_then():
     scheduler = Scheduler(slots)
     door = add(scheduler, "door")
     put(door, 0)
-    thread, found = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
     thread.join(0.1)
     assert thread.is_alive()
     put(door, 1)
     slots.delay = 0.0
     scheduler.notify()
     thread.join(10)
-    assert found == [("door", 1)]
+    assert batch == [("door", 1)]
 
 
 def test_a_frame_of_a_file_is_taken_without_delay():
     scheduler = Scheduler(Busy(1))
     put(add(scheduler, "film", "every"))
-    assert taken(scheduler) == [("film", 0)]
+    assert take_batch(scheduler) == [("film", 0)]
 
 
 def test_a_worker_that_leaves_frames_in_the_buffer_wakes_another():
@@ -327,13 +327,13 @@ def test_a_worker_that_leaves_frames_in_the_buffer_wakes_another():
     film = add(scheduler, "film", "every", limit=1)
     put(film, 0), put(film, 1), put(film, 2)
     first = scheduler.next_batch()[0]
-    thread, found = taking(scheduler)
-    other, more = taking(scheduler)
+    thread, batch = take_in_thread(scheduler)
+    other, more = take_in_thread(scheduler)
     thread.join(0.1)
-    assert found == more == []
+    assert batch == more == []
     film.in_flight._limit = 9
     film.finish(first.ticket, None)
     scheduler.notify()  # one of the two; it must notify the other
     thread.join(10)
     other.join(10)
-    assert sorted(found + more) == [("film", 1), ("film", 2)]
+    assert sorted(batch + more) == [("film", 1), ("film", 2)]

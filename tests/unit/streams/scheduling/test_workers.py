@@ -137,11 +137,11 @@ def detector(tmp_path):
 
 @pytest.mark.parametrize(("mode", "at_once"), [("latency", 1), ("throughput", 2)])
 def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
-    detector, let_go = detector(mode), threading.Event()
+    detector, proceed = detector(mode), threading.Event()
     prepared, inferred = threading.Semaphore(0), threading.Semaphore(0)
     preprocess, infer = detector.preprocess, detector.infer
     detector.preprocess = lambda *inputs: prepared.release() or preprocess(*inputs)
-    detector.infer = lambda batch: inferred.release() or (let_go.wait(30) and infer(batch))
+    detector.infer = lambda batch: inferred.release() or (proceed.wait(30) and infer(batch))
     pool = WorkerPool(detector, 0, no_failure)
     stream = Stream("film", 0, parse_policy("every"), 9, pool.scheduler.lock, pool.scheduler.notify, lambda: None)
     pool.scheduler.streams["film"] = stream
@@ -153,7 +153,7 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
     for _ in range(at_once):
         assert inferred.acquire(timeout=10)
     assert not inferred.acquire(timeout=0.1) and not prepared.acquire(timeout=0)
-    let_go.set()
+    proceed.set()
     for _ in range(2):
         assert prepared.acquire(timeout=10)
     pool.stop()
@@ -161,8 +161,8 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
 
 
 def test_joining_gives_up_a_stuck_worker(detector):
-    detector, let_go = detector("latency"), threading.Event()
-    detector.infer = lambda batch: let_go.wait(30)
+    detector, proceed = detector("latency"), threading.Event()
+    detector.infer = lambda batch: proceed.wait(30)
     pool = WorkerPool(detector, 0, no_failure)
     stream = Stream("film", 0, parse_policy("every"), 9, pool.scheduler.lock, pool.scheduler.notify, lambda: None)
     pool.scheduler.streams["film"] = stream
@@ -172,7 +172,7 @@ def test_joining_gives_up_a_stuck_worker(detector):
     start = time.monotonic()
     pool.join(start + 0.1)
     assert time.monotonic() - start < 5
-    let_go.set()
+    proceed.set()
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_each_kind_is_reported_once(capsys):
     failures.record("door", ValueError("bad\nshape"))
     failures.record("yard", ValueError("another shape"))
     failures.record("yard", KeyError("x"))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert said[0] == "door: a frame is dropped, ValueError: bad shape (counted; not reported again)"
-    assert "yard" in said[1] and "KeyError" in said[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == "door: a frame is dropped, ValueError: bad shape (counted; not reported again)"
+    assert "yard" in lines[1] and "KeyError" in lines[1]
 
 
 def test_passwords_are_not_reported(capsys):
@@ -216,11 +216,11 @@ def test_passwords_are_not_reported(capsys):
 
 def test_a_hundred_in_a_row_are_enough_and_reported_once():
     failures = DetectorFailures()
-    found = [failures.record("door", ValueError("bad shape")) for _ in range(2 * MAX_FAILURES)]
+    outcomes = [failures.record("door", ValueError("bad shape")) for _ in range(2 * MAX_FAILURES)]
     assert MAX_FAILURES == 100
-    assert [index for index, error in enumerate(found) if error] == [99]
-    assert isinstance(found[99], FGDError)
-    assert "100 frames in a row: bad shape" in str(found[99])
+    assert [index for index, error in enumerate(outcomes) if error] == [99]
+    assert isinstance(outcomes[99], FGDError)
+    assert "100 frames in a row: bad shape" in str(outcomes[99])
 
 
 def test_a_frame_that_goes_well_starts_the_count_again():

@@ -33,16 +33,18 @@ def test_an_existing_file_is_continued_without_its_partial_last_line(tmp_path):
     sink = JsonLinesSink(path)
     sink.write(make_result())
     sink.close()
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     zeros = bytes(300)  # which a power cut may leave
-    for torn in (b"", whole[:1], whole[:6], whole[:-1], whole[:-1] + b"x" * 200_000, zeros, whole[:6] + zeros):
-        path.write_bytes(whole + torn)
+    partial_lines = [complete[:size] for size in (0, 1, 6, -1)]
+    partial_lines += [complete[:-1] + b"x" * 200_000, zeros, complete[:6] + zeros]
+    for partial in partial_lines:
+        path.write_bytes(complete + partial)
         sink = JsonLinesSink(path)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == complete
         sink.write(make_result())
         sink.close()
         assert len(read(path)) == 2
-    path.write_bytes(whole[:-1] + b"x" * 200_000)
+    path.write_bytes(complete[:-1] + b"x" * 200_000)
     JsonLinesSink(path).close()
     assert path.read_bytes() == b""
 
@@ -69,8 +71,8 @@ def test_a_large_file_is_rotated_and_five_backups_are_kept(tmp_path):
     sink.close()
     names = ["results.jsonl", *(f"results.jsonl.{number}" for number in range(1, 6))]
     assert sorted(file.name for file in tmp_path.glob("results*")) == names
-    kept = [line["index"] for name in reversed(names) for line in read(tmp_path / name)]
-    assert kept == list(range(kept[0], 60)) and kept[0] > 0
+    indices = [line["index"] for name in reversed(names) for line in read(tmp_path / name)]
+    assert indices == list(range(indices[0], 60)) and indices[0] > 0
     assert all((tmp_path / name).stat().st_size <= 1000 for name in names)
 
 

@@ -13,13 +13,13 @@ from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from stream_results import make_result
 
 
-def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+def grey_image(index: int, height: int = 48, width: int = 64) -> np.ndarray:
     """Grey that says which frame it is."""
     return np.full((height, width, 3), 20 + 8 * index, np.uint8)
 
 
 def shot(index: int, time_s: float | None = None, stream: str = "door", arrived: float | None = None, **size: int):
-    return make_result(stream, index, (), image=picture(index, **size), pts=time_s, arrived=arrived)
+    return make_result(stream, index, (), image=grey_image(index, **size), pts=time_s, arrived=arrived)
 
 
 def files(folder: Path) -> list[Path]:
@@ -145,7 +145,7 @@ def test_a_frame_of_one_row_or_column_is_recorded_with_two(tmp_path, monkeypatch
 def test_a_frame_of_one_pixel_is_annotated_and_recorded(tmp_path):
     sink = Mp4Sink(tmp_path)
     for index in range(3):
-        sink.write(make_result("dot", index, ((1, 0.9, (0, 0, 1, 1)),), image=picture(index, 1, 1), pts=index / 10))
+        sink.write(make_result("dot", index, ((1, 0.9, (0, 0, 1, 1)),), image=grey_image(index, 1, 1), pts=index / 10))
     sink.close()
     assert [time_s for time_s, _ in frames(files(tmp_path)[0])] == pytest.approx([0, 0.1, 0.2], abs=1e-4)
 

@@ -34,23 +34,23 @@ def test_a_full_queue_drops_at_once_and_counts(sink):
 
 
 def test_frames_and_masks_are_bounded_in_bytes(sink):
-    picture = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
+    image = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
     queue = blocked(sink, megabytes=3.5)
     size = make_result().frame.nbytes
-    assert queue.put(make_result(image=picture))
-    assert queue.snapshot()["waiting_bytes"] == size + picture.nbytes
-    assert queue.put(make_result(image=picture))
-    assert not queue.put(make_result(image=picture))
+    assert queue.put(make_result(image=image))
+    assert queue.snapshot()["waiting_bytes"] == size + image.nbytes
+    assert queue.put(make_result(image=image))
+    assert not queue.put(make_result(image=image))
     assert queue.snapshot()["dropped"] == {"too many bytes": 1}
 
 
 def test_masks_count_as_bytes(sink):
-    picture = np.zeros((512, 1024, 3), np.uint8)
+    image = np.zeros((512, 1024, 3), np.uint8)
     queue = blocked(sink, megabytes=1.9)
-    masked = make_result(image=picture)
+    masked = make_result(image=image)
     object.__setattr__(masked.detections, "masks", np.zeros((1, 512, 1024), bool))
     assert not queue.put(masked)
-    assert queue.put(make_result(image=picture))
+    assert queue.put(make_result(image=image))
 
 
 def test_a_blocked_sink_holds_up_neither_the_caller_nor_another_sink_nor_the_end(sink, capfd):
@@ -106,11 +106,11 @@ def test_consecutive_gaps_take_no_room(sink):
 
 
 def test_a_gap_after_a_gap_that_was_delivered_is_delivered_too(sink):
-    told = threading.Event()
-    sink.gap = lambda stream, reason: (sink.got.append(reason), told.set())
+    delivered = threading.Event()
+    sink.gap = lambda stream, reason: (sink.got.append(reason), delivered.set())
     queue = SinkQueue(sink)
     queue.gap("door", "refused")
-    assert told.wait(LONG_S)
+    assert delivered.wait(LONG_S)
     queue.gap("door", "stalled")
     assert queue.close(LONG_S)
     assert sink.got == ["refused", "stalled"]
@@ -349,13 +349,13 @@ def test_results_that_can_wait_leave_room_for_those_that_cannot(sink):
 
 
 def test_results_that_can_wait_leave_bytes_for_those_that_cannot(sink):
-    picture = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
+    image = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
     queue = blocked(sink, megabytes=6.01)  # four pictures, and what the sink holds
-    assert queue.put(make_result(image=picture), LONG_S)
-    waiting = threading.Thread(target=queue.put, args=(make_result(index=3, image=picture), LONG_S), daemon=True)
+    assert queue.put(make_result(image=image), LONG_S)
+    waiting = threading.Thread(target=queue.put, args=(make_result(index=3, image=image), LONG_S), daemon=True)
     waiting.start()
     waiting.join(0.2)
-    assert [queue.put(make_result(index=index, image=picture)) for index in (10, 11, 12)] == [True] * 3
+    assert [queue.put(make_result(index=index, image=image)) for index in (10, 11, 12)] == [True] * 3
     sink.go_on.set()
     waiting.join(LONG_S)
     assert queue.close(LONG_S)

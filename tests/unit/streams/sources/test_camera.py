@@ -39,9 +39,9 @@ class Capture:
 
 def test_a_frame_is_stamped_after_it_arrived_and_after_it_was_decoded():
     capture = Capture()
-    picture = CameraSource(0, capture).read()
-    assert capture.grabbed_at <= picture.arrived < picture.decoded - 0.01
-    assert picture.pixels.shape == (4, 4, 3) and picture.pts is None
+    frame = CameraSource(0, capture).read()
+    assert capture.grabbed_at <= frame.arrived < frame.decoded - 0.01
+    assert frame.pixels.shape == (4, 4, 3) and frame.pts is None
 
 
 def test_no_frame_and_one_that_cannot_be_decoded_are_bad_frames():

@@ -28,13 +28,13 @@ from tests.cameras.clips import (
 
 def images(path):
     """Return all frames of a source as the detector gets them."""
-    source, found = open_source(str(path), timeout_s=1), []
+    source, frames = open_source(str(path), timeout_s=1), []
     while True:
         try:
-            found.append(Frame("door", 0, *source.read()).image())
+            frames.append(Frame("door", 0, *source.read()).image())
         except SourceEnded:
             source.close()
-            return found
+            return frames
 
 
 def stored(path):
@@ -59,13 +59,13 @@ UPRIGHT = {
 @pytest.mark.parametrize("turn", ORIENTATIONS)
 def test_a_video_is_rotated_as_its_container_says(tmp_path, turn, suffix):
     path = coloured_clip(tmp_path / f"clip.{suffix}", ORIENTATIONS[turn])
-    found = images(path)
-    assert len(found) == 3
-    np.testing.assert_array_equal(found[0], UPRIGHT[turn](stored(path)))
-    assert {image.shape for image in found} == {found[0].shape}
+    frames = images(path)
+    assert len(frames) == 3
+    np.testing.assert_array_equal(frames[0], UPRIGHT[turn](stored(path)))
+    assert {image.shape for image in frames} == {frames[0].shape}
     if turn in ("right", "over", "left"):  # OpenCV treats a mirror as a rotation
         shown = cv2.VideoCapture(str(path)).read()[1]
-        assert (shown.shape, corners(shown)) == (found[0].shape, corners(found[0]))
+        assert (shown.shape, corners(shown)) == (frames[0].shape, corners(frames[0]))
 
 
 @pytest.mark.parametrize("suffix", ["h264", "ts"])
@@ -96,13 +96,13 @@ def test_an_image_is_rotated_in_a_folder_as_alone(tmp_path):
 
 
 def numbers(path):
-    source, found = open_source(str(path), timeout_s=1), []
+    source, indices = open_source(str(path), timeout_s=1), []
     while True:
         try:
-            found.append(frame_number(source.read().pixels))
+            indices.append(frame_number(source.read().pixels))
         except SourceEnded:
             source.close()
-            return found
+            return indices
 
 
 JPEG = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
@@ -124,9 +124,9 @@ def two_tracks(path, first, second, default):
             track.width, track.height, track.pix_fmt = 320, 240, "yuv420p"
             track.disposition = av.stream.Disposition.default if index == default else av.stream.Disposition(0)
         for index in range(max(first, second)):
-            for track, begin, count in ((tracks[0], 0, first), (tracks[1], 100, second)):
+            for track, first_index, count in ((tracks[0], 0, first), (tracks[1], 100, second)):
                 if index < count:
-                    frame = av.VideoFrame.from_ndarray(numbered_image(begin + index), "bgr24")
+                    frame = av.VideoFrame.from_ndarray(numbered_image(first_index + index), "bgr24")
                     frame.pts, frame.time_base = index, Fraction(1, 25)
                     file.mux(track.encode(frame))
         for track in tracks:
@@ -134,9 +134,9 @@ def two_tracks(path, first, second, default):
     return path
 
 
-@pytest.mark.parametrize(("default", "begin"), [(0, 0), (1, 100), (None, 0)])
-def test_of_two_tracks_the_default_is_the_video_and_else_the_first(tmp_path, default, begin):
-    assert numbers(two_tracks(tmp_path / "two.mkv", 5, 5, default)) == list(range(begin, begin + 5))
+@pytest.mark.parametrize(("default", "first_index"), [(0, 0), (1, 100), (None, 0)])
+def test_of_two_tracks_the_default_is_the_video_and_else_the_first(tmp_path, default, first_index):
+    assert numbers(two_tracks(tmp_path / "two.mkv", 5, 5, default)) == list(range(first_index, first_index + 5))
 
 
 def test_a_track_of_one_frame_is_a_still_image_beside_one_that_moves(tmp_path):

@@ -230,11 +230,11 @@ def test_a_part_that_is_not_a_jpeg_is_a_bad_frame_and_the_next_one_is_read():
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".bmp"])
 def test_a_still_image_is_read_once_and_then_lost_like_a_camera_that_closed(suffix):
-    picture = cv2.imencode(suffix, np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    image = cv2.imencode(suffix, np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 
     def still(handler):
-        begin(handler, "image/*", Content_Length=str(len(picture)))
-        handler.wfile.write(picture)
+        begin(handler, "image/*", Content_Length=str(len(image)))
+        handler.wfile.write(image)
 
     with serving(still) as address:
         source = open_source(address, timeout_s=1)

@@ -19,7 +19,7 @@ def write(path, value):
 def test_images_come_once_in_the_order_of_their_names_and_a_broken_one_is_skipped(tmp_path):
     for name, value in (("b.png", 20), ("a.png", 10), ("d.png", 40)):
         write(tmp_path / name, value)
-    (tmp_path / "c.png").write_text("no picture")
+    (tmp_path / "c.png").write_text("no frame")
     source = open_source(str(tmp_path), timeout_s=1)
     assert (source.live, source.fps) == (False, 25)
     assert [source.read().pixels[0, 0, 0] for _ in range(2)] == [10, 20]
@@ -45,9 +45,9 @@ def read_all(source):
     images, times, bad = [], [], []
     while True:
         try:
-            picture = source.read()
-            images.append(Frame("door", 0, *picture).image())
-            times.append(picture.pts)
+            frame = source.read()
+            images.append(Frame("door", 0, *frame).image())
+            times.append(frame.pts)
         except BadFrame as error:
             bad.append(str(error))
         except SourceEnded:
@@ -114,8 +114,8 @@ def test_a_folder_is_rotated_image_by_image_and_video_by_video(tmp_path):
 
 @pytest.mark.parametrize("name", ["text.jpg", "text.png", "text.mp4", "text.heic", "cut.jpg"])
 def test_a_file_that_is_neither_image_nor_video_is_refused_before_anything_starts(tmp_path, name):
-    whole = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    (tmp_path / name).write_bytes(whole[:60] if name == "cut.jpg" else b"no picture")
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    (tmp_path / name).write_bytes(jpeg[:60] if name == "cut.jpg" else b"no frame")
     with pytest.raises(UsageError, match=rf"{name}' is neither an image nor a video: \w") as caught:
         check_address(str(tmp_path / name))
     assert "\n" not in str(caught.value)

@@ -100,15 +100,15 @@ CAMERAS = {
 
 
 def cut(content_type: str, body: bytes, piece: int, check=lambda width, height: None) -> list[bytes]:
-    splitter, found = JpegSplitter(boundary_of(content_type), check), []
+    splitter, jpegs = JpegSplitter(boundary_of(content_type), check), []
     for start in range(0, len(body), piece):
-        found += splitter.feed(body[start : start + piece])
-    return [*found, *splitter.finish()]
+        jpegs += splitter.feed(body[start : start + piece])
+    return [*jpegs, *splitter.finish()]
 
 
-def trimmed(found: list[bytes]) -> list[bytes]:
+def trimmed(jpegs: list[bytes]) -> list[bytes]:
     """Remove what a wrong length left after a JPEG; a decoder ignores it."""
-    return [jpeg[: jpeg.rindex(b"\xff\xd9") + 2] for jpeg in found]
+    return [jpeg[: jpeg.rindex(b"\xff\xd9") + 2] for jpeg in jpegs]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000, 1 << 20])
@@ -118,11 +118,11 @@ def test_every_camera_gives_every_jpeg_however_its_bytes_arrive(camera, piece):
 
 
 @pytest.mark.parametrize("length", [True, False])
-@pytest.mark.parametrize("pictures", [COMMENTED, THUMBNAILED], ids=["in a comment", "in a thumbnail"])
-def test_a_boundary_or_an_end_inside_a_jpeg_is_part_of_it(pictures, length):
-    body = b"".join(part(jpeg, length=length) for jpeg in pictures)
+@pytest.mark.parametrize("jpegs", [COMMENTED, THUMBNAILED], ids=["in a comment", "in a thumbnail"])
+def test_a_boundary_or_an_end_inside_a_jpeg_is_part_of_it(jpegs, length):
+    body = b"".join(part(jpeg, length=length) for jpeg in jpegs)
     for piece in (3, 1 << 20):
-        assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == pictures
+        assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == jpegs
 
 
 @pytest.mark.parametrize("camera", [name for name in CAMERAS if "too" not in name])
@@ -139,8 +139,8 @@ def test_a_damaged_part_is_yielded_and_the_next_ones_are_whole(damage):
     bad, length = {"cut": (half, True), "torn": (half, len(half)), "garbage": (JPEGS[1][::-1], True)}[damage]
     body = part(JPEGS[0]) + part(bad, length=length) + part(JPEGS[2]) + part(JPEGS[3])
     for piece in (1, 1 << 20):
-        found = cut("multipart/x-mixed-replace; boundary=frame", body, piece)
-        assert found == [JPEGS[0], bad, JPEGS[2], JPEGS[3]]
+        jpegs = cut("multipart/x-mixed-replace; boundary=frame", body, piece)
+        assert jpegs == [JPEGS[0], bad, JPEGS[2], JPEGS[3]]
 
 
 def fed_until_refused(splitter: JpegSplitter, start: bytes, more: bytes) -> int:

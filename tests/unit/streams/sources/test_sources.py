@@ -14,7 +14,7 @@ from tests.cameras.clips import write_clip
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("ftp://10.0.0.7/cam", "is not a source"),
         ("rtsp://", "names no host"),
@@ -49,8 +49,8 @@ from tests.cameras.clips import write_clip
         ("test://somewhere", "takes options only"),
     ],
 )
-def test_an_invalid_address_is_refused_on_one_line(address, said):
-    with pytest.raises(UsageError, match=said.replace("?", r"\?")) as caught:
+def test_an_invalid_address_is_refused_on_one_line(address, message):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")) as caught:
         check_address(address)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 

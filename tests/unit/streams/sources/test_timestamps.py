@@ -7,14 +7,14 @@ import pytest
 from fgd_yolo.streams.sources.timestamps import RisingTimestamps
 
 
-def times(pictures, fps=25.0, packets=()):
+def times(frames, fps=25.0, packets=()):
     """Return the times of frames; packets are two ahead of their frames, as from a decoder."""
-    rising, waiting, found = RisingTimestamps(fps), list(packets), []
-    for own, is_b in pictures:
-        for _ in range(1 if found else 3):
+    rising, waiting, result = RisingTimestamps(fps), list(packets), []
+    for own, is_b in frames:
+        for _ in range(1 if result else 3):
             rising.add_packet(waiting.pop(0) if waiting else None)
-        found.append(rising.next_frame(own, is_b=is_b))
-    return found
+        result.append(rising.next_frame(own, is_b=is_b))
+    return result
 
 
 def plain(*own):
@@ -58,9 +58,9 @@ def test_a_clock_that_begins_again_continues_after_the_last():
 
 
 def test_times_that_fall_a_little_or_stay_still_rise():
-    found = times(plain(0, 0.04, 0.04, 0.03, 0.12))
-    assert all(one < other for one, other in pairwise(found))
-    assert found[-1] == pytest.approx(0.12)
+    result = times(plain(0, 0.04, 0.04, 0.03, 0.12))
+    assert all(one < other for one, other in pairwise(result))
+    assert result[-1] == pytest.approx(0.12)
 
 
 def test_a_frame_that_is_lost_among_presentation_times_moves_no_other():

@@ -144,8 +144,8 @@ def test_four_large_scenes_take_less_than_a_tenth_of_a_gigabyte_each_and_a_frame
     before = "from fgd_yolo.streams.sources import open_source\nimport fgd_yolo.streams.sources.demo_scene, numpy, cv2"
     code = """
 sources = [open_source(f"test://?size=4096x4096&seed={seed}", timeout_s=1) for seed in range(4)]
-pictures = [source.read().pixels for source in sources]
-assert {picture.shape for picture in pictures} == {(4096, 4096, 3)}
+frames = [source.read().pixels for source in sources]
+assert {frame.shape for frame in frames} == {(4096, 4096, 3)}
 """
     picture_mb = 4096 * 4096 * 3 / 1e6
     assert grown_mb(code, before) < 4 * (100 + picture_mb) + 2 * picture_mb
@@ -154,8 +154,8 @@ assert {picture.shape for picture in pictures} == {(4096, 4096, 3)}
 def test_a_large_scene_has_its_size_and_its_truth_in_its_own_pixels():
     address = "test://?size=4001x2600&fps=1&seed=3"
     source = SceneSource(address, PixelBudget().for_stream())
-    picture = source._scene.expose(source._scene.paint(20.0)[0], 0)
-    assert picture.shape == (2600, 4001, 3)
+    frame = source._scene.expose(source._scene.paint(20.0)[0], 0)
+    assert frame.shape == (2600, 4001, 3)
     truth = scene_truth(address, 20.0)
     assert truth
     for left, top, right, bottom in (one["xyxy"] for one in truth):

@@ -17,36 +17,36 @@ from tests.cameras.clips import SIZE, encode, frame_number, write_clip
 
 def read_all(source):
     """Return the good frames and the number of bad ones."""
-    pictures, bad = [], 0
+    frames, bad = [], 0
     with pytest.raises((SourceEnded, SourceLost)):
         while True:
             try:
-                pictures.append(source.read())
+                frames.append(source.read())
             except BadFrame:
                 bad += 1
     source.close()
-    return pictures, bad
+    return frames, bad
 
 
 def test_every_frame_comes_once_in_order_with_its_time(tmp_path):
     source = open_source(str(write_clip(tmp_path / "clip.mp4", frames=30, fps=15)), timeout_s=1)
     assert (source.live, source.fps) == (False, 15)
-    pictures, bad = read_all(source)
-    assert [frame_number(picture.pixels) for picture in pictures] == list(range(30))
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 15 for index in range(30)])
+    frames, bad = read_all(source)
+    assert [frame_number(frame.pixels) for frame in frames] == list(range(30))
+    assert [frame.pts for frame in frames] == pytest.approx([index / 15 for index in range(30)])
     assert bad == 0
 
 
 def test_frames_are_not_converted_and_stamps_are_in_order(tmp_path):
-    pictures, _ = read_all(open_source(str(write_clip(tmp_path / "clip.mp4", frames=5)), timeout_s=1))
-    assert {(picture.pixels.format.name, picture.pixels.width) for picture in pictures} == {("yuv420p", SIZE[0])}
-    assert all(picture.arrived <= picture.decoded for picture in pictures)
-    assert all(one.decoded <= other.decoded for one, other in pairwise(pictures))
+    frames, _ = read_all(open_source(str(write_clip(tmp_path / "clip.mp4", frames=5)), timeout_s=1))
+    assert {(frame.pixels.format.name, frame.pixels.width) for frame in frames} == {("yuv420p", SIZE[0])}
+    assert all(frame.arrived <= frame.decoded for frame in frames)
+    assert all(one.decoded <= other.decoded for one, other in pairwise(frames))
 
 
 def test_times_begin_at_zero_although_the_file_does_not(tmp_path):
-    pictures, _ = read_all(open_source(str(write_clip(tmp_path / "clip.ts", frames=5, fps=15)), timeout_s=1))
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 15 for index in range(5)], abs=1e-4)
+    frames, _ = read_all(open_source(str(write_clip(tmp_path / "clip.ts", frames=5, fps=15)), timeout_s=1))
+    assert [frame.pts for frame in frames] == pytest.approx([index / 15 for index in range(5)], abs=1e-4)
 
 
 def test_a_damaged_file_gives_its_sound_frames_and_counts_the_others(tmp_path):
@@ -55,10 +55,10 @@ def test_a_damaged_file_gives_its_sound_frames_and_counts_the_others(tmp_path):
     middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
     data[middle : middle + 300] = bytes(300)
     clip.write_bytes(data)
-    pictures, bad = read_all(open_source(str(clip), timeout_s=1))
+    frames, bad = read_all(open_source(str(clip), timeout_s=1))
     assert 0 < bad < 30
-    assert 30 <= len(pictures) <= 60 - bad
-    assert frame_number(pictures[-1].pixels) == 59
+    assert 30 <= len(frames) <= 60 - bad
+    assert frame_number(frames[-1].pixels) == 59
 
 
 def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
@@ -84,16 +84,16 @@ def test_every_frame_of_a_file_without_presentation_times_comes_in_order_at_its_
     codec, options = UNTIMED[name]
     source = open_source(str(encode(tmp_path / name, codec, frames=60, **options)), timeout_s=1)
     assert source.fps == 25
-    pictures, bad = read_all(source)
-    assert [frame_number(picture.pixels) for picture in pictures] == list(range(60))
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(60)])
+    frames, bad = read_all(source)
+    assert [frame_number(frame.pixels) for frame in frames] == list(range(60))
+    assert [frame.pts for frame in frames] == pytest.approx([index / 25 for index in range(60)])
     assert bad == 0
 
 
 def test_raw_h264_has_the_frame_rate_that_it_says(tmp_path):
     write_clip(tmp_path / "raw.h264", frames=6, fps=10)
-    pictures, _ = read_all(open_source(str(tmp_path / "raw.h264"), timeout_s=1))
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 10 for index in range(6)])
+    frames, _ = read_all(open_source(str(tmp_path / "raw.h264"), timeout_s=1))
+    assert [frame.pts for frame in frames] == pytest.approx([index / 10 for index in range(6)])
 
 
 @pytest.mark.parametrize("name", ["gap.mp4", "gap.mkv", "gap.ts", "gap.flv"])
@@ -102,9 +102,9 @@ def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, n
     path = write_clip(tmp_path / name, frames=40, fps=20, left_out=range(11, 19))
     with av.open(str(path)) as file:
         assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
-    pictures, _ = read_all(open_source(str(path), timeout_s=1))
-    assert [frame_number(picture.pixels) for picture in pictures] == kept
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 20 for index in kept], abs=2e-3)
+    frames, _ = read_all(open_source(str(path), timeout_s=1))
+    assert [frame_number(frame.pixels) for frame in frames] == kept
+    assert [frame.pts for frame in frames] == pytest.approx([index / 20 for index in kept], abs=2e-3)
 
 
 def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
@@ -115,17 +115,17 @@ def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
             if packet.size:
                 packet.stream = copy
                 writer.mux(packet)
-    pictures, _ = read_all(open_source(str(tmp_path / "copy.mkv"), timeout_s=1))
-    assert [frame_number(picture.pixels) for picture in pictures] == list(range(30))
-    assert [picture.pts for picture in pictures] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
+    frames, _ = read_all(open_source(str(tmp_path / "copy.mkv"), timeout_s=1))
+    assert [frame_number(frame.pixels) for frame in frames] == list(range(30))
+    assert [frame.pts for frame in frames] == pytest.approx([index / 25 for index in range(30)], abs=2e-3)
 
 
 def test_one_recording_after_the_other_continues_in_time(tmp_path):
     clip = write_clip(tmp_path / "clip.ts", frames=20, fps=10)
     (tmp_path / "both.ts").write_bytes(clip.read_bytes() * 2)
-    pictures, _ = read_all(open_source(str(tmp_path / "both.ts"), timeout_s=1))
-    assert len(pictures) == 40
-    times = [picture.pts for picture in pictures]
+    frames, _ = read_all(open_source(str(tmp_path / "both.ts"), timeout_s=1))
+    assert len(frames) == 40
+    times = [frame.pts for frame in frames]
     assert all(one < other for one, other in pairwise(times))
     assert times[-1] == pytest.approx(3.9, abs=0.2)
 
@@ -140,11 +140,11 @@ def test_every_frame_of_an_animation_comes_with_its_time(tmp_path, suffix, name)
     path = tmp_path / f"written.{suffix}"
     first.save(path, save_all=True, append_images=others, duration=[40, 100, 40, 40], quality=95)
     source = open_source(str(path.rename(tmp_path / name.format(suffix))), timeout_s=1)
-    pictures, bad = read_all(source)
-    seen = [Frame("door", 0, *picture).image() for picture in pictures]
+    frames, bad = read_all(source)
+    seen = [Frame("door", 0, *frame).image() for frame in frames]
     assert [image.mean() for image in seen] == pytest.approx(greys, abs=3)
     assert {image.shape for image in seen} == {(48, 64, 3)}
-    assert [picture.pts for picture in pictures] == pytest.approx([0, 0.04, 0.14, 0.18])
+    assert [frame.pts for frame in frames] == pytest.approx([0, 0.04, 0.14, 0.18])
     assert (source.live, bad) == (False, 0)
 
 
@@ -152,8 +152,8 @@ def test_a_still_of_a_format_that_may_move_is_one_frame(tmp_path):
     for suffix in ("png", "webp", "avif", "gif"):
         path = tmp_path / f"still.{suffix}"
         path.write_bytes(cv2.imencode(f".{suffix}", np.full((48, 64, 3), 90, np.uint8))[1].tobytes())
-        pictures, bad = read_all(open_source(str(path), timeout_s=1))
-        assert ([picture.pts for picture in pictures], bad) == ([0], 0), suffix
+        frames, bad = read_all(open_source(str(path), timeout_s=1))
+        assert ([frame.pts for frame in frames], bad) == ([0], 0), suffix
 
 
 def test_a_cut_animation_gives_what_is_whole(tmp_path):
@@ -166,8 +166,8 @@ def test_a_cut_animation_gives_what_is_whole(tmp_path):
     for end in (30, 200, len(data) // 2, len(data) - 5):
         (tmp_path / "a.webp").write_bytes(data[:end])
         with suppress(SourceLost):
-            pictures, _ = read_all(open_source(str(tmp_path / "a.webp"), timeout_s=1))
-            assert len(pictures) < 4
+            frames, _ = read_all(open_source(str(tmp_path / "a.webp"), timeout_s=1))
+            assert len(frames) < 4
 
 
 def test_an_animation_with_a_giant_canvas_is_refused_by_its_header(tmp_path):
@@ -195,5 +195,5 @@ def test_a_jpeg_of_thousands_of_scans_in_a_video_is_a_bad_frame_and_the_next_is_
             packet.stream, packet.pts, packet.dts = track, index, index
             packet.time_base = Fraction(1, 25)
             writer.mux(packet)
-    pictures, bad = read_all(open_source(str(tmp_path / f"clip.{container}"), timeout_s=1))
-    assert (len(pictures), bad) == (2, 1)
+    frames, bad = read_all(open_source(str(tmp_path / f"clip.{container}"), timeout_s=1))
+    assert (len(frames), bad) == (2, 1)

@@ -19,5 +19,5 @@ def test_the_clock_uses_the_sources_time_or_else_the_arrival():
 
 @pytest.mark.parametrize("later", [(0.9, 51.0), (None, 51.0)])
 def test_a_time_that_goes_back_or_changes_its_kind_is_a_restart_once(later):
-    _, begun, after = read((1.0, 50.0), later, later)
-    assert begun[1] and not after[1]
+    _, restarted, after = read((1.0, 50.0), later, later)
+    assert restarted[1] and not after[1]

@@ -235,10 +235,10 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize(("begin", "more", "answer"), SLOW.values(), ids=SLOW)
-def test_slow_senders_do_not_extend_the_deadline(page, begin, more, answer):
+@pytest.mark.parametrize(("first_bytes", "more", "answer"), SLOW.values(), ids=SLOW)
+def test_slow_senders_do_not_extend_the_deadline(page, first_bytes, more, answer):
     with connect(page[0].port) as connection:
-        connection.sendall(begin)
+        connection.sendall(first_bytes)
         connection.settimeout(0.05)
         received, end = b"", time.monotonic() + 30
         while True:
@@ -266,12 +266,12 @@ def test_a_request_that_takes_its_time_within_the_deadline_is_answered(page):
 
 def test_the_deadline_restarts_with_each_request(page):
     with httpx.Client(trust_env=False) as client:
-        taken = set()
+        addresses = set()
         for _ in range(4):
             answer = client.get(f"{page[0].url}healthz")
-            taken.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+            addresses.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
             time.sleep(0.5)
-        assert len(taken) == 1
+        assert len(addresses) == 1
 
 
 TOO_LARGE = {

@@ -76,8 +76,8 @@ def parts(server, wanted):
         assert kind == "multipart/x-mixed-replace"
         for chunk in answer.iter_bytes():
             data += chunk
-            *whole, data = data.split(f"--{boundary}\r\n".encode())
-            parts_read += [part for part in whole if part]
+            *complete, data = data.split(f"--{boundary}\r\n".encode())
+            parts_read += [part for part in complete if part]
             if len(parts_read) >= wanted:
                 return parts_read[:wanted]
 
