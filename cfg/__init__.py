@@ -1,4 +1,4 @@
-"""Recipes: YAML files that ship in the wheel as `fgd_yolo.cfg`. `fgd_yolo.config.load_recipe` reads them."""
+"""Recipes: YAML files that are shipped as the package `fgd_yolo.cfg` and read by `fgd_yolo.config.load_recipe`."""
 
 from importlib.resources import files
 from itertools import takewhile

@@ -1,4 +1,4 @@
-"""Options as pydantic models, and pydantic's errors as one line that names the option, the value and the remedy."""
+"""Options as pydantic models, and pydantic's errors as one-line messages with the option, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fgd_yolo.errors import UsageError, close_match
 
 Model = TypeVar("Model", bound="Options")
 
-# What pydantic reports, by type, in our words.
+# Messages by pydantic's error type.
 _PROBLEMS = {
     "missing": "is missing",
     **dict.fromkeys(["float_type", "float_parsing"], "must be a number"),
@@ -34,9 +34,9 @@ _EXPONENT = re.compile(r"([+-]?\d+)(\.\d*)?e([+-]?)(\d+)", re.IGNORECASE)
 
 
 class Options(BaseModel):
-    """Options that are checked when they are created and do not change afterwards.
+    """Base class of options: immutable, and checked when they are created.
 
-    Types are strict: text is not a number, a bool is neither, and NaN and infinity are refused.
+    Types are strict: neither text nor a bool is a number, and NaN and infinity are refused.
 
     Raises:
         UsageError: an unknown option (the message names the closest known one) or a wrong value.
@@ -65,15 +65,15 @@ def first_problem(
     show_value: bool = True,
     problems: Mapping[str, str] | None = None,
 ) -> str:
-    """Return what is wrong as one line: an unknown option if there is one, otherwise pydantic's first problem.
+    """Return a one-line message about an unknown option, if there is one, or about the first other problem.
 
-    The message of a `ValueError` that a validator raises continues the name of the option: "must be ..., got ...".
+    A validator's `ValueError` has a message that continues the name of the option: "must be ..., got ...".
 
     Args:
-        error: of pydantic.
+        error: pydantic's error.
         known: options that exist, for the closest match.
-        kind: what an option is called in the message.
-        show_value: whether the value may be repeated; False if it may hold a password.
+        kind: name for an option in the message.
+        show_value: whether to show the value; False if it may hold a password.
         problems: messages by pydantic's error type that replace the usual ones.
     """
     problem = _most_telling(error.errors(include_url=False))
@@ -94,20 +94,20 @@ def first_problem(
 
 
 def _most_telling(problems: Sequence[Any]) -> Any:
-    """Return the problem to report: an unknown option first, and those that only follow from another problem last."""
-    # int_type: of a value that may be an integer or text, the text's problem is the one. The other type is reported for
-    # an option whose default depends on a wrong one.
+    """Return the problem to report: unknown options come first, consequences of other problems last."""
+    # pydantic reports int_type for every value that may be an integer or text but is wrong as text, and
+    # default_factory_not_called for an option whose default depends on a wrong option.
     rank = {"extra_forbidden": 0, "int_type": 2, "default_factory_not_called": 3}
     return min(problems, key=lambda problem: rank.get(problem["type"], 1))
 
 
 def _is_tag(part: int | str) -> bool:
-    """Return whether a part of a location is pydantic's own: the member of a union, or the mark of a key."""
+    """Return whether pydantic added this part to a location: the member of a union, or the mark of a key."""
     return part in ("int", "str", "constrained-str", "[key]") or str(part).startswith("function-")
 
 
 def unknown_option(name: str, known: Iterable[str], kind: str = "option") -> str:
-    """Return the message about an option that does not exist; a dotted name is one inside others."""
+    """Return the message about an option that does not exist; dots in the name separate nested options."""
     known = list(known)
     hint = close_match(name.rpartition(".")[2], known) or f" (known: {', '.join(known)})"
     return f"unknown {kind} '{name}'{hint}"
@@ -120,9 +120,9 @@ def unknown_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def _exponent_hint(value: Any) -> str:
-    """Say why a number is text: YAML wants a dot in the mantissa and a sign in the exponent."""
+    """Return a hint if YAML read a number as text, because its exponent has no sign or its mantissa no dot."""
     match = _EXPONENT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return ""
-    whole, fraction, sign, exponent = match.groups()
-    return f" (YAML reads {value} as text: write {whole}{fraction or '.0'}e{sign or '+'}{exponent})"
+    integer, fraction, sign, exponent = match.groups()
+    return f" (YAML reads {value} as text: write {integer}{fraction or '.0'}e{sign or '+'}{exponent})"

@@ -1,4 +1,4 @@
-"""Options of a distillation and recipes: what they are, what they default to, and how they are read from YAML."""
+"""Options of a distillation, and recipes that combine them with models, data and train arguments in a YAML file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ NameOrPath = Annotated[str, BeforeValidator(lambda value: str(value) if isinstan
 
 
 class FGDConfig(Options):
-    """What is added to the detection loss, and how strongly.
+    """Options of a distillation: the method, its weights, and its strength relative to the detection loss.
 
-    These options are common to all methods. The options of the chosen method are given beside them and are attributes
+    The options below are common to all methods. Those of the chosen method are given in the same way and are attributes
     too, such as `FGDConfig(method="fgd", fg_weight=1.0)`; they are declared with the method in `fgd_yolo.methods`. A
     weight of 0 switches its term off; with every weight 0 the training is Ultralytics' own, bit for bit.
 
     Args:
-        method: a row of `fgd_yolo.methods.METHODS`: how the neck maps are compared.
+        method: how the neck maps are compared; a key of `fgd_yolo.methods.METHODS`.
         heads: whether the student's head imitates the teacher's too; the default depends on the method.
-        head_cls_weight: class term of the heads.
-        head_box_weight: box term of the heads.
-        gradient_ratio: ratio of gradient norms, distillation over detection, at the student's neck maps, that the
-            sum of the method's terms is scaled to. None keeps the weights fixed, as in the paper.
+        head_cls_weight: weight of the heads' class term.
+        head_box_weight: weight of the heads' box term.
+        gradient_ratio: target for the gradient norm of the method's terms over that of the detection loss, at the
+            student's neck maps; the terms are scaled to it. None keeps the weights fixed, as in the paper.
         head_gradient_ratio: the same for the sum of the heads' terms.
-        ratio_every: training batches between two measurements of that ratio.
-        warmup_epochs: epochs over which the distillation rises linearly from 0 to full strength. It ends at
+        ratio_every: training batches between two measurements of these ratios.
+        warmup_epochs: epochs over which the distillation rises linearly from 0 to full strength. The warm-up ends at
             `decay_start` at the latest.
         decay_start: fraction of the run after which the method's terms decay along half a cosine; those of the heads
             do not decay.
@@ -51,7 +51,7 @@ class FGDConfig(Options):
             value.
     """
 
-    model_config = ConfigDict(extra="allow")  # the method's options; its own model checks them
+    model_config = ConfigDict(extra="allow")  # the method's options, which its own model checks
     kind = "fgd option"
 
     method: str = DEFAULT_METHOD
@@ -103,7 +103,7 @@ class FGDConfig(Options):
 
     @property
     def method_options(self) -> MethodOptions:
-        """The chosen method with its own options."""
+        """Options of the chosen method."""
         return self._method_options
 
     @property
@@ -146,12 +146,12 @@ class Recipe(Options):
     Args:
         teacher: model name or file of the teacher.
         student: model name or file of the student.
-        data: Ultralytics dataset YAML; None is the built-in demo data.
-        teacher_epochs: epochs of the teacher's fine-tuning if it does not know the data; None is as many as the
-            student's, 0 forbids it.
+        data: Ultralytics dataset YAML; None for the built-in demo data.
+        teacher_epochs: epochs of the teacher's fine-tuning if it does not know the data; None for as many as the
+            student's, 0 to forbid fine-tuning.
         train: Ultralytics train arguments, passed on unchanged.
-        teacher_train: train arguments of the teacher's own stage; None is the student's, with `teacher_epochs`.
-        fgd: the distillation.
+        teacher_train: train arguments of the teacher's fine-tuning; None for the student's, with `teacher_epochs`.
+        fgd: options of the distillation.
 
     Raises:
         UsageError: an unknown option (the message names the closest one) or a wrong value.
@@ -190,7 +190,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe: a shipped one by name (`plain`, `fitnet`, ...) or a YAML file by path.
 
     Raises:
-        UsageError: no such recipe or file, a file that is not a YAML mapping, an unknown option or a wrong value.
+        UsageError: the recipe or file does not exist, the file is not a YAML mapping, or an option is unknown or wrong.
     """
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"}:
@@ -211,7 +211,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def _methods() -> dict[str, type[MethodOptions]]:
-    # Imported on use, because it loads torch: a mistyped option on the command line need not wait for that.
+    # Imported on use, because it imports torch, which would delay errors about mistyped options of a command.
     from fgd_yolo.methods import METHODS
 
     return METHODS

@@ -1,6 +1,7 @@
 """Neck maps: the feature maps that a model's detection head receives, one per stride.
 
-Hooks that store them on a live model, `NeckEnd` that cuts a model off at its neck, and the pairing of two necks.
+This module has hooks that store the maps of a live model, `NeckEnd`, which cuts a model off at its neck, and functions
+that pair the maps of two models.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ class Level(NamedTuple):
 
 
 class FeatureHook:
-    """Stores something of each forward pass of a live model until it is popped.
+    """Stores features of the latest forward pass of a live model until they are popped.
 
     Args:
-        handle: of the registered hook, which calls `_store`.
+        handle: handle of the registered hook, which calls `_store`.
     """
 
     def __init__(self, handle):
         self._stored: Any = None
         self._handle = handle
 
-    # Kept out of a compiled graph: inside it the maps would be side outputs that no gradient of the detection loss
-    # passes through, and the gradient ratio could not be measured.
+    # Not compiled: in a compiled graph the maps would be additional outputs that get no gradient of the detection loss,
+    # so the gradient ratio could not be measured.
     @torch.compiler.disable
     def _store(self, features: Any) -> None:
         self._stored = features
 
     def pop(self) -> Any:
-        """Return what was stored by the latest forward pass and clear it.
+        """Return the features stored by the latest forward pass, and clear them.
 
         Raises:
-            RuntimeError: no forward pass since the last call.
+            RuntimeError: the model has not run since the last call.
         """
         if self._stored is None:
             raise RuntimeError("nothing stored: the model has not run since the last pop()")
@@ -53,11 +54,11 @@ class FeatureHook:
         return features
 
     def clear(self) -> None:
-        """Drop what is stored."""
+        """Drop the stored features."""
         self._stored = None
 
     def remove(self) -> None:
-        """Remove the hook from the model and drop what is stored; a second call does nothing."""
+        """Remove the hook from the model and drop the stored features; a second call does nothing."""
         self._handle.remove()
         self.clear()
 
@@ -115,11 +116,11 @@ def unpaired_levels(student: nn.Module, teacher: nn.Module) -> list[str]:
     """Describe what each stride that only one model has means for the training, finest first.
 
     Args:
-        student: a model whose head knows its strides.
-        teacher: likewise.
+        student: detector with known strides.
+        teacher: detector with known strides.
 
     Returns:
-        One line per stride, none if all are paired.
+        One line per unpaired stride.
     """
     student_strides, teacher_strides = ({int(stride) for stride in model.stride} for model in (student, teacher))
     return [
@@ -146,7 +147,7 @@ def neck_channels(model: nn.Module) -> dict[int, int]:
 
 @contextmanager
 def _without_head(model: nn.Module):
-    """Cut a model off at its neck for a block: a head caches its anchor grid, which this pass must not change."""
+    """Cut a model off at its neck for a block, since a head caches its anchor grid, which must not change."""
     head = model.model[-1]
     model.model[-1] = NeckEnd(head)
     try:

@@ -13,8 +13,8 @@ import torch
 def preserve_random_state(seed: int | None = None):
     """Restore the random states of torch (CPU and CUDA), numpy and Python at the end of the block.
 
-    On a CPU Ultralytics augments images in the training process, where a single random number drawn elsewhere would
-    change all later batches.
+    On a CPU Ultralytics augments images in the training process, so drawing a single random number would change all
+    later batches.
 
     Args:
         seed: seed for torch inside the block, so that modules built there are reproducible; None does not seed.

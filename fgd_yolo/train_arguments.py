@@ -1,4 +1,4 @@
-"""Ultralytics train arguments, without importing torch: defaults, checks, and how `key=value` words are parsed."""
+"""Ultralytics train arguments, without importing torch: defaults, checks, and parsing of `key=value` words."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import yaml
 from fgd_yolo.errors import FGDError, UsageError, close_match
 
 RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
-"""Options of a run that are no train arguments."""
+"""Options of a run, which are not given as train arguments."""
 _RESERVED = {
     "model": "use --student for the student",
-    "data": "it is an option beside student and teacher, not a train argument",
+    "data": "it is not a train argument but an option beside student and teacher",
     "resume": "use --resume RUN to resume a run",
     "cfg": "use --config FILE for a recipe",
-    "exist_ok": "it would overwrite a run; without it, a new run gets a number of its own",
+    "exist_ok": "it would overwrite a run; without it, a new run is numbered",
     "save_dir": "use project= and name= for the run folder",
     "mode": "a distillation always trains",
     "save": "a run needs its checkpoints to be resumed, measured and exported",
 }
-# They change where and how fast a training runs, and what it prints, but not what it learns.
+# These change where and how fast a training runs, and what it prints, but not what it learns.
 _NOT_LEARNING = (
     *("project", "name", "exist_ok", "plots", "verbose", "save_period"),
     *("device", "workers", "cache", "profile"),
@@ -53,8 +53,7 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
     """Stop on train arguments that do not exist or are not supported.
 
     Raises:
-        UsageError: an unknown argument (the message names the closest one), one that a run sets itself, or one that
-            is not supported.
+        UsageError: an argument is unknown (the message names the closest one), set by the run itself, or not supported.
     """
     known = ultralytics_defaults()
     for key, value in arguments.items():
@@ -79,10 +78,10 @@ def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
     device = arguments.get("device")
     devices = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]() ").split(",")
     if len([entry for entry in devices if str(entry).strip()]) > 1:
-        raise UsageError(f"device={device}: several GPUs are not supported yet, name one, such as device=0")
+        raise UsageError(f"device={device}: several GPUs are not supported yet; name one, such as device=0")
     task = arguments.get("task")
     if task not in {None, "detect"}:
-        raise UsageError(f"task={task}: only detect is supported yet")
+        raise UsageError(f"task={task} is not supported yet: only detect is")
     if arguments.get("distill_model") is not None:
         raise UsageError(
             "distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out"
@@ -96,7 +95,7 @@ def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
 
 
 def learning_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all arguments that decide what is learnt, including Ultralytics' defaults."""
+    """Return all arguments that affect what is learnt, including Ultralytics' defaults."""
     return {key: train.get(key, default) for key, default in ultralytics_defaults().items() if key not in _NOT_LEARNING}
 
 

@@ -1,6 +1,6 @@
 """Attention maps of teacher and student, compared and drawn as in the figures of the FGD paper.
 
-- `models.py`: a teacher and a student before and after training, their neck maps, the alignments between them
+- `models.py`: loads a teacher and a student before and after training; their neck maps and alignments
 - `labelled_images.py`: images letterboxed to the network's input, with boxes from label files or from the teacher
 - `level_attention.py`: attention maps and masks of one image at one level, computed as the FGD loss does
 - `differences.py`: mean differences between attention maps as a table, a CSV file and a JSON file

@@ -72,8 +72,8 @@ def write_differences(folder: Path, differences: Sequence[Difference], facts: di
     """Write `differences.csv`, one row per image and level, and `differences.json`, the means with `facts`.
 
     Args:
-        folder: to write to.
-        differences: of every image and level.
+        folder: output folder.
+        differences: differences of every image and level.
         facts: further plain values for the JSON file.
 
     Returns:

@@ -44,10 +44,10 @@ def draw_figure(image: LabelledImage, levels: Sequence[LevelAttention], title: s
     Args:
         image: the image with its boxes.
         levels: attention at each level, finest first; at least one.
-        title: first line.
+        title: title above the panels.
         note: text below the panels; it is wrapped.
     """
-    # Independent of the user's matplotlib settings, which stay unchanged.
+    # The user's matplotlib settings have no effect and stay unchanged.
     with rc_context({**_plain_settings(), "font.size": 9, "axes.titlesize": 10}):
         figure, rows = _layout(levels)
         place = _MARGIN / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight()
@@ -82,7 +82,7 @@ def explain_symbols(settings: AttentionSettings) -> str:
     """Return a sentence that explains the symbols in a figure.
 
     Args:
-        settings: of the attention that is drawn.
+        settings: settings of the attention that is drawn.
     """
     standardised = "" if settings.scale == "paper" else ", channels standardised, at most 10"
     return (
@@ -92,12 +92,12 @@ def explain_symbols(settings: AttentionSettings) -> str:
 
 
 def _plain_settings() -> dict:
-    """Matplotlib's defaults except the backend, which the running program may have chosen."""
+    """Return matplotlib's defaults without the backend, which the running program may have chosen."""
     return {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "interactive"))}
 
 
 def _layout(levels: Sequence[LevelAttention]) -> tuple[Figure, list[dict[str, Axes]]]:
-    """Create the figure and its empty axes by name, one mapping per level. In inches, so that no panel is distorted."""
+    """Create the figure and its empty axes by name, one mapping per level. Sizes in inches keep panels undistorted."""
     names = ["teacher", *levels[0].students]
     widths = {name: (_PANEL, _GAP) for name in names}
     widths[names[-1]] = (_PANEL, _BAR_GAP)
@@ -113,7 +113,7 @@ def _layout(levels: Sequence[LevelAttention]) -> tuple[Figure, list[dict[str, Ax
         bottom = height - _TOP - number * (_PANEL + _BELOW) - _PANEL
         left, axes = _MARGIN, {}
         for name, (wide, space) in widths.items():
-            raised = _GAP if name == "channels" else 0  # room for its tick labels
+            raised = _GAP if name == "channels" else 0  # space for the tick labels
             place = (left / width, (bottom + raised) / height, wide / width, (_PANEL - raised) / height)
             axes[name] = figure.add_axes(place, label=name)
             left += wide + space
@@ -134,7 +134,7 @@ def _draw_level(level: LevelAttention, axes: dict[str, Axes], image: LabelledIma
     _overlay(axes["M"], image, level.box_mask.astype(float), "gray", Normalize(0, 1))
     axes["M"].set_xlabel(f"{level.box_mask.mean():.0%} of the cells")
     bounds = level.scale_mask.min(), level.scale_mask.max()
-    # Equal weights, as in an image without boxes, need a range whose lower end they are.
+    # If all weights are equal, as in an image without boxes, a scale still needs a range above them.
     scale = LogNorm(bounds[0], bounds[1] if bounds[1] > bounds[0] else 1.1 * bounds[0])
     _bar(axes["S scale"], _overlay(axes["S"], image, level.scale_mask, _SIZES, scale), cells=True)
     rows, columns = level.teacher.shape

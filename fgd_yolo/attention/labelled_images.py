@@ -1,4 +1,4 @@
-"""Images as the network sees them, letterboxed, with the boxes that FGD derives its masks from."""
+"""Images letterboxed to the network's input, with the boxes that FGD derives its masks from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DETECTIONS = "teacher's detections"
 
 
 class LabelledImage(NamedTuple):
-    """An image as the network sees it, with boxes.
+    """An image letterboxed to the network's input, with boxes.
 
     Args:
         name: file name.
@@ -46,10 +46,10 @@ class LabelledImage(NamedTuple):
 
 
 def find_images(sources: list[str]) -> list[Path]:
-    """Return the images of files, folders, patterns, or the val images of a dataset YAML.
+    """Return the images of files, folders and glob patterns, or the val images of a dataset YAML.
 
     Raises:
-        UsageError: there is no image, or a dataset is given together with other sources.
+        UsageError: the sources hold no image, or a dataset is given together with other sources.
         FGDError: the dataset is not on this disk.
     """
     datasets = [source for source in sources if Path(source).suffix in {".yaml", ".yml"}]
@@ -66,8 +66,8 @@ def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int) -
     Args:
         path: image file.
         boxes: (M, 4), x centre, y centre, width, height as fractions of the image.
-        box_source: where the boxes come from.
-        side_px: side of the square.
+        box_source: source of the boxes, `LABELS` or `DETECTIONS`.
+        side_px: side of the square, in pixels.
 
     Raises:
         FGDError: the file cannot be read as an image.
@@ -91,7 +91,7 @@ def labelled_boxes(image: Path) -> Tensor | None:
         of a polygon, which is replaced by its bounding box.
 
     Raises:
-        FGDError: a line is neither.
+        FGDError: a line has another format.
     """
     path = Path(img2label_paths([str(image.absolute())])[0])
     if not path.is_file():
@@ -118,8 +118,8 @@ def detected_boxes(outputs: Tensor | tuple, side_px: int) -> Tensor:
     """Return detected boxes (M, 4) on the CPU: x centre, y centre, width, height as fractions of the canvas.
 
     Args:
-        outputs: of the complete detector in eval mode for one image.
-        side_px: side of the canvas.
+        outputs: outputs of a complete detector in eval mode for one image.
+        side_px: side of the canvas, in pixels.
     """
     xyxy = non_max_suppression(outputs, DEFAULT_CONFIDENCE, DEFAULT_IOU)[0][:, :4].cpu() / side_px
     return torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)

@@ -1,4 +1,4 @@
-"""Attention maps and masks of one image at each level, computed as the FGD loss computes them."""
+"""Attention maps and masks of one image at each level, computed as in the FGD loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fgd_yolo.neck import Level
 
 
 class LevelAttention(NamedTuple):
-    """Attention and masks of one image at one level. All arrays are numpy.
+    """Attention and masks of one image at one level, as numpy arrays.
 
     Args:
         stride: input pixels per cell.
@@ -59,7 +59,7 @@ def compare_levels(
         teacher_maps: neck maps (1, C, H, W) of the image.
         student_maps: neck maps of each student, by name.
         boxes: (M, 4), as in `compare_level`.
-        settings: of the attention.
+        settings: settings of the attention.
         aligns: the alignment of each level, or None to use the student's maps unaligned.
     """
     return [
@@ -91,8 +91,8 @@ def compare_level(
         teacher_map: (1, C, H, W).
         student_maps: (1, C', H, W) of each student, by name.
         boxes: (M, 4), x centre, y centre, width, height as fractions of the network's input; on the CPU.
-        settings: of the attention.
-        align: from the students' width to the teacher's; None leaves their maps unaligned.
+        settings: settings of the attention.
+        align: alignment from the students' width to the teacher's; None leaves their maps unaligned.
 
     Source:
         FGD, arXiv:2111.11837, section 3.1. As in the loss, the student's attention is computed after alignment.

@@ -22,7 +22,7 @@ class ComparedModels:
 
     Args:
         teacher: a complete detector.
-        students: the student by name, before and after.
+        students: the student's states by name, `BEFORE` and `AFTER`.
         levels: pairs of neck maps.
     """
 
@@ -41,12 +41,12 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
 
     Args:
         teacher: checkpoint.
-        before: checkpoint, or a model that is in no file.
+        before: checkpoint, or a model in memory.
         after: checkpoint of the same architecture.
-        device: where to run.
+        device: device to run on.
 
     Raises:
-        FGDError: a file is not a detector, the two students differ, or there is no stride in common.
+        FGDError: a file is not a detector, the two students differ in architecture, or no stride is in common.
     """
     teacher_model, _ = load_detector(teacher)
     after_model, _ = load_detector(after)

@@ -1,4 +1,4 @@
-"""Distillation methods in plain torch: nothing here knows a detector or its trainer.
+"""Distillation methods in plain torch, independent of detectors and trainers.
 
 A method is one file with its loss module and its options, and one row of `METHODS`:
 
@@ -7,12 +7,12 @@ A method is one file with its loss module and its options, and one row of `METHO
 - `cwd`: channel-wise distillation
 - `method`: the base classes of loss modules and options
 
-Beside them:
+Shared by them:
 
-- `head_loss`: imitation of the head's outputs, which any method can be combined with
+- `head_loss`: imitation of the head's outputs, which can be combined with any method
 - `alignment`: makes a student's map comparable with its teacher's
-- `attention_maps`, `box_masks`, `global_context`: the formulas that FGD consists of
-- `reductions`: the sums that every FGD term needs, with a gradient written by hand
+- `attention_maps`, `box_masks`, `global_context`: the formulas of FGD
+- `reductions`: the sums that every FGD term needs, with a hand-written gradient
 """
 
 from fgd_yolo.methods.cwd import CWDOptions
@@ -26,7 +26,7 @@ METHODS: dict[str, type[MethodOptions]] = {
     "fitnet": FitNetOptions,
     "cwd": CWDOptions,
 }
-"""Every method by the name that `method` takes. The names of the recipes in `cfg/` include these."""
+"""Options class of each method by its name, the value of `method`. `cfg/` has a recipe of the same name for each."""
 
 __all__ = [
     "METHODS",

@@ -1,4 +1,4 @@
-"""Make a student's map comparable with its teacher's: the same width, grid and precision."""
+"""Make a student's map comparable with its teacher's: same width, grid and precision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def alignment(student_channels: int, teacher_channels: int) -> nn.Conv2d | None:
-    """Return a 1x1 convolution from the student's width to the teacher's, or None where they are equal."""
+    """Return a 1x1 convolution from the student's width to the teacher's, or None if they are equal."""
     if student_channels == teacher_channels:
         return None
     return nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
@@ -17,7 +17,7 @@ def align_maps(student_map: Tensor, teacher_map: Tensor, align: nn.Conv2d | None
     """Return both maps in the teacher's width and at least in float32, the teacher's without gradient.
 
     Raises:
-        ValueError: the maps differ in batch size or grid, so their cells do not show the same place.
+        ValueError: the maps differ in batch size or grid, so their cells do not correspond.
     """
     if student_map.shape[0] != teacher_map.shape[0] or student_map.shape[2:] != teacher_map.shape[2:]:
         raise ValueError(
@@ -39,6 +39,6 @@ def standardised(feature_map: Tensor) -> Tensor:
     The result shows where a channel is high and where it is low. The scale of its values, which differs a thousandfold
     between channels and between teachers, is removed.
     """
-    if feature_map[:, :1].numel() == 1:  # one value is its own mean, which batch_norm refuses
+    if feature_map[:, :1].numel() == 1:  # batch_norm refuses a single value, which equals its mean
         return feature_map - feature_map
     return nn.functional.batch_norm(feature_map, None, None, training=True)

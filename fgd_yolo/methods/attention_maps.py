@@ -10,7 +10,7 @@ from torch import Tensor
 from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.reductions import mean_sizes
 
-MAX_ATTENTION = 10.0  # times the mean: a few cells must not take everything
+MAX_ATTENTION = 10.0  # times the mean, so that a few cells cannot take all the attention
 Scale = Literal["free", "paper"]
 
 
@@ -28,8 +28,7 @@ class AttentionSettings(NamedTuple):
     def attention(self, feature_map: Tensor) -> Attention:
         """Return the attention of a (B, C, H, W) map.
 
-        With "free", channels are standardised over the cells of the maps passed in. In a figure that is one image; in
-        the loss it is a batch.
+        With "free", channels are standardised over all images of the map: one image in a figure, a batch in the loss.
         """
         if self.scale == "paper":
             return attention(feature_map, self.temperature)

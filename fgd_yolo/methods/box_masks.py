@@ -9,7 +9,7 @@ from torch import Tensor
 def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
     """Spread each box's weight of 1 over the cells it fills.
 
-    Small and large objects then count alike. A cell inside several boxes keeps the largest weight, so a small object
+    Small and large objects then count equally. A cell inside several boxes keeps the largest weight, so a small object
     is not lost inside a large one.
 
     Convention:
@@ -41,8 +41,8 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
         [15, 1.0]
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or image_index.shape != boxes.shape[:1]:
-        found = f"{tuple(boxes.shape)} and {tuple(image_index.shape)}"
-        raise ValueError(f"boxes must be (M, 4) and image_index (M,), not {found}")
+        shapes = f"{tuple(boxes.shape)} and {tuple(image_index.shape)}"
+        raise ValueError(f"boxes must be (M, 4) and image_index (M,), got {shapes}")
     H, W = grid
     size = boxes.new_tensor([W, H])
     centre, extent = boxes[:, :2], boxes[:, 2:]
@@ -72,7 +72,7 @@ def background_weights(foreground: Tensor) -> Tensor:
 
     Returns:
         (B, H, W). 1 / (cells without a box) on those cells and 0 elsewhere, so an image without boxes holds
-        1 / (H * W) everywhere and an image that boxes cover wholly holds 0.
+        1 / (H * W) everywhere and an image that boxes cover completely holds 0.
 
     Source:
         FGD, arXiv:2111.11837, section 3.1, mask S outside the boxes.

@@ -1,4 +1,4 @@
-"""CWD: channel-wise distillation, which compares where each channel of a map is high."""
+"""CWD: channel-wise distillation, which compares the spatial distributions of the channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CWDLoss(LevelLoss):
 
     Args:
         student_channels: C of the student's map.
-        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
         temperature: T, above 0.
         weight: factor of the term; at 0 it is not computed.
 

@@ -47,7 +47,7 @@ class FGDLoss(LevelLoss):
 
     Args:
         student_channels: C of the student's map.
-        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
         temperature: T of both attentions, above 0.
         fg_weight: alpha, squared difference inside boxes.
         bg_weight: beta, squared difference outside boxes.
@@ -58,7 +58,7 @@ class FGDLoss(LevelLoss):
 
     Source:
         FGD, arXiv:2111.11837, section 3, with the authors' code where it is more specific: attention of the
-        aligned student, sums and not means, both context blocks trained. free=True departs from it as above.
+        aligned student, sums and not means, both context blocks trained. free=True departs from it as described above.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class FGDLoss(LevelLoss):
             if rel_weight:
                 shift = self.student_context.shift_of_context(sums.context)
                 shift = shift - self.teacher_context.shift(teacher_map)
-                # The squares of d + shift: what varies within a channel, and what all its cells share.
+                # Sum of (d + shift)^2 over cells: the part that varies within a channel, and the part that is constant.
                 constant = (sums.mean_gap + shift.flatten(1)).square().sum()
                 values = B * C * H * W if self.free else B
                 rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
@@ -156,7 +156,7 @@ class FGDLoss(LevelLoss):
         return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-# The terms of the two scales differ in size, so each scale has default weights of its own.
+# The terms of the two scales differ in size, so each scale has its own default weights.
 _DEFAULT_WEIGHTS = {
     "free": {"fg": 0.5, "bg": 0.25, "attn": 0.25, "rel": 1.0},
     "paper": {"fg": 2e-4, "bg": 1e-4, "attn": 2e-4, "rel": 1e-6},

@@ -1,4 +1,4 @@
-"""FitNet: plain imitation of the teacher's maps, on which FGD builds."""
+"""FitNet: plain imitation of the teacher's maps, which FGD refines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FitNetLoss(LevelLoss):
 
     Args:
         student_channels: C of the student's map.
-        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
         weight: factor of the term; at 0 it is not computed.
 
     Source:

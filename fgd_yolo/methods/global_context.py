@@ -1,4 +1,4 @@
-"""The global context block: a summary of the whole map is added to each of its cells."""
+"""The global context block: adds a summary of the map to each of its cells."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class GlobalContext(nn.Module):
-    """Add to every cell one vector that sums up the whole map.
+    """Add one vector, a summary of the map, to every cell.
 
-    A one-channel key weighs the cells, their weighted mean is the context, and a bottleneck turns it into the
+    A one-channel key weights the cells, their weighted mean is the context, and a bottleneck turns it into the
     vector. The last convolution starts at zero, so a new block returns its input.
 
     Args:

@@ -1,4 +1,4 @@
-"""Imitation of the teacher's head: class scores and box edges of every anchor, beside any method."""
+"""Imitation of the teacher's head: class scores and box edges of every anchor, combined with any method."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HeadLoss(nn.Module):
 
     Source:
         Class term: BCKD, arXiv:2308.14286, with the weight held constant and another divisor. Box term: LD,
-        arXiv:2102.12252, with confidence in the place of its regions.
+        arXiv:2102.12252, with the teacher's confidence in place of its regions.
     """
 
     def __init__(self, cls_weight: float = 1.0, box_weight: float = 1.0):
@@ -58,8 +58,8 @@ class HeadLoss(nn.Module):
         """Compare two heads' outputs for the same anchors, in float32 (float64 for float64 outputs).
 
         Args:
-            student: of the student, with gradient.
-            teacher: of the teacher, same anchors and classes; gets no gradient.
+            student: raw outputs of the student's head, with gradient.
+            teacher: raw outputs of the teacher's head for the same anchors and classes; gets no gradient.
 
         Returns:
             Both weighted terms, scalars, averaged over the batch's confident anchors.
@@ -77,8 +77,8 @@ class HeadLoss(nn.Module):
                 gap = (student.scores.detach().sigmoid() - probability).abs()
                 cls_term = self.weights.cls * ((cost - entropy) * gap).sum() / total
             if self.weights.box:
-                alike = student.boxes.shape == teacher.boxes.shape and student.boxes.shape[1] > 4
-                cost = (divergence if alike else edge_gap)(student.boxes, teacher.boxes)
+                same_bins = student.boxes.shape == teacher.boxes.shape and student.boxes.shape[1] > 4
+                cost = (divergence if same_bins else edge_gap)(student.boxes, teacher.boxes)
                 box_term = self.weights.box * (cost * confidence).sum() / total
             return HeadTerms(cls_term, box_term)
 

@@ -1,4 +1,4 @@
-"""What every distillation method consists of: its options, and the loss module that they build for one level."""
+"""Base classes of a distillation method: its options, and the loss module that they build for each level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LevelLoss(nn.Module):
 
     Args:
         student_channels: C of the student's map.
-        teacher_channels: C of the teacher's map. Where they differ, `align` brings the student's to it.
+        teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int):
@@ -43,11 +43,11 @@ class LevelLoss(nn.Module):
         raise NotImplementedError
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:
-        """Return the weights that the gradient of a loss item must reach, by what an error calls them."""
+        """Return the weights that the gradient of a loss item must reach, by their name in error messages."""
         return {} if self.align is None else {"alignment": self.align.weight}
 
     def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
-        """Return whether a loss item is 0 for these boxes by definition, since no cell of this level counts for it."""
+        """Return whether a loss item is 0 by definition, because with these boxes it covers no cell of this level."""
         return False
 
 
@@ -56,7 +56,7 @@ class MethodOptions(Options):
 
     Convention:
         An option `x_weight` is the weight of the term `x` of the loss module, whose loss item is called `x_loss`.
-        The options stand in the order of the terms.
+        The options are declared in the order of the terms.
     """
 
     kind = "method option"
@@ -74,5 +74,5 @@ class MethodOptions(Options):
 
     @property
     def attention_settings(self) -> AttentionSettings:
-        """How the attention is computed that figures of a training show."""
+        """How the attention in the figures of a training is computed."""
         return AttentionSettings()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Values in a block of channels: 4 MiB of float32 stay in the processor's cache and are reused.
+# Values in a block of channels: 4 MiB of float32, which stay in the processor's cache.
 BLOCK_VALUES = 2**20
 
 

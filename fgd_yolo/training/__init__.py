@@ -1,14 +1,14 @@
 """Training: Ultralytics' detection trainer with a teacher.
 
-- `trainer.py`: `FGDTrainer`, what it overrides in Ultralytics' trainer
+- `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `loss_hook.py`: attaches the step to a live model and detaches it
-- `gradient_ratio.py`: how strong the terms are compared with the detection loss, and the gain that controls it
+- `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
 - `teacher.py`: the teacher, frozen and cut at its neck
 - `head_outputs.py`: outputs of two detection heads, paired by branch and level
-- `preflight.py`: what is checked before the first epoch
-- `first_batch.py`: what is checked on the first batch with boxes
-- `checkpoints.py`: checkpoints and their side file, written so that a pair that resumes exists at every moment
+- `preflight.py`: checks before the first epoch
+- `first_batch.py`: checks on the first batch with boxes
+- `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment
 - `run_lock.py`: the lock on the run folder
-- `attention_plots.py`: attention plots during the training
+- `attention_plots.py`: attention plots during a training
 """

@@ -22,14 +22,14 @@ _TENSORBOARD = "ultralytics.utils.callbacks.tensorboard"
 
 
 def plot_if_due(trainer, every: int) -> None:
-    """Write `attention/epochNNN.png` into the student's folder every so many epochs, and after the last one.
+    """Write `attention/epochNNN.png` into the student's folder every `every` epochs, and after the last one.
 
-    A trainer callback for each saved checkpoint: the student plotted is the one that was saved, the EMA. The training
-    is not affected: no random number is drawn, the EMA is copied, and a failure is a warning.
+    A trainer callback for each saved checkpoint. It plots the student that was saved, the EMA. The training is not
+    affected: no random number is drawn, the EMA is copied, and a failure is a warning.
 
     Args:
         trainer: an FGDTrainer, after an epoch.
-        every: epochs from one plot to the next; 0 disables plots.
+        every: epochs between two plots; 0 disables plots.
     """
     epoch = trainer.epoch + 1
     if not every or trainer.distiller is None or (epoch % every and not trainer.stop):
@@ -44,27 +44,27 @@ def plot_if_due(trainer, every: int) -> None:
                 f"epoch {epoch}",
             )
             write_plot(plot, Path(trainer.save_dir) / FOLDER / f"epoch{epoch:03}.png", epoch)
-    except Exception as error:  # a plot is no reason to lose a training
+    except Exception as error:  # a failed plot must not stop a training
         LOGGER.warning(f"FGD: no attention plot of epoch {epoch}: {one_line(error)}")
 
 
 def plot_attention(
     distiller: Distiller, student: nn.Module, images: list[tuple[Path, Tensor]], side_px: int, name: str
 ) -> np.ndarray:
-    """Plot what teacher and student attend to, one figure per image, stacked.
+    """Plot the attention of teacher and student, one figure per image, stacked vertically.
 
     Args:
-        distiller: with teacher, levels and alignments.
-        student: is copied, neither run nor changed itself.
-        images: files with their boxes (M, 4): x centre, y centre, width, height as fractions of the image.
-        side_px: of the network's input.
-        name: of the student's state.
+        distiller: provides the teacher, the levels and the alignments.
+        student: the model to plot; a copy of it is run.
+        images: image files with their boxes (M, 4): x centre, y centre, width, height as fractions of the image.
+        side_px: side of the network's input, in pixels.
+        name: label of the student's state, such as its epoch.
 
     Returns:
         (H, W, 3) RGB uint8.
 
     Raises:
-        FGDError: the student reads images that are not colour images, or there is none.
+        FGDError: the student does not read colour images, or there is no image.
     """
     # Imported here: a training without plots does not need matplotlib.
     from fgd_yolo.attention.figure import draw_figure, explain_symbols, render
@@ -73,15 +73,15 @@ def plot_attention(
     from fgd_yolo.attention.models import neck_maps
 
     if student.yaml.get("channels", 3) != 3 or not images:
-        raise FGDError("only colour images are plotted, and the val images with boxes include none")
+        raise FGDError("only colour images with boxes are plotted, and the val images include none")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
     settings = distiller.config.method_options.attention_settings
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
-    until = "when the features' terms ended" if distiller.features.ratio.ended else "so far"
-    aligned = f"through the alignments as trained {until}, where the teacher has another width"
-    seen = aligned if distiller.losses else "as they are"
-    note = f"{explain_symbols(settings)} The student is the EMA, its maps are seen {seen}."
+    until = "until the feature terms ended" if distiller.features.ratio.ended else "so far"
+    aligned = f"aligned to the teacher's width if it differs, by convolutions trained {until}"
+    maps = aligned if distiller.losses else "not aligned"
+    note = f"{explain_symbols(settings)} The student is the EMA, its maps are {maps}."
     figures = []
     for path, boxes in images:
         image = load_letterboxed(path, boxes, LABELS, side_px)
@@ -93,10 +93,13 @@ def plot_attention(
 
 
 def choose_images(labels: list[dict]) -> list[tuple[Path, Tensor]]:
-    """Choose images, the same ones at every epoch, evenly spread over those with boxes by name; return their boxes.
+    """Choose images with boxes, evenly spread over the sorted file names, so the same ones at every epoch.
 
     Args:
-        labels: of Ultralytics' dataset, with `im_file` and `bboxes` (M, 4) centre-size fractions.
+        labels: labels of Ultralytics' dataset, with `im_file` and `bboxes` (M, 4) centre-size fractions.
+
+    Returns:
+        Each image file with its boxes.
     """
     by_name = sorted((label for label in labels if len(label["bboxes"])), key=lambda label: label["im_file"])
     picks = np.linspace(0, len(by_name) - 1, min(IMAGES, len(by_name))).round().astype(int)
@@ -108,13 +111,13 @@ def write_plot(plot: np.ndarray, path: Path, epoch: int) -> None:
 
     Args:
         plot: (H, W, 3) RGB uint8.
-        path: of the file.
-        epoch: TensorBoard's step.
+        path: PNG file to write.
+        epoch: step of the image in TensorBoard.
     """
     from fgd_yolo.attention.figure import write_png
 
     write_png(path, plot)
-    # Not imported here: Ultralytics imports it where it is enabled, and has no writer without TensorBoard.
+    # Not imported here: Ultralytics imports this callback only if TensorBoard is enabled.
     writer = getattr(sys.modules.get(_TENSORBOARD), "WRITER", None)
     if writer:
         writer.add_image("FGD/attention", plot, epoch, dataformats="HWC")

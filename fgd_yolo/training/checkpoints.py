@@ -1,8 +1,8 @@
-"""Checkpoints on disk: a plain student and, in a side file, what only training needs; never half of either.
+"""Checkpoints on disk: a plain student and a side file with the state that only training needs, written atomically.
 
 Convention:
-    `last.pt` is Ultralytics' checkpoint; the side file `fgd_last.safetensors` holds the distiller's tensors and the
-    epoch that they belong to. Together they are a pair. Both are written to a staging folder on the same disk and
+    `last.pt` is Ultralytics' checkpoint; the side file `fgd_last.safetensors` holds the distiller's tensors and plain
+    values, including their epoch. The two are a pair. Both are written to a staging folder on the same disk and
     renamed. The pair of the previous epoch stays in `weights/previous` under the same names, so that a complete pair
     exists at every moment; `restore` falls back to it if the newest pair is damaged. The end of the training removes
     `previous`.
@@ -33,8 +33,8 @@ LAST, BEST = "last.pt", "best.pt"
 SIDE = "fgd_last.safetensors"
 PREVIOUS = "previous"
 
-_HEADER = "fgd_yolo"  # the only metadata entry of the side file: everything but the tensors, as JSON
-_PLAIN = {"epoch": int, "teacher": str, "options": dict}  # in every side file, besides the tensors
+_HEADER = "fgd_yolo"  # the only metadata entry of the side file: all values except the tensors, as JSON
+_PLAIN = {"epoch": int, "teacher": str, "options": dict}  # required in every side file, besides the tensors
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
     *(errno.EACCES, errno.EPERM, errno.EIO),
@@ -76,17 +76,17 @@ def write_side_file(folder: Path, state: dict[str, Any]) -> None:
     """Write the side file to a folder.
 
     Args:
-        folder: usually that of `staging`.
-        state: `losses`, tensors by name, and plain values, including `epoch`.
+        folder: usually the staging folder.
+        state: `losses` with tensors by name, and plain values including `epoch`.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in state["losses"].items()}
     plain = {key: value for key, value in state.items() if key != "losses"}
     data = safetensors.torch.save(tensors, metadata={_HEADER: json.dumps(plain)})
-    (folder / SIDE).write_bytes(data)  # so a full disk raises OSError, not an error of safetensors
+    (folder / SIDE).write_bytes(data)  # safetensors' own writer would not raise OSError on a full disk
 
 
 def read_side_file(path: Path) -> dict[str, Any]:
-    """Read a side file: tensors and plain values, nothing that can be executed.
+    """Read a side file, which holds tensors and plain values and no code.
 
     Raises:
         FGDError: it cannot be read, or is damaged.
@@ -96,11 +96,11 @@ def read_side_file(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()[_HEADER])
             state["losses"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except Exception as error:  # safetensors' own errors, and those of an incomplete header
+    except Exception as error:  # errors of safetensors, and of an incomplete header
         raise FGDError(f"{display_path(path)} is damaged ({one_line(error, 100)})") from error
     wrong = [key for key, kind in _PLAIN.items() if not isinstance(state.get(key), kind)]
     if wrong:
-        raise FGDError(f"{display_path(path)} is damaged (no usable {', '.join(wrong)} in it)")
+        raise FGDError(f"{display_path(path)} is damaged (missing or invalid: {', '.join(wrong)})")
     return state
 
 
@@ -110,9 +110,9 @@ def commit(folder: Path, weights_dir: Path, final: bool = False) -> None:
     `last.pt` is moved last: it records the best fitness so far, so best.pt must not be older.
 
     Args:
-        folder: of `staging`.
-        weights_dir: final place of the checkpoints.
-        final: the training is over, so the previous pair is removed.
+        folder: the staging folder.
+        weights_dir: final folder of the checkpoints.
+        final: whether the training is over, so that the previous pair is removed.
     """
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
@@ -148,7 +148,7 @@ def check_origin(side: dict[str, Any], origin: dict[str, Any]) -> None:
         origin: current `teacher` (SHA-256 of the checkpoint) and `options` (a mapping).
 
     Raises:
-        FGDError: names what differs.
+        FGDError: the teacher or an option differs; the message names it.
     """
     if side["teacher"] != origin["teacher"]:
         raise FGDError("this run was started with another teacher: resume with the same checkpoint, or start a new run")
@@ -232,7 +232,7 @@ def restore(weights_dir: Path) -> Path | None:
 
 
 def is_finished(best: Path) -> bool:
-    """Return whether a checkpoint is intact and final, which means without an optimizer state."""
+    """Return whether a checkpoint is intact and final, that is, without an optimizer state."""
     try:
         return load_checkpoint_file(best).get("optimizer") is None
     except FGDError:
@@ -249,7 +249,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = load_checkpoint_file(path)
     except FGDError as error:
-        # The original message is a paragraph about a file in a temporary folder.
+        # The original message is long and names a temporary file.
         raise FGDError(f"{display_path(path)} is damaged, or not an Ultralytics checkpoint") from error
     model, epoch = checkpoint.get("ema") or checkpoint.get("model"), checkpoint.setdefault("epoch", -1)
     if not isinstance(model, nn.Module) or not isinstance(epoch, int):
@@ -273,7 +273,7 @@ def _has_side_files(weights_dir: Path) -> bool:
 
 
 def _put_side_file_in_place(weights_dir: Path, epoch: int) -> None:
-    """Put the side file of an epoch beside `last.pt`: a killed training may have left that of the next epoch there.
+    """Put the side file of an epoch beside `last.pt`, where a killed training may have left that of the next epoch.
 
     Raises:
         FGDError: there are side files, but none of this epoch.
@@ -312,7 +312,7 @@ def load_side_file(weights_dir: Path, epoch: int) -> dict[str, Any]:
 
 
 def drop_later_rows(results: Path, epochs: int) -> None:
-    """Keep one complete row for each epoch that is not repeated by a resumed training, and drop all others.
+    """Keep one complete row for each epoch that a resumed training does not repeat, and drop all others.
 
     Ultralytics appends an epoch's row before it writes the epoch's checkpoint, so a kill in between leaves a row
     without a checkpoint, and a full disk leaves half a row.
@@ -327,7 +327,7 @@ def drop_later_rows(results: Path, epochs: int) -> None:
     text = results.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        results.unlink()  # Ultralytics writes a header where there is no file
+        results.unlink()  # Ultralytics writes the header only to a new file
         return
     header = lines[0].split(",")
     by_epoch = {}
@@ -335,19 +335,19 @@ def drop_later_rows(results: Path, epochs: int) -> None:
         numbers = _numbers(line)
         if len(numbers) == len(header) and numbers[0] in range(1, epochs + 1):
             by_epoch[int(numbers[0])] = line
-    kept = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    missing = epochs - len(kept)
+    rows = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    missing = epochs - len(rows)
     if missing:
         print_status(f"!! {results}: the rows of {missing} of {epochs} epochs are missing or damaged, and are left out")
-    if not kept:
+    if not rows:
         results.unlink()
-    elif (complete := "\n".join([lines[0], *kept]) + "\n") != text:
+    elif (complete := "\n".join([lines[0], *rows]) + "\n") != text:
         with atomic_path(results) as path:
             path.write_text(complete, encoding="utf-8")
 
 
 def _numbers(line: str) -> list[float]:
-    """Return the numbers of a row, or none if any field is not a number."""
+    """Return the numbers of a row, or an empty list if any field is not a number."""
     try:
         return [float(field) for field in next(csv.reader([line]))]
     except (ValueError, csv.Error, StopIteration):
@@ -355,10 +355,10 @@ def _numbers(line: str) -> list[float]:
 
 
 def _check_readable(path: Path) -> None:
-    """Stop on what must not be replaced: a folder, or a file that may be intact but cannot be read.
+    """Stop if a path is missing, is a folder, or cannot be read: a file that cannot be read may be intact.
 
     Raises:
-        FGDError: it is one of these, or missing.
+        FGDError: it is any of these.
     """
     if path.is_dir():
         raise FGDError(f"{path} is a folder and should be a file: move it away")

@@ -1,4 +1,4 @@
-"""The distillation: `Distiller.step` computes one training step, from Ultralytics' loss to the appended terms."""
+"""`Distiller.step` computes one training step, from Ultralytics' loss to the appended distillation terms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TermGroup:
     """Terms whose sum is scaled to one gradient ratio.
 
     Args:
-        weights: of the terms, by the name of the loss item, in the order in which the loss module returns them.
+        weights: weight of each term by the name of its loss item, in the order in which the loss module returns them.
         ratio: gradient ratio and gain of the group.
         losses: the group's trainable loss modules, one per level; empty if it has none.
     """
@@ -45,20 +45,20 @@ class TermGroup:
 
     @property
     def running(self) -> bool:
-        """Whether the group still has something to compute in this run."""
+        """Whether the group still has terms to compute in this run."""
         return bool(self.names) and not self.ratio.ended
 
 
 class Distiller:
     """Computes the distillation terms of each batch and holds all state that a distillation has besides the student.
 
-    Deliberately no part of the student: what is registered on the student ends up in the student's checkpoints.
+    Deliberately not a part of the student: modules registered on the student end up in its checkpoints.
 
     Args:
-        teacher: cut at its neck.
+        teacher: the frozen teacher, cut at its neck.
         levels: pairs of neck maps.
         config: method, weights, gradient ratios and schedule.
-        classes: whose scores the terms of the heads compare; None for all.
+        classes: classes whose scores the terms of the heads compare; None for all.
     """
 
     def __init__(
@@ -102,15 +102,15 @@ class Distiller:
             Ultralytics' own. The terms of a group that has ended are 0 and not computed.
 
         Args:
-            hook: on the live student.
+            hook: loss hook on the live student.
             batch: Ultralytics' batch: `img` (B, C, H, W) in [0, 1], `bboxes` (M, 4) centre-size fractions of the padded
                 input, `batch_idx` (M,).
             preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
             amp_scale: returns the current factor of the gradient scaler.
 
         Raises:
-            FGDError: the first batch shows that a term cannot train the student, or terms of too many batches were
-                not finite.
+            FGDError: a term cannot train the student, as the first batch shows, or terms of too many batches were not
+                finite.
         """
         # 1. Detection loss, with the student's forward pass.
         loss, items = hook.detection_loss(batch, preds)
@@ -159,11 +159,11 @@ class Distiller:
     def _sum_finite(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
         """Return the sums of all enabled terms that were computed, by name.
 
-        A level or a branch in which any term is not finite is dropped whole, since a backward pass through it could
-        spoil the gradient of its finite terms too.
+        A level or branch with any term that is not finite is dropped entirely, since a backward pass through it could
+        also make the gradients of its finite terms NaN.
 
         Raises:
-            FGDError: more than 1 % of the batches so far, and at least 10, had something dropped.
+            FGDError: more than 1 % of the batches so far, and at least 10, had a dropped level or branch.
         """
         sums, all_finite = {}, True
         for group, terms in ((self.features, level_terms), (self.heads, branch_terms)):
@@ -194,25 +194,27 @@ class Distiller:
                 check_first_batch(own, self.levels, group.losses, student_maps, batch, amp_scale())
                 checked += own
         if checked:
-            LOGGER.info(f"{colorstr('FGD:')} {', '.join(checked)} are finite and reach the neck and their own modules")
-        self.first_batch_checked = True  # only now: after an error Ultralytics may continue with another batch
+            LOGGER.info(
+                f"{colorstr('FGD:')} {', '.join(checked)} are finite and reach the neck and their trainable modules"
+            )
+        self.first_batch_checked = True  # not earlier: after an out-of-memory error Ultralytics retries
 
     def _measure_ratios(self, loss, terms, student_maps, batch_size: int, amp_scale) -> None:
         maps = [neck_map for neck_map in student_maps if neck_map.requires_grad]
         detection_norm = None
         for group in self.groups:
             total = sum(terms[name] for name in group.names) * batch_size
-            if group.ratio.due and total.requires_grad:  # it does not if all of it was dropped
+            if group.ratio.due and total.requires_grad:  # False if all levels or branches were dropped
                 if detection_norm is None:  # once for all groups: it is a backward pass
                     detection_norm = gradient_norm(loss.sum(), maps, amp_scale())
                 group.ratio.update(gradient_norm(total, maps, amp_scale()), detection_norm)
 
     def start_epoch(self, epochs: int, batches: int) -> None:
-        """Tell the schedules the length of the run.
+        """Set the length of the run in the schedules.
 
         Args:
-            epochs: of the run.
-            batches: of an epoch.
+            epochs: number of epochs of the run.
+            batches: number of batches of an epoch.
         """
         for group in self.groups:
             group.ratio.warmup_batches = self.config.warmup_epochs * batches
@@ -230,7 +232,7 @@ class Distiller:
             group.ratio.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs: tensors and plain numbers, without the teacher."""
+        """Return the state that a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
             "losses": self.losses.state_dict(),
             "gradient_ratio": self.features.ratio.state_dict(),
@@ -239,7 +241,7 @@ class Distiller:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore the state that `state_dict` returned.
 
         Raises:
             FGDError: the state belongs to other levels, channels or another method.
@@ -256,13 +258,13 @@ class Distiller:
 
 
 def sum_finite(terms: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:
-    """Sum tuples of terms elementwise, without tuples in which a term is not finite.
+    """Sum tuples of terms elementwise, leaving out every tuple in which a term is not finite.
 
     Returns:
         The sums, and whether every term was finite.
     """
     stacked = [torch.stack(entry) for entry in terms]
     finite = torch.stack(stacked).isfinite().all(dim=1).tolist()
-    kept = [entry for entry, is_finite in zip(stacked, finite, strict=True) if is_finite]
-    total = torch.stack(kept).sum(dim=0) if kept else torch.zeros_like(stacked[0].detach())
+    usable = [entry for entry, is_finite in zip(stacked, finite, strict=True) if is_finite]
+    total = torch.stack(usable).sum(dim=0) if usable else torch.zeros_like(stacked[0].detach())
     return total, all(finite)

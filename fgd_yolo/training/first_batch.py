@@ -1,4 +1,4 @@
-"""The check on the first training batch with boxes: is every term finite, and does it reach what it should train?"""
+"""The check on the first training batch with boxes: every term is finite and reaches the weights it should train."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def check_first_batch(
     batch: dict[str, Tensor],
     amp_scale: float = 1.0,
 ) -> None:
-    """Stop unless every term with a weight is finite, not 0, and reaches all that it should train.
+    """Stop unless every term with a weight is finite, not 0, and reaches all weights that it should train.
 
-    Only gradients are computed: nothing steps, and no random number is drawn.
+    Only gradients are computed: no weight changes, and no random number is drawn.
 
     Args:
-        terms: of a batch that has boxes, by name, before scaling.
+        terms: unscaled terms of a batch that has boxes, by the name of the loss item.
         levels: pairs of neck maps.
-        losses: loss modules of the terms, one per level; none if the terms train no module of their own.
-        student_maps: neck maps of that batch.
+        losses: loss modules of the terms, one per level; empty if the terms have no trainable modules.
+        student_maps: the student's neck maps of that batch.
         batch: Ultralytics' batch. If its boxes fill a level completely, there is no background to learn from on it.
         amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
 
     Raises:
-        FGDError: names the term, what it fails to reach, and what to do.
+        FGDError: a term fails the check; the message names it, what it fails to reach, and the remedy.
     """
     if not all(student_maps[level.student_index].requires_grad for level in levels):
         raise FGDError(
@@ -49,7 +49,7 @@ def check_first_batch(
                 "maps of teacher or student are constant or hold NaN; check both checkpoints, or set its weight to 0"
             )
         reached = [False] * len(targets)
-        for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler may begin where float16 overflows
+        for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler's initial factor may overflow float16
             gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
             reached = [before or _usable(gradient) for before, gradient in zip(reached, gradients, strict=True)]
         for target, usable in zip(targets, reached, strict=True):
@@ -71,7 +71,7 @@ def _targets(
     student_maps: list[Tensor],
     batch: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return what a term's gradient must reach: neck maps, and what the loss modules say that it trains."""
+    """Return the tensors that a term's gradient must reach: neck maps, and the weights that the loss modules name."""
     targets: dict[str, Tensor] = {}
     for i, level in enumerate(levels):
         student_map = student_maps[level.student_index]

@@ -1,4 +1,4 @@
-"""The strength of the distillation: its gradient ratio at the student's neck, and the gain that keeps it on target."""
+"""The strength of a distillation: its gradient ratio at the student's neck, and the gain that keeps it on target."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class GradientRatio:
         at `decay_start` at the latest, and falls from 1 to 0 along half a cosine from `decay_start` to `decay_end`.
 
     Args:
-        target: of the gradient ratio; None for fixed weights.
+        target: target of the gradient ratio; None for fixed weights.
         every: batches between two measurements.
-        maximum: the run stops if the ratio stays above this for a whole epoch.
+        maximum: the run stops if every ratio measured in an epoch is above this.
         decay_start: fraction of the run after which the schedule begins to fall.
-        decay_end: fraction of the run after which the schedule is 0; 1 with `decay_start` 1 is no decay.
-        prefix: of the option `gradient_ratio`, and of the columns in results.csv.
+        decay_end: fraction of the run after which the schedule is 0; if both are 1 there is no decay.
+        prefix: prefix of the option `gradient_ratio` and of the columns in results.csv.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GradientRatio:
         self.decay_start = decay_start
         self.decay_end = decay_end
         self.prefix = prefix
-        self.warmup_batches = 0.0  # these two are set at the start of each epoch: a loader may change its length
+        self.warmup_batches = 0.0  # both are set at the start of each epoch, since a loader may change its length
         self.run_batches = 0.0
         self.batches = 0
         self.factor = 1.0
@@ -71,7 +71,7 @@ class GradientRatio:
 
     @property
     def gain(self) -> float:
-        """What the unscaled terms of the current batch are multiplied by."""
+        """Factor that the unscaled terms of the current batch are multiplied by."""
         return self.factor * self.schedule
 
     @property
@@ -105,9 +105,9 @@ class GradientRatio:
 
     @property
     def due(self) -> bool:
-        """Whether the current batch is to be measured.
+        """Whether the ratio is to be measured on the current batch.
 
-        Every `every` batches, at least once per epoch, and again after a ratio above `maximum`.
+        This is so every `every` batches, at least once per epoch, and again after a ratio above `maximum`.
         """
         return self.batches % self.every == 0 or not self.epoch_ratios or self.epoch_ratios[-1] > self.maximum
 
@@ -131,7 +131,7 @@ class GradientRatio:
         self.factor = min(max(on_target, self.factor / 2), self.factor * 2)
 
     def end_epoch(self) -> None:
-        """Forget the epoch's measurements.
+        """Check the epoch's measurements and discard them.
 
         Raises:
             FGDError: every gradient ratio of this epoch was above `maximum`.
@@ -145,7 +145,7 @@ class GradientRatio:
             )
 
     def summary(self) -> str:
-        """Return one phrase for the log: gradient ratio, gain and schedule."""
+        """Return gradient ratio, gain and schedule as a phrase for the log."""
         if self.ended:
             return "feature terms have ended"
         schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
@@ -156,7 +156,7 @@ class GradientRatio:
         return {f"fgd/{self.prefix}gradient_ratio": self.current, f"fgd/{self.prefix}gain": self.gain}
 
     def state_dict(self) -> dict:
-        """Return what a resumed run needs, as plain numbers."""
+        """Return the state that a resumed run needs, as plain numbers."""
         return {
             "batches": self.batches,
             "factor": self.factor,
@@ -165,7 +165,7 @@ class GradientRatio:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         for name in self.state_dict():
             setattr(self, name, state[name])
         self.epoch_ratios = []

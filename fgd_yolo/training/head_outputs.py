@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fgd_yolo.methods.head_loss import Predictions
 from fgd_yolo.neck import Level
 
-BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both, and train the second without reaching the neck
+BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
 
 
 def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
-    """Return what a head predicts from its neck maps, in the form of Ultralytics' forward pass in training."""
+    """Return the raw outputs of a head for its neck maps, in the format of Ultralytics' forward pass in training."""
     outputs = {"one2many": head.forward_head(maps, **head.one2many)}
     if getattr(head, "one2one_cv2", None) is not None:
         outputs["one2one"] = head.forward_head(maps, **head.one2one)
@@ -25,13 +25,13 @@ def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
 def paired_branches(
     student: dict[str, Any], teacher: dict[str, Any], levels: list[Level], classes: Sequence[int] | None = None
 ) -> list[tuple[Predictions, Predictions]]:
-    """Pair what two heads predict: the branches that both have, cut to the levels that both have.
+    """Pair the outputs of two heads: the branches that both have, restricted to the levels that both have.
 
     Args:
-        student: the head's output in training: `boxes`, `scores` and `feats`, or one such mapping per branch.
-        teacher: likewise.
+        student: output of a head in training: `boxes`, `scores` and `feats`, or one such mapping per branch.
+        teacher: the same of the teacher's head.
         levels: pairs of neck maps.
-        classes: whose scores are compared; None for all.
+        classes: classes whose scores are compared; None for all.
     """
     student, teacher = _by_branch(student), _by_branch(teacher)
     return [
@@ -45,7 +45,7 @@ def paired_branches(
 
 
 def keep_both_branches(head: nn.Module) -> None:
-    """Keep Ultralytics' `fuse` from removing a branch of a head; its convolutions are still fused."""
+    """Prevent Ultralytics' `fuse` from removing a branch of a head; its convolutions are still fused."""
     head.fuse = lambda: None
 
 

@@ -1,4 +1,4 @@
-"""The loss hook: attaches a distillation to a live Ultralytics model and detaches it without a trace."""
+"""The loss hook: attaches a distillation to a live Ultralytics model, and detaches it without a trace."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class LossHook:
     """Replaces a student's `loss` by a distillation step and stores the student's features for it, until detached.
 
     Ultralytics calls `loss(batch, preds=None)` on the live model. The replacement is an instance attribute that hides
-    the class's method and is no part of the weights; it must be detached whenever the live model is deep-copied.
+    the class's method and is not part of the weights; it must be detached whenever the live model is deep-copied.
 
     Args:
         student: the live model, not its EMA.
         step: called in place of `loss`, with this hook, the batch and `preds`.
-        head: also store the output of the head.
+        head: whether to store the output of the head too.
     """
 
     def __init__(self, student: nn.Module, step: Step, head: bool = False):
@@ -50,7 +50,7 @@ class LossHook:
 
     @contextmanager
     def detached(self) -> Iterator[None]:
-        """Detach for a block and re-attach what was attached."""
+        """Detach for a block, and attach again at its end if it was attached."""
         was_attached = self._neck_hook is not None
         self.detach()
         try:

@@ -1,7 +1,7 @@
-"""The preflight: everything that is checked before the first epoch.
+"""The preflight: the checks before the first epoch.
 
-A teacher that does not fit the data stops the run; one from which the student can probably learn little is a warning.
-What only a batch can show is checked in `first_batch`.
+A teacher that does not fit the data stops the run; one that can probably teach the student little causes a warning.
+Checks that need a batch are in `first_batch`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the tr
 def kept_classes(classes: int | Sequence[int] | None, single_cls: bool, count: int) -> list[int] | None:
     """Return the classes of its data that a training keeps, or None for all.
 
-    Ultralytics drops the labels of the others and leaves the head as wide as it was. Their objects are background
-    then, so a teacher that still scores them must not be imitated in them.
+    Ultralytics drops the labels of all other classes but does not make the head narrower. Their objects become
+    background, so the scores that a teacher still gives them must not be imitated.
 
     Args:
         classes: Ultralytics' train argument of this name.
-        single_cls: Ultralytics' train argument: the kept objects are all of one class, the only one of the head.
-        count: classes of the data.
+        single_cls: Ultralytics' train argument: all objects get the same class, the only one of the head.
+        count: number of classes of the data.
 
     Raises:
-        FGDError: no class is kept, or one that the data does not have.
+        FGDError: `classes` is empty or names a class that the data does not have.
     """
     if classes is None or single_cls:
         return None
@@ -83,20 +83,20 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
 
 
 def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], min_map: float) -> None:
-    """Measure a teacher on the validation images that the student will be measured on, and log what speaks against it.
+    """Measure a teacher on the student's validation images, and log the reasons why it may teach little.
 
-    Draws no random number and changes nothing.
+    No random number is drawn and neither model changes.
 
     Args:
         path: the teacher's checkpoint.
-        student: the live model, as it starts.
+        student: the live model, before its training.
         loader: the trainer's validation loader.
         args: the trainer's arguments.
         names: classes of the data.
-        min_map: bound on mAP50-95.
+        min_map: lowest mAP50-95 that is accepted.
 
     Raises:
-        FGDError: the teacher's mAP50-95 is below the bound: nothing could be learnt from it.
+        FGDError: the teacher's mAP50-95 is below `min_map`.
     """
     teacher, checkpoint = load_detector(path)
     trained = checkpoint.get("train_args") or {}
@@ -117,10 +117,10 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
 
 
 def check_teacher_map(map50_95: float, min_map: float) -> None:
-    """Stop if a teacher's mAP50-95 is below the bound.
+    """Stop if a teacher's mAP50-95 is below `min_map`, since nothing could be learnt from it.
 
     Raises:
-        FGDError: it is: nothing could be learnt from this teacher.
+        FGDError: it is below.
     """
     if not map50_95 >= min_map:
         raise FGDError(
@@ -133,8 +133,8 @@ def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int) -> list[s
     """Return warnings about a teacher that is smaller than the student, or the same model.
 
     Args:
-        teacher: whole, not changed.
-        student: as it starts, not changed.
+        teacher: complete detector; not changed.
+        student: the student before its training; not changed.
         imgsz: side of the images, in pixels.
     """
     warnings, smaller = [], []
@@ -154,8 +154,8 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
     """Return a warning about a teacher that was trained at a very different image size.
 
     Args:
-        trained: `imgsz` of the teacher's own training, as its checkpoint has it.
-        imgsz: of this training, in pixels.
+        trained: `imgsz` of the teacher's own training, as recorded in its checkpoint.
+        imgsz: image size of this training, in pixels.
     """
     own = max(trained) if isinstance(trained, (list, tuple)) and trained else trained
     if not isinstance(own, int) or own <= 0 or 1 / MAX_SIZE_FACTOR <= imgsz / own <= MAX_SIZE_FACTOR:
@@ -167,11 +167,11 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
 
 
 def val_image_warnings(recorded: Any, val_images: Iterable[str]) -> list[str]:
-    """Return a warning about a teacher that was trained on images which it is measured on.
+    """Return a warning about a teacher that was trained on the images that it is measured on.
 
     Args:
-        recorded: the data that its checkpoint says it was trained on; only images on this disk are compared.
-        val_images: files that it is measured on.
+        recorded: the data that its checkpoint records; only images on this disk are compared.
+        val_images: image files that it is measured on.
     """
     try:
         seen = {path.resolve() for path in split_images(recorded, "train", "to look for the val images among")}
@@ -185,7 +185,7 @@ def val_image_warnings(recorded: Any, val_images: Iterable[str]) -> list[str]:
 
 
 def start_warnings(teacher_map50_95: float, start_map50_95: float) -> list[str]:
-    """Return a warning about a teacher that is weaker than the student before its training."""
+    """Return a warning about a teacher that is weaker than the student before the student's training."""
     if teacher_map50_95 >= start_map50_95:
         return []
     return [
@@ -207,7 +207,7 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
         return False
     try:
         return same_classes(load_detector(weights)[0].names, names)
-    except FGDError:  # Ultralytics has read it all the same, but its classes are unknown here
+    except FGDError:  # Ultralytics could read it, but its classes are unknown here
         return False
 
 

@@ -28,7 +28,7 @@ class LockedTrainer:
         except BaseException:
             self._unlock()
             if self.folder_lock is not None:
-                with suppress(OSError):  # a failure before anything was written leaves no folder
+                with suppress(OSError):  # an empty folder is removed, a folder with files stays
                     self.folder_lock.folder.rmdir()
             raise
 
@@ -48,10 +48,11 @@ class LockedTrainer:
         remove_leftovers(folder, recursive=True)
 
     def _own_folder(self) -> Path:
-        """Create the run folder; a numbered folder that another process has just created is not shared."""
+        """Create the run folder; if another process has just created it, take the next number."""
         while True:
             folder = Path(get_save_dir(self.args)).absolute()
-            given = bool(self.args.exist_ok or getattr(self.args, "save_dir", None))  # not among Ultralytics' defaults
+            # save_dir is not among Ultralytics' defaults
+            given = bool(self.args.exist_ok or getattr(self.args, "save_dir", None))
             try:
                 folder.mkdir(parents=True, exist_ok=given)
             except FileExistsError:

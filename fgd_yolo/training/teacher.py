@@ -1,4 +1,4 @@
-"""The teacher of a training: frozen, fused and cut at its neck; its head is kept apart if it is imitated too."""
+"""The teacher of a training: frozen, fused and cut at its neck; its head is stored separately if it is imitated too."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from fgd_yolo.neck import NeckEnd
 from fgd_yolo.training.head_outputs import keep_both_branches, run_branches
 
-GREY = 114 / 255  # Ultralytics pads images with it
+GREY = 114 / 255  # Ultralytics' padding colour
 
 
 class FrozenTeacher:
-    """Runs a teacher up to its neck, without gradients and without ever changing it.
+    """Runs a teacher up to its neck, without gradients; the teacher never changes.
 
-    Not an `nn.Module`, so that no `train()`, `state_dict()` or optimizer of the student ever reaches it.
+    Not an `nn.Module`, so that no `train()`, `state_dict()` or optimizer of the student reaches it.
 
     Args:
-        model: a whole detector; it is modified in place: batch norms are fused and the head is cut off.
-        device: where to run.
-        memory_format: of its weights; channels last makes it faster on CUDA.
-        heads: keep the head, for `predictions`.
+        model: a complete detector; it is modified in place: batch norms are fused and the head is cut off.
+        device: device to run on.
+        memory_format: memory format of the weights; channels last is faster on CUDA.
+        heads: whether to keep the head, for `predictions`.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class FrozenTeacher:
     def __call__(self, image: Tensor) -> list[Tensor]:
         """Return the neck maps, finest first.
 
-        A teacher with a larger stride than the student's (P6) may need a larger image than the student: it is padded
-        on the right and below, and the maps are cut to what the image covers.
+        A teacher with a larger stride than the student's (P6) may need a larger image than the student: the
+        image is padded on the right and below, and the maps are cropped to the part that the image covers.
 
         Args:
             image: (B, C, H, W) in [0, 1].
@@ -72,7 +72,7 @@ class SideBySide(nn.Module):
 
     Args:
         student: the live model, compiled or not.
-        teacher: cut at its neck.
+        teacher: a model that is cut at its neck.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module):

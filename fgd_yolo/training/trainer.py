@@ -68,9 +68,9 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
         Args:
             teacher: checkpoint of a detector that knows the classes of the data. May be None if every weight is 0.
-            config: of the distillation; None for the default.
-            allow_download: run the download script of the data YAML, or fetch data from an address, where that is
-                needed; either is printed first.
+            config: options of the distillation; None for the default.
+            allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
+                are printed first.
 
         Raises:
             UsageError: a teacher is needed and none is given.
@@ -83,12 +83,12 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
     @safe_loading()
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
-        LOGGER.addFilter(clean_record)  # once for the logger, however often it is added
+        LOGGER.addFilter(clean_record)  # adding it again has no effect
         refuse_unsupported(overrides or {})
         if self.config.active:
             if self.teacher is None:
                 raise UsageError("FGDTrainer has no teacher: use FGDTrainer.configured(teacher='teacher.pt')")
-            load_detector(self.teacher)  # a wrong file stops the run before a folder is made
+            load_detector(self.teacher)  # so that a wrong file stops the run before the run folder is created
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
@@ -97,10 +97,10 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             self.add_callback("on_model_save", partial(plot_if_due, every=self.config.plot_every))
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Read the arguments of a resumed run and lock its folder; a damaged checkpoint is replaced by the previous.
+        """Read the arguments of a resumed run and lock its folder; replace a damaged checkpoint by the previous.
 
         Raises:
-            FGDError: another process trains in it, or no pair of checkpoints is intact.
+            FGDError: another process trains in the folder, or no pair of checkpoints is intact.
         """
         super().check_resume(overrides)
         if self.resume:
@@ -122,7 +122,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     def get_model(self, cfg=None, weights=None, verbose=True):
         """Build the model as Ultralytics does, from a YAML that has been checked.
 
-        Ultralytics finds the rows of classes in pretrained weights by name: both sides are made printable.
+        Ultralytics matches the class rows of pretrained weights by name, so the names are cleaned on both sides.
         """
         if isinstance(cfg, (str, Path)):
             cfg = read_architecture(cfg)
@@ -143,7 +143,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return checkpoint
 
     def _build_distiller(self, student: nn.Module) -> Distiller:
-        self.teacher_digest = sha256_of_file(self.teacher)  # of what is loaded: the file may change
+        self.teacher_digest = sha256_of_file(self.teacher)  # taken now, since the file may change during the training
         teacher, _ = load_detector(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
@@ -163,14 +163,14 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         return distiller
 
     def build_optimizer(self, model, *args, **kwargs):
-        """Build Ultralytics' optimizer and add a parameter group, clipped apart, for alignments and context blocks."""
+        """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
         own_weights = [] if self.distiller is None else list(self.distiller.losses.parameters())
         if own_weights:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
             settings = {key: value for key, value in weights.items() if key != "params"}
             optimizer.add_param_group({**settings, "weight_decay": 0.0, "param_group": "fgd", "params": own_weights})
-            # A hook, because Ultralytics has unscaled the gradients by then and a second unscale raises.
+            # A step hook runs after Ultralytics has unscaled the gradients; a second unscale would raise.
             optimizer.register_step_pre_hook(self._clip_own)
         return optimizer
 
@@ -217,7 +217,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         self.distiller.end_epoch()
 
     def label_loss_items(self, loss_items=None, prefix="train"):
-        """Name the loss items as Ultralytics does; the distillation's have no value in validation and are left out."""
+        """Name the loss items as Ultralytics does; the distillation's are left out in validation, which has none."""
         own = {f"{prefix}/{name}" for name in self.config.weights} if prefix == "val" else set()
         labelled = super().label_loss_items(loss_items, prefix)
         if isinstance(labelled, dict):
@@ -251,7 +251,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             checkpoints.commit(folder, self.wdir, final=True)
 
     def _origin(self) -> dict[str, Any]:
-        """Return what a resumed run must have in common with its beginning."""
+        """Return the teacher's digest and the options, which must be the same when the run is resumed."""
         options = self.config.to_dict()
         del options["plot_every"]  # it does not change what is learnt
         return {"teacher": self.teacher_digest, "options": options}
@@ -262,7 +262,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             return super()._load_checkpoint_state(ckpt)
         side = checkpoints.load_side_file(self.wdir, ckpt["epoch"])
         checkpoints.check_origin(side, self._origin())
-        self.distiller.load_state_dict(side)  # first, since a side file that does not fit has the clearer error
+        self.distiller.load_state_dict(side)  # first, since its error for a side file that does not fit is clearer
         with self.loss_hook.detached() if self.loss_hook else nullcontext():
             super()._load_checkpoint_state(ckpt)
         return None

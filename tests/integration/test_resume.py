@@ -1,4 +1,4 @@
-"""A killed training resumes with exactly what its files hold."""
+"""A killed training resumes with exactly the state in its files."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(
     assert resume(trainer_class, run, tiny_data).start_epoch == 2
 
 
-def test_a_teacher_file_removed_during_training_does_no_harm(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_a_teacher_file_removed_during_training_has_no_effect(teacher_pt, student_yaml, tiny_data, tmp_path):
     teacher = shutil.copy(teacher_pt, tmp_path / "teacher.pt")
     config = FGDConfig(min_teacher_map=0.0)
 
@@ -120,13 +120,13 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
         resume(trainer_class, run, tiny_data)
 
 
-def test_other_options_cannot_take_over_a_run(teacher_pt, run, tiny_data):
+def test_a_run_is_not_resumed_with_other_options(teacher_pt, run, tiny_data):
     config = FGDConfig(method="fitnet", gradient_ratio=None, warmup_epochs=2, min_teacher_map=0.0, heads=True)
     with pytest.raises(FGDError, match="was started with another method, imitation_weight, gradient_ratio:"):
         resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
 
 
-def test_another_teacher_cannot_take_over_a_run(trainer_class, run, tiny_data, student_yaml, tmp_path):
+def test_a_run_is_not_resumed_with_another_teacher(trainer_class, run, tiny_data, student_yaml, tmp_path):
     other = save_checkpoint(tmp_path / "other.pt", student_yaml, tiny_data)
     with pytest.raises(FGDError, match="was started with another teacher"):
         resume(FGDTrainer.configured(teacher=other, config=trainer_class.config), run, tiny_data)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
-    """One distilled training that several tests look at: the trainer, and its modules before the first step."""
+    """One distilled training that several tests check: the trainer, and its weights before the first step."""
     before = {}
 
     class Watching(
@@ -55,7 +55,7 @@ def test_alignments_and_both_context_blocks_train(finished):
     trainer, before = finished
     after = trainer.distiller.losses.state_dict()
     moved = {name for name in after if not torch.equal(before["losses"][name], after[name])}
-    # The bias of a key convolution moves every position alike, which a softmax over positions cannot see.
+    # The bias of a key convolution shifts all positions equally, which does not change a softmax over positions.
     assert {name for name in after if not name.endswith("key.bias")} - moved == set()
 
 
@@ -143,7 +143,7 @@ def test_distillation_changes_what_is_learnt(finished, student_yaml, tiny_data, 
 
 
 def test_student_and_distillation_are_clipped_apart(configured, student_yaml, tiny_data, tmp_path):
-    """A huge gradient in the alignments must not shorten the student's step, and the other way round."""
+    """A huge gradient in the alignments must not shorten the student's step, nor the reverse."""
     norms = []
 
     class Measuring(configured):

@@ -1,4 +1,4 @@
-"""Distillation with what Ultralytics and the recipes offer: families, train arguments, methods, single terms."""
+"""Distillation of all model families, with train arguments of Ultralytics, other methods and single terms."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
     assert weights(trainer.best)
 
 
-def test_heads_alone_bring_no_weights_of_their_own_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_heads_alone_have_no_trainable_modules_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
     config = untaught(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
@@ -80,7 +80,7 @@ def test_heads_alone_bring_no_weights_of_their_own_and_are_plotted(teacher_pt, s
 
 
 @pytest.mark.parametrize("weight", FEATURE_WEIGHTS)
-def test_each_feature_term_can_stand_alone(weight, teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_each_feature_term_can_be_used_alone(weight, teacher_pt, student_yaml, tiny_data, tmp_path):
     config = untaught(warmup_epochs=0, **{**OFF, weight: 1.0})
     trainer = train(
         FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1

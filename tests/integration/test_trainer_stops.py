@@ -1,4 +1,4 @@
-"""What stops a training with one line, and what is only reported."""
+"""Problems that stop a training with one line, and problems that are only reported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path)
         train(configured, student_yaml, tiny_data, tmp_path, freeze=22)
 
 
-def test_fixed_weights_that_drown_the_detection_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_fixed_weights_that_outweigh_the_detection_loss_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
     config = untaught(fg_weight=1e3, gradient_ratio=None, warmup_epochs=0)
     with pytest.raises(FGDError, match="gradient_ratio"):
         train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)

@@ -52,8 +52,8 @@ def test_importing_fgd_yolo_first_leaves_the_settings_of_ultralytics_unchanged()
         "assert not {'ULTRALYTICS_SAFE_LOAD', 'YOLO_AUTOINSTALL'} & set(os.environ)"
     )
     settings = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
-    bare = {key: value for key, value in os.environ.items() if key not in settings}
-    assert subprocess.run([sys.executable, "-c", code], env=bare).returncode == 0
+    environment = {key: value for key, value in os.environ.items() if key not in settings}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, 
 )
 def test_wrong_usage_gives_one_line_and_leaves_no_files(words, changes, code, part, capsys):
     assert run({**words, **changes}) == code
-    line = capsys.readouterr().err.removeprefix("drawing: 1\n")  # which is no error yet
+    line = capsys.readouterr().err.removeprefix("drawing: 1\n")  # the status line before the error
     assert line.startswith("error: ") and part in line and line.count("\n") == 1
     assert list(Path.cwd().iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""pydantic's errors become one line in the words of the project."""
+"""pydantic's errors become one-line messages."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
+"""Options of a distillation and recipes: defaults, checks, and reading from YAML."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 import yaml
+from fgd_yolo.cfg import recipe_names
 
-from fgd_yolo.config import FGDConfig, Recipe, load_recipe, recipe_names
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS
 
@@ -188,7 +191,7 @@ def test_a_recipe_survives_a_round_trip_through_yaml():
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "fgd: [unclosed\n", "train: 3\n"])
-def test_a_file_that_is_no_mapping_of_options_is_refused_in_one_line(tmp_path, text):
+def test_a_file_that_is_not_a_mapping_of_options_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(UsageError) as caught:
         load_recipe(write(tmp_path / "recipe.yaml", text))
     assert "\n" not in str(caught.value)

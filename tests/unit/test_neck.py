@@ -1,4 +1,4 @@
-"""Feature hooks see what the head sees, return it once and leave no trace; necks are paired by stride."""
+"""Feature hooks store what the head reads, return it once and leave no trace; necks are paired by stride."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model(name) -> DetectionModel:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_neck_hook_stores_the_very_maps_that_the_head_reads(name):
+def test_the_neck_hook_stores_the_same_tensors_that_the_head_reads(name):
     student = model(name).train()
     hook = NeckHook(student)
     preds = student(torch.rand(2, 3, 64, 64))
@@ -73,12 +73,12 @@ def test_models_without_a_common_stride_are_refused(tmp_path):
     import yaml
     from ultralytics.utils import ROOT
 
-    whole = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
+    architecture = yaml.safe_load((ROOT / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
     models = []
     for level, layer in (("p3", 15), ("p5", 21)):
-        head = [*whole["head"][:-1], [[layer], 1, "Detect", ["nc"]]]
+        head = [*architecture["head"][:-1], [[layer], 1, "Detect", ["nc"]]]
         path = tmp_path / f"yolov8n-{level}.yaml"
-        path.write_text(yaml.safe_dump({**whole, "head": head}))
+        path.write_text(yaml.safe_dump({**architecture, "head": head}))
         models.append(model(path))
     with pytest.raises(FGDError, match=r"strides \[8\].*strides \[32\].*no.*stride in common"):
         pair_levels(*models)

@@ -1,4 +1,4 @@
-"""What is drawn inside the block does not show outside."""
+"""Random numbers drawn inside the block do not affect those drawn after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seed() -> None:
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
 
 
-def test_every_stream_goes_on_where_it_was():
+def test_every_stream_continues_where_it_was():
     seed()
     wanted = draw()
     seed()
@@ -28,7 +28,7 @@ def test_every_stream_goes_on_where_it_was():
     assert draw() == wanted
 
 
-def test_the_streams_are_put_back_after_an_error_too():
+def test_the_streams_are_restored_after_an_error_too():
     seed()
     wanted = draw()
     seed()

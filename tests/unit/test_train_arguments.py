@@ -1,3 +1,5 @@
+"""Train arguments of Ultralytics are parsed and checked before a training starts."""
+
 from __future__ import annotations
 
 import pytest
@@ -44,7 +46,7 @@ def test_assignments_keep_names_verbatim_and_equal_signs_in_values():
 
 
 @pytest.mark.parametrize("word", ["imgsz", "=3", "--", "imgsz:320"])
-def test_a_word_that_is_no_assignment_is_refused(word):
+def test_a_word_that_is_not_an_assignment_is_refused(word):
     with pytest.raises(UsageError, match="key=value"):
         parse_assignments([word])
 

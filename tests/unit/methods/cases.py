@@ -1,4 +1,4 @@
-"""Losses with random context blocks, maps, and boxes of the kinds that have broken other implementations."""
+"""Losses with random context blocks, random maps, and boxes of the kinds that broke other implementations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_boxes(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def make_loss(student_channels: int, teacher_channels: int, **options) -> FGDLoss:
-    """A loss whose zero-initialised layers are drawn at random, so that the relation term exercises them."""
+    """A loss whose zero-initialised layers are randomised, so that the relation term exercises them."""
     torch.manual_seed(3)
     loss = FGDLoss(student_channels, teacher_channels, **{**WEIGHTS, "free": False, **options})
     with torch.no_grad():
@@ -41,12 +41,12 @@ def make_loss(student_channels: int, teacher_channels: int, **options) -> FGDLos
 
 
 def make_maps(student_channels: int, teacher_channels: int, images: int = 2, grid=GRID, dtype=torch.float32):
-    """A student map that wants a gradient and a teacher map with a mean of its own."""
+    """A student map that requires a gradient, and a teacher map with another mean and variance."""
     torch.manual_seed(5)
     student_map = torch.randn(images, student_channels, *grid).to(dtype).requires_grad_()
     return student_map, (1.5 * torch.randn(images, teacher_channels, *grid) + 0.5).to(dtype)
 
 
 def gradients(terms, tensors):
-    """Gradient of the sum of terms for each tensor; the graph stays."""
+    """Gradient of the sum of terms for each tensor; the graph is retained."""
     return torch.autograd.grad(sum(terms), tensors, retain_graph=True)

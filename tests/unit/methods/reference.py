@@ -1,6 +1,6 @@
 """The FGD formulas as plain loops over images, boxes, channels and cells, written from the paper.
 
-Nothing of the package is used, and nothing is fast. Where paper and authors' code differ the code is
+Nothing of the package is used, and nothing is optimised. If paper and authors' code differ, the code is
 followed: a box's last cell is included, its area is counted before it is clipped to the map, and sums are
 divided by images.
 """
@@ -19,8 +19,8 @@ def fgd_terms(student_map, teacher_map, boxes, image_index, params, weights, tem
     terms = [torch.zeros((), dtype=student_map.dtype) for _ in range(4)]
     for image in range(images):
         student, teacher = student_map[image], teacher_map[image]
-        mine = [box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image]
-        foreground = paint(mine, height, width)
+        image_boxes = [box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image]
+        foreground = paint(image_boxes, height, width)
         background = share_out(foreground)
         spatial, channel = attentions(teacher, temperature)
         for y in range(height):

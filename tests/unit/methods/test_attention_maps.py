@@ -11,35 +11,35 @@ from unit.methods.reference import attentions
 
 def test_attention_equals_the_plain_loops():
     _, feature_map = make_maps(3, 5, dtype=torch.float64)
-    found = attention(feature_map, 0.5)
+    actual = attention(feature_map, 0.5)
     for image in range(2):
         spatial, channel = attentions(feature_map[image], 0.5)
-        assert torch.allclose(found.spatial[image], torch.stack([torch.stack(row) for row in spatial]), rtol=1e-12)
-        assert torch.allclose(found.channel[image], torch.stack(channel), rtol=1e-12)
+        assert torch.allclose(actual.spatial[image], torch.stack([torch.stack(row) for row in spatial]), rtol=1e-12)
+        assert torch.allclose(actual.channel[image], torch.stack(channel), rtol=1e-12)
 
 
 def test_attention_has_mean_one_over_cells_and_over_channels():
-    found = attention(make_maps(3, 5)[1], 0.5)
-    assert torch.allclose(found.spatial.mean(dim=(1, 2)), torch.ones(2))
-    assert torch.allclose(found.channel.mean(dim=1), torch.ones(2))
+    actual = attention(make_maps(3, 5)[1], 0.5)
+    assert torch.allclose(actual.spatial.mean(dim=(1, 2)), torch.ones(2))
+    assert torch.allclose(actual.channel.mean(dim=1), torch.ones(2))
 
 
 def test_sign_of_a_value_does_not_matter():
     feature_map = make_maps(3, 5)[1]
-    for mine, mirrored in zip(attention(feature_map, 0.5), attention(-feature_map, 0.5), strict=True):
-        assert torch.equal(mine, mirrored)
+    for original, mirrored in zip(attention(feature_map, 0.5), attention(-feature_map, 0.5), strict=True):
+        assert torch.equal(original, mirrored)
 
 
-def test_high_temperature_makes_everything_equal():
+def test_high_temperature_makes_attention_uniform():
     for weights in attention(make_maps(3, 5)[1], 1e9):
         assert torch.allclose(weights, torch.ones_like(weights), atol=1e-6)
 
 
-def test_one_outlier_takes_all_without_overflow():
+def test_one_outlier_takes_all_attention_without_overflow():
     feature_map = torch.ones(1, 4, 3, 3)
     feature_map[0, 2, 1, 1] = 1e5
-    found = attention(feature_map, 0.5)
-    assert found.spatial[0, 1, 1] == 9 and found.channel[0, 2] == 4
+    actual = attention(feature_map, 0.5)
+    assert actual.spatial[0, 1, 1] == 9 and actual.channel[0, 2] == 4
 
 
 def test_gradient_is_right_in_float64():

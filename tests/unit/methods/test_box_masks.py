@@ -1,4 +1,4 @@
-"""Which cells a box fills, and with what weight."""
+"""The cells that a box fills, and their weights."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_smallest_of_overlapping_boxes_wins_in_any_order():
         assert torch.allclose(weights[0, 0], torch.tensor(1 / 81))
 
 
-def test_box_wholly_outside_paints_nothing_and_its_neighbour_still_paints():
+def test_a_box_completely_outside_fills_no_cell_and_others_still_do():
     weights = painted([[1.9, 0.5, 0.2, 0.2], [0.5, -0.9, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]], (8, 8))
     assert torch.equal(weights, painted([[0.5, 0.5, 0.2, 0.2]], (8, 8)))
 
 
-def test_boxes_land_on_their_own_image():
+def test_boxes_are_assigned_to_their_own_image():
     weights = painted([[0.5, 0.5, 0.2, 0.2]] * 2, (4, 4), images=4, image_index=[3, 1])
     assert (weights > 0).any(dim=2).any(dim=1).tolist() == [False, True, False, True]
 
@@ -82,7 +82,7 @@ def test_background_of_an_image_sums_to_one():
     assert torch.allclose(background[0], torch.tensor(1 / 36)), "an image without boxes"
 
 
-def test_image_wholly_covered_has_no_background():
+def test_an_image_completely_covered_has_no_background():
     assert background_weights(painted([[0.5, 0.5, 1.0, 1.0]], (6, 6))).abs().max() == 0
 
 

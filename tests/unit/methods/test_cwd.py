@@ -42,7 +42,7 @@ def test_the_term_equals_the_plain_loops(channels, temperature):
     assert loss(student_map, teacher_map, *BOXES).channel.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_two_cells_on_paper():
+def test_two_cells_equal_the_value_computed_by_hand():
     """Student (1/2, 1/2), teacher (3/4, 1/4) at T = 2: 4 * (3/4 log 3/2 + 1/4 log 1/2), in one channel of one image."""
     student_map, teacher_map = torch.zeros(1, 1, 1, 2), torch.tensor([[[[2 * log(3), 0.0]]]])
     boxes = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
@@ -50,7 +50,7 @@ def test_two_cells_on_paper():
     assert term.item() == pytest.approx(4 * (0.75 * log(1.5) + 0.25 * log(0.5)), rel=1e-5)
 
 
-def test_a_constant_in_a_channel_does_not_count_but_where_it_is_high_does():
+def test_adding_a_constant_to_a_channel_changes_nothing_but_moving_its_cells_does():
     loss, (student_map, teacher_map) = CWDLoss(4, 4, temperature=4.0), make_maps(4, 4)
     shift = torch.tensor([1.0, -2.0, 30.0, 0.0]).view(1, 4, 1, 1)
     term = loss(student_map, teacher_map, *BOXES).channel.item()

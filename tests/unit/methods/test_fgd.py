@@ -11,16 +11,16 @@ from unit.methods.reference import attentions, paint
 
 
 @pytest.mark.parametrize("off", range(1, 16))
-def test_any_set_of_terms_switches_off_without_touching_the_others(off):
+def test_any_set_of_terms_switches_off_without_affecting_the_others(off):
     weights = {name: 0.0 if off >> index & 1 else value for index, (name, value) in enumerate(WEIGHTS.items())}
     maps, boxes = make_maps(3, 6), make_boxes("random")
     full, part = make_loss(3, 6)(*maps, *boxes), make_loss(3, 6, **weights)(*maps, *boxes)
-    for weight, whole, term in zip(weights.values(), full, part, strict=True):
-        assert term.item() == (pytest.approx(whole.item(), rel=1e-6) if weight else 0.0)
+    for weight, full_term, term in zip(weights.values(), full, part, strict=True):
+        assert term.item() == (pytest.approx(full_term.item(), rel=1e-6) if weight else 0.0)
         assert term.requires_grad == bool(weight) and term.dtype == torch.float32
     if any(weights.values()):
-        kept = [whole for weight, whole in zip(weights.values(), full, strict=True) if weight]
-        wanted = gradients(kept, maps[:1])[0]
+        enabled = [term for weight, term in zip(weights.values(), full, strict=True) if weight]
+        wanted = gradients(enabled, maps[:1])[0]
         assert torch.allclose(gradients(part, maps[:1])[0], wanted, rtol=1e-4, atol=1e-6 * wanted.abs().max())
 
 
@@ -41,7 +41,7 @@ def test_equal_maps_give_zero():
     assert [term.item() for term in terms] == [0, 0, 0, 0]
 
 
-def test_alignment_exists_only_where_widths_differ():
+def test_alignment_exists_only_if_widths_differ():
     assert FGDLoss(4, 4, **WEIGHTS, free=False).align is None
     assert FGDLoss(4, 5, **WEIGHTS, free=False).align.weight.shape == (5, 4, 1, 1)
 
@@ -76,7 +76,7 @@ def test_equal_attention_reduces_the_foreground_to_a_weighted_square():
     assert term.item() == pytest.approx(0.7 * ((student_map - teacher_map) ** 2 * mask).sum().item(), rel=1e-4)
 
 
-def test_image_without_boxes_has_no_foreground_and_a_whole_background():
+def test_image_without_boxes_has_no_foreground_and_is_all_background():
     maps = make_maps(4, 4, images=1)
     terms = make_loss(4, 4, temperature=1e9)(*maps, *make_boxes("all images without"))
     square = (maps[0] - maps[1]).square().sum().item()
@@ -130,11 +130,11 @@ def test_autocast_changes_nothing(lower):
     with torch.autocast("cpu", dtype=lower):
         mixed = loss(*maps, *boxes)
         inside = gradients(mixed, [maps[0]])
-    found = gradients(mixed, [maps[0], *loss.parameters()])
+    actual = gradients(mixed, [maps[0], *loss.parameters()])
     assert torch.equal(inside[0], wanted[0])
     assert all(term.dtype == torch.float32 for term in mixed)
     assert all(torch.equal(term, other) for term, other in zip(mixed, plain, strict=True))
-    assert all(torch.equal(mine, other) for mine, other in zip(found, wanted, strict=True))
+    assert all(torch.equal(gradient, other) for gradient, other in zip(actual, wanted, strict=True))
 
 
 @pytest.mark.parametrize("lower", [torch.float16, torch.bfloat16])

@@ -24,8 +24,8 @@ def expected(loss, student_map, teacher_map, boxes, image_index, weights=None):
     return terms, gradients(terms, [student_map, *params.values()])
 
 
-def largest_relative_error(found, wanted):
-    return ((found.double() - wanted).abs().max() / wanted.abs().max()).item()
+def largest_relative_error(actual, wanted):
+    return ((actual.double() - wanted).abs().max() / wanted.abs().max()).item()
 
 
 @pytest.mark.parametrize("channels", MIXES, ids=str)
@@ -37,13 +37,13 @@ def test_terms_and_gradients_equal_the_plain_loops(kind, channels):
     for name, term, wanted in zip(terms._fields, terms, wanted_terms, strict=True):
         assert term.item() == pytest.approx(wanted.item(), rel=1e-5), name
     names, tensors = zip(*loss.named_parameters(), strict=True)
-    found = gradients(terms, [maps[0], *tensors])
+    actual_gradients = gradients(terms, [maps[0], *tensors])
     scale = max(wanted.abs().max() for wanted in wanted_gradients)
-    for name, mine, wanted in zip(["student map", *names], found, wanted_gradients, strict=True):
+    for name, actual, wanted in zip(["student map", *names], actual_gradients, wanted_gradients, strict=True):
         if name in KEY_BIASES or wanted.abs().max() < 1e-12 * scale:  # the softmax ignores a bias: exactly 0
-            assert mine.abs().max() <= 1e-6 * scale, name
+            assert actual.abs().max() <= 1e-6 * scale, name
         else:
-            assert largest_relative_error(mine, wanted) <= 1e-5, name
+            assert largest_relative_error(actual, wanted) <= 1e-5, name
 
 
 @pytest.mark.parametrize("offset", [100.0, -100.0])
@@ -79,11 +79,11 @@ def test_gradients_are_right_in_float64(channels):
 def test_blocks_of_channels_change_nothing(channels_at_once, monkeypatch):
     loss, maps, boxes = make_loss(3, 8), make_maps(3, 8), make_boxes("random")
     tensors = [maps[0], *(value for name, value in loss.named_parameters() if name not in KEY_BIASES)]
-    whole = loss(*maps, *boxes)
-    wanted = gradients(whole, tensors)
+    unsplit = loss(*maps, *boxes)
+    wanted = gradients(unsplit, tensors)
     monkeypatch.setattr(reductions, "BLOCK_VALUES", channels_at_once * 2 * GRID[0] * GRID[1])
     split = loss(*maps, *boxes)
-    for term, other in zip(split, whole, strict=True):
+    for term, other in zip(split, unsplit, strict=True):
         assert term.item() == pytest.approx(other.item(), rel=1e-6)
-    for mine, other in zip(gradients(split, tensors), wanted, strict=True):
-        assert largest_relative_error(mine, other) <= 1e-5
+    for actual, other in zip(gradients(split, tensors), wanted, strict=True):
+        assert largest_relative_error(actual, other) <= 1e-5

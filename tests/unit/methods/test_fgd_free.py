@@ -28,19 +28,19 @@ def plain_terms(student_maps, teacher_maps, boxes, image_index, params, weights)
     squares, masses, attention_gap, context_gap = [0.0, 0.0], [0.0, 0.0], 0.0, 0.0
     for image in range(images):
         student, teacher = student_maps[image], teacher_maps[image]
-        mine = [box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image]
-        foreground = paint(mine, height, width)
+        image_boxes = [box for box, owner in zip(boxes.tolist(), image_index.tolist(), strict=True) if owner == image]
+        foreground = paint(image_boxes, height, width)
         masks = [foreground, share_out(foreground)]
         (spatial, channel), (own_spatial, own_channel) = attentions(teacher, 0.5), attentions(student, 0.5)
         for y in range(height):
             for x in range(width):
-                focus = min(spatial[y][x], 10)
+                teacher_weight = min(spatial[y][x], 10)
                 square = sum(min(channel[c], 10) * (student[c, y, x] - teacher[c, y, x]) ** 2 for c in range(channels))
                 for kind, mask in enumerate(masks):
-                    squares[kind] = squares[kind] + mask[y][x] * focus * square
-                    masses[kind] = masses[kind] + mask[y][x] * focus
-                own = min(own_spatial[y][x], 10)
-                attention_gap = attention_gap + abs(own - focus) / (images * height * width)
+                    squares[kind] = squares[kind] + mask[y][x] * teacher_weight * square
+                    masses[kind] = masses[kind] + mask[y][x] * teacher_weight
+                student_weight = min(own_spatial[y][x], 10)
+                attention_gap = attention_gap + abs(student_weight - teacher_weight) / (images * height * width)
         for c in range(channels):
             attention_gap = attention_gap + abs(min(own_channel[c], 10) - min(channel[c], 10)) / (images * channels)
         gap = in_context(student, params, "student_context.") - in_context(teacher, params, "teacher_context.")
@@ -59,11 +59,11 @@ def test_terms_and_the_maps_gradient_equal_the_plain_loops(kind, channels):
     wanted = plain_terms(exact, teacher_map.double(), *boxes, params, WEIGHTS.values())
     for name, term, value in zip(terms._fields, terms, wanted, strict=True):
         assert term.item() == pytest.approx(value.item(), rel=1e-5), name
-    found, right = gradients(terms, [student_map])[0], gradients(wanted, [exact])[0]
-    assert (found - right).abs().max() <= 1e-5 * right.abs().max()
+    actual, expected = gradients(terms, [student_map])[0], gradients(wanted, [exact])[0]
+    assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_how_large_the_values_of_a_channel_are_does_not_count():
+def test_scale_and_offset_of_a_channel_do_not_matter():
     loss = FGDLoss(6, 6, **WEIGHTS, free=True)
     (student_map, teacher_map), boxes = make_maps(6, 6), make_boxes("random")
     terms = loss(student_map, teacher_map, *boxes)
@@ -73,7 +73,7 @@ def test_how_large_the_values_of_a_channel_are_does_not_count():
         assert term.item() == pytest.approx(other.item(), rel=1e-3)
 
 
-def test_width_and_resolution_do_not_count():
+def test_width_and_resolution_do_not_matter():
     loss = FGDLoss(4, 4, **{**WEIGHTS, "rel_weight": 1.0}, free=True)
     wide = FGDLoss(8, 8, **{**WEIGHTS, "rel_weight": 1.0}, free=True)
     student_map, teacher_map = make_maps(4, 4, grid=(16, 16))
@@ -86,7 +86,7 @@ def test_width_and_resolution_do_not_count():
         assert term.item() == pytest.approx(fine.item(), rel=1e-4), name
 
 
-def test_a_few_hot_cells_do_not_take_all_the_attention():
+def test_a_few_outlier_cells_do_not_take_all_the_attention():
     """One cell at 1000 times the others: its weight is bounded, so another cell's difference still counts."""
     loss = FGDLoss(4, 4, fg_weight=0, bg_weight=1, attn_weight=0, rel_weight=0, free=True)
     teacher_map = make_maps(4, 4, images=1, grid=(20, 20))[1]

@@ -19,7 +19,7 @@ def test_term_is_the_weighted_mean_square_after_alignment(channels):
     assert term.item() == pytest.approx(0.6 * sum(x * x for x in gap.flatten().tolist()) / gap.numel(), rel=1e-5)
 
 
-def test_alignment_exists_only_where_widths_differ():
+def test_alignment_exists_only_if_widths_differ():
     assert FitNetLoss(4, 4).align is None and not list(FitNetLoss(4, 4).parameters())
     assert FitNetLoss(4, 5).align.weight.shape == (5, 4, 1, 1)
 

@@ -29,26 +29,26 @@ def plain_terms(student: Predictions, teacher: Predictions, bins: int) -> list[f
     confidence = cls_term = box_term = 0.0
     for image in range(2):
         for a in range(student.scores.shape[2]):
-            sure = 0.0
+            anchor_confidence = 0.0
             for c in range(student.scores.shape[1]):
-                mine, wanted = (probability(head.scores[image, c, a].item()) for head in (student, teacher))
-                cost = wanted * math.log(wanted / mine) + (1 - wanted) * math.log((1 - wanted) / (1 - mine))
-                cls_term += abs(mine - wanted) * cost
-                sure = max(sure, wanted)
-            confidence += sure
+                student_p, wanted = (probability(head.scores[image, c, a].item()) for head in (student, teacher))
+                cost = wanted * math.log(wanted / student_p) + (1 - wanted) * math.log((1 - wanted) / (1 - student_p))
+                cls_term += abs(student_p - wanted) * cost
+                anchor_confidence = max(anchor_confidence, wanted)
+            confidence += anchor_confidence
             edges = 0.0
             for side in range(4):
-                ours, theirs = (
+                student_edge, teacher_edge = (
                     head.boxes[image, side * bins : side * bins + bins, a].tolist() for head in (student, teacher)
                 )
                 if bins > 1:
                     edges += 100 * sum(
-                        q * math.log(q / p) for p, q in zip(softened(ours), softened(theirs), strict=True)
+                        q * math.log(q / p) for p, q in zip(softened(student_edge), softened(teacher_edge), strict=True)
                     )
                 else:
                     size = teacher.boxes[image, side % 2, a].item() + teacher.boxes[image, side % 2 + 2, a].item()
-                    edges += abs(ours[0] - theirs[0]) / max(size / 2, 0.5)
-            box_term += sure * edges / 4
+                    edges += abs(student_edge[0] - teacher_edge[0]) / max(size / 2, 0.5)
+            box_term += anchor_confidence * edges / 4
     return [cls_term / confidence, box_term / confidence]
 
 
@@ -62,7 +62,7 @@ def test_terms_equal_the_plain_loops(bins):
 
 
 @pytest.mark.parametrize("bins", [16, 1])
-def test_heads_that_agree_cost_nothing_and_the_teacher_gets_no_gradient(bins):
+def test_heads_that_agree_have_no_loss_and_the_teacher_gets_no_gradient(bins):
     student, teacher = predictions(bins, 1), predictions(bins, 1)
     terms = HeadLoss()(student, teacher)
     assert [term.item() for term in terms] == pytest.approx([0, 0], abs=1e-6)
@@ -71,8 +71,8 @@ def test_heads_that_agree_cost_nothing_and_the_teacher_gets_no_gradient(bins):
     assert teacher.boxes.grad is None and teacher.scores.grad is None
 
 
-def test_heads_with_and_without_bins_meet_at_the_distances():
-    """A distribution that is all at bin 3 says what a plain distance of 3 says."""
+def test_heads_with_and_without_bins_are_compared_by_distance():
+    """A distribution that is all in bin 3 equals a plain distance of 3."""
     sharp = torch.full((1, 4 * 16, 2), -50.0)
     sharp.unflatten(1, (4, 16))[:, :, 3] = 50.0
     torch.testing.assert_close(edge_distances(sharp), torch.full((1, 4, 2), 3.0))
@@ -81,7 +81,7 @@ def test_heads_with_and_without_bins_meet_at_the_distances():
     assert term.box.item() == pytest.approx(0, abs=1e-6) and term.cls.item() == 0
 
 
-def test_boxes_count_where_the_teacher_is_sure():
+def test_boxes_count_where_the_teacher_is_confident():
     student, teacher = predictions(16, 1, anchors=2), predictions(16, 2, anchors=2)
     with torch.no_grad():
         teacher.scores[..., 0], teacher.scores[..., 1] = 10.0, -20.0
@@ -94,8 +94,8 @@ def test_under_autocast_the_terms_stay_float32(dtype):
     student, teacher = predictions(16, 1), predictions(16, 2)
     exact = HeadLoss()(student, teacher)
     with torch.autocast("cpu", dtype=dtype):
-        found = HeadLoss()(Predictions(*(output.to(dtype) for output in student)), teacher)
-    for term, wanted in zip(found, exact, strict=True):
+        actual = HeadLoss()(Predictions(*(output.to(dtype) for output in student)), teacher)
+    for term, wanted in zip(actual, exact, strict=True):
         assert term.dtype == torch.float32
         assert term.item() == pytest.approx(wanted.item(), rel=0.05)
 

@@ -1,4 +1,4 @@
-"""What holds for every row of the table of methods."""
+"""Properties of every method in the table `METHODS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOXES = make_boxes("random")
 
 
 def make_level(name: str, student_channels: int = 3, teacher_channels: int = 5, **options):
-    """The loss module of one level, all its parameters drawn at random so that none is dead."""
+    """The loss module of one level, with randomised parameters so that none is without gradient."""
     torch.manual_seed(3)
     loss = METHODS[name](**options).level_loss(student_channels, teacher_channels)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_equal_widths_have_no_alignment_to_train(name):
 
 def test_a_student_that_equals_its_teacher_has_no_loss(name):
     student_map, _ = make_maps(4, 4)
-    loss = METHODS[name]().level_loss(4, 4)  # as it starts: the context blocks are no-ops
+    loss = METHODS[name]().level_loss(4, 4)  # not trained yet: the context blocks return their input
     assert sum(loss(student_map, student_map.detach(), *BOXES)).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -121,18 +121,18 @@ def documented(section: str) -> dict[str, str]:
     return {option.strip(" `"): default.strip() for option, default in rows}
 
 
-def test_the_page_of_methods_lists_every_option_with_its_default(name):
+def test_the_docs_list_every_option_of_a_method_with_its_default(name):
     defaults = {option: str(value) for option, value in METHODS[name]()}
     assert {option: text.split(" ")[0] for option, text in documented(name).items()} == defaults
 
 
-def test_the_page_of_methods_lists_the_common_options_with_their_defaults():
+def test_the_docs_list_the_common_options_with_their_defaults():
     rows = documented("Common options")
     assert list(rows) == list(FGDConfig.model_fields)
     assert rows == {**{option: str(getattr(FGDConfig(), option)) for option in rows}, "heads": rows["heads"]}
 
 
-def test_the_page_of_methods_gives_the_default_weights_of_the_authors_scale():
+def test_the_docs_give_the_default_weights_of_the_paper_scale():
     weights = {
         option: float(text.split("paper: ")[1][:-1]) for option, text in documented("fgd").items() if "(" in text
     }

@@ -1,4 +1,4 @@
-"""A student and its distiller, joined by a loss hook as in the trainer."""
+"""A student with a distiller attached by a loss hook, as in the trainer."""
 
 from __future__ import annotations
 

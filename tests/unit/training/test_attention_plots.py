@@ -27,7 +27,7 @@ def labels(tiny_data):
 
 @pytest.fixture
 def trainer(joined, labels, tmp_path):
-    """What a callback sees of a trainer after its second epoch of many, with one val image, since drawing is slow."""
+    """The attributes of a trainer that the callback reads, after epoch 2; one val image, because drawing is slow."""
     return SimpleNamespace(
         distiller=joined.distiller,
         ema=SimpleNamespace(ema=joined.student.eval()),
@@ -57,7 +57,7 @@ def random_streams() -> tuple:
         (0, True, []),
     ],
 )
-def test_a_plot_is_drawn_every_so_many_epochs_and_at_the_end(trainer, every, stop, files):
+def test_a_plot_is_drawn_at_the_interval_and_at_the_end(trainer, every, stop, files):
     trainer.stop = stop
     plot_if_due(trainer, every)
     assert drawn(trainer) == files
@@ -101,7 +101,7 @@ def test_a_failure_is_a_warning(trainer, labels, caplog):
     assert drawn(trainer) == []
 
 
-def test_the_images_are_spread_over_those_with_boxes_whatever_their_order(labels):
+def test_the_images_are_spread_over_those_with_boxes_in_any_order_of_the_labels(labels):
     chosen = choose_images(labels)
     assert [path.name for path, _ in chosen] == ["00.png", "02.png", "04.png"]
     assert [path for path, _ in choose_images(labels[::-1])] == [path for path, _ in chosen]
@@ -109,8 +109,8 @@ def test_the_images_are_spread_over_those_with_boxes_whatever_their_order(labels
     assert choose_images(labels[-1:]) == []
 
 
-def test_another_plot_interval_is_no_other_run():
-    """A resumed run must have begun with the same options; this one does not change what is learnt."""
+def test_another_plot_interval_does_not_prevent_a_resume():
+    """A run must be resumed with the same options, but this one does not change what is learnt."""
     often, never = (
         FGDTrainer._origin(SimpleNamespace(config=FGDConfig(plot_every=every), teacher_digest="a")) for every in (1, 0)
     )

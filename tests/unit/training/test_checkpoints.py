@@ -22,7 +22,7 @@ NEW_EPOCHS = 9
 
 @pytest.fixture(scope="module")
 def checkpoint(student_yaml, tiny_data, tmp_path_factory):
-    """What Ultralytics' last.pt holds, with an empty optimizer state."""
+    """The content of an Ultralytics last.pt, with an empty optimizer state."""
     file = save_checkpoint(tmp_path_factory.mktemp("plain") / "plain.pt", student_yaml, tiny_data)
     plain = torch.load(file, weights_only=False)
     arguments = {**(plain["train_args"] or {}), "epochs": NEW_EPOCHS}
@@ -68,7 +68,7 @@ def listed(folder) -> list[str]:
 PAIRS = ["best.pt", "fgd_last.safetensors", "last.pt", "previous", "previous/fgd_last.safetensors", "previous/last.pt"]
 
 
-def test_a_side_file_holds_tensors_to_the_last_bit_and_plain_values_and_no_code(tmp_path):
+def test_a_side_file_holds_exact_tensors_and_plain_values_and_no_code(tmp_path):
     exact = {**side_of(3), "gradient_ratio": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
     exact["losses"]["0.align.weight"] = torch.rand(2, 3) / 3
     checkpoints.write_side_file(tmp_path, exact)
@@ -82,7 +82,7 @@ def test_a_side_file_holds_tensors_to_the_last_bit_and_plain_values_and_no_code(
 
 
 @pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["gradient_ratio"]}, {"options": None}])
-def test_a_side_file_whose_values_are_of_other_kinds_is_damaged(wrong, tmp_path):
+def test_a_side_file_with_values_of_a_wrong_type_is_damaged(wrong, tmp_path):
     plain = {"epoch": 2, "teacher": "abc", "options": {}} | wrong
     data = safetensors.torch.save({"a": torch.zeros(1)}, metadata={"fgd_yolo": json.dumps(plain)})
     (tmp_path / checkpoints.SIDE).write_bytes(data)
@@ -91,12 +91,12 @@ def test_a_side_file_whose_values_are_of_other_kinds_is_damaged(wrong, tmp_path)
 
 
 def test_every_file_named_pt_is_a_checkpoint_that_loads_at_every_moment(commit, tmp_path, monkeypatch):
-    weights_dir, looked = tmp_path / "weights", []
+    weights_dir, loaded_names = tmp_path / "weights", []
 
     def look():
         for path in [*weights_dir.rglob("*.pt")]:
             assert isinstance(torch.load(path, weights_only=False)["model"], torch.nn.Module)
-            looked.append(path.name)
+            loaded_names.append(path.name)
 
     rename = type(tmp_path).replace
 
@@ -110,11 +110,11 @@ def test_every_file_named_pt_is_a_checkpoint_that_loads_at_every_moment(commit, 
         commit(weights_dir, epoch)
     assert listed(weights_dir) == PAIRS
     commit(weights_dir, 3, final=True)
-    assert listed(weights_dir) == PAIRS[:3], "the previous pair is of no use when the training is over"
-    assert len(looked) > 20
+    assert listed(weights_dir) == PAIRS[:3], "the previous pair is removed when the training is over"
+    assert len(loaded_names) > 20
 
 
-def test_the_previous_pair_is_kept_beside_the_newest_one(commit, tmp_path):
+def test_the_previous_pair_stays_beside_the_newest_one(commit, tmp_path):
     commit(tmp_path / "weights", 3)
     commit(tmp_path / "weights", 4)
     for folder, epoch in ((tmp_path / "weights", 4), (tmp_path / "weights/previous", 3)):
@@ -126,7 +126,7 @@ def test_the_previous_pair_is_kept_beside_the_newest_one(commit, tmp_path):
 
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("killed_at", range(9))
-def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, links, commit, tmp_path, monkeypatch):
+def test_a_kill_between_any_two_renames_leaves_a_matching_pair(killed_at, links, commit, tmp_path, monkeypatch):
     weights_dir, renames = tmp_path / "weights", 0
     if not links:
 
@@ -156,12 +156,12 @@ def test_a_kill_between_any_two_renames_leaves_a_pair_that_fits(killed_at, links
     last = checkpoints.restore(weights_dir)
     epoch = epoch_of(last)
     assert epoch in {1, 2} and checkpoints.load_side_file(weights_dir, epoch)["epoch"] == epoch
-    assert epoch_of(weights_dir / checkpoints.BEST) >= epoch, "last.pt knows a fitness that best.pt does not have"
+    assert epoch_of(weights_dir / checkpoints.BEST) >= epoch, "last.pt records a fitness that best.pt does not have"
     commit(weights_dir, epoch + 1)
     assert listed(weights_dir) == PAIRS
 
 
-def test_a_second_kill_in_the_same_place_leaves_a_pair_that_fits(commit, tmp_path, monkeypatch):
+def test_a_second_kill_in_the_same_place_leaves_a_matching_pair(commit, tmp_path, monkeypatch):
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 3)
     commit(weights_dir, 4)
@@ -181,15 +181,15 @@ def test_a_second_kill_in_the_same_place_leaves_a_pair_that_fits(commit, tmp_pat
 
 
 def damaged(path, how: str) -> None:
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     path.unlink()
-    contents = {"cut": whole[: len(whole) // 2], "empty": b"", "garbage": bytes(range(256)) * 40}
+    contents = {"cut": intact[: len(intact) // 2], "empty": b"", "garbage": bytes(range(256)) * 40}
     if how in contents:
         path.write_bytes(contents[how])
     elif how == "of another epoch":
         checkpoints.write_side_file(path.parent, side_of(77))
     elif how == "NaN":
-        content = torch.load(io.BytesIO(whole), weights_only=False)
+        content = torch.load(io.BytesIO(intact), weights_only=False)
         next(content["model"].parameters()).data.fill_(float("nan"))
         torch.save(content, path)
 
@@ -246,7 +246,7 @@ def test_a_training_that_has_ended_needs_no_last_checkpoint(commit, tmp_path, ca
     assert "best.pt is intact" in capsys.readouterr().out
 
 
-def test_a_training_without_distillation_has_pairs_of_one(checkpoint, tmp_path):
+def test_a_training_without_distillation_falls_back_to_its_previous_checkpoint(checkpoint, tmp_path):
     weights_dir = tmp_path / "weights"
     weights_dir.mkdir()
     for epoch in range(2):
@@ -258,7 +258,7 @@ def test_a_training_without_distillation_has_pairs_of_one(checkpoint, tmp_path):
     assert epoch_of(checkpoints.restore(weights_dir)) == 0
 
 
-def test_a_full_disk_leaves_the_previous_pair_and_says_so(commit, tmp_path):
+def test_a_full_disk_leaves_the_previous_pair_and_the_message_names_it(commit, tmp_path):
     weights_dir = tmp_path / "weights"
     commit(weights_dir, 0)
     before = listed(tmp_path)
@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_the_previous_pair_and_says_so(commit, tmp_path):
     assert listed(tmp_path) == before
 
 
-def test_without_an_earlier_checkpoint_none_is_called_intact(tmp_path):
+def test_without_an_earlier_checkpoint_the_message_mentions_none(tmp_path):
     weights_dir = tmp_path / "weights"
     weights_dir.mkdir()
     with (
@@ -310,8 +310,8 @@ def test_only_an_unfinished_training_can_be_resumed(checkpoint, teacher_pt, tmp_
 
 def test_a_damaged_checkpoint_is_named(tmp_path, tiny_data):
     save_checkpoint(tmp_path / checkpoints.LAST, "yolov8n.yaml", tiny_data)
-    whole = (tmp_path / checkpoints.LAST).read_bytes()
-    (tmp_path / checkpoints.LAST).write_bytes(whole[: len(whole) // 2])
+    intact = (tmp_path / checkpoints.LAST).read_bytes()
+    (tmp_path / checkpoints.LAST).write_bytes(intact[: len(intact) // 2])
     with pytest.raises(FGDError, match="damaged"):
         checkpoints.resumable(tmp_path)
 
@@ -337,7 +337,7 @@ def test_rows_of_epochs_that_run_again_are_dropped(tmp_path):
         "2,19\n1,10\n2,20\n",  # written twice, and not in order
     ],
 )
-def test_complete_rows_stay_among_odd_ones(odd, tmp_path):
+def test_complete_rows_stay_and_malformed_ones_are_dropped(odd, tmp_path):
     results = tmp_path / "results.csv"
     results.write_text(f"epoch,time\n{odd}", encoding="utf-8", errors="surrogateescape")
     checkpoints.drop_later_rows(results, 2)

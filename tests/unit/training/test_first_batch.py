@@ -23,7 +23,7 @@ def check(joined, terms, maps, **options):
     check_first_batch(terms, distiller.levels, distiller.losses, maps, batch(), **options)
 
 
-def test_a_sound_pair_passes(joined):
+def test_finite_terms_that_reach_the_student_pass(joined):
     terms, maps = terms_of(joined)
     check(joined, terms, maps)
     assert set(terms) == {"fg_loss", "bg_loss", "attn_loss", "rel_loss"}
@@ -64,7 +64,7 @@ def test_a_dead_context_block_is_named(joined, side):
         check(joined, terms, maps)
 
 
-def test_under_float16_a_weak_term_is_found_with_the_gradient_scale(joined):
+def test_under_float16_a_weak_term_passes_with_the_gradient_scale(joined):
     """Its gradient is below the smallest float16 unless the loss is scaled, as it is in training."""
     with torch.autocast("cpu", dtype=torch.float16):
         terms, maps = terms_of(joined)

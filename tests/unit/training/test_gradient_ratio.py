@@ -1,4 +1,4 @@
-"""The gradient ratio: measured right, kept on target smoothly, stopped when it drowns the detection loss."""
+"""The gradient ratio is measured, follows its target smoothly, and stops a run in which it stays too high."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_gradient_norm_is_over_all_maps_together_and_keeps_the_graph():
     loss.backward()
 
 
-def test_a_map_that_the_loss_does_not_use_counts_nothing():
+def test_a_map_that_the_loss_does_not_use_adds_nothing():
     used, unused = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
     assert gradient_norm(2 * used.sum(), [used, unused]) == pytest.approx(2)
 
 
-def test_amp_scale_saves_a_gradient_that_float16_would_lose():
+def test_the_amp_scale_preserves_a_gradient_that_float16_would_lose():
     neck_map = torch.ones(4, requires_grad=True)
     loss = (neck_map.half().float() * 1e-9).sum()  # below the smallest float16
     assert gradient_norm(loss, [neck_map]) == 0
@@ -65,7 +65,7 @@ def test_one_outlier_moves_the_factor_less_than_its_own_ratio():
 
 
 @pytest.mark.parametrize("norms", [(float("nan"), 1), (float("inf"), 1), (0, 1), (1, 0)])
-def test_a_useless_measurement_is_ignored(norms):
+def test_a_measurement_that_is_not_positive_and_finite_is_ignored(norms):
     ratio = gradient_ratio(target=0.25)
     ratio.update(*norms)
     assert ratio.factor == 1 and ratio.current == 0 and not ratio.epoch_ratios
@@ -115,7 +115,7 @@ def test_the_gain_falls_from_decay_start_to_decay_end(options, gains):
     assert computed == pytest.approx(gains, abs=1e-6)
 
 
-def test_it_has_ended_at_decay_end_and_the_summary_says_so():
+def test_the_schedule_has_ended_at_decay_end_and_the_summary_reports_it():
     ratio = gradient_ratio(decay_start=0.5, decay_end=0.8)
     ratio.run_batches, ratio.batches = 10, 7
     assert not ratio.ended and "schedule at" in ratio.summary()
@@ -123,7 +123,7 @@ def test_it_has_ended_at_decay_end_and_the_summary_says_so():
     assert ratio.ended and ratio.current == 0 and ratio.summary() == "feature terms have ended"
 
 
-def test_a_measurement_is_due_every_so_many_batches_and_once_per_epoch():
+def test_a_measurement_is_due_at_the_interval_and_once_per_epoch():
     ratio = gradient_ratio(every=4)
     due = []
     for ratio.batches in range(6):
@@ -147,7 +147,7 @@ def test_a_ratio_above_the_maximum_for_a_whole_epoch_stops_the_run():
         ratio.end_epoch()
 
 
-def test_a_restored_ratio_continues_as_if_nothing_happened():
+def test_a_restored_ratio_continues_unchanged():
     ratio = gradient_ratio()
     ratio.batches = 7
     ratio.update(3, 1)

@@ -40,9 +40,9 @@ def test_branches_that_both_heads_have_are_paired(student, teacher, branches):
         trained_output(student), frozen.predictions(frozen(IMAGE)), pair_levels(student, model("yolov8s.yaml"))
     )
     assert len(pairs) == branches
-    for learner, taught in pairs:
-        assert learner.scores.shape == taught.scores.shape == (2, 3, 8 * 8 + 4 * 4 + 2 * 2)
-        assert learner.scores.requires_grad and not taught.scores.requires_grad
+    for student_output, teacher_output in pairs:
+        assert student_output.scores.shape == teacher_output.scores.shape == (2, 3, 8 * 8 + 4 * 4 + 2 * 2)
+        assert student_output.scores.requires_grad and not teacher_output.scores.requires_grad
 
 
 def test_levels_that_only_one_head_has_are_left_out():
@@ -50,18 +50,18 @@ def test_levels_that_only_one_head_has_are_left_out():
     levels = pair_levels(student, teacher)
     teacher.train()
     outputs = trained_output(student)
-    ((learner, taught),) = paired_branches(outputs, trained_output(teacher), levels)
+    ((student_output, teacher_output),) = paired_branches(outputs, trained_output(teacher), levels)
     cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
-    assert torch.equal(learner.scores, outputs["scores"][..., cells[0] :])
-    assert learner.boxes.shape == taught.boxes.shape
+    assert torch.equal(student_output.scores, outputs["scores"][..., cells[0] :])
+    assert student_output.boxes.shape == teacher_output.boxes.shape
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
-def test_a_frozen_teachers_head_predicts_what_the_whole_teacher_predicts(name):
-    whole, cut = model(name).eval(), model(name)
+def test_a_frozen_teachers_head_predicts_the_same_as_the_complete_teacher(name):
+    complete, cut = model(name).eval(), model(name)
     frozen = FrozenTeacher(cut, torch.device("cpu"), heads=True)
     with torch.no_grad():
-        _, expected = whole(IMAGE)
+        _, expected = complete(IMAGE)
     outputs = frozen.predictions(frozen(IMAGE))
     expected = expected if "one2many" in expected else {"one2many": expected}
     assert outputs.keys() == expected.keys()
@@ -79,19 +79,20 @@ def test_fuse_does_not_remove_a_branch_that_is_imitated():
     assert set(run_branches(head, hook.pop())) == {"one2many", "one2one"}
 
 
-def test_dropped_classes_are_not_imitated_and_weigh_no_box(heads_joined):
-    """The expectation is the loss of heads that have the kept class alone."""
-    whole, student = heads_joined.distiller, heads_joined.student
+def test_dropped_classes_are_not_imitated_and_do_not_weight_boxes(heads_joined):
+    """The expected value is the loss of heads that have only the remaining class."""
+    all_classes, student = heads_joined.distiller, heads_joined.student
     heads_joined.loss_hook.detach()
-    kept, computed = Distiller(whole.teacher, whole.levels, whole.config, classes=[1]), {}
-    kept._check_first_batch = lambda terms, *_: computed.update(terms)
+    one_class = Distiller(all_classes.teacher, all_classes.levels, all_classes.config, classes=[1])
+    computed = {}
+    one_class._check_first_batch = lambda terms, *_: computed.update(terms)
     head_hook = HeadHook(student)
-    LossHook(student, kept.step, head=True).attach()
+    LossHook(student, one_class.step, head=True).attach()
     student(batch())
     outputs = head_hook.pop()
-    taught = whole.teacher.predictions(whole.teacher(batch()["img"]))
-    one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (outputs, taught["one2many"])]
-    wanted = HeadLoss(whole.config.head_cls_weight, whole.config.head_box_weight)(*one)
+    teacher_output = all_classes.teacher.predictions(all_classes.teacher(batch()["img"]))
+    one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (outputs, teacher_output["one2many"])]
+    wanted = HeadLoss(all_classes.config.head_cls_weight, all_classes.config.head_box_weight)(*one)
     torch.testing.assert_close(torch.stack([computed["head_cls"], computed["head_box"]]), torch.stack(wanted))
     (gradient,) = torch.autograd.grad(computed["head_cls"], outputs["scores"])
     assert not gradient[:, [0, 2]].any() and gradient[:, 1].any()

@@ -97,7 +97,7 @@ def test_a_run_resumed_after_the_end_of_the_feature_terms_passes_its_first_check
         assert ratio.ended and one.distiller.first_batch_checked
 
 
-def test_heads_have_terms_and_a_gradient_ratio_of_their_own(heads_joined):
+def test_heads_have_their_own_terms_and_gradient_ratio(heads_joined):
     loss, items = heads_joined.student(batch())
     assert list(items)[-6:] == ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
     assert items["head_cls"] > 0 and items["head_box"] > 0
@@ -135,18 +135,18 @@ def test_a_detached_student_can_be_copied_and_is_as_ultralytics_built_it(joined)
     joined.loss_hook.detach()
     with joined.loss_hook.detached():
         pass
-    assert "loss" not in vars(joined.student), "detached() attached what was not attached before"
+    assert "loss" not in vars(joined.student), "detached() attached a hook that was not attached before"
 
 
-def test_a_failed_loss_leaves_no_map_behind(joined):
-    """Out of memory in the loss of Ultralytics: what the hook stored would hold the whole graph during the retry."""
+def test_a_failed_loss_leaves_no_stored_map(joined):
+    """After out of memory in Ultralytics' loss, stored maps would keep the graph alive during the retry."""
     joined.student.criterion = lambda preds, batch: 1 / 0
     with pytest.raises(ZeroDivisionError):
         joined.student(batch())
     assert joined.loss_hook._neck_hook._stored is None
 
 
-def test_a_check_that_could_not_finish_is_repeated(joined, monkeypatch):
+def test_a_check_that_failed_with_an_error_is_repeated(joined, monkeypatch):
     calls = []
 
     def check(*_):

@@ -1,4 +1,4 @@
-"""The preflight stops on unsupported arguments and unfit teachers, and warns of a teacher that can teach little."""
+"""The preflight stops on a teacher that does not fit the data, and warns about one that can teach little."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_classes_are_compared_in_order(names, same):
     assert same_classes(names, {0: "RBC", 1: "WBC"}) is same
 
 
-def test_other_classes_stop_with_both_lists_and_the_way_out():
+def test_other_classes_stop_with_both_lists_and_the_remedy():
     coco = {number: f"class{number}" for number in range(80)}
     with pytest.raises(FGDError, match=r"80 classes \(class0, .*\.\.\.\), the data has 1 class \(cat\).*distill\(\)"):
         check_classes(coco, {0: "cat"})

@@ -16,12 +16,12 @@ from fgd_yolo.ultralytics import load_detector
 CPU = torch.device("cpu")
 
 
-def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
-    whole, _ = load_detector(teacher_pt)
+def test_maps_are_those_that_the_complete_teachers_head_reads(teacher_pt):
+    complete, _ = load_detector(teacher_pt)
     image = torch.rand(2, 3, 96, 64)
-    hook = NeckHook(whole)
+    hook = NeckHook(complete)
     with torch.no_grad():
-        whole(image)
+        complete(image)
     expected = hook.pop()
     maps = FrozenTeacher(load_detector(teacher_pt)[0], CPU)(image)
     assert [m.shape for m in maps] == [m.shape for m in expected]
@@ -31,17 +31,17 @@ def test_maps_are_those_that_the_whole_teachers_head_reads(teacher_pt):
 
 
 def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
-    whole, _ = load_detector(teacher_pt)
-    count = sum(p.numel() for p in whole.parameters())
-    head = sum(p.numel() for p in whole.model[-1].parameters())
-    teacher = FrozenTeacher(whole, CPU)
+    complete, _ = load_detector(teacher_pt)
+    count = sum(p.numel() for p in complete.parameters())
+    head = sum(p.numel() for p in complete.model[-1].parameters())
+    teacher = FrozenTeacher(complete, CPU)
     assert sum(p.numel() for p in teacher.model.parameters()) <= count - head
     maps = teacher(torch.rand(1, 3, 64, 64, requires_grad=True))
     assert not any(m.requires_grad for m in maps) and not any(p.requires_grad for p in teacher.model.parameters())
     assert not teacher.model.training
 
 
-def test_maps_can_be_kept_for_a_backward_pass(teacher_pt):
+def test_maps_can_be_saved_for_a_backward_pass(teacher_pt):
     teacher = FrozenTeacher(load_detector(teacher_pt)[0], CPU)
     weight = torch.ones(1, requires_grad=True)
     (teacher(torch.rand(1, 3, 64, 64))[0] * weight).sum().backward()
@@ -60,14 +60,14 @@ def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_returns_maps_tha
 
 
 def test_the_memory_profile_of_ultralytics_can_run_the_pair(joined):
-    pair = SideBySide(_bare(joined), joined.distiller.teacher.model)
+    pair = SideBySide(_detached_student(joined), joined.distiller.teacher.model)
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result is not None
 
 
 def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
     """As Ultralytics' memory profile uses it: a copy in train mode, all outputs summed, backward."""
-    pair = deepcopy(SideBySide(_bare(joined), joined.distiller.teacher.model)).train()
+    pair = deepcopy(SideBySide(_detached_student(joined), joined.distiller.teacher.model)).train()
     ran = []
     for name in ("student", "teacher"):
         getattr(pair, name).model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
@@ -78,6 +78,6 @@ def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
     assert all(p.grad is None for p in pair.teacher.parameters())
 
 
-def _bare(joined):
+def _detached_student(joined):
     joined.loss_hook.detach()
     return joined.student
