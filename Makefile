@@ -1,4 +1,4 @@
-# The same steps as .ci/run, one by one, in the environment that is active.
+# The checks of .ci/run, one by one, in the active environment.
 .PHONY: format check test test-fast
 
 format:

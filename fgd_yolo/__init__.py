@@ -1,6 +1,25 @@
 """FGD (Focal and Global Knowledge Distillation) for Ultralytics YOLO detectors.
 
-The public names load on first use: importing the package never imports torch, so that a camera box needs neither.
+The public names are imported on first use. Importing the package imports neither torch nor Ultralytics, so a camera box
+needs neither.
+
+Packages and modules, from top to bottom; each imports only those below it:
+
+- `cli`: the commands
+- `compare`: several methods over data sets and seeds. `inference_benchmark`: the speed of exported files.
+- `workflow`: from two model names to a finished run
+- `training`: Ultralytics' trainer with a teacher
+- `attention`: attention maps as figures. `export`: from a checkpoint to a checked ONNX file.
+- `streams`: cameras and files through a detector
+- `runtime`: the detector
+- `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
+- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models. `config`: options and recipes.
+- `safe_loading`: keeps Ultralytics from executing files. `random_state`: preserves random states.
+- `methods`: the distillation methods
+- `preprocessing`: the letterbox. `demo`: the demo scenes.
+- `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `checked_options`, `errors`, `text`: basics
+
+`fgd_yolo.cfg`, the folder `cfg` of the repository, holds the recipes.
 """
 
 from __future__ import annotations

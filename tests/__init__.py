@@ -1,1 +1,1 @@
-"""Tests, and what the benchmarks share with them: the camera simulators in `tests.cameras`."""
+"""Tests, and the camera simulators in `tests.cameras`, which the benchmarks use too."""

@@ -1,1 +1,5 @@
-"""The command line: one file for each command."""
+"""The command line: `main` passes the arguments of `fgd-yolo COMMAND` to the command's module, one row of `COMMANDS`.
+
+- `distill_command`, `compare_command`, `visualize_command`, `benchmark_command`: need PyTorch; also scripts in `tools/`
+- `export_command`: needs PyTorch; `predict_command`, `stream_command`: do not; also scripts in `deploy/`
+"""

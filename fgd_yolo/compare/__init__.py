@@ -3,7 +3,7 @@
 - `options.py`: the options of a comparison, and methods such as `fgd:gradient_ratio=0.2`; imports no torch
 - `comparison.py`: the whole comparison from options to report
 - `jobs.py`: the runs to make: planned from the options, written as files for the worker processes
-- `finished_runs.py`: jobs that measure runs which were trained elsewhere
+- `finished_runs.py`: jobs that measure runs trained elsewhere
 - `holdout.py`: a data set whose val images are held out from the train images
 - `run_process.py`: one process per run: the pool that starts them, and the worker itself
 - `training_record.py`: what a run records while it trains: digests of its batches, its weights, its epoch times

@@ -1,4 +1,7 @@
-"""The files of the page, written without a build step and served unchanged."""
+"""The files of the page, written without a build step and served unchanged.
+
+`index.html` with `page.css`, `page.js` and `plots.js` is the page; `token.html` asks for the token.
+"""
 
 from __future__ import annotations
 
