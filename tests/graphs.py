@@ -1,4 +1,4 @@
-"""A detector of a few nodes, built node by node: image layer, SiLU, a concatenation, and YOLOv8's kind of head."""
+"""A small detector, built node by node: image layer, SiLU, a concatenation, and a head like that of YOLOv8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 TAIL = ["rows", "bins", "turn", "Softmax", "expect", "distances", "scores", "Sigmoid", "output"]
-"""The nodes of `detector` behind its last learned layers, in graph order."""
+"""The nodes of `detector` after its last learned layers, in graph order."""
 
 
 def node(kind: str, inputs: str, output: str, name: str = "", **attributes):

@@ -1,9 +1,9 @@
-"""Export a trained checkpoint to an ONNX file, which gets its name only when it agrees with the checkpoint.
+"""Export a trained checkpoint to an ONNX file, and keep the file only if it agrees with the checkpoint.
 
-The way of a file: `exporter` is the entry, `export_options` checks what was asked for, `build` runs the steps in order.
-`convert` calls Ultralytics' exporter; `fp16` and `int8` make copies of lower precision (`calibration` measures ranges,
-`quantize` rewrites the graph); `uint8_input` moves the preprocessing into the graph; `metadata` writes what the file
-says about itself. `parity` compares each file with PyTorch, with the arithmetic of `matching`.
+`exporter` is the entry point, `export_options` validates the options, and `build` runs the steps in order: `convert`
+calls Ultralytics' exporter; `fp16` and `int8` write copies of lower precision (`calibration` measures ranges,
+`quantize` rewrites the graph); `uint8_input` moves the preprocessing into the graph; `metadata` writes the metadata;
+`parity` compares each file with PyTorch, with the arithmetic of `matching`.
 
 Shared: `precisions` is the table of precisions, `sample_images` reads real images as network inputs, `decode_tail`
 finds where the graph starts to decode, `cpu_session` runs a file, and `file_metrics` measures its mAP and speed.

@@ -1,4 +1,4 @@
-"""The steps from a PyTorch model to a finished and checked ONNX file, in a folder of its own."""
+"""The steps from a PyTorch model to a finished and checked ONNX file, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def build(
     images: list[np.ndarray],
     folder: Path,
 ) -> tuple[Path, Parity, Report | None]:
-    """Write the requested file into a folder, and check it.
+    """Write the requested file to a folder and check it.
 
     Args:
         options: what to build.
         model: a detector, as Ultralytics loads it for training.
-        checkpoint: where it comes from.
+        checkpoint: the content of the checkpoint that the model was loaded from.
         size: side of the input, in pixels.
-        images: BGR images to compare on.
-        folder: for all intermediate files.
+        images: BGR images on which the file is compared with the model.
+        folder: where all intermediate files are written.
     Returns:
-        The file, how closely it follows the model, and the report of a lower precision.
+        The file, how closely it follows the model, and the report of the conversion to a lower precision, if any.
     Raises:
-        FGDError: a step fails, the file is wrong, or its precision was refused and is not to be kept.
+        FGDError: a step fails, the file is wrong, or the converted file is refused and `options.keep` is not set.
         OSError: the folder cannot be written.
     """
     weights = Path(model.pt_path)
@@ -66,16 +66,16 @@ def build(
 
 
 def _convert_precision(options: ExportOptions, conversion: Conversion) -> Report:
-    """Write the copy of lower precision; stop where its report refuses it, unless it is to be kept."""
+    """Write the copy of lower precision; raise if its report refuses it and `options.keep` is not set."""
     module = import_module(PRECISIONS[options.precision].module)
     report: Report = module.convert(conversion)
     if report.refusal and not options.keep:
-        raise FGDError(f"{report.refusal}; no file was written (keep=True or --keep writes it all the same)")
+        raise FGDError(f"{report.refusal}; no file was written (use keep=True or --keep to write it anyway)")
     return report
 
 
 def _letterboxed_batches(options: ExportOptions, images: list[np.ndarray], size: int, stride: int) -> list[np.ndarray]:
-    """Return the images in batches that the file must accept: of a dynamic one also two at once, and not square."""
+    """Return the images in batches that the file must accept; for a dynamic file also two at a time, not square."""
     fixed_batch = options.nms or not options.dynamic
     batches = in_batches(letterbox_images(images, size, size), options.batch if fixed_batch else 1)
     if options.dynamic:

@@ -1,4 +1,4 @@
-"""Calibrate a file on real images of the train split: the range of every activation."""
+"""Calibrate a file: measure the range of every activation on real images of the train split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.export.sample_images import input_batches, read_images, spread
 from fgd_yolo.runtime.images import try_load_image
 
-CALIBRATION_IMAGES = 128  # of 292: from 16 on, more images moved a YOLOv8n's mAP by no more than 0.1 point
+CALIBRATION_IMAGES = 128  # of 292; more than 16 changed a YOLOv8n's mAP by at most 0.1 points
 MIN_IMAGES = 16
 
 Ranges = dict[str, tuple[float, float]]
@@ -34,8 +34,8 @@ class CalibrationImages:
 
     Args:
         paths: readable images.
-        unreadable: how many more could not be read.
-        sha256: of the images' content, independent of their paths and names.
+        unreadable: number of further images that could not be read.
+        sha256: hash of the images' content, independent of their paths and names.
     """
 
     paths: tuple[Path, ...]
@@ -48,9 +48,9 @@ def calibration_images(data: Any, count: int = CALIBRATION_IMAGES) -> Calibratio
 
     Args:
         data: dataset, as the user or a checkpoint names it.
-        count: largest number of images.
+        count: maximum number of images.
     Raises:
-        FGDError: no such data, or fewer images than calibration needs.
+        FGDError: the dataset does not exist, or has fewer images than calibration needs.
     """
     paths = spread(split_images(data, "train", "to calibrate int8 on"), count)
     readable = [path for path in progress(paths, "reading calibration images") if try_load_image(path) is not None]
@@ -66,7 +66,7 @@ def calibration_images(data: Any, count: int = CALIBRATION_IMAGES) -> Calibratio
 def measure_ranges(model: ModelProto, paths: Sequence[Path], imgsz: int | tuple[int, int]) -> Ranges:
     """Return the smallest and largest value of every float tensor of a model over all images.
 
-    Minimum and maximum, because nothing else was better: percentiles (99.99, 99.999, 99.9999), entropy and
+    Minimum and maximum are used because nothing else was better: percentiles (99.99, 99.999, 99.9999), entropy and
     moving averages stayed within 0.3 mAP points of them, and cost the memory of histograms.
 
     Args:
@@ -82,7 +82,7 @@ def measure_ranges(model: ModelProto, paths: Sequence[Path], imgsz: int | tuple[
         batches = input_batches(model, read_images(paths, "calibrating"), imgsz)
         calibrator.collect_data(_BatchReader(model.graph.input[0].name, batches))
         data = calibrator.compute_data()
-    ranges = {name: data[name].range_value for name in data.keys()}  # noqa: SIM118 (it is no dictionary)
+    ranges = {name: data[name].range_value for name in data.keys()}  # noqa: SIM118 (not a dictionary)
     return {name: (np.min(lowest).item(), np.max(highest).item()) for name, (lowest, highest) in ranges.items()}
 
 

@@ -28,17 +28,17 @@ def convert_to_onnx(
     nms: bool = False,
     opset: int | None = None,
 ) -> Path:
-    """Run Ultralytics' exporter, which copies the model, and return the float32 file that it wrote in the folder.
+    """Run Ultralytics' exporter, which copies the model, and return the float32 file that it wrote to the folder.
 
     Convention:
-        With embedded NMS the batch is fixed even where the size is dynamic: Ultralytics unrolls its loop over the
-        images, and a larger batch would return no detections for the images beyond.
+        With embedded NMS the batch is fixed even if the size is dynamic: Ultralytics unrolls its loop over the
+        images, and a larger batch would return no detections for the additional images.
     Raises:
         FGDError: Ultralytics cannot convert this model.
         OSError: the folder cannot be written.
     """
     model.pt_path = str(folder / "model.pt")  # Ultralytics writes beside it, under its stem
-    data = model.args.get("data")  # goes into the file's description; the file may leave this machine
+    data = model.args.get("data")  # for the file's description; without its folder, which must not leave this machine
     model.args = {**model.args, "data": Path(data).name if isinstance(data, str) else None}
     options = {"imgsz": size, "batch": batch, "dynamic": dynamic, "nms": nms or None, "opset": opset}
     fixed = {"format": "onnx", "simplify": True, "device": "cpu", "mode": "export"}
@@ -74,14 +74,14 @@ def _fix_batch(path: Path, batch: int) -> None:
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    """Return whether a log line is neither about what is fixed here nor an error that is raised here."""
+    """Return False for log lines about the batch, which `_fix_batch` handles, and about errors, which are raised."""
     message = record.getMessage()
     return "requires a maximum batch size" not in message and "export failure" not in message
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what Ultralytics logs about the temporary file; other warnings and errors still appear."""
+    """Silence Ultralytics' log lines about the temporary file; other warnings and errors still appear."""
     logger = logging.getLogger("ultralytics")
     logger.addFilter(_is_relevant)
     try:

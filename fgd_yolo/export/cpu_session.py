@@ -1,4 +1,4 @@
-"""Run ONNX files in onnxruntime on the CPU, with nothing of this package around them."""
+"""Run ONNX files in onnxruntime on the CPU, without the detector of this package."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from onnx import ModelProto
 
 _ERROR = 3  # onnxruntime's log level
 DEFAULT_THREADS = 0
-"""Let onnxruntime choose."""
+"""onnxruntime chooses."""
 
 
 def open_cpu_session(model: Path | ModelProto, threads: int = DEFAULT_THREADS) -> onnxruntime.InferenceSession:
     """Open a file or a model in memory.
 
     Args:
-        model: to run.
+        model: path of the file, or the model itself.
         threads: CPU threads; between runs they sleep instead of spinning.
     """
     options = onnxruntime.SessionOptions()

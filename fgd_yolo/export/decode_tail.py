@@ -12,20 +12,20 @@ LEARNED_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def decode_tail(model: ModelProto) -> list[str]:
-    """Return the names of the nodes behind the last learned layers, in graph order.
+    """Return the names of the nodes after the last learned layers, in graph order.
 
-    They turn logits into boxes and scores, and with embedded NMS choose among them. One tensor there holds
+    They turn logits into boxes and scores, and embedded NMS filters these. One tensor there holds
     pixels beside probabilities, which neither one int8 scale nor the 11 bits of float16 can represent, and the nodes
     cost little: they stay float32.
 
     Convention:
         A learned layer is a convolution or matrix product with constant weights. The expectation over
         distances in YOLOv8's head is written as a convolution with the weights 0, 1, 2, ...: not learned.
-        Nodes that only compute shapes belong to the tail where no learned layer depends on them.
+        Nodes that only compute shapes belong to the tail if no learned layer depends on them.
     Args:
         model: a detector with a name for every node.
     Raises:
-        FGDError: a node has no name, or that of another node.
+        FGDError: a node has no name, or a duplicate one.
     """
     names = [node.name for node in model.graph.node]
     if "" in names or len(set(names)) < len(names):
@@ -62,7 +62,7 @@ def without_decode_tail(model: ModelProto) -> ModelProto:
 
 
 def transpose_softmax(model: ModelProto) -> int:
-    """Move the softmax over distances to the last axis, in place, and return how many there were.
+    """Move the softmax over distances to the last axis, in place, and return how many were moved.
 
     YOLOv8's head applies it to a middle axis, for which onnxruntime's CPU kernel takes six times as long: 0.8 of the
     12 ms of a YOLOv8n at 320 px. The values are the same to the last bit.

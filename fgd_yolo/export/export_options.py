@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.errors import FGDError, UsageError, close_match
+from fgd_yolo.errors import FGDError, UsageError, close_match, not_installed
 from fgd_yolo.export.precisions import PRECISIONS
 
 if TYPE_CHECKING:
@@ -30,23 +30,25 @@ def require_modules() -> None:
         try:
             import_module(module)
         except ImportError as error:
-            raise FGDError(f"export needs {module}: pip install 'fgd_yolo[train]' ({error})") from error
+            raise FGDError(f"export is not available: {not_installed(module, 'train')} ({error})") from error
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The options of one export. An invalid value or combination is a `UsageError` on construction.
+    """The options of one export.
 
     Args:
         precision: a name in `PRECISIONS`.
         batch: images in one call.
-        dynamic: any batch and any size.
-        nms: NMS in the graph.
-        uint8_input: uint8 BGR images as input, instead of floats.
-        opset: of ONNX; None is Ultralytics' choice.
+        dynamic: accept any batch and any size.
+        nms: put NMS into the graph.
+        uint8_input: take uint8 BGR images as input, instead of floats.
+        opset: ONNX opset; None means Ultralytics' choice.
         data: dataset whose images are compared, calibrated and measured on, as the user or the checkpoint names it.
         max_drop: mAP50-95 points (hundredths) that int8 may lose.
-        keep: write a file that its conversion refused all the same.
+        keep: write the file even if its conversion refuses it.
+    Raises:
+        UsageError: a value or combination is invalid.
     """
 
     precision: str = "fp32"
@@ -82,7 +84,7 @@ def check_model(model: nn.Module, nms: bool) -> None:
     """
     channels = model.yaml.get("channels", 3)
     if channels != 3:
-        raise FGDError(f"only models of colour images can be exported, this one takes {channels} channels")
+        raise FGDError(f"only models of colour images can be exported, but this one takes {channels} channels")
     if nms and model.model[-1].cv2 is None:  # fused: the branch that needs NMS is gone
         raise UsageError("this model's head gives final detections without NMS: omit nms (--nms)")
 
@@ -91,7 +93,7 @@ def input_size(model: nn.Module, imgsz: int | None, trained: int | list[int] | N
     """Return the side of the square input.
 
     Args:
-        model: whose stride counts.
+        model: the model, whose stride is used.
         imgsz: requested side; None means the trained size, rounded up to a multiple of the stride as Ultralytics does.
         trained: size that the model was trained at, if known.
     Raises:

@@ -1,4 +1,4 @@
-"""Export a checkpoint to an ONNX file, which gets its name only when every check has passed."""
+"""Export a checkpoint to an ONNX file, and keep the file only if it passes every check."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class ExportedModel:
 
     Args:
         path: the ONNX file.
-        imgsz: side of the square input, in pixels; a file of dynamic size was exported at it.
+        imgsz: side of the square input, in pixels; for a file of dynamic size, the size it was exported at.
         images: number of images that were compared.
-        detections: detections of the checkpoint on them; the file has all of them too, unless it is int8.
+        detections: number of the checkpoint's detections on them; unless it is int8, the file has all of them too.
         box_difference_px: largest difference of a box coordinate, in input pixels; for int8 of matching detections.
         score_difference: largest difference of a class score in [0, 1]; for int8 of matching detections.
         precision: a name in `PRECISIONS`.
         task: detect, segment, pose or obb.
         uint8_input: the input is uint8 BGR, which only this package's detector can feed.
-        missing: detections of the checkpoint that an int8 file lacks.
-        extra: detections of an int8 file that the checkpoint lacks.
-        unreadable: images to compare on that could not be read.
-        report: of the conversion to a lower precision; None for fp32.
+        missing: number of the checkpoint's detections that an int8 file lacks.
+        extra: number of an int8 file's detections that the checkpoint lacks.
+        unreadable: number of images to compare on that could not be read.
+        report: the report of the conversion to a lower precision; None for fp32.
     """
 
     path: Path
@@ -68,9 +68,9 @@ def export_onnx(
 ) -> ExportedModel:
     """Export a YOLO to ONNX, and keep the file only if it detects what the checkpoint detects.
 
-    A converted detector that is slightly wrong still draws boxes, so nobody notices. Therefore the file is validated
-    and compared with PyTorch on real images; the accuracy and the speed of an int8 file are also measured against
-    float32. The file is written beside the target and renamed when it has passed: a failure leaves what was there.
+    A detector that was converted slightly wrong still draws boxes, so the error is easy to miss. Therefore the file is
+    validated and compared with PyTorch on real images; the accuracy and the speed of an int8 file are also measured
+    against float32. The file is written beside the target and renamed if it passes: on failure an earlier file stays.
 
     Convention:
         The output is what Ultralytics' own validation reads. Heads with two branches (YOLO26) are exported with the
@@ -83,18 +83,18 @@ def export_onnx(
         precision: fp32, fp16 (input, output and layers that exceed its range stay float32) or int8 (calibrated and
             measured on the data).
         imgsz: side in pixels, a multiple of the model's stride; the default is the trained size.
-        batch: images in one call; with `nms` also where `dynamic`.
-        dynamic: any batch, and any height and width that are multiples of the stride.
+        batch: images in one call; with `nms` it is fixed even if `dynamic` is set.
+        dynamic: accept any batch, and any height and width that are multiples of the stride.
         nms: put Ultralytics' NMS (confidence 0.25, overlap 0.7, 300 detections) into the graph.
         uint8_input: take (B, H, W, 3) BGR uint8; only this package's detector supports it.
-        opset: of ONNX; the default is Ultralytics' choice.
+        opset: ONNX opset; the default is Ultralytics' choice.
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
             int8 and show the range of fp16; the default is the one that the checkpoint names.
         max_drop: mAP50-95 points (hundredths) that int8 may lose.
-        keep: write an int8 file that loses more or is slower all the same; its metadata says so.
-        check_images: image files to compare on instead.
-        allow_download: run the download script of `data` where its images are missing, or fetch it from its URL;
-            either is printed first. What a checkpoint names is never fetched.
+        keep: write an int8 file even if it loses more or is slower; its metadata then has the reason against it.
+        check_images: image files to compare on, instead of the val images.
+        allow_download: run the download script of `data` if its images are missing, or fetch it from its URL; either
+            is announced first. A dataset that only the checkpoint names is never downloaded.
     Raises:
         FGDError: no such model, no image to compare on, or a file that is invalid, differs, loses too much or
             is slower; the message gives the numbers.
@@ -110,7 +110,7 @@ def export_onnx(
 def _local_dataset(data: str | Path | None, allow_download: bool) -> Iterator[Path | None]:
     """Yield the data YAML with its images on this disk, for as long as the block lasts.
 
-    It is the user's own file, since messages name it; of an archive it is a temporary copy.
+    This is the user's own file, so that messages name it; for an archive it is a temporary copy.
     """
     if data is None:
         yield None
@@ -132,7 +132,7 @@ def _export(
     imgsz: int | None,
     check_images: Iterable[str | Path] | None,
 ) -> ExportedModel:
-    """Build the file in a folder beside its target, and rename it when it has passed."""
+    """Build the file in a folder beside its target, and rename it if it passes."""
     from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
     from fgd_yolo.export.sample_images import images_to_compare

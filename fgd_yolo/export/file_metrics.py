@@ -36,7 +36,7 @@ def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task
         task: detect, segment, pose or obb.
     Returns:
         `map50_95` and `map50` of the boxes, in [0, 1]; also of masks and keypoints, as `mask_map50_95`,
-        `pose_map50_95` and so on, where the task has them.
+        `pose_map50_95` and so on, if the task has them.
     Raises:
         FGDError: the split has no labels, or Ultralytics cannot validate the file on it.
     """
@@ -46,7 +46,7 @@ def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task
             arguments["data"] = str(read_dataset(data, recorded=True).copy_to(Path(folder)).file)
             callbacks = _progress_callbacks(f"measuring mAP of {path.name}")
             metrics = validate(path, arguments, task=task, callbacks=callbacks).metrics
-    except Exception as error:  # Ultralytics raises anything here
+    except Exception as error:  # Ultralytics raises exceptions of any type here
         raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)}") from error
     if not np.sum(metrics.nt_per_class):
         raise FGDError(f"the val split of {data} has no labels, so the mAP of {path.name} cannot be measured: label it")
@@ -65,7 +65,7 @@ def seconds_per_run(
 
     Args:
         paths: files with one input.
-        threads: CPU threads of each.
+        threads: CPU threads for each file.
         rounds: timed runs of each file.
         imgsz: height and width, or the side of a square, for a file of dynamic size, in pixels.
     """
@@ -88,7 +88,7 @@ def _random_input(session: onnxruntime.InferenceSession, imgsz: int | tuple[int,
 
 
 def _progress_callbacks(description: str) -> dict[str, Callable[[Any], Any]]:
-    """Return validator callbacks that show a progress bar of batches: Ultralytics' own is silent with its logger."""
+    """Return validator callbacks that show a progress bar of batches: Ultralytics' own is silenced with its logger."""
     bars: list[Iterator[int]] = []
 
     def start(validator: Any) -> None:

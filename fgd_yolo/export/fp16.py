@@ -1,7 +1,8 @@
 """Convert a detector to float16, for hardware that computes in it; layers that exceed its range stay float32.
 
-Parity with PyTorch cannot find those layers: a CPU computes a float16 file in float32, and most of what exceeds float16
-on the way is never rounded to it. Therefore the range of every tensor is measured with the float32 file.
+The comparison with PyTorch cannot reveal those layers: a CPU computes a float16 file in float32, so most intermediate
+values that exceed float16 are never rounded to it. Therefore the magnitude of every tensor is measured with the float32
+file.
 """
 
 from __future__ import annotations
@@ -29,18 +30,20 @@ from fgd_yolo.export.sample_images import input_batches, read_images, spread
 from fgd_yolo.runtime.images import try_load_image
 from fgd_yolo.text import listed
 
-LARGEST = 65504.0  # float16 value; larger ones become infinity
-SMALLEST = 2.0**-14  # float16 value with all of its 11 bits; below it loses bits, and below 2**-25 everything
+LARGEST = 65504.0  # largest finite float16 value
+SMALLEST = 2.0**-14  # smallest normal float16 value; smaller ones lose bits, and those below 2**-25 become 0
 ROUNDING = 2.0**-11  # largest relative error of rounding to float16
-# Images that were not measured exceed those that were. A YOLOv8s trained on BCCD exceeded on 228 images what it reached
-# on 8 others by a factor of up to 1.63, on 128 others by 1.14, and on the black, white and noise images by 3.05. The
-# margin costs nothing: the largest value in that model is 31, the largest sum 109.
+# Other images give larger values than the measured ones. With a YOLOv8s trained on BCCD, values on 228 images were
+# larger than those on 8 others by a factor of up to 1.63, than those on 128 others by 1.14, and than those on
+# black, white and noise images by 3.05. The margin costs nothing: the largest value in that model is 31, the largest
+# sum 109.
 MARGIN = 4.0
-# Inputs of which a single tiny element matters: divisors and variances.
+# Inputs in which a single tiny element matters, by operator: divisors and variances.
 _DIVISORS = {"Div": 1, "BatchNormalization": 4}
-_FLOORS = frozenset({"Add", "Clip", "Max"})  # with a tiny constant they keep a divisor or a logarithm from 0
+# Operators that with a tiny constant keep a divisor or the argument of a logarithm above 0.
+_FLOORS = frozenset({"Add", "Clip", "Max"})
 _PASSING = frozenset({"Expand", "Flatten", "Identity", "Reshape", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"})
-_OUTPUT_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}  # of the weights
+_OUTPUT_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": -1}  # of the weights, by operator
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Fp16Report:
         float_nodes: nodes whose values, or the sums that lead to them, exceed the range of float16, in graph order;
             usually none. The decode tail, which always stays float32, is not included.
         images: number of real images that the values were measured on.
-        largest: largest absolute value or sum before the decode tail.
+        largest: largest absolute value or sum of products before the decode tail.
     """
 
     float_nodes: tuple[str, ...]
@@ -66,21 +69,21 @@ class Fp16Report:
         return {"float_nodes": list(self.float_nodes), "range": {"images": self.images, "largest": largest}}
 
     def summary(self) -> list[str]:
-        """Return how far the values reach, and which nodes stay float32 because of it."""
+        """Return the largest magnitude, and the nodes that stay float32 because of it."""
         images = f"{self.images} image{'s' * (self.images != 1)}"
-        measured = f"values and sums reach {self.largest:.4g} on {images}, float16 holds {LARGEST:g}"
+        measured = f"values and sums reach {self.largest:.4g} on {images}, the limit is {LARGEST:g}"
         count = len(self.float_nodes)
         if not count:
-            return [measured]
+            return [f"within the range of float16: {measured}"]
         stay = "1 node stays" if count == 1 else f"{count} nodes stay"
-        return [f"{stay} in float32, out of float16's range ({measured}): {listed(self.float_nodes)}"]
+        return [f"{stay} in float32, outside the range of float16 ({measured}): {listed(self.float_nodes)}"]
 
 
 def convert(conversion: Conversion) -> Fp16Report:
     """Write a float16 copy of a float32 file; nodes that float16 cannot hold stay float32.
 
     Raises:
-        FGDError: the float32 file gives NaN or infinity on an image, or the copy exceeds float16 all the same.
+        FGDError: the float32 file gives NaN or infinity on an image, or the copy exceeds float16 nevertheless.
     """
     images, imgsz = conversion.images, conversion.imgsz
     report = find_float_nodes(conversion.source, images, data=conversion.data, imgsz=imgsz)
@@ -90,12 +93,12 @@ def convert(conversion: Conversion) -> Fp16Report:
 
 
 @dataclass(frozen=True)
-class Reach:
+class Magnitudes:
     """The largest absolute values on all measured images.
 
     Args:
-        values: of each tensor.
-        sums: for each output of a learned layer the sum of its products' absolute values. No partial sum exceeds it,
+        values: the largest absolute value of each tensor.
+        sums: for each output of a learned layer, the sum of its products' absolute values. No partial sum exceeds it,
             in whatever order a device adds, and whether or not it adds the bias last.
         finite: whether every output was finite on every image.
     """
@@ -104,19 +107,19 @@ class Reach:
     sums: dict[str, float]
     finite: bool
 
-    def joined(self, other: Reach) -> Reach:
-        """Return the maximum of both."""
+    def combined(self, other: Magnitudes) -> Magnitudes:
+        """Return the element-wise maximum of both."""
         values = {name: max(value, other.values[name]) for name, value in self.values.items()}
         sums = {name: max(value, other.sums[name]) for name, value in self.sums.items()}
-        return Reach(values, sums, self.finite and other.finite)
+        return Magnitudes(values, sums, self.finite and other.finite)
 
 
 def find_float_nodes(source: Path, images: Sequence[np.ndarray], *, data: Any, imgsz: int) -> Fp16Report:
     """Find the nodes of a float32 file that must stay float32 in a float16 one.
 
     Convention:
-        Measured on the images, on up to 128 train images where the dataset is on this disk, and on three images that
-        cameras produce and datasets lack: black, white and noise.
+        Magnitudes are measured on the images, on up to 128 train images if the dataset is on this disk, and on three
+        images that cameras produce and datasets lack: black, white and noise.
     Args:
         source: a float32 detector.
         images: BGR images that the file is compared on.
@@ -129,26 +132,26 @@ def find_float_nodes(source: Path, images: Sequence[np.ndarray], *, data: Any, i
     paths = _train_images(data)
     read = read_images(paths, "measuring the range of float16") if paths else ()
     body = without_decode_tail(model)
-    reach = measure_reach(body, input_batches(body, chain(images, read), imgsz))
-    if not reach.finite:
+    magnitudes = measure_magnitudes(body, input_batches(body, chain(images, read), imgsz))
+    if not magnitudes.finite:
         raise FGDError(
             "the checkpoint itself gives NaN or infinity on a real image, in float32: its training diverged or the "
             "file is damaged; export another checkpoint"
         )
-    reach = reach.joined(measure_reach(body, input_batches(body, _extreme_images(imgsz), imgsz)))
-    largest = max((*reach.values.values(), *reach.sums.values()), default=0.0)
-    return Fp16Report(tuple(float_nodes(model, reach)), len(images) + len(paths), largest)
+    magnitudes = magnitudes.combined(measure_magnitudes(body, input_batches(body, _extreme_images(imgsz), imgsz)))
+    largest = max((*magnitudes.values.values(), *magnitudes.sums.values()), default=0.0)
+    return Fp16Report(tuple(float_nodes(model, magnitudes)), len(images) + len(paths), largest)
 
 
-def measure_reach(model: ModelProto, batches: Iterable[np.ndarray]) -> Reach:
-    """Run a float32 model and return how far its tensors reach; one batch is in memory at a time.
+def measure_magnitudes(model: ModelProto, batches: Iterable[np.ndarray]) -> Magnitudes:
+    """Run a float32 model and return the magnitudes of its tensors; one batch is in memory at a time.
 
     Args:
         model: without parts whose tensors may be empty.
         batches: its inputs.
     """
-    watched, names = _watched(model, _tensors(model, {TensorProto.FLOAT}), sums=True)
-    session = open_cpu_session(watched)
+    measured, names = _with_magnitudes(model, _tensors(model, {TensorProto.FLOAT}), sums=True)
+    session = open_cpu_session(measured)
     largest = dict.fromkeys(names, 0.0)
     outputs = [value.name for value in model.graph.output]
     finite = True  # of the outputs: a maximum ignores NaN
@@ -160,32 +163,34 @@ def measure_reach(model: ModelProto, batches: Iterable[np.ndarray]) -> Reach:
     values, sums = {}, {}
     for name, (tensor, is_sum) in names.items():
         (sums if is_sum else values)[tensor] = largest[name]
-    return Reach(values, sums, finite)
+    return Magnitudes(values, sums, finite)
 
 
-def float_nodes(model: ModelProto, reach: Reach) -> list[str]:
+def float_nodes(model: ModelProto, magnitudes: Magnitudes) -> list[str]:
     """Return the nodes before the decode tail that float16 cannot hold, in graph order.
 
     Convention:
-        A node stays float32 where one of its inputs or outputs, or a sum inside it, exceeds a quarter of the largest
-        float16 value: images that were not measured exceed those that were. It also stays where such a tensor is not
-        0 but below the smallest float16 value with all its bits, where a weight or constant exceeds the largest
-        value, and where constants are so small that float16 changes the result.
+        A node stays float32 if one of its inputs or outputs, or a sum inside it, exceeds a quarter of the largest
+        float16 value: other images may give larger values. It also stays if such a tensor is not 0 but below the
+        smallest normal float16 value, if a weight or constant exceeds the largest value, or if constants are so small
+        that float16 changes the result.
     Args:
-        model: the whole detector, float32.
-        reach: of its tensors.
+        model: the complete detector, float32.
+        magnitudes: those of its tensors.
     """
     tail = set(decode_tail(model))
     weights = {**constants(model), **_constant_nodes(model)}
-    outside = {name for name, value in reach.values.items() if name not in weights and not _is_representable(value)}
+    outside = {
+        name for name, value in magnitudes.values.items() if name not in weights and not _is_representable(value)
+    }
     before = [node for node in model.graph.node if node.name not in tail]
     outside |= _floored(before, weights)
     kept = [
         node
         for node in before
-        if reach.sums.get(node.output[0], 0.0) * MARGIN > LARGEST
+        if magnitudes.sums.get(node.output[0], 0.0) * MARGIN > LARGEST
         or not outside.isdisjoint((*node.input, *node.output))
-        or _constants_round_badly(node, weights, reach)
+        or _constants_round_badly(node, weights, magnitudes)
     ]
     read = {name for node in kept for name in node.input}
     kept += [node for node in before if node.op_type == "Constant" and node.output[0] in read]
@@ -200,17 +205,17 @@ def check_range(path: Path, batches: Iterable[np.ndarray]) -> None:
         path: the float16 file.
         batches: its inputs.
     Raises:
-        FGDError: a tensor does; the message names it.
+        FGDError: a tensor exceeds float16; the message names it.
     """
     model = shape_inference.infer_shapes(onnx.load(path))
-    watched, names = _watched(model, _tensors(model, {TensorProto.FLOAT16}), sums=False)
-    session = open_cpu_session(watched)
+    measured, names = _with_magnitudes(model, _tensors(model, {TensorProto.FLOAT16}), sums=False)
+    session = open_cpu_session(measured)
     for batch in batches:
         outputs = session.run(list(names), {model.graph.input[0].name: batch})
         for (tensor, _), value in zip(names.values(), outputs, strict=True):
             if not value <= LARGEST:
                 raise FGDError(
-                    f"the exported file is wrong: {tensor} reaches {value:.6g} in float16, which ends at {LARGEST:g}"
+                    f"the exported file is wrong: {tensor} reaches {value:.6g}, above the float16 limit of {LARGEST:g}"
                 )
 
 
@@ -237,7 +242,7 @@ def to_float16(source: Path, target: Path, float_nodes: Collection[str] = ()) ->
 
 
 def _train_images(data: Any) -> list[Path]:
-    """Return readable images evenly spread over the train split; none where the dataset is not on this disk."""
+    """Return readable images evenly spread over the train split; none if the dataset is not on this disk."""
     try:
         paths = spread(split_images(data, "train", "to measure float16 on"), CALIBRATION_IMAGES)
     except FGDError:  # then only the compared images are measured, and the report counts them
@@ -256,7 +261,7 @@ def _is_representable(largest: float) -> bool:
 
 
 def _floored(nodes: Iterable[NodeProto], weights: Mapping[str, np.ndarray]) -> set[str]:
-    """Return the tensors that a tiny constant keeps from 0, which would round to 0 in float16."""
+    """Return the tensors that only a tiny constant keeps above 0; float16 would round it to 0."""
     floored: set[str] = set()
     for node in nodes:
         constants = [np.abs(weights[name]).max() for name in node.input if name in weights and weights[name].size]
@@ -266,7 +271,7 @@ def _floored(nodes: Iterable[NodeProto], weights: Mapping[str, np.ndarray]) -> s
     return floored
 
 
-def _constants_round_badly(node: NodeProto, weights: Mapping[str, np.ndarray], reach: Reach) -> bool:
+def _constants_round_badly(node: NodeProto, weights: Mapping[str, np.ndarray], magnitudes: Magnitudes) -> bool:
     """Return whether rounding a node's constants to float16 changes more than rounding its output does."""
     for place, name in enumerate(node.input):
         values = weights.get(name)
@@ -280,11 +285,11 @@ def _constants_round_badly(node: NodeProto, weights: Mapping[str, np.ndarray], r
             if tiny[sizes > 0].all():
                 return True
         elif place < 2 and tiny.any():
-            other = reach.values.get(node.input[1 - place], 0.0)
+            other = magnitudes.values.get(node.input[1 - place], 0.0)
             with np.errstate(over="ignore"):
                 errors = np.where(tiny, np.abs(values - values.astype(np.float16).astype(np.float32)), 0)
             summed = errors.sum(axis=_summed_axes(node, values.ndim))
-            if summed.max() * other > ROUNDING * reach.values.get(node.output[0], 0.0):
+            if summed.max() * other > ROUNDING * magnitudes.values.get(node.output[0], 0.0):
                 return True
     return False
 
@@ -306,19 +311,21 @@ def _tensors(model: ModelProto, kinds: Collection[int]) -> list[str]:
     """Return the names of the tensors of some types, in a model with shapes inferred."""
     described = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in described}
-    made = [name for node in model.graph.node for name in node.output]
-    return [name for name in (*(value.name for value in model.graph.input), *made) if types.get(name) in kinds]
+    outputs = [name for node in model.graph.node for name in node.output]
+    return [name for name in (*(value.name for value in model.graph.input), *outputs) if types.get(name) in kinds]
 
 
-def _watched(model: ModelProto, tensors: Sequence[str], sums: bool) -> tuple[ModelProto, dict[str, tuple[str, bool]]]:
+def _with_magnitudes(
+    model: ModelProto, tensors: Sequence[str], sums: bool
+) -> tuple[ModelProto, dict[str, tuple[str, bool]]]:
     """Return a copy with the largest absolute value of each tensor as a further output.
 
     Args:
         model: to copy.
-        tensors: to watch, of type float32 or float16.
-        sums: also watch the sums of absolute products of the learned layers.
+        tensors: names of the tensors to measure, of type float32 or float16.
+        sums: also measure the sums of absolute products of the learned layers.
     Returns:
-        The copy; and for each further output, by its name, the tensor and whether it is its sum.
+        The copy; and for each further output, by its name, the tensor and whether the output is its sum of products.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -373,7 +380,7 @@ def _remove_casts_between_float32(model: ModelProto, original: set[str]) -> None
     narrowed = {node.output[0]: node.input[0] for node in _added_casts(model, TensorProto.FLOAT16, original)}
     joined = [node for node in _added_casts(model, TensorProto.FLOAT, original) if node.input[0] in narrowed]
     sources = {node.output[0]: narrowed[node.input[0]] for node in joined}
-    for node in joined:  # one that writes an output of the file stays, as a copy
+    for node in joined:  # a cast that writes an output of the file stays, as a copy
         node.input[0] = narrowed[node.input[0]]
     for node in model.graph.node:
         node.input[:] = [sources.get(name, name) for name in node.input]

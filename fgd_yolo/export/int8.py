@@ -1,4 +1,4 @@
-"""Convert a float32 file to int8, and measure what it loses and gains."""
+"""Convert a float32 file to int8, and measure how much accuracy it loses and speed it gains."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Int8Report:
     Args:
         float_nodes: nodes that had to stay float32 for accuracy, besides the decode tail and the layer that
             reads the image; usually none.
-        calibration: number of images, how many more could not be read, sha256 of their content, data, method.
+        calibration: number of images, number of unreadable ones, sha256 of their content, data, method.
         map_fp32: mAPs of the float32 file on the val split, in [0, 1].
         map_int8: mAPs of the int8 file.
         drop_points: largest loss of an mAP50-95, in points (hundredths); negative for a gain.
         speed_ratio: speed relative to float32 on this machine's CPU, one thread.
-        refusal: why the file should not be used: it is not faster, loses more than allowed, or float32 has no more
-            than that to lose. None where it may be used.
+        refusal: why the file should not be used: it is not faster, loses more than allowed, or the mAP of float32
+            itself is no more than that. None if it may be used.
     """
 
     float_nodes: tuple[str, ...]
@@ -68,7 +68,7 @@ class Int8Report:
         }
 
     def summary(self) -> list[str]:
-        """Return what int8 lost and gained on the val images and on this machine."""
+        """Return the change of accuracy on the val images and of speed on this machine."""
         before, after = (f"{100 * maps['map50_95']:.2f}" for maps in (self.map_fp32, self.map_int8))
         change = "lost" if self.drop_points >= 0 else "gained"
         lines = [
@@ -85,17 +85,17 @@ class Int8Report:
 def convert(conversion: Conversion) -> Int8Report:
     """Write an int8 copy of a float32 file, and measure both on the val split and on this machine's CPU.
 
-    Everything is int8 except for the decode tail and the first layer. Where that loses more than `max_drop`, the
-    most sensitive layers return to float32, first one, then 2, 4, 8 and so on, until it does not.
+    Everything is int8 except for the decode tail and the first layer. If that loses more than `max_drop`, the most
+    sensitive layers return to float32, first one, then 2, 4, 8 and so on, until the loss is allowed.
 
     Convention:
         Ranges, and the order in which layers return, come from train images only. The val split is measured
-        for acceptance and, where layers must return, to know when to stop.
+        for acceptance and, if layers must return, to know when to stop.
     Args:
-        conversion: the file is written whatever the result; of several attempts the fastest that is accepted, else
-            the most accurate that is faster than float32.
+        conversion: files and options. A file is written even if it is refused: the fastest attempt that is accepted,
+            else the most accurate one that is faster than float32.
     Raises:
-        FGDError: no images to calibrate or to measure on, or a file that cannot be quantized.
+        FGDError: there are no images to calibrate or to measure on, or the file cannot be quantized.
     """
     source, data, imgsz, max_drop = conversion.source, conversion.data, conversion.imgsz, conversion.max_drop
     metadata = read_metadata(source)
@@ -115,7 +115,7 @@ def convert(conversion: Conversion) -> Int8Report:
         "data": Path(data).name,
         "method": "minmax",
     }
-    accepted = best.accepted(max_drop) and not _cannot_tell(map_fp32, max_drop)
+    accepted = best.accepted(max_drop) and not _is_inconclusive(map_fp32, max_drop)
     refusal = None if accepted else _refusal(best, map_fp32, max_drop)
     return Int8Report(
         best.float_nodes, calibration, map_fp32, best.maps, best.drop_points, best.speed_ratio, refusal=refusal
@@ -138,7 +138,7 @@ class _Attempt:
 
 @dataclass(frozen=True)
 class _Search:
-    """What all attempts have in common."""
+    """The inputs that all attempts share."""
 
     source: Path
     folder: Path
@@ -169,13 +169,13 @@ class _Search:
 
 
 def _check_classes(metadata: Mapping[str, str], data: Any) -> None:
-    """Refuse data of other classes: their mAP would say nothing about this model."""
+    """Refuse data with another number of classes, on which the mAP of this model would be meaningless."""
     names = dataset_classes(data)
-    own = literal_eval(metadata["names"])
-    if names is not None and len(names) != len(own):
+    model_names = literal_eval(metadata["names"])
+    if names is not None and len(names) != len(model_names):
         raise FGDError(
-            f"int8 is measured on the data, but {data} has {len(names)} classes and the model {len(own)}: pass data= "
-            "(--data) with the data that it was trained on"
+            f"int8 is measured on the data, but {data} has {len(names)} classes and the model {len(model_names)}: pass "
+            "data= (--data) with the data that it was trained on"
         )
 
 
@@ -200,7 +200,7 @@ def _attempts(search: _Search, max_drop: float) -> Iterator[_Attempt]:
 
 
 def _best(attempts: Sequence[_Attempt], max_drop: float) -> _Attempt:
-    """Return the first that is accepted, which is the fastest; else the most accurate of those that are faster."""
+    """Return the first accepted attempt, which is the fastest, else the most accurate one faster than float32."""
     return min(attempts, key=lambda attempt: (attempt.speed_ratio <= 1, max(attempt.drop_points, max_drop)))
 
 
@@ -208,17 +208,17 @@ def _largest_drop(before: Mapping[str, float], after: Mapping[str, float]) -> fl
     return max(100 * (value - after[name]) for name, value in before.items() if name.endswith("map50_95"))
 
 
-def _cannot_tell(map_fp32: Mapping[str, float], max_drop: float) -> bool:
-    """Return whether any loss would pass, as on data with other classes; 100 allowed points ask for exactly that."""
+def _is_inconclusive(map_fp32: Mapping[str, float], max_drop: float) -> bool:
+    """Return whether every loss would be accepted, as on data with other classes; `max_drop` 100 requests just that."""
     return 100 * map_fp32["map50_95"] <= max_drop < 100
 
 
 def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_drop: float) -> str:
     before, after = map_fp32["map50_95"], attempt.maps["map50_95"]
-    if _cannot_tell(map_fp32, max_drop):
+    if _is_inconclusive(map_fp32, max_drop):
         return (
             f"float32 itself has {100 * before:.2f} mAP50-95 points on the val split, no more than int8 may lose "
-            f"({max_drop:g}), so nothing can be measured: pass data= (--data) with this model's classes"
+            f"({max_drop:g}), so the loss cannot be measured: pass data= (--data) with this model's classes"
         )
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
     loss = f"loses {attempt.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"

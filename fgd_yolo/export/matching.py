@@ -1,4 +1,4 @@
-"""The arithmetic of parity: how far two sets of boxes, or two tensors of them, differ."""
+"""The arithmetic of the parity check: differences between two sets of boxes, or two tensors of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fgd_yolo.export.precisions import Tolerance
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 
 ROTATED_CHAIN = 0.25  # two boxes that both overlap a third by 0.7 overlap each other by about 0.45
-SIMILAR_OVERLAP = 0.5  # of two boxes that show one object, where exact equality is not required
+SIMILAR_OVERLAP = 0.5  # IoU of two boxes of one object, where exact equality is not required
 
 
 def output_differences(expected: torch.Tensor, actual: torch.Tensor, classes: int, above: float) -> torch.Tensor:
     """Return the largest differences of raw outputs: of a box coordinate, of a class score, of the extras.
 
     Args:
-        expected: (B, 4 + classes + extras, anchors).
-        actual: likewise, of the file.
+        expected: PyTorch's output (B, 4 + classes + extras, anchors).
+        actual: the file's output, of the same shape.
         classes: number of classes.
         above: boxes and extras of anchors without a score above this are ignored.
     Returns:
@@ -32,9 +32,10 @@ def output_differences(expected: torch.Tensor, actual: torch.Tensor, classes: in
 
 
 def row_differences(expected: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> torch.Tensor:
-    """Return the same for one image's final rows (n, 6 + extras), sorted by score; rounding swaps neighbours.
+    """Return the same differences for one image's final rows (n, 6 + extras), sorted by score.
 
-    Rows at the cut of top-k are ignored. Infinite where a row above the cut has no counterpart of its class.
+    Rounding swaps neighbours, so each row is compared with its nearest. Rows at the cut of top-k are ignored. The
+    result is infinite if a row above the cut has no counterpart of its class.
     """
     in_order = (expected[:, 4] - actual[:, 4]).abs().max()
     cut = max(expected[-1, 4], actual[-1, 4]) + tolerance.score
@@ -59,8 +60,8 @@ def nearest_differences(rows: torch.Tensor, others: torch.Tensor, tolerance: Tol
     wrong_class = (difference[..., 5] != 0) & (not tolerance.any_class)
     distance = (parts / torch.tensor(tolerance[:3])).amax(-1).masked_fill(wrong_class, torch.inf)
     best = distance.argmin(1)
-    each = torch.arange(len(rows))
-    return parts[each, best].masked_fill(distance[each, best].isinf()[:, None], torch.inf)
+    index = torch.arange(len(rows))
+    return parts[index, best].masked_fill(distance[index, best].isinf()[:, None], torch.inf)
 
 
 def magnitude(values: torch.Tensor) -> torch.Tensor:
@@ -75,18 +76,18 @@ def missing_detections(
     rotated: bool = False,
     threshold: float = DEFAULT_CONFIDENCE,
 ) -> torch.Tensor:
-    """Return (n,): which detections the others lack for another reason than rounding beside a threshold.
+    """Return a mask (n,) of the detections that the others lack for a reason other than rounding at a threshold.
 
     Rounding may drop a detection whose score is at the threshold, and NMS may resolve a tie the other way: then the
-    others have a box of the same class, of no lower score, where this one would have been suppressed. Ultralytics' NMS
-    of rotated boxes lets suppressed boxes suppress others, so there the surviving box may be farther away.
+    others have a box of the same class and no lower score, which suppresses this one. In Ultralytics' NMS of rotated
+    boxes, suppressed boxes suppress others too, so there the surviving box may be farther off.
 
     Args:
         detections: (n, 6 + extras).
         others: (m, 6 + extras).
-        tolerance: of the precision.
+        tolerance: tolerance of the precision.
         rotated: boxes are centre, size and, as the last extra, the angle.
-        threshold: lowest score, of the confidence or where top-k cuts.
+        threshold: lowest score: the confidence threshold, or the score at which top-k cuts.
     """
     same = (nearest_differences(detections, others, tolerance) <= torch.tensor(tolerance[:3])).all(1)
     chain = ROTATED_CHAIN if rotated else 0
@@ -99,12 +100,12 @@ def missing_detections(
 
 
 def has_similar(detections: torch.Tensor, others: torch.Tensor, rotated: bool = False) -> torch.Tensor:
-    """Return (n,): which detections have a box of their class among the others that overlaps by half."""
+    """Return a mask (n,) of the detections with a box of their class among the others that overlaps by half."""
     return (_same_class(detections, others) & (_overlaps(detections, others, rotated) >= SIMILAR_OVERLAP)).any(1)
 
 
 def apply_nms(output: torch.Tensor, classes: int, *, end2end: bool, rotated: bool) -> list[torch.Tensor]:
-    """Return each image's detections (n, 6 + extras) as Ultralytics' prediction finds them in an output."""
+    """Return each image's detections (n, 6 + extras) as Ultralytics' prediction extracts them from an output."""
     return non_max_suppression(
         output.clone(), DEFAULT_CONFIDENCE, DEFAULT_IOU, nc=classes, end2end=end2end, rotated=rotated and not end2end
     )
@@ -119,7 +120,7 @@ def _same_class(detections: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def _overlaps(detections: torch.Tensor, others: torch.Tensor, rotated: bool) -> torch.Tensor:
-    """Return (n, m) overlaps as Ultralytics' NMS measures them: rotated boxes are centre, size and last the angle."""
+    """Return the overlaps (n, m) as Ultralytics' NMS measures them; the angle of a rotated box is its last extra."""
     if not rotated:
         return box_iou(detections[:, :4], others[:, :4])
     boxes, other_boxes = (torch.cat((rows[:, :4], rows[:, -1:]), 1) for rows in (detections, others))

@@ -1,4 +1,4 @@
-"""What an exported file says about itself: the metadata of Ultralytics, and one entry of this package."""
+"""The metadata of an exported file: Ultralytics' entries, and one entry of this package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
 from fgd_yolo.strict_json import to_json
 
-_METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}  # ours, and Ultralytics' in a checkpoint
+# The keys of this package, and those of Ultralytics in a checkpoint.
+_METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -26,7 +27,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_metadata(path: Path, ultralytics: Mapping[str, str], fgd_yolo: Mapping[str, Any]) -> None:
-    """Replace a file's metadata with the entries of Ultralytics, unchanged, and one JSON entry of this package."""
+    """Replace a file's metadata with Ultralytics' entries, unchanged, and one JSON entry of this package."""
     model = onnx.load(path)
     entry = to_json(fgd_yolo, default=str)  # a recipe may hold a date
     onnx.helper.set_model_props(model, {**ultralytics, FGD_YOLO_KEY: entry})
@@ -39,12 +40,12 @@ def describe(
     """Return this package's entry: precision, provenance of the weights, accuracy and input format.
 
     Args:
-        options: of the export.
-        weights: the checkpoint. The result and the recipe of its run folder, beside it, name its teacher.
+        options: options of the export.
+        weights: path of the checkpoint. `result.json` and `distill.yaml` beside it give its teacher and recipe.
         checkpoint: its content.
-        report: of the conversion to a lower precision.
+        report: report of the conversion to a lower precision.
     Returns:
-        Plain values. What is not known is absent: `teacher`, `recipe`, `map50_95`, `map50`.
+        Plain values. `teacher`, `recipe`, `map50_95` and `map50` are omitted if unknown.
     """
     metrics = checkpoint.get("train_metrics") or {}
     return {
@@ -67,9 +68,9 @@ def _provenance(weights: Path) -> dict[str, Any]:
         # Names instead of paths: the file may leave this machine.
         names = {key: Path(recipe[key]).name for key in ("teacher", "student", "data") if recipe.get(key)}
         teacher = {"teacher": Path(names["teacher"]).stem} if "teacher" in names else {}
-        kept = {key: recipe[key] for key in ("train", "fgd") if key in recipe}
-        if "train" in kept:
-            kept["train"] = {key: value for key, value in kept["train"].items() if "/" not in str(value)}
-        return {**teacher, "recipe": {"method": result["method"], **names, **kept}}
+        options = {key: recipe[key] for key in ("train", "fgd") if key in recipe}
+        if "train" in options:
+            options["train"] = {key: value for key, value in options["train"].items() if "/" not in str(value)}
+        return {**teacher, "recipe": {"method": result["method"], **names, **options}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return {}

@@ -28,18 +28,18 @@ from fgd_yolo.preprocessing import UINT8_INPUT
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
 from fgd_yolo.runtime.tasks import TASKS
 
-MANY = 10  # detections of PyTorch; a file that is only judged by its mAP and has none of them is broken
+MIN_DETECTIONS = 10  # from this number of PyTorch's detections on, a file judged only by its mAP must have one of them
 
 
 class Parity(NamedTuple):
     """How closely a file follows its model, over all images.
 
-    Where detections are only counted, the differences are those of matching detections.
+    If detections are only counted, the differences are those of matching detections.
 
     Args:
-        detections: of PyTorch.
-        missing: detections of PyTorch that the file lacks.
-        extra: detections of the file that PyTorch lacks.
+        detections: number of PyTorch's detections.
+        missing: number of PyTorch's detections that the file lacks.
+        extra: number of the file's detections that PyTorch lacks.
         box_difference_px: largest difference of a box coordinate.
         score_difference: largest difference of a class score.
     """
@@ -52,7 +52,7 @@ class Parity(NamedTuple):
 
 
 class _OutputKind(NamedTuple):
-    """How the outputs of a file are to be read and compared."""
+    """How the outputs of a file are read and compared."""
 
     task: str
     classes: int
@@ -77,14 +77,14 @@ def compare_with_torch(path: Path, model: nn.Module, batches: list[np.ndarray], 
         without NMS are sorted by score, and rounding swaps neighbours, so they are compared as sets. Rows of
         embedded NMS are compared as sets with the result of Ultralytics' NMS on PyTorch's raw output. A precision
         without `compare_outputs` rounds too coarsely for either, and its mAP was measured: its detections are only
-        counted, and the file is refused if it detects nothing where PyTorch detects much.
+        counted, and the file is refused if it has none of many detections.
     Args:
         path: the ONNX file, with a float or a uint8 input.
         model: the detector, float32 in eval mode on the CPU.
         batches: letterboxed images (B, H, W, 3), BGR uint8.
-        precision: name of the precision whose rounding is allowed.
+        precision: name of the file's precision, whose tolerance is used.
     Raises:
-        FGDError: the file cannot be run, an output has another shape or is not finite, or they differ.
+        FGDError: the file cannot be run, an output has a wrong shape or is not finite, or the outputs differ.
     """
     session = _open(path)
     metadata = session.get_modelmeta().custom_metadata_map
@@ -93,14 +93,14 @@ def compare_with_torch(path: Path, model: nn.Module, batches: list[np.ndarray], 
     model.end2end = kind.end2end
     results = [_compare_batch(kind, _run_torch(model, batch), _run(session, batch)) for batch in batches]
     detections, missing, extra = (sum(counts) for counts in zip(*(result[:3] for result in results), strict=True))
-    if not kind.precision.compare_outputs and detections >= MANY and missing == detections:
-        raise FGDError(f"the exported file is wrong: it finds none of the {detections} objects that PyTorch finds")
+    if not kind.precision.compare_outputs and detections >= MIN_DETECTIONS and missing == detections:
+        raise FGDError(f"the exported file is wrong: it detects none of the {detections} objects that PyTorch detects")
     differences = (max(values) for values in zip(*(result[3:] for result in results), strict=True))
     return Parity(detections, missing, extra, *differences)
 
 
 def compare_files(float_input: Path, uint8_input: Path, batches: list[np.ndarray]) -> None:
-    """Check that a file with uint8 input gives the outputs of the file with float input, to the last bit.
+    """Check that a file with uint8 input gives the outputs of the file with float input, bit for bit.
 
     Raises:
         FGDError: an output differs.
@@ -131,10 +131,10 @@ def _compare_batch(kind: _OutputKind, expected: list[torch.Tensor], actual: list
     lowest_scores = (float(output[0][:, -1, 4].max()) for output in (expected, actual) if kind.end2end)
     threshold = max(DEFAULT_CONFIDENCE, *lowest_scores, 0)
     for pair in zip(expected_detections, detections, strict=True):
-        lacking, added, of_common = _compare_detections(kind, *pair, threshold)
-        missing_count, extra_count = missing_count + lacking, extra_count + added
+        missing, extra, common_differences = _compare_detections(kind, *pair, threshold)
+        missing_count, extra_count = missing_count + missing, extra_count + extra
         if kind.embedded_nms or not kind.precision.compare_outputs:
-            differences = differences.maximum(of_common)
+            differences = differences.maximum(common_differences)
     count = sum(map(len, expected_detections))
     return Parity(count, missing_count, extra_count, float(differences[0]), float(differences[1]))
 
@@ -158,7 +158,7 @@ def _check_outputs(kind: _OutputKind, expected: list[torch.Tensor], actual: list
 
 
 def _tensor_differences(kind: _OutputKind, expected: list[torch.Tensor], actual: list[torch.Tensor]) -> torch.Tensor:
-    """Return the largest differences (3,) of all that can be compared before NMS."""
+    """Return the largest differences (3,) of all outputs that can be compared before NMS."""
     tolerance = kind.precision.tolerance
     if kind.embedded_nms:
         largest = torch.zeros(3)
@@ -167,7 +167,7 @@ def _tensor_differences(kind: _OutputKind, expected: list[torch.Tensor], actual:
         largest = torch.stack([row_differences(*pair, tolerance) for pair in pairs]).amax(0)
     else:
         largest = output_differences(expected[0], actual[0], kind.classes, tolerance.above)
-    for prototypes, other in zip(expected[1:], actual[1:], strict=True):  # of masks
+    for prototypes, other in zip(expected[1:], actual[1:], strict=True):  # mask prototypes
         largest[2] = largest[2].maximum((prototypes - other).abs().max() / magnitude(prototypes))
     return largest
 
@@ -188,7 +188,7 @@ def _check_differences(kind: _OutputKind, differences: torch.Tensor) -> None:
 def _compare_detections(
     kind: _OutputKind, expected: torch.Tensor, actual: torch.Tensor, threshold: float
 ) -> tuple[int, int, torch.Tensor]:
-    """Return how many of each side the other lacks, and the largest differences of those that both have."""
+    """Return the number of missing and of extra detections, and the largest differences of the common ones."""
     tolerance = kind.precision.tolerance
     differences = nearest_differences(expected, actual, tolerance)
     if not kind.precision.compare_outputs:
@@ -202,7 +202,7 @@ def _compare_detections(
     if missing_count or extra_count:
         raise FGDError(
             f"the exported file is wrong: after NMS {missing_count} of PyTorch's {len(expected)} detections are "
-            f"missing, {extra_count} of its own {len(actual)} are not PyTorch's"
+            f"missing, {extra_count} of its {len(actual)} detections are not PyTorch's"
         )
     return 0, 0, _largest(differences[(differences <= torch.tensor(tolerance[:3])).all(1)])
 
@@ -219,7 +219,7 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _run(session: onnxruntime.InferenceSession, batch: np.ndarray) -> list[torch.Tensor]:
-    """Return the outputs of a file on letterboxed images, whichever input it has."""
+    """Return the outputs of a file on letterboxed images, for a float or a uint8 input."""
     (image,) = session.get_inputs()
     try:
         outputs = session.run(None, {image.name: batch if UINT8_INPUT.input in image.type else to_float_input(batch)})
@@ -229,6 +229,6 @@ def _run(session: onnxruntime.InferenceSession, batch: np.ndarray) -> list[torch
 
 
 def _run_torch(model: nn.Module, batch: np.ndarray) -> list[torch.Tensor]:
-    """Return PyTorch's outputs: the decoded tensor, and with masks their prototypes."""
+    """Return PyTorch's outputs: the decoded tensor and, for masks, their prototypes."""
     output = model(torch.from_numpy(to_float_input(batch)))[0]
     return list(output) if isinstance(output, tuple) else [output]

@@ -1,4 +1,4 @@
-"""The precisions that a checkpoint can be exported in: one row of `PRECISIONS` each.
+"""The precisions of an export: one row of `PRECISIONS` each.
 
 A precision other than float32 is a module with a function `convert(conversion: Conversion) -> Report`, which writes a
 copy of a float32 file. Everything else that depends on the precision is in its row.
@@ -20,12 +20,12 @@ class Tolerance(NamedTuple):
     """Largest differences from PyTorch that count as rounding.
 
     Args:
-        box_px: of a box coordinate.
-        score: of a class score.
-        extra: of the other outputs, relative to their largest magnitude.
-        overlap: of the overlap of two boxes.
-        above: boxes and extras are only compared for anchors with a higher score; the others may be off by much more.
-        any_class: accept a box of another class: rounding may change the order of two equal scores.
+        box_px: difference of a box coordinate, in input pixels.
+        score: difference of a class score.
+        extra: difference of the other outputs, relative to their largest magnitude.
+        overlap: difference of the overlap of two boxes.
+        above: boxes and extras are only compared for anchors with a higher score; the others may differ by much more.
+        any_class: accept a box of another class, since rounding may change the order of two equal scores.
     """
 
     box_px: float
@@ -38,12 +38,12 @@ class Tolerance(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversion:
-    """The task of converting a float32 file to another precision.
+    """The conversion of a float32 file to another precision.
 
     Args:
         source: float32 file that agrees with its checkpoint; its metadata is that of Ultralytics.
         target: file to write, with the metadata of the source.
-        imgsz: side of the input in pixels; of a file of dynamic size the side to measure at.
+        imgsz: side of the input in pixels; for a file of dynamic size, the side to measure at.
         images: BGR images that the exported file is compared on.
         data: dataset, as the user or the checkpoint names it; its train images calibrate, its val images measure.
         max_drop: mAP50-95 points (hundredths) that the copy may lose.
@@ -58,11 +58,11 @@ class Conversion:
 
 
 class Report(Protocol):
-    """What a conversion reports."""
+    """The result of a conversion."""
 
     @property
     def refusal(self) -> str | None:
-        """Return why the file should not be used, as a sentence with the numbers; None where it may be."""
+        """Return why the file should not be used, as one sentence with the numbers; None if it may be used."""
 
     def metadata(self) -> dict[str, Any]:
         """Return entries for the file's metadata. Its `map50_95` and `map50` replace those of the checkpoint."""
@@ -76,11 +76,11 @@ class Precision:
     """One row of `PRECISIONS`.
 
     Args:
-        description: of the help of `--precision`.
-        steps: that the export announces, before it starts, to do with the converted file.
-        tolerance: what may differ from PyTorch.
-        module: whose `convert` makes the file from a float32 one; None for float32 itself.
-        min_opset: lowest ONNX opset that can express it.
+        description: text for the help of `--precision`.
+        steps: the steps after the conversion to ONNX, printed before the export starts.
+        tolerance: largest differences from PyTorch.
+        module: name of the module with its `convert`; None for float32 itself.
+        min_opset: lowest ONNX opset that supports it.
         compare_outputs: compare output tensors and detections with PyTorch; otherwise detections are only counted,
             since the module judges the file by its mAP.
     """
@@ -101,8 +101,8 @@ PRECISIONS = {
         tolerance=Tolerance(box_px=0.1, score=1e-3, extra=2e-4, overlap=0.01),
     ),
     # Of a trained YOLOv8n and YOLOv8s at 320 and 640 px, float16 moves boxes by up to 0.39 px where a score is above
-    # 0.05, 0.11 px where it is above 0.25, but 5.5 px where there is nothing; and scores by up to 0.011. Less confident
-    # models round farther. The float32 file has shown before that nothing but rounding differs.
+    # 0.05, 0.11 px where it is above 0.25, but 5.5 px at anchors without an object; and scores by up to 0.011. Less
+    # confident models differ more. The float32 file was compared before, so only rounding can differ.
     "fp16": Precision(
         description="float16, with float32 layers where its range is exceeded",
         steps="measuring its range, rounding and comparing",

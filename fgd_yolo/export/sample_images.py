@@ -1,4 +1,4 @@
-"""Real images of a dataset as network inputs: to compare on, to calibrate with and to measure."""
+"""Real images of a dataset as network inputs, for comparison, calibration and measurement."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def images_to_compare(
     Args:
         data: dataset whose val split is read, as the user or a checkpoint names it.
         files: image files to read instead, all of them.
-        count: of images to spread over the val split.
+        count: number of images, evenly spread over the val split.
     Returns:
-        BGR uint8 images of any size, and how many more could not be read.
+        BGR uint8 images of any size, and the number of further images that could not be read.
     Raises:
-        FGDError: there is no image that can be read.
+        FGDError: no image can be read.
     """
     if files is not None:
         paths = [Path(file) for file in files]

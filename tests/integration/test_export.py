@@ -71,7 +71,7 @@ def test_an_invalid_option_is_a_usage_error(weights, options, message):
 
 
 def damage(path):
-    """Add a little to one weight of a file, the kind of fault that still draws boxes."""
+    """Add a little to one weight of a file, a fault with which it still draws boxes."""
     model = onnx.load(path)
     kernel = next(entry for entry in model.graph.initializer if len(entry.dims) == 4)
     values = numpy_helper.to_array(kernel).copy()
@@ -81,7 +81,7 @@ def damage(path):
 
 
 @pytest.mark.parametrize("spoil", [damage, lambda path: path.write_bytes(path.read_bytes()[:5000])])
-def test_a_wrong_export_fails_and_what_was_there_before_stays(weights, monkeypatch, spoil):
+def test_a_wrong_export_fails_and_an_earlier_file_stays(weights, monkeypatch, spoil):
     convert = build.convert_to_onnx
 
     def convert_wrongly(*args, **options):
@@ -134,12 +134,12 @@ class Malicious:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("shape", ["bare", "torch", "checkpoint"])
+@pytest.mark.parametrize("shape", ["pickle", "torch", "checkpoint"])
 def test_a_malicious_pickle_is_refused_and_never_executed(tmp_path, tiny_data, shape):
     import torch
 
     trap, marker = tmp_path / "trap.pt", tmp_path / "executed"
-    if shape == "bare":
+    if shape == "pickle":
         trap.write_bytes(pickle.dumps(Malicious(marker)))
     elif shape == "torch":
         torch.save({"model": Malicious(marker)}, trap)
@@ -150,7 +150,7 @@ def test_a_malicious_pickle_is_refused_and_never_executed(tmp_path, tiny_data, s
     with pytest.raises(FGDError, match="nothing in it was executed"):
         export_onnx(trap)
     assert not marker.exists()
-    with pytest.raises(Exception, match=r".*"):  # the trap does work: the plain loader springs it
+    with pytest.raises(Exception, match=r".*"):  # the trap works: the plain loader executes it
         torch.load(trap, weights_only=False)["model"].missing  # noqa: B018
     assert marker.exists()
 
@@ -174,7 +174,7 @@ def test_a_truncated_checkpoint_and_a_text_file_are_refused_in_one_line(weights,
         assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_is_no_detector_is_refused(tmp_path):
+def test_a_model_that_is_not_a_detector_is_refused(tmp_path):
     from ultralytics import YOLO
 
     YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")

@@ -1,4 +1,4 @@
-"""The export's command line, as people use it."""
+"""The command line of the export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every task, precision and form of a file matches the checkpoint, and Ultralytics can still read it."""
+"""Files of every task, precision and form match the checkpoint, and Ultralytics can still read them."""
 
 from __future__ import annotations
 

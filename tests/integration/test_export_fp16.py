@@ -1,4 +1,4 @@
-"""A float16 file of a model that exceeds float16 is right on a device that computes in it, not only on a CPU."""
+"""A float16 file of a model that exceeds float16 is correct on a device that computes in it, not only on a CPU."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_attention_whose_products_overflow_stays_float32(tiny_data, tmp_path):
             watch(name.split(".")[1], module)
     white = np.ones((1, 3, SIZE, SIZE), "f4")
     with torch.no_grad():
-        model(torch.from_numpy(np.concatenate([white * 0, white])))  # such frames reach farther than any drawn image
+        model(torch.from_numpy(np.concatenate([white * 0, white])))  # larger products than any drawn image gives
     plain = export_onnx(weights, imgsz=SIZE)
     image = np.full((SIZE, SIZE, 3), 128, np.uint8)
     report = find_float_nodes(plain.path, [image], data=None, imgsz=SIZE)
@@ -143,10 +143,10 @@ def test_the_command_and_the_file_name_what_stays_float32(tiny_data, tmp_path, c
     )
     words = ["export", "--weights", str(weights), "--imgsz", str(SIZE), "--precision", "fp16"]
     assert main(words) == 0
-    assert "on 18 images, float16 holds 65504\n" in capsys.readouterr().out
+    assert "on 18 images, the limit is 65504\n" in capsys.readouterr().out
     change(weights, scale_up)
     assert main(words) == 0
-    assert "4 nodes stay in float32, out of float16's range (values and sums reach" in capsys.readouterr().out
+    assert "4 nodes stay in float32, outside the range of float16 (values and sums reach" in capsys.readouterr().out
     entries = {entry.key: entry.value for entry in onnx.load(weights.with_suffix(".onnx")).metadata_props}
     entry = json.loads(entries["fgd_yolo"])
     assert (len(entry["float_nodes"]), entry["range"]["images"]) == (4, 18)

@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
 
 
 def report(accepted):
-    """A fixed report: what this machine measures of narrow models is left to chance."""
+    """A fixed report, since the measurements of narrow models on this machine are random."""
     refusal = "int8 runs 0.50 times as fast as float32 here and loses 3.00 mAP50-95 points (boxes: 0.4800 to 0.4500)"
     maps = {"map50_95": 0.48, "map50": 0.8}, {"map50_95": 0.45, "map50": 0.79}
     calibration = {"images": 12, "unreadable": 0, "sha256": "ab", "data": "tiny.yaml", "method": "minmax"}
@@ -63,7 +63,7 @@ def test_an_int8_file_is_quantized_measured_and_takes_uint8(weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_refused_file_is_not_written_and_a_kept_one_says_so(weights, tmp_path, monkeypatch, capsys):
+def test_a_refused_file_is_not_written_unless_kept_with_the_reason(weights, tmp_path, monkeypatch, capsys):
     replace_report(monkeypatch, accepted=False)
     words = ["--weights", str(weights), "--output", str(tmp_path / "camera.onnx"), "--precision", "int8"]
     (tmp_path / "camera.onnx").write_text("an earlier export")

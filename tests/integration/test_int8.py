@@ -1,4 +1,4 @@
-"""A detector that was really trained, quantized end to end. Speeds are given, because no test asserts a time."""
+"""A trained detector, quantized end to end. Speeds are replaced by fixed ones, because no test asserts a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(data, tmp_path_factory):
-    """A narrow YOLOv8 that has learnt to find most of the drawn objects."""
+    """A narrow YOLOv8 that has learned to detect most of the drawn objects."""
     from ultralytics import YOLO
 
     folder = tmp_path_factory.mktemp("trained")
@@ -61,7 +61,7 @@ def test_map_is_the_one_of_the_checkpoint_and_nothing_is_written(weights, source
         maps = measure_map(source, data, IMAGE_PX)
     assert not (tmp_path / "runs").exists()
     expected = YOLO(weights).val(data=str(data), imgsz=IMAGE_PX, rect=False, plots=False, project=str(tmp_path / "val"))
-    assert expected.box.map > 0.3  # else nothing below means anything
+    assert expected.box.map > 0.3  # otherwise the comparison is meaningless
     assert maps == {
         "map50_95": pytest.approx(expected.box.map, abs=0.005),
         "map50": pytest.approx(expected.box.map50, abs=0.005),
@@ -70,11 +70,11 @@ def test_map_is_the_one_of_the_checkpoint_and_nothing_is_written(weights, source
 
 
 def test_data_without_labels_cannot_be_measured_on(source, tmp_path):
-    bare = draw_dataset(tmp_path / "bare", train=1, val=3)
-    for path in (bare.parent / "labels/val").iterdir():
+    unlabelled = draw_dataset(tmp_path / "unlabelled", train=1, val=3)
+    for path in (unlabelled.parent / "labels/val").iterdir():
         path.write_text("")
     with pytest.raises(FGDError, match="no labels"):
-        measure_map(source, bare, IMAGE_PX)
+        measure_map(source, unlabelled, IMAGE_PX)
 
 
 def test_a_trained_detector_keeps_its_accuracy_in_int8(source, data, tmp_path, twice_as_fast):
@@ -122,7 +122,7 @@ def planted(source):
     return target
 
 
-def test_a_planted_sensitive_layer_is_found_and_kept_in_float(planted, data, tmp_path, twice_as_fast):
+def test_a_planted_sensitive_layer_is_detected_and_stays_float(planted, data, tmp_path, twice_as_fast):
     report = quantized(planted, tmp_path / "int8.onnx", data, max_drop=5.0)
     assert report.accepted
     assert report.drop_points <= 5
@@ -136,7 +136,7 @@ def test_a_drop_that_cannot_be_avoided_is_refused_with_its_numbers(planted, data
     monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: next(times))
     report = quantized(planted, tmp_path / "int8.onnx", data, max_drop=1.0)
     assert not report.accepted
-    assert (report.speed_ratio, report.float_nodes) == (2, ())  # the one that is faster, though it loses more
+    assert (report.speed_ratio, report.float_nodes) == (2, ())  # the attempt that is faster, though it loses more
     assert report.drop_points > 5
     assert f"loses {report.drop_points:.2f} mAP50-95 points" in report.refusal
     assert "may lose 1" in report.refusal

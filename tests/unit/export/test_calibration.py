@@ -57,7 +57,7 @@ def test_missing_data_asks_for_train_images(given):
         calibration_images(given)
 
 
-def test_the_hash_depends_on_the_images_and_not_on_their_place(data, tmp_path):
+def test_the_hash_depends_on_the_images_and_not_on_their_paths(data, tmp_path):
     same = draw_dataset(tmp_path / "elsewhere", train=20, val=3)
     folder = same.parent / "images/train"
     (folder / "00.png").rename(folder / "zz.png")

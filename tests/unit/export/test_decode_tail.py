@@ -17,7 +17,7 @@ def image():
     return np.random.default_rng(1).random((1, 3, 32, 32), dtype="f4")
 
 
-def test_the_tail_is_everything_behind_the_last_learned_layers_with_the_expectation():
+def test_the_tail_is_everything_after_the_last_learned_layers_with_the_expectation():
     assert decode_tail(detector()) == TAIL
 
 
@@ -28,7 +28,7 @@ def test_a_convolution_with_any_other_weights_is_learned():
     assert decode_tail(model) == ["distances", "scores", "Sigmoid", "output"]
 
 
-def test_a_product_of_two_activations_is_no_tail_where_a_learned_layer_follows():
+def test_a_product_of_two_activations_is_not_tail_if_a_learned_layer_follows():
     nodes = [
         node("MatMul", "x w", "keys"),
         node("MatMul", "keys keys", "attention"),
@@ -46,7 +46,7 @@ def test_every_kind_of_learned_layer_ends_the_body(kind, attributes):
     assert decode_tail(build(nodes, {"w": weight}, {"x": shape}, ["after"])) == ["after"]
 
 
-def test_embedded_suppression_and_computed_shapes_are_tail_unless_a_learned_layer_needs_them():
+def test_embedded_nms_and_computed_shapes_are_tail_unless_a_learned_layer_needs_them():
     nodes = [
         node("Shape", "images", "size"),
         node("ConstantOfShape", "size", "empty"),
@@ -81,7 +81,7 @@ def test_the_body_outputs_what_the_tail_reads_and_has_nothing_of_the_tail(image)
     assert np.array_equal(run(body, image)[1], cls)
 
 
-def test_an_output_that_a_learned_layer_makes_itself_stays_an_output_of_the_body():
+def test_an_output_of_a_learned_layer_itself_stays_an_output_of_the_body():
     model = build([node("Conv", "images w", "cells")], {"w": KERNEL}, {"images": [1, 3, 8, 8]}, ["cells"])
     assert [value.name for value in without_decode_tail(model).graph.output] == ["cells"]
 
@@ -111,7 +111,7 @@ def test_another_order_of_axes_is_left_unchanged(name, attribute, value):
     assert model.SerializeToString() == before
 
 
-def test_an_expectation_that_something_else_than_a_reshape_reads_is_left_unchanged():
+def test_an_expectation_that_is_not_followed_by_a_reshape_is_left_unchanged():
     model = detector()
     changed = next(entry for entry in model.graph.node if entry.name == "distances")
     changed.op_type = "Squeeze"

@@ -1,4 +1,4 @@
-"""Invalid options are refused before anything is loaded, in one line that says what is valid."""
+"""Invalid options are refused before anything is loaded, with one line that names the valid values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_invalid_size_is_refused_with_a_valid_one(imgsz, message):
         input_size(MODEL, imgsz, 640)
 
 
-def test_nms_is_refused_for_a_head_that_needs_none():
+def test_nms_is_refused_for_a_head_that_does_not_need_it():
     fused = SimpleNamespace(yaml={}, model=[SimpleNamespace(cv2=None)])
     with pytest.raises(UsageError, match="omit nms"):
         check_model(fused, nms=True)

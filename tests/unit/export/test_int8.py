@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _cannot_tell, _largest_drop, _refusal
+from fgd_yolo.export.int8 import _Attempt, _attempts, _best, _is_inconclusive, _largest_drop, _refusal
 from graphs import detector
 
 LAYERS = [[f"{index}a", f"{index}b"] for index in range(9)]
@@ -13,23 +13,23 @@ def attempt_with(drop, speed, float_nodes=()):
 
 
 class Search:
-    """Gives prepared results one after the other, and records what was asked of it."""
+    """Gives prepared results one after the other, and records the calls."""
 
     def __init__(self, *results):
         self.results = iter(results)
-        self.asked = []
+        self.calls = []
 
     def attempt(self, float_nodes):
-        self.asked.append(len(float_nodes))
+        self.calls.append(len(float_nodes))
         return attempt_with(*next(self.results), float_nodes)
 
     def ranked_layers(self):
-        self.asked.append("ranked")
+        self.calls.append("ranked")
         return LAYERS
 
 
 @pytest.mark.parametrize(
-    ("results", "asked"),
+    ("results", "calls"),
     [
         ([(0.5, 2.0)], [0]),
         ([(5.0, 0.9)], [0]),
@@ -39,10 +39,10 @@ class Search:
         ([(5.0, 2.0), (5.0, 1.5), (4.0, 1.0)], [0, "ranked", 2, 4]),
     ],
 )
-def test_layers_return_to_float_1_2_4_8_at_a_time_until_accepted_or_no_longer_faster(results, asked):
+def test_layers_return_to_float_1_2_4_8_at_a_time_until_accepted_or_no_longer_faster(results, calls):
     search = Search(*results)
     assert len(list(_attempts(search, 1.0))) == len(results)
-    assert search.asked == asked
+    assert search.calls == calls
 
 
 def test_the_most_sensitive_layers_return_first():
@@ -77,11 +77,11 @@ def test_of_several_maps_the_worst_drop_counts_and_map50_does_not():
     assert _largest_drop(before, {"map50_95": 0.51, "map50": 0.1, "mask_map50_95": 0.42}) == pytest.approx(-1)
 
 
-def test_where_float32_has_no_more_than_the_allowed_loss_nothing_can_be_measured():
-    assert _cannot_tell({"map50_95": 0.0}, 0.0)
-    assert _cannot_tell({"map50_95": 0.009}, 1.0)
-    assert not _cannot_tell({"map50_95": 0.011}, 1.0)
-    assert not _cannot_tell({"map50_95": 0.5}, 100.0)  # every loss was allowed
+def test_the_loss_cannot_be_measured_if_float32_has_no_more_than_the_allowed_loss():
+    assert _is_inconclusive({"map50_95": 0.0}, 0.0)
+    assert _is_inconclusive({"map50_95": 0.009}, 1.0)
+    assert not _is_inconclusive({"map50_95": 0.011}, 1.0)
+    assert not _is_inconclusive({"map50_95": 0.5}, 100.0)  # every loss is allowed
     assert "float32 itself has 0.90 mAP50-95 points" in _refusal(attempt_with(0.0, 2.0), {"map50_95": 0.009}, 1.0)
 
 

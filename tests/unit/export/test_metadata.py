@@ -1,4 +1,4 @@
-"""What a file says about itself is true, and what is not known is absent."""
+"""The metadata of an exported file is correct, and unknown entries are omitted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINT = {"train_metrics": {"metrics/mAP50-95(B)": 0.485, "metrics/mAP50(B)"
 
 @pytest.fixture
 def run(tmp_path):
-    """The folder of a run, as a distillation leaves it."""
+    """A run folder, as a distillation writes it."""
     folder = tmp_path / "run"
     folder.mkdir()
     recipe = {"teacher": "/home/me/yolov8l.pt", "student": "yolov8n", "data": "/home/me/cells.yaml"}
@@ -104,7 +104,7 @@ def test_an_int8_file_has_its_own_accuracy_beside_that_of_float32(tmp_path):
     assert "refused" not in entry
 
 
-def test_a_file_that_was_kept_although_refused_says_so(tmp_path):
+def test_a_refused_file_that_was_kept_has_the_reason_in_its_metadata(tmp_path):
     report = replace(INT8, refusal="int8 loses 3.00 points")
     assert (
         describe(ExportOptions(precision="int8"), tmp_path / "best.pt", {}, report)["refused"]
@@ -112,7 +112,7 @@ def test_a_file_that_was_kept_although_refused_says_so(tmp_path):
     )
 
 
-def test_the_entries_of_ultralytics_stay_and_ours_is_one_of_json(tmp_path):
+def test_the_entries_of_ultralytics_stay_and_this_package_adds_one_of_json(tmp_path):
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value], [value])
     graph.output[0].name = "y"

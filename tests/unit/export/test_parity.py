@@ -117,7 +117,7 @@ def test_a_file_of_another_input_size_is_refused(exported, tiny_data):
         compare_with_torch(path, model, letterboxed_batches(tiny_data, 128, 128))
 
 
-def test_a_file_that_is_no_model_is_refused(exported, tmp_path):
+def test_a_file_that_is_not_a_model_is_refused(exported, tmp_path):
     model, inputs, _ = exported
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(FGDError, match="cannot load"):
@@ -134,7 +134,7 @@ def test_an_int8_file_that_detects_nothing_is_refused(exported, tmp_path):
         model.graph.initializer.append(numpy_helper.from_array(np.array(0, "f4"), "zero"))
         model.graph.node.append(onnx.helper.make_node("Mul", ["before", "zero"], [last]))
 
-    with pytest.raises(FGDError, match=r"finds none of the \d+ objects"):
+    with pytest.raises(FGDError, match=r"detects none of the \d+ objects"):
         compare_with_torch(tampered(path, tmp_path, silence), model, inputs, "int8")
 
 
@@ -173,7 +173,7 @@ def test_masks_are_compared_too(tiny_data, tmp_path):
         compare_with_torch(tampered(path, tmp_path, spoil), load_exportable(weights)[0], letterboxed_batches(tiny_data))
 
 
-def test_the_prediction_is_left_without_gradients(exported):
+def test_gradients_are_enabled_again_after_the_comparison(exported):
     model, inputs, path = exported
     compare_with_torch(path, model, inputs[:1])
     assert torch.is_grad_enabled()

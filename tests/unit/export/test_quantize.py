@@ -75,7 +75,7 @@ def test_tail_and_image_layer_read_no_int8_while_the_rest_does(model, quantized)
     assert next(entry for entry in quantized.graph.node if entry.name == FIRST[0]).input[0] == "images"
 
 
-def test_always_float_are_the_tail_and_the_whole_layer_that_reads_the_image(model):
+def test_the_tail_and_all_nodes_of_the_layer_that_reads_the_image_are_always_float(model):
     assert sorted(always_float(model)) == sorted(TAIL + FIRST)
 
 
@@ -160,7 +160,7 @@ def test_activations_are_not_rounded_to_fewer_than_256_steps(model, ranges):
 def chain(planted: int) -> object:
     """Convolutions in a row; one of them has a huge constant channel, which the next one ignores.
 
-    In float32 that channel does nothing. In int8 all the others drown in its first step.
+    In float32 that channel does nothing. In int8 all other channels are smaller than one step of its scale.
     """
     random = np.random.default_rng(0)
     nodes, constants, before = [], {}, "images"

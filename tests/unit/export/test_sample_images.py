@@ -73,7 +73,7 @@ def test_a_split_may_be_a_list_in_a_text_file(tiny_data, tmp_path):
     assert len(compared(tmp_path / "listed.yaml")) == 2
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_counted(tiny_data, tmp_path, capfd):
+def test_an_image_that_cannot_be_read_is_skipped_and_counted(tiny_data, tmp_path, capfd):
     (tmp_path / "broken.png").write_text("no image")
     good = next((tiny_data.parent / "images/val").iterdir())
     images, unreadable = images_to_compare(None, files=[tmp_path / "broken.png", good, "gone.jpg"])

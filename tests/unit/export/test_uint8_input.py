@@ -1,4 +1,4 @@
-"""The preprocessing of pixel values may move into the graph, and nothing else changes."""
+"""The preprocessing of pixel values moves into the graph, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def files(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 8, 24)])
-def test_uint8_input_gives_what_float_input_gives_to_the_last_bit(files, shape):
+def test_uint8_input_gives_what_float_input_gives_bit_for_bit(files, shape):
     floats, integers = (onnxruntime.InferenceSession(path) for path in files)
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     prepared = pixels[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
