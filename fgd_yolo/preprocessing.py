@@ -1,7 +1,7 @@
-"""From an image to the network's input and, for coordinates, back: Ultralytics' letterbox to the pixel.
+"""Convert images to network inputs, and coordinates back to images, equal to Ultralytics' letterbox to the pixel.
 
-`InputFormat` is what an exported file says about its input. The export writes one of the two formats here into the
-file, and the runtime refuses a file that asks for anything else.
+`InputFormat` describes the input of an exported file. The export writes one of the two formats defined here into the
+metadata, and the runtime refuses a file with any other.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class InputFormat(NamedTuple):
         return self.layout.index(letter)
 
     def differences(self, described: Mapping[str, Any]) -> list[str]:
-        """Return the entries of a file's description, as `key value`, that contradict this format.
+        """Return the entries of a file's metadata, as `key value`, that contradict this format.
 
         Args:
-            described: of this format's keys; one that is missing does not contradict.
+            described: the entries; a missing key is no contradiction.
         """
         expected = self._asdict()
         return [
@@ -56,7 +56,7 @@ UINT8_INPUT = InputFormat(input="uint8", layout="NHWC", channels="BGR", scale=1,
 
 
 class Placement(NamedTuple):
-    """Where an image lies on a canvas. All sizes are (height, width) in pixels.
+    """The placement of an image on a canvas. All sizes are (height, width) in pixels.
 
     Args:
         image: size of the image itself.
@@ -74,7 +74,7 @@ class Placement(NamedTuple):
 
 
 def place(image: tuple[int, int], canvas: tuple[int, int], stride: int | None = None) -> Placement:
-    """Find the largest centred copy of an image that fits on a canvas; small images are enlarged.
+    """Return the placement of the largest centred copy of an image that fits on a canvas; small images are enlarged.
 
     Convention:
         Each side of the copy is rounded to the nearest pixel, halves to the even one, and is at least 1. Of an odd
@@ -98,8 +98,8 @@ def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = 
 
     Args:
         image: (H, W, 3) uint8, of the placement's image size.
-        placement: where it goes.
-        out: canvas (height, width, 3) uint8 to paint on; it is allocated if absent.
+        placement: placement of the image on the canvas.
+        out: canvas (height, width, 3) uint8 to paint on; None allocates one.
     Returns:
         The canvas.
     """
@@ -120,10 +120,10 @@ def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = 
 
 
 def to_planes(canvas: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write a BGR canvas as RGB planes in [0, 1], equal to Ultralytics' to the last bit.
+    """Write a BGR canvas as RGB planes in [0, 1], equal to Ultralytics' bit for bit.
 
-    Three contiguous planes and one division in place: the fastest of the ways tried, and with an exact division
-    instead of a product with 1/255. `cv2.dnn.blobFromImage` took over ten times as long.
+    Three contiguous planes and one exact division in place, instead of a product with 1/255, were the fastest variant.
+    `cv2.dnn.blobFromImage` took over ten times as long.
 
     Args:
         canvas: (H, W, 3) uint8.
@@ -143,9 +143,9 @@ def to_image(points: np.ndarray, placement: Placement) -> np.ndarray:
         content was rounded this may differ from the true ones by a fraction of a canvas pixel.
     Args:
         points: (..., 2) float32, x and y in canvas pixels. A corner pair (..., 2, 2) is two points.
-        placement: of the image.
+        placement: placement of the image.
     Returns:
-        As given, in image pixels: x in [0, width], y in [0, height].
+        The points in image pixels: x in [0, width], y in [0, height].
     """
     height, width = placement.image
     offset, gain = _offset_and_gain(placement)
@@ -161,9 +161,9 @@ def rotated_to_image(boxes_cxcywhr: np.ndarray, placement: Placement) -> np.ndar
 
 def _offset_and_gain(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
     """Return the padding before the image and its gain, each (x, y)."""
-    again = place(placement.image, placement.canvas)
-    gain = again.content[1] / again.image[1], again.content[0] / again.image[0]
-    return np.array([again.left, again.top], np.float32), np.array(gain, np.float32)
+    recomputed = place(placement.image, placement.canvas)
+    gain = recomputed.content[1] / recomputed.image[1], recomputed.content[0] / recomputed.image[0]
+    return np.array([recomputed.left, recomputed.top], np.float32), np.array(gain, np.float32)
 
 
 def _equal(described: Any, expected: Any) -> bool:

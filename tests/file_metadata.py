@@ -1,4 +1,4 @@
-"""Metadata of detector files as Ultralytics writes them, and how the runtime reads them with shapes."""
+"""Metadata of detector files as Ultralytics writes it, and a helper that reads it together with shapes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.onnx_session import TensorSpec
 
-# As Ultralytics 8.4.190 writes them.
+# As Ultralytics 8.4.190 writes it.
 DETECT = {
     "task": "detect",
     "stride": "32",

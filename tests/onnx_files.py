@@ -35,7 +35,7 @@ def save_doubling(path: Path, opset: int = 17, ir: int = 8) -> Path:
 
 
 def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    """Save a detector that finds the object of `COLUMN` in every image, with metadata as Ultralytics writes it."""
+    """Save a detector that detects the object of `COLUMN` in every image, with metadata as Ultralytics writes it."""
     columns = np.zeros((1, 7, 84), np.float32)
     columns[0, :, 40] = COLUMN
     constant = helper.make_tensor("columns", TensorProto.FLOAT, columns.shape, columns.tobytes(), raw=True)
@@ -79,10 +79,10 @@ def save_brightness_detector(
         labels: the class of each box.
         classes: number of classes.
         batch: a number, or a name for a dynamic axis.
-        side: of the input, a number or a name.
+        side: side of the input, a number or a name.
         uint8: take images as (batch, side, side, 3) uint8 instead of (batch, 3, side, side) float.
         decoded: write rows of box, score and class instead of columns of box and scores.
-        metadata: entries of the file, without those of a uint8 input.
+        metadata: entries of the file; those of a uint8 input are added.
     """
     count, width = len(boxes_cxcywh), 6 if decoded else 4 + classes
     fixed, scale = np.zeros((1, width, count), np.float32), np.zeros((1, width, count), np.float32)

@@ -1,9 +1,9 @@
 """Run an exported detector with numpy, OpenCV and onnxruntime alone, without torch and Ultralytics.
 
-- `detector`: `OnnxDetector`, images in, detections out. `predict`: it over files, for `fgd-yolo predict`.
-- `media`: which files a source names, and what they hold. `images`: reads and checks images; `image_headers` gives
+- `detector`: `OnnxDetector`, images in, detections out. `predict`: runs it on files, for `fgd-yolo predict`.
+- `media`: lists the files of a source, and detects their kind. `images`: reads and checks images; `image_headers` reads
   their size before anything is decoded, `pixel_budget` limits it.
-- `model_info`: what a model file says about itself. `session` opens it on a device, by `onnx_session` or
+- `model_info`: reads the metadata of a model file. `session` opens it on a device, by `onnx_session` or
   `openvino_session`; `threads` counts the cores that the process may use.
 - `decode`, `nms`, `tasks` (one row a task), `instance_masks`: from the network's outputs to objects. `detections`:
   `Detections`, the result; `drawing` draws it.

@@ -34,8 +34,8 @@ class Candidates(NamedTuple):
 def decode_anchors(output: np.ndarray, class_count: int, confidence: float, rotated: bool = False) -> Candidates:
     """Decode raw anchors: those whose best class has a score above the threshold, each with that class.
 
-    Candidates with a NaN score are included, to be counted by the caller. All scores are scanned in a view; the other
-    rows are copied for the candidates only.
+    Candidates with a NaN score are included, so that the caller can count them. All scores are scanned in a view; the
+    other rows are copied for the candidates only.
 
     Args:
         output: (4 + classes + extras, anchors): centre-size boxes, class scores, extras.

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, not_installed
 from fgd_yolo.runtime.drawing import draw_objects
 from fgd_yolo.runtime.images import as_bgr
 from fgd_yolo.strict_json import to_json
@@ -130,7 +130,7 @@ class Detections:
         try:
             from supervision import Detections as SupervisionDetections
         except ImportError as error:
-            raise FGDError("supervision is not installed: run pip install 'fgd_yolo[supervision]'") from error
+            raise not_installed("supervision", "supervision") from error
         data = {"class_name": np.array(self.class_names, dtype=str)}
         if self.rotated_boxes is not None:
             data["xyxyxyxy"] = self.corners
@@ -171,7 +171,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def rotated_corners(boxes_cxcywhr: np.ndarray) -> np.ndarray:
-    """Return the corners (n, 4, 2) of rotated boxes (n, 5), from plus half the width and half the height on."""
+    """Return the corners (n, 4, 2) of rotated boxes (n, 5), in the order of Ultralytics."""
     centre, size, angle = boxes_cxcywhr[:, None, :2], boxes_cxcywhr[:, 2:4], boxes_cxcywhr[:, 4]
     cosine, sine = np.cos(angle), np.sin(angle)
     along = np.stack([cosine, sine], axis=-1) * size[:, :1] / 2

@@ -27,7 +27,7 @@ from fgd_yolo.text import printable
 MAX_BATCH = 8
 """Images that are read, preprocessed and run at a time by a file of dynamic batch; limits the memory of a long list."""
 _PIXELS_PER_ANCHOR = 1024 / 21  # for three levels of strides 8, 16 and 32
-_END_TO_END_ROWS = 300  # Ultralytics' default, where the file has no fixed number
+_END_TO_END_ROWS = 300  # Ultralytics' default, if the file has no fixed number
 
 
 class OnnxDetector:
@@ -160,9 +160,9 @@ class OnnxDetector:
         return min(MAX_BATCH, int(limit)) if limit.isdecimal() else 1
 
     def _minimum_canvas(self) -> float:
-        """Return the minimum pixels of an input for an end-to-end head of dynamic size.
+        """Return the minimum number of input pixels for an end-to-end head of dynamic size, else 0.
 
-        With fewer anchors than rows of output such a network fails.
+        Such a network fails if it has fewer anchors than rows of output.
         """
         info = self.info
         if not info.dynamic_size or not info.decoded or info.embedded_nms:

@@ -69,7 +69,7 @@ def _draw_keypoints(canvas: np.ndarray, keypoints: np.ndarray, colour: tuple[int
 
 
 def _draw_caption(canvas: np.ndarray, text: str, box: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
-    """Write on a filled strip above the box, or inside it where there is no space above; never beyond the edge."""
+    """Write on a filled strip above the box, or inside it if there is no space above; never beyond the edge."""
     scale = max(0.4, max(canvas.shape) / 1200)
     stroke = max(1, round(scale * 1.5))
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, stroke)

@@ -45,9 +45,9 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """Return the header of an image file, or None where the data is not an image of a known format.
+    """Return the header of an image file, or None if the data is not an image of a known format.
 
-    Where a format has the size more than once, the largest is returned. The time is linear in the length of the data.
+    If a format has the size more than once, the largest is returned. The time is linear in the length of the data.
 
     Source:
         ITU T.81 (JPEG), W3C PNG, ISO/IEC 15444-1 (JPEG 2000), TIFF 6.0 and BigTIFF, ISO/IEC 14496-12 and 23008-12
@@ -191,7 +191,7 @@ def _jpeg2000_overhead(data: bytes, start: int) -> float:
             position = next_tile
             continue
         elif marker in (0xFF52, 0xFF53):
-            # Of all components, or of one, whose index precedes it and takes two bytes where there are many.
+            # For all components, or for one, whose index precedes the levels and takes two bytes if there are many.
             for levels in (9,) if marker == 0xFF52 else (6, 7):
                 block_width, block_height = (data[position + levels + 1 + side] & 15 for side in (0, 1))
                 sizes = data[position + levels + 5 : position + 2 + length]
@@ -224,7 +224,7 @@ def _sun(data: bytes) -> tuple[int, ...]:
 
 
 def _tiff(data: bytes) -> tuple[int, int, float] | None:
-    """The size of the first page, or of its tiles where they are larger, since a tile is decoded whole."""
+    """Return the size of the first page, or of its tiles if they are larger, since tiles are decoded completely."""
     tags = _tiff_tags(data)
     width, height = (max(tags.get(tag, [0])) for tag in _TIFF_SIZE)
     samples = max(tags.get(_TIFF_SAMPLES, [1]))

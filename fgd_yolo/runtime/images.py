@@ -21,7 +21,7 @@ class UnreadableImageError(FGDError):
 
 
 def try_load_image(path: str | Path, budget: PixelBudget | None = None) -> np.ndarray | None:
-    """Load an image as `load_image` does, or return None where that fails."""
+    """Load an image as `load_image` does, or return None if that fails."""
     try:
         return load_image(path, budget)
     except (UnreadableImageError, ImageTooLargeError):
@@ -29,7 +29,7 @@ def try_load_image(path: str | Path, budget: PixelBudget | None = None) -> np.nd
 
 
 def failure_detail(error: FGDError) -> str:
-    """Return the reason why `load_image` failed, to be appended to a message; empty where there is none."""
+    """Return the reason why `load_image` failed, to be appended to a message; empty if there is none."""
     return "" if str(error) == _NO_DETAIL else f": {error}"
 
 
@@ -125,7 +125,7 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
         image: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA as in OpenCV; uint8, or uint16, which is reduced to
             the high byte.
     Returns:
-        (H, W, 3) BGR uint8, C-contiguous; not copied where the array is that already.
+        (H, W, 3) BGR uint8, C-contiguous; not copied if the array is that already.
     Raises:
         FGDError: the array has another type or shape, or no pixels.
     """

@@ -23,7 +23,7 @@ def instance_masks(
         prototypes: (k, h, w) float32.
         coefficients: (n, k) float32.
         boxes: (n, 4) corners in image pixels.
-        placement: of the image on the canvas.
+        placement: placement of the image on the canvas.
     Returns:
         (n, H, W) bool, of the size of the image: one byte per pixel and object.
     """

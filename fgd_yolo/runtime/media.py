@@ -97,8 +97,8 @@ class MediaKind(Enum):
 def media_kind(path: str | Path) -> MediaKind:
     """Return the kind of a file by its content.
 
-    Only the first bytes are read; of a JPEG the whole first image, of a PNG the chunks before the image data. A JPEG
-    with more views of the same photo after it (MPO, gain maps of HDR photos) is one image.
+    Only the first bytes are read; for a JPEG the first image, for a PNG the chunks before the image data. A JPEG
+    followed by more views of the same photo (MPO, gain maps of HDR photos) is one image.
 
     Raises:
         OSError: the file cannot be read.
@@ -117,12 +117,12 @@ def media_kind(path: str | Path) -> MediaKind:
         if header.startswith(b"\x89PNG") and _is_animated_png(file):
             return MediaKind.OTHER
         file.seek(0)
-        # By its descriptor: a name that is not UTF-8 crashes OpenCV.
+        # By its descriptor, since a name that is not UTF-8 crashes OpenCV.
         return MediaKind.IMAGE if cv2.haveImageReader(f"/dev/fd/{file.fileno()}") else MediaKind.OTHER
 
 
 def _kind_by_brands(header: bytes) -> MediaKind:
-    """Tell images from videos in the MP4 family by the brands in the first box."""
+    """Distinguish images from videos in the MP4 family by the brands in the first box."""
     brands = {
         header[start : start + 4] for start in range(16, min(int.from_bytes(header[:4], "big"), _HEADER_BYTES), 4)
     }
@@ -158,9 +158,9 @@ def _has_two_jpegs(data: mmap.mmap) -> bool:
 
 
 def _scan_jpeg(data: mmap.mmap, start: int, header_only: bool = False) -> tuple[bytes, int] | None:
-    """Return the height and width of a JPEG as their four bytes, and the offset of its end; None where it is damaged.
+    """Return the height and width of a JPEG as their four bytes, and the offset of its end; None if it is damaged.
 
-    A multi-picture file (two lenses, HDR) also gives None: what follows in it is the same photo.
+    The result is also None for a multi-picture file (two lenses, HDR), whose further images show the same photo.
     """
     size, limit = b"", min(len(data), start + _MAX_JPEG_BYTES)
     for marker, offset in islice(jpeg_markers(data, start + 2, limit), _MAX_MARKERS):

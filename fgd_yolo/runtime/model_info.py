@@ -1,6 +1,6 @@
-"""What a detector's ONNX file says about itself, checked against its tensors.
+"""Read the metadata of a detector's ONNX file, and check it against its tensors.
 
-Ultralytics writes Python literals under a dozen keys, `fgd_yolo` adds one entry of JSON. Files of any exporter
+Ultralytics writes Python literals under a dozen keys, and `fgd_yolo` adds one JSON entry. Files of any exporter
 are read: a value that is missing or damaged is inferred from the shapes or gets a default, with a warning, and a file
 whose metadata and shapes contradict each other is refused.
 """
@@ -25,9 +25,9 @@ from fgd_yolo.text import printable
 FGD_YOLO_KEY = "fgd_yolo"
 """Metadata key of this package's entry, one JSON object."""
 PREPROCESSING_KEY = "preprocessing"
-"""Key in that object: an `InputFormat`."""
+"""Key in that object, whose value is an `InputFormat`."""
 DETECTION_COLUMNS = 6
-"""Columns of a final detection: four of the box, score, class. The task's own numbers follow."""
+"""Columns of a final detection: four of the box, score, class. The extra numbers of the task follow."""
 _DEFAULT_IMGSZ = 640
 _DEFAULT_STRIDE = 32
 _DEFAULT_MASK_CHANNELS = 32
@@ -40,16 +40,16 @@ class ModelInfo:
 
     Attributes:
         task: detect, segment, pose or obb.
-        names: class number to name.
-        stride: of the coarsest feature map, in pixels.
-        imgsz: height and width of the input; where the file leaves them open, those it was exported at.
-        batch: images per call, None where the file leaves it open.
+        names: the name of each class.
+        stride: stride of the coarsest feature map, in pixels.
+        imgsz: height and width of the input; for a dynamic size, those of the export.
+        batch: images per call; None if dynamic.
         dynamic_size: the file takes any height and width that are multiples of the stride.
         decoded: the output has one row for each final detection instead of one column for each anchor.
         embedded_nms: those rows come from an NMS in the graph (rotated boxes are then centre and size).
         keypoint_shape: keypoints per object, and 2 or 3 numbers for each.
         uint8_input: the input has the format `UINT8_INPUT` instead of `FLOAT_INPUT`.
-        dtype: of the input.
+        dtype: element type of the input.
     """
 
     task: str
@@ -68,14 +68,14 @@ class ModelInfo:
 def read_model_info(
     metadata: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> tuple[ModelInfo, list[str]]:
-    """Read and check a file's description of itself.
+    """Read and check a file's metadata.
 
     Args:
         metadata: the file's key-value pairs.
-        inputs: of the file.
-        outputs: of the file.
+        inputs: the file's inputs.
+        outputs: the file's outputs.
     Returns:
-        The description, and one sentence for each value that was inferred or defaulted.
+        The checked values, and one sentence for each value that was inferred or defaulted.
     Raises:
         FGDError: the file is not a supported detector, or contradicts itself.
     """
@@ -121,7 +121,7 @@ class _MetadataReader:
         return default
 
     def warn(self, key: str, consequence: str) -> None:
-        """Note what is done because a value is missing or damaged."""
+        """Add a warning with the consequence of a missing or damaged value."""
         state = "cannot be read" if self.metadata.get(key) else "is missing"
         self.warnings.append(f"'{key}' {state} in the file's metadata: {consequence}")
 
@@ -188,7 +188,7 @@ class _Outputs(NamedTuple):
 
 
 def _read_outputs(outputs: Sequence[TensorSpec], reader: _MetadataReader) -> _Outputs:
-    """Find the task and the meaning of the first output's rows or columns, and check them against the shapes.
+    """Determine the task and the meaning of the first output's rows or columns, and check them against the shapes.
 
     Convention:
         Raw columns, one for each anchor: 4 of the box, a score for each class, extras. Rows of final detections: 4 of

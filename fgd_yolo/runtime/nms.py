@@ -17,10 +17,10 @@ _BLOCK = 256  # rows of the overlap matrix in memory at a time
 def suppress(
     boxes_xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float, agnostic: bool, limit: int
 ) -> np.ndarray:
-    """Of boxes that overlap by more than `iou`, keep the one of the highest score.
+    """Keep the box of the highest score among boxes that overlap by more than `iou`.
 
     This is one call of `cv2.dnn.NMSBoxes` on boxes shifted by class. `NMSBoxesBatched` computes its offset from the
-    largest coordinate, so that classes can overlap where boxes have negative coordinates.
+    largest coordinate, so that classes can overlap if boxes have negative coordinates.
 
     Args:
         boxes_xyxy: (n, 4) float32 corners.
@@ -47,8 +47,8 @@ def suppress_rotated(
 ) -> np.ndarray:
     """Suppress rotated boxes (n, 5) by their probabilistic IoU; arguments and result are those of `suppress`.
 
-    Implemented here because no library has it: a box is dropped if any box of a higher score overlaps it by more than
-    `iou`, even one that is dropped itself.
+    Implemented here because no library has this variant: a box is dropped if any box of a higher score overlaps it by
+    more than `iou`, even one that is dropped itself.
 
     Source:
         Fast NMS of YOLACT (Bolya et al. 2019, arXiv:1904.02689), as in Ultralytics.

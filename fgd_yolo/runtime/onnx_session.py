@@ -18,7 +18,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _NOT_ONNX = "is not a complete ONNX file: export or copy it again"
 _TOO_NEW = "needs a newer onnxruntime than {version}: run pip install -U onnxruntime, or export with a lower opset"
 _MAX_MESSAGE_LENGTH = 4000
-# Fragments of onnxruntime's error messages, and what they mean to the owner of the file.
+# Fragments of onnxruntime's error messages, and what is wrong with the file.
 _KNOWN_ERRORS = {
     "protobuf parsing failed": _NOT_ONNX,
     "no graph was found": _NOT_ONNX,
@@ -65,7 +65,7 @@ def open_onnx_session(path: Path, kind: str, index: int, threads: int, mode: str
     Args:
         path: the file.
         kind: `cpu`, `cuda` or `tensorrt`.
-        index: of the GPU.
+        index: index of the GPU.
         threads: CPU threads.
         mode: `latency` or `throughput`.
 
@@ -96,7 +96,7 @@ def open_for_inspection(path: Path) -> OnnxSession:
 
 
 def _load_gpu(path: Path, options: Any, kind: str, index: int) -> onnxruntime.InferenceSession:
-    """Open on a GPU. Where CUDA's libraries are missing onnxruntime falls back to the CPU; this raises instead."""
+    """Open on a GPU. If CUDA's libraries are missing, onnxruntime falls back to the CPU; this raises instead."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         if hasattr(onnxruntime, "preload_dlls"):
@@ -123,7 +123,7 @@ def _load(path: Path, options: Any, providers: list, device: str) -> onnxruntime
         # With its fallback onnxruntime would also move a failing run to the CPU silently.
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen types, none of them public
-        # It contains names from the file, of any length, and the patterns below are not linear.
+        # The message contains names from the file, of any length, and the patterns below do not match in linear time.
         text = whole_line(error)[:_MAX_MESSAGE_LENGTH].replace(str(path), path.name)
         version = onnxruntime.__version__
         for fragment, meaning in _KNOWN_ERRORS.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import FGDError, not_installed, whole_line
 from fgd_yolo.runtime.onnx_session import open_for_inspection
 
 
@@ -29,8 +29,8 @@ class OpenVinoSession:
         try:
             import openvino
         except ImportError:
-            advice = "run pip install 'fgd_yolo[openvino]', or use --device cpu"
-            raise FGDError(f"device 'openvino' is not available: openvino is not installed; {advice}") from None
+            missing = not_installed("openvino", "openvino")
+            raise FGDError(f"device 'openvino' is not available: {missing}, or use --device cpu") from None
         # onnxruntime reports what is wrong with a file, and returns its metadata as text: OpenVINO does neither.
         inspected = open_for_inspection(path)
         self.metadata, self.inputs, self.outputs = inspected.metadata, inspected.inputs, inspected.outputs
@@ -46,14 +46,14 @@ class OpenVinoSession:
             raise FGDError(f"openvino cannot open {path}: ...{whole_line(error)[-150:]}") from error
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
         self.device = f"openvino (cpu, {version}, {threads} thread{'s' * (threads != 1)})"
-        self._requests = threading.local()
+        self._thread_request = threading.local()
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         """Return every output for a batch, in the file's order."""
-        if not hasattr(self._requests, "own"):
-            self._requests.own = self._model.create_infer_request()
-        # Sharing the input saves a copy. Outputs are copied, since the request's next call overwrites its own.
-        outputs = self._requests.own.infer([batch], share_inputs=True, share_outputs=False)
+        if not hasattr(self._thread_request, "current"):
+            self._thread_request.current = self._model.create_infer_request()
+        # Sharing the input saves a copy. Outputs are copied, since the request's next call overwrites its buffers.
+        outputs = self._thread_request.current.infer([batch], share_inputs=True, share_outputs=False)
         return [outputs[output] for output in self._model.outputs]
 
 
@@ -61,7 +61,7 @@ def _settings(threads: int, mode: str) -> dict[str, Any]:
     return {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": mode.upper(),
-        # Where the CPU has bfloat16, OpenVINO silently uses it for float32 files: boxes moved by a whole pixel. With
+        # On a CPU with bfloat16, OpenVINO silently uses it for float32 files: boxes moved by a full pixel. With
         # float32 it agrees with onnxruntime. Quantized layers stay int8 either way, but round differently.
         "INFERENCE_PRECISION_HINT": "f32",
     }

@@ -74,7 +74,7 @@ class ResultWriter:
 
     Args:
         folder: for the annotated copies; None writes none.
-        numbered: where the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        numbered: if the folder exists, create `FOLDER-2`, ... instead of writing to it.
         json_file: open file for one line of JSON per image, or None.
     """
 
@@ -110,7 +110,7 @@ def predict(
         detector: the open detector.
         images: paths of the files.
         folder: for the annotated copies; None writes none.
-        numbered: where the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        numbered: if the folder exists, create `FOLDER-2`, ... instead of writing to it.
         json_path: file for one line of JSON per image, with its path and `Detections.to_dict`. It appears when the run
             is complete.
         budget: limit of the size of an image; a larger one is skipped without being decoded. None uses the default.

@@ -26,8 +26,8 @@ class Session(Protocol):
     Attributes:
         device: name of the device for messages.
         metadata: the file's key-value pairs.
-        inputs: of the file.
-        outputs: of the file.
+        inputs: the file's inputs.
+        outputs: the file's outputs.
         workers: number of concurrent calls of `run` that use the device fully.
     """
 
@@ -47,7 +47,7 @@ def open_session(path: str | Path, device: str = "auto", threads: int | None = N
 
     Args:
         path: the file.
-        device: `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`, without fallback; or `auto`: CUDA where it opens,
+        device: `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`, without fallback; or `auto`: CUDA if it opens,
             else the CPU. `auto` never chooses TensorRT, which takes minutes to build its engine.
         threads: CPU threads; None means the cores that this process may use.
         mode: `latency` uses all threads in each call of `run`; `throughput` uses one, for several concurrent calls.
@@ -75,11 +75,11 @@ def open_session(path: str | Path, device: str = "auto", threads: int | None = N
 def check_file(path: Path) -> None:
     """Raise FGDError unless the path is a file that can be read."""
     if path.is_dir():
-        raise FGDError(f"{path} is a folder: give the .onnx file in it")
+        raise FGDError(f"{path} is a folder: pass the .onnx file in it")
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise FGDError(f"{path} does not exist: give the .onnx file that the export wrote") from None
+        raise FGDError(f"{path} does not exist: pass the .onnx file that the export wrote") from None
     except (OSError, ValueError) as error:
         raise FGDError(f"{path} cannot be read: {one_line(error)}") from None
     if path.suffix.lower() in {".pt", ".pth"}:
@@ -103,12 +103,12 @@ def _check_threads(threads: Any) -> int:
 
 
 def _open_best(path: Path, threads: int, mode: str) -> OnnxSession:
-    """Open on CUDA where that works, else on the CPU; the name of the device then says why."""
+    """Open on CUDA if that works, else on the CPU; the name of the device then has the reason."""
     if not has_provider("cuda"):
         return open_onnx_session(path, "cpu", 0, threads, mode)
     try:
         return open_onnx_session(path, "cuda", 0, threads, mode)
     except FGDError as error:
-        session = open_onnx_session(path, "cpu", 0, threads, mode)  # raises where the file itself is at fault
+        session = open_onnx_session(path, "cpu", 0, threads, mode)  # raises if the file itself is at fault
         session.device += f"; not on cuda: {one_line(error)}"
         return session

@@ -1,7 +1,7 @@
-"""What a task adds to boxes, scores and classes: one row of `TASKS` each.
+"""The supported tasks: one row of `TASKS` each, with what the task adds to boxes, scores and classes.
 
 The columns of an object in a network's output are 4 of its box, its scores, and the extra columns of its task. A row
-says what these hold and how they become fields of `Detections` in image pixels.
+defines what these contain and how they become fields of `Detections` in image pixels.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fgd_yolo.runtime.instance_masks import instance_masks
 
 
 class Canvas(NamedTuple):
-    """Where the candidates of one image come from.
+    """The canvas from which the candidates of one image come.
 
     Args:
-        placement: of the image on the canvas.
-        prototypes: (k, h, w), of a file with instance masks, otherwise None.
-        keypoint_shape: keypoints of an object and numbers of each, of a file with keypoints, otherwise None.
+        placement: placement of the image on the canvas.
+        prototypes: (k, h, w) for instance masks, else None.
+        keypoint_shape: keypoints of an object and numbers of each for pose, else None.
     """
 
     placement: Placement
@@ -32,15 +32,15 @@ class Canvas(NamedTuple):
 
 
 Fields = tuple[np.ndarray, dict[str, Any]]
+"""Boxes (n, 4), corners in image pixels, and further fields of `Detections` by name."""
 
 
 class Task(NamedTuple):
     """One row of `TASKS`.
 
     Args:
-        to_fields: takes the candidates of one image, in canvas pixels, and their canvas; returns their boxes, (n, 4)
-            corners in image pixels, and further fields of `Detections` by name.
-        extras: what the extra columns hold, for messages; None if there are none.
+        to_fields: converts the candidates of one image, in canvas pixels, with their canvas to `Fields`.
+        extras: name of the values in the extra columns, for messages; None if there are none.
         rotated: boxes are centre, size and an angle in the extra column.
     """
 

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: fewer than the machine has in a container with a quota."""
+"""Count the CPU cores that this process may use: in a container with a quota, fewer than the machine has."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def available_cores() -> int:
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the CPU quota of this process's cgroup in cores, or None without one.
 
-    Limits of parent groups apply too, so the smallest on the way up counts. Both cgroup versions are read, also on
-    machines that mount both.
+    Limits of parent groups apply too, so the smallest quota of all groups counts. Both cgroup versions are read, even
+    on machines that mount both.
 
     Args:
         root: folder that contains `proc` and `sys`.

@@ -13,17 +13,17 @@ from fgd_yolo.runtime import OnnxDetector
 
 SIDE = 160
 BOX_PX, SCORE = 0.5, 1e-3
-# Heights and widths: a camera's, odd ones, tall, one pixel, a line, panoramas.
+# Heights and widths: of a camera, odd, tall, one pixel, a thin strip, a panorama.
 SHAPES = [(480, 640), (333, 777), (101, 97), (1000, 300), (1, 1), (3, 200), (60, 60), (400, 8000)]
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}  # and the suffix of Ultralytics' model YAML
 FORMS = {
     "raw": {},
     "raw of any size": {"dynamic": True},
-    "nms inside": {"nms": True},
-    "nms inside, of any size": {"nms": True, "dynamic": True, "batch": 2},
+    "embedded nms": {"nms": True},
+    "embedded nms of any size": {"nms": True, "dynamic": True, "batch": 2},
 }
 CONFIDENCE, OVERLAP = 0.3, 0.65
-LEAST_COMPARED = 40
+MIN_COMPARED = 40
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def images(tmp_path_factory) -> list[Path]:
 
 
 def mimic_training(model, random: np.random.Generator) -> None:
-    """Give fresh weights the spread of trained ones, measured on images: a few anchors in a hundred are objects."""
+    """Give fresh weights the spread of trained ones, measured on images: a few percent of the anchors are objects."""
     import torch
 
     scenes = [cv2.resize(scene(random, side, side), (SIDE, SIDE)) for side in (60, 160, 300, 480, 640, 900) * 2]
@@ -84,7 +84,7 @@ def mimic_training(model, random: np.random.Generator) -> None:
 
 
 def spread(name: str, head) -> tuple[float, float]:
-    """Return the mean and the deviation that outputs of a head's last convolution shall have."""
+    """Return the mean and the deviation that the outputs of a last convolution of the head should have."""
     if "cv3" in name:
         return -2.0, 1.0
     if "cv2" in name and head.reg_max == 1:
@@ -136,7 +136,7 @@ def export(weights: Path, size: int = SIDE, **options) -> Path:
 
 
 def compare(file: Path, task: str, images: list[Path], size: int = SIDE) -> int:
-    """Assert that every object is Ultralytics', in its order; return the number of objects."""
+    """Assert that the objects and their order are those of Ultralytics; return their number."""
     from ultralytics import YOLO
 
     options = {"conf": CONFIDENCE, "iou": OVERLAP, "imgsz": size, "retina_masks": True, "verbose": False}
@@ -170,7 +170,7 @@ def near(actual: np.ndarray, expected, tolerance: float, path: Path) -> None:
 def test_yolov8_files_give_the_objects_of_ultralytics(task, form, images, tmp_path):
     options = {"conf": CONFIDENCE, "iou": OVERLAP} if "nms" in FORMS[form] else {}
     file = export(build(tmp_path, "yolov8", task), **FORMS[form], **options)
-    assert compare(file, task, images) >= LEAST_COMPARED
+    assert compare(file, task, images) >= MIN_COMPARED
 
 
 def test_images_rotated_by_their_exif_orientation_give_the_objects_of_ultralytics(images, tmp_path):
@@ -183,7 +183,7 @@ def test_images_rotated_by_their_exif_orientation_give_the_objects_of_ultralytic
             rotated.append(tmp_path / f"{orientation}.{suffix}")
             image.save(rotated[-1], kind, exif=exif)
     file = export(build(tmp_path, "yolov8", "detect"))
-    assert compare(file, "detect", rotated) >= LEAST_COMPARED
+    assert compare(file, "detect", rotated) >= MIN_COMPARED
     results = OnnxDetector(file, "cpu")(rotated)
     sizes = {path.name: detections.shape for path, detections in zip(rotated, results, strict=True)}
     assert (sizes["1.avif"], sizes["6.avif"]) == ((333, 777), (777, 333))
@@ -194,7 +194,7 @@ def test_images_rotated_by_their_exif_orientation_give_the_objects_of_ultralytic
 def test_yolo26_files_give_the_objects_of_ultralytics(task, options, images, tmp_path):
     file = export(build(tmp_path, "yolo26", task), **options)
     assert OnnxDetector(file, "cpu").info.decoded == (options != {})
-    assert compare(file, task, images) >= LEAST_COMPARED
+    assert compare(file, task, images) >= MIN_COMPARED
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -202,9 +202,9 @@ def test_end_to_end_files_of_any_size_take_thin_images_that_ultralytics_cannot_r
     weights = build(tmp_path, "yolo26", task)
     file = export(weights, nms=False, dynamic=True, size=256)
     thin = [path for path in images if path.stem in {"8000x400", "200x3"}]
-    assert compare(file, task, [path for path in images if path not in thin], size=256) >= LEAST_COMPARED
+    assert compare(file, task, [path for path in images if path not in thin], size=256) >= MIN_COMPARED
     assert len(thin) == 2
-    # What such a file gives for them is what the file of a fixed size gives, which takes its place on the disk.
+    # For them it gives the same detections as a file of fixed size, which overwrites it on the disk.
     options = {"device": "cpu", "threads": 1, "conf": CONFIDENCE}
     free = OnnxDetector(file, **options)(thin)
     fixed = OnnxDetector(export(weights, nms=False, size=256), **options)(thin)

@@ -17,7 +17,7 @@ from fgd_yolo.runtime.predict import MAX_PRINTED_IMAGES
 from onnx_files import save_detector
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "predict.py"
-# The box that the detector of `onnx_files` finds in an image of the size of its canvas, 64 px.
+# The box that `save_detector` detects in an image of the size of its canvas, 64 px.
 BOX = [22.0, 26.0, 42.0, 38.0]
 
 
@@ -39,38 +39,38 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_the_script_draws_into_a_new_folder_each_time(model):
-    save_image("photo.png")
-    options = ["--model", str(model), "--source", "photo.png", "--device", "cpu"]
+    save_image("image.png")
+    options = ["--model", str(model), "--source", "image.png", "--device", "cpu"]
     for folder in ("best", "best-2"):
         run = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
-        assert run.stdout.startswith("photo.png: 1 block (")
+        assert run.stdout.startswith("image.png: 1 block (")
         assert run.stdout.splitlines()[-1].startswith("1 image; 1 block; ")
         assert run.stdout.endswith(f"ms per image; results in {Path('runs/predict', folder)}\n")
-        image = read(Path("runs/predict", folder, "photo.png"))
+        image = read(Path("runs/predict", folder, "image.png"))
         assert image.shape == (64, 64, 3) and (image != 90).any()
-    assert (read(Path("photo.png")) == 90).all()
+    assert (read(Path("image.png")) == 90).all()
 
 
 def test_json_alone_writes_a_line_for_each_image_and_draws_nothing(model, capsys):
-    save_image("photos/a.png")
-    save_image("photos/b.jpg", side=128)
-    assert main(["--model", model, "--source", "photos", "--json", "out/found.jsonl"]) == 0
-    lines = [json.loads(line) for line in Path("out/found.jsonl").read_text().splitlines()]
+    save_image("images/a.png")
+    save_image("images/b.jpg", side=128)
+    assert main(["--model", model, "--source", "images", "--json", "out/detections.jsonl"]) == 0
+    lines = [json.loads(line) for line in Path("out/detections.jsonl").read_text().splitlines()]
     sizes = [(line["path"], line["height"], line["width"]) for line in lines]
-    assert sizes == [("photos/a.png", 64, 64), ("photos/b.jpg", 128, 128)]
+    assert sizes == [("images/a.png", 64, 64), ("images/b.jpg", 128, 128)]
     assert lines[0]["objects"] == [{"class": 1, "name": "block", "score": 0.9, "box": BOX}]
     assert lines[1]["objects"][0]["box"] == [2 * edge for edge in BOX]
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["out", "photos"]
-    assert [path.name for path in Path("out").iterdir()] == ["found.jsonl"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["images", "out"]
+    assert [path.name for path in Path("out").iterdir()] == ["detections.jsonl"]
     assert "2 images; 2 block; " in capsys.readouterr().out
 
 
 def test_output_and_json_together_give_both(model):
     save_image("a.png")
-    assert main(["--model", model, "--source", "a.png", "--output", "drawn", "--json", "found.jsonl"]) == 0
+    assert main(["--model", model, "--source", "a.png", "--output", "drawn", "--json", "detections.jsonl"]) == 0
     assert Path("drawn/a.png").is_file()
-    assert len(Path("found.jsonl").read_text().splitlines()) == 1
+    assert len(Path("detections.jsonl").read_text().splitlines()) == 1
 
 
 def test_an_output_folder_may_be_written_to_again(model):
@@ -100,27 +100,27 @@ def test_one_source_may_have_several_files_and_each_is_read_once(model, capsys):
 
 
 def test_unreadable_files_are_skipped_and_counted_without_messages_of_libraries(model, capfd):
-    save_image("photos/good.png")
-    whole = save_image("photos/damaged.png").read_bytes()
-    Path("photos/damaged.png").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
-    Path("photos/text.jpg").write_text("no image")
-    assert main(["--model", model, "--source", "photos", "--output", "drawn"]) == 0
+    save_image("images/good.png")
+    whole = save_image("images/damaged.png").read_bytes()
+    Path("images/damaged.png").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+    Path("images/text.jpg").write_text("no image")
+    assert main(["--model", model, "--source", "images", "--output", "drawn"]) == 0
     out, err = capfd.readouterr()
-    assert "photos/text.jpg: cannot be read, skipped\n" in out
-    assert "1 image; 2 unreadable files skipped (photos/damaged.png, photos/text.jpg); 1 block; " in out
+    assert "images/text.jpg: cannot be read, skipped\n" in out
+    assert "1 image; 2 unreadable files skipped (images/damaged.png, images/text.jpg); 1 block; " in out
     assert err.splitlines() == [err.splitlines()[0]]
     assert err.startswith("best.onnx runs on ")
     assert [path.name for path in Path("drawn").iterdir()] == ["good.png"]
 
 
 def test_videos_among_the_images_of_a_folder_give_a_warning(model, capsys):
-    save_image("photos/a.png")
+    save_image("images/a.png")
     for name in ("b.mp4", "c.mov"):
-        Path("photos", name).touch()
-    assert main(["--model", model, "--source", "photos", "photos/a.png", "--json", "found.jsonl"]) == 0
+        Path("images", name).touch()
+    assert main(["--model", model, "--source", "images", "images/a.png", "--json", "detections.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert "1 image; 1 block; " in out
-    assert "photos: 2 videos are not read; run 'fgd-yolo stream --source photos' for videos\n" in err
+    assert "images: 2 videos are not read; run 'fgd-yolo stream --source images' for videos\n" in err
 
 
 def test_a_folder_of_videos_is_wrong_usage_and_names_the_stream_command(model, capsys):
@@ -158,13 +158,13 @@ def test_from_python_a_file_above_the_limit_is_an_error_and_an_array_is_not(mode
 
 def test_when_nothing_can_be_read_it_fails_and_leaves_nothing(model, capsys):
     Path("text.jpg").write_text("no image")
-    assert main(["--model", model, "--source", "text.jpg", "--json", "found.jsonl"]) == 1
+    assert main(["--model", model, "--source", "text.jpg", "--json", "detections.jsonl"]) == 1
     assert "error: no readable image in 1 file, such as text.jpg" in capsys.readouterr().err
     assert main(["--model", model, "--source", "text.jpg"]) == 1
     assert [path.name for path in Path.cwd().iterdir()] == ["text.jpg"]
 
 
-def test_a_threshold_above_every_score_finds_nothing(model, capsys):
+def test_a_threshold_above_every_score_gives_no_objects(model, capsys):
     save_image("a.png")
     assert main(["--model", model, "--source", "a.png", "--conf", "0.95", "--json", "f.jsonl"]) == 0
     assert "a.png: no objects (" in capsys.readouterr().out
@@ -173,8 +173,8 @@ def test_a_threshold_above_every_score_finds_nothing(model, capsys):
 
 def test_many_images_are_counted_instead_of_listed(model, capsys):
     for index in range(MAX_PRINTED_IMAGES + 1):
-        save_image(f"photos/{index}.png")
-    assert main(["--model", model, "--source", "photos", "--json", "f.jsonl"]) == 0
+        save_image(f"images/{index}.png")
+    assert main(["--model", model, "--source", "images", "--json", "f.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
     assert f"detecting: {MAX_PRINTED_IMAGES + 1}" in err
@@ -223,11 +223,11 @@ def test_a_pipe_or_device_is_refused_instead_of_replaced(model, linked, capsys):
 def test_a_link_to_the_json_file_stays_a_link(model):
     save_image("a.png")
     Path("there").mkdir()
-    Path("there/found.jsonl").write_text("old")
-    Path("link.jsonl").symlink_to("there/found.jsonl")
+    Path("there/detections.jsonl").write_text("old")
+    Path("link.jsonl").symlink_to("there/detections.jsonl")
     assert main(["--model", model, "--source", "a.png", "--json", "link.jsonl"]) == 0
     assert Path("link.jsonl").is_symlink()
-    assert json.loads(Path("there/found.jsonl").read_text())["path"] == "a.png"
+    assert json.loads(Path("there/detections.jsonl").read_text())["path"] == "a.png"
 
 
 def test_the_model_is_not_overwritten(model, capsys):
@@ -253,7 +253,7 @@ def test_a_closed_output_pipe_is_an_error_of_one_line(model):
 def test_a_model_that_cannot_be_opened_is_one_line_and_exit_code_1(capsys):
     save_image("a.png")
     assert main(["--model", "none.onnx", "--source", "a.png"]) == 1
-    assert capsys.readouterr().err == "error: none.onnx does not exist: give the .onnx file that the export wrote\n"
+    assert capsys.readouterr().err == "error: none.onnx does not exist: pass the .onnx file that the export wrote\n"
 
 
 def test_a_model_of_another_kind_is_one_line_and_exit_code_1(tmp_path, capsys):
@@ -263,7 +263,7 @@ def test_a_model_of_another_kind_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert "it is a classify model" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_model_without_metadata_gives_a_warning_of_what_is_assumed(tmp_path, capsys):
+def test_a_model_without_metadata_gives_a_warning_for_each_default(tmp_path, capsys):
     save_image("a.png")
     assert main(["--model", save_detector(tmp_path / "m.onnx", {}), "--source", "a.png", "--json", "f.jsonl"]) == 0
     out, err = capsys.readouterr()
@@ -303,8 +303,8 @@ def test_json_is_strict_where_a_model_overflows_and_the_summary_counts_the_dropp
     columns[0, :, 10] = [np.nan, 5, 5, 5, 0.8, 0, 0]
     broken.graph.initializer[0].CopyFrom(numpy_helper.from_array(columns, "columns"))
     save_model(broken, "broken.onnx")
-    save_image("photo.png")
-    assert main(["--model", "broken.onnx", "--source", "photo.png", "--json", "found.jsonl"]) == 0
+    save_image("image.png")
+    assert main(["--model", "broken.onnx", "--source", "image.png", "--json", "detections.jsonl"]) == 0
     out, err = capsys.readouterr()
     assert "1 object with non-finite values dropped" in out
     assert err.count("non-finite") == 1
@@ -312,7 +312,7 @@ def test_json_is_strict_where_a_model_overflows_and_the_summary_counts_the_dropp
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    result = json.loads(Path("found.jsonl").read_text(), parse_constant=refuse)
+    result = json.loads(Path("detections.jsonl").read_text(), parse_constant=refuse)
     assert [detected["box"] for detected in result["objects"]] == [BOX]
 
 

@@ -34,7 +34,7 @@ def test_a_canvas_of_minimal_padding_is_ultralytics_to_the_pixel(canvas, stride)
         assert np.array_equal(result, expected), shape
 
 
-def test_planes_are_those_of_ultralytics_to_the_last_bit():
+def test_planes_are_those_of_ultralytics_bit_for_bit():
     canvas = noise((64, 96))
     rgb = torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).contiguous().flip(1)
     for dtype, expected in ((np.float32, rgb.float()), (np.float16, rgb.half())):
@@ -42,7 +42,7 @@ def test_planes_are_those_of_ultralytics_to_the_last_bit():
         assert result.dtype == dtype and np.array_equal(result, expected.div_(255).numpy())
 
 
-def test_a_given_canvas_is_painted_all_over():
+def test_a_given_canvas_is_overwritten_completely():
     dirty = np.full((320, 320, 3), 7, np.uint8)
     for shape in ((100, 320), (320, 101)):
         placement = place(shape, (320, 320))
@@ -78,7 +78,7 @@ def test_rotated_boxes_come_back_as_in_ultralytics_and_may_reach_over_the_border
     np.testing.assert_allclose(outside, [[-20, -100, 800, 16, 1]])
 
 
-def test_a_mark_on_the_image_is_found_where_it_was():
+def test_a_mark_on_the_image_comes_back_to_its_position():
     image = np.zeros((700, 1200, 3), np.uint8)
     cv2.circle(image, (900, 200), 12, (255, 255, 255), -1)
     placement = place((700, 1200), (320, 320))

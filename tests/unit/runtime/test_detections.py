@@ -37,16 +37,18 @@ def test_the_text_has_counts_first_and_then_each_object():
 
 
 def test_an_index_a_slice_and_a_mask_select_from_every_array():
-    whole = detections(masks=three_masks(), keypoints=np.arange(18.0).reshape(3, 2, 3), rotated_boxes=np.ones((3, 5)))
-    one = whole[2]
+    complete = detections(
+        masks=three_masks(), keypoints=np.arange(18.0).reshape(3, 2, 3), rotated_boxes=np.ones((3, 5))
+    )
+    one = complete[2]
     assert len(one) == len(one.scores) == len(one.masks) == len(one.keypoints) == len(one.rotated_boxes) == 1
     assert one.scores[0] == np.float32(0.3) and one.masks.sum() == 50 and one.keypoints[0, 0, 0] == 12
     assert one.names is NAMES and one.shape == (60, 80)
-    assert whole[1:].classes.tolist() == [0, 1] and whole[-1].scores.tolist() == one.scores.tolist()
-    assert whole[whole.classes == 1].scores.tolist() == whole.scores[[0, 2]].tolist()
-    assert [round(float(single.scores[0]), 1) for single in whole] == [0.9, 0.8, 0.3]
+    assert complete[1:].classes.tolist() == [0, 1] and complete[-1].scores.tolist() == one.scores.tolist()
+    assert complete[complete.classes == 1].scores.tolist() == complete.scores[[0, 2]].tolist()
+    assert [round(float(single.scores[0]), 1) for single in complete] == [0.9, 0.8, 0.3]
     with pytest.raises(IndexError):
-        whole[3]
+        complete[3]
 
 
 def test_arrays_of_different_lengths_are_refused():
@@ -57,9 +59,9 @@ def test_arrays_of_different_lengths_are_refused():
 def test_json_has_plain_rounded_numbers():
     keypoints = np.tile(np.float32([[1.006, 2, 0.123456]]), (3, 1, 1))
     rotated = np.tile(np.float32([10, 20.004, 30, 40, 0.123456]), (3, 1))
-    whole = detections(keypoints=keypoints, rotated_boxes=rotated, masks=three_masks())
-    read = json.loads(whole.to_json())
-    assert (read["height"], read["width"]) == (60, 80) and "\n" not in whole.to_json()
+    complete = detections(keypoints=keypoints, rotated_boxes=rotated, masks=three_masks())
+    read = json.loads(complete.to_json())
+    assert (read["height"], read["width"]) == (60, 80) and "\n" not in complete.to_json()
     first, second, third = read["objects"]
     assert first["class"] == 1 and first["name"] == "platelet" and first["score"] == 0.9
     assert first["box"] == [1.0, 2.0, 30.12, 40.0]
@@ -68,7 +70,7 @@ def test_json_has_plain_rounded_numbers():
     assert second["polygons"] == [] and len(third["polygons"]) == 2
 
 
-def test_json_of_plain_boxes_has_nothing_of_other_tasks():
+def test_json_of_plain_boxes_has_no_fields_of_other_tasks():
     assert list(detections().to_dict()["objects"][0]) == ["class", "name", "score", "box"]
     assert detections()[:0].to_dict()["objects"] == []
 
@@ -92,11 +94,11 @@ def test_a_class_without_a_name_is_named_by_its_index():
 def test_supervision_gets_names_masks_and_rotated_corners():
     supervision = pytest.importorskip("supervision")
     rotated = np.tile(np.float32([10, 20, 30, 40, 0.5]), (3, 1))
-    whole = detections(masks=three_masks(), rotated_boxes=rotated, keypoints=np.ones((3, 4, 2)))
-    converted = whole.to_supervision()
+    complete = detections(masks=three_masks(), rotated_boxes=rotated, keypoints=np.ones((3, 4, 2)))
+    converted = complete.to_supervision()
     assert isinstance(converted, supervision.Detections) and len(converted) == 3
-    np.testing.assert_array_equal(converted.xyxy, whole.boxes)
-    np.testing.assert_array_equal(converted.confidence, whole.scores)
+    np.testing.assert_array_equal(converted.xyxy, complete.boxes)
+    np.testing.assert_array_equal(converted.confidence, complete.scores)
     assert converted.class_id.tolist() == [1, 0, 1] and converted.mask.dtype == bool
     assert converted.data["class_name"].tolist() == ["platelet", "red cell", "platelet"]
     np.testing.assert_allclose(converted.data["xyxyxyxy"], rotated_corners(rotated))

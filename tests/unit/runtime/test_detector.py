@@ -19,7 +19,7 @@ FRACTIONS = [1.0, 0.9, 0.8]  # the score of an object is this fraction of the br
 
 
 def brightness_file(path, *, two_classes=False, metadata=None, **options):
-    """Write a detector that finds three objects in every image."""
+    """Write a detector that detects three objects in every image."""
     common = {"names": "{0: 'low', 1: 'high'}", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]"}
     common |= {"end2end": str(options.get("decoded", False)), "batch": "1", "args": "{'nms': False}"}
     labels = [0, 1 if two_classes else 0, 1]
@@ -159,7 +159,7 @@ def test_a_file_with_uint8_input_gets_the_canvas_itself(tmp_path):
     assert detect.preprocess(image, out)[0] is out and np.array_equal(out, tensor)
 
 
-def test_a_given_buffer_is_written_to_and_otherwise_each_input_is_new(detector):
+def test_a_given_buffer_is_written_to_and_otherwise_each_input_is_a_new_array(detector):
     image = np.random.default_rng(0).integers(0, 256, (20, 50, 3), dtype=np.uint8)
     first, placement = detector.preprocess(image)
     second, _ = detector.preprocess(image[::-1])
@@ -218,12 +218,12 @@ def test_thresholds_out_of_range_are_usage_errors_that_name_them(tmp_path, optio
         OnnxDetector(brightness_file(tmp_path / "one.onnx"), "cpu", **options)
 
 
-def test_an_assumption_gives_a_warning(tmp_path, capsys):
+def test_a_defaulted_value_gives_a_warning(tmp_path, capsys):
     OnnxDetector(brightness_file(tmp_path / "incomplete.onnx", metadata={"stride": ""}), "cpu", threads=1)
     assert "stride" in capsys.readouterr().err
 
 
-def test_no_objects_are_an_empty_result_of_the_shape_of_the_image(detector):
+def test_no_objects_give_an_empty_result_with_the_shape_of_the_image(detector):
     detections = detector(grey(10))
     assert len(detections) == 0 and detections.boxes.shape == (0, 4) and detections.shape == (SIDE, SIDE)
 

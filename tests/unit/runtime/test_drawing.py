@@ -5,7 +5,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.drawing import class_colour
 
-NAMES = {0: "cell", 1: "a name that is a good deal longer than the box it belongs to"}
+NAMES = {0: "cell", 1: "a name that is much longer than the box of its object"}
 
 
 def detections(shape, box, label=0, **extra):

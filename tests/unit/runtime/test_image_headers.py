@@ -26,7 +26,7 @@ def by_pillow(kind: str, image: np.ndarray = IMAGE, **options) -> bytes:
 
 
 def in_tiles() -> bytes:
-    """A TIFF of 40 x 30 px in tiles of 512 x 512, which libtiff decodes whole."""
+    """A TIFF of 40 x 30 px in tiles of 512 x 512, which libtiff decodes completely."""
     tags = [(256, 40), (257, 30), (258, 8), (259, 1), (262, 1), (277, 1), (322, 512), (323, 512), (324, 8), (325, 1)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
@@ -77,9 +77,9 @@ def test_the_size_is_in_the_header_of_every_format(kind):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_truncated_file_has_the_right_size_or_none(kind):
-    whole = FILES[kind]
-    for end in range(min(len(whole), 700)):
-        header = read_header(whole[:end])
+    complete = FILES[kind]
+    for end in range(min(len(complete), 700)):
+        header = read_header(complete[:end])
         assert header is None or (header.width, header.height) == (WIDTH, HEIGHT)
 
 
@@ -96,7 +96,7 @@ def test_a_file_with_wrong_bytes_never_raises(kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"BM", b"no image", b"\x89PNG\r\n\x1a\n", b"P6\n0 0\n255\n", bytes(64)])
-def test_what_is_not_an_image_or_has_no_pixels_has_no_header(data):
+def test_data_that_is_not_an_image_or_has_no_pixels_has_no_header(data):
     assert read_header(data) is None
 
 
@@ -135,7 +135,7 @@ def test_endless_markers_boxes_and_tags_end_the_search():
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:
-    """Repeat the last scan of a progressive JPEG; a decoder processes the whole image for each one."""
+    """Repeat the last scan of a progressive JPEG; a decoder processes the full image for each one."""
     scan = jpeg[jpeg.rfind(b"\xff\xda") : -2]
     return jpeg[:-2] + scan * count + jpeg[-2:]
 

@@ -37,7 +37,7 @@ def test_alpha_is_dropped(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_of_sixteen_bits_the_high_byte_is_kept(tmp_path, suffix):
+def test_sixteen_bit_values_are_reduced_to_the_high_byte(tmp_path, suffix):
     np.testing.assert_array_equal(try_load_image(save(tmp_path / f"a{suffix}", DEEP)), DEEP // 256)
 
 
@@ -63,7 +63,7 @@ def test_a_side_may_have_one_pixel_or_eight_thousand(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_what_is_not_an_image_is_none(tmp_path, suffix):
+def test_a_file_that_is_not_an_image_gives_none(tmp_path, suffix):
     whole = save(tmp_path / f"whole{suffix}", IMAGE).read_bytes()
     for name, content in {"empty": b"", "text": b"no image", "start": whole[:20]}.items():
         path = tmp_path / f"{name}{suffix}"
@@ -108,7 +108,7 @@ def test_a_grey_array_becomes_three_equal_channels(grey):
     np.testing.assert_array_equal(as_bgr(grey), np.dstack([IMAGE[..., 0]] * 3))
 
 
-def test_an_arrays_alpha_is_dropped_and_its_high_byte_kept():
+def test_an_array_loses_its_alpha_and_low_byte():
     np.testing.assert_array_equal(as_bgr(np.dstack([DEEP, DEEP[..., 0]])), DEEP // 256)
 
 
@@ -158,8 +158,8 @@ def upright(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("kind", [*LOSSLESS, "JPEG", "AVIF"])
 def test_every_format_is_rotated_and_mirrored_as_by_pillow(tmp_path, kind, orientation):
     path = rotated_image(kind, orientation, tmp_path)
-    most = 0 if kind in LOSSLESS else 2  # two builds of one decoder
-    assert np.abs(upright(path).astype(int) - try_load_image(path)).max() <= most
+    tolerance = 0 if kind in LOSSLESS else 2  # OpenCV and Pillow have different builds of the decoder
+    assert np.abs(upright(path).astype(int) - try_load_image(path)).max() <= tolerance
 
 
 def test_a_rotated_avif_has_the_same_pixels_as_in_ultralytics(tmp_path):
@@ -204,7 +204,7 @@ def test_an_image_above_the_budget_is_an_error_with_its_size_and_what_to_do(tmp_
 def test_a_file_that_is_longer_than_an_image_may_be_is_not_read(tmp_path):
     path = save(tmp_path / "a.png", IMAGE)
     with path.open("r+b") as file:
-        file.truncate(1 << 40)  # takes no room on the disk
+        file.truncate(1 << 40)  # a sparse file, which takes no space on the disk
     with pytest.raises(ImageTooLargeError, match=r"^1\.1e\+06 MB are above the limit of 900 for an image"):
         load_image(path)
     path.unlink()
@@ -229,7 +229,7 @@ def bomb(kind: str, side: int) -> bytes:
 @pytest.mark.parametrize(
     "blocks", [{"codeblock_size": (4, 4)}, {"codeblock_size": (16, 16), "precinct_size": (32, 32)}]
 )
-def test_a_jpeg_2000_in_tiny_blocks_costs_the_memory_of_their_records(tmp_path, blocks):
+def test_the_cost_of_a_jpeg_2000_in_tiny_blocks_includes_their_records(tmp_path, blocks):
     path = tmp_path / "blocks.jp2"
     Image.new("RGB", (2000, 1500)).save(path, "JPEG2000", **blocks)
     before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import try_load_image, PixelBudget"
@@ -254,11 +254,11 @@ def test_an_image_takes_no_more_memory_than_its_budget(tmp_path, kind):
 
 
 @pytest.mark.slow
-def test_an_animated_webp_counts_with_the_canvases_of_its_decoder(tmp_path):
+def test_the_cost_of_an_animated_webp_includes_the_canvases_of_its_decoder(tmp_path):
     path = tmp_path / "animated.webp"
     first, second = (Image.new("RGB", (4000, 4000), (shade, 0, 0)) for shade in (0, 200))
     first.save(path, "WEBP", save_all=True, append_images=[second], quality=0, method=0)
     before = "import numpy, cv2\nfrom fgd_yolo.runtime.images import try_load_image, PixelBudget"
     read = f"image = try_load_image({str(path)!r}, PixelBudget({{}}))"
-    assert grown_mb(read.format(16.1), before) < 16.1 * 6  # which decoding it would exceed
+    assert grown_mb(read.format(16.1), before) < 16.1 * 6  # decoding it would take more
     assert grown_mb(read.format(33) + "; assert image is not None", before) < 33 * 6

@@ -1,4 +1,4 @@
-"""Files of any exporter are read; one that is no detector or contradicts itself is refused."""
+"""Files of any exporter are read; one that is not a detector or contradicts itself is refused."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_every_task_and_form_of_ultralytics_is_read_without_a_warning(metadata, 
         ({"end2end": "True", **NMS}, True, False),
     ],
 )
-def test_raw_columns_end_to_end_rows_and_embedded_nms_are_told_apart(entries, decoded, embedded):
+def test_raw_columns_end_to_end_rows_and_embedded_nms_are_distinguished(entries, decoded, embedded):
     info, _ = read({**DETECT, **entries}, spec(None, None, None))
     assert (info.decoded, info.embedded_nms) == (decoded, embedded)
 
 
-def test_a_denied_end_to_end_counts_more_than_the_number_of_columns():
+def test_end2end_false_takes_precedence_over_the_number_of_columns():
     assert not read(DETECT, spec(1, 7, 6))[0].decoded
 
 
@@ -81,7 +81,7 @@ def test_a_file_of_open_size_takes_its_size_from_the_metadata():
     assert read({**DETECT, "imgsz": "64"}, spec(None, 7, None), image=OPEN)[0].imgsz == (64, 64)
 
 
-def test_the_size_of_the_input_counts_more_than_the_metadata():
+def test_the_size_of_the_input_takes_precedence_over_the_metadata():
     info, _ = read({**DETECT, "imgsz": "[640, 640]"}, spec(1, 7, 252))
     assert info.imgsz == (96, 128)
     half_open, _ = read(DETECT, spec(1, 7, None), image=spec(1, 3, 320, None))
@@ -174,7 +174,7 @@ def test_final_detections_without_names_have_no_names():
 
 
 @pytest.mark.parametrize(("channels", "shape"), [(56, (17, 3)), (5 + 4, (2, 2)), (5 + 21, (7, 3))])
-def test_a_missing_keypoint_shape_is_inferred_where_only_one_fits(channels, shape):
+def test_a_missing_keypoint_shape_is_inferred_if_only_one_fits(channels, shape):
     info, warnings = read(without("kpt_shape", metadata=POSE), spec(1, channels, 252))
     assert info.keypoint_shape == shape
     assert len(warnings) == 1
@@ -213,7 +213,7 @@ def test_ambiguous_keypoint_shapes_are_refused(channels):
         (without("task"), [spec(1, 20, 252)], "its task is missing"),
     ],
 )
-def test_a_file_that_is_no_detector_or_contradicts_itself_is_refused(metadata, outputs, complaint):
+def test_a_file_that_is_not_a_detector_or_contradicts_itself_is_refused(metadata, outputs, complaint):
     with pytest.raises(FGDError, match=complaint) as caught:
         read(metadata, *outputs)
     assert "\n" not in str(caught.value)
@@ -230,7 +230,7 @@ def test_a_file_that_is_no_detector_or_contradicts_itself_is_refused(metadata, o
         ([spec(1, 96, 128, 3)], "its input has 96 channels"),
     ],
 )
-def test_an_input_that_is_no_colour_image_is_refused(inputs, complaint):
+def test_an_input_that_is_not_a_colour_image_is_refused(inputs, complaint):
     with pytest.raises(FGDError, match=complaint):
         read_model_info(DETECT, inputs, [spec(1, 7, 252)])
 
@@ -267,7 +267,7 @@ def test_other_preprocessing_is_refused(strange):
         read(own_entry(**{**PREPARED, **strange}), spec(None, 7, 252), image=BYTES)
 
 
-def test_an_own_float_file_is_read_and_one_with_another_scale_refused():
+def test_a_float_file_of_fgd_yolo_is_read_and_one_with_another_scale_refused():
     floats = {"input": "float32", "layout": "NCHW", "channels": "RGB", "padding": 114}
     assert read(own_entry(**floats, scale=0.00392157), spec(1, 7, 252))[1] == []
     with pytest.raises(FGDError, match=r"does not support its preprocessing \(scale 1\)"):
@@ -280,7 +280,7 @@ def test_damaged_metadata_of_fgd_yolo_is_refused(text):
         read({**DETECT, "fgd_yolo": text}, spec(1, 7, 252))
 
 
-def test_names_cannot_steer_the_terminal():
+def test_names_cannot_control_the_terminal():
     strange = "{0: 'red\\x1b[31m', 1: 'two\\nlines', 2: '\\ud800 Zelle'}"
     info, warnings = read({**DETECT, "names": strange}, spec(1, 7, 252))
     assert warnings == []
@@ -288,6 +288,6 @@ def test_names_cannot_steer_the_terminal():
 
 
 @pytest.mark.parametrize("image", [spec(1, 3, 0, 128), spec(0, 3, 96, 128)])
-def test_an_input_without_room_for_an_image_is_refused(image):
+def test_an_input_of_size_zero_is_refused(image):
     with pytest.raises(FGDError, match="expected a batch of images"):
         read(DETECT, spec(1, 7, 252), image=image)

@@ -1,4 +1,4 @@
-"""How onnxruntime reads a file, and what its errors mean to the owner of the file."""
+"""onnxruntime opens a file, or its error becomes a line with what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_unknown_operator_is_reported(tmp_path, doubling, capfd):
     assert "has an operator that onnxruntime" in session_error(tmp_path / "op.onnx", capfd)
 
 
-def test_any_other_error_is_reported_in_onnxruntimes_words(tmp_path, doubling, capfd):
+def test_any_other_error_is_reported_with_the_message_of_onnxruntime(tmp_path, doubling, capfd):
     model = onnx.load(doubling)
     model.graph.node[0].input[1] = "nowhere"
     folder = tmp_path / "opset and external data"  # a path must not be mistaken for a reason

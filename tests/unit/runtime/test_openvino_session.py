@@ -28,7 +28,7 @@ class TestWithOpenvino:
 
     @pytest.fixture
     def convolutions(self, tmp_path) -> Path:
-        """A file of two outputs, behind a convolution that bfloat16 would round visibly."""
+        """A file of two outputs, after a convolution that bfloat16 would round visibly."""
         random = np.random.default_rng(0)
         kernel = random.normal(size=(16, 3, 3, 3)).astype(np.float32)
         graph = helper.make_graph(
@@ -62,7 +62,7 @@ class TestWithOpenvino:
         one, other = open_session(path, "openvino"), open_session(path, "cpu")
         assert (one.metadata, one.inputs, one.outputs) == (other.metadata, other.inputs, other.outputs)
 
-    def test_threads_and_mode_reach_it(self, convolutions, capfd):
+    def test_threads_and_mode_are_passed_on(self, convolutions, capfd):
         session = open_session(convolutions, "openvino", threads=1)
         assert session._model.get_property("INFERENCE_NUM_THREADS") == 1
         assert session.workers == 1

@@ -29,7 +29,7 @@ def test_a_file_runs_and_describes_its_tensors(doubling):
     assert session.outputs == [TensorSpec("output0", (1, 3, 8, 8), np.dtype("float32"))]
 
 
-def test_metadata_is_the_files_own(tmp_path):
+def test_metadata_is_that_of_the_file(tmp_path):
     session = open_session(save_detector(tmp_path / "d.onnx"), "cpu")
     assert session.metadata["names"] == str(NAMES)
     assert session.metadata["task"] == "detect"
@@ -77,7 +77,7 @@ def test_several_threads_may_run_at_once(doubling):
 
 
 @pytest.mark.skipif(GPU, reason="this onnxruntime has CUDA")
-def test_auto_uses_the_cpu_where_there_is_nothing_better(doubling):
+def test_auto_uses_the_cpu_if_there_is_no_gpu(doubling):
     assert open_session(doubling).device.startswith("cpu ")
 
 
@@ -92,7 +92,7 @@ def test_an_unavailable_device_is_an_error_that_says_what_to_install(doubling, d
 
 @pytest.fixture
 def cuda_without_libraries(monkeypatch):
-    """Let a CPU build claim CUDA: asked for it, onnxruntime then opens on the CPU and only warns."""
+    """Make a CPU build claim CUDA: onnxruntime then opens on the CPU and only warns."""
     built = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
 

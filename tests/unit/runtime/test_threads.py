@@ -37,7 +37,7 @@ def test_the_smallest_quota_of_all_parent_groups_counts(tmp_path):
     assert cpu_quota(write(tmp_path, files)) == 2
 
 
-def test_a_group_named_as_outside_the_container_falls_back_to_the_mount(tmp_path):
+def test_a_group_with_its_name_outside_the_container_falls_back_to_the_mount(tmp_path):
     files = {"proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/cpu.max": "300000 100000"}
     assert cpu_quota(write(tmp_path, files)) == 3
 
@@ -92,7 +92,7 @@ def test_a_machine_without_cgroups_has_no_quota(tmp_path):
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 8), (0.5, 1), (1.9, 1), (3.0, 3), (64.0, 8)])
-def test_the_quota_bounds_the_cores_from_below_one(monkeypatch, quota, cores):
+def test_the_cores_are_the_quota_rounded_down_but_at_least_one(monkeypatch, quota, cores):
     monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert available_cores() == cores
