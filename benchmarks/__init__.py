@@ -7,5 +7,5 @@ The inference benchmark is a command of the package: `fgd-yolo benchmark inferen
 
 - `loss`: the first command; `plain_loss`: the implementation that it compares with.
 - `streams`: the second command, with its tables; `stream_speed`: frames per second of a file, CPU time per frame of a
-  camera; `overload`: more cameras than the detector can follow. Cameras are simulated by `tests.cameras`.
+  camera; `overload`: more cameras than the detector can process. Cameras are simulated by `tests.cameras`.
 """

@@ -215,7 +215,7 @@ def _peak_bytes() -> int:
 
 
 def device_name(device: str) -> str:
-    """Return the hardware that was measured, with the number of threads where it is a CPU."""
+    """Return the hardware that was measured, with the number of threads for a CPU."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     return f"{machine_name()}, {torch.get_num_threads()} thread(s)"

@@ -1,4 +1,4 @@
-"""Latency, fairness and memory of the pipeline with twice as many cameras as the detector can follow."""
+"""Latency, fairness and memory of the pipeline with twice as many frames as the detector can process."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class AgeSink:
 
 
 def measure_overload(model: Path, images: Sequence[np.ndarray], cameras: int, threads: int, seconds: float) -> Overload:
-    """Measure the pipeline in latency mode on more cameras than it can follow, of 30 frames per second each.
+    """Measure the pipeline in latency mode on more cameras than it can process, of 30 frames per second each.
 
     All streams open one camera in another process: H.264 over RTSP, or MJPEG where GStreamer's RTSP server is not
     installed. Streams are added until twice as many frames arrive as can be inferred.

@@ -15,11 +15,11 @@ def plain_terms(
     """Compute fg, bg, attn and rel with the loss's own parameters, with every step as a full-size map.
 
     Args:
-        loss: its weights, alignment and context blocks are used.
+        loss: the FGD loss whose weights, alignment and context blocks are used.
         student_map: (B, student channels, H, W).
         teacher_map: (B, C, H, W).
         boxes: (M, 4) x centre, y centre, width, height as fractions of the input.
-        image_index: (M,), which image each box belongs to.
+        image_index: (M,) index of the image of each box.
 
     Source:
         The order of steps is that of the FGD authors' code: boxes are painted one by one, and both maps are multiplied

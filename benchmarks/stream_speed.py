@@ -1,6 +1,6 @@
 """Speed of the stream pipeline, compared with the limit of the machine and with Ultralytics' own stream prediction.
 
-The limit is measured in the same run: as many bare threads as asked for, each with its own decoder, loop decoding,
+The limit is measured in the same run: the requested number of bare threads, each with its own decoder, loop decoding,
 letterbox, network and NMS on the same file and discard their results. They share one session, whose weights then stay
 in the cache: with one session each they are slower than the pipeline.
 """

@@ -19,11 +19,11 @@ def cache_root() -> Path:
 def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     """Return a folder, creating it by `fill(folder)` if it does not exist.
 
-    `fill` writes to a hidden folder beside it, which is renamed at the end: a killed process leaves no incomplete
-    folder under the final name. Of two processes that create it at the same time, the first one to finish wins.
+    `fill` writes to a hidden folder beside the target, which is renamed at the end: a killed process leaves no
+    incomplete folder under the final name. If two processes create it at the same time, the first one to finish wins.
 
     Raises:
-        FGDError: the folder cannot be written, such as for permissions or a full disk.
+        FGDError: the folder cannot be written, for example because of permissions or a full disk.
     """
     if target.is_dir():
         return target

@@ -1,4 +1,4 @@
-"""Write the demo scenes as an Ultralytics data set."""
+"""Write the demo scenes as an Ultralytics dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def demo_dataset(
 ) -> Path:
     """Render the labelled demo scenes on first use, and return their data YAML.
 
-    A complete data set is reused: its folder is named after the arguments and the format. The same arguments give the
+    A complete dataset is reused: its folder is named after the arguments and the format. The same arguments give the
     same bytes with the same versions of numpy and OpenCV; scene n does not depend on the number of images.
 
     Convention:
@@ -36,7 +36,7 @@ def demo_dataset(
         train_images: number of training images.
         val_images: number of validation images, from the same distribution with other seeds.
         image_px: side of the square images in pixels.
-        seed: of the whole data set.
+        seed: seed of the dataset.
     Returns:
         The path of `demo.yaml`, beside `images/{train,val}` and `labels/{train,val}`.
     Raises:

@@ -28,7 +28,7 @@ from fgd_yolo.strict_json import to_json
 FORMAT_VERSION = 1
 """Part of the name of the cached folder: increase it when the same seed gives other files."""
 
-_VIDEO_SEED = 2  # the data set uses 0 and 1
+_VIDEO_SEED = 2  # the dataset uses 0 and 1
 _CROSSINGS_PER_S = 1.2
 _EMPTY_S = 1.0  # the video begins with empty frames
 
@@ -51,14 +51,15 @@ class MovingSign(NamedTuple):
 
     def pose(self, time_s: float) -> Pose | None:
         """Return the pose at a time, or None outside the time of the crossing."""
-        progress = (time_s - self.enters_s) / self.duration_s
-        if not 0 <= progress <= 1:
+        fraction = (time_s - self.enters_s) / self.duration_s
+        if not 0 <= fraction <= 1:
             return None
         start, end = self.path_px
-        x, y = start + progress * (end - start)
-        y += self.sway_px * np.sin(progress * 4 * np.pi)
-        near, far = self.long_side_px
-        return Pose((x, y), near * (far / near) ** progress, self.angle[0] + self.angle[1] * progress, self.width_scale)
+        x, y = start + fraction * (end - start)
+        y += self.sway_px * np.sin(fraction * 4 * np.pi)
+        first, last = self.long_side_px
+        size = first * (last / first) ** fraction
+        return Pose((x, y), size, self.angle[0] + self.angle[1] * fraction, self.width_scale)
 
 
 def demo_video(

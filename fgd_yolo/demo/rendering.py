@@ -122,7 +122,7 @@ class Canvas:
         self.object_ids[region][cover >= 0.5] = object_id
 
     def box(self, object_id: int) -> tuple[int, int, int, int] | None:
-        """Return the box of the visible part of an object, or None where that is below `MIN_VISIBLE`."""
+        """Return the box of the visible part of an object, or None if less than `MIN_VISIBLE` of it is visible."""
         visible = (self.object_ids == object_id).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(visible)
         visible_px = cv2.countNonZero(visible[top : top + height, left : left + width])

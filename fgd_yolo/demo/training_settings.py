@@ -47,7 +47,7 @@ _CPU = {
 }
 
 _ACCELERATOR = {**_BOTH, "imgsz": 320, "batch": 16, "nbs": 16, "warmup_epochs": 1.0}
-"""Untested: more pixels and epochs, where both cost little."""
+"""Untested: more pixels and epochs, since both cost little on an accelerator."""
 
 TEACHER: Mapping[str, Settings] = MappingProxyType(
     {

@@ -16,7 +16,7 @@ from tests.cameras.stamp import draw_frame, read_stamp
 
 SIZE = (320, 240)
 ONE = 1 << 16
-# a, b, c and d of a display matrix, by its effect on the stored frame
+# The entries a, b, c and d of a display matrix, by its effect on the stored frame.
 ORIENTATIONS = {
     "right": (0, 1, -1, 0),
     "over": (-1, 0, 0, -1),
@@ -29,14 +29,14 @@ ORIENTATIONS = {
 
 
 def write_clip(
-    path: Path, frames: int = 30, fps: int = 15, size: tuple[int, int] = SIZE, left_out: Collection[int] = ()
+    path: Path, frames: int = 30, fps: int = 15, size: tuple[int, int] = SIZE, skipped: Collection[int] = ()
 ) -> Path:
-    """Write an H.264 file of numbered frames, without some of them; an MP4 file can be read while it is downloaded."""
+    """Write an H.264 file of numbered frames, without the skipped ones; an MP4 can be read while it is downloaded."""
     options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=options) as container:
         track = container.add_stream("libx264", rate=fps, options={"crf": "18", "g": str(fps)})
         track.width, track.height, track.pix_fmt = *size, "yuv420p"
-        for index in sorted(set(range(frames)) - set(left_out)):
+        for index in sorted(set(range(frames)) - set(skipped)):
             image = np.frombuffer(draw_frame(*size, index, index), np.uint8).reshape(size[1], size[0], 3)
             frame = av.VideoFrame.from_ndarray(image, "bgr24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
@@ -70,7 +70,7 @@ def write_frames(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Pat
 
 
 def frame_number(frame: av.VideoFrame) -> int:
-    """Return the number of a frame of such a file."""
+    """Return the number of a frame of a file by `write_clip` or `encode`."""
     return read_stamp(frame.to_ndarray(format="bgr24"))
 
 

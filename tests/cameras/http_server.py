@@ -1,4 +1,4 @@
-"""An HTTP server on loopback in the test's own process, whose answers are a function."""
+"""An HTTP server on loopback in the test process, whose responses come from a function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]:
-    """Answer each GET by calling a function with the handler; yield the address. The server stops with the block."""
+    """Answer each GET by calling a function with the handler; yield the address. Leaving the block stops the server."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -37,7 +37,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]
 
 
 def begin(handler: BaseHTTPRequestHandler, content_type: str, status: int = 200, **headers: str) -> None:
-    """Send the status line and the headers of an answer."""
+    """Send the status line and the headers of a response."""
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)
     for name, value in headers.items():

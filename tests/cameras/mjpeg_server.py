@@ -1,7 +1,7 @@
-"""A camera that sends MJPEG over HTTP, with faults, beside the files of a folder. It prints its port.
+"""A camera that sends MJPEG over HTTP, with faults; other paths are files of a folder. It prints its port.
 
-It reads commands from standard input, one per line, and answers each with `done`: `garbage N` (the next N parts are no
-JPEG), `cut N` (the next N parts lose their second half), `torn N` (the same, but their Content-Length promises all of
+It reads commands from standard input, one per line, and answers each with `done`: `garbage N` (the next N parts are not
+JPEGs), `cut N` (the next N parts lose their second half), `torn N` (the same, but their Content-Length promises all of
 it), `size WxH`. It stops at the end of its input, or after `--seconds`.
 """
 

@@ -33,7 +33,7 @@ class Server:
         options: its command line.
         python: the interpreter.
     Raises:
-        FGDError: it ended before it reported its port.
+        FGDError: the process ended before it reported its port.
     """
 
     def __init__(self, script: Path, *options: object, python: str = sys.executable):
@@ -53,7 +53,7 @@ class Server:
             raise FGDError(f"the server did not confirm the command '{command}'")
 
     def stop(self) -> None:
-        """Kill it, as a power cut does."""
+        """Kill the process, as a power cut does."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
@@ -90,7 +90,7 @@ def fault_proxy(server: Server, *options: object) -> Server:
 
 @contextmanager
 def camera(kind: str, images: Sequence[np.ndarray], fps: int) -> Iterator[str]:
-    """Serve images at a camera's pace from a process of its own, each stamped with its time; yield the address.
+    """Serve images at the frame rate of a camera from a separate process, stamped with their time; yield the address.
 
     Over RTSP each frame is encoded once, and all clients receive it at the same time.
 

@@ -1,4 +1,4 @@
-"""Helpers of tests that use the simulators."""
+"""Helpers for tests that use the simulators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rtsp_server(*options: object) -> Server:
 
 
 def until(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
-    """Wait until a condition holds, and return whether it did within the time."""
+    """Wait until a condition holds, and return whether it holds within the time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():

@@ -47,11 +47,11 @@ class WatchedReader:
         return self.stats.state
 
     def wait_until_up(self, frames: int = 10, timeout_s: float = 10.0) -> bool:
-        """Wait until the stream is UP and has read that many more frames."""
+        """Wait until the stream is UP and has read this number of further frames."""
         return self.until(lambda: self.state == "UP", timeout_s) and self.wait_for_frames(frames, timeout_s)
 
     def wait_for_frames(self, frames: int, timeout_s: float = 10.0) -> bool:
-        """Wait until that many more frames are read."""
+        """Wait until this number of further frames is read."""
         target = len(self.frames) + frames
         return until(lambda: len(self.frames) >= target, timeout_s)
 

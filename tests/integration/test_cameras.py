@@ -1,4 +1,4 @@
-"""The simulated cameras of tests and benchmarks: what they send, when, and that they leave no process behind."""
+"""The simulated cameras of tests and benchmarks: their frames and times, and that no process remains."""
 
 from __future__ import annotations
 

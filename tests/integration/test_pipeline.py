@@ -1,4 +1,4 @@
-"""The pipeline with all of its real parts: H.264 files, readers, an ONNX file, queues, JSON lines."""
+"""The pipeline without any replaced part: H.264 files, readers, an ONNX file, queues, JSON lines."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def brightness_file(path, batch=1):
 
 
 @pytest.fixture(autouse=True)
-def patient_queues(monkeypatch):
+def unbounded_queues(monkeypatch):
     """Queues that drop no result, although the detector is faster than any sink."""
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=10_000))
 
@@ -112,8 +112,8 @@ def test_tracking_gives_ids_in_the_order_of_the_frames(tmp_path, video):
 def test_threads_and_memory_stay_flat_while_streams_come_and_go(tmp_path, video):
     model = brightness_file(tmp_path / "light.onnx")
     large = write_video(tmp_path / "large.mp4", 12, width=1280, height=720)
-    # In a process of its own, without the memory of other tests, and with few arenas, since the allocator keeps the
-    # freed memory of a thread in each of them.
+    # In a separate process, without the memory of other tests, and with few arenas, since the allocator keeps the freed
+    # memory of a thread in each of them.
     command = [sys.executable, ROUNDS, model, "65", video, large, video]
     few_arenas = {**os.environ, "MALLOC_ARENA_MAX": "2"}
     done = subprocess.run(command, env=few_arenas, capture_output=True, text=True)

@@ -231,7 +231,7 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
 
 
 def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
-    write_clip(tmp_path / "clip.mp4", frames=21, fps=10, left_out=range(3, 19))
+    write_clip(tmp_path / "clip.mp4", frames=21, fps=10, skipped=range(3, 19))
     with (
         mjpeg_server("--folder", tmp_path) as server,
         WatchedReader(f"http://127.0.0.1:{server.port}/clip.mp4") as clip,

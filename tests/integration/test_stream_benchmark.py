@@ -48,7 +48,7 @@ def test_cameras_are_added_until_they_are_too_many_and_ages_are_those_of_their_f
     assert min(overload.memory_mb) > 10 and min(overload.threads) > 3
 
 
-def test_without_gstreamer_the_cameras_are_mjpeg_and_the_result_has_their_kind(model, images, monkeypatch):
+def test_without_gstreamer_the_cameras_are_mjpeg(model, images, monkeypatch):
     monkeypatch.setattr(overload_benchmark, "rtsp_works", lambda: False)
     monkeypatch.setattr(overload_benchmark, "MAX_CAMERAS", 1)
     overload = measure_overload(model, images[:5], cameras=1, threads=1, seconds=1.0)

@@ -25,8 +25,8 @@ def pip(*arguments):
 def wheel(tmp_path_factory) -> Path:
     """The wheel, built from a copy of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    leave = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, folder / "copy", ignore=leave)
+    ignored = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder / "copy", ignore=ignored)
     pip(
         "wheel",
         str(folder / "copy"),

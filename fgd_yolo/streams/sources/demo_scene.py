@@ -21,7 +21,7 @@ from fgd_yolo.streams.sources.source import SourceEnded, SourceFrame
 _ROUND_S = 60  # after so long the scene starts again, with new ids
 _MIN_FPS, _MAX_FPS = 0.5, 240  # a camera that is silent for longer than two seconds soon counts as lost
 _MAX_DRAWN_PIXELS = 1920 * 1080  # a larger scene is drawn at an integer fraction of its size, each pixel repeated
-_RANDOM_STREAM = 3  # the data set and the demo video use 0 to 2
+_RANDOM_STREAM = 3  # the dataset and the demo video use 0 to 2
 _OPTIONS = ("fps", "size", "seconds", "seed")
 
 

@@ -29,7 +29,7 @@ def test_an_overload_is_a_row_of_load_share_and_ages():
     assert len({line.count("|") for line in lines[:3]}) == 1
 
 
-def test_an_overload_that_is_not_rtsp_has_it_in_its_header_and_its_reason_below():
+def test_an_overload_by_mjpeg_has_it_in_the_header_and_the_reason_below():
     table = overload_table({"a.onnx": overload("MJPEG")})
     assert table.startswith("| MJPEG at 30 fps |")
     assert table.endswith(

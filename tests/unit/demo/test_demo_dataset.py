@@ -1,4 +1,4 @@
-"""The rendered data set, tested by its files."""
+"""The rendered dataset, tested by its files."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_light_and_background_vary_between_and_within_images(rendered):
     assert np.mean(lights.max(axis=(1, 2, 3)) / lights.min(axis=(1, 2, 3))) > 1.3
 
 
-def test_a_complete_data_set_is_reused_unchanged(rendered):
+def test_a_complete_dataset_is_reused_unchanged(rendered):
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*")}
     assert demo_dataset(rendered.parent, **COUNTS, image_px=IMAGE_PX) == rendered / "demo.yaml"
     assert {path: path.stat().st_mtime_ns for path in rendered.rglob("*")} == before
@@ -142,7 +142,7 @@ def test_other_arguments_do_not_share_a_folder(tmp_path):
     assert len({first, *others}) == 4
 
 
-def test_a_killed_render_leaves_no_data_set(tmp_path):
+def test_a_killed_render_leaves_no_dataset(tmp_path):
     cache = tmp_path / "cache"
     code = "from fgd_yolo.demo import demo_dataset; import sys; demo_dataset(sys.argv[1], train_images=100000)"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
@@ -151,7 +151,7 @@ def test_a_killed_render_leaves_no_data_set(tmp_path):
         while not list(cache.rglob("0003.jpg")) and time.monotonic() < deadline:
             time.sleep(0.02)
         render.send_signal(signal.SIGKILL)
-    assert list(cache.rglob("0003.jpg")), "the render never began"
+    assert list(cache.rglob("0003.jpg")), "rendering did not start"
     assert not list(cache.glob("demo-*"))
 
 

@@ -28,7 +28,7 @@ def test_there_are_six_classes_or_more_in_different_colours():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("angle", [0.0, 0.4, 2.0])
-def test_a_box_is_the_extent_of_the_painted_pixels_also_when_rotated(name, angle):
+def test_a_box_is_the_extent_of_the_painted_pixels_even_when_rotated(name, angle):
     canvas = black()
     canvas.paint(BY_NAME[name], Pose((93.3, 104.6), 77.0, angle, 0.8), GREEN, RED, object_id=1)
     painted = canvas.image.max(axis=2) > 127  # more than half covered: both colours are at full strength
@@ -50,13 +50,13 @@ def test_a_half_occluded_object_has_a_box_around_its_visible_part():
     assert canvas.box(1) == extent(canvas.image[..., 1] > 127) == (40, 40, 60, 80)
 
 
-@pytest.mark.parametrize(("overlap_px", "kept"), [(25, True), (31, False), (40, False)])
-def test_an_object_that_is_mostly_occluded_has_no_box(overlap_px, kept):
+@pytest.mark.parametrize(("overlap_px", "has_box"), [(25, True), (31, False), (40, False)])
+def test_an_object_that_is_mostly_occluded_has_no_box(overlap_px, has_box):
     assert 1 - 25 / 40 > MIN_VISIBLE > 1 - 31 / 40
     canvas = black()
     canvas.paint(BY_NAME["square"], Pose((60.0, 60.0), 40.0, 0.0, 1.0), GREEN, GREEN, object_id=1)
     canvas.paint(BY_NAME["square"], Pose((100.0 - overlap_px, 60.0), 40.0, 0.0, 1.0), RED, RED, object_id=2)
-    assert (canvas.box(1) is not None) == kept
+    assert (canvas.box(1) is not None) == has_box
     assert canvas.box(2) is not None
 
 

@@ -99,7 +99,7 @@ def test_raw_h264_has_the_frame_rate_that_it_says(tmp_path):
 @pytest.mark.parametrize("name", ["gap.mp4", "gap.mkv", "gap.ts", "gap.flv"])
 def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, name):
     kept = [index for index in range(40) if not 11 <= index < 19]
-    path = write_clip(tmp_path / name, frames=40, fps=20, left_out=range(11, 19))
+    path = write_clip(tmp_path / name, frames=40, fps=20, skipped=range(11, 19))
     with av.open(str(path)) as file:
         assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
     frames, _ = read_all(open_source(str(path), timeout_s=1))
