@@ -10,8 +10,8 @@ import torch
 
 from fgd_yolo import FGDConfig
 
-# The teachers of most tests are untrained and nothing is plotted, so that a test takes seconds.
-untaught = partial(FGDConfig, min_teacher_map=0.0, plot_every=0)
+# Accepts an untrained teacher and draws no plots, so that a test takes seconds.
+quick_config = partial(FGDConfig, min_teacher_map=0.0, plot_every=0)
 FEATURE_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
 OFF = {"heads": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}

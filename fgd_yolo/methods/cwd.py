@@ -61,7 +61,7 @@ class CWDOptions(MethodOptions):
     """Options of `method: cwd`.
 
     Args:
-        temperature: T of the distributions, above 0; the authors use 4 for feature maps.
+        temperature: T of the distributions, above 0; 4 as in the paper.
         channel_weight: weight of the divergence.
     """
 

@@ -178,7 +178,7 @@ def redirected(trainer, folder: Path) -> Iterator[None]:
 
 
 def resumable(weights_dir: Path) -> Path | None:
-    """Return the checkpoint that a training can resume from, or None if there is none or the training has ended.
+    """Return the checkpoint that a training can resume from, or None if none is left to resume; nothing is changed.
 
     Raises:
         FGDError: `last.pt` is damaged.

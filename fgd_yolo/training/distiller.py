@@ -130,7 +130,7 @@ class Distiller:
 
         # 3. Sum by name; levels and branches that are not finite are dropped.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
-        terms |= self._sum_finite(level_terms, branch_terms)
+        terms |= self._sum_by_name(level_terms, branch_terms)
 
         # 4. Gradients at the neck: the check on the first batch, and the gradient ratios.
         if len(batch["bboxes"]):  # a batch without boxes is not representative
@@ -156,7 +156,7 @@ class Distiller:
         branches = paired_branches(student_outputs, teacher_outputs, self.levels, self.classes)
         return [self.head_loss(*branch) for branch in branches]
 
-    def _sum_finite(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
+    def _sum_by_name(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
         """Return the sums of all enabled terms that were computed, by name.
 
         A level or branch with any term that is not finite is dropped entirely, since a backward pass through it could

@@ -25,8 +25,8 @@ from fgd_yolo.ultralytics import load_detector, validate
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
 
 
-def kept_classes(classes: int | Sequence[int] | None, single_cls: bool, count: int) -> list[int] | None:
-    """Return the classes of its data that a training keeps, or None for all.
+def selected_classes(classes: int | Sequence[int] | None, single_cls: bool, count: int) -> list[int] | None:
+    """Return the classes that a training selects from its data, or None for all.
 
     Ultralytics drops the labels of all other classes but does not make the head narrower. Their objects become
     background, so the scores that a teacher still gives them must not be imitated.
@@ -44,7 +44,7 @@ def kept_classes(classes: int | Sequence[int] | None, single_cls: bool, count: i
     chosen = list(classes) if isinstance(classes, (list, tuple)) else [classes]
     if not chosen or not set(chosen) <= set(range(count)):
         raise FGDError(
-            f"classes={classes} keeps no class, or an unknown one: the data has the classes 0 to {count - 1}"
+            f"classes={classes} selects no class, or an unknown one: the data has the classes 0 to {count - 1}"
         )
     return sorted({int(number) for number in chosen})
 
@@ -57,7 +57,7 @@ def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str
     """
     if not same_classes(teacher_names, data_names):
         raise FGDError(
-            f"the teacher knows {format_classes(teacher_names)}, the data has {format_classes(data_names)}: distil "
+            f"the teacher has {format_classes(teacher_names)}, the data has {format_classes(data_names)}: distil "
             "with fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
         )
 
@@ -79,7 +79,9 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
     """
     channels = teacher.yaml.get("channels", 3)
     if channels != data_channels:
-        raise FGDError(f"the teacher reads {channels}-channel images, the data has {data_channels}: train it on these")
+        raise FGDError(
+            f"the teacher reads {channels}-channel images, the data has {data_channels}: train the teacher on this data"
+        )
 
 
 def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], min_map: float) -> None:
@@ -161,7 +163,7 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
     if not isinstance(own, int) or own <= 0 or 1 / MAX_SIZE_FACTOR <= imgsz / own <= MAX_SIZE_FACTOR:
         return []
     return [
-        f"the teacher was trained at {own} px and sees {imgsz} px here: "
+        f"the teacher was trained at {own} px and gets {imgsz} px here: "
         "its neck maps may be worse than at its own image size"
     ]
 

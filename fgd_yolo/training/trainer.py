@@ -32,7 +32,7 @@ from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, kept_classes
+from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, selected_classes
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture
@@ -147,7 +147,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         teacher, _ = load_detector(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
-        classes = kept_classes(self.args.classes, self.args.single_cls, len(self.data["names"]))
+        classes = selected_classes(self.args.classes, self.args.single_cls, len(self.data["names"]))
         levels = pair_levels(student, teacher)
         for level in levels:
             LOGGER.info(

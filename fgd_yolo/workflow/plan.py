@@ -16,7 +16,7 @@ from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, whole_line
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
-from fgd_yolo.training.preflight import kept_classes
+from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.run_folder import RUNS_FOLDER
@@ -115,7 +115,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
             f"data {dataset.source} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
             "set `channels: 3` in it or leave that line out"
         )
-    kept_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
+    selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     if teacher is not None:
         check_fine_tuning(teacher, dataset, recipe.teacher_epochs)
     elif recipe.teacher is not None:

@@ -14,9 +14,11 @@ from shell import TEACHER_EPOCHS, Shell
 def configured(teacher_pt):
     """The trainer of an untrained teacher, at full strength from the first batch to the last."""
     from fgd_yolo import FGDTrainer
-    from training import untaught
+    from training import quick_config
 
-    return FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
+    return FGDTrainer.configured(
+        teacher=teacher_pt, config=quick_config(warmup_epochs=0, decay_start=1.0, decay_end=1.0)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.ultralytics import load_detector
 from shell import Shell
-from training import train, untaught
+from training import quick_config, train
 
 HOSTILE = {0: "disc\x1b[2J\x1b]0;owned\x07", 1: "blo\x9bck\n", 2: "wed\u202e\u200bge\r"}
 # What Ultralytics itself writes: colours, and clearing a line under its progress bars.
@@ -67,7 +67,7 @@ def test_a_teacher_that_knows_the_same_hostile_names_still_knows_the_data(hostil
     from fixtures import draw_dataset
 
     data = give_names(draw_dataset(tmp_path / "data", train=4, val=3))
-    distiller = FGDTrainer.configured(teacher=hostile_teacher, config=untaught())
+    distiller = FGDTrainer.configured(teacher=hostile_teacher, config=quick_config())
     trainer = train(distiller, student_yaml, data, tmp_path, epochs=1)
     assert trainer.data["names"] == trainer.model.names == load_detector(hostile_teacher)[0].names
     assert all(name.isprintable() for name in trainer.data["names"].values())
@@ -81,7 +81,7 @@ def test_the_rows_of_known_classes_are_still_found_by_name(hostile_teacher, tmp_
     data = draw_dataset(tmp_path / "data", train=4, val=3)
     found = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**found, "names": {0: HOSTILE[2], 1: HOSTILE[0], 2: HOSTILE[1]}}))
-    plain = FGDTrainer.configured(teacher=None, config=untaught(heads=False, **dict.fromkeys(_WEIGHTS, 0)))
+    plain = FGDTrainer.configured(teacher=None, config=quick_config(heads=False, **dict.fromkeys(_WEIGHTS, 0)))
     overrides = {"model": str(hostile_teacher), "data": str(data), "imgsz": 64, "epochs": 1, "device": "cpu"}
     trainer = plain(overrides={**overrides, "project": str(tmp_path), "plots": False})
     trainer.setup_model()

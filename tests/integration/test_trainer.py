@@ -13,7 +13,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.training import checkpoints
-from training import OFF, TERMS, rows, same_weights, train, untaught, weights
+from training import OFF, TERMS, quick_config, rows, same_weights, train, weights
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
     before = {}
 
     class Watching(
-        FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
+        FGDTrainer.configured(teacher=teacher_pt, config=quick_config(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
     ):
         def _setup_train(self):
             super()._setup_train()
@@ -111,7 +111,9 @@ def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student
 @pytest.mark.parametrize("case", ["weights 0", "gain 0"])
 def test_at_weights_or_gain_0_the_training_is_plain_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
     """With gains that float32 cannot hold, everything is attached and measured, but nothing is added."""
-    config = untaught(**OFF) if case == "weights 0" else untaught(gradient_ratio=1e-300, head_gradient_ratio=1e-300)
+    config = (
+        quick_config(**OFF) if case == "weights 0" else quick_config(gradient_ratio=1e-300, head_gradient_ratio=1e-300)
+    )
     plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
     ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
     assert same_weights(plain.last, ours.last)
@@ -132,7 +134,7 @@ def test_setting_up_and_checking_the_teacher_draws_no_random_number(teacher_pt, 
         return Noting
 
     train(note(DetectionTrainer), student_yaml, tiny_data, tmp_path / "plain", epochs=1)
-    ours = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    ours = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
     train(note(ours), student_yaml, tiny_data, tmp_path / "ours", epochs=1)
     assert states[0] == states[1]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgd_yolo import FGDTrainer
-from training import FEATURE_WEIGHTS, OFF, TERMS, rows, train, untaught, weights
+from training import FEATURE_WEIGHTS, OFF, TERMS, quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
 
@@ -50,14 +50,14 @@ def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, ti
 
 
 def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
-    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=untaught(method="fitnet", warmup_epochs=0))
+    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=quick_config(method="fitnet", warmup_epochs=0))
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
 
 
 @pytest.mark.parametrize("student", ["yolo26n.yaml", "yolov8n.yaml"])
 def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, tiny_data, tmp_path):
-    config = untaught(decay_start=0.5, warmup_epochs=0)
+    config = quick_config(decay_start=0.5, warmup_epochs=0)
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=2)
     first, last = rows(trainer)
@@ -69,7 +69,7 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
 
 
 def test_heads_alone_have_no_trainable_modules_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
+    config = quick_config(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
     trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
@@ -81,7 +81,7 @@ def test_heads_alone_have_no_trainable_modules_and_are_plotted(teacher_pt, stude
 
 @pytest.mark.parametrize("weight", FEATURE_WEIGHTS)
 def test_each_feature_term_can_be_used_alone(weight, teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(warmup_epochs=0, **{**OFF, weight: 1.0})
+    config = quick_config(warmup_epochs=0, **{**OFF, weight: 1.0})
     trainer = train(
         FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
     )

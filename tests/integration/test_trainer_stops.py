@@ -13,10 +13,10 @@ from ultralytics.utils import LOGGER
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import FGDError, UsageError
 from fixtures import save_checkpoint
-from training import rows, train, untaught, weights
+from training import quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
-FEATURES = untaught(warmup_epochs=0, heads=False, decay_start=1.0, decay_end=1.0)
+FEATURES = quick_config(warmup_epochs=0, heads=False, decay_start=1.0, decay_end=1.0)
 
 
 def test_a_teacher_that_does_not_know_the_data_stops_the_run(teacher_pt, student_yaml, tiny_data, tmp_path):
@@ -52,7 +52,7 @@ def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path)
 
 
 def test_fixed_weights_that_outweigh_the_detection_loss_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = untaught(fg_weight=1e3, gradient_ratio=None, warmup_epochs=0)
+    config = quick_config(fg_weight=1e3, gradient_ratio=None, warmup_epochs=0)
     with pytest.raises(FGDError, match="gradient_ratio"):
         train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
 
@@ -94,7 +94,7 @@ def log():
 
 
 def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt, tiny_data, tmp_path, log):
-    trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    trainer = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
     assert sum("start from the same weights" in line for line in log) == 1
 
@@ -107,9 +107,9 @@ def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
     checkpoint = torch.load(teacher, weights_only=False)
     checkpoint["train_args"]["imgsz"] = 32
     torch.save(checkpoint, teacher)
-    trainer = FGDTrainer.configured(teacher=teacher, config=untaught())
+    trainer = FGDTrainer.configured(teacher=teacher, config=quick_config())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
-    for part in ("smaller than the student", "was trained at 32 px and sees 64 px", "on 6 of the 6 val images"):
+    for part in ("smaller than the student", "was trained at 32 px and gets 64 px", "on 6 of the 6 val images"):
         assert sum(part in line for line in log) == 1
     assert not any("weaker than" in line for line in log)
 
@@ -117,7 +117,7 @@ def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
 def test_a_teacher_weaker_than_the_untrained_student_is_reported(taught_teacher, shell, tmp_path, log):
     """The student's number is Ultralytics' own."""
     untrained = save_checkpoint(tmp_path / "untrained.pt", shell.wide, shell.data)
-    trainer = FGDTrainer.configured(teacher=untrained, config=untaught())
+    trainer = FGDTrainer.configured(teacher=untrained, config=quick_config())
     train(trainer, taught_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
     student_map = YOLO(taught_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
     assert student_map > 0.05
@@ -134,13 +134,17 @@ def leaky(data, folder):
 
 def test_unpaired_levels_are_reported(teacher_pt, tiny_data, tmp_path, log):
     train(
-        FGDTrainer.configured(teacher=teacher_pt, config=untaught()), "yolov8n-p2.yaml", tiny_data, tmp_path, epochs=1
+        FGDTrainer.configured(teacher=teacher_pt, config=quick_config()),
+        "yolov8n-p2.yaml",
+        tiny_data,
+        tmp_path,
+        epochs=1,
     )
     assert sum("stride 4: the teacher has no such level" in line for line in log) == 1
 
 
 def test_classes_that_the_training_drops_are_not_imitated(teacher_pt, student_yaml, tiny_data, tmp_path):
-    trainer = FGDTrainer.configured(teacher=teacher_pt, config=untaught())
+    trainer = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
     assert train(trainer, student_yaml, tiny_data, tmp_path, classes=[1], epochs=1).distiller.classes == [1]
-    with pytest.raises(FGDError, match="classes=9 keeps no class"):
+    with pytest.raises(FGDError, match="classes=9 selects no class"):
         train(trainer, student_yaml, tiny_data, tmp_path / "none", classes=9)

@@ -18,7 +18,7 @@ from fgd_yolo.training.checkpoints import read_side_file
 from fgd_yolo.workflow.training_stages import train_stage
 from fgd_yolo.workflow.visualize import initial_student
 from fixtures import file_names, save_checkpoint
-from training import OFF, same_weights, train, untaught
+from training import OFF, quick_config, same_weights, train
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(shell, fi
 def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, tiny_data, tmp_path):
     initial = {}
 
-    class Watching(FGDTrainer.configured(teacher=None, config=untaught(**OFF))):
+    class Watching(FGDTrainer.configured(teacher=None, config=quick_config(**OFF))):
         def _setup_train(self):
             super()._setup_train()
             initial.update({name: value.clone() for name, value in self.model.state_dict().items()})
@@ -125,7 +125,7 @@ def test_wrong_usage_gives_one_line_and_leaves_no_files(words, changes, code, pa
 def test_drawing_figures_leaves_the_training_bit_identical(teacher_pt, student_yaml, tiny_data, tmp_path):
     one, other = (
         train(
-            FGDTrainer.configured(teacher=teacher_pt, config=untaught(warmup_epochs=0, plot_every=every)),
+            FGDTrainer.configured(teacher=teacher_pt, config=quick_config(warmup_epochs=0, plot_every=every)),
             *(student_yaml, tiny_data, tmp_path / f"every{every}"),
             epochs=3,
         )

@@ -14,9 +14,9 @@ from fgd_yolo.training.preflight import (
     check_channels,
     check_classes,
     image_size_warnings,
-    kept_classes,
     model_warnings,
     same_classes,
+    selected_classes,
     start_warnings,
     starts_with_classes,
     val_image_warnings,
@@ -26,17 +26,17 @@ from fixtures import draw_dataset
 
 
 @pytest.mark.parametrize(
-    ("classes", "single_cls", "kept"),
+    ("classes", "single_cls", "selected"),
     [(None, False, None), ([1], False, [1]), (1, False, [1]), ([2, 0, 2], False, [0, 2]), ([2], True, None)],
 )
-def test_the_classes_that_a_training_keeps(classes, single_cls, kept):
-    assert kept_classes(classes, single_cls, count=3) == kept
+def test_the_classes_that_a_training_selects(classes, single_cls, selected):
+    assert selected_classes(classes, single_cls, count=3) == selected
 
 
 @pytest.mark.parametrize("classes", [[], [3], -1, ["1"]])
-def test_classes_that_keep_nothing_are_refused(classes):
+def test_an_empty_or_unknown_selection_of_classes_is_refused(classes):
     with pytest.raises(FGDError, match="the data has the classes 0 to 2"):
-        kept_classes(classes, False, count=3)
+        selected_classes(classes, False, count=3)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt):
 def test_an_image_size_far_from_the_teachers_own_is_reported(trained, reported):
     lines = image_size_warnings(trained, 640)
     assert bool(lines) == reported
-    assert not reported or " and sees 640 px here" in lines[0]
+    assert not reported or " and gets 640 px here" in lines[0]
 
 
 def test_val_images_that_the_teacher_was_trained_on_are_counted(tmp_path):
