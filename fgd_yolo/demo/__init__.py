@@ -1,6 +1,6 @@
 """The built-in demo: labelled images and a video with ground truth, rendered with numpy and OpenCV alone.
 
-- `demo_dataset`, `demo_video`: write them to the cache on first use. `cache`: the folder of all caches.
+- `demo_dataset`, `demo_video`: write data set and video to the cache on first use. `cache`: the cache folder.
 - `rendering`: paints signs, background, lighting and noise. `signs`: shapes and colours.
 - `training_settings`: the Ultralytics arguments of a training on the demo data.
 """

@@ -1,12 +1,12 @@
 """Live cameras and files through a detector, to sinks and a web page, with every frame accounted for.
 
-Modules import only modules further up in this list:
+Modules import only modules above them in this list:
 
 - `url`, `address`: parse network addresses; hide secrets; name streams. `log`: messages about a stream.
-- `stats`: the counters of a stream. `summary`: these as text. `orientation`: display matrices.
-- `frame`: what travels, a `Frame` and the `Result` of the detector on it.
+- `stats`: the counters of a stream. `summary`: statistics as text. `orientation`: display matrices.
+- `frame`: `Frame`, and `Result`, the detections on it.
 - `sources`: open a camera, stream, file or folder. `reader`: keeps a source open and reads it.
-- `scheduling`: the frames that wait, the stream that goes next, the workers that run the detector.
+- `scheduling`: waiting frames, the choice of the next stream, the workers that run the detector.
 - `overlay`: draws boxes, ids and zones. `stream_options`: the options of a run.
 - `sinks`: where results go. `steps`: class filter, tracking and zones, between the detector and the sinks.
 - `stream`: one stream with its buffers and the delivery of its results. `pipeline`: all streams together.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for path in (ROOT / "fgd_yolo").rglob("*.py") if path.name != "__init__.py")
+PACKAGES = sorted(path.parent for path in (ROOT / "fgd_yolo").rglob("__init__.py"))
 MAX_FUNCTION_LINES = 60
 
 
@@ -29,6 +32,23 @@ def test_no_two_modules_share_a_name():
 def test_no_module_is_the_plural_of_another():
     names = {path.stem for path in MODULES}
     assert not {name for name in names if f"{name}s" in names}
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_the_docstring_of_a_package_names_its_modules(folder):
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    named = {name.removesuffix(".py") for name in re.findall(r"`([\w.]+)/?`", text)}
+    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert not modules - {"__init__"} - named
+
+
+def test_the_page_of_the_architecture_lists_the_layers_of_the_import_linter():
+    linter = configparser.ConfigParser()
+    linter.read(ROOT / ".importlinter")
+    layers = linter["importlinter:contract:layers"]["layers"].strip().splitlines()
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    listed = page.partition("## Layers\n\n```\n")[2].partition("```")[0].splitlines()
+    assert [line.split("  ")[0].split(" · ") for line in listed] == [layer.split(" | ") for layer in layers]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

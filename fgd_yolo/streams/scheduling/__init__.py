@@ -1,8 +1,8 @@
-"""How frames reach the detector: what waits, which stream goes next, and who runs it.
+"""How frames reach the detector: which wait, which stream is next, and which thread runs the detector.
 
-Each file uses only those before it:
+Modules import only modules above them in this list:
 
-- `frame_buffer`: the frames of one stream that wait, and the drop policy (`latest`, `every`, `max-age=MS`).
+- `frame_buffer`: the waiting frames of one stream, and the drop policy (`latest`, `every`, `max-age=MS`).
 - `reorder_buffer`: the frames of one stream that are in flight; returns results in the order of the frames.
 - `scheduler`: picks the stream that was served longest ago, and the run slots of the network.
 - `workers`: the threads that preprocess, infer and postprocess.
