@@ -37,8 +37,8 @@ class FGDConfig(Options):
             student's neck maps; the terms are scaled to it. None keeps the weights fixed, as in the paper.
         head_gradient_ratio: the same for the sum of the heads' terms.
         ratio_every: training batches between two measurements of these ratios.
-        warmup_epochs: epochs over which the distillation rises linearly from 0 to full strength. The warm-up ends at
-            `decay_start` at the latest.
+        warmup_epochs: epochs over which the distillation rises linearly from 0 to full strength; for the method's terms
+            at most until `decay_start`.
         decay_start: fraction of the run after which the method's terms decay along half a cosine; those of the heads
             do not decay.
         decay_end: fraction of the run after which the method's terms are 0. With `decay_start` 1 they never decay.

@@ -61,7 +61,7 @@ class MethodOptions(Options):
 
     kind = "method option"
     imitates_heads: ClassVar[bool] = False
-    """Whether the heads are imitated too, unless `heads` is given."""
+    """Default of the option `heads`."""
 
     def level_loss(self, student_channels: int, teacher_channels: int) -> LevelLoss:
         """Build the loss module of one level."""
