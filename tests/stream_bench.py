@@ -1,4 +1,4 @@
-"""A reader on scripted sources, since real ones do not hang on demand; those are in the integration tests."""
+"""A reader on scripted sources, which hang on demand; real sources are in the integration tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small parts for tests of streams: frames, results, sinks that are slow or broken, and H.264 files."""
+"""Helpers for tests of streams: frames, results, recording and blocking sinks, and H.264 files."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def count_inferred(stats, result):
     stats.count_inferred(result.ages_s(), result.infer_end)
 
 
-class KeepingSink:
-    """A sink that keeps (stream, index) of results and (stream, reason) of gaps."""
+class RecordingSink:
+    """A sink that records (stream, index) of results and (stream, reason) of gaps."""
 
-    name = "keeping"
+    name = "recording"
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int | str]] = []
@@ -51,7 +51,7 @@ class KeepingSink:
         self.closed = True
 
     def indices(self) -> dict[str, list[int]]:
-        """The frames of each stream, in the order in which they came."""
+        """Return the frame indices of each stream, in the order in which they came."""
         indices_by_stream = defaultdict(list)
         for stream, index in self.events:
             if isinstance(index, int):
@@ -59,7 +59,7 @@ class KeepingSink:
         return dict(indices_by_stream)
 
 
-class BlockingSink(KeepingSink):
+class BlockingSink(RecordingSink):
     """A sink that blocks in its first write until `proceed` is set."""
 
     name = "stuck"
@@ -78,7 +78,7 @@ class DirectQueue:
     """A queue without a thread: results are written at once."""
 
     def __init__(self):
-        self.sink = KeepingSink()
+        self.sink = RecordingSink()
         self.put = self.offer = lambda result: self.sink.write(result) or True
         self.gap = self.sink.gap
 
@@ -89,7 +89,7 @@ def make_stream(steps=None, address=0, policy="latest", on_idle=lambda: None, pr
 
 
 def take(stream, index):
-    """Put a frame and take it, as reader and worker do; return a function that finishes it."""
+    """Put a frame and pop it, as reader and worker do; return a function that finishes it."""
     stream.frames.put(make_frame(index))
     ticket, frame = stream.pop()
     return lambda failed=False: stream.finish(ticket, None if failed else make_result(frame))

@@ -43,7 +43,7 @@ def make_result(
 
 
 class Recorder:
-    """A sink that keeps its results, and blocks and raises as a test sets it."""
+    """A sink that records its results, and blocks or raises as the test demands."""
 
     def __init__(self, name: str = "recorder"):
         self.name = name
@@ -67,7 +67,7 @@ class Recorder:
 
 
 def blocked(sink: Recorder, **limits) -> SinkQueue:
-    """A queue whose sink is inside `write` with result 0 and stays there."""
+    """Return a queue whose sink is blocked in `write` with result 0."""
     sink.go_on.clear()
     queue = SinkQueue(sink, **limits)
     assert queue.put(make_result(index=0))

@@ -14,11 +14,11 @@ import psutil
 
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
-from stream_parts import KeepingSink
+from stream_parts import RecordingSink
 
 
 def main(model: str, rounds: str, *files: str) -> None:
-    process, sink = psutil.Process(), KeepingSink()
+    process, sink = psutil.Process(), RecordingSink()
     memory, threads = [], []
     with Pipeline(OnnxDetector(model, "cpu", 2, mode="throughput"), [sink]) as pipeline:
         for _ in range(int(rounds)):

@@ -1,4 +1,4 @@
-"""The surroundings of a pipeline for tests: scripted cameras, and a real detector."""
+"""The environment of a pipeline in tests: scripted cameras, and a real detector."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class World:
         return self._cameras[address]
 
     def slow_down(self, seconds):
-        """Let each run of the network take this long."""
+        """Make each run of the network take this long."""
         infer = self.detector.infer
         self.detector.infer = lambda batch: time.sleep(seconds) or infer(batch)
 
@@ -75,7 +75,7 @@ def balanced(stats):
 
 
 def until(condition, timeout_s=20.0):
-    """Wait for a condition that must come true."""
+    """Wait for a condition, and fail if it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

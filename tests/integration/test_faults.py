@@ -50,7 +50,7 @@ def address(server: Server) -> str:
     return f"rtsp://admin:hunter2@127.0.0.1:{server.port}/cam"
 
 
-def test_a_camera_that_reboots_is_back_after_the_back_off(proxy, other, capfd):
+def test_a_camera_that_reboots_is_back_after_the_backoff(proxy, other, capfd):
     with WatchedReader(address(proxy)) as cam:
         assert cam.wait_until_up()
         proxy.send("cut")
@@ -77,7 +77,7 @@ def test_a_camera_that_loses_power_comes_back_with_another_size(other):
             assert {one.size for one in cam.frames[frames:]} == {(480, 360)}
 
 
-def test_a_camera_that_hangs_is_down_within_the_deadline_and_opened_anew(proxy, other):
+def test_a_camera_that_hangs_is_down_within_the_deadline_and_reopened(proxy, other):
     with WatchedReader(address(proxy), stall_s=STALL_S) as cam:
         assert cam.wait_until_up()
         proxy.send("stall")
@@ -93,7 +93,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_opened_anew(proxy, 
 
 
 @pytest.mark.parametrize("fault", ["refuse", "stall"])
-def test_a_camera_that_is_down_at_the_start_is_tried_again_without_a_flood(proxy, other, capfd, fault):
+def test_a_camera_that_is_down_at_the_start_is_retried_without_flooding_it(proxy, other, capfd, fault):
     proxy.send(fault)
     with WatchedReader(address(proxy), backoff=(0.05, 0.1)) as cam:
         assert cam.until(lambda: cam.state == "DOWN", 2 * STALL_S)
@@ -118,7 +118,7 @@ def test_a_corrupt_stream_neither_crashes_nor_ends(proxy, other):
         assert all(0 < one.age_s < 1 for one in cam.frames[-FPS:])
 
 
-def test_garbage_and_cut_jpegs_are_counted_and_nothing_is_made_up(other):
+def test_garbage_and_cut_jpegs_are_counted_and_no_frame_is_invented(other):
     with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
         assert cam.wait_until_up()
         for command in ("garbage 1", "cut 1", "garbage 3", "cut 3"):
@@ -129,7 +129,7 @@ def test_garbage_and_cut_jpegs_are_counted_and_nothing_is_made_up(other):
         assert all(0 < one.age_s < 1 for one in cam.frames)
 
 
-def test_a_jpeg_that_is_shorter_than_its_header_says_costs_a_reconnect_at_most(other):
+def test_a_jpeg_that_is_shorter_than_its_header_declares_costs_a_reconnect_at_most(other):
     with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
         assert cam.wait_until_up()
         server.send("torn 1")
@@ -139,7 +139,7 @@ def test_a_jpeg_that_is_shorter_than_its_header_says_costs_a_reconnect_at_most(o
         assert all(0 < one.age_s < 1 for one in cam.frames)
 
 
-def test_a_camera_that_sends_nothing_but_garbage_is_down_until_it_does_better():
+def test_a_camera_that_sends_nothing_but_garbage_is_down_until_it_sends_frames():
     with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
         assert cam.wait_until_up()
         server.send("garbage 30")
@@ -147,7 +147,7 @@ def test_a_camera_that_sends_nothing_but_garbage_is_down_until_it_does_better():
         assert cam.wait_until_up(timeout_s=20)
 
 
-def test_a_size_that_changes_in_the_stream_is_taken_as_it_comes(other):
+def test_a_size_that_changes_in_the_stream_is_followed(other):
     with mjpeg_server("--fps", FPS) as server, WatchedReader(f"http://127.0.0.1:{server.port}/cam") as cam:
         assert cam.wait_until_up()
         server.send("size 640x480")

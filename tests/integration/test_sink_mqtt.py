@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 class Broker:
-    """Mosquitto on a port of its own, with one user; it ends by itself after a while."""
+    """Mosquitto on a free port, with one user; it ends by itself after a while."""
 
     def __init__(self, folder: Path, password: str = "hunter2"):
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -133,7 +133,7 @@ def test_a_wrong_password_is_reported_without_the_password(broker, monkeypatch, 
 
 
 @pytest.mark.parametrize("password", ["p@ss/w#rd?", "a:b/c", "two words"])
-def test_a_password_that_is_written_as_it_is_opens_the_broker(tmp_path, password):
+def test_a_password_that_is_not_percent_encoded_opens_the_broker(tmp_path, password):
     broker = Broker(tmp_path, password)
     sink = SinkQueue(MqttSink(broker.url(password=password), qos=1))
     sink.put(make_result())

@@ -126,12 +126,12 @@ def test_a_full_disk_costs_one_sink_and_nothing_else(tmp_path):
     before, after = sorted(tmp_path.rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
     assert before.stat().st_size <= 200_000
     counts = [count_frames(path)[0] for path in (before, after)]
-    assert counts[1] == 150  # it came back by itself
+    assert counts[1] == 150  # it recovered by itself
     assert counts[0] > 0 and written - 13 <= sum(counts) <= written  # half a second waits for the disk
 
 
 class Receiver(ThreadingHTTPServer):
-    """A web server that keeps what it is sent and answers as it is told to, 200 otherwise."""
+    """A web server that records requests and responds with the given status, else with 200."""
 
     daemon_threads = True
 
@@ -192,7 +192,7 @@ def test_a_webhook_gets_results_with_objects_and_gaps(receiver):
 
 @pytest.mark.parametrize("password", ["p@ss/w?rd#1", "p/w:d", "w%rd", "two words"])
 @pytest.mark.parametrize("path", ["/@yard/hook", "/hook?to=me@example.com"])
-def test_a_webhook_whose_password_is_written_as_it_is_reaches_its_server(receiver, password, path):
+def test_a_webhook_whose_password_is_not_percent_encoded_reaches_its_server(receiver, password, path):
     port = receiver.server_address[1]
     sink = WebhookSink(f"http://user:{password}@127.0.0.1:{port}{path}")
     sink.write(make_result(index=1))
@@ -292,7 +292,7 @@ def test_an_invalid_webhook_address_is_refused_without_being_repeated(url):
     assert url not in str(error.value)
 
 
-def test_without_a_screen_a_window_is_one_line_and_the_process_lives(monkeypatch):
+def test_without_a_screen_a_window_is_an_error_of_one_line_and_the_process_continues(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(FGDError, match=r"no window can be opened: there is no screen.*--web.*--save"):

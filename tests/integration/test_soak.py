@@ -1,4 +1,4 @@
-"""A minute and a half of cameras that fail at random, through the whole pipeline to its sinks: `-rP` shows the figures.
+"""Ninety seconds of cameras that fail at random, through a pipeline and its sinks; `-rP` shows the measurements.
 
 The faults are the same in each run; when they happen relative to the frames is not.
 """
@@ -34,7 +34,7 @@ pytest.importorskip("trackers")
 SEED, FPS = 20, 15
 WARM_S, FAULTS_S, CALM_S, LONGEST_S = 20, 70, 10, 180
 COMMANDS = ("ok", "stall", "cut", "refuse", "corrupt 0.0005")
-LOOK_S = 0.1
+SAMPLE_S = 0.1
 KEPT = ("state", "seen", "inferred", "dropped", "in_flight")
 # One frame in ten leaked would be some 35 MB in the minute that is measured (1500 frames of 0.23 MB).
 MOST_GROWTH_MB = 15
@@ -42,8 +42,8 @@ MOST_GROWTH_MB = 15
 MOST_MORE_THREADS = 3 * 2
 
 
-class Look(NamedTuple):
-    """The pipeline at one instant."""
+class Sample(NamedTuple):
+    """The state of the pipeline at one instant."""
 
     at_s: float
     streams: dict[str, dict[str, Any]]
@@ -56,46 +56,46 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Samples a pipeline and keeps the samples."""
+    """Samples the state of a pipeline periodically."""
 
     def __init__(self, pipeline: Pipeline):
         self._pipeline, self._process, self._began = pipeline, psutil.Process(), time.monotonic()
-        self.looks: list[Look] = []
+        self.samples: list[Sample] = []
 
-    def look(self) -> Look:
+    def take_sample(self) -> Sample:
         at_s = time.monotonic() - self._began
         streams = self._pipeline.stats()["streams"].items()
         counts = {name: {key: one[key] for key in KEPT} for name, one in streams}  # all of it would be 20 MB
         memory_mb = self._process.memory_info().rss / 2**20
-        self.looks.append(Look(at_s, counts, memory_mb, self._process.num_threads()))
-        return self.looks[-1]
+        self.samples.append(Sample(at_s, counts, memory_mb, self._process.num_threads()))
+        return self.samples[-1]
 
-    def rest(self, seconds: float) -> None:
+    def sample_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.look()
-            time.sleep(LOOK_S)
+            self.take_sample()
+            time.sleep(SAMPLE_S)
 
     def all_up(self, within_s: float) -> bool:
         end = time.monotonic() + within_s
-        while not self.look().all_up and time.monotonic() < end:
-            time.sleep(LOOK_S)
-        return self.looks[-1].all_up
+        while not self.take_sample().all_up and time.monotonic() < end:
+            time.sleep(SAMPLE_S)
+        return self.samples[-1].all_up
 
     def growth_mb(self) -> float:
-        """Return what the memory grew by from the warm pipeline to the end, as medians over the calm's length."""
-        end_s = self.looks[-1].at_s
-        warm = [look.rss_mb for look in self.looks if 0 <= look.at_s - WARM_S <= CALM_S]
-        return median(look.rss_mb for look in self.looks if look.at_s >= end_s - CALM_S) - median(warm)
+        """Return the growth of the memory from the warm pipeline to the end, between medians over `CALM_S` each."""
+        end_s = self.samples[-1].at_s
+        warm = [sample.rss_mb for sample in self.samples if 0 <= sample.at_s - WARM_S <= CALM_S]
+        return median(sample.rss_mb for sample in self.samples if sample.at_s >= end_s - CALM_S) - median(warm)
 
     def most_threads(self, seconds: float) -> int:
         """Return the most threads of the last seconds."""
-        return max(look.threads for look in self.looks if look.at_s >= self.looks[-1].at_s - seconds)
+        return max(sample.threads for sample in self.samples if sample.at_s >= self.samples[-1].at_s - seconds)
 
 
 @pytest.fixture
 def proxies():
-    """Proxies by the addresses behind them: of two cameras by RTSP, and one by MJPEG."""
+    """Proxies of two cameras over RTSP and one over MJPEG, by address."""
     life = ("--seconds", LONGEST_S)
     with ExitStack() as stack:
         by_address = {}
@@ -108,15 +108,15 @@ def proxies():
 
 @pytest.fixture
 def escaped(monkeypatch):
-    """The exceptions that were raised in threads, or could not be caught."""
+    """The exceptions that were raised in threads or could not be raised."""
     exceptions = []
     monkeypatch.setattr(threading, "excepthook", exceptions.append)
     monkeypatch.setattr(sys, "unraisablehook", exceptions.append)
     return exceptions
 
 
-def hurt(proxies: list[Server], watch: Watch) -> Counter[str]:
-    """Change the fault of one camera at a time, through all faults in a random order, and let each last for a while."""
+def inject_faults(proxies: list[Server], watch: Watch) -> Counter[str]:
+    """Inject all faults in a random order, into one camera at a time, each for a random while."""
     chance, injected, end = random.Random(SEED), Counter(), time.monotonic() + FAULTS_S
     while time.monotonic() < end:
         deck = [(proxy, command) for proxy in proxies for command in COMMANDS]
@@ -124,7 +124,7 @@ def hurt(proxies: list[Server], watch: Watch) -> Counter[str]:
         for proxy, command in deck:
             proxy.send(command)
             injected[command] += 1
-            watch.rest(min(chance.uniform(0.3, 2.5), end - time.monotonic()))
+            watch.sample_for(min(chance.uniform(0.3, 2.5), end - time.monotonic()))
             if time.monotonic() >= end:
                 break
     for proxy in proxies:
@@ -146,13 +146,13 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
     with pipeline:
         watch = Watch(pipeline)
         assert watch.all_up(20)
-        watch.rest(3)
+        watch.sample_for(3)
         threads = watch.most_threads(2)
-        injected = hurt(list(proxies.values()), watch)
+        injected = inject_faults(list(proxies.values()), watch)
         # The longest wait between two attempts is 10 s, and the last one before it may hang for 3 s.
-        assert watch.all_up(30), watch.looks[-1].streams
-        watch.rest(CALM_S)
-        last = watch.looks[-1]
+        assert watch.all_up(30), watch.samples[-1].streams
+        watch.sample_for(CALM_S)
+        last = watch.samples[-1]
         began = time.monotonic()
         pipeline.stop()
         stopped_s = time.monotonic() - began
@@ -160,15 +160,15 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
     print(closing_table(stats), stats["sinks"], dict(injected), sep="\n")
     print(f"{watch.growth_mb():+.1f} MB of {last.rss_mb:.0f}, stop {stopped_s:.2f} s, threads {threads} at first,")
     at_last, at_most = watch.most_threads(CALM_S - 1), watch.most_threads(last.at_s)
-    print(f"{at_last} at last, {at_most} at most, {len(watch.looks)} looks, {last.at_s:.0f} s")
-    print([(round(look.at_s), round(look.rss_mb, 1)) for look in watch.looks[::50]])
+    print(f"{at_last} at last, {at_most} at most, {len(watch.samples)} samples, {last.at_s:.0f} s")
+    print([(round(sample.at_s), round(sample.rss_mb, 1)) for sample in watch.samples[::50]])
 
     assert not escaped and "Traceback" not in err and "again)" not in err, err
     assert last.all_up and stopped_s < 5
     assert at_last <= threads and at_most <= threads + MOST_MORE_THREADS
     assert watch.growth_mb() < MOST_GROWTH_MB
-    for look in watch.looks:
-        for one in look.streams.values():
+    for sample in watch.samples:
+        for one in sample.streams.values():
             assert one["seen"] == one["inferred"] + sum(one["dropped"].values()) + one["in_flight"]
             assert 0 <= one["in_flight"] <= 8
     for one in stats["streams"].values():

@@ -36,7 +36,7 @@ def test_rtsp_gives_every_frame_with_its_size_its_time_and_hardly_older_than_one
         assert cam.wait_until_up(2 * FPS)
         seen = cam.frames[-2 * FPS :]
         assert {one.size for one in seen} == {(640, 360)}
-        assert all(one.age_s < 0.5 for one in cam.frames[:5])  # FFmpeg's own defaults begin with 1.9 s
+        assert all(one.age_s < 0.5 for one in cam.frames[:5])  # FFmpeg's defaults start with 1.9 s
         assert np.diff([one.pts for one in seen]) == pytest.approx(1 / FPS, abs=0.5 / FPS)
         # FFmpeg knows that an H.264 frame is complete when the next one starts: one period. OpenCV takes two.
         assert np.median([one.age_s for one in seen]) < 1.6 / FPS
@@ -147,7 +147,7 @@ def test_a_refused_connection_is_reported_at_once(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_mjpeg_comes_at_once_and_has_no_made_up_time():
+def test_mjpeg_comes_at_once_and_has_no_invented_time():
     with mjpeg_server("--fps", FPS) as server:
         source = open_source(f"http://127.0.0.1:{server.port}/cam", timeout_s=3)
         assert (source.live, source.fps, source.read().pts) == (True, None, None)
@@ -181,7 +181,7 @@ def test_a_camera_over_https_is_read_and_its_certificate_not_checked(certificate
             assert next(container.decode(video=0)).width == 320
 
 
-def test_a_camera_that_speaks_no_tls_is_down_and_says_so():
+def test_a_camera_without_tls_is_down_and_the_reason_is_reported():
     with (
         mjpeg_server("--fps", FPS) as server,
         WatchedReader(f"https://admin:hunter2@127.0.0.1:{server.port}/cam") as cam,
@@ -230,7 +230,7 @@ def test_a_video_over_http_is_played_at_its_own_speed_to_its_end(tmp_path):
     assert np.median(ages_s) < 0.5 / FPS  # the wait until a frame is due is not part of its age
 
 
-def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
+def test_a_pause_in_a_video_over_http_does_not_count_as_silence(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=21, fps=10, skipped=range(3, 19))
     with (
         mjpeg_server("--folder", tmp_path) as server,
@@ -243,7 +243,7 @@ def test_a_pause_in_a_video_over_http_is_no_silence(tmp_path):
         assert 2 * period_s < pause_s  # what comes after it is at its own speed again
 
 
-def test_an_answer_that_is_not_a_video_is_reported(tmp_path):
+def test_a_response_that_is_not_a_video_is_reported(tmp_path):
     (tmp_path / "index.html").write_text("<p>log in first</p>")
     with mjpeg_server("--folder", tmp_path) as server:
         for path, message in (("", "not as a camera"), ("nothing.mp4", "404")):
@@ -251,7 +251,7 @@ def test_an_answer_that_is_not_a_video_is_reported(tmp_path):
                 open_source(f"http://127.0.0.1:{server.port}/{path}", timeout_s=3)
 
 
-def test_cameras_and_videos_above_the_budget_say_their_size(tmp_path):
+def test_cameras_and_videos_above_the_budget_are_reported_with_their_size(tmp_path):
     write_clip(tmp_path / "clip.mp4", frames=15, fps=FPS)
     write_clip(tmp_path / "clip.flv", frames=15, fps=FPS)
     message = r"^320 x 240 px are 0\.0768 megapixels, above the limit of 0\.07; raise --max-megapixels"

@@ -1,4 +1,4 @@
-"""The stream command as its user sees it: a run and its table, a signal, and what is refused before anything starts."""
+"""The stream command as its user sees it: a run and its table, signals, and errors before anything starts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
         raise
 
 
-def test_streams_above_the_limit_of_megapixels_are_down_and_say_why(model):
+def test_streams_above_the_limit_of_megapixels_are_down_and_the_reason_is_reported(model):
     sources = ["one=test://?size=640x480", "two=test://?size=640x480&seed=1"]
     process = start("--model", model, "--source", *sources, "--max-megapixels", 0.4, "--seconds", 2)
     _, err = finish(process)
@@ -74,7 +74,7 @@ def test_a_run_of_given_length_writes_lines_and_ends_with_a_table(model):
     assert all(line["stream"] == "gate" for line in lines)
 
 
-def test_nothing_of_an_address_but_host_and_port_is_in_what_a_run_says_and_writes(model):
+def test_a_run_prints_and_writes_nothing_of_an_address_but_host_and_port(model):
     rests = ("/cam/hunter2a?ticket=hunter2b", "/0/hunter2c:hunter2d/main", "/cam?login=hunter2e:hunter2f#hunter2g")
     with mjpeg_server() as server, mjpeg_server() as gone:
         gone.stop()
@@ -181,7 +181,7 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
         ("--config missing.yaml", "missing.yaml cannot be read", 2),
     ],
 )
-def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, words, complaint, code):
+def test_an_invalid_run_is_an_error_of_one_line_before_anything_starts(model, capsys, words, complaint, code):
     Path("streams.yaml").write_text("model: [")
     assert run_command([*words.split(), "--json", "out.jsonl"]) == code
     lines = capsys.readouterr().err.strip().splitlines()
@@ -190,7 +190,7 @@ def test_what_cannot_work_is_one_line_before_anything_starts(model, capsys, word
 
 
 @pytest.mark.parametrize("words", ["nowhere.mp4", "test:// --policy newest", "test://x"])
-def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(model, capsys, words):
+def test_an_invalid_stream_is_refused_before_the_model_is_loaded_and_a_folder_created(model, capsys, words):
     assert (
         run_command(["--model", str(model), "--source", *words.split(), "--save", "saved", "--json", "out.jsonl"]) == 2
     )
@@ -200,10 +200,10 @@ def test_a_wrong_stream_is_refused_before_the_model_is_loaded_and_a_folder_made(
 
 
 @pytest.mark.parametrize("name", ["best.onnx", "clip.mp4", "link.jsonl"])
-def test_lines_do_not_go_into_what_is_read(model, capsys, name):
+def test_lines_are_not_written_to_an_input(model, capsys, name):
     write_video(Path("clip.mp4"), frames=2)
     with Path("clip.mp4").open("ab") as end:
-        end.write(b"\n")  # as a file of lines ends
+        end.write(b"\n")  # as a file of JSON lines ends
     Path("link.jsonl").symlink_to("clip.mp4")
     before = Path(name).read_bytes()
     assert run_command(["--model", str(model), "--source", "gate=clip.mp4", "--json", name]) == 2
@@ -212,7 +212,7 @@ def test_lines_do_not_go_into_what_is_read(model, capsys, name):
     assert Path(name).read_bytes() == before
 
 
-def test_a_refusal_half_way_leaves_no_sink_open(model):
+def test_an_error_half_way_leaves_no_sink_open(model):
     before = set(threading.enumerate())
     words = ["--model", str(model), "--source", "test://", "--mqtt", "mqtt://127.0.0.1:1", "--classes", "sheep"]
     assert run_command(words) == 2
@@ -249,7 +249,7 @@ class Watcher(LatestFrames):
         super().__call__(result)
 
 
-def test_lines_on_the_standard_output_are_all_that_is_there(model):
+def test_standard_output_has_nothing_but_lines(model):
     out, err = finish(start("--model", model, "--source", "test://", "--json", "-", "--seconds", 1))
     assert all(json.loads(line)["version"] for line in out.splitlines())
     assert "inferred" in err
@@ -305,7 +305,7 @@ def test_only_objects_of_the_chosen_class_are_kept(capsys, word, count, in_file)
 
 
 @pytest.mark.parametrize("in_file", [False, True])
-def test_a_word_for_two_classes_starts_nothing(capsys, in_file):
+def test_an_ambiguous_class_starts_nothing(capsys, in_file):
     save_detector(Path("best.onnx"), COUNTING)
     Path("streams.yaml").write_text("classes: [1]\n")
     chosen = ["--config", "streams.yaml"] if in_file else ["--classes", "1"]

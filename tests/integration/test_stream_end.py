@@ -1,4 +1,4 @@
-"""How a run of the stream command ends: its table, what failed, and the process itself."""
+"""How a run of the stream command ends: its table, its errors, and the process itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model() -> list[str]:
     return ["--model", str(save_detector(Path("best.onnx").absolute()))]
 
 
-def test_the_table_says_why_a_camera_was_down(capsys):
+def test_the_table_shows_why_a_camera_was_down(capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"rtsp://admin:geheim@127.0.0.1:{free.getsockname()[1]}/cam"
     assert run_command([*model(), "--source", f"gate={address}", "yard=test://", "--seconds", "1"]) == 0

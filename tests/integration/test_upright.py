@@ -75,9 +75,9 @@ def test_the_page_shows_a_rotated_video_upright(tmp_path):
     assert (shown.shape, corners(shown)) == (expected.shape, corners(expected)) == ((320, 240, 3), "brkg")
 
 
-@pytest.mark.parametrize("name", ["raw.h264", "raw.mjpeg", "b.avi", "photos"])
-def test_the_recording_of_what_has_no_times_is_as_long_as_it_plays(tmp_path, name):
-    if name == "photos":
+@pytest.mark.parametrize("name", ["raw.h264", "raw.mjpeg", "b.avi", "images"])
+def test_the_recording_of_a_source_without_times_has_its_playing_time(tmp_path, name):
+    if name == "images":
         (tmp_path / name).mkdir()
         for index in range(60):
             cv2.imwrite(str(tmp_path / name / f"{index + 1}.png"), numbered_image(index))

@@ -56,7 +56,7 @@ def pipeline(tmp_path):
 
 @pytest.fixture
 def page(browser, pipeline):
-    """The page of that pipeline, open; and its server."""
+    """The open page of that pipeline, and its server."""
     with bind("127.0.0.1", 0) as server:
         server.start(create_app(*pipeline))
         browser.get(server.url)
@@ -124,7 +124,7 @@ def test_the_video_moves_the_counts_change_and_the_console_is_empty(page):
 
 def test_the_boxes_are_drawn_on_the_video(page):
     browser, _ = page
-    # The detector finds its object in the middle of every picture: 20 of 64 across is 100 of 320 pixels.
+    # The detector finds its object in the middle of every frame: 20 of 64 across is 100 of 320 pixels.
     code = """
       const brush = document.querySelector(".live").getContext("2d");
       return [...brush.getImageData(110, 120, 1, 1).data].slice(0, 3);
@@ -173,12 +173,12 @@ def test_an_invalid_address_is_explained_in_the_form_by_keyboard_alone(page):
 
 def test_a_password_is_nowhere_on_the_page(page):
     browser, _ = page
-    add(browser, "http://admin:hunter2secret@127.0.0.1:9/hunter2path?ticket=hunter2ticket", "away")
-    until(lambda: text(browser, '[data-stream="away"] .state') == "DOWN")
-    assert text(browser, '[data-stream="away"] .notice') != ""
-    assert text(browser, '[data-stream="away"] .source') == "http://127.0.0.1:9, newest frame"
+    add(browser, "http://admin:hunter2secret@127.0.0.1:9/hunter2path?ticket=hunter2ticket", "unplugged")
+    until(lambda: text(browser, '[data-stream="unplugged"] .state') == "DOWN")
+    assert text(browser, '[data-stream="unplugged"] .notice') != ""
+    assert text(browser, '[data-stream="unplugged"] .source') == "http://127.0.0.1:9, newest frame"
     fetched = browser.execute_async_script("fetch('/stats').then((a) => a.text()).then(arguments[0])")
-    assert "away" in fetched
+    assert "unplugged" in fetched
     assert "hunter2" not in browser.page_source + fetched
 
 

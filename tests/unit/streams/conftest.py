@@ -1,4 +1,4 @@
-"""What the tests of pipelines and those of readers share."""
+"""Fixtures that the tests of streams share."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_of_an_address_in_a_text_only_scheme_host_and_port_are_shown(text, shown
         ),
     ],
 )
-def test_nothing_behind_the_port_leaves_whatever_its_key_is_called(rest):
+def test_nothing_after_the_port_is_shown_whatever_its_key(rest):
     address = f"rtsp://10.0.0.7:554{rest}"
     assert show_address(address) == "rtsp://10.0.0.7:554"
     assert default_name(address) == "10.0.0.7-554"
@@ -132,7 +132,7 @@ def test_parts_of_a_known_address_are_hidden_alone_decoded_or_encoded():
     assert redact("said longpass and longpass-token", "rtsp://a:longpass@h/?token=longpass-token") == "said *** and ***"
 
 
-def test_our_own_sentences_stay_readable_although_their_words_stand_in_the_address():
+def test_messages_of_this_package_stay_readable_although_the_address_has_their_words():
     address = "rtsp://admin:hunter2@10.0.0.7/live/video/stream"
     assert redact("there is no video in the stream, it is live", address).count("***") == 0
     assert redact(f"cannot open {address}: 404", address) == "cannot open rtsp://10.0.0.7: 404"
@@ -157,7 +157,7 @@ def test_a_local_path_stays_visible(tmp_path):
 @pytest.mark.parametrize(
     "address", ["admin:pa/ss@10.0.0.7/cam", "admin:x1@h", "rtsp:admin:x1@h", "rtsp:/a:x1@h", "x rtsp://a:x1@h"]
 )
-def test_an_address_with_a_slip_shows_no_password(address):
+def test_an_address_with_a_typo_shows_no_password(address):
     shown = show_address(address)
     assert "pa/ss" not in shown and "x1" not in shown
 
@@ -260,7 +260,7 @@ def test_a_file_gives_its_stem_and_a_folder_its_own_name(tmp_path):
     assert default_name("x" * 300) == "x" * 80
 
 
-def test_a_name_that_is_taken_is_numbered():
+def test_a_name_in_use_is_numbered():
     assert unique_name("0", {}) == "camera0"
     assert unique_name("0", {"camera0", "camera0-2", "camera0-4"}) == "camera0-3"
     assert unique_name("rtsp://a:b@10.0.0.7:554/two", {"10.0.0.7-554"}) == "10.0.0.7-554-2"

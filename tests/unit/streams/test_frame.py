@@ -24,7 +24,7 @@ def test_a_frame_is_converted_once_and_the_decoders_frame_is_released():
     assert isinstance(frame.pixels, np.ndarray)
 
 
-def test_frames_of_changing_size_and_format_are_converted_as_av_does_it():
+def test_frames_of_changing_size_and_format_are_converted_as_by_pyav():
     random = np.random.default_rng(0)
     for side, layout in ((64, "yuv420p"), (32, "yuv422p"), (64, "yuv420p"), (48, "gray"), (64, "yuvj420p")):
         frame = av.VideoFrame.from_ndarray(random.integers(0, 255, (side, 64, 3), np.uint8), format="bgr24")
@@ -38,7 +38,7 @@ def test_a_bgr_frame_is_used_as_it_is():
     assert frame.image() is frame.pixels
 
 
-def test_the_bytes_are_those_of_the_frame_at_the_moment():
+def test_nbytes_is_the_memory_that_the_frame_currently_occupies():
     frame = Frame("door", 0, decoder_picture(64), 0.0, 0.0, None)
     assert frame.nbytes == 64 * 64 * 3 // 2
     frame.image()

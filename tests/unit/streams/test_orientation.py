@@ -27,7 +27,7 @@ def matrix(a: float, b: float, c: float, d: float, shift: tuple[int, int] = (0, 
 
 
 @pytest.mark.parametrize("turn", EXPECTED)
-def test_every_quarter_turn_and_mirror_is_that_of_numpy(turn):
+def test_every_quarter_turn_and_mirroring_equals_that_of_numpy(turn):
     image = apply_display_matrix(IMAGE, matrix(*turn))
     np.testing.assert_array_equal(image, EXPECTED[turn])
     assert image.flags.c_contiguous

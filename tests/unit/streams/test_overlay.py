@@ -51,7 +51,7 @@ def test_the_text_block_is_dark_with_white_text_and_grows_with_the_lines():
     assert more.max() > 2 * rows.max()
 
 
-def test_an_id_is_drawn_at_the_lower_left_corner_and_no_id_is_not():
+def test_an_id_is_drawn_at_the_lower_left_corner_and_a_missing_id_is_not():
     with_id, without = (overlay(make_result(image=grey(), objects=(BOX,), ids=[track])) for track in (7, -1))
     ys, xs = np.nonzero(changed(with_id, without))
     assert 150 <= xs.min() <= xs.max() < 190 and 180 <= ys.min() <= ys.max() <= 200

@@ -16,12 +16,12 @@ from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
 from fgd_yolo.streams.sinks import SinkQueue
-from stream_parts import BlockingSink, KeepingSink
+from stream_parts import BlockingSink, RecordingSink
 from stream_world import BAD, HANG, IMAGE, LOST, balanced, forever, until
 
 
 def test_every_frame_of_a_file_is_delivered_in_order(world):
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     names = [pipeline.add(world.camera(f"cam{number}", [IMAGE] * 60)) for number in range(3)]
     with pipeline:
@@ -37,7 +37,7 @@ def test_every_frame_of_a_file_is_delivered_in_order(world):
 def test_results_of_a_stream_are_in_order_although_workers_overtake_each_other(world):
     draw, infer = random.Random(0), world.detector.infer
     world.detector.infer = lambda batch: time.sleep(draw.random() * 0.004) or infer(batch)
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     pipeline.add(world.camera("door", [IMAGE] * 200), "door")
     with pipeline:
@@ -57,7 +57,7 @@ def test_each_of_eight_streams_under_overload_gets_its_fair_share(world):
 
 
 def test_a_camera_that_is_gone_or_hangs_slows_no_other(world):
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     pipeline.add(world.camera("hangs", [IMAGE, HANG]), "hangs")
     pipeline.add(world.camera("loose", [IMAGE, LOST] * 1000), "loose")
@@ -76,7 +76,7 @@ def test_every_frame_is_accounted_for_whatever_happens(world):
     """Streams of all kinds are added, removed, fail and end at random, while another thread reads the statistics."""
     draw = random.Random(7)
     world.slow_down(0.0005)
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], batch_window_s=draw.choice([0, 0.002]))
     with pipeline:
         for step in range(60):
@@ -109,7 +109,7 @@ def test_stop_delivers_what_is_finished_and_counts_the_rest(world):
         return infer(batch)
 
     world.detector.infer = hang_once
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     pipeline.add(world.camera("door", [IMAGE] * 50), "door")
     with pipeline:
@@ -138,29 +138,29 @@ def test_stopping_wakes_a_thread_that_waits(world):
 
 
 def test_a_pipeline_that_never_ran_closes_its_sinks_too(world):
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink])
     pipeline.add(world.camera("door", []))
     pipeline.stop()
     assert sink.closed
 
 
-def test_the_numbers_show_scheme_host_and_port_of_an_address(world):
-    pipeline = Pipeline(world.detector, [KeepingSink()])
+def test_the_statistics_show_only_scheme_host_and_port_of_an_address(world):
+    pipeline = Pipeline(world.detector, [RecordingSink()])
     name = pipeline.add("rtsp://admin:hunter2@10.0.0.7:554/hunter2?ticket=hunter2")
     assert (name, pipeline.stats()["streams"][name]["address"]) == ("10.0.0.7-554", "rtsp://10.0.0.7:554")
     assert pipeline.add("rtsp://10.0.0.7:554/other") == "10.0.0.7-554-2"
 
 
 def test_a_name_that_holds_an_address_is_refused(world):
-    pipeline = Pipeline(world.detector, [KeepingSink()])
+    pipeline = Pipeline(world.detector, [RecordingSink()])
     with pytest.raises(UsageError, match="must hold no address") as caught:
         pipeline.add("rtsp://10.0.0.7/cam", "rtsp://admin:hunter2@10.0.0.7")
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine(world, capsys):
-    sink = KeepingSink()
+    sink = RecordingSink()
     pipeline = Pipeline(world.detector, [sink], policy="every")
     pipeline.add(world.camera("door", [IMAGE, BAD] * 20), "door")
     with pipeline:
@@ -174,7 +174,7 @@ def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine
 def test_a_detector_that_always_fails_stops_the_pipeline(world):
     pipeline = Pipeline(world.detector, policy="every")
     pipeline.add(world.camera("door", [BAD] * 3 * MAX_FAILURES), "door")
-    pipeline.add(world.camera("yard", forever(), 60), "yard")  # silent all the time
+    pipeline.add(world.camera("yard", forever(), 60), "yard")  # always silent
     with pipeline:
         with pytest.raises(FGDError, match="failed on 100 frames in a row"):
             pipeline.wait(30)
@@ -194,7 +194,7 @@ def test_errors_that_are_not_in_a_row_stop_nothing(world):
 
 
 def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_the_stop(world):
-    blocked, sink = BlockingSink(), KeepingSink()
+    blocked, sink = BlockingSink(), RecordingSink()
     pipeline = Pipeline(world.detector, [blocked, sink], policy="every")
     pipeline.add(world.camera("door", [IMAGE] * 100), "door")
     with pipeline:
@@ -203,7 +203,7 @@ def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_
         pipeline.stop(1)
         assert time.monotonic() - start < 2
     blocked.proceed.set()
-    assert len(sink.events) == 101 and sink.closed  # with the end
+    assert len(sink.events) == 101 and sink.closed  # at the end
     stats = balanced(pipeline.stats())
     first, second = stats["sinks"]
     assert first["written"] == 0 and sum(first["dropped"].values()) == 100
@@ -211,8 +211,8 @@ def test_a_sink_that_blocks_holds_up_neither_the_workers_nor_the_other_sink_nor_
     assert stats["streams"]["door"]["delivered"] == 100
 
 
-def test_a_sink_that_blocks_takes_no_other_ones_time_to_finish(world):
-    class Slow(KeepingSink):
+def test_a_sink_that_blocks_uses_up_no_other_sinks_time_to_finish(world):
+    class Slow(RecordingSink):
         def write(self, result):
             time.sleep(0.05)
             super().write(result)
@@ -250,8 +250,8 @@ def test_observers_see_every_result_and_can_neither_break_nor_block_the_pipeline
     assert seen == list(range(30))
 
 
-class Slow(KeepingSink):
-    """A sink that takes a given time, or blocks for ever if that is None."""
+class Slow(RecordingSink):
+    """A sink that takes a given time, or blocks forever if that is None."""
 
     name = "slow"
 
@@ -289,7 +289,7 @@ def test_files_that_wait_for_a_sink_keep_no_worker_from_a_camera(world, monkeypa
 
 def test_a_merely_slow_sink_gets_every_frame_of_files_in_order(world, monkeypatch):
     monkeypatch.setattr(pipeline_module, "SinkQueue", partial(SinkQueue, frames=4))
-    sink, other = Slow(0.004), KeepingSink()
+    sink, other = Slow(0.004), RecordingSink()
     pipeline = Pipeline(world.detector, [sink, other], policy="every")
     for name in ("first", "second"):
         pipeline.add(world.camera(name, [IMAGE] * 80), name)
@@ -314,7 +314,7 @@ def test_stopping_delivers_what_waits_for_a_slow_sink(world, monkeypatch):
 
 
 def test_streams_come_and_go_while_it_runs(world):
-    sink = KeepingSink()
+    sink = RecordingSink()
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         assert not pipeline.wait(0)
         assert pipeline.add(world.camera("door", forever(), 0.001), "door") == "door"
@@ -334,7 +334,7 @@ def test_streams_come_and_go_while_it_runs(world):
     assert [what for name, what in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
 
 
-def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
+def test_a_result_written_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
     blocked = BlockingSink()
     with Pipeline(world.detector, [blocked], policy="every") as pipeline:
         pipeline.add(world.camera("door", [IMAGE] * 3), "door")
@@ -349,7 +349,7 @@ def test_what_a_sink_takes_late_counts_for_the_removed_stream_and_not_for_its_su
 
 def test_threads_and_readers_end_with_the_pipeline(world):
     before = threading.active_count()
-    with Pipeline(world.detector, [KeepingSink()]) as pipeline:
+    with Pipeline(world.detector, [RecordingSink()]) as pipeline:
         for number in range(40):
             name = pipeline.add(world.camera(f"cam{number}", forever(), 0.001))
             pipeline.remove(name)
@@ -388,7 +388,7 @@ def test_an_invalid_stream_is_refused_before_anything_starts(world, tmp_path):
     assert pipeline.stats()["streams"] == {}
 
 
-def test_live_sources_take_latest_unless_told_otherwise(world):
+def test_live_sources_default_to_latest(world):
     pipeline = Pipeline(world.detector)
     address = world.camera("door", [])
     pipeline.add(address, "a")
@@ -412,7 +412,7 @@ def test_a_pipeline_runs_once(world):
 
 
 def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
-    stop, stops, sink = Reader.stop, [], KeepingSink()
+    stop, stops, sink = Reader.stop, [], RecordingSink()
     monkeypatch.setattr(Reader, "stop", lambda reader: stops.append(lambda: stop(reader)))
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         pipeline.add(world.camera("door", forever(), 0.001), "door")
@@ -428,10 +428,10 @@ def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
     balanced(pipeline.stats())
 
 
-def test_a_new_stream_begins_when_what_is_left_of_the_old_one_of_its_name_is_through(world):
+def test_a_new_stream_starts_when_the_old_one_of_its_name_is_drained(world):
     infer, running, proceed = world.detector.infer, threading.Event(), threading.Event()
     world.detector.infer = lambda batch: running.set() or (proceed.wait(30) and infer(batch))
-    sink = KeepingSink()
+    sink = RecordingSink()
     with Pipeline(world.detector, [sink], policy="every") as pipeline:
         pipeline.add(world.camera("old", [IMAGE, HANG]), "door")
         assert running.wait(10)

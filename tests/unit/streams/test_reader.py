@@ -1,4 +1,4 @@
-"""A reader keeps its camera open, and ends with its file, when it is stopped, and with the process."""
+"""A reader reopens its camera, and ends with its file, when it is stopped, and with the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_bench import ReaderBench
 from tests.cameras.pytest_helpers import until
 
 
-def test_a_lost_camera_is_opened_again_and_the_numbers_go_on(bench, hang):
+def test_a_lost_camera_is_reopened_and_the_indices_continue(bench, hang):
     one = bench([1, 2, SourceLost("gone")], [3, hang])
     assert until(lambda: len(one.frames) == 3)
     assert one.seen() == [1, 2, 3]
@@ -32,14 +32,14 @@ def test_a_stream_starts_although_its_camera_is_down(bench, hang):
     assert one.stats.snapshot()["reconnects"] == 0
 
 
-def test_many_attempts_make_one_line(bench, capsys):
+def test_many_failed_attempts_are_logged_once(bench, capsys):
     one = bench(SourceLost("connection refused by rtsp://admin:hunter2@10.0.0.7/cam, hunter2"))
     assert until(lambda: len(one.states) > 8)
     assert capsys.readouterr().err == "cam: DOWN, connection refused by rtsp://10.0.0.7, ***\n"
     assert "hunter2" not in one.stats.reason
 
 
-def test_single_bad_frames_are_counted_and_forgiven(bench, hang):
+def test_single_bad_frames_are_counted_and_tolerated(bench, hang):
     bad = BadFrame("damaged")
     one = bench([1, *[bad] * 9, 2, *[bad] * 9, 3, hang])
     assert until(lambda: len(one.frames) == 3 and one.states)
@@ -85,7 +85,7 @@ def test_a_camera_that_never_answers_is_down_but_has_time_to_open(bench, hang):
     assert one.reader.reading_threads == 1
 
 
-def test_readers_that_hang_are_few_however_long_it_lasts(bench, hang):
+def test_hanging_connections_are_few_however_long_it_lasts(bench, hang):
     one = bench([1, hang])
     assert until(lambda: "attempts hang" in one.stats.reason)
     time.sleep(0.8)
@@ -102,20 +102,20 @@ def test_a_full_buffer_does_not_count_as_silence_of_the_camera(bench):
     assert one.buffer.pop().index == 0
 
 
-def test_the_back_off_begins_again_only_after_a_steady_camera(bench):
+def test_the_backoff_restarts_only_after_a_stable_connection(bench):
     flapping = bench([1, SourceLost("gone")], backoff=(0.01, 100))
     steady = bench([*range(30), SourceLost("gone")], backoff=(0.01, 100))
     assert until(lambda: len(steady.sources) > 12)
     assert len(flapping.sources) < 10
 
 
-def test_an_unexpected_error_is_a_reason_and_no_end(bench, hang):
+def test_an_unexpected_error_is_a_reason_and_does_not_end_the_stream(bench, hang):
     one = bench([1, MemoryError("no room")], [2, hang])
     assert until(lambda: len(one.frames) == 2)
     assert until(lambda: one.reasons == ["", "MemoryError: no room", ""])
 
 
-def test_the_first_frame_may_take_longer_than_the_stall_deadline_but_not_for_ever(bench, hang, monkeypatch):
+def test_the_first_frame_may_take_longer_than_the_stall_deadline_but_not_forever(bench, hang, monkeypatch):
     monkeypatch.setattr(reader_module, "_FIRST_FRAME_TIMEOUT_S", 0.5)
     one = bench(hang, [1, threading.Event()])
     assert until(lambda: one.stats.state == "UP")
@@ -130,7 +130,7 @@ def test_waits_double_up_to_the_limit_and_stay_within_half_of_their_step():
     assert all(step / 2 <= wait <= step for wait, step in zip(waits, steps, strict=True))
 
 
-def test_streams_with_different_seeds_do_not_wait_alike_and_equal_seeds_do():
+def test_different_seeds_give_different_waits_and_equal_seeds_equal_ones():
     def waits(seed):
         backoff = Backoff(1, 10, seed)
         return [backoff.next_s() for _ in range(4)]
@@ -140,7 +140,7 @@ def test_streams_with_different_seeds_do_not_wait_alike_and_equal_seeds_do():
     assert len(set(waits(1)[2:])) == 2
 
 
-def test_a_reset_begins_with_the_first_step_again():
+def test_after_a_reset_the_waits_start_with_the_first_step():
     backoff = Backoff(0.2, 10, seed=1)
     for _ in range(5):
         backoff.next_s()
@@ -148,7 +148,7 @@ def test_a_reset_begins_with_the_first_step_again():
     assert backoff.next_s() <= 0.2
 
 
-def test_days_of_trying_overflow_nothing():
+def test_days_of_retries_cause_no_overflow():
     backoff = Backoff(0.2, 10, seed=1)
     assert max(backoff.next_s() for _ in range(3000)) <= 10
 
@@ -165,7 +165,7 @@ def test_a_file_is_read_once_to_its_end_and_a_loss_is_its_end(bench):
     assert complete.states == ["UP", "ENDED"]
 
 
-def test_a_slow_file_is_never_given_up(bench, hang):
+def test_a_slow_file_is_never_abandoned(bench, hang):
     one = bench([1, hang, SourceEnded()], address="clip.mp4", stall_s=0.1)
     assert until(lambda: len(one.frames) == 1)
     time.sleep(0.5)

@@ -94,7 +94,7 @@ def test_fps_of_a_young_stream_is_since_its_first_frame():
     assert stats.snapshot(now=101)["fps"] == pytest.approx(10, rel=0.03)
 
 
-def test_fps_holds_where_more_frames_come_than_are_remembered():
+def test_fps_is_right_although_more_frames_come_than_are_stored():
     stats = StreamStats("door")
     frames_at(stats, np.arange(100, 106, 0.001))
     assert stats.snapshot(now=106)["fps"] == pytest.approx(1000, rel=0.01)

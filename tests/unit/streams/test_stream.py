@@ -1,4 +1,4 @@
-"""A stream delivers its results and gaps in order, and makes no worker wait for a sink."""
+"""A stream delivers its results and gaps in order, and no worker waits for a sink."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps.step_chain import StepChain
 from fgd_yolo.streams.stream import Stream
-from stream_parts import BlockingSink, DirectQueue, KeepingSink, counts, events, make_frame, make_stream, take
+from stream_parts import BlockingSink, DirectQueue, RecordingSink, counts, events, make_frame, make_stream, take
 from tests.cameras.pytest_helpers import until
 
 
@@ -32,7 +32,7 @@ def test_a_failed_frame_is_an_error_and_the_next_one_is_delivered(stream):
     assert counts(stream) == (1, 1, {"error": 1}, 0)
 
 
-def test_frames_given_up_are_counted_once_and_a_late_result_goes_nowhere(stream):
+def test_abandoned_frames_are_counted_once_and_a_late_result_is_ignored(stream):
     first, second, third = (take(stream, index) for index in range(3))
     second()
     stream.abandon("stopped")
@@ -83,7 +83,7 @@ def test_without_sinks_a_result_is_done_when_it_is_delivered(stream):
 
 
 def test_a_real_queue_gets_results_and_gaps_in_order():
-    sink = KeepingSink()
+    sink = RecordingSink()
     queue = SinkQueue(sink)
     stream = make_stream()
     stream.queues = [queue]
@@ -112,7 +112,7 @@ def test_the_worker_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost
     assert sink.indices() == other.sink.indices() == {"door": [0, 1, 2, 3]}
 
 
-def test_steps_complete_results_in_order_before_the_sinks_and_are_told_about_gaps():
+def test_steps_complete_results_in_order_before_the_sinks_and_are_notified_of_gaps():
     heard = []
 
     class Numbering:
@@ -189,7 +189,7 @@ def test_a_gap_comes_before_the_first_frame_after_it(stream):
     assert events(stream) == [0, "no route", 1]
 
 
-def test_tries_that_bring_no_frame_are_one_gap(stream):
+def test_attempts_without_a_frame_are_one_gap(stream):
     stream.stats.set_state("DOWN", "no route")
     take(stream, 0)()
     for reason in ("no route", "no answer", "refused"):
@@ -204,7 +204,7 @@ def test_an_end_is_a_gap_too(stream):
     assert events(stream) == [0, "ended"]
 
 
-def test_closing_drops_what_waits_delivers_what_is_in_flight_and_tells_the_sinks(stream):
+def test_closing_drops_waiting_frames_delivers_those_in_flight_and_notifies_the_sinks(stream):
     first = take(stream, 0)
     stream.frames.put(make_frame(1))
     stream.close("removed")
@@ -242,7 +242,7 @@ def test_a_closed_stream_keeps_the_state_in_which_it_was(stream):
     assert (stream.snapshot()["state"], stream.snapshot()["reason"]) == ("DOWN", "no route")
 
 
-def test_a_stream_begins_when_the_last_one_of_its_name_is_gone():
+def test_a_stream_starts_when_the_previous_one_of_its_name_is_drained():
     woken, before = [], make_stream()
     before._on_ready = lambda: woken.append(1)
     first = take(before, 0)

@@ -17,7 +17,7 @@ def write(text: str) -> Path:
     return path
 
 
-def test_a_file_and_the_command_line_join_and_the_command_line_wins():
+def test_a_file_and_the_command_line_are_merged_and_the_command_line_overrides():
     file = write(
         f"model: a.onnx\nconf: 0.4\niou: 0.5\nstreams:\n  gate: {CAMERA}\n  yard: {{source: 0, policy: every}}\n"
     )
@@ -30,7 +30,7 @@ def test_a_file_and_the_command_line_join_and_the_command_line_wins():
     }
 
 
-def test_zones_and_lines_are_read_as_they_stand():
+def test_zones_and_lines_are_read_unchanged():
     text = "model: a.onnx\nstreams:\n  gate:\n    source: 0\n    lines: {door: [[0, 0.5], [1, 0.5]]}\n"
     assert read_options({}, write(text)).streams["gate"].lines == {"door": [[0, 0.5], [1, 0.5]]}
 
@@ -77,7 +77,7 @@ def test_zones_and_lines_are_read_as_they_stand():
         ("[" * 16_000, "a value in it cannot be read"),
     ],
 )
-def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, complaint):
+def test_an_invalid_file_is_an_error_of_one_line_that_names_it_and_shows_no_password(text, complaint):
     with pytest.raises(UsageError) as refusal:
         read_options({}, write(text))
     message = str(refusal.value)
@@ -88,7 +88,7 @@ def test_a_broken_file_is_one_line_that_names_it_and_shows_no_password(text, com
 @pytest.mark.parametrize(
     "line", ["gate: rtsp://u:hunter2@h: x", 'gate: "rtsp://u:hunter2@h', "gate: [rtsp://u:hunter2@h"]
 )
-def test_the_traceback_of_a_broken_file_shows_no_password(line, capsys):
+def test_the_traceback_of_an_invalid_file_shows_no_password(line, capsys):
     assert run_command(["--debug", "--config", str(write(f"streams:\n  {line}"))]) == 2
     shown = capsys.readouterr().err
     assert "Traceback" in shown and "hunter2" not in shown
@@ -105,7 +105,7 @@ def test_a_stream_in_both_places_is_refused():
         read_options({"streams": {"gate": {"source": 1}}}, file)
 
 
-def test_no_secret_is_in_the_options_text():
+def test_the_text_of_the_options_has_no_secret():
     options = read_options(
         {
             "model": "a.onnx",
@@ -165,7 +165,7 @@ def test_classes_and_names_that_would_be_misread_are_refused(text, complaint):
     assert complaint in str(refusal.value)
 
 
-def test_classes_are_numbers_or_words_as_they_stand():
+def test_classes_are_numbers_or_words_and_are_read_unchanged():
     assert read_options({}, write("model: a.onnx\nclasses: [2, '2', id:2, name:2]")).classes == [
         2,
         "2",

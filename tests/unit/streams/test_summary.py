@@ -42,7 +42,7 @@ def test_causes_come_with_the_most_frequent_first():
     assert "door dropped: 30 newer frame, 7 too old, 2 error" in closing_table(stats_of(stats))
 
 
-def test_removed_streams_and_sinks_are_in_it():
+def test_removed_streams_and_sinks_are_in_the_table():
     sink = {"name": "lines", "written": 4, "skipped": 2, "dropped": {"queue full": 3, "error": 1}, "failure": None}
     text = closing_table(stats_of(busy("door"), removed=[busy("yard")], sinks=[sink]))
     assert "yard (removed)" in text
@@ -50,7 +50,7 @@ def test_removed_streams_and_sinks_are_in_it():
     assert "  lines dropped: 3 queue full, 1 error" in text
 
 
-def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
+def test_the_reason_why_a_camera_is_down_is_below_the_table_shortened_and_without_secrets():
     down, fine = busy("door"), busy("yard")
     down.set_state("DOWN", f"rtsp://admin:geheim@10.0.0.7/cam says {'that it is busy ' * 20}")
     fine.set_state("UP")
@@ -60,7 +60,7 @@ def test_why_a_camera_is_down_stands_below_it_shortened_and_without_secrets():
     assert lines[4].startswith("age in ms")
 
 
-def test_a_sink_that_failed_to_the_end_says_why():
+def test_a_sink_that_failed_to_the_end_is_listed_with_the_reason():
     sink = {"name": "MQTT x:1", "written": 0, "skipped": 0, "dropped": {"error": 9}, "failure": "no broker at x:1"}
     assert "  MQTT x:1 failed: no broker at x:1\n" in closing_table(stats_of(busy("door"), sinks=[sink]))
 

@@ -7,7 +7,7 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.url import parse_url, try_parse_url
 
-# The expected parts are written by hand: what a reader sees in these addresses.
+# The expected parts were written down by a person who read these addresses.
 READ = {
     "rtsp://10.0.0.7/cam": (None, "10.0.0.7", None, "/cam"),
     "HTTP://Camera.lan:8080": (None, "Camera.lan", 8080, ""),
@@ -86,7 +86,7 @@ WRONG += [
 
 
 @pytest.mark.parametrize(("text", "parts"), READ.items())
-def test_an_address_is_read_as_a_person_reads_it(text, parts):
+def test_an_address_is_parsed_as_a_person_reads_it(text, parts):
     url = try_parse_url(text)
     assert (url.login, url.host, url.port, url.rest) == parts
     assert url.scheme == text.partition(":")[0].lower()

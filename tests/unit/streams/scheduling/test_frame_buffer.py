@@ -49,13 +49,13 @@ def test_max_age_drops_what_is_too_old_when_it_is_taken():
     assert counts(buffer) == (1, {"too old": 1}, 0)
 
 
-def test_latest_does_not_mind_an_old_frame():
+def test_latest_keeps_an_old_frame():
     buffer = frame_buffer("latest")
     buffer.put(make_frame(age_s=60))
     assert buffer.pop() is not None
 
 
-def test_every_keeps_all_in_order_and_lets_the_reader_wait_for_room():
+def test_every_keeps_all_in_order_and_makes_the_reader_wait_for_room():
     buffer = frame_buffer("every")
     reader = put_in_thread(buffer, [make_frame(index) for index in range(20)])
     popped = []
@@ -92,7 +92,7 @@ def test_every_holds_back_a_reader_of_large_frames_sooner():
     assert not reader.is_alive()
 
 
-def test_closing_drops_what_waits_by_its_cause_and_frees_a_waiting_reader():
+def test_closing_drops_waiting_frames_by_cause_and_unblocks_a_waiting_reader():
     buffer = frame_buffer("every")
     reader = put_in_thread(buffer, [make_frame(index) for index in range(9)])
     reader.join(0.2)
@@ -123,7 +123,7 @@ def test_each_added_frame_is_reported():
     assert reported == [1, 1]
 
 
-def test_the_last_index_is_known():
+def test_the_last_index_is_that_of_the_last_frame():
     buffer = frame_buffer("latest")
     assert buffer.last_index == -1
     buffer.put(make_frame(7))
@@ -140,7 +140,7 @@ def test_the_last_index_is_known():
         ("max-age=0.5", DropPolicy("max-age", 0.0005)),
     ],
 )
-def test_policies_are_read(text, policy):
+def test_policies_are_parsed(text, policy):
     assert parse_policy(text) == policy
 
 
@@ -161,7 +161,7 @@ def test_an_age_must_be_a_number_above_zero(text):
         parse_policy(text)
 
 
-def test_a_mistyped_policy_names_the_near_one():
+def test_a_mistyped_policy_suggests_the_closest_one():
     with pytest.raises(UsageError, match="did you mean 'latest'"):
         parse_policy("lastest")
 

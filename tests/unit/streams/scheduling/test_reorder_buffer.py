@@ -30,7 +30,7 @@ def test_a_frame_without_a_result_does_not_block_the_others():
     assert pop_all(buffer) == ["second"]
 
 
-def test_finished_ones_behind_a_slow_one_count_against_the_limit():
+def test_finished_frames_behind_a_slow_one_count_against_the_limit():
     buffer = ReorderBuffer(2)
     first, second = buffer.start(), buffer.start()
     buffer.finish(second, "second")
@@ -50,7 +50,7 @@ def test_the_next_result_counts_as_in_flight_until_it_is_removed():
     assert not buffer.full and buffer.peek() is None
 
 
-def test_after_giving_up_the_finished_ones_come_and_the_late_one_is_not_waited_for():
+def test_after_abandoning_finished_results_follow_and_a_late_one_is_ignored():
     buffer = ReorderBuffer(4)
     first, second, third = buffer.start(), buffer.start(), buffer.start()
     buffer.finish(second, "second")
@@ -60,7 +60,7 @@ def test_after_giving_up_the_finished_ones_come_and_the_late_one_is_not_waited_f
     assert len(buffer) == 0
 
 
-def test_only_started_and_unfinished_tickets_are_waited_for():
+def test_only_started_and_unfinished_tickets_are_pending():
     buffer = ReorderBuffer(4)
     assert not buffer.is_pending(0)
     first, second = buffer.start(), buffer.start()

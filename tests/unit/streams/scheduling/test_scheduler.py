@@ -32,7 +32,7 @@ def test_there_are_never_more_runs_than_slots():
     assert most == 2
 
 
-def test_a_run_that_fails_frees_its_slot_and_says_so():
+def test_a_run_that_fails_frees_its_slot_and_calls_on_release():
     released = []
     slots = RunSlots(1, on_release=lambda: released.append(1))
     for _ in range(2):
@@ -69,7 +69,7 @@ def test_there_is_no_delay_while_a_slot_is_free():
 
 
 def test_a_slot_that_another_worker_has_reserved_counts_as_in_use():
-    """Seen under overload: a worker took its frame while another had a frame and no slot yet, and aged for a run."""
+    """A regression under overload: a worker took a frame while another had one and no slot yet, and the frame aged."""
     slots = measured(run_s=1.0, preprocess_s=0.1)
     other = threading.Thread(target=slots.reserve)
     other.start()
@@ -95,7 +95,7 @@ def test_there_is_no_delay_before_a_run_was_measured():
         assert slots.delay_s() == 0
 
 
-def test_times_are_learned_slowly_from_what_is_seen():
+def test_durations_are_running_means_of_those_measured():
     slots = RunSlots(1)
     with slots.acquire():
         time.sleep(0.05)
@@ -120,14 +120,14 @@ def take_batch(scheduler):
 
 
 def take_in_thread(scheduler):
-    """Take a batch in a thread of its own; return it and the list that it fills."""
+    """Take a batch in a separate thread; return the thread and the list that it fills."""
     batch = []
     thread = threading.Thread(target=lambda: batch.extend(take_batch(scheduler)), daemon=True)
     thread.start()
     return thread, batch
 
 
-def test_the_oldest_served_stream_goes_next_with_its_freshest_frame():
+def test_the_stream_served_longest_ago_goes_next_with_its_newest_frame():
     scheduler = Scheduler(RunSlots(1))
     door, yard, roof = (add(scheduler, name) for name in ("door", "yard", "roof"))
     served = []
@@ -222,7 +222,7 @@ def test_frames_that_are_ready_go_together():
     assert take_batch(scheduler) == [("door", 0), ("yard", 0), ("roof", 0)]
 
 
-def test_a_batch_is_never_larger_than_it_may_be():
+def test_a_batch_never_exceeds_its_limit():
     scheduler = Scheduler(RunSlots(1), batch=2)
     for name in ("door", "yard", "roof"):
         put(add(scheduler, name))
@@ -247,7 +247,7 @@ def test_the_window_ends():
     assert take_batch(scheduler) == [("door", 0)]
 
 
-def test_closing_ends_the_window_and_the_frames_go():
+def test_closing_ends_the_window_and_returns_the_frames():
     scheduler = Scheduler(RunSlots(1), batch=2, window_s=30)
     put(add(scheduler, "door"))
     thread, batch = take_in_thread(scheduler)

@@ -72,7 +72,7 @@ def test_a_file_of_fixed_size_is_fed_from_one_buffer(worker, monkeypatch):
     assert len(set(fed)) == 1
 
 
-def test_the_network_runs_on_no_more_than_there_is(worker, monkeypatch):
+def test_the_network_runs_on_no_more_frames_than_there_are(worker, monkeypatch):
     worker = worker(4, batch="frames")
     fed = []
     infer = worker._detector.infer
@@ -82,14 +82,14 @@ def test_the_network_runs_on_no_more_than_there_is(worker, monkeypatch):
     assert fed == [4, 1, 2]
 
 
-def test_the_time_that_preparing_takes_is_learned(worker):
+def test_the_preprocessing_time_is_measured(worker):
     worker = worker()
     assert worker._slots._preprocess_s == 0
     worker.detect([make_frame(side=SIDE)])
     assert worker._slots._preprocess_s > 0
 
 
-def test_one_bad_frame_leaves_the_others_alone(worker):
+def test_one_bad_frame_does_not_affect_the_others(worker):
     worker = worker(3, batch="frames")
     frames = [make_frame(side=SIDE, value=value) for value in (10, 20, 30)]
     frames[1].pixels = np.zeros((4, 4, 3), np.int64)
@@ -99,7 +99,7 @@ def test_one_bad_frame_leaves_the_others_alone(worker):
 
 
 @pytest.mark.parametrize("stage", ["infer", "postprocess"])
-def test_a_detector_that_raises_fails_its_frames_and_no_more(worker, monkeypatch, stage):
+def test_a_detector_that_raises_fails_its_frames_only(worker, monkeypatch, stage):
     worker = worker(2, batch="frames")
     frames = [make_frame(side=SIDE, value=10) for _ in range(2)]
     with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ def detector(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "at_once"), [("latency", 1), ("throughput", 2)])
-def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
+def test_frames_are_preprocessed_while_others_are_inferred(detector, mode, at_once):
     detector, proceed = detector(mode), threading.Event()
     prepared, inferred = threading.Semaphore(0), threading.Semaphore(0)
     preprocess, infer = detector.preprocess, detector.infer
@@ -160,7 +160,7 @@ def test_frames_are_prepared_while_others_are_inferred(detector, mode, at_once):
     pool.join(time.monotonic() + 10)
 
 
-def test_joining_gives_up_a_stuck_worker(detector):
+def test_joining_does_not_wait_for_a_stuck_worker(detector):
     detector, proceed = detector("latency"), threading.Event()
     detector.infer = lambda batch: proceed.wait(30)
     pool = WorkerPool(detector, 0, no_failure)
@@ -188,7 +188,7 @@ def test_joining_gives_up_a_stuck_worker(detector):
         (None, "throughput", "cpu", 0.01, 1),
     ],
 )
-def test_frames_go_together_where_that_is_of_use(detector, batch, mode, device, window_s, together):
+def test_frames_are_batched_where_that_is_faster(detector, batch, mode, device, window_s, together):
     detector = detector(mode)
     detector.info = replace(detector.info, batch=batch)
     detector.max_batch = detector._maximum_batch()
@@ -214,7 +214,7 @@ def test_passwords_are_not_reported(capsys):
     assert "geheim" not in capsys.readouterr().err
 
 
-def test_a_hundred_in_a_row_are_enough_and_reported_once():
+def test_a_hundred_failures_in_a_row_are_reported_once():
     failures = DetectorFailures()
     outcomes = [failures.record("door", ValueError("bad shape")) for _ in range(2 * MAX_FAILURES)]
     assert MAX_FAILURES == 100
@@ -223,7 +223,7 @@ def test_a_hundred_in_a_row_are_enough_and_reported_once():
     assert "100 frames in a row: bad shape" in str(outcomes[99])
 
 
-def test_a_frame_that_goes_well_starts_the_count_again():
+def test_a_success_resets_the_count_of_failures():
     failures = DetectorFailures()
     for _ in range(5):
         assert not any(failures.record("door", ValueError()) for _ in range(99))

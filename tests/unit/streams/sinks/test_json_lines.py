@@ -34,7 +34,7 @@ def test_an_existing_file_is_continued_without_its_partial_last_line(tmp_path):
     sink.write(make_result())
     sink.close()
     complete = path.read_bytes()
-    zeros = bytes(300)  # which a power cut may leave
+    zeros = bytes(300)  # as a power failure may leave
     partial_lines = [complete[:size] for size in (0, 1, 6, -1)]
     partial_lines += [complete[:-1] + b"x" * 200_000, zeros, complete[:6] + zeros]
     for partial in partial_lines:
@@ -85,13 +85,13 @@ def test_lines_can_be_written_to_standard_output(capfd):
     assert json.loads(lines[0])["index"] == 5 and lines[1] == "still open"
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FGDError, match=r"cannot write .*results.jsonl: File exists: .*; name another file"):
         JsonLinesSink(tmp_path / "file" / "results.jsonl")
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path):
+def test_a_full_disk_leaves_complete_lines(tmp_path):
     path = tmp_path / "results.jsonl"
     code = f"""if True:
         import resource
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
     assert f"{failed} of 20 results were lost: File too large" in done.stderr
 
 
-def test_a_killed_process_leaves_whole_lines(tmp_path):
+def test_a_killed_process_leaves_complete_lines(tmp_path):
     path = tmp_path / "results.jsonl"
     code = f"""if True:
         from fgd_yolo.streams.sinks.json_lines import JsonLinesSink

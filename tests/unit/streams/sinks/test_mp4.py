@@ -14,7 +14,7 @@ from stream_results import make_result
 
 
 def grey_image(index: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Grey that says which frame it is."""
+    """Return an image whose grey level identifies the frame."""
     return np.full((height, width, 3), 20 + 8 * index, np.uint8)
 
 
@@ -27,7 +27,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def frames(path: Path) -> list[tuple[float, float]]:
-    """Return the time of each frame, and its grey as it was drawn."""
+    """Return the time of each frame, and its grey level as it was drawn."""
     with av.open(str(path)) as file:
         # Brightness is stored from 16 to 235.
         return [(frame.time, (frame.to_ndarray()[:2].mean() - 16) * 255 / 219) for frame in file.decode(video=0)]
@@ -94,7 +94,7 @@ def test_a_gap_a_new_size_a_clock_set_back_and_a_long_file_begin_a_new_one(tmp_p
     sink.gap("never seen", "refused")
     sink.write(shot(2, 0.2))
     sink.write(shot(3, 0.3, height=96))
-    sink.write(shot(4, 9.0, height=96))  # is far off, and no gap was told: it is the same scene
+    sink.write(shot(4, 9.0, height=96))  # far off, but without a gap: it is the same scene
     sink.write(shot(5, 9.1, height=96))
     sink.write(shot(6, 1.0, height=96))
     sink.write(shot(7, height=96))
@@ -107,7 +107,7 @@ def test_first_frames_without_a_time_are_in_the_same_file_as_those_that_follow(t
     sink = Mp4Sink(tmp_path, annotated=False)
     for connection in (0, 4):
         sink.gap("door", "refused")
-        # The later ones arrive at times that are not their own.
+        # The later ones arrive at times other than their own.
         for index, (time_s, arrived) in enumerate([(None, 500), (70.0, 500.04), (70.04, 500.9), (70.1, 501.8)]):
             sink.write(shot(connection + index, time_s, arrived=arrived + connection))
     sink.close()
@@ -116,7 +116,7 @@ def test_first_frames_without_a_time_are_in_the_same_file_as_those_that_follow(t
     assert [[time_s for time_s, _ in one] for one in recorded] == [pytest.approx([0, 0.04, 0.08, 0.14], abs=1e-4)] * 2
 
 
-def test_each_stream_has_files_of_its_own(tmp_path):
+def test_each_stream_has_its_own_files(tmp_path):
     shots = [shot(index, index / 10, stream) for index in range(4) for stream in ("door", "yard")]
     paths = record(tmp_path, shots)
     assert [path.parent.name for path in paths] == ["door", "yard"]
@@ -248,7 +248,7 @@ def test_a_frame_that_cannot_be_encoded_leaves_no_file(tmp_path):
 
 
 class FullForAMoment:
-    """A file of which the first large write fails half way, while small ones, before and after, find room."""
+    """A file whose first large write fails half way; smaller writes before and after it succeed."""
 
     def __init__(self, file):
         self._file, self._full = file, True
@@ -264,7 +264,7 @@ class FullForAMoment:
         return getattr(self._file, name)
 
 
-def test_missing_pyav_is_one_line(tmp_path, monkeypatch):
+def test_missing_pyav_is_an_error_of_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(FGDError, match=r"av is not installed; run pip install 'fgd_yolo\[stream\]'"):
         Mp4Sink(tmp_path)

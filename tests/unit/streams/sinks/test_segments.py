@@ -68,7 +68,7 @@ def test_another_placeholder_is_refused(tmp_path, pattern):
         Segments(tmp_path / pattern)
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FGDError, match=r"cannot record to .*; name another folder"):
         Segments(tmp_path / "file" / "clips")

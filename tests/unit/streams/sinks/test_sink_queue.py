@@ -66,7 +66,7 @@ def test_a_blocked_sink_holds_up_neither_the_caller_nor_another_sink_nor_the_end
     assert counted["dropped"] == {"queue full": 3, "closed": 3} and counted["waiting"] == 0
     assert "sink recorder: 6 of 6 results were lost: it did not stop within 0.05 s" in capfd.readouterr().err
     sink.go_on.set()
-    assert sink.closed.wait(LONG_S)  # late, it is closed all the same
+    assert sink.closed.wait(LONG_S)  # late, but it is closed
     assert stuck.snapshot()["written"] == 0  # and counted once
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("sink "))
 
@@ -229,7 +229,7 @@ def test_the_latest_failure_is_reported_until_a_result_is_written_again(sink, ca
 
     assert failure_after(lambda: queue.put(make_result()), "odd http://h")
     assert failure_after(lambda: queue.put(make_result()), "no broker")
-    queue.gap("door", "over")  # a sink that does nothing at a gap is not mended by it
+    queue.gap("door", "over")  # a gap that the sink ignores is no success
     assert failure_after(lambda: None, "no broker")
     assert failure_after(lambda: queue.put(make_result()), None)
     assert queue.close(LONG_S)
@@ -237,7 +237,7 @@ def test_the_latest_failure_is_reported_until_a_result_is_written_again(sink, ca
 
 
 class Choosy(Recorder):
-    """Has nothing to do with a result of an even index, as a webhook with one without objects."""
+    """Skips results of an even index, as a webhook skips those without objects."""
 
     def write(self, result):
         if result.frame.index % 2 == 0:
@@ -350,7 +350,7 @@ def test_results_that_can_wait_leave_room_for_those_that_cannot(sink):
 
 def test_results_that_can_wait_leave_bytes_for_those_that_cannot(sink):
     image = np.zeros((512, 1024, 3), np.uint8)  # one and a half megabytes
-    queue = blocked(sink, megabytes=6.01)  # four pictures, and what the sink holds
+    queue = blocked(sink, megabytes=6.01)  # four images, and what the sink holds
     assert queue.put(make_result(image=image), LONG_S)
     waiting = threading.Thread(target=queue.put, args=(make_result(index=3, image=image), LONG_S), daemon=True)
     waiting.start()
@@ -368,7 +368,7 @@ def test_an_offer_that_would_have_to_wait_changes_nothing(sink):
     before = queue.snapshot()
     assert not queue.offer(make_result(index=3))
     assert queue.snapshot() == before
-    assert queue.put(make_result(index=10))  # there is still room for who cannot wait
+    assert queue.put(make_result(index=10))  # there is still room for results that cannot wait
     sink.go_on.set()
     assert queue.close(LONG_S)
     assert sink.got == [0, 1, 2, 10]

@@ -58,7 +58,7 @@ def test_an_unknown_rate_is_none_and_closing_releases():
     assert capture.released_by is threading.current_thread()
 
 
-def test_a_camera_that_opencv_cannot_open_is_lost_without_its_noise(monkeypatch, capfd):
+def test_a_camera_that_opencv_cannot_open_is_lost_without_output_of_opencv(monkeypatch, capfd):
     monkeypatch.setattr(camera_module.sys, "platform", "other")  # where no file lists the cameras
     level = cv2.utils.logging.getLogLevel()
     with pytest.raises(SourceLost, match="another program"):

@@ -89,10 +89,10 @@ def test_a_jpeg_of_a_stream_is_rotated_by_its_exif_data(tmp_path):
 
 
 def test_an_image_is_rotated_in_a_folder_as_alone(tmp_path):
-    (tmp_path / "photos").mkdir()
+    (tmp_path / "folder").mkdir()
     test_a_jpeg_of_a_stream_is_rotated_by_its_exif_data(tmp_path)
-    (tmp_path / "one.jpg").rename(tmp_path / "photos" / "one.jpg")
-    np.testing.assert_array_equal(images(tmp_path / "photos")[0], cv2.imread(str(tmp_path / "photos" / "one.jpg")))
+    (tmp_path / "one.jpg").rename(tmp_path / "folder" / "one.jpg")
+    np.testing.assert_array_equal(images(tmp_path / "folder")[0], cv2.imread(str(tmp_path / "folder" / "one.jpg")))
 
 
 def numbers(path):
@@ -139,7 +139,7 @@ def test_of_two_tracks_the_default_is_the_video_and_else_the_first(tmp_path, def
     assert numbers(two_tracks(tmp_path / "two.mkv", 5, 5, default)) == list(range(first_index, first_index + 5))
 
 
-def test_a_track_of_one_frame_is_a_still_image_beside_one_that_moves(tmp_path):
+def test_a_track_of_one_frame_is_a_still_image_beside_a_moving_one(tmp_path):
     assert numbers(two_tracks(tmp_path / "two.mp4", 1, 5, 0)) == list(range(100, 105))
 
 

@@ -40,7 +40,7 @@ def test_equal_addresses_draw_equal_frames_and_other_seeds_do_not():
     assert not np.array_equal(frames[0], frames[2])
 
 
-def test_the_truth_says_where_signs_are_and_they_move():
+def test_the_truth_has_the_positions_of_moving_signs():
     address = "test://?size=320x240"
     spans = {}
     for pts in np.arange(0, 20, 0.5):

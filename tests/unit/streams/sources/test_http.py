@@ -117,7 +117,7 @@ def test_a_login_is_sent_as_the_camera_asks_for_it_and_not_before(kind):
 
 
 @pytest.mark.parametrize("kind", LOGINS)
-def test_a_login_is_not_sent_to_another_server_that_an_answer_leads_to(kind):
+def test_a_login_is_not_sent_to_another_server_after_a_redirect(kind):
     seen = []
 
     def stranger(handler):
@@ -154,7 +154,7 @@ def test_no_library_logs_an_address_with_its_token(caplog):
     assert "hunter2" not in caplog.text
 
 
-def test_a_circle_of_redirects_is_left():
+def test_a_redirect_loop_ends():
     with (
         serving(lambda handler: begin(handler, "text/html", 302, Location="/again")) as address,
         pytest.raises(SourceLost, match="more than 5 times"),
@@ -245,7 +245,7 @@ def test_a_still_image_is_read_once_and_then_lost_like_a_camera_that_closed(suff
         source.close()
 
 
-def test_a_camera_above_the_budget_says_its_size_and_one_that_grows_is_lost():
+def test_a_camera_above_the_budget_reports_its_size_and_one_that_grows_is_lost():
     large = cv2.imencode(".jpg", np.zeros((100, 200, 3), np.uint8))[1].tobytes()
 
     def growing(handler):
@@ -262,7 +262,7 @@ def test_a_camera_above_the_budget_says_its_size_and_one_that_grows_is_lost():
             first_picture(address, budget=PixelBudget(0.001))
 
 
-def test_closed_cameras_give_their_share_back():
+def test_closed_cameras_release_their_share_of_the_budget():
     budget = PixelBudget(0.0031)  # of one camera of 64 x 48 px
     with serving(camera) as address:
         for _ in range(3):
@@ -297,7 +297,7 @@ ENDLESS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ENDLESS)
-def test_what_never_ends_takes_little_memory_and_is_lost(what):
+def test_an_endless_response_takes_little_memory_and_is_lost(what):
     before = """
 import av, httpx, numpy, cv2
 from fgd_yolo.streams.sources import open_source, SourceLost, BadFrame
@@ -321,7 +321,7 @@ assert lost, "never lost"
 
 
 @pytest.mark.parametrize("head", [b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 200_000])
-def test_an_answer_that_is_not_http_is_reported(head):
+def test_a_response_that_is_not_http_is_reported(head):
     def answer(handler):
         handler.wfile.write(head)
 

@@ -93,7 +93,7 @@ def test_the_videos_of_a_folder_are_played_one_after_the_other(tmp_path, pattern
     assert bad == []
 
 
-def test_what_a_file_of_a_folder_holds_counts_not_its_name_and_a_broken_one_is_skipped(tmp_path):
+def test_the_content_of_a_file_counts_and_not_its_name_and_a_broken_one_is_skipped(tmp_path):
     write_clip(tmp_path / "1.mp4", frames=2, fps=10).rename(tmp_path / "1.jpg")
     write(tmp_path / "2.png", 50)
     (tmp_path / "2.png").rename(tmp_path / "2.mp4")

@@ -76,7 +76,7 @@ CAMERAS = {
     "not named": ("multipart/x-mixed-replace", parts(length=False)),
     "no multipart by its type": ("video/x-motion-jpeg", parts()),
     "no length": ("multipart/x-mixed-replace; boundary=frame", parts(length=False)),
-    "no length, no empty line behind the picture": (
+    "no length, no empty line after the JPEG": (
         "multipart/x-mixed-replace; boundary=frame",
         parts(length=False, after=b""),
     ),
@@ -94,8 +94,8 @@ CAMERAS = {
         parts(length=False, before=b"--frame\r\nContent-Length: 0\r\n"),
     ),
     "words before the first boundary": ("multipart/x-mixed-replace; boundary=frame", b"a camera\r\n\r\n" + parts()),
-    "bare JPEGs": ("video/mjpeg", b"".join(JPEGS)),
-    "bare JPEGs with zeros between": ("image/jpeg", b"\0\0\0".join(JPEGS)),
+    "JPEGs alone": ("video/mjpeg", b"".join(JPEGS)),
+    "JPEGs alone with zeros between": ("image/jpeg", b"\0\0\0".join(JPEGS)),
 }
 
 
@@ -126,7 +126,7 @@ def test_a_boundary_or_an_end_inside_a_jpeg_is_part_of_it(jpegs, length):
 
 
 @pytest.mark.parametrize("camera", [name for name in CAMERAS if "too" not in name])
-def test_a_jpeg_is_there_with_its_last_byte(camera):
+def test_a_jpeg_is_yielded_with_its_last_byte(camera):
     """A camera with one frame per second must not be a second late."""
     content_type, body = CAMERAS[camera]
     splitter = JpegSplitter(boundary_of(content_type), lambda width, height: None)
@@ -134,7 +134,7 @@ def test_a_jpeg_is_there_with_its_last_byte(camera):
 
 
 @pytest.mark.parametrize("damage", ["cut", "torn", "garbage"])
-def test_a_damaged_part_is_yielded_and_the_next_ones_are_whole(damage):
+def test_a_damaged_part_is_yielded_and_the_next_ones_are_complete(damage):
     half = JPEGS[1][: len(JPEGS[1]) // 2]
     bad, length = {"cut": (half, True), "torn": (half, len(half)), "garbage": (JPEGS[1][::-1], True)}[damage]
     body = part(JPEGS[0]) + part(bad, length=length) + part(JPEGS[2]) + part(JPEGS[3])
@@ -144,7 +144,7 @@ def test_a_damaged_part_is_yielded_and_the_next_ones_are_whole(damage):
 
 
 def fed_until_refused(splitter: JpegSplitter, start: bytes, more: bytes) -> int:
-    """Return how many bytes a splitter took before it raised."""
+    """Return how many bytes a splitter accepted before it raised."""
     fed = len(start)
     with pytest.raises(PartTooLong):
         list(splitter.feed(start))
@@ -179,7 +179,7 @@ SCAN = JPEGS[0][:-2]
         (JPEGS[0][:2], b"\xff\xd8" * 2048),
     ],
 )
-def test_what_has_no_end_is_given_up_after_a_megabyte_and_three_bytes_a_pixel(start, more):
+def test_a_part_without_an_end_is_abandoned_after_a_megabyte_and_three_bytes_a_pixel(start, more):
     splitter = JpegSplitter(b"frame", lambda width, height: None)
     assert fed_until_refused(splitter, start, more) <= MOST + len(start) + 2 * len(more)
 
@@ -202,7 +202,7 @@ def test_an_odd_content_type_names_no_boundary_or_a_plain_one(content_type):
 
 
 @pytest.mark.parametrize("length", [4096, False])
-def test_a_jpeg_that_is_padded_to_whole_pages_ends_at_its_own_end(length):
+def test_a_jpeg_that_is_padded_to_full_pages_ends_at_its_own_end(length):
     body = b"".join(part(jpeg, length=length, after=bytes(4096) + b"\r\n") for jpeg in JPEGS)
     for piece in (7, 1000, len(body)):
         assert cut("multipart/x-mixed-replace; boundary=frame", body, piece) == JPEGS

@@ -56,7 +56,7 @@ def test_an_invalid_address_is_refused_on_one_line(address, message):
 
 
 @pytest.mark.parametrize("address", ["rtsp:/admin:hunter2@h/x", "rtsp:/admin:hunter2@h/x?y=*", "ftp://a:hunter2@h"])
-def test_a_slip_in_an_address_shows_no_password(address):
+def test_a_typo_in_an_address_shows_no_password(address):
     with pytest.raises(UsageError) as caught:
         check_address(address)
     assert "hunter2" not in str(caught.value) and address[:5] in str(caught.value)
@@ -71,7 +71,7 @@ def test_a_text_file_is_not_a_video_and_an_empty_folder_has_no_images(tmp_path):
         check_address(str(tmp_path / "empty"))
 
 
-def test_what_may_work_passes_although_it_is_down_now(tmp_path):
+def test_a_source_that_is_merely_down_passes(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     clip = write_clip(tmp_path / "clip.mp4", frames=2)
     spaces = "rtsp://u:two words@h/c", "http://h/a b.mp4"
@@ -89,13 +89,13 @@ def test_a_missing_package_is_reported_before_anything_starts(monkeypatch):
         check_address("rtsp://10.0.0.7/cam")
 
 
-def test_what_vanished_since_the_check_is_lost(tmp_path):
+def test_a_file_removed_after_the_check_is_lost(tmp_path):
     for address in (tmp_path / "clip.mp4", tmp_path / "*.png"):
         with pytest.raises(SourceLost):
             open_source(str(address), timeout_s=1)
 
 
-def test_a_camera_that_is_not_there_is_lost_with_its_number_and_no_noise(capfd):
+def test_a_missing_camera_is_lost_with_its_number_and_without_output_of_opencv(capfd):
     with pytest.raises(SourceLost, match="camera 63"):
         open_source(63, timeout_s=1)
     assert capfd.readouterr() == ("", "")
@@ -109,7 +109,7 @@ def test_a_pipe_is_refused_at_once_instead_of_waiting_for_its_writer(tmp_path):
     assert "UsageError" in done.stderr and "it is a pipe or a device" in done.stderr
 
 
-def test_a_video_that_ffmpeg_has_no_decoder_for_says_so(tmp_path):
+def test_a_video_that_ffmpeg_cannot_decode_is_refused_with_the_reason(tmp_path):
     data = write_clip(tmp_path / "clip.mp4", frames=2).read_bytes()
     (tmp_path / "clip.mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
     with pytest.raises(UsageError, match="its video has a format that FFmpeg cannot decode here"):

@@ -37,7 +37,7 @@ def test_first_frames_without_a_time_are_before_those_that_have_one():
     assert times(plain(None, None, 7.0, 7.04)) == pytest.approx([0, 0.04, 0.08, 0.12])
 
 
-def test_where_packets_are_numbered_as_they_lie_the_nth_frame_has_the_nth_time():
+def test_with_packets_numbered_in_file_order_the_nth_frame_has_the_nth_time():
     # I P B B as stored; the decoder shows I B B P, each with the number of its place in the file.
     shown = [(0.0, False), (0.08, True), (0.12, True), (0.04, False), (0.16, False)]
     assert times(shown, packets=[0, 0.04, 0.08, 0.12, 0.16]) == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
@@ -48,12 +48,12 @@ def test_presentation_times_are_kept_with_b_frames_and_gaps():
     assert times(shown, packets=[0, 0.54, 0.04, 0.5]) == pytest.approx([0, 0.04, 0.5, 0.54])
 
 
-def test_a_packet_that_gives_no_frame_moves_no_other():
+def test_a_packet_without_a_frame_shifts_no_other_frame():
     shown = [(0.0, False), (0.08, False), (0.12, False)]
     assert times(shown, packets=[0, 0.04, 0.08, 0.12]) == pytest.approx([0, 0.08, 0.12])
 
 
-def test_a_clock_that_begins_again_continues_after_the_last():
+def test_a_clock_that_restarts_continues_after_the_last_time():
     assert times(plain(0, 1, 2, 0, 1)) == pytest.approx([0, 1, 2, 2.04, 3.04])
 
 
@@ -63,7 +63,7 @@ def test_times_that_fall_a_little_or_stay_still_rise():
     assert result[-1] == pytest.approx(0.12)
 
 
-def test_a_frame_that_is_lost_among_presentation_times_moves_no_other():
+def test_a_lost_frame_among_presentation_times_shifts_no_other():
     own = [(0.0, False), (0.04, True), (0.12, False), (0.16, True), (0.2, True), (0.24, False)]
     packets = [0, 0.12, 0.04, 0.08, 0.24, 0.16, 0.2]  # the packet at 0.08 yields no frame
     assert times(own, packets=packets) == pytest.approx([time for time, _ in own])

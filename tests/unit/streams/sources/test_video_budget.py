@@ -95,7 +95,7 @@ except (SourceLost, SourceEnded):
     assert grown_mb(code, before) < 36  # a single frame takes 54 MB
 
 
-def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_goes_on(tmp_path):
+def test_a_stream_that_grows_beyond_the_budget_is_lost_and_one_within_continues(tmp_path):
     small, large = (write_video(tmp_path, "h264", side, frames).read_bytes() for side, frames in ((320, 150), (640, 2)))
     path = tmp_path / "grows.h264"
     path.write_bytes(small + large)

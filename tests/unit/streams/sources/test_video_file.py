@@ -44,12 +44,12 @@ def test_frames_are_not_converted_and_stamps_are_in_order(tmp_path):
     assert all(one.decoded <= other.decoded for one, other in pairwise(frames))
 
 
-def test_times_begin_at_zero_although_the_file_does_not(tmp_path):
+def test_times_start_at_zero_although_those_of_the_file_do_not(tmp_path):
     frames, _ = read_all(open_source(str(write_clip(tmp_path / "clip.ts", frames=5, fps=15)), timeout_s=1))
     assert [frame.pts for frame in frames] == pytest.approx([index / 15 for index in range(5)], abs=1e-4)
 
 
-def test_a_damaged_file_gives_its_sound_frames_and_counts_the_others(tmp_path):
+def test_a_damaged_file_yields_its_intact_frames_and_counts_the_others(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=60, fps=15)
     data = bytearray(clip.read_bytes())
     middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
@@ -67,7 +67,7 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     assert len(read_all(open_source("http:clip.mp4", timeout_s=1))[0]) == 3
 
 
-# How each is written, and its rate: raw H.264 states its own, the others get FFmpeg's default.
+# Container, options and rate: raw H.264 declares its rate, the others get FFmpeg's default.
 UNTIMED = {
     "b.avi": ("libx264", {"bf": "3", "b-adapt": "0"}),
     "asp.avi": ("mpeg4", {"bf": "2"}),
@@ -90,7 +90,7 @@ def test_every_frame_of_a_file_without_presentation_times_comes_in_order_at_its_
     assert bad == 0
 
 
-def test_raw_h264_has_the_frame_rate_that_it_says(tmp_path):
+def test_raw_h264_has_the_frame_rate_that_it_declares(tmp_path):
     write_clip(tmp_path / "raw.h264", frames=6, fps=10)
     frames, _ = read_all(open_source(str(tmp_path / "raw.h264"), timeout_s=1))
     assert [frame.pts for frame in frames] == pytest.approx([index / 10 for index in range(6)])
@@ -107,7 +107,7 @@ def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, n
     assert [frame.pts for frame in frames] == pytest.approx([index / 20 for index in kept], abs=2e-3)
 
 
-def test_what_was_copied_out_of_an_avi_rises_too(tmp_path):
+def test_times_of_a_video_copied_out_of_an_avi_rise_too(tmp_path):
     avi = encode(tmp_path / "b.avi", "libx264", bf="3")
     with av.open(str(avi)) as reader, av.open(str(tmp_path / "copy.mkv"), "w") as writer:
         copy = writer.add_stream_from_template(reader.streams.video[0])
@@ -156,7 +156,7 @@ def test_a_still_of_a_format_that_may_move_is_one_frame(tmp_path):
         assert ([frame.pts for frame in frames], bad) == ([0], 0), suffix
 
 
-def test_a_cut_animation_gives_what_is_whole(tmp_path):
+def test_a_truncated_animation_yields_its_complete_frames(tmp_path):
     from PIL import Image
 
     random = np.random.default_rng(0)

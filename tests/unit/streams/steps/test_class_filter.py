@@ -22,7 +22,7 @@ def test_a_class_that_the_model_does_not_know_is_refused_with_a_close_match():
         ClassFilter(NAMES, ["wegde"])
 
 
-# As a data set that numbers its classes in the order of their folders' names.
+# As in a data set whose classes are numbered in the order of their folders' names.
 DIGITS = {0: "1", 1: "10", 2: "11", 3: "2"}
 CELLS = {0: "cell", 1: "rod", 2: "cell"}
 

@@ -7,7 +7,7 @@ from stream_results import make_result
 
 
 def read(*times):
-    """Return what a clock says of frames with these (pts, arrived)."""
+    """Return what a clock reads for frames with these (pts, arrived)."""
     clock = SourceClock()
     return [clock.read(make_result(pts=pts, arrived=arrived).frame) for pts, arrived in times]
 

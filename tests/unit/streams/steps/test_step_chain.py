@@ -10,7 +10,7 @@ def test_steps_are_called_one_after_the_other():
     assert called == [1, 2]
 
 
-def test_a_step_that_raises_is_said_once_and_the_next_one_is_called(capsys):
+def test_a_step_that_raises_is_reported_once_and_the_next_one_is_called(capsys):
     called = []
 
     def breaks(result):
@@ -25,7 +25,7 @@ def test_a_step_that_raises_is_said_once_and_the_next_one_is_called(capsys):
     assert "geheim" not in output
 
 
-def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsys):
+def test_only_steps_with_a_gap_method_are_notified_and_none_can_break_a_stream(capsys):
     heard = []
 
     class Hears:
@@ -41,7 +41,7 @@ def test_only_steps_that_have_a_gap_hear_of_it_and_none_can_break_a_stream(capsy
     assert "Breaks failed" in capsys.readouterr().err
 
 
-def test_a_step_that_exits_does_not_take_the_lane_with_it(capsys):
+def test_a_step_that_exits_does_not_end_the_worker(capsys):
     called = []
     StepChain([lambda result: sys.exit("enough"), lambda result: called.append(1)])(make_result())
     assert called == [1]

@@ -97,7 +97,7 @@ def test_frames_with_the_same_time_cause_no_warning():
     assert result.ids.tolist() == [1]
 
 
-def test_a_missing_package_is_one_line(monkeypatch):
+def test_a_missing_package_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(FGDError, match=r"trackers is not installed; run pip install 'fgd_yolo\[stream\]'"):
         ObjectTracker()

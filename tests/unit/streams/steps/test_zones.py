@@ -19,7 +19,7 @@ from stream_results import make_result
 
 SHAPE = (100, 200)  # height, width
 YARD = parse_layout({"zones": {"yard": [[0.25, 0], [0.75, 0], [0.75, 1], [0.25, 1]]}})  # x from 50 to 150
-GATE = parse_layout({"lines": {"gate": [[100, 100], [100, 0]]}})  # upwards: the right of it is the picture's right
+GATE = parse_layout({"lines": {"gate": [[100, 100], [100, 0]]}})  # upwards: its right is the image's right
 
 
 def count(counter: StreamCounter, places: dict[int, tuple[float, float]], now_s: float = 0.0) -> dict:
@@ -139,7 +139,7 @@ def test_after_a_gap_all_tracks_are_new_and_the_totals_remain():
 
 
 @pytest.mark.parametrize("speed", [1 / 8, 1, 11])
-def test_what_a_file_counts_is_the_same_however_fast_it_is_read(speed):
+def test_the_counts_of_a_file_do_not_depend_on_how_fast_it_is_read(speed):
     zones = ZoneCounter({None: YARD})
     seen_s = [0, 0.25, 0.5, 1.0]  # hidden for a moment, then gone for the rest of five seconds
     for index in range(21):
@@ -171,12 +171,12 @@ def test_each_stream_counts_for_itself_and_one_without_a_layout_not_at_all():
     assert list(fallback.zones["lines"]) == ["gate"]
 
 
-def test_what_is_counted_is_plain_json():
+def test_counts_are_plain_json():
     report = count(StreamCounter(YARD), {1: (60, 50)})
     assert json.loads(json.dumps(report)) == report
 
 
-def test_nothing_is_kept_of_lost_tracks():
+def test_lost_tracks_are_forgotten():
     counter = StreamCounter(parse_layout({"zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}}))
     for number in range(200):
         count(counter, {number: (60, 50)}, float(number))
@@ -201,7 +201,7 @@ def test_nothing_is_kept_of_lost_tracks():
         ({"zones": {"a": None}}, "zone 'a' needs"),
     ],
 )
-def test_a_broken_layout_is_one_line(config, message):
+def test_an_invalid_layout_is_an_error_of_one_line(config, message):
     with pytest.raises(UsageError, match=message):
         parse_layout(config)
 

@@ -1,4 +1,4 @@
-"""Clients that hold connections, send slowly or never read: the page stays there for everybody else."""
+"""Clients that hold connections, send slowly or never read: the page stays reachable for all others."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def page():
 
 
 class Served:
-    """A page in a process of its own that may open a given number of files."""
+    """A page in a separate process that may open a given number of files."""
 
     def __init__(self, limit: int):
         self.process = subprocess.Popen(
@@ -155,7 +155,7 @@ def status_line(answer: bytes) -> str:
 
 
 @pytest.mark.parametrize("sent", PARTS_OF_REQUESTS.values(), ids=PARTS_OF_REQUESTS)
-def test_the_page_answers_while_600_connections_wait_for_the_rest_of_a_request(sent):
+def test_the_page_responds_while_600_connections_wait_for_the_rest_of_a_request(sent):
     with serve(create_app(FakePipeline("door"), LatestFrames()), "127.0.0.1", 0) as server, ExitStack() as held:
         for _ in range(600):
             held.enter_context(connect(server.port)).sendall(sent)
@@ -181,7 +181,7 @@ def test_viewers_receive_frames_while_2000_connections_are_opened_and_held(limit
         seen = b""
         while seen.count(b"Content-Type: image/jpeg") < 10:
             part = viewer.recv(65536)
-            assert part, "the viewer was sent away"
+            assert part, "the viewer was disconnected"
             seen += part
         out, err = served.end()
         assert (out, err) == ("[]\n", "")
@@ -296,7 +296,7 @@ def test_a_head_that_is_too_large_or_none_is_refused_at_once(sent):
         assert get(f"{server.url}healthz").text == "alive\n"
 
 
-def test_damaged_chunks_behind_an_answer_are_no_error_of_the_server():
+def test_damaged_chunks_after_a_response_are_no_server_error():
     with Served(1024) as served:
         head = b"POST /x HTTP/1.1\r\n" + HOST + JSON + CHUNKED
         with connect(served.port) as connection:
@@ -317,7 +317,7 @@ def test_requests_in_one_piece_are_all_answered(page):
         assert read_to_the_end(connection).count(b"alive\n") == 51
 
 
-def test_the_page_answers_while_all_connections_are_used_by_viewers_that_never_read(page):
+def test_the_page_responds_while_all_connections_are_used_by_viewers_that_never_read(page):
     server, _ = page
     with ExitStack() as held:
         for _ in range(64):
@@ -349,7 +349,7 @@ def test_a_viewer_that_does_not_read_loses_the_slot(page, monkeypatch):
     assert left == [1]
 
 
-def test_a_client_who_never_reads_its_answers_is_closed(page):
+def test_a_client_that_never_reads_its_responses_is_disconnected(page):
     server, _ = page
     with connect(server.port) as connection, pytest.raises(ConnectionError):
         connection.settimeout(0.1)

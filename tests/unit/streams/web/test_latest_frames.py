@@ -69,7 +69,7 @@ def test_the_jpeg_shows_the_frame_with_its_boxes():
     assert (result.frame.image() == 111).all()
 
 
-def test_a_viewer_who_has_the_newest_frame_waits_for_the_next():
+def test_a_viewer_that_has_the_newest_frame_waits_for_the_next():
     frames = LatestFrames()
     frames(result_of("door", 7))
     assert newest(frames, after=7) is None

@@ -16,7 +16,7 @@ from fgd_yolo.streams.web import server as web_server
 from fgd_yolo.streams.web.latest_frames import LatestFrames
 from web_pipeline import FakePipeline, result_of
 
-TIMEOUT_S = 30  # until which something must have happened; it happens at once
+TIMEOUT_S = 30  # upper bound for events that normally happen at once
 
 
 def until(condition):
@@ -56,7 +56,7 @@ def camera(frames):
 
 
 def watch(server, path="video?stream=door"):
-    """Return a connection that asked for an endless answer, and reads nothing of it by itself."""
+    """Return a connection that requested an endless response and reads none of it."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     connection.connect(("127.0.0.1", server.port))
@@ -94,7 +94,7 @@ def test_mjpeg_has_one_frame_per_part_and_each_is_newer(server, frames, camera):
     assert len(set(greys)) == 3
 
 
-def test_encoding_begins_with_a_viewer_and_ends_when_the_last_has_left(server, frames, camera):
+def test_encoding_starts_with_a_viewer_and_ends_when_the_last_has_left(server, frames, camera):
     until(lambda: len(camera) > 5)
     assert frames.encoded == 0
     viewers = [watch(server), watch(server)]

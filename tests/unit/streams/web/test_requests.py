@@ -1,4 +1,4 @@
-"""What strangers may send to the page: the answer is 4xx, never 5xx, and the page goes on."""
+"""Whatever a client sends to the page, the response is 4xx, never 5xx, and the page continues."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_no_body_causes_a_server_error(body, capsys):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("allow_files", [False, True])
-def test_an_address_that_can_never_work_is_refused_and_the_page_goes_on(address, allow_files):
+def test_an_address_that_can_never_work_is_refused_and_the_page_continues(address, allow_files):
     pipeline, page = client(allow_files=allow_files)
     answer = page.request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
     assert answer.status_code == 400
@@ -146,7 +146,7 @@ def test_an_address_that_can_never_work_is_refused_and_the_page_goes_on(address,
 
 
 @pytest.mark.parametrize("address", ["ftp://10.0.0.7/x", "rtsp://10.0.0.7:99999/x", "rtsp://admin:p@ss/word@cam/x"])
-def test_the_advice_for_an_address_is_on_the_page_what_it_is_on_the_command_line(address):
+def test_the_page_gives_the_same_advice_for_an_address_as_the_command_line(address):
     answer = client()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
     with pytest.raises(UsageError) as caught:
         check_address(address)
@@ -158,7 +158,7 @@ def test_the_advice_for_an_address_is_on_the_page_what_it_is_on_the_command_line
 def test_no_query_causes_a_server_error(path, query, capsys):
     pipeline, page = client()
     if path == "/video" and query.startswith("stream=door"):
-        query = query.replace("stream=door", "stream=other")  # the door's pictures would never end
+        query = query.replace("stream=door", "stream=other")  # the video of the door would never end
     answer = page.get(f"{path}?{query}")
     assert answer.status_code in (204, 400, 404)
     assert (answer.status_code == 400) or "after" not in query or path == "/video"
@@ -201,7 +201,7 @@ def test_an_invalid_origin_changes_nothing():
 
 
 @pytest.mark.parametrize("name", ["rtsp:..a", "token", "1.5", "Tür 2"])
-def test_a_name_of_letters_digits_dots_dashes_and_spaces_is_taken_as_it_is(name):
+def test_a_name_of_letters_digits_dots_dashes_and_spaces_is_used_unchanged(name):
     body = json.dumps({"address": "test://", "name": name}).encode()
     if ":" in name:
         with pytest.raises(UsageError, match="a name is"):
@@ -219,13 +219,13 @@ def test_an_unnamed_camera_is_named_and_shown_by_host_and_port_alone():
     address = f"rtsp://admin:{SECRET}@10.0.0.7:554/0/{SECRET}?login=a:{SECRET}"
     names = [page.post("/streams", json={"address": address}).json()["name"] for _ in range(2)]
     assert names == ["10.0.0.7-554", "10.0.0.7-554-2"]
-    pipeline.source["address"] = address  # as a pipeline that does not hide it itself
+    pipeline.source["address"] = address  # as from a pipeline that does not hide it
     output = page.get("/stats").text + page.get("/metrics").text + page.get("/readyz").text
     assert SECRET not in output and "admin" not in output
     assert page.get("/stats").json()["streams"]["10.0.0.7-554"]["address"] == "rtsp://10.0.0.7:554"
 
 
-def test_a_real_server_answers_a_hostile_link_and_goes_on():
+def test_a_real_server_answers_a_hostile_link_and_continues():
     pipeline, frames = FakePipeline("door"), LatestFrames()
     with bind("127.0.0.1", 0) as server:
         server.start(create_app(pipeline, frames))

@@ -51,7 +51,7 @@ def test_with_a_token_all_addresses_are_served():
         assert get(f"{server.url}stats", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
-def test_a_port_in_use_is_one_line_before_anything_starts():
+def test_a_port_in_use_is_an_error_of_one_line_before_anything_starts():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(FGDError, match=f"cannot listen on 127.0.0.1 port {port}: it is in use") as refused:
@@ -60,7 +60,7 @@ def test_a_port_in_use_is_one_line_before_anything_starts():
     assert "\n" not in str(refused.value)
 
 
-def test_the_port_is_taken_before_the_start_and_free_after_the_stop():
+def test_the_port_is_bound_before_the_start_and_free_after_the_stop():
     server = bind("127.0.0.1", 0)
     with pytest.raises(FGDError, match="it is in use"):
         bind("127.0.0.1", server.port)
@@ -73,7 +73,7 @@ def test_the_port_is_taken_before_the_start_and_free_after_the_stop():
     bind("127.0.0.1", server.port).stop()
 
 
-def test_an_unknown_host_is_one_line():
+def test_an_unknown_host_is_an_error_of_one_line():
     with pytest.raises(UsageError, match=r"the web host 'no\.such\.host' is unknown"):
         bind("no.such.host", 0)
 
@@ -82,7 +82,7 @@ def test_an_unknown_host_is_one_line():
     ("token", "message"),
     [(None, "needs a token"), (TOKEN, "192.0.2.7 is not an address of this machine; choose another")],
 )
-def test_an_address_of_another_machine_is_one_line(token, message):
+def test_an_address_of_another_machine_is_an_error_of_one_line(token, message):
     code = f"from fgd_yolo.streams.web import bind; bind('192.0.2.7', 0, {token!r})"  # looked up without the guard
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert message in output.stderr.splitlines()[-1]
@@ -94,7 +94,7 @@ def test_loopback_addresses_are_recognized(host):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "128.0.0.1", "192.168.0.1", "fe80::1", "localhost.evil", ""])
-def test_all_others_are_not_loopback(host):
+def test_all_other_addresses_are_not_loopback(host):
     assert not is_loopback(host)
 
 
@@ -147,7 +147,7 @@ def test_a_login_in_the_address_of_the_page_is_not_repeated(text):
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
-def test_a_missing_package_is_one_line(package):
+def test_a_missing_package_is_an_error_of_one_line(package):
     code = f"""
 import sys
 sys.modules[{package!r}] = None

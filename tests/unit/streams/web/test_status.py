@@ -26,11 +26,11 @@ def ready(client):
     return answer.status_code, answer.json()["reasons"]
 
 
-def test_it_is_ready_when_every_stream_gave_a_frame(box):
+def test_it_is_ready_when_every_stream_delivered_a_frame(box):
     assert ready(box[2]) == (200, [])
 
 
-def test_it_is_not_ready_while_a_stream_is_down_and_says_why(box):
+def test_it_is_not_ready_while_a_stream_is_down_and_reports_why(box):
     pipeline, _, client = box
     pipeline.streams["yard"].set_state("DOWN", "refused by rtsp://admin:hunter2secret@10.0.0.7/cam")
     assert ready(client) == (503, ["yard: DOWN, refused by rtsp://10.0.0.7"])
@@ -127,7 +127,7 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
     assert values["fgd_stream_up", "door"] == 1
     assert values["fgd_stream_up", "yard"] == 0
     assert values["fgd_web_frames_encoded_total",] == frames.encoded == 0
-    # The age at the end of inference was 20 ms, that of the decoded picture 5 ms.
+    # The age at the end of inference was 20 ms, that of the decoded frame 5 ms.
     assert values["fgd_frame_age_seconds_bucket", "0.01", "decoded", "door"] == 1
     assert values["fgd_frame_age_seconds_bucket", "0.01", "door", "infer_end"] == 0
     assert values["fgd_frame_age_seconds_bucket", "0.03", "door", "infer_end"] == 1
@@ -136,7 +136,7 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
     assert values["fgd_frame_age_seconds_sum", "door", "infer_end"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_two_applications_in_one_process_have_metrics_of_their_own(box):
+def test_two_applications_in_one_process_have_separate_metrics(box):
     other = WebClient(create_app(FakePipeline("cellar"), LatestFrames()))
     assert 'stream="cellar"' in other.get("/metrics").text
     assert "cellar" not in box[2].get("/metrics").text
@@ -150,7 +150,7 @@ def test_a_name_that_looks_like_markup_stays_text(box):
     assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}
 
 
-def test_numbers_that_are_not_finite_are_null_in_every_answer(box, monkeypatch):
+def test_numbers_that_are_not_finite_are_null_in_every_response(box, monkeypatch):
     pipeline, _, client = box
     stats = pipeline.stats
 

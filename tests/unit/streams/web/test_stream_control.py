@@ -15,7 +15,7 @@ ADDRESS = f"rtsp://admin:{SECRET}@10.0.0.7/cam"
 
 
 class Telltale(FakePipeline):
-    """A pipeline that repeats the address, and even the bare password, in its error."""
+    """A pipeline that repeats the address, and even the password alone, in its error."""
 
     def add(self, address, name=None, *, policy=None):
         raise UsageError(f"{address} does not answer to {SECRET}")
@@ -125,7 +125,7 @@ def test_a_body_without_an_end_is_refused():
 def test_no_response_has_the_password():
     pipeline = FakePipeline("door")
     page = client(pipeline, settings={"door": StreamSettings(ADDRESS)})
-    pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is away")
+    pipeline.streams["door"].set_state("DOWN", f"{ADDRESS} is unreachable")
     output = add(Telltale(), {"address": ADDRESS}).text
     output += page.post("/streams", json={"address": ADDRESS, "name": SECRET * 9}).text
     for path in ("/stats", "/metrics", "/readyz"):
