@@ -78,7 +78,7 @@ Implementation = Callable[..., tuple[Tensor, ...]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark on the CPU and, where available, on CUDA; return the exit code."""
+    """Run the benchmark on the CPU and, if available, on CUDA; return the exit code."""
 
     def run(arguments: list[str]) -> None:
         args = _parser().parse_args(arguments)

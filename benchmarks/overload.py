@@ -37,7 +37,7 @@ class Overload:
     """Many cameras on one detector. A pair holds the values of the first and of the last third of the time.
 
     Args:
-        kind: of the cameras, RTSP or MJPEG.
+        kind: kind of the cameras, RTSP or MJPEG.
         cameras: number of cameras.
         load: received frames per inferred frame.
         min_share: inferred frames of the camera with the fewest, over the mean of all cameras; 1 is fair.
@@ -49,7 +49,7 @@ class Overload:
         allowed_ms: one inference, two frame periods, and the time for decoding, preprocessing, postprocessing and the
             sink; the camera's own time is not included.
         memory_mb: resident memory of this process, at the start and at the end.
-        threads: of this process, at the start and at the end.
+        threads: number of threads of this process, at the start and at the end.
     """
 
     kind: str
@@ -98,14 +98,14 @@ class AgeSink:
 def measure_overload(model: Path, images: Sequence[np.ndarray], cameras: int, threads: int, seconds: float) -> Overload:
     """Measure the pipeline in latency mode on more cameras than it can process, of 30 frames per second each.
 
-    All streams open one camera in another process: H.264 over RTSP, or MJPEG where GStreamer's RTSP server is not
+    All streams open one camera in another process: H.264 over RTSP, or MJPEG if GStreamer's RTSP server is not
     installed. Streams are added until twice as many frames arrive as can be inferred.
 
     Args:
         model: an ONNX file.
         images: the frames of the camera, (480, 640, 3) BGR.
         cameras: minimum number of cameras.
-        threads: of the detector.
+        threads: threads of the detector.
         seconds: duration of the measurement, after a warm-up.
     """
     from fgd_yolo.streams.pipeline import Pipeline

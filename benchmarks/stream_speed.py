@@ -52,7 +52,7 @@ def measure_rates(model: Path, clip: Path, threads: int, rounds: int) -> Rates:
     Args:
         model: an ONNX file of a fixed size with a float input.
         clip: a video file.
-        threads: of the bare threads and of the pipeline.
+        threads: number of bare threads, and threads of the pipeline.
         rounds: runs of each variant.
     """
     variants: dict[str, Callable[[], float | None]] = {

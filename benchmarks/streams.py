@@ -52,7 +52,7 @@ def _parser() -> Parser:
         help="ONNX files of a fixed size (default: YOLOv8n of 320 px with random weights, fp32 and int8)",
     )
     number = {"type": positive_int, "metavar": "N"}
-    parser.add_argument("--threads", default=2, help="of each variant (default: 2)", **number)
+    parser.add_argument("--threads", default=2, help="threads of each variant (default: 2)", **number)
     parser.add_argument("--rounds", default=5, help="runs of each variant (default: 5)", **number)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -63,7 +63,7 @@ def report(models: Sequence[Path] | None, threads: int, rounds: int) -> str:
 
     Args:
         models: ONNX files of a fixed size with a float input; None exports a YOLOv8n with random weights.
-        threads: of each variant.
+        threads: threads of each variant.
         rounds: runs of each variant on the file.
     """
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-benchmark-") as name:
@@ -90,7 +90,7 @@ def _random_models(folder: Path) -> dict[str, Path]:
 
 def speed_table(rates: Mapping[str, Rates], cpu_ms: Mapping[str, CpuTimes]) -> str:
     """Format frames per second and CPU times, both by model, as a Markdown table."""
-    header = ["", "bare threads", "pipeline", "of bare", "Ultralytics", "pipeline over it"]
+    header = ["", "bare threads", "pipeline", "pipeline / threads", "Ultralytics", "pipeline / Ultralytics"]
     header += [f"CPU per frame at {stream_speed.CAMERA_FPS} fps", "Ultralytics", "ratio"]
     rows = []
     for model, fps in rates.items():
@@ -114,7 +114,7 @@ def speed_table(rates: Mapping[str, Rates], cpu_ms: Mapping[str, CpuTimes]) -> s
 def overload_table(overloads: Mapping[str, Overload]) -> str:
     """Format measurements under overload, by model, as a Markdown table with its notes."""
     kind = next(iter(overloads.values())).kind
-    header = [f"{kind} at {overload.CAMERA_FPS} fps", "cameras", "load", "least share"]
+    header = [f"{kind} at {overload.CAMERA_FPS} fps", "cameras", "load", "lowest share"]
     header += ["p50 age, first and last third", "p95 age", "allowed", "memory", "threads"]
     rows = [
         [

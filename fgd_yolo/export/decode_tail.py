@@ -46,16 +46,16 @@ def without_decode_tail(model: ModelProto) -> ModelProto:
     """
     copy = shape_inference.infer_shapes(model)
     tail = set(decode_tail(copy))
-    kept = [node for node in copy.graph.node if node.name not in tail]
+    body = [node for node in copy.graph.node if node.name not in tail]
     outputs = {name for node in copy.graph.node if node.name in tail for name in node.input}
     outputs |= {value.name for value in copy.graph.output}
     known = {value.name: value for value in (*copy.graph.value_info, *copy.graph.output)}
-    names = [name for node in kept for name in node.output if name in outputs]
+    names = [name for node in body for name in node.output if name in outputs]
     values = [known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    read = {name for node in kept for name in node.input}
+    read = {name for node in body for name in node.input}
     initializers = [entry for entry in copy.graph.initializer if entry.name in read]
     del copy.graph.node[:], copy.graph.output[:], copy.graph.initializer[:]
-    copy.graph.node.extend(kept)
+    copy.graph.node.extend(body)
     copy.graph.output.extend(values)
     copy.graph.initializer.extend(initializers)
     return copy

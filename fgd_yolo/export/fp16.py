@@ -80,7 +80,7 @@ class Fp16Report:
 
 
 def convert(conversion: Conversion) -> Fp16Report:
-    """Write a float16 copy of a float32 file; nodes that float16 cannot hold stay float32.
+    """Write a float16 copy of a float32 file; nodes outside the range of float16 stay float32.
 
     Raises:
         FGDError: the float32 file gives NaN or infinity on an image, or the copy exceeds float16 nevertheless.
@@ -167,7 +167,7 @@ def measure_magnitudes(model: ModelProto, batches: Iterable[np.ndarray]) -> Magn
 
 
 def float_nodes(model: ModelProto, magnitudes: Magnitudes) -> list[str]:
-    """Return the nodes before the decode tail that float16 cannot hold, in graph order.
+    """Return the nodes before the decode tail that must stay float32, in graph order.
 
     Convention:
         A node stays float32 if one of its inputs or outputs, or a sum inside it, exceeds a quarter of the largest
@@ -185,16 +185,16 @@ def float_nodes(model: ModelProto, magnitudes: Magnitudes) -> list[str]:
     }
     before = [node for node in model.graph.node if node.name not in tail]
     outside |= _floored(before, weights)
-    kept = [
+    float32_nodes = [
         node
         for node in before
         if magnitudes.sums.get(node.output[0], 0.0) * MARGIN > LARGEST
         or not outside.isdisjoint((*node.input, *node.output))
         or _constants_round_badly(node, weights, magnitudes)
     ]
-    read = {name for node in kept for name in node.input}
-    kept += [node for node in before if node.op_type == "Constant" and node.output[0] in read]
-    names = {node.name for node in kept}
+    read = {name for node in float32_nodes for name in node.input}
+    float32_nodes += [node for node in before if node.op_type == "Constant" and node.output[0] in read]
+    names = {node.name for node in float32_nodes}
     return [node.name for node in before if node.name in names]
 
 
@@ -231,9 +231,9 @@ def to_float16(source: Path, target: Path, float_nodes: Collection[str] = ()) ->
     """
     model = onnx.load(source)
     original = {node.name for node in model.graph.node}
-    kept = [*decode_tail(model), *float_nodes]
-    _separate_constants(model, set(kept))
-    half = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    float32_nodes = [*decode_tail(model), *float_nodes]
+    _separate_constants(model, set(float32_nodes))
+    half = convert_float_to_float16(model, keep_io_types=True, node_block_list=float32_nodes)
     _remove_casts_between_float32(half, original)
     editor = OnnxModel(half)
     editor.prune_graph()
@@ -321,7 +321,7 @@ def _with_magnitudes(
     """Return a copy with the largest absolute value of each tensor as a further output.
 
     Args:
-        model: to copy.
+        model: the model to copy.
         tensors: names of the tensors to measure, of type float32 or float16.
         sums: also measure the sums of absolute products of the learned layers.
     Returns:
@@ -360,13 +360,13 @@ def _with_magnitudes(
     return copy, watched
 
 
-def _separate_constants(model: ModelProto, kept: set[str]) -> None:
+def _separate_constants(model: ModelProto, float32_nodes: set[str]) -> None:
     """Give float32 nodes their own copies of constants: the converter rounds one that a float16 node reads too."""
-    shared = {name for node in model.graph.node if node.name not in kept for name in node.input}
+    shared = {name for node in model.graph.node if node.name not in float32_nodes for name in node.input}
     values = {entry.name: entry for entry in model.graph.initializer if entry.name in shared}
     copied: dict[str, str] = {}
     for node in model.graph.node:
-        for place, name in enumerate(node.input if node.name in kept else ()):
+        for place, name in enumerate(node.input if node.name in float32_nodes else ()):
             if name in values and name not in copied:
                 copied[name] = f"{name}:float32"
                 copy = model.graph.initializer.add()

@@ -222,5 +222,5 @@ def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_drop: float) 
         )
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
     loss = f"loses {attempt.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"
-    kept = f" even with {len(attempt.float_nodes)} sensitive nodes in float32" if attempt.float_nodes else ""
-    return f"int8 {speed} and {loss}{kept}; it must be faster and may lose {max_drop:g}"
+    float_layers = f" even with {len(attempt.float_nodes)} sensitive nodes in float32" if attempt.float_nodes else ""
+    return f"int8 {speed} and {loss}{float_layers}; it must be faster and may lose {max_drop:g}"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 _MAX_STEPS = 1 << 16  # markers, boxes or tags; far above what real images have
 _MAX_TEXT_BYTES = 1 << 16  # of a plain-text header
 JPEG_END = 0xD9
+_JPEG_SCAN = 0xDA
 MAX_SCANS = 100
 """Of a progressive JPEG: the maximum that libjpeg's `cjpeg` writes. Typical files have about ten."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
@@ -98,9 +99,9 @@ def jpeg_header(data: bytes | bytearray) -> JpegHeader:
             position = start + 1
         elif marker == 0 or marker in _JPEG_STANDALONE:
             position = start + 2
-        elif marker == 0xD9:
+        elif marker == JPEG_END:
             break
-        elif marker == 0xDA:
+        elif marker == _JPEG_SCAN:
             return JpegHeader(width, height, cost, start if width and height else 0, start)
         else:
             if marker in JPEG_FRAMES and start + 10 <= len(data):
@@ -126,7 +127,7 @@ def jpeg_scans(data: bytes, start: int) -> int:
     for step, (marker, _) in enumerate(jpeg_markers(data, start)):
         if marker == JPEG_END:
             break
-        scans += marker == 0xDA
+        scans += marker == _JPEG_SCAN
         if scans > MAX_SCANS or step > _MAX_STEPS:
             return MAX_SCANS + 1
     return scans

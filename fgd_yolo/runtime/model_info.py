@@ -158,7 +158,7 @@ def _check_input_format(uint8_input: bool, reader: _MetadataReader) -> None:
     described = reader.fgd_yolo_entry().get(PREPROCESSING_KEY)
     described = described if isinstance(described, Mapping) else {}
     if uint8_input and "channels" not in described:
-        raise _unsupported("it takes uint8 images, but does not say in which channel order; export it with fgd-yolo")
+        raise _unsupported("it takes uint8 images, but its metadata has no channel order; export it with fgd-yolo")
     differences = (UINT8_INPUT if uint8_input else FLOAT_INPUT).differences(described)
     if differences:
         raise _unsupported(f"this version does not support its preprocessing ({', '.join(differences)})")
@@ -204,7 +204,7 @@ def _read_outputs(outputs: Sequence[TensorSpec], reader: _MetadataReader) -> _Ou
     keypoints = reader.parse("kpt_shape", _keypoint_shape)
     task = task or _infer_task(outputs, names, keypoints, reader)
     if (task == "segment") != (len(outputs) == 2):
-        raise _unsupported(f"its metadata says {task} model, but its outputs are {described}")
+        raise _unsupported(f"its task is {task}, but its outputs are {described}")
     of_pose = keypoints and math.prod(keypoints)
     extras = {"detect": 0, "obb": 1, "segment": _mask_channels(outputs), "pose": of_pose}[task]
     decoded, embedded_nms = _read_decoded(outputs[0].shape, extras, reader)
@@ -244,7 +244,7 @@ def _mask_channels(outputs: Sequence[TensorSpec]) -> int:
 
 
 def _read_decoded(shape: tuple[int | None, ...], extras: int | None, reader: _MetadataReader) -> tuple[bool, bool]:
-    """Return whether the output holds final detections, and whether an NMS in the graph made them."""
+    """Return whether the output consists of final detections, and whether these come from an NMS in the graph."""
     end_to_end = reader.parse("end2end", _bool)
     args = reader.parse("args", dict) or {}
     if end_to_end or args.get("nms") is True:

@@ -42,7 +42,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _upwards(mount: Path, group: str) -> list[Path]:
-    # Inside a container the group may have the name that the host machine uses; then only the mount itself exists.
+    # In a container the group may have its name outside the container; then only the mount itself exists.
     folder = mount / group.strip("/")
     return [folder, *(parent for parent in folder.parents if parent == mount or mount in parent.parents)]
 

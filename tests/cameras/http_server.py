@@ -36,7 +36,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]
             thread.join()
 
 
-def begin(handler: BaseHTTPRequestHandler, content_type: str, status: int = 200, **headers: str) -> None:
+def start_response(handler: BaseHTTPRequestHandler, content_type: str, status: int = 200, **headers: str) -> None:
     """Send the status line and the headers of a response."""
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)

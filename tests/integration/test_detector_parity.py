@@ -18,9 +18,9 @@ SHAPES = [(480, 640), (333, 777), (101, 97), (1000, 300), (1, 1), (3, 200), (60,
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}  # and the suffix of Ultralytics' model YAML
 FORMS = {
     "raw": {},
-    "raw of any size": {"dynamic": True},
+    "raw, of dynamic size": {"dynamic": True},
     "embedded nms": {"nms": True},
-    "embedded nms of any size": {"nms": True, "dynamic": True, "batch": 2},
+    "embedded nms, of dynamic size": {"nms": True, "dynamic": True, "batch": 2},
 }
 CONFIDENCE, OVERLAP = 0.3, 0.65
 MIN_COMPARED = 40
@@ -198,7 +198,7 @@ def test_yolo26_files_give_the_objects_of_ultralytics(task, options, images, tmp
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_end_to_end_files_of_any_size_take_thin_images_that_ultralytics_cannot_run(task, images, tmp_path):
+def test_end_to_end_files_of_dynamic_size_take_thin_images_that_ultralytics_cannot_run(task, images, tmp_path):
     weights = build(tmp_path, "yolo26", task)
     file = export(weights, nms=False, dynamic=True, size=256)
     thin = [path for path in images if path.stem in {"8000x400", "200x3"}]

@@ -32,7 +32,7 @@ def test_an_export_matches_its_checkpoint_and_reports_how_closely(model, tiny_da
     assert output.shape == (1, 4 + 3, 12 * 12 + 6 * 6 + 3 * 3)
 
 
-def test_the_metadata_has_what_a_runtime_needs(weights):
+def test_the_metadata_has_names_size_stride_and_task(weights):
     entries = {entry.key: entry.value for entry in onnx.load(export_onnx(weights).path).metadata_props}
     assert entries["names"] == "{0: 'disc', 1: 'block', 2: 'wedge'}"
     assert (entries["imgsz"], entries["stride"], entries["task"]) == ("[96, 96]", "32", "detect")
@@ -206,8 +206,8 @@ def test_images_that_cannot_be_read_are_counted(weights, tiny_data, tmp_path):
     assert (exported.images, exported.unreadable) == (2, 1)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write")
-def test_a_folder_that_cannot_be_written_is_one_line(weights):
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that not even root can write")
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(weights):
     with pytest.raises(FGDError, match=r"cannot write /proc/model\.onnx: ") as caught:
         export_onnx(weights, "/proc/model.onnx")
     assert "\n" not in str(caught.value)

@@ -47,7 +47,7 @@ def test_sigterm_leaves_nothing_behind(weights, monkeypatch, capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_full_disk_is_one_line(weights, monkeypatch, capsys):
+def test_a_full_disk_is_an_error_of_one_line(weights, monkeypatch, capsys):
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())

@@ -23,7 +23,7 @@ SIZE = 64
 
 
 def change(path, edit):
-    """Change the model of a checkpoint in place; it is kept in float32, since float16 could not hold it."""
+    """Change the model of a checkpoint in place; it is stored in float32, since it exceeds float16."""
     checkpoint = torch.load(path, weights_only=False)
     with torch.no_grad():
         edit(checkpoint["model"].float().model)
@@ -71,13 +71,13 @@ def test_a_model_that_overflows_is_right_in_float16_arithmetic(task, family, tin
 
     exported = export_onnx(weights, imgsz=SIZE, precision="fp16")
     inner = "/model.2/cv2"
-    kept = (f"{inner}/conv/Conv", f"{inner}/act/Sigmoid", f"{inner}/act/Mul", "/model.3/conv/Conv")
-    assert exported.report.float_nodes == kept
+    names = (f"{inner}/conv/Conv", f"{inner}/act/Sigmoid", f"{inner}/act/Mul", "/model.3/conv/Conv")
+    assert exported.report.float_nodes == names
     assert exported.report.images == 18
-    whole = torch.load(weights, weights_only=False)["model"].float().eval()
-    whole.end2end = False
+    model = torch.load(weights, weights_only=False)["model"].float().eval()
+    model.end2end = False
     with torch.no_grad():
-        expected = whole(torch.from_numpy(images))[0]
+        expected = model(torch.from_numpy(images))[0]
     expected = (expected[0] if isinstance(expected, tuple) else expected).numpy()
     actual = np.concatenate([outputs[0] for outputs in in_float16_arithmetic(exported.path, images)])
     scores = slice(4, 7)
@@ -85,7 +85,7 @@ def test_a_model_that_overflows_is_right_in_float16_arithmetic(task, family, tin
     assert actual.shape == expected.shape
 
 
-def test_the_layers_that_stay_are_those_whose_values_pass_a_quarter_of_the_limit(tiny_data, tmp_path):
+def test_the_float32_layers_are_those_whose_values_exceed_a_quarter_of_the_limit(tiny_data, tmp_path):
     weights = save_checkpoint(
         tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
     )
@@ -133,11 +133,11 @@ def test_attention_whose_products_overflow_stays_float32(tiny_data, tmp_path):
     report = find_float_nodes(plain.path, [image], data=None, imgsz=SIZE)
     beyond = {layer for layer, value in products.items() if value > 16376}
     assert beyond == {"22"}
-    kept = {name for name in report.float_nodes if name.endswith("/attn/MatMul")}
-    assert {name.split("/")[1] for name in kept} == {"model.22"}
+    names = {name for name in report.float_nodes if name.endswith("/attn/MatMul")}
+    assert {name.split("/")[1] for name in names} == {"model.22"}
 
 
-def test_the_command_and_the_file_name_what_stays_float32(tiny_data, tmp_path, capsys):
+def test_the_command_and_the_file_name_the_float32_nodes(tiny_data, tmp_path, capsys):
     weights = save_checkpoint(
         tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
     )

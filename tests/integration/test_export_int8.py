@@ -110,7 +110,7 @@ def test_a_wrong_conversion_is_refused_before_it_is_calibrated(weights, tmp_path
         export_onnx(weights, tmp_path / "model.onnx", precision="int8")
 
 
-def test_int8_without_train_images_is_one_line(weights, tmp_path, tiny_data):
+def test_int8_without_train_images_is_an_error_of_one_line(weights, tmp_path, tiny_data):
     import yaml
 
     data = tmp_path / "few.yaml"

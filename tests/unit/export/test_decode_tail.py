@@ -69,7 +69,7 @@ def test_a_node_without_a_unique_name_is_refused(name):
         decode_tail(model)
 
 
-def test_the_body_outputs_what_the_tail_reads_and_has_nothing_of_the_tail(image):
+def test_the_outputs_of_the_body_are_the_inputs_of_the_tail(image):
     model = detector()
     body = without_decode_tail(model)
     onnx.checker.check_model(body, full_check=True)

@@ -85,7 +85,7 @@ def test_the_loss_cannot_be_measured_if_float32_has_no_more_than_the_allowed_los
     assert "float32 itself has 0.90 mAP50-95 points" in _refusal(attempt_with(0.0, 2.0), {"map50_95": 0.009}, 1.0)
 
 
-def test_a_refusal_gives_the_numbers_and_what_was_tried():
+def test_a_refusal_gives_the_numbers_and_the_attempt():
     sentence = _refusal(attempt_with(5.0, 1.25, ["a", "b"]), {"map50_95": 0.5}, 1.0)
     for part in ("1.25 times as fast", "5.00 mAP50-95 points", "0.5000 to 0.4500", "2 sensitive nodes", "may lose 1"):
         assert part in sentence

@@ -123,7 +123,7 @@ def test_a_detection_that_the_other_lacks_is_missing():
     assert count_missing(detections(), detections(BOX)) == 0
 
 
-def test_a_detection_of_another_class_or_place_or_a_lower_score_is_no_replacement():
+def test_a_detection_of_another_class_or_position_or_a_lower_score_is_not_a_match():
     assert count_missing(detections(BOX), detections([10, 10, 30, 30, 0.9, 1])) == 1
     assert count_missing(detections(BOX), detections([16, 10, 36, 30, 0.9, 0])) == 1
     assert count_missing(detections(BOX), detections([11, 10, 31, 30, 0.8, 0])) == 1

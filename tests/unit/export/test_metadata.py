@@ -66,7 +66,7 @@ def test_a_student_without_a_teacher_has_none(run):
     assert "teacher" not in entry and entry["recipe"] == {"method": "fgd", "student": "yolov8n"}
 
 
-def test_accuracy_is_the_checkpoints(tmp_path):
+def test_accuracy_is_that_of_the_checkpoint(tmp_path):
     entry = describe(ExportOptions(precision="fp16"), tmp_path / "best.pt", CHECKPOINT, None)
     assert (entry["precision"], entry["map50_95"], entry["map50"]) == ("fp16", 0.485, 0.827)
 

@@ -40,7 +40,7 @@ def test_extras_are_not_read_as_scores():
     assert len(candidates.scores) == 0 and candidates.extras.shape == (0, 2)
 
 
-def test_the_first_rows_are_kept_in_order_and_padding_is_not():
+def test_the_first_rows_are_returned_in_order_without_padding():
     rows = np.zeros((6, 8), np.float32)
     rows[:4, 4] = 0.9, 0.8, 0.7, 0.1
     rows[:4, 0] = 1, 2, 3, 4

@@ -57,7 +57,7 @@ def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
     assert try_load_image(path).shape == (80, 40, 3)
 
 
-def test_a_side_may_have_one_pixel_or_eight_thousand(tmp_path):
+def test_images_of_one_pixel_and_of_eight_thousand_columns_are_read(tmp_path):
     assert try_load_image(save(tmp_path / "one.png", IMAGE[:1, :1])).shape == (1, 1, 3)
     assert try_load_image(save(tmp_path / "wide.png", np.zeros((3, 8000, 3), np.uint8))).shape == (3, 8000, 3)
 

@@ -29,7 +29,7 @@ def animated(path: Path, frames: int = 3) -> Path:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp", ".ppm", ".avif"])
 @pytest.mark.parametrize("name", ["image", "image.mp4", "image.mjpeg", "im\udcffgé 图.jpg"])
-def test_one_image_is_an_image_under_any_name(tmp_path, suffix, name):
+def test_the_kind_of_an_image_does_not_depend_on_its_name(tmp_path, suffix, name):
     (tmp_path / name).write_bytes(encoded(suffix))
     assert media_kind(tmp_path / name) is MediaKind.IMAGE
 

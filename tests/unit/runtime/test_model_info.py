@@ -208,8 +208,8 @@ def test_ambiguous_keypoint_shapes_are_refused(channels):
         ({**DETECT, **NMS}, [spec(1, 300, 7)], "needs rows of 6 numbers"),
         ({**DETECT, "task": "obb"}, [spec(1, 7, 252)], "task obb with 3 classes needs columns of 8 numbers"),
         (POSE, [spec(1, 39, 252)], "needs columns of 56 numbers"),
-        (DETECT, [spec(1, 39, 252), PROTOTYPES], "its metadata says detect model, but its outputs are"),
-        ({**DETECT, "task": "segment"}, [spec(1, 39, 252)], "its metadata says segment model"),
+        (DETECT, [spec(1, 39, 252), PROTOTYPES], "its task is detect, but its outputs are"),
+        ({**DETECT, "task": "segment"}, [spec(1, 39, 252)], "its task is segment, but its outputs are"),
         (without("task"), [spec(1, 20, 252)], "its task is missing"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_file_with_uint8_input_is_read():
 
 @pytest.mark.parametrize("entry", [{}, {"preprocessing": 3}, {"preprocessing": {"input": "uint8"}}])
 def test_uint8_input_of_unknown_channel_order_is_refused(entry):
-    with pytest.raises(FGDError, match="in which channel order"):
+    with pytest.raises(FGDError, match="has no channel order"):
         read({**DETECT, "fgd_yolo": json.dumps(entry)}, spec(None, 7, 252), image=BYTES)
 
 

@@ -96,7 +96,7 @@ def test_boxes_of_two_classes_suppress_each_other_only_if_agnostic():
     assert suppress_rotated(rotated, scores, classes, 0.5, True, 9).tolist() == [0]
 
 
-def test_classes_stay_apart_where_coordinates_are_negative():
+def test_classes_never_overlap_even_if_coordinates_are_negative():
     boxes = np.array([[0, 0, 100, 100], [-101, -101, -1, -1]], np.float32)
     assert len(suppress(boxes, np.float32([0.9, 0.8]), np.array([0, 1]), 0.3, False, 9)) == 2
 

@@ -110,7 +110,7 @@ os.kill(os.getpid(), signal.SIGTERM)
         view = image.transpose(0, 3, 1, 2)[:, ::-1]
         np.testing.assert_array_equal(session.run(view)[0], session.run(view.copy(order="C"))[0])
 
-    def test_a_broken_file_is_one_line_and_nothing_else(self, tmp_path, capfd):
+    def test_a_broken_file_is_an_error_and_nothing_is_printed(self, tmp_path, capfd):
         (tmp_path / "x.onnx").write_bytes(b"not a network")
         with pytest.raises(FGDError, match="is not a complete ONNX file"):
             open_session(tmp_path / "x.onnx", "openvino")

@@ -83,7 +83,7 @@ def test_of_two_mounted_versions_the_smaller_quota_counts(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "damaged", "100000 0", "1.5 100000", "max"])
-def test_a_malformed_quota_file_is_no_quota(tmp_path, text):
+def test_a_malformed_quota_file_is_ignored(tmp_path, text):
     assert cpu_quota(write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": text})) is None
 
 

@@ -16,7 +16,7 @@ import pytest
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources import BadFrame, SourceLost, open_source
 from memory import grown_mb
-from tests.cameras.http_server import begin, serving
+from tests.cameras.http_server import serving, start_response
 
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), (200, 90, 30), np.uint8))[1].tobytes()
 MULTIPART = "multipart/x-mixed-replace; boundary=frame"
@@ -24,7 +24,7 @@ PART = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n
 
 
 def camera(handler):
-    begin(handler, MULTIPART)
+    start_response(handler, MULTIPART)
     for _ in range(100):
         handler.wfile.write(PART)
         time.sleep(0.01)
@@ -49,7 +49,7 @@ def test_a_camera_of_any_size_is_read(size):
     jpeg = cv2.imencode(".jpg", np.full((*size, 3), 90, np.uint8))[1].tobytes()
 
     def odd(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         for _ in range(3):
             handler.wfile.write(b"--frame\r\n\r\n" + jpeg + b"\r\n")
 
@@ -63,7 +63,7 @@ def test_a_camera_of_any_size_is_read(size):
 
 def test_a_camera_without_its_first_boundary_is_read():
     def esp32(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         handler.wfile.write(PART.partition(b"\r\n")[2] + 5 * PART)
 
     with serving(esp32) as address:
@@ -102,7 +102,7 @@ def test_a_login_is_sent_as_the_camera_asks_for_it_and_not_before(kind):
         if is_good(handler):
             camera(handler)
         else:
-            begin(handler, "text/html", 401, WWW_Authenticate=challenge)
+            start_response(handler, "text/html", 401, WWW_Authenticate=challenge)
             handler.wfile.write(b"<p>log in</p>")
 
     with serving(guarded) as address:
@@ -122,12 +122,12 @@ def test_a_login_is_not_sent_to_another_server_after_a_redirect(kind):
 
     def stranger(handler):
         seen.append(handler.headers.get("Authorization"))
-        begin(handler, "text/html", 401, WWW_Authenticate=LOGINS[kind][0])
+        start_response(handler, "text/html", 401, WWW_Authenticate=LOGINS[kind][0])
 
     with serving(stranger) as elsewhere:
 
         def lead(handler):
-            begin(handler, "text/html", 302, Location=f"{elsewhere}/cam")
+            start_response(handler, "text/html", 302, Location=f"{elsewhere}/cam")
 
         with serving(lead) as address, pytest.raises(SourceLost, match="401"):
             first_picture(f"{address.replace('://', '://admin:p%40ss%2Fw%3Ard@')}/cam")
@@ -139,7 +139,7 @@ def test_a_redirect_is_followed_and_its_endless_body_is_not_read():
         if handler.path == "/new":
             camera(handler)
             return
-        begin(handler, "text/html", 302, Location="/new")
+        start_response(handler, "text/html", 302, Location="/new")
         while True:
             handler.wfile.write(b"endless" * 1000)
 
@@ -156,7 +156,7 @@ def test_no_library_logs_an_address_with_its_token(caplog):
 
 def test_a_redirect_loop_ends():
     with (
-        serving(lambda handler: begin(handler, "text/html", 302, Location="/again")) as address,
+        serving(lambda handler: start_response(handler, "text/html", 302, Location="/again")) as address,
         pytest.raises(SourceLost, match="more than 5 times"),
     ):
         first_picture(address)
@@ -165,7 +165,7 @@ def test_a_redirect_loop_ends():
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "rtsp://127.0.0.1/x", "ftp://127.0.0.1/x"])
 def test_a_redirect_to_another_kind_of_address_is_not_followed(target):
     with (
-        serving(lambda handler: begin(handler, "text/html", 302, Location=target)) as address,
+        serving(lambda handler: start_response(handler, "text/html", 302, Location=target)) as address,
         pytest.raises(SourceLost),
     ):
         first_picture(address)
@@ -173,7 +173,7 @@ def test_a_redirect_to_another_kind_of_address_is_not_followed(target):
 
 def test_a_camera_that_sends_too_slowly_is_lost():
     def dripping(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         handler.wfile.write(PART)
         while True:
             handler.wfile.write(b"x")
@@ -189,7 +189,7 @@ def test_a_camera_that_sends_too_slowly_is_lost():
 
 def test_a_camera_whose_response_does_not_start_is_lost_although_it_sends_bytes():
     def dripping(handler):
-        begin(handler, "text/plain")
+        start_response(handler, "text/plain")
         for _ in range(12):
             handler.wfile.write(b"x")
             time.sleep(0.1)
@@ -202,7 +202,7 @@ def test_a_camera_that_falls_silent_is_lost():
     silence = threading.Event()
 
     def silent(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         handler.wfile.write(PART)
         silence.wait(20)
 
@@ -217,7 +217,7 @@ def test_a_camera_that_falls_silent_is_lost():
 
 def test_a_part_that_is_not_a_jpeg_is_a_bad_frame_and_the_next_one_is_read():
     def mixed(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         handler.wfile.write(b"--frame\r\nContent-Length: 4\r\n\r\nnope\r\n" + PART)
 
     with serving(mixed) as address:
@@ -233,7 +233,7 @@ def test_a_still_image_is_read_once_and_then_lost_like_a_camera_that_closed(suff
     image = cv2.imencode(suffix, np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 
     def still(handler):
-        begin(handler, "image/*", Content_Length=str(len(image)))
+        start_response(handler, "image/*", Content_Length=str(len(image)))
         handler.wfile.write(image)
 
     with serving(still) as address:
@@ -249,7 +249,7 @@ def test_a_camera_above_the_budget_reports_its_size_and_one_that_grows_is_lost()
     large = cv2.imencode(".jpg", np.zeros((100, 200, 3), np.uint8))[1].tobytes()
 
     def growing(handler):
-        begin(handler, MULTIPART)
+        start_response(handler, MULTIPART)
         handler.wfile.write(PART + b"--frame\r\n\r\n" + large + b"\r\n" + PART)
 
     with serving(growing) as address:
@@ -275,7 +275,7 @@ def test_closed_cameras_release_their_share_of_the_budget():
 
 def endless(content_type, start, more):
     def answer(handler):
-        begin(handler, content_type)
+        start_response(handler, content_type)
         handler.wfile.write(start)
         while True:
             handler.wfile.write(more)
