@@ -17,7 +17,7 @@ Shared by them:
 
 from fgd_yolo.methods.cwd import CWDOptions
 from fgd_yolo.methods.fgd import FGDLoss, FGDOptions, FGDTerms
-from fgd_yolo.methods.fitnet import FitNetLoss, FitNetOptions, FitNetTerms
+from fgd_yolo.methods.fitnet import FitNetOptions
 from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
 from fgd_yolo.methods.method import LevelLoss, MethodOptions
 
@@ -32,8 +32,6 @@ __all__ = [
     "METHODS",
     "FGDLoss",
     "FGDTerms",
-    "FitNetLoss",
-    "FitNetTerms",
     "HeadLoss",
     "HeadTerms",
     "LevelLoss",

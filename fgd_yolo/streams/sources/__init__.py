@@ -22,6 +22,7 @@ from fgd_yolo.streams.address import check_text, show_address
 from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
 
 __all__ = [
+    "SOURCES",
     "BadFrame",
     "Source",
     "SourceEnded",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgd_yolo.methods import FitNetLoss
+from fgd_yolo.methods.fitnet import FitNetLoss
 from unit.methods.cases import make_boxes, make_maps
 from unit.methods.reference import align
 
