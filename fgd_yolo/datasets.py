@@ -1,12 +1,12 @@
-"""The door to data sets: they are read once, safely, and Ultralytics is given a plain copy of the YAML.
+"""Read data sets safely, and give Ultralytics a plain copy of their YAML.
 
-A data YAML of Ultralytics is a program: the script or address under `download` is run or fetched by every part of
-Ultralytics that reads the file while images are missing. And the entries of an image list can be relative to the
-working folder. Therefore a data set is read here with Ultralytics' own functions, and trainers, validators and
-exporters are given a YAML with absolute paths and without `download`.
+Reading a data YAML can execute code: while images are missing, every part of Ultralytics that reads the file runs or
+fetches what is under `download`. Also, entries of an image list can be relative to the working folder. Therefore data
+sets are read here with Ultralytics' own functions, and trainers, validators and exporters get a YAML with absolute
+paths and without `download`.
 
-`read_dataset` reads a data YAML, `scan_dataset` also its images and labels; both return a `Dataset`.
-`demo_data` renders the data set that a run without `--data` uses.
+`read_dataset` reads a data YAML, and `scan_dataset` its images and labels too; both return a `Dataset`. `demo_data`
+renders the data set of a run without `--data`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from fgd_yolo.text import clean_record, printable, printable_names
 from fgd_yolo.ultralytics import quiet_ultralytics
 
 DATA_FOLDER = "data"
-"""Folder of a run folder that holds the copy of the data YAML."""
+"""Subfolder of a run folder with the copy of the data YAML."""
 SPLITS = ("train", "val", "test", "minival")
 SAMPLED_IMAGES = 2000
-"""Images of each split, evenly spaced, whose content enters the digest of a data set. Their sizes in bytes do not
-distinguish uncompressed images; reading all would delay every run, at 10 ms a file on a hard disk."""
-_SAMPLE_BYTES = 64 * 1024  # of an image, from the middle of the file
-# The other keys of a data YAML are comments for people, or `download`.
+"""Maximum number of images per split whose content is part of the digest of a data set, evenly spaced. File sizes do
+not distinguish uncompressed images, and reading all files would delay every run, by 10 ms per file on a hard disk."""
+_SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
+# The other keys of a data YAML are descriptions, or `download`.
 _COPIED_KEYS = ("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir")
 _ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # at least two letters: C:/ is a drive
 _YAML = {".yaml", ".yml"}
@@ -65,8 +65,8 @@ class Scan(NamedTuple):
     skipped: int
     """Images that Ultralytics leaves out because they or their labels cannot be read."""
     digest: str
-    """SHA-256 of images, classes and boxes, independent of their folder. Of each image its name, its size and, for
-    at most `SAMPLED_IMAGES` of a split, a part of its content."""
+    """SHA-256 of images, classes and boxes, independent of their folder. It covers name and size of each image, and a
+    part of the content of at most `SAMPLED_IMAGES` images of a split."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Dataset:
     """A data set on this disk.
 
     Args:
-        source: data YAML or archive that it was read from, absolute.
-        info: what Ultralytics' `check_det_dataset` returns: absolute paths by split, names, channels and more.
-        file: data YAML that Ultralytics is given: `source`, or the copy that `copy_to` has written.
+        source: absolute path of the data YAML or archive that was read.
+        info: result of Ultralytics' `check_det_dataset`: absolute paths by split, names, channels and more.
+        file: data YAML for Ultralytics: `source`, or the copy that `copy_to` has written.
         scan: result of `scan_dataset`; None after `read_dataset`.
     """
 
@@ -87,12 +87,12 @@ class Dataset:
 
     @property
     def names(self) -> dict[int, str]:
-        """Class names by number: those that are learnt, if the data set has been scanned."""
+        """Class names by number; of a scanned data set, those that a training uses."""
         return self.info["names"] if self.scan is None else self.scan.names
 
     @property
     def is_yaml(self) -> bool:
-        """Whether its file is a YAML, not an archive."""
+        """Whether `file` is a YAML, not an archive."""
         return self.file.suffix.lower() in _YAML
 
     @property
@@ -111,15 +111,15 @@ class Dataset:
             raise FGDError(f"data {self.file} names no {split} images")
         missing = [place for place in places if not Path(place).exists()]
         if missing:
-            raise FGDError(f"the {split} images of {self.file.name} are missing: there is no {missing[0]}")
+            raise FGDError(f"the {split} images of {self.file.name} are missing: {missing[0]} does not exist")
         return _image_files(places)
 
     def copy_to(self, folder: Path) -> Dataset:
-        """Write a copy of the data YAML without `download`, which means the same in every working folder.
+        """Write a copy of the data YAML without `download` that is valid in every working folder.
 
-        An image list becomes a list of absolute paths, `STEM/SPLIT/NAME` beside the copy; Ultralytics recognises COCO
-        by that name. Folders stay folders. A list without any image stays as it is: the split may not be needed, and
-        code that needs it reports the problem.
+        Image lists are copied to `STEM/SPLIT/NAME` beside the copy, with absolute paths; Ultralytics recognises COCO
+        by that name. A list without any image is not copied, since the split may not be needed; code that needs it
+        reports the problem.
 
         Raises:
             FGDError: the folder cannot be written.
@@ -143,7 +143,7 @@ class Dataset:
         return copy
 
     def copy_if_needed(self, folder: Path) -> Dataset:
-        """Return the data set itself if a copy of its file would hold nothing else, or a copy in the folder."""
+        """Return the data set itself if a copy of its file would have the same content, or a copy in the folder."""
         lists = [place for split in SPLITS for place in _paths(self.info.get(split)) if Path(place).is_file()]
         relative = any(not Path(line).is_absolute() for place in lists for line in _lines(place))
         if self.is_yaml and not relative and YAML.load(self.file) == self._plain_yaml:
@@ -159,15 +159,15 @@ class Dataset:
 
 
 def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, recorded: bool = False) -> Dataset:
-    """Read the YAML of a data set; what must be run or downloaded for it is printed, and done only if allowed.
+    """Read the YAML of a data set. A script or address that it needs is printed, and run or fetched only if allowed.
 
     Args:
         data: data YAML, a folder or an archive with one, a name known to Ultralytics (`coco8.yaml`), or an address.
         split: split whose images must exist; empty means `val`, as in Ultralytics.
         allow_download: run the `download` script of the YAML if images are missing, or fetch an address. Ultralytics'
             own data sets need no permission.
-        recorded: the data is named by a run folder or a checkpoint, not by the user: nothing is run, downloaded or
-            unpacked.
+        recorded: whether the data is named by a run folder or a checkpoint, not by the user; nothing is run, downloaded
+            or unpacked then.
 
     Raises:
         FGDError: the data set cannot be used, or needs a download that is not allowed; the script or address has been
@@ -179,7 +179,7 @@ def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, re
             return _read(file, split, allow_download, recorded)
         except FGDError:
             raise
-        except Exception as error:  # Ultralytics raises anything from SyntaxError to RuntimeError here
+        except Exception as error:  # Ultralytics raises many types here, from SyntaxError to RuntimeError
             raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
 
 
@@ -190,15 +190,15 @@ def demo_data() -> str:
 
 
 def split_images(data: Any, split: str, purpose: str) -> list[Path]:
-    """Return the images of one split of a data set on this disk; nothing is run, downloaded or unpacked for it.
+    """Return the images of a split of a data set on this disk; nothing is run, downloaded or unpacked.
 
     Args:
-        data: data YAML given by the user or recorded in a checkpoint; None where there is neither.
+        data: data YAML given by the user or recorded in a checkpoint; None without either.
         split: `train` or `val`.
-        purpose: what the images are for, for the error message, such as "to calibrate int8 on".
+        purpose: purpose of the images for the error message, such as "to calibrate int8 on".
 
     Raises:
-        FGDError: there is no such data set on this disk, or it has no image in the split.
+        FGDError: the data set is not on this disk, or has no image in the split.
     """
     problem = f"no real images {purpose}"
     advice = f"pass data= (--data) with a dataset YAML whose {split} images are on this disk"
@@ -211,15 +211,15 @@ def split_images(data: Any, split: str, purpose: str) -> list[Path]:
 
 
 def dataset_classes(data: Any) -> dict[int, str] | None:
-    """Return the class names of a data set on this disk by number, or None where there is no such data set."""
+    """Return the class names of a data set by number, or None if the data set is not on this disk."""
     try:
         return read_dataset(data, recorded=True).names
-    except FGDError:  # what is wrong with it is reported where its images are read
+    except FGDError:  # the problem is reported when its images are read
         return None
 
 
 def run_dataset(run_dir: Path) -> Path | None:
-    """Return the copy of the data YAML that a run folder holds, or None."""
+    """Return the copy of the data YAML in a run folder, or None."""
     return next(iter(sorted((run_dir / DATA_FOLDER).glob("*.yaml"))), None)
 
 
@@ -237,7 +237,7 @@ def moved_dataset(recorded: Any, weights: Path) -> Any:
 
 
 def has_images(data: str | Path) -> bool:
-    """Return whether a data YAML that a run folder names can be read and its images are where it says."""
+    """Return whether a data YAML of a run folder can be read and its images exist."""
     try:
         info = read_dataset(data, recorded=True).info
     except FGDError:
@@ -260,16 +260,16 @@ def same_images(one: str | Path, other: str | Path) -> bool:
 def scan_dataset(
     data: str | Path, train: Mapping[str, Any], *, allow_download: bool = False, recorded: bool = False
 ) -> Dataset:
-    """Read a data set and all its images and labels, with Ultralytics' own functions, and print what there is.
+    """Read a data set with all images and labels, by Ultralytics' own functions, and print the numbers of images.
 
     Args:
         data: as for `read_dataset`.
-        train: train arguments; `split`, `fraction`, `classes` and `single_cls` decide what is used.
+        train: train arguments; `split`, `fraction`, `classes` and `single_cls` select images and classes.
         allow_download: as for `read_dataset`.
         recorded: as for `read_dataset`.
 
     Raises:
-        FGDError: no such file, a bad YAML, no readable image, or no labelled object in a split.
+        FGDError: the file is missing, the YAML is invalid, or a split has no readable image or no labelled object.
     """
     LOGGER.addFilter(clean_record)
     arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
@@ -277,7 +277,7 @@ def scan_dataset(
     try:
         _check_printable(dataset.info, arguments.split)
         with tempfile.TemporaryDirectory(prefix="fgd_yolo-data-") as folder:
-            info = dict(dataset.copy_to(Path(folder)).info)  # the copy is what will be trained on
+            info = dict(dataset.copy_to(Path(folder)).info)  # the training uses a copy too
             if arguments.single_cls:
                 info["names"] = {0: "item"}
             splits = [_read_split(info, split, arguments) for split in ("train", arguments.split)]
@@ -286,7 +286,7 @@ def scan_dataset(
     except Exception as error:
         if isinstance(error, FileNotFoundError):
             for split in ("train", arguments.split):
-                dataset.images(split)  # names the missing or empty folder in fewer words than Ultralytics
+                dataset.images(split)  # raises a shorter message with the missing or empty folder
         raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
     scan = Scan(
         names=dict(info["names"]),
@@ -302,15 +302,15 @@ def scan_dataset(
 
 
 def is_official(file: Path) -> bool:
-    """Return whether a data YAML has the exact content of one that Ultralytics ships, wherever it lies."""
+    """Return whether the content of a data YAML is exactly that of one shipped with Ultralytics, in any folder."""
     shipped = ROOT / "cfg" / "datasets" / file.name
     return shipped.is_file() and shipped.read_bytes() == file.read_bytes()
 
 
 def _find(data: Any, allow_download: bool, recorded: bool) -> Path:
-    """Return the YAML or archive of a data set, as Ultralytics looks for it."""
+    """Find the YAML or archive of a data set as Ultralytics does."""
     if not isinstance(data, (str, Path)) or not str(data).strip():
-        raise FGDError(f"{str(data)[:60]!r} is no data YAML: pass data= (--data) with one")
+        raise FGDError(f"{str(data)[:60]!r} is not a data YAML: pass data= (--data) with one")
     name = str(data)
     if _ADDRESS.match(name.strip()) or name.lower().endswith(".ndjson"):
         name = str(_fetch(name.strip(), allow_download, recorded))
@@ -346,7 +346,7 @@ def _read(file: Path, split: str, allow_download: bool, recorded: bool) -> Datas
         script = description.get("download")
         if recorded or not script:
             path = re.search(r"missing path '(.*)'", str(missing))
-            reason = f"there is no {path[1]}" if path else one_line(missing)
+            reason = f"{path[1]} does not exist" if path else one_line(missing)
             not_run = ", and its download script is not run here" if script else ""
             raise FGDError(f"the images of {file} are missing{not_run}: {reason}") from missing
         _require_permission(file, str(script), allow_download)
@@ -361,7 +361,7 @@ def _info(file: Path, **options: Any) -> dict[str, Any]:
 
 
 def _moved_lists(file: Path, description: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the splits of a copy that was moved with its run folder, with the present paths of its image lists."""
+    """Return the splits of a copy that was moved with its run folder whose image lists have new paths."""
     moved = {}
     for split in SPLITS:
         places = _paths(description.get(split))
@@ -384,7 +384,7 @@ def _read_with_lists(file: Path, description: dict[str, Any], split: str) -> Dat
 
 
 def _require_permission(file: Path, script: str, allow_download: bool) -> None:
-    """Print the download script of a YAML, and stop unless it is allowed or Ultralytics' own."""
+    """Print the download script of a YAML, and raise unless it is allowed or Ultralytics' own."""
     if is_official(file):
         print(f"data: {file.name} is one of Ultralytics' own and not on this disk yet: downloading it", flush=True)
         return
@@ -398,15 +398,15 @@ def _require_permission(file: Path, script: str, allow_download: bool) -> None:
 
 
 def _unpack(archive: Path, recorded: bool) -> Dataset:
-    """Let Ultralytics unpack an archive into its folder of data sets; the script of a YAML in it is not run."""
+    """Let Ultralytics unpack an archive into its datasets folder; the script of a YAML in it is not run."""
     if recorded:
-        raise FGDError(f"data {archive} is no data YAML, and nothing is unpacked here: give a data YAML")
+        raise FGDError(f"data {archive} is not a data YAML, and nothing is unpacked here: give a data YAML")
     with user_settings():
         return Dataset(archive, _info(archive, autodownload=False), archive)
 
 
 def _check_printable(info: Mapping[str, Any], split: str) -> None:
-    """Stop on folder names with control characters: Ultralytics prints them in its progress bars."""
+    """Raise if a folder name has control characters, since Ultralytics prints it in progress bars."""
     for key in ("yaml_file", "path", "train", split):
         places = info.get(key) or []
         for place in places if isinstance(places, list) else [places]:
@@ -447,21 +447,21 @@ def _digest(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
 
 
 def _middle(image: Path, size: int) -> bytes:
-    """Return the middle of a file, or all of a small one."""
+    """Return the middle of a file, or all of a small file."""
     with image.open("rb") as file:
         file.seek(max(size - _SAMPLE_BYTES, 0) // 2)
         return file.read(_SAMPLE_BYTES)
 
 
 def _paths(places: str | list[str] | None) -> list[str]:
-    """Return the paths of a split as a list, without values that Ultralytics refuses."""
+    """Return the paths of a split as a list, without invalid values."""
     listed = places if isinstance(places, list) else [places]
     return [place for place in listed if isinstance(place, str) and place]
 
 
 def _image_files(places: list[str]) -> list[Path]:
     """Return the absolute paths of the images in folders and image lists, as Ultralytics reads them."""
-    state = random.getstate()  # Ultralytics measures the speed of the disk on a random sample
+    state = random.getstate()  # Ultralytics measures the disk speed on a random sample
     try:
         with quiet_ultralytics():
             files = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), places)

@@ -1,4 +1,4 @@
-"""The two exceptions with messages for users, and how any exception becomes one line."""
+"""The two exceptions with messages for users, and the conversion of any exception to one line."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class FGDError(Exception):
 
 
 class UsageError(FGDError):
-    """Wrong usage of a command or function: an unknown name or key, or a duplicate option. Exit code 2."""
+    """Wrong usage of a command or function, such as an unknown or duplicate option. Exit code 2."""
 
     exit_code = 2
 
 
 def not_installed(package: str, extra: str) -> FGDError:
-    """Return the error that a package is missing which an extra of fgd_yolo installs."""
+    """Return the error for a missing package that an extra of fgd_yolo installs."""
     return FGDError(f"{package} is not installed; run pip install 'fgd_yolo[{extra}]'")
 
 
 def one_line(error: BaseException, longest: int = 160) -> str:
     """Return the message of an exception as one printable line, short enough to be part of another message.
 
-    The guard of the commands shortens whole messages to 300 characters by removing the middle. If a message may hold
-    passwords, they must be removed from `whole_line` first, since a truncated one would no longer be recognised.
+    If a message may contain passwords, they must be removed from `whole_line` first, since a truncated password would
+    not be recognised.
 
     Args:
         error: any exception.

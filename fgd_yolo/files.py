@@ -1,4 +1,4 @@
-"""Numbered result folders, atomic writes, and removal of what killed processes leave behind."""
+"""Numbered result folders, atomic writes, and removal of the temporary files of killed processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 from fgd_yolo.errors import FGDError
 
 _OWNED = re.compile(r"\.partial-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-\d+-")
-_FOREIGN_AFTER_S = 24 * 3600.0  # whether a process of another machine is alive cannot be checked
+_FOREIGN_AFTER_S = 24 * 3600.0  # for other machines, whose processes cannot be checked
 _LONGEST_NAME = 100  # bytes of the target's name; file systems allow 255 in total
 _numbers = count()
 
@@ -68,7 +68,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # a disk that cannot be written to cannot be cleaned up either
+        with suppress(OSError):  # if the disk cannot be written to
             partial.unlink(missing_ok=True)
 
 
@@ -100,10 +100,10 @@ def remove_leftovers(folder: Path, recursive: bool = False) -> None:
     Those of running processes stay, and those of another machine or container stay for a day.
 
     Args:
-        folder: where to look; may be missing.
+        folder: folder to clean up; may be missing.
         recursive: search subfolders too.
     """
-    with suppress(OSError):  # another process removes them too, or the folder is not readable
+    with suppress(OSError):  # another process is removing them, or the folder is not readable
         for path in list((folder.rglob if recursive else folder.glob)(".partial-*")):
             if _abandoned(path):
                 if path.is_dir() and not path.is_symlink():
@@ -138,7 +138,7 @@ def _started(pid: int) -> str | None:
 
     Process ids are reused, so the id alone does not identify a process.
 
-    Source: proc_pid_stat(5), fields 3 (state) and 22 (starttime); the name before them may hold spaces and brackets.
+    Source: proc_pid_stat(5), fields 3 (state) and 22 (starttime); the name before them may contain spaces and brackets.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,7 +1,7 @@
-"""Benchmark the inference of one detector: precisions and runtimes against each other, and the cost of each stage.
+"""Benchmark the inference of a detector: precisions and runtimes against each other, and the cost of each stage.
 
-All times of a table come from one process, in which the variants take turns and the shortest time counts. The seconds
-depend on the machine; the ratios are what can be compared.
+All times of a table come from one process, in which the variants take turns and the shortest time counts. Absolute
+times depend on the machine; ratios can be compared.
 """
 
 from __future__ import annotations
@@ -77,13 +77,14 @@ def benchmark_inference(
 def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[str, Path]:
     """Export a checkpoint in each precision, and with Ultralytics' own int8 quantization.
 
-    An int8 file that loses too much accuracy is kept: the benchmark shows the loss.
+    An int8 file that loses too much accuracy is included, since the benchmark shows the loss.
 
     Args:
         weights: the `.pt` checkpoint.
         data: dataset YAML; its train images calibrate both int8 files.
         imgsz: input size in pixels.
-        folder: where to write the files.
+        folder: folder for the files.
+
     Returns:
         The files by name: fp32, fp16, int8, Ultralytics int8.
     """
@@ -96,12 +97,12 @@ def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[
 
 @safe_loading()
 def random_weights(model: str, data: str, folder: Path) -> Path:
-    """Save an Ultralytics model with random weights and the classes of a dataset, for measuring speed alone.
+    """Save an Ultralytics model with random weights and the classes of a dataset, to measure its speed.
 
     Args:
         model: name of the model, such as `yolov8n.yaml`.
         data: dataset YAML.
-        folder: where to write the checkpoint.
+        folder: folder for the checkpoint.
     """
     from ultralytics import YOLO
     from ultralytics.nn.tasks import DetectionModel
@@ -139,9 +140,9 @@ def time_networks(files: Mapping[str, Path], threads: int, rounds: int) -> dict[
     """Return the seconds that one run of each file's network takes.
 
     Args:
-        files: by name. Each runs in onnxruntime; fp32 and int8 also run in OpenVINO where that is installed.
-        threads: CPU threads.
-        rounds: timed runs of each.
+        files: ONNX files by name. Each runs in onnxruntime; fp32 and int8 also run in OpenVINO if it is installed.
+        threads: number of CPU threads.
+        rounds: number of timed runs of each.
     """
     sessions = {name: _open_quietly(path, "cpu", threads) for name, path in files.items()}
     if find_spec("openvino"):
@@ -153,26 +154,33 @@ def time_networks(files: Mapping[str, Path], threads: int, rounds: int) -> dict[
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds that a detector takes for one image: each stage by itself, and the whole call."""
+    """Times of a detector for one image.
 
-    bare_run: float
+    Args:
+        preprocess: seconds of the preprocessing.
+        network: seconds of the network.
+        postprocess: seconds of the postprocessing.
+        call: seconds of a call of the detector, which runs all three.
+    """
+
     preprocess: float
+    network: float
     postprocess: float
-    whole_call: float
+    call: float
 
     @property
-    def surroundings(self) -> float | None:
-        """Time of pre- and postprocessing as a fraction of the network's time."""
-        return ratio(self.preprocess + self.postprocess, self.bare_run)
+    def processing_ratio(self) -> float | None:
+        """Time of pre- and postprocessing relative to that of the network."""
+        return ratio(self.preprocess + self.postprocess, self.network)
 
     @property
-    def overhead(self) -> float | None:
-        """Time of the whole call over the sum of its stages: 1 where nothing is lost between them."""
-        return ratio(self.whole_call, self.bare_run + self.preprocess + self.postprocess)
+    def call_ratio(self) -> float | None:
+        """Time of a call relative to the sum of its stages; 1 without any overhead."""
+        return ratio(self.call, self.preprocess + self.network + self.postprocess)
 
 
 def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> StageTimes:
-    """Time a detector's whole call and each of its stages.
+    """Time a detector: a call, and each of its stages.
 
     Args:
         file: an ONNX file of a fixed size and batch 1.
@@ -187,10 +195,10 @@ def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> Sta
     tensor, placement = detector.preprocess(image)
     outputs = detector.infer(tensor)
     stages = {
-        "bare_run": lambda: session.run(None, {name: tensor}),
         "preprocess": lambda: detector.preprocess(image),
+        "network": lambda: session.run(None, {name: tensor}),
         "postprocess": lambda: detector.postprocess(outputs, [placement]),
-        "whole_call": lambda: detector(image),
+        "call": lambda: detector(image),
     }
     return StageTimes(**best_times(stages, rounds))
 
@@ -202,7 +210,7 @@ def _camera_image(data: str) -> np.ndarray:
 
 
 def _open_quietly(path: Path, device: str, threads: int) -> Session:
-    with redirect_stderr(StringIO()):  # each of a dozen sessions would print the device that it runs on
+    with redirect_stderr(StringIO()):  # each session would print its device
         return open_session(path, device, threads)
 
 
@@ -211,7 +219,7 @@ def format_table(runs: Mapping[int, Mapping[str, float]], accuracy: Mapping[str,
 
     Args:
         runs: seconds of each variant, by number of threads.
-        accuracy: mAP of each exported file, in [0, 1]; empty where the weights are not trained.
+        accuracy: mAP of each exported file, in [0, 1]; empty for random weights.
     """
     columns = (f"{count} thread{'s' * (count != 1)} | times fp32" for count in runs)
     header = ["", *columns, *["mAP50-95"] * bool(accuracy)]
@@ -230,11 +238,11 @@ def _speedup(seconds: Mapping[str, float], slow: str, fast: str) -> str:
 
 
 def format_stages(threads: int, times: StageTimes) -> str:
-    """Format the times of the stages as one sentence."""
+    """Format the times of the stages as a sentence."""
     width, height = IMAGE_SIZE
-    surroundings, overhead = format_number(times.surroundings, ".1%"), format_number(times.overhead, ".3f")
+    processing, call = format_number(times.processing_ratio, ".1%"), format_number(times.call_ratio, ".3f")
     return (
         f"fp32, {threads} thread(s), an image of {width}x{height}: preprocessing {times.preprocess * 1e3:.2f} ms and "
-        f"postprocessing {times.postprocess * 1e3:.2f} ms, {surroundings} of the network's "
-        f"{times.bare_run * 1e3:.1f} ms; the whole call takes {overhead} times its stages"
+        f"postprocessing {times.postprocess * 1e3:.2f} ms, {processing} of the network's "
+        f"{times.network * 1e3:.1f} ms; a call takes {call} times the sum of its stages"
     )

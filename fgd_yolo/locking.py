@@ -14,19 +14,18 @@ from filelock import FileLock, Timeout
 from fgd_yolo.errors import FGDError, one_line
 
 LOCK = ".lock"
-HOLDER = ".lock.json"
 
 
 class FolderLock:
     """A lock on a folder, used as a context manager or through `acquire` and `release`.
 
-    It is a lock of the operating system (flock), which is released however its holder ends. It works on local disks
-    and, on Linux, on NFS and SMB; on a file system without such locks, filelock falls back to a lock file. `.lock.json`
-    in the folder describes the holder for the error message that a second process gets.
+    It is a lock of the operating system (flock), which is released even if its holder is killed. It works on local
+    disks and, on Linux, on NFS and SMB; on a file system without such locks, filelock falls back to a lock file. The
+    file `.lock.json` in the folder describes the holder, for the error message of a second process.
 
     Args:
-        folder: what to lock; must exist.
-        name: name of the lock, for a folder with several.
+        folder: existing folder to lock.
+        name: name of the lock file, for a folder with several locks.
     """
 
     def __init__(self, folder: Path, name: str = LOCK):
@@ -58,9 +57,9 @@ class FolderLock:
         try:
             self._lock.acquire()
         except Timeout as error:
-            if not self._file.exists():  # it was released in this moment
+            if not self._file.exists():  # released in the meantime
                 return self.acquire()
-            raise FGDError(f"{self.folder} is in use by {self._who()}: wait until it ends, or stop it") from error
+            raise FGDError(f"{self.folder} is in use by {self._owner()}: wait until it ends, or stop it") from error
         except OSError as error:
             raise FGDError(
                 f"cannot lock {self.folder} ({one_line(error)}): a run must be able to write there"
@@ -76,7 +75,7 @@ class FolderLock:
             with suppress(OSError):
                 if self._file_identity() == self._identity:
                     self._holder.unlink(missing_ok=True)
-                    self._file.unlink()  # while held: whoever locks the removed file notices and opens a new one
+                    self._file.unlink()  # while held: a process that locks the removed file notices and opens a new one
             self._identity = None
             self._lock.release()
 
@@ -97,7 +96,7 @@ class FolderLock:
             return None
         return status.st_dev, status.st_ino
 
-    def _who(self) -> str:
+    def _owner(self) -> str:
         try:
             holder = json.loads(self._holder.read_text(encoding="utf-8"))
             return f"process {int(holder['pid'])} on {holder['host']} since {holder['since']}"
@@ -106,7 +105,7 @@ class FolderLock:
 
 
 def remove_stale_lock(folder: Path) -> None:
-    """Remove the lock files that a killed process left in a folder; a lock that is held stays."""
+    """Remove the lock files of a killed process from a folder; those of a running process stay."""
     if (folder / LOCK).exists():
         with suppress(FGDError), FolderLock(folder):
             pass

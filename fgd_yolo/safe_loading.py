@@ -1,4 +1,4 @@
-"""Keeps Ultralytics from executing, installing or downloading what files name, during calls of this package only.
+"""Keep Ultralytics from executing, installing or downloading what files name, during calls of this package only.
 
 Ultralytics copies its settings into the modules that use them when it is imported, so an environment variable or a
 value in `ultralytics.utils` has no effect in a process that has already imported it. Therefore the names are replaced
@@ -49,10 +49,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_label_cache(file: Path) -> dict[str, Any]:
-    """Read a label cache of a data set (`labels/*.cache`, a pickle), which may hold plain values and arrays only.
+    """Read a label cache of a data set (`labels/*.cache`, a pickle), which may contain only plain values and arrays.
 
     Raises:
-        UnpicklingError: it holds something else; Ultralytics then reads the label files.
+        UnpicklingError: it contains something else; Ultralytics then reads the label files.
     """
     with Path(file).open("rb") as stream:
         version = np.lib.format.read_magic(stream)
@@ -71,12 +71,12 @@ def _official_only(safe_download: Callable) -> Callable:
 
 
 class _Switch:
-    """Replaces a name in a module of Ultralytics; it has the safe value inside `safe_loading`, elsewhere the original.
+    """Replaces a name in a module of Ultralytics: the safe value inside `safe_loading`, the original elsewhere.
 
     Args:
-        module: module that looks the name up.
-        name: flag or function.
-        make_safe: returns the safe value for the original.
+        module: module that looks up the name.
+        name: name of a flag or function.
+        make_safe: function from the original to the safe value.
     """
 
     def __init__(self, module: Any, name: str, make_safe: Callable[[Any], Any]):
@@ -105,7 +105,7 @@ class _Switch:
 
 
 class _Nesting(threading.local):
-    depth = 0  # of `safe_loading` in this thread
+    depth = 0  # of nested `safe_loading` blocks in this thread
 
 
 _SWITCHES = (

@@ -1,4 +1,4 @@
-"""One way to stop a command: Ctrl-C, SIGTERM and a closed terminal are the same request."""
+"""Treat Ctrl-C, SIGTERM and a closed terminal as the same request to stop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_RETRY_S = 0.1  # until a request that had to wait, or was lost, is repeated
+_RETRY_S = 0.1  # until a delayed or lost request is repeated
 _ONE_REQUEST_S = 5.0  # shells, terminals and service managers send several signals for one request
 
 
 class StopRequest(KeyboardInterrupt):
-    """Raised by the action of `on_stop_signals` to stop the block; unlike its base class it allows weak references."""
+    """Raised by the action of `on_stop_signals` to stop its block; unlike the base class it allows weak references."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
     handlers.
 
     Args:
-        action: runs in the main thread between two bytecode instructions; may raise `StopRequest`.
+        action: function that runs in the main thread between two bytecode instructions; may raise `StopRequest`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +47,7 @@ def on_stop_signals(action: Callable[[], None]) -> Iterator[None]:
 
 
 class _StopHandler:
-    """Handles the stop signals of this process, and reports no `StopRequest` that Python ignored."""
+    """Handler of the stop signals of this process; hides the report of a `StopRequest` that Python ignored."""
 
     def __init__(self, action: Callable[[], None]):
         self._action = action
@@ -82,7 +82,7 @@ class _StopHandler:
             return
         self._handled_at = now
         if hasattr(signal, "SIGCHLD") and callable(signal.getsignal(signal.SIGCHLD)):
-            # torch's handler raises if a worker died, perhaps of the same request.
+            # torch's handler raises if a data loader worker died, perhaps of the same request.
             self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             self._action()

@@ -1,4 +1,4 @@
-"""JSON that follows the standard: NaN and infinity become null. The package writes all its JSON through here."""
+"""Serialise values to standard JSON, in which NaN and infinity become null."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def to_json(value: Any, **options: Any) -> str:
     Python's `json` writes the words NaN and Infinity, which other parsers reject.
 
     Args:
-        value: anything that `json` can serialise.
+        value: any value that `json` can serialise.
         options: keyword arguments of `json.dumps`.
     Source:
         RFC 8259, section 6: "Numeric values that cannot be represented in the grammar below (such as Infinity and NaN)
@@ -23,7 +23,7 @@ def to_json(value: Any, **options: Any) -> str:
     """
     try:
         return json.dumps(value, allow_nan=False, **options)
-    except ValueError:  # searching takes longer than writing, so search only after a failure
+    except ValueError:  # searching takes longer than writing, so it is done only after a failure
         return json.dumps(finite(value), allow_nan=False, **options)
 
 

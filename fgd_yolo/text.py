@@ -1,4 +1,4 @@
-"""Making text from outside (names, paths, messages of libraries) safe to print on a terminal, in a log or on a page."""
+"""Make untrusted text (names, paths, messages of libraries) safe to print on a terminal, in a log or on a page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LONGEST = 300
 """Maximum number of characters of an error or a warning."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BREAKS = re.compile(r"[\t\n\v\f\r]+")
-# What Ultralytics itself puts into log lines: colours, "erase to end of line", line breaks and tabs.
+# Control characters in Ultralytics' own log lines: colours, "erase to end of line", line breaks and tabs.
 _ULTRALYTICS = re.compile(r"(\x1b\[(?:[014]|[39][0-7])?m|\x1b\[K|[\n\t])")
-# Zero-width joiners, which Persian, Indic scripts and joined emoji need; between ASCII letters they only hide text.
+# Zero-width joiners, needed by Persian, Indic scripts and joined emoji; between ASCII letters they only hide text.
 _JOINERS = "\u200c\u200d"
 _GAP = " ... "
 
@@ -52,9 +52,9 @@ def printable_names(names: Mapping[int, object] | Sequence[object]) -> dict[int,
 
 
 def clean_record(record: LogRecord) -> bool:
-    """A `logging` filter that makes records of Ultralytics printable and keeps its colours and line breaks."""
+    """A `logging` filter that makes records of Ultralytics printable and preserves its colours and line breaks."""
     parts = _ULTRALYTICS.split(record.getMessage())
-    # Every second part is a match of the pattern.
+    # Every second part is a match of the pattern, which stays.
     record.msg = "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
     record.args = ()
     return True
@@ -63,7 +63,7 @@ def clean_record(record: LogRecord) -> bool:
 def shortened(text: str, longest: int = LONGEST) -> str:
     """Return a text of at most `longest` characters; the middle of a longer one is removed.
 
-    The beginning of a message says what is wrong and its end what to do, so both are kept.
+    A message begins with the problem and ends with the remedy, so both ends are preserved.
     """
     if len(text) <= longest:
         return text
@@ -77,7 +77,7 @@ def listed(items: Iterable[object], most: int = 4, longest: int = 60) -> str:
 
     Args:
         items: any number of items.
-        most: how many items to list.
+        most: maximum number of items to list.
         longest: maximum number of characters per item.
     """
     items = [*items]

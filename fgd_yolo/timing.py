@@ -1,4 +1,4 @@
-"""Measure times that can be compared, and format numbers derived from them."""
+"""Measure comparable times, and format numbers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import TypeVar
 
 Name = TypeVar("Name")
 MIN_DURATION_S = 0.01
-"""Over a shorter time a rate depends on how results are bunched, not on how fast they come."""
+"""Over a shorter time, a rate depends on how results are bunched rather than on their throughput."""
 UNKNOWN = "-"
 
 
 def rate(count: float, seconds: float) -> float | None:
-    """Return a count per second, or None over a time too short to be measured."""
+    """Return a count per second, or None if the time is shorter than `MIN_DURATION_S`."""
     return ratio(count, seconds) if seconds >= MIN_DURATION_S else None
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """Return the quotient of two values, or None where it is not a finite number."""
+    """Return the quotient of two values, or None if it is not a finite number."""
     if value is None or not base:
         return None
     quotient = value / base
@@ -44,13 +44,13 @@ def format_number(value: float | None, form: str, unit: str = "") -> str:
 def best_times(actions: Mapping[Name, Callable[[], object]], rounds: int, warm_ups: int = 1) -> dict[Name, float]:
     """Return the shortest time in seconds of each action.
 
-    The actions take turns, so that other work on the machine slows down all of them; the shortest time is the least
+    The actions take turns, so that other work on the machine slows down all of them. The shortest time is the least
     disturbed one.
 
     Args:
-        actions: what to time, by name.
-        rounds: timed runs of each.
-        warm_ups: untimed runs of each before the timed ones.
+        actions: functions to time, by name.
+        rounds: number of timed runs of each.
+        warm_ups: number of untimed runs of each before the timed ones.
     """
     times: dict[Name, list[float]] = {name: [] for name in actions}
     for _ in range(warm_ups + rounds):
@@ -66,7 +66,16 @@ def best_time(action: Callable[[], object], rounds: int, warm_ups: int = 1) -> f
     return best_times({"": action}, rounds, warm_ups)[""]
 
 
+def processor_name() -> str:
+    """Return the model name of the processor, or its architecture if the name is not known."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1].strip() if match else platform.machine()
+
+
 def machine_name() -> str:
-    """Return the processor that times were measured on, and its number of cores."""
-    match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return f"{match[1] if match else platform.machine()}, {os.cpu_count()} cores"
+    """Return the processor that times are measured on, and its number of cores."""
+    return f"{processor_name()}, {os.cpu_count()} cores"

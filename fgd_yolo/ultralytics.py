@@ -1,4 +1,4 @@
-"""The door to Ultralytics' models: reads them without executing anything that a file holds, and validates them.
+"""Load Ultralytics' models without executing code from their files, and run its validator.
 
 `safe_loading` keeps Ultralytics itself from executing, installing or downloading anything.
 """
@@ -32,7 +32,7 @@ from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
 
-HEADS = ("Detect", "v10Detect")  # of detectors; segmentation, pose, RT-DETR and open-vocabulary models have others
+HEADS = ("Detect", "v10Detect")  # heads of plain detectors
 TASKS = {
     (DetectionModel, "Detect"): "detect",
     (DetectionModel, "v10Detect"): "detect",
@@ -44,16 +44,16 @@ TASKS = {
     (OBBModel, "OBB26"): "obb",
 }
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
-_ACTIVATION_CHARACTERS = 200  # more than any with numbers needs; Python's parser has no limit of its own
+_ACTIVATION_CHARACTERS = 200  # longer than any valid one; Python's parser has no limit
 _ADDRESS = re.compile(r"\w[\w+.-]+:/")  # Path turns two slashes into one; at least two letters: C:/ is a drive
 _TEMPORARY = re.compile(r"\S*fgd_yolo-\S*weights\.pt")
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
-    """Read an Ultralytics checkpoint without executing anything that the file holds.
+    """Read an Ultralytics checkpoint without executing code from the file.
 
     Raises:
-        FGDError: the file is missing, damaged or no Ultralytics checkpoint, or names classes that are not safe.
+        FGDError: the file is missing, damaged or not an Ultralytics checkpoint, or names classes that are not safe.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,7 +62,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         raise FGDError(f"{path} is not a .pt checkpoint of Ultralytics")
     checkpoint = _read_safely(path)
     if not isinstance(checkpoint, dict):
-        raise FGDError(f"{path} holds a {type(checkpoint).__name__}, not an Ultralytics checkpoint")
+        raise FGDError(f"{path} contains a {type(checkpoint).__name__}, not an Ultralytics checkpoint")
     return checkpoint
 
 
@@ -74,12 +74,12 @@ def _read_safely(path: Path) -> Any:
         except Exception as error:  # a damaged file raises almost any error
             reason = shortened(_TEMPORARY.sub(path.name, whole_line(error)), 80)
             raise FGDError(
-                f"{path} is damaged or no Ultralytics checkpoint; nothing in it was executed ({reason})"
+                f"{path} is damaged or not an Ultralytics checkpoint; nothing in it was executed ({reason})"
             ) from error
 
 
 def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a detector from an Ultralytics checkpoint without executing anything that the file holds.
+    """Read a detector from an Ultralytics checkpoint without executing code from the file.
 
     Args:
         path: a `.pt` file on this disk.
@@ -88,8 +88,8 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         The model in float32 and eval mode, on the CPU, with its train arguments as `args`; and the checkpoint.
 
     Raises:
-        FGDError: as for `load_checkpoint_file`; or the model is no plain YOLO detector, such as RT-DETR, an
-            open-vocabulary model or one of another task; or its names do not fit its classes.
+        FGDError: as for `load_checkpoint_file`; or the model is not a plain YOLO detector, but RT-DETR, an
+            open-vocabulary model or one of another task; or its names do not match its head.
     """
     model, checkpoint = _load(path)
     head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
@@ -99,7 +99,7 @@ def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a model that can be exported: as `load_detector`, also for segment, pose and obb.
+    """Read a model that can be exported: like `load_detector`, and also for segment, pose and obb.
 
     Raises:
         FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as RT-DETR or a classifier.
@@ -120,7 +120,7 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     checkpoint = load_checkpoint_file(path)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
-        raise FGDError(f"{path} holds no model: an Ultralytics checkpoint is needed, such as a run's best.pt")
+        raise FGDError(f"{path} contains no model: give an Ultralytics checkpoint, such as best.pt of a run")
     return model, checkpoint
 
 
@@ -143,45 +143,46 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file does not exist, and Ultralytics ships none of that name.
-        FGDError: it is an address, no model YAML, or names something other than layers and an activation.
+        FGDError: the path is an address or not a model YAML, or the file names something other than layers and an
+            activation.
     """
     if _ADDRESS.match(str(path)):
         raise FGDError(f"model {path} is an address: download it yourself and give the file")
     try:
         config = tasks.yaml_model_load(path)
     except (AssertionError, ValueError, UnicodeError) as error:
-        raise FGDError(f"{path} is no model YAML: {one_line(error)}") from error
+        raise FGDError(f"{path} is not a model YAML: {one_line(error)}") from error
     check_architecture(config, path)
     return config
 
 
 def check_architecture(config: Mapping[str, Any], where: str | Path) -> None:
-    """Stop unless a model YAML names layers and an activation only, since Ultralytics evaluates its values.
+    """Check that a model YAML names only layers and an activation, since Ultralytics evaluates its values.
 
     Args:
         config: content of the YAML, or `yaml` of a model.
         where: file or model, for messages.
 
     Raises:
-        FGDError: names the layer or activation.
+        FGDError: a layer or the activation is not known; the message names it.
     """
     check_activation(config.get("activation"), where)
     for part in ("backbone", "head"):
         for layer in config.get(part) or []:
             if not isinstance(layer, (list, tuple)) or len(layer) != 4 or not isinstance(layer[2], str):
                 raise FGDError(
-                    f"{where} is no model YAML: {str(layer)[:60]} in its {part} is not [from, n, layer, args]"
+                    f"{where} is not a model YAML: {str(layer)[:60]} in its {part} is not [from, n, layer, args]"
                 )
-            kind = _named(layer[2])
+            kind = _layer_class(layer[2])
             if not isinstance(kind, type) or not issubclass(kind, nn.Module) or issubclass(kind, tasks.BaseModel):
                 raise FGDError(f"{where} names the layer {layer[2][:60]!r}, which Ultralytics does not have")
 
 
 def check_activation(text: Any, where: str | Path) -> None:
-    """Stop unless a text is empty or an activation of torch.nn with literal values, such as `nn.LeakyReLU(0.1)`.
+    """Check that a text is empty or an activation of torch.nn with literal values, such as `nn.LeakyReLU(0.1)`.
 
     Raises:
-        FGDError: it is anything else; nothing of it has been evaluated.
+        FGDError: the text is anything else; nothing of it has been evaluated.
     """
     if not text:
         return
@@ -194,15 +195,15 @@ def check_activation(text: Any, where: str | Path) -> None:
             raise ValueError("not in torch.nn")
         values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
         getattr(nn, name)(*map(ast.literal_eval, call.args), **values)
-    except Exception as error:  # raised by the parser, for wrong types, or by the activation
+    except Exception as error:  # of the parser or the activation
         raise FGDError(
             f"{where}: the activation {str(text)[:60]!r} is not one of torch.nn with literal values, such as nn.SiLU() "
             "or nn.LeakyReLU(0.1); nothing of it was executed"
         ) from error
 
 
-def _named(name: str) -> Any:
-    """Return the class that Ultralytics uses for a layer's name, or None."""
+def _layer_class(name: str) -> Any:
+    """Return the class that Ultralytics uses for the name of a layer, or None."""
     for prefix, module in {"nn.": nn, "torchvision.ops.": torchvision.ops}.items():
         if name.startswith(prefix):
             return getattr(module, name.removeprefix(prefix), None)
@@ -210,10 +211,10 @@ def _named(name: str) -> Any:
 
 
 def check_names(model: nn.Module, path: str | Path) -> None:
-    """Stop if the head of a model predicts another number of classes than the model names.
+    """Check that the head of a model predicts as many classes as the model names.
 
     Raises:
-        FGDError: gives both numbers.
+        FGDError: the numbers differ; the message has both.
     """
     head = model.model[-1]
     branches = [getattr(head, name, None) or () for name in ("cv3", "one2one_cv3")]  # fusion removes one of the two
@@ -247,12 +248,12 @@ def validate(
     """Run Ultralytics' validator, without plots, without files left behind and without changing a random state.
 
     Args:
-        model: checkpoint or exported file; or a whole detector in memory, which is not changed.
-        arguments: Ultralytics' arguments; without a loader `data` is one of them.
-        task: of a file.
+        model: checkpoint or exported file, or a detector in memory, which is not changed.
+        arguments: Ultralytics' arguments; `data` is required without a loader.
+        task: task of a file.
         loader: validation loader of a trainer, for a model in memory.
         validator: class to use in place of Ultralytics' own for the task.
-        callbacks: functions of the validator by Ultralytics' event, for a file.
+        callbacks: functions called with the validator, by Ultralytics' event, for a file.
 
     Returns:
         The validator after its run: `metrics` holds the results.
@@ -276,10 +277,10 @@ def validate(
 
 
 def find_device(device: Any) -> torch.device:
-    """Return the device that Ultralytics selects for its argument of that name; None is the first GPU, or the CPU.
+    """Return the device that Ultralytics selects for its argument `device`; None is the first GPU, or the CPU.
 
     Raises:
-        UsageError: it is not available.
+        UsageError: the device is not available.
     """
     try:
         return select_device("" if device is None else device, verbose=False)
@@ -288,13 +289,13 @@ def find_device(device: Any) -> torch.device:
 
 
 def round_imgsz(imgsz: int, stride: int | torch.Tensor) -> int:
-    """Return an image size rounded up to whole strides, as Ultralytics' trainer and validator do."""
+    """Round an image size up to a multiple of the stride, as Ultralytics' trainer and validator do."""
     return check_imgsz(imgsz, stride=stride, floor=32, max_dim=1)
 
 
 @contextmanager
 def quiet_ultralytics(level: int = logging.WARNING) -> Iterator[None]:
-    """Silence Ultralytics' log below a level, as while it works on temporary files."""
+    """Silence Ultralytics' log below a level, for instance for temporary files."""
     logger = logging.getLogger("ultralytics")
     before = logger.level
     logger.setLevel(level)

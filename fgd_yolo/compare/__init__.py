@@ -1,12 +1,12 @@
-"""Comparison of distillation methods over seeds and data sets, with paired statistics and a report.
+"""Compare distillation methods over seeds and data sets, with paired statistics and a report.
 
 - `options.py`: the options of a comparison, and methods such as `fgd:gradient_ratio=0.2`; imports no torch
-- `comparison.py`: the whole comparison from options to report
-- `jobs.py`: the runs to make: planned from the options, written as files for the worker processes
+- `comparison.py`: the comparison from options to report
+- `jobs.py`: the runs to make, planned from the options and written as files for the worker processes
 - `finished_runs.py`: jobs that measure runs trained elsewhere
 - `holdout.py`: a data set whose val images are held out from the train images
-- `run_process.py`: one process per run: the pool that starts them, and the worker itself
-- `training_record.py`: what a run records while it trains: digests of its batches, its weights, its epoch times
+- `run_process.py`: one worker process per run: the pool that starts them, and the worker itself
+- `training_record.py`: the record of a training: digests of its batches and initial weights, its epoch times
 - `object_sizes.py`: validation with average precision by object size
 - `results.py`: the files of a comparison: `runs.csv`, `curves/`, `compare.json`
 - `comparability.py`: the check that runs differ in nothing but the method

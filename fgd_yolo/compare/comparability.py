@@ -1,4 +1,4 @@
-"""Runs are compared only if they differ in nothing but the method."""
+"""Check that runs differ in nothing but the method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMN_DESCRIPTIONS = {
     "batches_digest": "the order or augmentation of the images",
     "device_type": "the kind of device",
 }
-# Have columns of their own, concern files and folders, or belong to Ultralytics' own distillation, which is the method.
+# Arguments with a column of their own, of files and folders, or of Ultralytics' own distillation, which is a method.
 _NOT_COMPARED = (
     *("model", "data", "save_dir", "mode", "task", "resume", "cfg", "seed", "epochs", "batch", "imgsz"),
     *("optimizer", "lr0", "patience", "val", "distill_model", "dis", "split", "tracker"),
@@ -31,7 +31,7 @@ _NOT_COMPARED = (
 
 
 def common_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the train arguments that affect training, differ from Ultralytics' defaults and have no own column."""
+    """Return the train arguments that affect training, differ from Ultralytics' defaults and are not a column."""
     defaults = ultralytics_defaults()
     arguments = learning_arguments(train)
     return {key: value for key, value in arguments.items() if key not in _NOT_COMPARED and value != defaults[key]}
@@ -41,7 +41,7 @@ def known_optimizer(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return optimizer and learning rate as columns of a run; both are unknown with `optimizer=auto`.
 
     Args:
-        arguments: train arguments, Ultralytics' defaults included.
+        arguments: train arguments, including Ultralytics' defaults.
     """
     automatic = arguments["optimizer"] == "auto"
     return {name: None if automatic else arguments[name] for name in ("optimizer", "lr0")}
@@ -53,8 +53,8 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
     A value that is unknown for one of two runs, such as a planned one, is not a difference.
 
     Args:
-        run: finished or planned.
-        others: finished runs. Runs on other data have their own budget, but share method and hold-out.
+        run: finished or planned run.
+        others: finished runs; those on other data may have another budget, but share method options and hold-out.
     """
     for other in others:
         columns = EQUAL_IN_ALL
@@ -77,7 +77,7 @@ def check_comparable(runs: Sequence[Run], where: str) -> None:
         where: file or folder of the runs, for the message.
 
     Raises:
-        FGDError: two runs differ in more than the method, or one is listed twice.
+        FGDError: two runs differ in more than the method, or a run is listed twice.
     """
     for index, run in enumerate(runs):
         if run.key in [other.key for other in runs[:index]]:

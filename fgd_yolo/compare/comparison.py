@@ -1,9 +1,8 @@
-"""The whole comparison: make the missing runs, save each as it finishes, and write the report."""
+"""Compare methods: make the missing runs, save each as it finishes, and write the report."""
 
 from __future__ import annotations
 
 import platform
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable, shortened
+from fgd_yolo.timing import processor_name
 from fgd_yolo.training.preflight import check_teacher_map
 
 
@@ -29,12 +29,12 @@ def compare(options: ComparisonOptions, command: str) -> None:
     """Make or measure the runs of a comparison and write its report. Finished runs are kept.
 
     Args:
-        options: of the comparison.
-        command: the command line, for the report.
+        options: options of the comparison.
+        command: command line, for the report.
 
     Raises:
         UsageError: the output folder holds runs with another budget.
-        FGDError: something cannot be used, or runs failed; all others are in the report.
+        FGDError: models or data cannot be used, or runs failed; all other runs are in the report.
         KeyboardInterrupt: stopped by the user; finished runs are kept.
     """
     output = options.output
@@ -65,11 +65,11 @@ def rewrite_report(output: Path) -> None:
     """Write the report of a folder again.
 
     Raises:
-        FGDError: it holds no runs, or runs that cannot be compared.
+        FGDError: it has no runs, or runs that cannot be compared.
     """
     runs = read_runs(output / RUNS)
     if not runs:
-        raise FGDError(f"{output / RUNS} holds no finished run: --report takes the --output folder of a comparison")
+        raise FGDError(f"{output / RUNS} has no finished run: --report needs the --output folder of a comparison")
     check_comparable(runs, RUNS)
     _write_report(output)
 
@@ -80,11 +80,11 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
     Args:
         output: folder of the comparison.
         jobs: all runs of the command.
-        command: the command line.
+        command: command line.
 
     Raises:
-        FGDError: a teacher is below the minimum accuracy of a method. The run would refuse it too, but only after the
-            runs before it.
+        FGDError: a teacher is below the minimum accuracy of a method. A run would refuse it too, but only after the
+            preceding runs.
     """
     context = read_context(output)
     for key, value in (("commands", without_folders(command)), ("machines", describe_machine())):
@@ -105,7 +105,7 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
 def describe_machine() -> str:
     """Return CPU, operating system and Python version of this machine."""
     count = available_cores()
-    cores = f"{count} CPU core{'s' * (count != 1)} ({_processor()})"
+    cores = f"{count} CPU core{'s' * (count != 1)} ({processor_name()})"
     return f"{cores}, {platform.system()}, Python {platform.python_version()}"
 
 
@@ -118,28 +118,19 @@ def without_folders(command: str) -> str:
     return shlex.join(words)
 
 
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    name = re.search(r"model name\s*:\s*(.+)", text)
-    return name[1].strip() if name else platform.machine()
-
-
 def _check_output(jobs: Sequence[Job], runs: Sequence[Run], output: Path) -> None:
-    """Check before the first run that finished and started runs in the folder match the jobs."""
+    """Check before the first run that the finished and started runs in the folder are comparable with the jobs."""
     keys = [job.planned.key for job in jobs]
     for index, job in enumerate(jobs):
         if job.planned.key in keys[:index]:
             raise UsageError(f"{job.planned.name} given more than once: leave out one of the runs")
         difference = find_difference(job.planned, [*runs, *_started_run(job)])
         if difference:
-            raise UsageError(f"{output} holds runs of another comparison: {difference}; choose another --output")
+            raise UsageError(f"{output} has runs of another comparison: {difference}; choose another --output")
 
 
 def _started_run(job: Job) -> list[Run]:
-    """Return the run that was started in a job's folder; one without a checkpoint is simply made again."""
+    """Return the run that was started in a job's folder, if it has a checkpoint; otherwise the run starts again."""
     files = (job.folder / RESULT, job.run_folder / "weights" / "last.pt")
     return [read_job(job.folder).planned] if (job.folder / JOB).is_file() and any(map(Path.is_file, files)) else []
 
@@ -147,7 +138,7 @@ def _started_run(job: Job) -> list[Run]:
 def _make_runs(jobs: Sequence[Job], parallel: int, lock: FolderLock) -> list[str]:
     """Make runs, save each as it finishes, and return the reasons of failures."""
     output = lock.folder
-    failures = [_save(job, output) for job in jobs if read_result(job)]  # stopped between run.json and runs.csv
+    failures = [_save(job, output) for job in jobs if read_result(job)]  # stopped between writing run.json and runs.csv
     jobs = [job for job in jobs if not read_result(job)]
     if not jobs:
         return [failure for failure in failures if failure]
@@ -183,7 +174,7 @@ def _save(job: Job, output: Path) -> str | None:
     print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
     try:
         report.write_report(output)
-    except Exception as error:  # does not stop the other runs; the report is written again at the end
+    except Exception as error:  # must not stop the other runs; the report is written again at the end
         print_status(f"!! the report cannot be written: {one_line(error)}")
     return None
 

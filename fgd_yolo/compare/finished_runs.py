@@ -1,4 +1,4 @@
-"""Runs that were trained elsewhere: by `tools/distill.py`, by `FGDTrainer`, or by stock Ultralytics."""
+"""Include runs that were trained elsewhere: by `distill`, by `FGDTrainer`, or by stock Ultralytics."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def finished_run_jobs(folders: Sequence[Path], output: Path) -> list[Job]:
     """Return a job for each finished run that measures its last epoch.
 
     Args:
-        folders: run folders of `tools/distill.py`, or trainings with `args.yaml` and `weights/last.pt`.
+        folders: run folders of `distill`, or training folders with `args.yaml` and `weights/last.pt`.
         output: folder of the comparison.
 
     Raises:
-        UsageError: a folder is not a run.
-        FGDError: a run is not finished, or its data cannot be used.
+        UsageError: a folder is not a run, or the run is not finished.
+        FGDError: the data of a run cannot be used, or its inputs have changed.
     """
     return [_job(folder.absolute(), output.absolute()) for folder in folders]
 
@@ -90,7 +90,7 @@ def _job(folder: Path, output: Path) -> Job:
 
 
 def _arguments(path: Path) -> dict[str, Any]:
-    """Read the train arguments that Ultralytics wrote into a run folder.
+    """Read the train arguments that Ultralytics wrote to a run folder.
 
     Raises:
         FGDError: the file is damaged.
@@ -103,14 +103,14 @@ def _arguments(path: Path) -> dict[str, Any]:
 
 
 def _check_inputs(folder: Path, dataset: Dataset, student: str | None, teacher: str | None) -> None:
-    """Check that models and data of a run of distill have not changed since it started.
+    """Check that models and data of a run of distill have not changed since it was started.
 
     Raises:
-        FGDError: names what changed.
+        FGDError: an input has changed.
     """
     current = {DATA: data_input(dataset)}
     for name, model in ((STUDENT, student), (TEACHER, teacher)):
-        if model is not None and Path(model).is_file():  # a model that is gone cannot be checked
+        if model is not None and Path(model).is_file():  # a missing model cannot be checked
             current[name] = Input(resolve(model, name).digest, model)
     changed = input_differences(read_inputs(folder) or {}, current)
     if changed:
@@ -125,7 +125,7 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
         return method_of(recipe.fgd), recipe.student, teacher, _teacher_digest(teacher)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
-    if side_file.is_file():  # of FGDTrainer, used without the command
+    if side_file.is_file():  # FGDTrainer, used without the command
         side = read_side_file(side_file)
         return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
     teacher = arguments.get("distill_model")
@@ -145,5 +145,5 @@ def _student_digest(student: str | None) -> str | None:
         return None
     try:
         return resolve(student, "student").digest[:16]
-    except FGDError:  # a model that is gone is unknown
+    except FGDError:  # the digest of a missing model is unknown
         return None

@@ -1,4 +1,4 @@
-"""Hold out part of the train images to choose settings on, so that the reported val split stays unused."""
+"""Hold out train images to choose options on, so that the val split, which is reported, stays unused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgd_yolo.errors import FGDError
 
 
 def held_out_names(names: Iterable[str], fraction: float) -> set[str]:
-    """Return the file names to measure on instead of training on them.
+    """Return the file names to measure on instead of training on.
 
     Convention:
         Names are sorted by the SHA-256 of their UTF-8 bytes, in hexadecimal; the first round(fraction * count) are
@@ -23,7 +23,7 @@ def held_out_names(names: Iterable[str], fraction: float) -> set[str]:
 
     Args:
         names: file names of the train images, without folders.
-        fraction: of the names to hold out, between 0 and 1.
+        fraction: fraction of the names to hold out, between 0 and 1.
     """
     ordered = sorted(names, key=lambda name: sha256(name.encode()).hexdigest())
     return set(ordered[: round(fraction * len(ordered))])
@@ -36,8 +36,8 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
 
     Args:
         data: dataset YAML, or a name that Ultralytics knows.
-        fraction: of the train images to measure on.
-        folder: to create it in; its contents are replaced.
+        fraction: fraction of the train images to measure on.
+        folder: folder of the new dataset; its contents are replaced.
         allow_download: run the download script of the data, or download it from its URL, if needed.
 
     Raises:
@@ -69,7 +69,7 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
 
 
 def _link(images: Sequence[Path], folder: Path, split: str) -> None:
-    """Link images and labels; a number in front keeps their order, and images of the same name apart."""
+    """Link images and labels; numbers as prefixes preserve the order and distinguish images of the same name."""
     for kind in ("images", "labels"):
         (folder / kind / split).mkdir(parents=True)
     labels = img2label_paths([str(image) for image in images])

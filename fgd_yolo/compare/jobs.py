@@ -1,4 +1,4 @@
-"""The runs to make: planned from the options, and written as files for the processes that make them."""
+"""The runs to make, planned from the options and written as files for the worker processes."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Job:
     """A run to make.
 
     Args:
-        folder: of the job's own files.
-        run_folder: Ultralytics' run folder, the same unless the run was trained elsewhere. A training that was
-            stopped in it is resumed.
+        folder: folder of the files of this job.
+        run_folder: Ultralytics' run folder, the same unless the run was trained elsewhere. A stopped training in it
+            is resumed.
         data: dataset YAML.
-        student: initial model; None measures a training that is finished.
-        teacher: its checkpoint; None without distillation.
-        method: how to train.
-        train: the train arguments of all methods, and the seed.
-        planned: the row of the run, as far as it is known beforehand.
+        student: initial model; None measures a finished training.
+        teacher: checkpoint of the teacher; None without distillation.
+        method: distillation method.
+        train: train arguments of all methods, and the seed.
+        planned: row of the run, with the values that are known before it.
     """
 
     folder: Path
@@ -59,12 +59,12 @@ class Job:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """One data set with its teacher, ready for every method.
+    """A data set with its teacher, ready for every method.
 
     Args:
-        name: of the data set.
-        plan: checked and resolved, as for a distillation.
-        teacher: checkpoint trained on the data; None if no method needs one.
+        name: name of the data set.
+        plan: validated plan, as for a distillation.
+        teacher: checkpoint that is trained for the data; None if no method needs one.
     """
 
     name: str
@@ -78,10 +78,10 @@ class PreparedData:
 
 
 def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
-    """Check and resolve everything, and fine-tune the teachers that do not know their data yet.
+    """Plan the training on each data set, and fine-tune teachers that are not trained for their data.
 
     Raises:
-        UsageError: something is missing, unknown, contradictory or unsupported.
+        UsageError: an option is missing, unknown, contradictory or not supported.
         FGDError: models or data cannot be used.
     """
     plans = [(data_name(data), _plan(options, data)) for data in options.data] if options.methods else []
@@ -95,14 +95,14 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
 
 
 def plan_jobs(options: ComparisonOptions, prepared: Sequence[PreparedData]) -> list[Job]:
-    """Return the jobs of all runs, all methods of one seed before the next seed."""
+    """Return the jobs of all runs; all runs of a seed come before the next seed."""
     return [
         _job(options, data, method, seed) for seed in options.seeds for data in prepared for method in options.methods
     ]
 
 
 def _plan(options: ComparisonOptions, data: str) -> Plan:
-    """Resolve one data set as a distillation does."""
+    """Make the plan for a data set, as a distillation does."""
     teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
     yaml: str | None = None if data == DEMO else data
     if options.hold_out:
@@ -152,12 +152,12 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
 
 
 def content_digest(file: Path) -> str:
-    """Return the shortened SHA-256 of a file."""
+    """Return the SHA-256 of a file, shortened to 16 characters."""
     return sha256_of_file(file)[:16]
 
 
 def write_job(job: Job) -> None:
-    """Write a job into its folder, for the process that makes the run."""
+    """Write a job to its folder, for the worker process."""
     job.folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(job.folder / JOB) as path:
         path.write_text(to_json(asdict(job), default=_to_plain), encoding="utf-8")
@@ -168,7 +168,7 @@ def _to_plain(value: Any) -> Any:
 
 
 def read_job(folder: Path) -> Job:
-    """Read what `write_job` wrote.
+    """Read a job that `write_job` wrote.
 
     Raises:
         FGDError: the file is damaged.
@@ -189,13 +189,13 @@ def read_job(folder: Path) -> Job:
 
 
 def write_result(job: Job, run: Run) -> None:
-    """Write a finished run into the job's folder, atomically."""
+    """Write a finished run to the job's folder, atomically."""
     with atomic_path(job.folder / RESULT) as path:
         path.write_text(to_json(asdict(run)), encoding="utf-8")
 
 
 def read_result(job: Job) -> Run | None:
-    """Return the finished run, or None if it is not finished or its file is damaged, so that it is measured again."""
+    """Return the finished run; None if it is not finished, or if its file is damaged and it must be measured again."""
     path = job.folder / RESULT
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Ultralytics' validation, and in addition the average precision of small, medium and large objects."""
+"""Ultralytics' validation, with the average precision of small, medium and large objects in addition."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Boxes(NamedTuple):
 
 
 class SizeValidator(DetectionValidator):
-    """Keeps ground truth and detections of every image in pixels of the original image."""
+    """A validator that also records ground truth and detections of every image, in pixels of the original image."""
 
     def init_metrics(self, model) -> None:
         """Reset, as Ultralytics does before each validation."""
@@ -41,7 +41,7 @@ class SizeValidator(DetectionValidator):
         self.detections: list[Boxes] = []
 
     def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        """Update the metrics as Ultralytics does, and keep the boxes."""
+        """Update the metrics as Ultralytics does, and record the boxes."""
         super().update_metrics(preds, batch)
         for index, detected in enumerate(preds):
             image = self._prepare_batch(index, batch)
@@ -62,7 +62,7 @@ def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | No
 
     Args:
         truth: ground truth of each image.
-        detections: of the same images.
+        detections: detections on the same images.
 
     Returns:
         A value in [0, 1] for each of `SIZES`, None if no object has that size.
@@ -100,18 +100,18 @@ def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict
     """Return the accuracy of a checkpoint as columns of a run.
 
     Args:
-        weights: a detector.
+        weights: checkpoint of a detector.
         data: dataset YAML.
         train: Ultralytics train arguments; those that apply to validation are used.
 
     Raises:
-        FGDError: it is not a detector, or Ultralytics' results are not finite.
+        FGDError: the checkpoint is not a detector, or Ultralytics' mAP is not in [0, 1].
     """
-    load_detector(weights)  # its message for a wrong file is one line, Ultralytics' is many
+    load_detector(weights)  # for a wrong file, its message is one line and Ultralytics' is many
     validator = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizeValidator)
     box = validator.metrics.box
     if not 0 <= box.map <= 1:
-        raise FGDError(f"the validation of {weights} gave mAP50-95 {box.map}")
+        raise FGDError(f"the validation of {weights} returned mAP50-95 {box.map}, which is not between 0 and 1")
     names = _unique_names(printable_names(validator.names))
     sizes = size_ap(validator.truth, validator.detections)
     return {

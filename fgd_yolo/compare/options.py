@@ -1,6 +1,6 @@
-"""The options of a comparison, checked before anything is loaded, and the methods it compares.
+"""The options of a comparison, checked before torch is loaded, and the methods to compare.
 
-A method is one word: `ultralytics`, a recipe or a recipe file, with changes after a colon, such as
+A method is given as one word: `ultralytics`, a recipe or a recipe file, with options after a colon, such as
 `fgd:head_gradient_ratio=1` or `ultralytics:dis=3`.
 """
 
@@ -16,15 +16,15 @@ from fgd_yolo.cfg import recipe_names
 from fgd_yolo.config import FGDConfig, load_recipe
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
-from fgd_yolo.train_arguments import check_train_args, parse_assignments
+from fgd_yolo.train_arguments import check_train_args, parse_assignments, ultralytics_defaults
 
 DEMO = "demo"
 PLAIN = "plain"
 """Recipe without distillation: the baseline."""
 ULTRALYTICS = "ultralytics"
-"""Method that is Ultralytics' own distillation, `distill_model=`."""
+"""Ultralytics' own distillation, `distill_model=`."""
 GAINS = ("box", "cls", "dfl")
-"""Ultralytics' loss gains, which a method may set for itself since they change no budget."""
+"""Ultralytics' loss gains, which each method may set, since they do not change the budget."""
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
 _NOT_ACCEPTED = {
     "seed": "set the seeds with --seeds",
@@ -41,9 +41,9 @@ class Method:
     """One way to train the student.
 
     Args:
-        label: as given on the command line; its name in every table.
-        config: the distillation of FGDTrainer; None is Ultralytics' own `distill_model=`.
-        gains: Ultralytics loss gains of this method alone.
+        label: name on the command line and in tables.
+        config: configuration of FGDTrainer; None is Ultralytics' own `distill_model=`.
+        gains: Ultralytics' loss gains of this method.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Method:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything that defines the method, as plain values."""
+        """All options that define the method, as plain values."""
         if self.config is None:
             return {"trainer": ULTRALYTICS, **self.gains}
         return {**(self.config.to_dict() if self.config.active else {}), **self.gains}
@@ -70,15 +70,15 @@ class ComparisonOptions:
     Args:
         output: folder of all results.
         data: dataset YAMLs, or "demo".
-        teachers: one for all data sets, or one for each; empty if no method needs one.
+        teachers: one teacher for all data sets, or one for each; empty if no method needs one.
         student: model name or file.
-        methods: to compare.
-        seeds: of each method on each data set.
+        methods: methods to compare.
+        seeds: seeds of each method on each data set.
         train: Ultralytics train arguments of all methods.
         jobs: number of runs in parallel.
         hold_out: fraction of the train images to measure on instead of the val split; 0 uses the val split.
         runs: folders of finished runs to include.
-        allow_download: run the download scripts of data YAMLs, and download data from URLs.
+        allow_download: allow the download scripts of data YAMLs, and downloads of data from URLs.
 
     Raises:
         UsageError: an option is missing, or options contradict each other.
@@ -101,18 +101,18 @@ class ComparisonOptions:
         for key, reason in _NOT_ACCEPTED.items():
             if key in self.train:
                 raise UsageError(f"{key}={self.train[key]} is not accepted here: {reason}")
-        batch = self.train.get("batch", 16)
+        batch = self.train.get("batch", ultralytics_defaults()["batch"])
         if not isinstance(batch, int) or batch < 1:
             raise UsageError(
-                f"batch={batch} is not accepted here: give a fixed batch size, since what fits into memory differs "
-                "between methods"
+                f"batch={batch} is not accepted here: give a fixed batch size, since the batch that fits into memory "
+                "differs between methods"
             )
         if not 0 <= self.hold_out < 1:
             raise UsageError(f"--hold-out must be a fraction of the train images in [0, 1), got {self.hold_out:g}")
         if self.methods and self.student is None:
-            raise UsageError("missing --student: name the model to train, such as --student yolov8n")
+            raise UsageError("missing --student: give a model, such as --student yolov8n")
         if not self.methods and not self.runs:
-            raise UsageError("missing --methods: name the methods, such as --methods plain ultralytics fitnet fgd")
+            raise UsageError("missing --methods: give the methods, such as --methods plain ultralytics fitnet fgd")
         if any(method.needs_teacher for method in self.methods) and len(self.teachers) not in {1, len(self.data)}:
             raise UsageError(
                 f"got {len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data "
@@ -142,7 +142,7 @@ def folder_name(label: str) -> str:
 
 
 def work_folder(output: Path, *labels: str) -> Path:
-    """Return the folder in `output` for what is trained under these labels."""
+    """Return the folder in `output` for the training with these labels."""
     return output.joinpath("work", *map(folder_name, labels))
 
 
@@ -150,7 +150,7 @@ def parse_methods(words: Sequence[str]) -> list[Method]:
     """Parse the methods of a command line.
 
     Raises:
-        UsageError: a method is unknown, is given more than once, or changes what all methods must share.
+        UsageError: a method is unknown, invalid or given more than once.
     """
     methods = [parse_method(word) for word in words]
     folders = [folder_name(method.label) for method in methods]
@@ -161,13 +161,13 @@ def parse_methods(words: Sequence[str]) -> list[Method]:
 
 
 def parse_method(word: str) -> Method:
-    """Parse one method.
+    """Parse a method.
 
     Args:
-        word: such as `fgd:head_gradient_ratio=1,rel_weight=0`; `fgd` is the default.
+        word: a name and its options, such as `fgd:head_gradient_ratio=1,rel_weight=0`.
 
     Raises:
-        UsageError: an unknown name or option, a bad value, or a recipe that sets more than the distillation.
+        UsageError: an unknown name or option, an invalid value, or a recipe that sets more than the distillation.
     """
     name, _, text = word.partition(":")
     changes = parse_assignments(text.split(",")) if text else {}
@@ -182,7 +182,7 @@ def parse_method(word: str) -> Method:
 
 
 def method_of(config: FGDConfig) -> Method:
-    """Return the method that a configuration is, with the shortest label that `parse_method` reads back."""
+    """Return the method of a configuration, with a short label from which `parse_method` returns the same method."""
     if not config.active:
         return parse_method(PLAIN)
     known = {name: parse_method(name).config.to_dict() for name in recipe_names()}

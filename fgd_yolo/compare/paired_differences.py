@@ -1,4 +1,4 @@
-"""Paired differences between two methods, over runs that differ in nothing but the method."""
+"""Paired differences between two methods over runs that differ in nothing but the method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pair:
 
     Args:
         data: name of the data set.
-        seed: of both.
+        seed: seed of both runs.
         points: mAP50-95 of the first method minus that of the second, in points (hundredths).
     """
 
@@ -38,9 +38,9 @@ class Estimate:
     """The mean of differences and its confidence interval.
 
     Args:
-        mean: in points.
-        low: lower end of the 95 % interval; None for a single pair.
-        high: upper end.
+        mean: mean difference in points.
+        low: lower end of the 95 % interval in points; None for a single pair.
+        high: upper end of the interval in points; None for a single pair.
         n: number of pairs.
     """
 
@@ -51,7 +51,7 @@ class Estimate:
 
 
 def pairs(runs: Sequence[Run], method: str, other: str) -> list[Pair]:
-    """Return the differences of two methods on every data set and seed that both have, sorted."""
+    """Return the differences of two methods on the data sets and seeds that both have, sorted."""
     by_key = {run.key: run for run in runs}
     return [
         Pair(data, seed, 100 * (run.map50_95 - by_key[data, other, seed].map50_95))
@@ -61,10 +61,7 @@ def pairs(runs: Sequence[Run], method: str, other: str) -> list[Pair]:
 
 
 def estimate(points: Sequence[float]) -> Estimate | None:
-    """Return mean and 95 % interval of differences, by Student's t with n - 1 degrees of freedom.
-
-    Returns:
-        None if there are no differences.
+    """Return mean and 95 % interval of differences, by Student's t with n - 1 degrees of freedom; None without any.
 
     Example:
         >>> result = estimate([1.0, 2.0, 3.0])
@@ -79,7 +76,7 @@ def estimate(points: Sequence[float]) -> Estimate | None:
 
 
 def verdict(result: Estimate) -> str:
-    """Return what an estimate shows."""
+    """Return the conclusion from an estimate, such as `a gain`."""
     if result.low is None:
         return "no interval from one pair"
     if result.low > 0:
@@ -88,13 +85,13 @@ def verdict(result: Estimate) -> str:
 
 
 def verdict_line(method: str, other: str, result: Estimate) -> str:
-    """Return one line that says whether a method is better than another."""
+    """Return the conclusion with its numbers, as one line."""
     interval = "" if result.low is None else f", 95 % interval {result.low:+.2f} to {result.high:+.2f}"
     return f"{method} over {other}: {result.mean:+.2f} mAP50-95 points{interval}, n={result.n}: {verdict(result)}"
 
 
 def sort_methods(methods: Sequence[str]) -> list[str]:
-    """Return methods in the order of every table: plain training, Ultralytics', ours, each before its variants."""
+    """Sort methods as in all tables: plain, Ultralytics' own, those of this package; each before its variants."""
 
     def rank(label: str) -> tuple[int, bool, str]:
         base, _, changes = label.partition(":")
@@ -104,12 +101,12 @@ def sort_methods(methods: Sequence[str]) -> list[str]:
 
 
 def main_method(methods: Sequence[str]) -> str:
-    """Return the method that the verdicts are about: the default, or else the last in the order of tables."""
+    """Return the method that the verdicts are about: the default, or the last in the order of tables."""
     return DEFAULT_METHOD if DEFAULT_METHOD in methods else sort_methods(methods)[-1]
 
 
 def comparisons(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of methods to compare: the main method with all others, then these with plain training."""
+    """Return the pairs of methods to compare: the main method with all others, then the others with plain training."""
     main = main_method(methods)
     others = [method for method in methods if method != main]
     with_plain = [(method, PLAIN) for method in others if method != PLAIN and PLAIN in others]
@@ -117,7 +114,7 @@ def comparisons(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def cost_ratios(runs: Sequence[Run], method: str, base: str) -> list[float]:
-    """Return epoch time relative to the base method, for every data set and seed that both have."""
+    """Return the epoch time relative to the base method, for each data set and seed that both have."""
     by_key = {run.key: run for run in runs if run.epoch_s}
     return [
         run.epoch_s / by_key[data, base, seed].epoch_s

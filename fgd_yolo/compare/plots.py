@@ -31,7 +31,7 @@ _MARKERS = "osv^DPX*"
 _CURVE_PLOTS = (("curves", MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
-_METHOD_COLOURS = ("#009E73", "#D9822B")  # of the first rows of METHODS; the others take free colours
+_METHOD_COLOURS = ("#009E73", "#D9822B")  # for the first rows of METHODS; the others get the next of _COLOURS
 _FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", **dict(zip(METHODS, _METHOD_COLOURS, strict=False))}
 _INK = "#010203"  # placeholder for the page's text colour
 _DPI = 150
@@ -48,7 +48,7 @@ _STYLE = {
 
 
 Curves = Mapping[tuple[str, str, int], list[dict[str, float]]]
-"""Rows of each run's learning curve, by the key of the run."""
+"""Rows of the learning curve of each run, by the key of the run."""
 
 
 class Plot(NamedTuple):
@@ -56,8 +56,8 @@ class Plot(NamedTuple):
 
     Args:
         kind: section of the report.
-        alt: description of what it shows.
-        draw: returns the figure.
+        alt: text alternative of the image.
+        draw: function that returns the figure.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Plot(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Mean and range over the seeds of a method after an epoch."""
+    """Mean and range over the seeds after an epoch."""
 
     epoch: float
     mean: float
@@ -79,7 +79,7 @@ def plan_plots(runs: Sequence[Run], curves: Curves) -> dict[str, Plot]:
 
     Args:
         runs: finished runs.
-        curves: of the runs.
+        curves: learning curves of the runs.
     """
     methods = sort_methods([run.method for run in runs])
     plots: dict[str, Plot] = {}
@@ -90,10 +90,7 @@ def plan_plots(runs: Sequence[Run], curves: Curves) -> dict[str, Plot]:
         plots["differences"] = Plot("differences", f"Paired differences in mAP50-95 points: {words}", draw)
     for data in tables.data_names(runs):
         name = data.replace(" ", "-")
-        for kind, column, label in (
-            ("curves", MAP50_95, "mAP50-95"),
-            ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"),
-        ):
+        for kind, column, label in _CURVE_PLOTS:
             bands = {method: seed_band(curves, data, method, column) for method in methods}
             bands = {method: rows for method, rows in bands.items() if len(rows) > 1}
             if bands:
@@ -148,7 +145,7 @@ def draw_bands(bands: Mapping[str, list[Band]], methods: Sequence[str], title: s
 
 
 def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Figure:
-    """Draw every pair as a dot, and the mean with its interval, one line per comparison."""
+    """Draw each pair as a dot and the mean with its interval, one row per comparison."""
     figure, [axes] = new_figure(WIDTH, 1.3 + 0.62 * len(compared))
     names = tables.data_names(runs)
     shade = colours(sort_methods([run.method for run in runs]))
@@ -228,13 +225,13 @@ def _style(ink: str, salt: str) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure, in inches and without a window, with panels below each other."""
+    """Return an empty figure with panels below each other; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, [figure.add_subplot(panels, 1, panel + 1) for panel in range(panels)]
 
 
 def save_png(draw: Callable[[], Figure], path: Path) -> None:
-    """Draw on white and write a PNG file."""
+    """Draw on a white background and write a PNG file."""
     with _style("#222222", path.stem), atomic_path(path) as partial, partial.open("wb") as file:
         draw().savefig(file, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
 
@@ -243,9 +240,9 @@ def render_svg(draw: Callable[[], Figure], name: str, alt: str) -> str:
     """Draw in the text colour of the page and return an SVG element.
 
     Args:
-        draw: returns a new figure.
-        name: makes the element's identifiers unique on the page.
-        alt: description of what it shows.
+        draw: function that returns a new figure.
+        name: name of the plot, which makes the element's identifiers unique on the page.
+        alt: text alternative of the image.
     """
     buffer = io.StringIO()
     with _style(_INK, name):

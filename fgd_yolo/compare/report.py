@@ -1,6 +1,6 @@
 """The report of a comparison, as Markdown with image files and as one self-contained HTML page.
 
-Content is decided here, section by section; layout in `templates/`.
+This module holds the content, section by section; `templates/` the layout.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class Section:
     Args:
         title: heading.
         text: paragraphs.
-        tables: below the paragraphs.
-        figures: names of plots, with a description of each.
-        folded: whether the page shows it collapsed.
+        tables: tables below the paragraphs.
+        figures: text alternatives of plots, by name.
+        folded: whether the HTML page shows the section collapsed.
     """
 
     title: str
@@ -103,7 +103,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole report: title, introduction, verdicts, notes on them, and sections."""
+    """The content of the report: title, introduction, verdicts with notes, and sections."""
 
     title: str
     lead: str
@@ -116,9 +116,9 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     """Return the report of finished runs.
 
     Args:
-        runs: at least one.
-        context: of `read_context`.
-        figures: returns the plots of a kind, by name.
+        runs: at least one finished run.
+        context: content of `compare.json`, from `read_context`.
+        figures: function that returns the text alternatives of the plots of a kind, by name.
     """
     methods = sort_methods([run.method for run in runs])
     main = main_method(methods)
@@ -228,7 +228,7 @@ def _methods(methods: Sequence[str]) -> Table:
 
 
 def _summary(base: str) -> str:
-    """Return a line about a method without its changes."""
+    """Return a one-line description of a method without its options."""
     if base == ULTRALYTICS:
         return _ULTRALYTICS_SUMMARY
     return recipe_summary(base) if base in recipe_names() else f"recipe {base}"

@@ -27,48 +27,49 @@ SIZES = ("small", "medium", "large")
 MAP50_95 = "metrics/mAP50-95(B)"
 """Column of a learning curve, written by Ultralytics."""
 GRADIENT_RATIO = "gradient_ratio"
-"""Column of a learning curve: the sum of the gradient ratios that FGDTrainer writes for features and heads."""
+"""Column of a learning curve: sum of the gradient ratios that FGDTrainer writes for features and heads."""
 _RATIOS = ("fgd/gradient_ratio", "fgd/head_gradient_ratio")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its settings and its results. None is unknown.
+    """Settings and results of a run; None is an unknown value.
 
     Args:
         data: name of the data set.
         method: label of the method.
-        seed: of initial weights, data order and augmentation.
-        map50_95: of the last epoch's EMA weights, measured by Ultralytics' validator, in [0, 1].
-        map50: the same at IoU 0.5.
-        ap_small: COCO average precision of objects below 32 x 32 pixels of the original image; None if there are none.
-        ap_medium: of objects up to 96 x 96 pixels.
-        ap_large: of larger objects.
+        seed: seed of initial weights, data order and augmentation.
+        map50_95: mAP50-95 of the last epoch's EMA weights, measured by Ultralytics' validator, in [0, 1].
+        map50: mAP50 of the same weights.
+        ap_small: COCO average precision of objects up to 32 x 32 pixels of the original image; None without such
+            objects.
+        ap_medium: COCO average precision of objects up to 96 x 96 pixels.
+        ap_large: COCO average precision of larger objects.
         class_ap: mAP50-95 by class name.
         epoch_s: median training time of an epoch in seconds, without validation.
         gradient_ratio: median over the epochs of the gradient ratio at the neck, distillation over detection.
-        epochs: that were trained.
-        batch: images per step.
-        imgsz: input side, pixels.
-        optimizer: that Ultralytics resolved.
+        epochs: number of trained epochs.
+        batch: images per batch.
+        imgsz: input size in pixels.
+        optimizer: optimizer that Ultralytics resolved.
         lr0: learning rate that Ultralytics resolved.
         arguments: train arguments that affect training and differ from Ultralytics' defaults.
         student: initial model.
-        student_digest: SHA-256 of its content, shortened.
-        data_digest: of the data's content, shortened.
+        student_digest: SHA-256 of the initial model, shortened.
+        data_digest: SHA-256 of the data set, shortened.
         train_images: number of train images.
-        val_images: number of images measured on.
-        hold_out: fraction of the train images that was measured on; 0 is the val split.
-        teacher: checkpoint; None without distillation.
-        teacher_digest: SHA-256 of its content, shortened.
-        options: of the method.
-        batches_digest: digest of image order, boxes and classes in the batches of the first epochs.
+        val_images: number of images that the accuracy is measured on.
+        hold_out: fraction of the train images that is measured on; 0 is the val split.
+        teacher: checkpoint of the teacher; None without distillation.
+        teacher_digest: SHA-256 of the teacher, shortened.
+        options: options of the method.
+        batches_digest: digest of file names and classes in the batches of the first epochs, after augmentation.
         init_digest: digest of the initial weights.
         resumed: epochs after which the run was stopped and resumed, which starts a new data order. Empty if it was
-            never stopped, or if it is not known (a run that was trained elsewhere).
+            never stopped, or if this is not known (a run that was trained elsewhere).
         device_type: "cpu" or "cuda".
-        device: its name.
-        versions: of the software.
+        device: name of the device.
+        versions: versions of the software.
     """
 
     data: str
@@ -106,12 +107,12 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Data, method and seed, which identify a run."""
+        """Data, method and seed, which identify the run."""
         return self.data, self.method, self.seed
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name of the run in messages."""
         return f"{self.data}, {self.method}, seed {self.seed}"
 
     def with_values(self, **values: Any) -> Run:
@@ -160,7 +161,7 @@ def read_runs(path: Path) -> list[Run]:
 
 
 def write_runs(path: Path, runs: Sequence[Run]) -> None:
-    """Replace the file by these runs, flushed to disk."""
+    """Replace the file with these runs, and flush it to disk."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -190,8 +191,8 @@ def _format_cell(value: Any) -> str:
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Read Ultralytics' `results.csv`: one row per epoch, in order.
 
-    If a resumed training has written an epoch twice, the later row counts. Damaged rows are ignored. For a distilled
-    run `gradient_ratio` is added, the sum of the ratios of features and heads.
+    If a resumed training has written an epoch twice, the later row is used. Damaged rows are ignored. For distilled
+    runs, the column `gradient_ratio` is added.
 
     Args:
         path: the file; may be missing.
@@ -217,7 +218,7 @@ def curve_file(output: Path, run: Run) -> Path:
 
 
 def copy_curve(output: Path, run: Run, results: Path) -> None:
-    """Copy a run's `results.csv` into the folder of curves."""
+    """Copy the rows of a run's `results.csv` to the folder of curves."""
     rows = read_curve(results)
     if not rows:
         return
@@ -247,6 +248,6 @@ def read_context(output: Path) -> dict[str, Any]:
 
 
 def write_context(output: Path, context: dict[str, Any]) -> None:
-    """Write what `read_context` reads."""
+    """Write `compare.json`, which `read_context` reads."""
     with atomic_path(output / CONTEXT) as path:
         path.write_text(to_json(context, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""One process per run: the pool that starts the processes, and the process itself.
+"""One process per run: the pool that starts the worker processes, and the worker itself.
 
-`python -m fgd_yolo.compare.run_process FOLDER` makes the run of `FOLDER/job.json`. No process outlives the pool.
+`python -m fgd_yolo.compare.run_process FOLDER` makes the run of `FOLDER/job.json`. No worker outlives the pool.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from fgd_yolo.workflow.training_stages import train_stage
 WORKER_LOCK = ".worker.lock"  # the trainer has a lock of its own in the same folder
 _POLL_S = 0.2
 _TERMINATE_S = 10.0
-_OFFLINE = {"YOLO_OFFLINE": "true"}  # all files are local, so Ultralytics must not look for others
+_OFFLINE = {"YOLO_OFFLINE": "true"}  # all files are local; Ultralytics must not try to download any
 
 
 class EndedProcess(NamedTuple):
-    """A process that has ended."""
+    """A worker process that has ended."""
 
     job: Job
     exit_code: int
@@ -52,7 +52,7 @@ class EndedProcess(NamedTuple):
 
 
 class RunProcesses:
-    """Run jobs in processes. Iterating yields each process as it ends; leaving the block stops the remaining ones.
+    """Run jobs in worker processes. Iteration yields each process as it ends; leaving the block stops the others.
 
     Args:
         jobs: runs to make, in this order.
@@ -91,16 +91,16 @@ class RunProcesses:
         with (job.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fgd_yolo.compare.run_process", str(job.folder)],
-                stdin=subprocess.PIPE,  # closes with this process, which tells the other one to stop
+                stdin=subprocess.PIPE,  # closed when this process ends, which stops the worker
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others
+                start_new_session=True,  # Ctrl-C reaches only this process, which then stops the workers
                 env={**os.environ, **_OFFLINE},
             )
         self._running[process] = (job, time.monotonic())
 
     def stop(self) -> None:
-        """Stop all running processes and their data loaders."""
+        """Stop all running workers and their data loaders."""
         for process in self._running:
             _send_signal(process, signal.SIGTERM)
         for process in self._running:
@@ -119,7 +119,7 @@ def _send_signal(process: subprocess.Popen, number: int) -> None:
 
 
 def failure_reason(ended: EndedProcess) -> str:
-    """Return why a run failed: the signal that killed it, or the last line of its log."""
+    """Return the reason of a failure: the signal that killed the process, or the last line of its log."""
     if ended.exit_code < 0:
         return f"killed by {signal.Signals(-ended.exit_code).name}, perhaps because memory ran out"
     lines = (ended.job.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
@@ -127,7 +127,7 @@ def failure_reason(ended: EndedProcess) -> str:
 
 
 def make_run(job: Job) -> Run:
-    """Train a job's run, or resume it, and measure its last epoch."""
+    """Train or resume the run of a job, and measure its last epoch."""
     _check_inputs(job)
     if job.student is not None:
         _remove_unresumable(job)
@@ -141,7 +141,7 @@ def _check_inputs(job: Job) -> None:
     """Check that models and data have not changed since the run was planned, which may be days ago.
 
     Raises:
-        FGDError: names what changed.
+        FGDError: an input has changed.
     """
     current = {"data_digest": scan_dataset(job.data, job.train, recorded=True).scan.digest}
     if job.teacher is not None:
@@ -164,7 +164,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
 
 
 def _remove_unresumable(job: Job) -> None:
-    """Remove a stopped training that cannot be resumed: without a complete record, or with a damaged checkpoint."""
+    """Remove a stopped training that cannot be resumed, because its record is incomplete or its checkpoint damaged."""
     weights = job.run_folder / "weights"
     try:
         last = restore(weights)
@@ -182,7 +182,7 @@ def _remove_unresumable(job: Job) -> None:
 
 
 def _training_values(job: Job) -> dict[str, Any]:
-    """Return what the training recorded, as columns of a run."""
+    """Return the recorded values of a training, as columns of a run."""
     record, rows = read_record(job.run_folder), read_curve(job.run_folder / "results.csv")
     seconds = [epoch["train_s"] for epoch in record["epochs"].values()]
     ratios = [row[GRADIENT_RATIO] for row in rows if GRADIENT_RATIO in row]
@@ -199,8 +199,8 @@ def _training_values(job: Job) -> dict[str, Any]:
 
 
 def _stop_with_parent() -> None:
-    """Stop this process and its children as soon as the parent process ends, however it ends."""
-    os.read(0, 1)  # not sys.stdin: a thread that waits in it would hold its lock when the interpreter ends
+    """Kill this process and its children as soon as the parent process ends for any reason."""
+    os.read(0, 1)  # not sys.stdin, whose lock this thread would hold when the interpreter exits
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""The tables of the report, as text in rows and columns."""
+"""The tables of the report, with cells as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fgd_yolo.timing import UNKNOWN, format_number
 
 
 class Table(NamedTuple):
-    """Cells as text; the first `labels` columns identify the row."""
+    """A table; the first `labels` columns identify the row."""
 
     head: list[str]
     rows: list[list[str]]
@@ -44,7 +44,7 @@ def select_runs(runs: Sequence[Run], data: str, method: str) -> list[Run]:
 
 
 def known_values(runs: Sequence[Run], read: Callable[[Run], Any]) -> list[Any]:
-    """Return a value of each run for which it is known."""
+    """Return the values that `read` returns for the runs, without None."""
     return [value for value in map(read, runs) if value is not None]
 
 
@@ -53,8 +53,8 @@ def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[s
 
     Args:
         runs: finished runs.
-        methods: in order.
-        teachers: accuracy of each data set's teacher, where known.
+        methods: methods in the order of the rows.
+        teachers: accuracy of the teachers, by data set.
     """
     rows = []
     for data in data_names(runs):
@@ -125,7 +125,7 @@ def cost_table(runs: Sequence[Run], methods: Sequence[str], base: str) -> Table:
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
-    """Return one row per run, as in the file."""
+    """Return one row per run."""
     rank = {method: index for index, method in enumerate(sort_methods([run.method for run in runs]))}
     rows = [
         [

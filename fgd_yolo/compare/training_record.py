@@ -1,4 +1,4 @@
-"""What a run records while Ultralytics trains: digests of its batches and initial weights, and its epoch times."""
+"""Record digests of the batches and the initial weights of a training, and its epoch times."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fgd_yolo.training.run_lock import LockedTrainer
 
 RECORD = "record.json"
 DIGEST_EPOCHS = 3
-"""Number of first epochs whose batches must be the same for every method of a seed."""
+"""Number of initial epochs whose batches must be the same for all methods of a seed."""
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run has recorded so far; a damaged record counts as empty."""
+    """Return the record of a run so far; a damaged record counts as empty."""
     path = folder / RECORD
     empty: dict[str, Any] = {"starts": [], "epochs": {}}
     if not path.is_file():
@@ -34,16 +34,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         valid = False
     if not valid:
-        print_status(f"!! {path} is damaged: what it recorded of the training so far is lost")
+        print_status(f"!! {path} is damaged: the record of the training so far is lost")
     return record if valid else empty
 
 
 def batches_digest(record: dict[str, Any], epochs: int) -> str | None:
-    """Return one digest of the first epochs' batches, or None if the record does not have all of them.
+    """Return a digest of the batches of the first epochs, or None if the record is incomplete.
 
     Args:
-        record: of `read_record`.
-        epochs: of the whole run.
+        record: record from `read_record`.
+        epochs: number of epochs of the run.
     """
     digests = [record["epochs"].get(str(epoch + 1), {}).get("batches") for epoch in range(min(DIGEST_EPOCHS, epochs))]
     return sha256(" ".join(digests).encode()).hexdigest()[:16] if all(digests) else None
@@ -59,16 +59,16 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 class Recorder:
-    """Keeps the record of one training and writes it into the run folder. It draws no random number.
+    """Records one training and writes the record to the run folder. It draws no random numbers.
 
-    Its methods are callbacks of the trainer; they are not methods of the trainer, so that no name can clash there.
+    Its methods are callbacks of the trainer, not methods, so that no name can clash with one of the trainer.
 
     Convention:
         The digest of an epoch covers file names, and the image and class numbers of the boxes after augmentation, in
         order. It does not cover pixels or coordinates, whose last bits differ between machines.
 
     Args:
-        folder: run folder; what it holds of a stopped training is continued.
+        folder: run folder; the record of a stopped training is continued.
     """
 
     def __init__(self, folder: Path):
@@ -78,7 +78,7 @@ class Recorder:
         self.epoch_started = 0.0
 
     def start_training(self, trainer) -> None:
-        """Record what is known at the start."""
+        """Record the values that are known at the start."""
         self.batch_size = trainer.batch_size
         self.record["starts"].append(trainer.start_epoch)
         if trainer.start_epoch == 0:
@@ -120,13 +120,13 @@ class Recorder:
         self.record["epochs"][str(trainer.epoch + 1)] = {"train_s": seconds, "batches": self.digest.hexdigest()[:16]}
 
     def write(self, trainer) -> None:
-        """Write the record into the run folder."""
+        """Write the record to the run folder."""
         with atomic_path(trainer.save_dir / RECORD) as path:
             path.write_text(to_json(self.record), encoding="utf-8")
 
 
 class RecordingTrainer(LockedTrainer):
-    """Mix-in for an Ultralytics trainer that locks the run folder and writes a record into it."""
+    """Mix-in for an Ultralytics trainer that locks the run folder and writes a record to it."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

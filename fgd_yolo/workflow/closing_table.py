@@ -1,4 +1,4 @@
-"""The closing table of a run: teacher and student measured side by side, and the plain twin of the run if it exists."""
+"""The closing table of a run: accuracy, size and speed of teacher and student, and of the run's plain twin if any."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Row:
     """A model in the table; None is a value that could not be measured.
 
     Args:
-        name: as shown.
+        name: label of the row.
         map50_95: mean average precision over IoU 0.5 to 0.95, in [0, 1].
-        map50: the same at IoU 0.5.
-        parameters: of the fused model.
-        gflops: of the fused model, for one image.
+        map50: mean average precision at IoU 0.5, in [0, 1].
+        parameters: number of parameters of the fused model.
+        gflops: GFLOPs of the fused model for one image.
         cpu_ms: shortest time of a forward pass of one image through the fused model on the CPU, in milliseconds.
     """
 
@@ -50,8 +50,8 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | Non
     """Measure teacher and student on the same images, and return the numbers of the table.
 
     Args:
-        plan: of the run.
-        dataset: scanned after the training, with a copy in the run folder.
+        plan: plan of the run.
+        dataset: data set, scanned after the training, with a copy in the run folder.
         weights: the student's checkpoint.
         teacher: the teacher's checkpoint, None without a teacher.
         run_dir: the run folder.
@@ -83,9 +83,9 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
     """Return a model's row: accuracy on the reported split, size, and speed on one CPU.
 
     Args:
-        name: of the row.
+        name: label of the row.
         weights: checkpoint of a detector.
-        dataset: that it is validated on.
+        dataset: data set to validate on.
         train: train arguments of the run, the same for teacher and student.
     """
     arguments = validation_arguments(train)
@@ -108,7 +108,7 @@ def _cost(weights: Path, imgsz: int, channels: int) -> tuple[int, float | None, 
 
 
 def fingerprint(student: str, data: str, train: Mapping[str, Any], device_type: str) -> str:
-    """Return a digest that two runs share if they differ in nothing but the distillation.
+    """Return a digest that is equal for two runs which differ in nothing but the distillation.
 
     Args:
         student: digest of the weights or architecture that the student started from.
@@ -120,11 +120,13 @@ def fingerprint(student: str, data: str, train: Mapping[str, Any], device_type: 
 
 
 def find_twin(run_dir: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the newest finished run beside this one that differs only in the distillation, if one of both is plain.
+    """Return the twin of a run, or None: the newest finished run beside it that differs only in the distillation.
+
+    The twin of a distilled run is a plain one, and the reverse.
 
     Args:
-        run_dir: folder of this run.
-        result: closing table of this run.
+        run_dir: folder of the run.
+        result: closing table of the run.
     """
     plain = result["method"] == PLAIN
     for path in sorted(run_dir.parent.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True):
@@ -170,7 +172,7 @@ def _gain(distilled: float | None, plain: float | None) -> str:
 
 
 def next_steps(result: Mapping[str, Any]) -> list[str]:
-    """Return commands to run next, as lines for a shell: prediction, a smaller file, and the plain twin of this run.
+    """Return commands to run next, as lines for a shell: predict, stream, int8 export, and the plain twin of this run.
 
     Args:
         result: numbers of the table; `command` holds the options of the run.

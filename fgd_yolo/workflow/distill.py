@@ -1,14 +1,14 @@
-"""The whole run: from two model names to a distilled student, measured beside its teacher and exported.
+"""A complete run: from two model names to a distilled student, measured beside its teacher and exported.
 
 `distill` plans a run and carries it out; with `resume` it continues a run folder. A run has five stages:
 
     1  plan      resolve the models, scan the data set, check the options
     2  teacher   fine-tune the teacher if it does not know the classes of the data
-    3  student   check that distillation works (preflight, in the trainer), then distil
+    3  student   check that the models can be distilled (preflight, in the trainer), then train
     4  measure   validate teacher and student on the same images
     5  export    write the student as ONNX and compare it with PyTorch
 
-Each stage finds what an interrupted run has left of it. The closing table ends the run.
+A resumed run continues each stage from the files that it finds. The closing table is printed at the end.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
 @dataclass(frozen=True)
 class DistillResult:
-    """What a run has produced.
+    """The result of a run.
 
     Args:
         weights: the student, a plain Ultralytics checkpoint.
         onnx: the student as ONNX, compared with the checkpoint on real images.
-        metrics: numbers of the closing table, as in `result.json`.
+        metrics: values of the closing table, as in `result.json`.
         run_dir: the run folder.
     """
 
@@ -147,20 +147,20 @@ def _resume(run_dir: Path, options: list[str], device: Any) -> DistillResult:
 
 
 def _recorded_plan(run_dir: Path, device: Any) -> Plan:
-    """Make the plan of an existing run again, from its options and with the models and data that it was started with.
+    """Rebuild the plan of an existing run from its options; models and data must be those that it was started with.
 
     Raises:
         FGDError: its options are damaged, or models or data are missing or have changed.
     """
     recipe, file = read_recipe(run_dir), display_path(run_dir / RECIPE)
     data, copy = recipe.data, run_dataset(run_dir)
-    # The copy names the same images, whatever has become of the YAML and its lists; unless the images have moved.
+    # The copy names the original images even if the YAML or its lists have changed, unless the images were moved.
     if data is not None and copy is not None and (has_images(copy) or not has_images(data)):
         recipe = recipe.replace(data=str(copy))
     for key in ("teacher", "student", "data"):
         path = getattr(recipe, key)
         if path is not None and Path(path).is_absolute() and not Path(path).exists():
-            raise FGDError(f"{key} {path} does not exist: put it back, or write its new place into {file}")
+            raise FGDError(f"{key} {path} does not exist: put it back, or write its new path into {file}")
     print_status("Data and models", stage=1)
     try:
         plan = make_plan(recipe, device, recorded=True)
@@ -170,19 +170,19 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
         raise FGDError(f"{file} cannot be used ({one_line(error)}): repair it, or start a new run") from error
     check_inputs(run_dir, _inputs(plan))
     if data is not None and copy is not None and same_images(data, copy):
-        plan = replace(plan, recipe=plan.recipe.replace(data=data))  # for the commands that are suggested at the end
+        plan = replace(plan, recipe=plan.recipe.replace(data=data))  # for the suggested commands
     return plan
 
 
 def _inputs(plan: Plan) -> dict[str, Input]:
-    """Return what a run is planned with."""
+    """Return the inputs of a run before its training: models and data set."""
     models = {STUDENT: plan.student} if plan.teacher is None else {STUDENT: plan.student, TEACHER: plan.teacher}
     inputs = {name: Input(model.digest, model.file) for name, model in models.items()}
     return {**inputs, DATA: data_input(plan.dataset)}
 
 
 def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
-    """Do what is left of a plan; a run that fails before its first checkpoint leaves no folder."""
+    """Run the remaining stages of a plan; a new run that fails before its first checkpoint leaves no folder."""
     run_dir = lock.folder
     resume_with = f"resume with: {distill_command(resume=display_path(run_dir))}"
     try:
@@ -211,7 +211,7 @@ def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
 
 
 def _finished_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the closing table of a run whose files are all there and intact; None if something is left to do."""
+    """Return the closing table of a finished run with intact files; None if a stage must run again."""
     result = read_result(run_dir)
     if result is None:
         if (run_dir / RESULT).exists():
@@ -223,8 +223,8 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
     try:
         load_detector(weights)
         check_onnx(onnx)
-    except Exception as error:  # a file that is no ONNX raises the parser's own error
-        print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is made again ({one_line(error)})")
+    except Exception as error:  # invalid ONNX raises errors of the parser
+        print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is written again ({one_line(error)})")
         return None
     teacher = Path(result["files"].get("teacher") or "")
     if teacher.is_file():  # it may be missing from the cache: the table remains valid
@@ -277,7 +277,7 @@ def _measure(plan: Plan, weights: Path, teacher: Path | None, lock: FolderLock) 
     """Measure teacher and student on the data of the training, and write the numbers."""
     run_dir = lock.folder
     print_status("Measuring on the same images", stage=4)
-    # Scanned again: the training may have taken days.
+    # Scanned again, since the data may have changed during the training.
     dataset = scan_dataset(plan.dataset.file, plan.recipe.train, recorded=True).copy_to(run_dir / DATA_FOLDER)
     checkpoint = {} if teacher is None else {CHECKPOINT: file_input(teacher)}
     check_inputs(run_dir, {DATA: data_input(dataset), **checkpoint})
@@ -311,7 +311,7 @@ def _export(plan: Plan, weights: Path, result: dict[str, Any], lock: FolderLock)
 
 
 def _with_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Return a closing table with its twin, which may have been finished after the run, and write it if it changed."""
+    """Add the twin, which may have finished after the run, to a closing table, and save the table if it changed."""
     twin = find_twin(run_dir, result)
     if twin != result.get("twin"):
         result = {**result, "twin": twin}

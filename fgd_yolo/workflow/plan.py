@@ -27,7 +27,7 @@ PLAIN = "plain"
 # With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
 # from a loss into a gain (docs/experiments.md).
 FEW_STEPS = 1000
-# In Ultralytics they are local to a function, which checks them only after the data is loaded.
+# Ultralytics has them inside a function, and checks the name only after loading the data.
 OPTIMIZERS = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
 _STRIDE = 32
 
@@ -37,13 +37,13 @@ class Plan:
     """A validated run.
 
     Args:
-        recipe: resolved: absolute paths, and train arguments without `project` and `name`.
-        dataset: data set, scanned.
-        student: model that the student starts from.
-        teacher: model as named, before its fine-tuning; None without distillation.
+        recipe: resolved recipe, with absolute paths and without the train arguments `project` and `name`.
+        dataset: scanned data set.
+        student: initial model of the student.
+        teacher: model before fine-tuning; None without distillation.
         device_type: "cpu" or "cuda".
-        device: replaces the recorded device of a resumed run.
-        project: requested folder of runs.
+        device: device that replaces the recorded one of a resumed run.
+        project: requested parent folder of the run folder.
         name: requested name of the run.
     """
 
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def method(self) -> str:
-        """What distils: the method of the recipe, "heads" if only the heads do, or "plain" if nothing does."""
+        """Name of the method: the recipe's, "heads" if only heads are distilled, or "plain" without distillation."""
         config = self.recipe.fgd
         if not config.active:
             return PLAIN
@@ -76,7 +76,7 @@ class Plan:
 
 
 def as_recipe(config: FGDConfig | Recipe | str | Path | None) -> Recipe:
-    """Return the recipe that a name, a file or an FGDConfig stands for; None is the default recipe."""
+    """Convert the name or file of a recipe, or an FGDConfig, to a recipe; None is the default recipe."""
     if isinstance(config, Recipe):
         return config
     if isinstance(config, FGDConfig):
@@ -88,10 +88,10 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     """Check and resolve a recipe; nothing is written except caches and downloads.
 
     Args:
-        recipe: as given by the user, or as recorded in a run folder.
-        device: replaces the recipe's.
+        recipe: recipe of the user, or of a run folder.
+        device: device that replaces that of the recipe.
         allow_download: allow the download script or the address of the data set.
-        recorded: the recipe is that of a run folder: nothing is run or downloaded for its data.
+        recorded: whether the recipe comes from a run folder; nothing is run or downloaded for its data then.
 
     Raises:
         UsageError: an option is missing, unknown, contradictory or not supported.
@@ -132,14 +132,14 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
 
 
 def demo_arguments(given: Mapping[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Add the demo's settings for a device to the arguments that were given, and print them.
+    """Add the demo's settings for a device to the given arguments, and print them.
 
     Args:
         given: train arguments of the user; they take precedence, for student and teacher.
         device_type: "cpu" or "cuda".
 
     Returns:
-        Train arguments of the student, and of the teacher's own stage.
+        Train arguments of the student, and of the teacher.
     """
     arguments = []
     for role, settings in (("student", demo_settings.STUDENT), ("teacher", demo_settings.TEACHER)):
@@ -178,7 +178,7 @@ def _stage_arguments(recipe: Recipe, train: dict[str, Any], device_type: str) ->
 
 
 def _check_values(train: Mapping[str, Any]) -> None:
-    """Check all values before the first training, by Ultralytics' own check and where it has none."""
+    """Check all values before the first training: by Ultralytics' own check, and those that it does not check."""
     arguments = {**ultralytics_defaults(), **train}
     imgsz, optimizer, freeze = (arguments[key] for key in ("imgsz", "optimizer", "freeze"))
     if not _is_count(imgsz) or imgsz == 0:
@@ -208,7 +208,7 @@ def _round_imgsz(train: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
-    """Stop if `freeze` names layers that the student does not have: Ultralytics would silently freeze nothing."""
+    """Raise if `freeze` names layers that the student does not have, which Ultralytics silently ignores."""
     if not freeze:
         return
     config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else read_architecture(student.file)
@@ -220,7 +220,7 @@ def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
 
 
 def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
-    """Print advice if a run makes few steps: Ultralytics accumulates `nbs` images for each of them."""
+    """Print advice if a run has few optimizer steps because Ultralytics accumulates `nbs` images for each."""
     arguments = {**ultralytics_defaults(), **train}
     batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
     if batch < 1 or arguments["time"]:

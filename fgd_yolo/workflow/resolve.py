@@ -1,4 +1,4 @@
-"""From a model name to a model: a checkpoint on this disk, or an untrained architecture."""
+"""Find the model that a name stands for: a checkpoint on this disk, or an untrained architecture."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SUGGEST = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model that a training starts from.
+    """The initial model of a training.
 
     Args:
         name: file name without folder and suffix.
-        file: given to Ultralytics: the absolute path of a `.pt` file, or a model YAML.
-        names: classes by number that it was trained on; None without weights.
-        channels: of its input images.
+        file: file for Ultralytics: the absolute path of a `.pt` file, or a model YAML.
+        names: class names by number that it was trained on; None without weights.
+        channels: number of channels of its input images.
         digest: SHA-256 of weights or architecture, independent of the path.
     """
 
@@ -52,13 +52,13 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
     """Find a model as Ultralytics does: a file, its weights folder, a download; a `.yaml` is untrained.
 
     Args:
-        name: for example `yolov8l`, `yolov8l.pt`, `runs/best.pt`, `yolov8l.yaml`.
+        name: model name or file: `yolov8l`, `yolov8l.pt`, `runs/best.pt`, `yolov8l.yaml`.
         role: "teacher" or "student", for messages.
-        demo: if weights are not available, start from random ones with a warning, as on the demo data.
+        demo: if weights are not available, start from random ones with a warning, as for the demo data.
 
     Raises:
-        UsageError: Ultralytics does not know the name; the message has the closest one.
-        FGDError: the file is missing or no detector, or the weights can neither be found nor downloaded.
+        UsageError: Ultralytics has no model of that name; the message names the closest one.
+        FGDError: the file is missing or not a detector, or the weights are missing and cannot be downloaded.
     """
     path = Path(str(name).strip())
     if path.suffix in {".yaml", ".yml"}:
@@ -101,7 +101,7 @@ def _architecture(path: Path, role: str) -> Model:
     head = (model.get("head") or [[None] * 4])[-1][2]
     if head not in HEADS:
         raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
-    if path.is_file():  # those that Ultralytics ships can be built
+    if path.is_file():  # those shipped with Ultralytics can be built
         _check_buildable(model, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
@@ -111,20 +111,20 @@ def _architecture(path: Path, role: str) -> Model:
 
 @safe_loading()
 def _check_buildable(config: dict[str, Any], where: str) -> None:
-    """Build a model once, so that an error in its YAML is found before the teacher's training.
+    """Build a model once, so that an error in its YAML is reported before the teacher's training.
 
     Raises:
-        FGDError: it cannot be built.
+        FGDError: the model cannot be built.
     """
     try:
         with preserve_random_state(), quiet_ultralytics(logging.ERROR):
             DetectionModel(deepcopy(config), verbose=False)
-    except Exception as error:  # depends on the layer
+    except Exception as error:  # its type depends on the layer
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _missing(path: Path, role: str) -> FGDError:
-    """Return the error for a missing file; for a bare name it suggests a similar one that Ultralytics has."""
+    """Return the error for a missing file; for a name without a folder it suggests the closest model of Ultralytics."""
     stems = GITHUB_ASSETS_STEMS | {file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml")}
     name = path.name if path.suffix == ".yaml" else path.stem
     near = close_match(name, sorted(f"{stem}.yaml" if name == path.name else stem for stem in stems))
@@ -148,7 +148,7 @@ def _download(name: str, weights_dir: Path) -> Path:
 
 
 def _check_online() -> None:
-    """Check the connection in seconds, also through a proxy; Ultralytics' download takes minutes to give up."""
+    """Check the connection within seconds, also through a proxy; Ultralytics' download gives up after minutes."""
     if os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         raise ConnectionError("YOLO_OFFLINE is set")
     try:

@@ -1,4 +1,4 @@
-"""The run folder: its name, the files that a run writes to it and reads back, and the inputs that it was started with.
+"""The run folder: its name, its files, and the inputs that a run was started with.
 
 distill.yaml   resolved options
 inputs.json    SHA-256 of models and data set, checked whenever the run uses them again
@@ -65,8 +65,8 @@ def new_run_folder(project: str | Path | None, name: str | None, student: str) -
     """Create and return `PROJECT/NAME`, or `NAME-2`, ... if it exists.
 
     Args:
-        project: folder of runs; None is `runs/distill` in the current folder.
-        name: of the run; None is the student's name.
+        project: parent folder; None is `runs/distill` in the current folder.
+        name: name of the run; None is the student's name.
         student: model name or file.
 
     Raises:
@@ -76,15 +76,15 @@ def new_run_folder(project: str | Path | None, name: str | None, student: str) -
 
 
 def is_run(run_dir: Path) -> bool:
-    """Return whether a folder holds the options file of a run, in whatever state."""
+    """Return whether a folder contains the options file of a run, which may be damaged."""
     return (run_dir / RECIPE).exists()
 
 
 def check_places(run_dir: Path) -> None:
-    """Stop if a folder is in the place of one of a run's files, or a file in the place of a folder.
+    """Check that no file of a run is a folder, and no folder a file.
 
     Raises:
-        FGDError: names it.
+        FGDError: one is; the message names it.
     """
     folders = [run_dir / name for name in (RECIPE, RESULT, STUDENT_PT, STUDENT_ONNX) if (run_dir / name).is_dir()]
     if folders:
@@ -99,7 +99,7 @@ def save_recipe(run_dir: Path, recipe: Recipe) -> None:
 
     Args:
         run_dir: the run folder.
-        recipe: with absolute paths, and all train arguments that differ from Ultralytics' defaults.
+        recipe: resolved recipe, with absolute paths and all train arguments that differ from Ultralytics' defaults.
     """
     with atomic_path(run_dir / RECIPE) as path:
         path.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
@@ -109,16 +109,16 @@ def read_recipe(run_dir: Path) -> Recipe:
     """Read the options of a run.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder is not that of a run.
         FGDError: the file is damaged.
     """
     path = run_dir / RECIPE
     if not path.exists():
-        raise UsageError(f"{path} does not exist: --resume takes the folder of a run, such as {RUNS_FOLDER}/yolov8n")
+        raise UsageError(f"{path} does not exist: --resume needs a run folder, such as {RUNS_FOLDER}/yolov8n")
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(options, dict):
-            raise ValueError("no options in it")
+            raise ValueError("it has no options")
         recipe = Recipe.from_dict(options)
         for key, value in {**recipe.train, **(recipe.teacher_train or {})}.items():
             if isinstance(value, float) and not isfinite(value):
@@ -129,15 +129,15 @@ def read_recipe(run_dir: Path) -> Recipe:
 
 
 def save_result(run_dir: Path, result: dict[str, Any]) -> None:
-    """Write the numbers of the closing table."""
+    """Write the values of the closing table."""
     with atomic_path(run_dir / RESULT) as path:
         path.write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the numbers of a run's closing table, or None if the file is missing, damaged or incomplete.
+    """Return the values of a run's closing table, or None if the file is missing, damaged or incomplete.
 
-    Files of the run folder are named where the folder is now: it may have been moved or copied.
+    Paths inside the run folder refer to its present place, since it may have been moved or copied.
     """
     try:
         result = json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _has_types(values: Any, types: Mapping[str, type | tuple[type, ...]]) -> bool:
-    """Return whether a value is a mapping in which all keys have values of their types and all numbers are finite."""
+    """Return whether a value is a mapping with a value of the right type for each key; numbers must be finite."""
     return isinstance(values, dict) and all(
         isinstance(values.get(key), kind) and (not isinstance(values[key], float) or isfinite(values[key]))
         for key, kind in types.items()
@@ -168,7 +168,7 @@ def file_input(path: Path) -> Input:
     """Return a file as an input of a run.
 
     Raises:
-        FGDError: it cannot be read.
+        FGDError: the file cannot be read.
     """
     try:
         return Input(sha256_of_file(path), str(path))
@@ -177,7 +177,7 @@ def file_input(path: Path) -> Input:
 
 
 def data_input(dataset: Dataset) -> Input:
-    """Return a data set that has been scanned as an input of a run."""
+    """Return a scanned data set as an input of a run."""
     counts = f"{dataset.scan.train_images} train and {dataset.scan.val_images} val images"
     return Input(dataset.scan.digest, f"{dataset.source.name}, {counts}, {len(dataset.names)} classes")
 
@@ -199,14 +199,14 @@ def record_inputs(run_dir: Path, inputs: Mapping[str, Input]) -> None:
 
 
 def check_inputs(run_dir: Path, current: Mapping[str, Input]) -> None:
-    """Stop if models or data differ from those that a run was started with; record those that are new.
+    """Check that models and data are those that a run was started with, and record new ones.
 
     Args:
         run_dir: the run folder.
-        current: inputs as they are now.
+        current: present inputs.
 
     Raises:
-        FGDError: names what differs, and what to do.
+        FGDError: an input has changed.
     """
     recorded = read_inputs(run_dir)
     if recorded is None:
@@ -222,7 +222,7 @@ def check_inputs(run_dir: Path, current: Mapping[str, Input]) -> None:
 
 
 def input_differences(recorded: Mapping[str, Input], current: Mapping[str, Input]) -> str:
-    """Describe the inputs that have changed; an input that is not recorded has not. Empty if there are none."""
+    """Describe the recorded inputs that have changed; an empty string if none has."""
     changed = [name for name, entry in current.items() if name in recorded and recorded[name].digest != entry.digest]
     return " and ".join(_difference(name, recorded[name], current[name]) for name in changed)
 

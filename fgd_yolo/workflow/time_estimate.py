@@ -1,4 +1,4 @@
-"""An estimate of how long a training takes, measured before it starts."""
+"""Estimate the duration of a training before it starts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from fgd_yolo.workflow.resolve import Model
 
 _STEPS = 2
 _CPU_IMAGES = 2  # on a CPU the time per image hardly depends on the batch
-_VAL_COST = 1 / 3  # of a training step per image: a forward pass of forward and backward
+_VAL_COST = 1 / 3  # per image, relative to training: forward alone, without backward
 
 
 def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> float | None:
-    """Return the seconds that an epoch takes, validation included, from the time of a few training steps.
+    """Estimate the seconds per epoch, validation included, from the time of a few training steps.
 
-    Loading and augmenting images is not included. Random states are preserved. None if it cannot be measured, for
-    instance if the batch does not fit into memory: the training itself then reduces it.
+    Loading and augmenting images is not included. Random states are preserved. Returns None if it cannot be measured,
+    for instance because the batch does not fit into memory; the training itself then reduces the batch.
 
     Args:
-        model: to be trained.
-        dataset: scanned.
-        train: Ultralytics train arguments; `imgsz`, `batch` and `device` matter.
+        model: model to train.
+        dataset: scanned data set.
+        train: Ultralytics train arguments; `imgsz`, `batch` and `device` are used.
     """
     arguments = get_cfg(overrides=dict(train))
     device = find_device(arguments.device)
@@ -47,7 +47,7 @@ def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> f
 
 @safe_loading()
 def _step_seconds(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
-    """Return the time of the fastest of some training steps on noise with one object per image."""
+    """Return the shortest time of a training step, on noise with one object per image."""
     config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
     detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.args = arguments

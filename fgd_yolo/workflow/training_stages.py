@@ -1,6 +1,6 @@
-"""The two trainings of a run, each of which can be resumed: the teacher's fine-tuning, if needed, and the student's.
+"""The two trainings of a run, both resumable: fine-tuning of the teacher, if needed, and training of the student.
 
-A teacher that does not know the classes of the data is fine-tuned on it once, and cached for later runs.
+A teacher that was not trained on the classes of the data is fine-tuned once, and cached for later runs.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     """Train in a folder, or resume its training, and return the best checkpoint.
 
     Args:
-        model: `.pt` or model YAML to start from; not used when a training is resumed.
+        model: initial `.pt` or model YAML; not used when a training is resumed.
         trainer: trainer class.
         data: data YAML.
-        folder: Ultralytics' run folder; its name is that of the stage.
+        folder: Ultralytics' run folder, named after the stage.
         train: Ultralytics train arguments.
-        device: replaces the device of the arguments when a training is resumed.
+        device: device that replaces that of the arguments when a training is resumed.
 
     Raises:
         FGDError: the training ended without a checkpoint, or the best one is damaged.
     """
     weights_dir = folder / "weights"
     best = weights_dir / BEST
-    remove_stale_lock(folder)  # a training that has ended takes no lock again
+    remove_stale_lock(folder)  # of a killed process; a finished training does not acquire the lock again
     last = restore(weights_dir)
     if last is not None:
         print_status(f"{folder.name}: resuming from {last}")
@@ -67,43 +67,43 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     try:
         load_checkpoint_file(best)
     except FGDError as error:
-        advice = f"copy {LAST} over it to take the last epoch's weights, or start a new run"
-        raise FGDError(f"{display_path(best)} is damaged or no checkpoint of Ultralytics: {advice}") from error
+        advice = f"copy {LAST} over it to use the last epoch's weights, or start a new run"
+        raise FGDError(f"{display_path(best)} is damaged or not an Ultralytics checkpoint: {advice}") from error
     return best
 
 
-def knows(teacher: Model, dataset: Dataset) -> bool:
-    """Return whether a teacher can be distilled from as it is: it has weights, and the data's classes and channels."""
+def is_trained_for(teacher: Model, dataset: Dataset) -> bool:
+    """Return whether a teacher needs no fine-tuning: it has weights, and the data's classes and channels."""
     trained = teacher.names is not None and teacher.channels == dataset.channels
     return trained and same_classes(teacher.names, dataset.names)
 
 
 def check_fine_tuning(teacher: Model, dataset: Dataset, epochs: int | None) -> None:
-    """Stop if a teacher does not know the data and its fine-tuning is forbidden by `teacher_epochs` 0.
+    """Check that a teacher is trained for the data, unless fine-tuning is allowed.
 
     Raises:
-        FGDError: names the classes of both, and what to do.
+        FGDError: the teacher needs fine-tuning, and `teacher_epochs` is 0.
     """
-    if epochs == 0 and not knows(teacher, dataset):
+    if epochs == 0 and not is_trained_for(teacher, dataset):
         raise FGDError(
-            f"teacher {teacher.file} {_state(teacher)}, the data has {format_classes(dataset.names)}: let it be "
-            "fine-tuned on the data (--teacher-epochs N), or give one that knows it (--teacher path.pt)"
+            f"teacher {teacher.file} {_state(teacher)}, the data has {format_classes(dataset.names)}: allow its "
+            "fine-tuning (--teacher-epochs N), or give a teacher with the classes of the data (--teacher path.pt)"
         )
 
 
 def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
-    """Return the train arguments of the teacher: the student's, without those about its own weights and layers.
+    """Return the train arguments of the teacher: the student's, without those about the student's weights and layers.
 
     Args:
-        train: the student's.
-        epochs: of the teacher; None is the student's.
+        train: train arguments of the student.
+        epochs: epochs of the fine-tuning; None is those of the student.
     """
     shared = {key: value for key, value in train.items() if key not in _STUDENT_ONLY}
     return shared if epochs is None else {**shared, "epochs": epochs}
 
 
 def cached_teacher(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
-    """Return where the teacher that these arguments lead to is cached once it has been fine-tuned."""
+    """Return the path in the cache of a teacher that was fine-tuned with these arguments."""
     digest = sha256_of_json([teacher.digest, dataset.scan.digest, learning_arguments(train)])
     return cache_root() / "teachers" / f"{teacher.name}-{digest[:20]}.pt"
 
@@ -116,42 +116,42 @@ def prepare_teacher(
     device: Any = None,
     started_with: str | None = None,
 ) -> Path:
-    """Return the checkpoint of a teacher that knows the data; fine-tune it in `RUN/teacher` if none is cached.
+    """Return the checkpoint of a teacher that is trained for the data; fine-tune it in `RUN/teacher` if needed.
 
     Args:
-        teacher: as named by the user.
-        dataset: that it must know, scanned.
+        teacher: model that the user named.
+        dataset: scanned data set.
         train: train arguments of the fine-tuning, from `teacher_arguments`.
         run_dir: the run folder.
-        device: replaces the device of the arguments when a run is resumed.
-        started_with: SHA-256 of the checkpoint that a resumed run has distilled from so far; None if there is none.
+        device: device that replaces that of the arguments when a run is resumed.
+        started_with: SHA-256 of the teacher's checkpoint that a resumed run has used so far, if any.
 
     Raises:
-        FGDError: that checkpoint is missing, or the fine-tuning failed.
+        FGDError: that checkpoint is missing or changed, or the fine-tuning failed.
     """
-    if knows(teacher, dataset):
-        print_status(f"teacher {teacher.file} knows the data: used as it is")
+    if is_trained_for(teacher, dataset):
+        print_status(f"teacher {teacher.file} has the classes of the data: used without fine-tuning")
         return Path(teacher.file)
     cached = cached_teacher(teacher, dataset, train)
     if started_with is not None:
         return _same_checkpoint((cached, run_dir / TEACHER_STAGE / "weights" / BEST), started_with)
     if cached.is_file() and _readable(cached):
-        print_status(f"teacher: fine-tuned by an earlier run and reused: {cached}")
+        print_status(f"teacher: reused from an earlier run, fine-tuned: {cached}")
         return cached
     classes = format_classes(dataset.names)
-    print_status(f"the teacher {_state(teacher)}, the data has {classes}: it is trained on the data first")
+    print_status(f"the teacher {_state(teacher)}, the data has {classes}: it is fine-tuned first")
     epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
     seconds = epoch_seconds(teacher, dataset, train)
     estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
     print_status(f"teacher: {epochs} epochs at {imgsz} px, {estimate} on this device")
-    # With all weights 0 this is Ultralytics' own training, with checkpoints that survive a kill.
+    # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
     plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
     best = train_stage(teacher.file, plain, str(dataset.file), run_dir / TEACHER_STAGE, train, device)
     return _cache(best, cached)
 
 
 def _same_checkpoint(files: Sequence[Path], digest: str) -> Path:
-    """Return the file with a digest: a teacher that is trained again is a different one."""
+    """Return the file with a digest; a teacher that is trained again would have other weights."""
     for file in files:
         if file.is_file() and file_input(file).digest == digest:
             print_status(f"teacher: the one that this run was started with: {file}")
@@ -162,7 +162,7 @@ def _same_checkpoint(files: Sequence[Path], digest: str) -> Path:
 def _cache(best: Path, cached: Path) -> Path:
     """Copy a teacher to the cache and return the copy, or the one that another run has cached in the meantime.
 
-    A file that another run distils from is never replaced.
+    A readable teacher in the cache is never replaced, since another run may be using it.
     """
     partial = partial_path(cached)
     try:

@@ -68,14 +68,14 @@ class VisualizeOptions:
     """A teacher, two states of a student, and the images to draw.
 
     Args:
-        teacher: checkpoint.
-        before: checkpoint; None is the initial student of the run that `recipe` describes.
-        after: checkpoint of the same student.
+        teacher: checkpoint of the teacher.
+        before: checkpoint of the student before; None is the initial student of the run that `recipe` describes.
+        after: checkpoint of the student after.
         sources: images, folders, patterns, or one dataset YAML.
-        imgsz: side of the network's input in pixels; None is the training's.
-        temperature: T of the spatial and the channel attention.
-        scale: of the loss whose attention is drawn.
-        recipe: of the run, if there is one.
+        imgsz: input size in pixels; None is that of the training.
+        temperature: temperature T of the spatial and the channel attention.
+        scale: scale of the loss whose attention is drawn.
+        recipe: recipe of the run, if the options come from one.
     """
 
     teacher: Path | None = None
@@ -115,14 +115,14 @@ def visualize(
     An image that cannot be used is reported and skipped.
 
     Args:
-        options: validated.
+        options: validated options.
         count: number of images to draw, from the first.
-        output: folder, created if missing; None is `runs/visualize/NAME`, numbered.
-        device: cpu, 0, ...; None is the first GPU, or else the CPU.
+        output: output folder, created if missing; None is `runs/visualize/NAME`, numbered.
+        device: cpu, 0, ...; None is the first GPU, or the CPU.
 
     Raises:
-        UsageError: an unknown device, or no image.
-        FGDError: a model cannot be used, or no image can.
+        UsageError: the device is not available, or the sources have no image.
+        FGDError: a model, or every image, cannot be used.
     """
     images = find_images(list(options.sources))
     before = options.before or initial_student(options.recipe, options.after)
@@ -147,7 +147,7 @@ def visualize(
             drawn += 1
             differences += image_differences(image.name, levels, BEFORE, AFTER)
             figure = draw_figure(image, levels, f"{image.name}: attention of teacher and student", note)
-            # Not earlier: a command that fails at once leaves no folder.
+            # Not earlier, so that a command which fails at once leaves no folder.
             folder = folder or numbered_folder(Path("runs/visualize") / options.after.absolute().parent.name)
             write_png(folder / f"{number:02}-{path.stem}.png", render(figure))
     except KeyboardInterrupt:
@@ -172,10 +172,10 @@ def compare_image(
 
     Args:
         path: image file. Boxes come from its label file, or from the teacher if there is none.
-        models: on one device.
-        aligns: the alignment of each level, or None to use the student's maps unaligned; on the same device.
-        side_px: side of the network's input.
-        settings: of the attention.
+        models: teacher and students, on one device.
+        aligns: alignment of each level on the same device, or None for unaligned maps of the student.
+        side_px: side of the network's input in pixels.
+        settings: settings of the attention.
     """
     boxes = labelled_boxes(path)
     image = load_letterboxed(path, torch.zeros(0, 4) if boxes is None else boxes, LABELS, side_px)
@@ -192,8 +192,8 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
 
     Args:
         levels: pairs of neck maps.
-        teacher: checkpoint.
-        after: the student's checkpoint. The side file is looked for beside it, and in `student/weights` beside it.
+        teacher: checkpoint of the teacher.
+        after: checkpoint of the student; the side file is beside it, or in `student/weights` beside it.
     """
     unaligned: list[nn.Module | None] = [None] * len(levels)
     if all(level.student_channels == level.teacher_channels for level in levels):
@@ -223,14 +223,14 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
 
 
 def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
-    """Fill in what the options leave open from a finished run of distill.
+    """Complete the options from a finished run of distill.
 
     Raises:
         UsageError: the folder is not a run, or the options name another student.
         FGDError: the run is not finished, or had no teacher and the options name none.
     """
     if not (run_dir / RECIPE).is_file():
-        raise UsageError(f"{run_dir} holds no {RECIPE}: --run takes the folder of a run, such as runs/distill/yolov8n")
+        raise UsageError(f"{run_dir} has no {RECIPE}: --run needs a run folder, such as runs/distill/yolov8n")
     if options.after is not None:
         raise UsageError("--after cannot be used with --run, which names the student after training: leave out one")
     result = read_result(run_dir)
@@ -259,8 +259,8 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
     """Rebuild the student as it was before the first training step.
 
     Args:
-        recipe: of the run; gives the initial model and the seed.
-        after: checkpoint of the trained student; gives the architecture with the classes of the data.
+        recipe: recipe of the run, with the initial model and the seed.
+        after: checkpoint of the trained student, with the architecture for the classes of the data.
 
     Raises:
         UsageError: the run started from weights given with `pretrained=`, which Ultralytics merges by its own rules.
@@ -284,10 +284,10 @@ def _run_data(run_dir: Path, recipe: Recipe) -> str:
 
 
 def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:
-    """Check that what is taken from the run folder has not changed since the run started.
+    """Check that the inputs which the options do not replace have not changed since the run was started.
 
     Raises:
-        FGDError: names what changed, and the options that replace it.
+        FGDError: an input has changed.
     """
     recorded = read_inputs(run_dir)
     if recorded is None:
@@ -301,7 +301,7 @@ def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teac
         current[DATA] = data_input(scan_dataset(_run_data(run_dir, recipe), recipe.train, recorded=True))
     changed = input_differences(recorded, current)
     if changed:
-        advice = "restore the originals, or name others with --teacher, --before and --source"
+        advice = "put back the originals, or name others with --teacher, --before and --source"
         raise FGDError(f"{display_path(run_dir)} was started with {changed}: {advice}")
 
 

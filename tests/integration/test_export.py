@@ -169,7 +169,7 @@ def test_a_truncated_checkpoint_and_a_text_file_are_refused_in_one_line(weights,
     weights.write_bytes(weights.read_bytes()[:-2000])
     (tmp_path / "text.pt").write_text("hello")
     for path in (weights, tmp_path / "text.pt"):
-        with pytest.raises(FGDError, match="is damaged or no Ultralytics checkpoint") as caught:
+        with pytest.raises(FGDError, match="is damaged or not an Ultralytics checkpoint") as caught:
             export_onnx(path)
         assert "\n" not in str(caught.value)
 

@@ -285,7 +285,7 @@ def test_a_run_resumes_with_data_and_teacher_in_another_folder(own, killed):
     (there / "data/tiny.yaml").write_text(yaml.safe_dump({**description, "path": str(there / "data")}))
     own.teacher.unlink()
     shutil.rmtree(own.data.parent)
-    assert "write its new place into" in one_error(own.resume(run_dir))
+    assert "write its new path into" in one_error(own.resume(run_dir))
     options = run_dir / "distill.yaml"
     options.write_text(options.read_text().replace(str(own.folder), str(there)))
     resumed = own.resume(run_dir)

@@ -104,7 +104,7 @@ def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, 
     [
         ({"--teacher": None}, 2, "missing --teacher"),
         ({"--before": None, "--source": None}, 2, "missing --source, --before"),
-        ({"--run": "nowhere"}, 2, "holds no distill.yaml"),
+        ({"--run": "nowhere"}, 2, "has no distill.yaml"),
         ({"--source": "nowhere"}, 2, "'nowhere' does not exist"),
         ({"--source": "nowhere.yaml"}, 1, "nowhere.yaml"),
         ({"--after": "nowhere.pt"}, 1, "nowhere.pt does not exist"),

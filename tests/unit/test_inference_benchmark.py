@@ -38,9 +38,9 @@ def test_trained_weights_add_a_column_of_points_for_the_files_that_were_measured
     assert len({len(_cells(line)) for line in lines[:6]}) == 1
 
 
-def test_stages_are_compared_with_the_network_and_with_the_whole_call():
-    times = StageTimes(bare_run=0.020, preprocess=0.0006, postprocess=0.0004, whole_call=0.02142)
-    assert times.surroundings == pytest.approx(0.05)
-    assert times.overhead == pytest.approx(1.02)
+def test_stages_are_compared_with_the_network_and_with_a_call():
+    times = StageTimes(preprocess=0.0006, network=0.020, postprocess=0.0004, call=0.02142)
+    assert times.processing_ratio == pytest.approx(0.05)
+    assert times.call_ratio == pytest.approx(1.02)
     sentence = format_stages(1, times)
     assert "0.60 ms" in sentence and "5.0%" in sentence and "1.020 times" in sentence

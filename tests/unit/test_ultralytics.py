@@ -103,7 +103,7 @@ def test_other_models_cannot_be_exported(name, tmp_path):
 @pytest.mark.parametrize("load", [load_detector, load_exportable])
 def test_weights_without_a_model_are_refused(load, tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "bare.pt")
-    with pytest.raises(FGDError, match="holds no model"):
+    with pytest.raises(FGDError, match="contains no model"):
         load(tmp_path / "bare.pt")
 
 

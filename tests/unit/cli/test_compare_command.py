@@ -102,4 +102,4 @@ def test_report_accepts_no_other_option(capsys):
 
 def test_a_folder_without_runs_has_no_report(capsys):
     assert main(["--report", "nowhere"]) == 1
-    assert "holds no finished run" in capsys.readouterr().err
+    assert "has no finished run" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from fgd_yolo.workflow.time_estimate import epoch_seconds
 from fgd_yolo.workflow.training_stages import (
     cached_teacher,
     check_fine_tuning,
-    knows,
+    is_trained_for,
     prepare_teacher,
     teacher_arguments,
     train_stage,
@@ -40,12 +40,12 @@ def named(model, *names):
 
 
 def test_a_teacher_knows_data_of_its_classes_in_their_order(teacher, dataset):
-    assert knows(teacher, dataset)
-    assert knows(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not matter"
-    assert not knows(named(teacher, "block", "disc", "wedge"), dataset), "the order matters"
-    assert not knows(named(teacher, "disc", "block"), dataset)
-    assert not knows(replace(teacher, names=None), dataset), "an untrained architecture knows no classes"
-    assert not knows(replace(teacher, channels=1), dataset)
+    assert is_trained_for(teacher, dataset)
+    assert is_trained_for(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not matter"
+    assert not is_trained_for(named(teacher, "block", "disc", "wedge"), dataset), "the order matters"
+    assert not is_trained_for(named(teacher, "disc", "block"), dataset)
+    assert not is_trained_for(replace(teacher, names=None), dataset), "an untrained architecture knows no classes"
+    assert not is_trained_for(replace(teacher, channels=1), dataset)
 
 
 def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_path):
@@ -189,7 +189,7 @@ def test_a_damaged_best_checkpoint_is_named_with_what_to_do(teacher_pt, tmp_path
     shutil.copy(teacher_pt, weights / "last.pt")
     (weights / "best.pt").write_bytes(bytes(range(256)))
     with pytest.raises(
-        FGDError, match=r"best\.pt is damaged .*: copy last\.pt over it to take the last epoch's"
+        FGDError, match=r"best\.pt is damaged .*: copy last\.pt over it to use the last epoch's"
     ) as error:
         train_stage("none.pt", None, "none.yaml", tmp_path / "student", {})
     assert len(str(error.value)) < 300
