@@ -352,7 +352,8 @@ def test_either_split_can_be_listed(tiny_data):
 def test_a_split_that_is_missing_is_one_line_about_the_data(tiny_data, tmp_path):
     description = {**yaml.safe_load(tiny_data.read_text()), "path": str(tiny_data.parent), "train": "images/gone"}
     (tmp_path / "gone.yaml").write_text(yaml.safe_dump(description))
-    with pytest.raises(FGDError, match=r"no real images to calibrate on: .*images/gone does not exist; pass data= \(--data\)"):
+    message = r"no real images to calibrate on: .*images/gone does not exist; pass data= \(--data\)"
+    with pytest.raises(FGDError, match=message):
         split_images(tmp_path / "gone.yaml", "train", "to calibrate on")
 
 
