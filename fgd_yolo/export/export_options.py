@@ -66,7 +66,7 @@ class ExportOptions:
             guess = close_match(str(self.precision), PRECISIONS)
             raise UsageError(f"unknown precision '{self.precision}'{guess}; available: {', '.join(PRECISIONS)}")
         if type(self.batch) is not int or self.batch < 1:
-            raise UsageError(f"batch must be a whole number of at least 1, got {self.batch}")
+            raise UsageError(f"batch must be an integer of at least 1, got {self.batch}")
         if not 0 <= self.max_drop <= 100:
             raise UsageError(f"max_drop (--max-drop) must be between 0 and 100 mAP50-95 points, got {self.max_drop}")
         low = max(PRECISIONS[self.precision].min_opset, MIN_OPSET_NMS * self.nms)
@@ -97,14 +97,14 @@ def input_size(model: nn.Module, imgsz: int | None, trained: int | list[int] | N
         imgsz: requested side; None means the trained size, rounded up to a multiple of the stride as Ultralytics does.
         trained: size that the model was trained at, if known.
     Raises:
-        UsageError: `imgsz` is not one whole number or not a multiple of the stride.
+        UsageError: `imgsz` is not an integer or not a multiple of the stride.
     """
     stride = int(model.stride.max())
     if imgsz is None:
         longest = max(trained) if isinstance(trained, (list, tuple)) else trained or _DEFAULT_IMGSZ
         return ceil(longest / stride) * stride
     if type(imgsz) is not int:
-        raise UsageError(f"imgsz must be one whole number, since the input is a square, got {imgsz}")
+        raise UsageError(f"imgsz must be a single integer, since the input is a square, got {imgsz}")
     if imgsz < stride or imgsz % stride:
         nearest = max(round(imgsz / stride), 1) * stride
         raise UsageError(f"imgsz must be a multiple of the model's stride {stride}, got {imgsz}; use {nearest}")
@@ -121,7 +121,7 @@ def target_path(weights: Path, output: str | Path | None) -> Path:
     if target.suffix != ".onnx":
         raise UsageError(f"output {target} must end in .onnx")
     if not target.parent.is_dir():
-        raise UsageError(f"the folder of output {target} does not exist")
+        raise UsageError(f"the folder of output {target} does not exist: create it first")
     if target.is_dir():
-        raise UsageError(f"output {target} is a folder")
+        raise UsageError(f"output {target} is a folder: pass the path of a file")
     return target

@@ -30,7 +30,7 @@ class PixelBudget:
 
     def __init__(self, megapixels: float = DEFAULT_MEGAPIXELS):
         if isinstance(megapixels, bool) or not isinstance(megapixels, Real) or not 0 < megapixels < math.inf:
-            raise UsageError(f"the limit of megapixels must be a number above 0, got {megapixels!r}")
+            raise UsageError(f"max_megapixels must be a number above 0, got {megapixels!r}")
         self.pixels = max(1, int(megapixels * 1e6))
         self.bytes = self.pixels * _BYTES_PER_PIXEL
         self._lock = threading.Lock()

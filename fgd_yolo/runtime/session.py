@@ -98,7 +98,7 @@ def _check_threads(threads: Any) -> int:
     if threads is None:
         return available_cores()
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= _MAX_THREADS:
-        raise UsageError(f"threads must be a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
+        raise UsageError(f"threads must be an integer from 1 to {_MAX_THREADS}, got {threads!r}")
     return int(threads)
 
 

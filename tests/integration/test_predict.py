@@ -101,8 +101,8 @@ def test_one_source_may_have_several_files_and_each_is_read_once(model, capsys):
 
 def test_unreadable_files_are_skipped_and_counted_without_messages_of_libraries(model, capfd):
     save_image("images/good.png")
-    whole = save_image("images/damaged.png").read_bytes()
-    Path("images/damaged.png").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+    data = save_image("images/damaged.png").read_bytes()
+    Path("images/damaged.png").write_bytes(data[:60] + bytes([data[60] ^ 255]) + data[61:])
     Path("images/text.jpg").write_text("no image")
     assert main(["--model", model, "--source", "images", "--output", "drawn"]) == 0
     out, err = capfd.readouterr()
@@ -186,7 +186,7 @@ def test_many_images_are_counted_instead_of_listed(model, capsys):
     [
         (["--source", "none.png"], "'none.png' does not exist"),
         (["--source", "a.png", "--device", "gpu"], "unknown device 'gpu'"),
-        (["--source", "a.png", "--threads", "0"], "threads must be a whole number"),
+        (["--source", "a.png", "--threads", "0"], "threads must be an integer"),
         (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
         (["--source", "a.png", "--conf", "25"], "conf must be a number from 0 to 1, got 25.0"),
         (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf given more than once"),

@@ -17,9 +17,9 @@ MODEL = SimpleNamespace(stride=torch.tensor([8.0, 16.0, 32.0]))
     ("options", "message"),
     [
         ({"precision": "int4"}, "fp32, fp16, int8"),
-        ({"batch": 0}, "whole number of at least 1, got"),
-        ({"batch": True}, "whole number of at least 1, got"),
-        ({"batch": 1.5}, "whole number of at least 1, got"),
+        ({"batch": 0}, "an integer of at least 1, got"),
+        ({"batch": True}, "an integer of at least 1, got"),
+        ({"batch": 1.5}, "an integer of at least 1, got"),
         ({"max_drop": -1}, "between 0 and 100"),
         ({"max_drop": float("nan")}, "between 0 and 100"),
         ({"opset": 8}, "from 9 to 20 for fp32, got 8"),

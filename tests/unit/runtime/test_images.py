@@ -64,8 +64,8 @@ def test_images_of_one_pixel_and_of_eight_thousand_columns_are_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_a_file_that_is_not_an_image_gives_none(tmp_path, suffix):
-    whole = save(tmp_path / f"whole{suffix}", IMAGE).read_bytes()
-    for name, content in {"empty": b"", "text": b"no image", "start": whole[:20]}.items():
+    data = save(tmp_path / f"complete{suffix}", IMAGE).read_bytes()
+    for name, content in {"empty": b"", "text": b"no image", "start": data[:20]}.items():
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(content)
         assert try_load_image(path) is None

@@ -39,8 +39,8 @@ def test_a_file_that_is_not_onnx_is_reported(tmp_path, content, capfd):
 
 
 def test_half_a_file_is_reported(tmp_path, doubling, capfd):
-    whole = doubling.read_bytes()
-    (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
+    data = doubling.read_bytes()
+    (tmp_path / "half.onnx").write_bytes(data[: len(data) // 2])
     assert "is not a complete ONNX file" in session_error(tmp_path / "half.onnx", capfd)
 
 

@@ -123,7 +123,7 @@ def test_an_unknown_device_is_a_usage_error(doubling, device):
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 100_000])
 def test_an_invalid_number_of_threads_is_a_usage_error(doubling, threads):
-    with pytest.raises(UsageError, match="threads must be a whole number"):
+    with pytest.raises(UsageError, match="threads must be an integer"):
         open_session(doubling, "cpu", threads)
 
 
