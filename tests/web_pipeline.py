@@ -74,9 +74,9 @@ class WebClient:
             async with httpx.AsyncClient(
                 transport=transport, base_url=self._address, cookies=self.cookies, trust_env=False
             ) as client:
-                answer = await client.request(method, path, **options)
+                response = await client.request(method, path, **options)
                 self.cookies = client.cookies
-                return answer
+                return response
 
         return asyncio.run(ask())
 

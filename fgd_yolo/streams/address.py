@@ -58,8 +58,8 @@ _PIECES = re.compile(r"[/?#&=;:,@_\s]+")
 _MIN_PIECE = 4  # a shorter one is hidden only if its position shows what it is
 # Words in the paths of cameras and in messages of this package: they reveal nothing.
 _HARMLESS_WORD = re.compile(
-    r"answer|camera|channels?|connection|data|files?|frames?|https?|images?|jpe?g|live|main|media|mjpe?g|open|passw(?:or)?d"
-    r"|pictures?|play|refused|rtsps?|snapshot|source|stream(?:s|ing|1|2)?|test|timeout|track|users?|video|view",
+    r"camera|channels?|connection|data|files?|frames?|https?|images?|jpe?g|live|main|media|mjpe?g|open|passw(?:or)?d"
+    r"|pictures?|play|refused|responds?|response|rtsps?|snapshot|source|stream(?:s|ing|1|2)?|test|timeout|track|users?|video|view",
     re.IGNORECASE,
 )
 
@@ -131,7 +131,7 @@ def check_text(address: str | int) -> None:
     if "://" in text and printable(text) != text:
         raise UsageError(f"'{show_address(text)}' has a character that is not allowed in an address: percent-encode it")
     if (isinstance(address, int) and address < 0) or (text.isdecimal() and int(text) > _LAST_CAMERA):
-        raise UsageError(f"there is no camera {text[:20]}: their numbers go from 0 to {_LAST_CAMERA}")
+        raise UsageError(f"a camera number must be from 0 to {_LAST_CAMERA}, got {text[:20]}")
 
 
 def check_name(name: str) -> None:

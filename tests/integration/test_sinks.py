@@ -137,7 +137,7 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self):
         self.bodies: queue.Queue = queue.Queue()
-        self.answers: list[int] = []
+        self.statuses: list[int] = []
         self.headers: list = []
         super().__init__(("127.0.0.1", 0), _Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        status = self.server.answers.pop(0) if self.server.answers else 200
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
         self.server.headers.append(self.headers)
         if status == 200:
             self.server.bodies.put(json.loads(body))
@@ -216,7 +216,7 @@ def test_a_webhook_with_an_at_sign_in_its_path_has_no_login(receiver):
 def test_a_server_whose_response_never_ends_does_not_block_the_sink(receiver, block, monkeypatch):
     sent = []
 
-    def answer_without_end(self):
+    def respond_without_end(self):
         receiver.bodies.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(200)
         self.end_headers()
@@ -227,7 +227,7 @@ def test_a_server_whose_response_never_ends_does_not_block_the_sink(receiver, bl
                 sent.append(len(block))
                 time.sleep(0.1 if len(block) == 1 else 0)
 
-    monkeypatch.setattr(receiver.RequestHandlerClass, "do_POST", answer_without_end)
+    monkeypatch.setattr(receiver.RequestHandlerClass, "do_POST", respond_without_end)
     sink = WebhookSink(receiver.url)
     for index in (1, 2):
         sink.write(make_result(index=index))
@@ -237,19 +237,19 @@ def test_a_server_whose_response_never_ends_does_not_block_the_sink(receiver, bl
 
 
 def test_a_request_to_a_busy_server_is_retried(receiver):
-    receiver.answers = [503, 429]
+    receiver.statuses = [503, 429]
     sink = WebhookSink(receiver.url)
     sink.write(make_result(index=1))
     assert receiver.bodies.get(timeout=LONG_S)["index"] == 1
-    receiver.answers = [500, 500, 500]
-    with pytest.raises(SinkUnavailable, match=r"127\.0\.0\.1:\d+ answers 500, 3 times"):
+    receiver.statuses = [500, 500, 500]
+    with pytest.raises(SinkUnavailable, match=r"127\.0\.0\.1:\d+ responds with status 500, 3 times"):
         sink.write(make_result(index=2))
-    assert receiver.answers == [] and receiver.bodies.empty()
+    assert receiver.statuses == [] and receiver.bodies.empty()
     sink.close()
 
 
 def test_a_rejected_request_is_not_retried_and_no_secret_is_printed(receiver, capfd):
-    receiver.answers = [404]
+    receiver.statuses = [404]
     sink = SinkQueue(WebhookSink(receiver.url))
     sink.put(make_result(index=1))
     sink.put(make_result(index=2))
@@ -257,19 +257,22 @@ def test_a_rejected_request_is_not_retried_and_no_secret_is_printed(receiver, ca
     assert receiver.bodies.get(timeout=LONG_S)["index"] == 2
     assert sink.snapshot()["dropped"] == {"error": 1}
     output = capfd.readouterr().err
-    assert "it answers 404" in output and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
+    assert (
+        "rejects the request with status 404" in output
+        and sink.name == f"webhook 127.0.0.1:{receiver.server_address[1]}"
+    )
     assert "hunter2" not in output and "abcdef" not in output
 
 
 def test_a_webhook_that_rejects_every_post_stays_failed_although_the_last_result_is_skipped(receiver):
-    receiver.answers = [404, 404]
+    receiver.statuses = [404, 404]
     sink = SinkQueue(WebhookSink(receiver.url))
     for index, objects in enumerate([BLOCK, (), BLOCK, ()]):
         sink.put(make_result(index=index, objects=objects))
     assert sink.close(LONG_S)
     counted = sink.snapshot()
     assert (counted["written"], counted["skipped"], counted["dropped"]) == (0, 2, {"error": 2})
-    assert "it answers 404" in counted["failure"]
+    assert "rejects the request with status 404" in counted["failure"]
 
 
 def test_an_unreachable_or_hanging_server_costs_a_bounded_time():

@@ -246,7 +246,7 @@ def test_a_pause_in_a_video_over_http_does_not_count_as_silence(tmp_path):
 def test_a_response_that_is_not_a_video_is_reported(tmp_path):
     (tmp_path / "index.html").write_text("<p>log in first</p>")
     with mjpeg_server("--folder", tmp_path) as server:
-        for path, message in (("", "not as a camera"), ("nothing.mp4", "404")):
+        for path, message in (("", "not with video"), ("nothing.mp4", "404")):
             with pytest.raises(SourceLost, match=message):
                 open_source(f"http://127.0.0.1:{server.port}/{path}", timeout_s=3)
 

@@ -37,7 +37,7 @@ class MqttSink:
     def __init__(self, url: str, *, qos: int = 0):
         address = _parse_address(url)
         if qos not in (0, 1):
-            raise UsageError(f"qos is {qos!r}, but must be 0 or 1")
+            raise UsageError(f"qos must be 0 or 1, got {qos!r}")
         try:
             from paho.mqtt import client as mqtt
         except ImportError as error:
@@ -79,7 +79,7 @@ class MqttSink:
 
     def _publish(self, stream: str, message: dict[str, Any]) -> None:
         if not self._connected.wait(_TIMEOUT_S):
-            raise SinkUnavailable(f"no broker at {self._broker}{self._refusal}")
+            raise SinkUnavailable(self._refusal or f"no broker at {self._broker}")
         sent = self._client.publish(f"{self._topic}/{topic_part(stream)}", to_line(message), self._qos)
         try:
             sent.wait_for_publish(_TIMEOUT_S)
@@ -90,7 +90,7 @@ class MqttSink:
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._refusal = f" that accepts the login: {reason}"
+            self._refusal = f"the broker at {self._broker} refuses the connection: {reason}"
         else:
             self._refusal = ""
             self._connected.set()

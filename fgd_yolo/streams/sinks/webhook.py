@@ -97,8 +97,8 @@ class WebhookSink:
         if 200 <= status < 300:
             return None
         if status in _RETRY_STATUS or status >= 500:
-            return f"answers {status}"
-        raise FGDError(f"{self._host} rejects the request: it answers {status}; check the address of the webhook")
+            return f"responds with status {status}"
+        raise FGDError(f"{self._host} rejects the request with status {status}; check the address of the webhook")
 
     def _read_body(self, response: httpx.Response) -> None:
         """Read the body, so that the connection can be reused; stop if it is too long or too slow."""

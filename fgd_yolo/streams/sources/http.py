@@ -48,7 +48,7 @@ class Response:
         while len(self._first) < count and (chunk := self._next()):
             self._first += chunk
             if time.monotonic() > deadline:
-                raise SourceLost(f"its answer did not start within {self._timeout_s:g} s")
+                raise SourceLost(f"its response did not start within {self._timeout_s:g} s")
         return self._first
 
     def chunks(self) -> Iterator[bytes]:
@@ -103,9 +103,9 @@ def get(url: str, *, timeout_s: float, connect_timeout_s: float) -> Response:
     except BaseException as error:
         client.close()
         if isinstance(error, httpx.ConnectTimeout):
-            raise SourceLost(f"no answer for {connect_timeout_s:g} s") from None
+            raise SourceLost(f"no response for {connect_timeout_s:g} s") from None
         if isinstance(error, httpx.TimeoutException):
-            raise SourceLost(f"no answer for {timeout_s:g} s") from None
+            raise SourceLost(f"no response for {timeout_s:g} s") from None
         if isinstance(error, (httpx.HTTPError, httpx.InvalidURL)):
             raise SourceLost(ffmpeg_reason(_cause(error), url)) from None
         raise

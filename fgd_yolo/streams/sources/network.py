@@ -125,7 +125,7 @@ class NetworkSource:
             first = self._open({"format_whitelist": _VIDEO_FORMATS})
         if first is None:
             waited_s = time.monotonic() - start
-            raise SourceLost(f"no frame for {waited_s:.0f} s" if waited_s > 1 else "it answers, but not as a camera")
+            raise SourceLost(f"no frame for {waited_s:.0f} s" if waited_s > 1 else "it responds, but not with video")
         self._first: SourceFrame | None = first
         self._start = first.decoded
         track = self._decoder.track
@@ -174,7 +174,7 @@ class NetworkSource:
         except pyav().error.InvalidDataError:
             return None
         except pyav().error.ExitError:
-            raise SourceLost(f"no answer for {_CONNECT_TIMEOUT_S:g} s") from None
+            raise SourceLost(f"no response for {_CONNECT_TIMEOUT_S:g} s") from None
         except pyav().FFmpegError as error:
             raise SourceLost(ffmpeg_reason(error, self._url)) from None
         try:

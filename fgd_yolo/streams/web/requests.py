@@ -23,7 +23,7 @@ Content = TypeVar("Content", bound="_Content")
 
 def _check_address(address: str) -> str:
     if not address or "\0" in address:
-        raise UsageError("the address is missing, such as rtsp://camera/stream")
+        raise UsageError("the address is missing: give one such as rtsp://camera/stream")
     check_text(address)
     return address
 

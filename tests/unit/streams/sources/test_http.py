@@ -194,7 +194,7 @@ def test_a_camera_whose_response_does_not_start_is_lost_although_it_sends_bytes(
             handler.wfile.write(b"x")
             time.sleep(0.1)
 
-    with serving(dripping) as address, pytest.raises(SourceLost, match=r"its answer did not start within 0\.5 s"):
+    with serving(dripping) as address, pytest.raises(SourceLost, match=r"its response did not start within 0\.5 s"):
         open_source(address, timeout_s=0.5)
 
 
@@ -274,13 +274,13 @@ def test_closed_cameras_release_their_share_of_the_budget():
 
 
 def endless(content_type, start, more):
-    def answer(handler):
+    def respond(handler):
         start_response(handler, content_type)
         handler.wfile.write(start)
         while True:
             handler.wfile.write(more)
 
-    return answer
+    return respond
 
 
 PNG = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
@@ -322,9 +322,9 @@ assert lost, "never lost"
 
 @pytest.mark.parametrize("head", [b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 200_000])
 def test_a_response_that_is_not_http_is_reported(head):
-    def answer(handler):
+    def respond(handler):
         handler.wfile.write(head)
 
-    with serving(answer) as address, pytest.raises(SourceLost) as lost:
+    with serving(respond) as address, pytest.raises(SourceLost) as lost:
         first_picture(address)
     assert "\n" not in str(lost.value) and str(lost.value)

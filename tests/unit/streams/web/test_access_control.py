@@ -45,11 +45,11 @@ def client(token=None, pipeline=None, address="http://localhost:8080"):
 )
 def test_nothing_is_shown_without_the_right_token(path, headers):
     for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS"):
-        answer = client(TOKEN).request(method, path, headers=headers)
-        assert answer.status_code == 401
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
-        assert "Set-Cookie" not in answer.headers
-        assert TOKEN not in answer.text
+        response = client(TOKEN).request(method, path, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        assert "Set-Cookie" not in response.headers
+        assert TOKEN not in response.text
 
 
 @pytest.mark.parametrize("host", ["a/healthz?", "localhost/healthz?", "a/healthz#", "localhost:1/healthz?x="])
@@ -70,9 +70,9 @@ def test_the_right_token_in_the_header_grants_access(path):
 
 def test_a_token_in_the_address_becomes_a_cookie_that_is_not_the_token():
     browser = client(TOKEN)
-    answer = browser.get(f"/?token={TOKEN}")
-    cookie = answer.headers["Set-Cookie"]
-    assert answer.status_code == 200
+    response = browser.get(f"/?token={TOKEN}")
+    cookie = response.headers["Set-Cookie"]
+    assert response.status_code == 200
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert TOKEN not in cookie
@@ -98,8 +98,8 @@ def test_a_wrong_token_in_the_address_is_refused_although_the_cookie_is_right():
 
 def test_a_token_in_the_address_changes_nothing():
     pipeline = FakePipeline("door")
-    answer = client(TOKEN, pipeline).post(f"/streams?token={TOKEN}", json={"address": "test://"})
-    assert answer.status_code == 401
+    response = client(TOKEN, pipeline).post(f"/streams?token={TOKEN}", json={"address": "test://"})
+    assert response.status_code == 401
     assert list(pipeline.streams) == ["door"]
 
 
@@ -126,9 +126,9 @@ def test_a_token_that_is_not_ascii_is_wrong_and_no_server_error():
 
 
 def test_a_browser_without_the_token_gets_a_form_for_it():
-    answer = client(TOKEN).get("/", headers={"Accept": "text/html"})
-    assert answer.status_code == 401
-    assert 'name="token"' in answer.text
+    response = client(TOKEN).get("/", headers={"Accept": "text/html"})
+    assert response.status_code == 401
+    assert 'name="token"' in response.text
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.5", "", "["])
@@ -184,8 +184,8 @@ def test_what_a_form_of_another_site_could_send_changes_nothing(kind):
     pipeline = FakePipeline("door")
     for method in ("POST", "DELETE"):
         body = b'{"address": "test://", "name": "door"}'
-        answer = client(pipeline=pipeline).request(method, "/streams", content=body, headers={"Content-Type": kind})
-        assert answer.status_code == 415
+        response = client(pipeline=pipeline).request(method, "/streams", content=body, headers={"Content-Type": kind})
+        assert response.status_code == 415
     assert list(pipeline.streams) == ["door"]
 
 
@@ -206,10 +206,10 @@ def test_every_response_has_the_security_headers(path, pipeline):
 
 
 def test_an_unexpected_error_is_one_line_in_the_log_without_the_password(capsys):
-    answer = client(pipeline=Broken("door")).get("/stats")
+    response = client(pipeline=Broken("door")).get("/stats")
     output = capsys.readouterr().err
-    assert answer.status_code == 500
-    assert "hunter2secret" not in answer.text + output
+    assert response.status_code == 500
+    assert "hunter2secret" not in response.text + output
     assert output.count("\n") == 1
     assert "/stats: RuntimeError: cannot reach rtsp://" in output
 

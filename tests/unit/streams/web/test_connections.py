@@ -30,7 +30,7 @@ PARTS_OF_REQUESTS = {
     "a line without an end": b"G" * 1000,
     "part of a body": POST + b"Content-Length: 100\r\n\r\n{",
     "chunks without an end": POST + CHUNKED + b"1\r\n{\r\n",
-    "a body after its answer": b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\n",
+    "a body after its response": b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\n",
     "a body behind a request to read": GET + b"Content-Length: 1000000\r\n\r\n",
     "an idle connection": GET + b"\r\n",
     "a second head": GET + b"\r\nGET / HT",
@@ -150,8 +150,8 @@ def read_to_the_end(connection: socket.socket) -> bytes:
     return received
 
 
-def status_line(answer: bytes) -> str:
-    return answer.split(b"\r\n")[0].decode()
+def status_line(response: bytes) -> str:
+    return response.split(b"\r\n")[0].decode()
 
 
 @pytest.mark.parametrize("sent", PARTS_OF_REQUESTS.values(), ids=PARTS_OF_REQUESTS)
@@ -192,9 +192,9 @@ def test_new_clients_are_served_while_others_open_connections_without_a_pause(li
     with Served(limit) as served:
         with subprocess.Popen([sys.executable, "-c", FLOOD, str(served.port)], stdout=subprocess.PIPE) as flood:
             assert flood.stdout.readline() == b"going\n"
-            answers = [get(f"{served.url}healthz").text for _ in range(30)]
+            responses = [get(f"{served.url}healthz").text for _ in range(30)]
             flood.kill()
-        assert answers == ["alive\n"] * 30
+        assert responses == ["alive\n"] * 30
         assert served.end()[1] == ""
 
 
@@ -222,7 +222,7 @@ SLOW = {
         b"a",
         "HTTP/1.1 408 Request Timeout",
     ),
-    "body after the answer": (
+    "body after the response": (
         b"POST /nothing HTTP/1.1\r\n" + HOST + JSON + b"Content-Length: 9000\r\n\r\n",
         b" ",
         "HTTP/1.1 404 Not Found",
@@ -235,8 +235,8 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize(("first_bytes", "more", "answer"), SLOW.values(), ids=SLOW)
-def test_slow_senders_do_not_extend_the_deadline(page, first_bytes, more, answer):
+@pytest.mark.parametrize(("first_bytes", "more", "response"), SLOW.values(), ids=SLOW)
+def test_slow_senders_do_not_extend_the_deadline(page, first_bytes, more, response):
     with connect(page[0].port) as connection:
         connection.sendall(first_bytes)
         connection.settimeout(0.05)
@@ -253,7 +253,7 @@ def test_slow_senders_do_not_extend_the_deadline(page, first_bytes, more, answer
             if not part:
                 break
             received += part
-    assert status_line(received) == answer
+    assert status_line(received) == response
 
 
 def test_a_request_that_takes_its_time_within_the_deadline_is_answered(page):
@@ -268,8 +268,8 @@ def test_the_deadline_restarts_with_each_request(page):
     with httpx.Client(trust_env=False) as client:
         addresses = set()
         for _ in range(4):
-            answer = client.get(f"{page[0].url}healthz")
-            addresses.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+            response = client.get(f"{page[0].url}healthz")
+            addresses.add(response.extensions["network_stream"].get_extra_info("client_addr"))
             time.sleep(0.5)
         assert len(addresses) == 1
 

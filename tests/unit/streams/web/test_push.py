@@ -70,11 +70,11 @@ def parts(server, wanted):
     parts_read, data = [], b""
     with (
         httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client,
-        client.stream("GET", f"{server.url}video?stream=door") as answer,
+        client.stream("GET", f"{server.url}video?stream=door") as response,
     ):
-        kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
+        kind, _, boundary = response.headers["Content-Type"].partition("; boundary=")
         assert kind == "multipart/x-mixed-replace"
-        for chunk in answer.iter_bytes():
+        for chunk in response.iter_bytes():
             data += chunk
             *complete, data = data.split(f"--{boundary}\r\n".encode())
             parts_read += [part for part in complete if part]
@@ -170,10 +170,10 @@ def test_the_number_of_viewers_is_bounded_and_a_slot_is_released(frames, camera,
             assert viewer.recv(12) == b"HTTP/1.1 200"
         for path in ("video?stream=door", "events", "frame?stream=door"):
             with watch(server, path) as refused:
-                answer = b""
-                while b"already" not in answer:
-                    answer += refused.recv(4096) or pytest.fail(f"the connection was closed: {answer}")
-                assert answer.startswith(b"HTTP/1.1 503")
+                response = b""
+                while b"already" not in response:
+                    response += refused.recv(4096) or pytest.fail(f"the connection was closed: {response}")
+                assert response.startswith(b"HTTP/1.1 503")
         assert httpx.get(f"{server.url}healthz", trust_env=False).status_code == 200
         viewers[0].close()
         until(lambda: httpx.get(f"{server.url}frame?stream=door", trust_env=False).status_code == 200)
@@ -183,10 +183,10 @@ def test_the_number_of_viewers_is_bounded_and_a_slot_is_released(frames, camera,
 def test_the_status_is_sent_as_events(server, frames):
     with (
         httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client,
-        client.stream("GET", f"{server.url}events") as answer,
+        client.stream("GET", f"{server.url}events") as response,
     ):
-        assert answer.headers["Content-Type"] == "text/event-stream"
-        lines = (line for line in answer.iter_lines() if line)
+        assert response.headers["Content-Type"] == "text/event-stream"
+        lines = (line for line in response.iter_lines() if line)
         events = [json.loads(next(lines).removeprefix("data: ")) for _ in range(2)]
     assert set(events[1]["streams"]) == {"door", "yard"}
     assert events[1]["stopped"] == []
@@ -201,7 +201,7 @@ def test_a_head_request_for_an_endless_response_ends(server):
             data = b""
             while data.count(b"alive") < 2:
                 data += connection.recv(1 << 16) or pytest.fail("the connection was closed")
-            assert data.count(b"HTTP/1.1 200") == 3, "the first answer, the head and the one after it"
+            assert data.count(b"HTTP/1.1 200") == 3, "the first response, the head and the one after it"
 
 
 def test_the_video_of_an_unknown_stream_is_not_found(server):

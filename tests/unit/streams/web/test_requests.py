@@ -120,17 +120,17 @@ def client(**options):
 def still_works(pipeline, page):
     assert list(pipeline.streams) == ["door"]
     for path in ("/stats", "/metrics", "/readyz"):
-        answer = page.get(path)
-        assert (answer.status_code, "door" in answer.text or path == "/readyz") == (200, True)
+        response = page.get(path)
+        assert (response.status_code, "door" in response.text or path == "/readyz") == (200, True)
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_no_body_causes_a_server_error(body, capsys):
     pipeline, page = client()
     for method, path in (("POST", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/start")):
-        answer = page.request(method, f"/streams{path}", content=body, headers=JSON)
-        assert answer.status_code == 400
-        assert "\n" not in answer.json()["error"] and len(answer.json()["error"]) < 300
+        response = page.request(method, f"/streams{path}", content=body, headers=JSON)
+        assert response.status_code == 400
+        assert "\n" not in response.json()["error"] and len(response.json()["error"]) < 300
     still_works(pipeline, page)
     assert capsys.readouterr().err == ""
 
@@ -139,18 +139,18 @@ def test_no_body_causes_a_server_error(body, capsys):
 @pytest.mark.parametrize("allow_files", [False, True])
 def test_an_address_that_can_never_work_is_refused_and_the_page_continues(address, allow_files):
     pipeline, page = client(allow_files=allow_files)
-    answer = page.request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
-    assert answer.status_code == 400
-    assert "\n" not in answer.json()["error"]
+    response = page.request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
+    assert response.status_code == 400
+    assert "\n" not in response.json()["error"]
     still_works(pipeline, page)
 
 
 @pytest.mark.parametrize("address", ["ftp://10.0.0.7/x", "rtsp://10.0.0.7:99999/x", "rtsp://admin:p@ss/word@cam/x"])
 def test_the_page_gives_the_same_advice_for_an_address_as_the_command_line(address):
-    answer = client()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
+    response = client()[1].request("POST", "/streams", content=json.dumps({"address": address}).encode(), headers=JSON)
     with pytest.raises(UsageError) as caught:
         check_address(address)
-    assert answer.json()["error"] == str(caught.value)
+    assert response.json()["error"] == str(caught.value)
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -159,9 +159,9 @@ def test_no_query_causes_a_server_error(path, query, capsys):
     pipeline, page = client()
     if path == "/video" and query.startswith("stream=door"):
         query = query.replace("stream=door", "stream=other")  # the video of the door would never end
-    answer = page.get(f"{path}?{query}")
-    assert answer.status_code in (204, 400, 404)
-    assert (answer.status_code == 400) or "after" not in query or path == "/video"
+    response = page.get(f"{path}?{query}")
+    assert response.status_code in (204, 400, 404)
+    assert (response.status_code == 400) or "after" not in query or path == "/video"
     still_works(pipeline, page)
     assert capsys.readouterr().err == ""
 
@@ -188,15 +188,15 @@ def test_no_header_causes_a_server_error(headers, token, capsys):
     _, page = client(token=token)
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     for method, path in (("GET", "/stats"), ("POST", "/streams"), ("GET", "/healthz")):
-        answer = page.request(method, path, headers={**JSON, **encoded}, content=b"{}" if method == "POST" else None)
-        assert answer.status_code < 500
+        response = page.request(method, path, headers={**JSON, **encoded}, content=b"{}" if method == "POST" else None)
+        assert response.status_code < 500
     assert capsys.readouterr().err == ""
 
 
 def test_an_invalid_origin_changes_nothing():
     pipeline, page = client()
-    answer = page.post("/streams", json={"address": "test://"}, headers={"Origin": "http://["})
-    assert answer.status_code == 403
+    response = page.post("/streams", json={"address": "test://"}, headers={"Origin": "http://["})
+    assert response.status_code == 403
     still_works(pipeline, page)
 
 

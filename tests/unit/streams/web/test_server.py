@@ -107,22 +107,22 @@ def test_signals_stay_with_the_program():
 
 def test_the_thread_ends_with_the_stop_also_while_a_viewer_is_connected():
     server = serve(app(), "127.0.0.1", 0)
-    with httpx.Client(trust_env=False) as client, client.stream("GET", f"{server.url}events") as answer:
-        next(answer.iter_bytes())
+    with httpx.Client(trust_env=False) as client, client.stream("GET", f"{server.url}events") as response:
+        next(response.iter_bytes())
         server.stop()
         assert "web server" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_request_before_the_start_is_answered_after_it():
     server = bind("127.0.0.1", 0)
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(get(f"{server.url}healthz").text))
+    responses = []
+    asking = threading.Thread(target=lambda: responses.append(get(f"{server.url}healthz").text))
     asking.start()
     time.sleep(0.1)
     server.start(app())
     asking.join(20)
     server.stop()
-    assert answers == ["alive\n"]
+    assert responses == ["alive\n"]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def box():
 
 
 def ready(client):
-    answer = client.get("/readyz")
-    assert (answer.status_code == 200) is answer.json()["ready"] is (not answer.json()["reasons"])
-    return answer.status_code, answer.json()["reasons"]
+    response = client.get("/readyz")
+    assert (response.status_code == 200) is response.json()["ready"] is (not response.json()["reasons"])
+    return response.status_code, response.json()["reasons"]
 
 
 def test_it_is_ready_when_every_stream_delivered_a_frame(box):
@@ -111,11 +111,11 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
             door.count_dropped(cause)
     door.count_reconnect()
     pipeline.streams["yard"].set_state("DOWN", "gone")
-    answer = client.get("/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    response = client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     values = {
         (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
     assert values["fgd_frames_seen_total", "door"] == 5
@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_are_null_in_every_response(box, monkeypatch
         return finite
 
     monkeypatch.setattr(pipeline, "stats", overflowing)
-    answer = client.get("/stats")
-    assert answer.status_code == 200 and "NaN" not in answer.text and "Infinity" not in answer.text
-    assert [one["fps"] for one in answer.json()["streams"].values()] == [None, None]
+    response = client.get("/stats")
+    assert response.status_code == 200 and "NaN" not in response.text and "Infinity" not in response.text
+    assert [one["fps"] for one in response.json()["streams"].values()] == [None, None]
     assert client.get("/metrics").status_code == 200

@@ -38,9 +38,9 @@ def add(pipeline, content, **options):
 )
 def test_the_page_can_neither_read_files_nor_learn_which_exist(address):
     pipeline = FakePipeline()
-    answer = add(pipeline, {"address": address})
-    assert answer.status_code == 400
-    assert answer.json()["error"].startswith(("files and folders cannot be opened", "the address is missing"))
+    response = add(pipeline, {"address": address})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(("files and folders cannot be opened", "the address is missing"))
     assert pipeline.streams == {}
 
 
@@ -65,9 +65,9 @@ def test_a_folder_can_be_added_if_files_are_allowed(tmp_path):
 @pytest.mark.parametrize("address", ["test://", "rtsp://10.0.0.7/cam", "https://host/stream.mjpg"])
 def test_a_camera_is_added_with_its_name_and_policy(address):
     pipeline = FakePipeline()
-    answer = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
-    assert answer.status_code == 201
-    assert answer.json() == {"name": "yard 2"}
+    response = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
+    assert response.status_code == 201
+    assert response.json() == {"name": "yard 2"}
     assert pipeline.added == [(address, "yard 2", "max-age=500")]
 
 
@@ -104,22 +104,22 @@ def test_a_camera_number_is_a_number_and_empty_fields_count_as_absent():
 )
 def test_an_invalid_request_is_answered_with_one_line(content, message):
     pipeline = FakePipeline("door")
-    answer = add(pipeline, content)
-    assert answer.status_code == 400
-    assert message in answer.json()["error"]
-    assert "\n" not in answer.json()["error"]
+    response = add(pipeline, content)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+    assert "\n" not in response.json()["error"]
     assert list(pipeline.streams) == ["door"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
 def test_a_body_that_is_not_json_is_refused(body):
-    answer = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()) == (400, {"error": "the request body is not JSON"})
+    response = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()) == (400, {"error": "the request body is not JSON"})
 
 
 def test_a_body_without_an_end_is_refused():
-    answer = add(FakePipeline(), {"address": "test://" + "x" * 20_000})
-    assert (answer.status_code, answer.json()) == (400, {"error": "the request body is longer than 16384 bytes"})
+    response = add(FakePipeline(), {"address": "test://" + "x" * 20_000})
+    assert (response.status_code, response.json()) == (400, {"error": "the request body is longer than 16384 bytes"})
 
 
 def test_no_response_has_the_password():
