@@ -15,7 +15,7 @@ from fgd_yolo.export.convert import check_onnx, convert_to_onnx
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
 from fgd_yolo.export.parity import Parity, compare_files, compare_with_torch
-from fgd_yolo.export.precisions import PRECISIONS, Conversion, Report
+from fgd_yolo.export.precisions import PRECISIONS, Conversion, ConversionReport
 from fgd_yolo.export.sample_images import in_batches, letterbox_images
 from fgd_yolo.export.uint8_input import convert_to_uint8_input
 
@@ -27,7 +27,7 @@ def build(
     size: int,
     images: list[np.ndarray],
     folder: Path,
-) -> tuple[Path, Parity, Report | None]:
+) -> tuple[Path, Parity, ConversionReport | None]:
     """Write the requested file to a folder and check it.
 
     Args:
@@ -65,10 +65,10 @@ def build(
     return file, compare_with_torch(file, model, batches, options.precision), report
 
 
-def _convert_precision(options: ExportOptions, conversion: Conversion) -> Report:
+def _convert_precision(options: ExportOptions, conversion: Conversion) -> ConversionReport:
     """Write the copy of lower precision; raise if its report refuses it and `options.keep` is not set."""
     module = import_module(PRECISIONS[options.precision].module)
-    report: Report = module.convert(conversion)
+    report: ConversionReport = module.convert(conversion)
     if report.refusal and not options.keep:
         raise FGDError(f"{report.refusal}; no file was written (use keep=True or --keep to write it anyway)")
     return report

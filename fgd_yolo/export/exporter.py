@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.export_options import ExportOptions, check_model, input_size, require_modules, target_path
-from fgd_yolo.export.precisions import Report
+from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.files import partial_folder, remove_leftovers
 
 
@@ -46,7 +46,7 @@ class ExportedModel:
     missing: int = 0
     extra: int = 0
     unreadable: int = 0
-    report: Report | None = None
+    report: ConversionReport | None = None
 
 
 def export_onnx(

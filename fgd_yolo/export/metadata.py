@@ -12,7 +12,7 @@ import yaml
 
 from fgd_yolo import __version__
 from fgd_yolo.export.export_options import ExportOptions
-from fgd_yolo.export.precisions import Report
+from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
 from fgd_yolo.strict_json import to_json
@@ -35,7 +35,7 @@ def write_metadata(path: Path, ultralytics: Mapping[str, str], fgd_yolo: Mapping
 
 
 def describe(
-    options: ExportOptions, weights: Path, checkpoint: Mapping[str, Any], report: Report | None
+    options: ExportOptions, weights: Path, checkpoint: Mapping[str, Any], report: ConversionReport | None
 ) -> dict[str, Any]:
     """Return this package's entry: precision, provenance of the weights, accuracy and input format.
 

@@ -1,7 +1,7 @@
 """The precisions of an export: one row of `PRECISIONS` each.
 
-A precision other than float32 is a module with a function `convert(conversion: Conversion) -> Report`, which writes a
-copy of a float32 file. Everything else that depends on the precision is in its row.
+A precision other than float32 is a module with a function `convert(conversion: Conversion) -> ConversionReport`, which
+writes a copy of a float32 file. Everything else that depends on the precision is in its row.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Conversion:
     max_drop: float = 1.0
 
 
-class Report(Protocol):
+class ConversionReport(Protocol):
     """The result of a conversion."""
 
     @property

@@ -18,8 +18,6 @@ from fgd_yolo.export.cpu_session import open_cpu_session
 from fgd_yolo.export.decode_tail import constants, decode_tail
 from fgd_yolo.export.precisions import PRECISIONS
 
-MIN_OPSET = PRECISIONS["int8"].min_opset
-
 MAX_IMAGE_CHANNELS = 4
 # Operators that pass their values on unchanged, so that input and output can share one scale.
 _PASSING = frozenset({"Concat", "Split", "MaxPool", "Resize", "Slice", "Reshape", "Transpose"})
@@ -39,8 +37,9 @@ def quantize(model: ModelProto, ranges: Ranges, float_nodes: Collection[str]) ->
         FGDError: the file's opset is too old for scales per channel.
     """
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset < MIN_OPSET:
-        raise FGDError(f"int8 needs opset {MIN_OPSET} or newer, got {opset}: omit opset= (--opset)")
+    min_opset = PRECISIONS["int8"].min_opset
+    if opset < min_opset:
+        raise FGDError(f"int8 needs opset {min_opset} or newer, got {opset}: omit opset= (--opset)")
     shared = shared_ranges(model, ranges, float_nodes)
     edges = {name: tuple(np.array(edge, dtype=np.float32) for edge in pair) for name, pair in shared.items()}
     quantizer = QDQQuantizer(

@@ -21,7 +21,7 @@ from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU, suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
-from fgd_yolo.runtime.tasks import TASKS, Canvas
+from fgd_yolo.runtime.tasks import TASKS, OutputContext
 from fgd_yolo.text import printable
 
 MAX_BATCH = 8
@@ -213,8 +213,8 @@ class OnnxDetector:
     ) -> Detections:
         """Convert candidates to detections in image pixels, with the further fields of the task."""
         prototypes = outputs[1][index] if len(outputs) > 1 else None
-        canvas = Canvas(placement, prototypes, self.info.keypoint_shape)
-        boxes, fields = TASKS[self.info.task].to_fields(candidates, canvas)
+        context = OutputContext(placement, prototypes, self.info.keypoint_shape)
+        boxes, fields = TASKS[self.info.task].to_fields(candidates, context)
         detections = Detections(
             boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **fields
         )

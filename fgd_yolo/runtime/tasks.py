@@ -17,8 +17,8 @@ from fgd_yolo.runtime.detections import rotated_corners
 from fgd_yolo.runtime.instance_masks import instance_masks
 
 
-class Canvas(NamedTuple):
-    """The canvas from which the candidates of one image come.
+class OutputContext(NamedTuple):
+    """The inputs of `Task.to_fields` besides the candidates of an image.
 
     Args:
         placement: placement of the image on the canvas.
@@ -39,35 +39,35 @@ class Task(NamedTuple):
     """One row of `TASKS`.
 
     Args:
-        to_fields: converts the candidates of one image, in canvas pixels, with their canvas to `Fields`.
+        to_fields: converts the candidates of one image, in canvas pixels, to `Fields`.
         extras: name of the values in the extra columns, for messages; None if there are none.
         rotated: boxes are centre, size and an angle in the extra column.
     """
 
-    to_fields: Callable[[Candidates, Canvas], Fields]
+    to_fields: Callable[[Candidates, OutputContext], Fields]
     extras: str | None = None
     rotated: bool = False
 
 
-def _boxes(candidates: Candidates, canvas: Canvas) -> Fields:
+def _boxes(candidates: Candidates, context: OutputContext) -> Fields:
     count = len(candidates.scores)
-    return to_image(candidates.boxes.reshape(count, 2, 2), canvas.placement).reshape(count, 4), {}
+    return to_image(candidates.boxes.reshape(count, 2, 2), context.placement).reshape(count, 4), {}
 
 
-def _masks(candidates: Candidates, canvas: Canvas) -> Fields:
-    boxes, _ = _boxes(candidates, canvas)
-    return boxes, {"masks": instance_masks(canvas.prototypes, candidates.extras, boxes, canvas.placement)}
+def _masks(candidates: Candidates, context: OutputContext) -> Fields:
+    boxes, _ = _boxes(candidates, context)
+    return boxes, {"masks": instance_masks(context.prototypes, candidates.extras, boxes, context.placement)}
 
 
-def _keypoints(candidates: Candidates, canvas: Canvas) -> Fields:
-    boxes, _ = _boxes(candidates, canvas)
-    keypoints = candidates.extras.reshape(len(candidates.scores), *canvas.keypoint_shape)
-    points = to_image(keypoints[..., :2], canvas.placement)
+def _keypoints(candidates: Candidates, context: OutputContext) -> Fields:
+    boxes, _ = _boxes(candidates, context)
+    keypoints = candidates.extras.reshape(len(candidates.scores), *context.keypoint_shape)
+    points = to_image(keypoints[..., :2], context.placement)
     return boxes, {"keypoints": np.concatenate([points, keypoints[..., 2:]], axis=2)}
 
 
-def _rotated_boxes(candidates: Candidates, canvas: Canvas) -> Fields:
-    rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), canvas.placement)
+def _rotated_boxes(candidates: Candidates, context: OutputContext) -> Fields:
+    rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), context.placement)
     corners = rotated_corners(rotated)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), {"rotated_boxes": rotated}
 
