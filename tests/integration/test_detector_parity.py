@@ -1,4 +1,4 @@
-"""The detector and Ultralytics detect the same objects with the same file, on photo-like images of every shape."""
+"""The detector and Ultralytics detect the same objects with the same file, on realistic images of every shape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 def scene(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Paint a photo-like image: uneven light, blobs and blocks at many scales, blur and sensor noise."""
+    """Paint a realistic image: uneven light, blobs and blocks at many scales, blur and sensor noise."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / max(height, width)
     light = 110 + 70 * np.sin(3 * x[..., None] + 5 * y[..., None] + random.uniform(0, 6, 3))
     image = light.astype(np.uint8).copy()

@@ -1,4 +1,4 @@
-"""Nodes that exceed float16 stay float32, and the file then is correct in true float16 arithmetic."""
+"""Nodes that exceed float16 stay float32, so that the file is correct in true float16 arithmetic."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_partial_sums_count_where_the_sum_itself_is_small(tmp_path):
     assert float_nodes(model, tmp_path) == ("middle",)
 
 
-def test_a_sum_that_only_the_bias_makes_small_counts_without_the_bias():
-    """A device that adds the bias last writes 6e4 before it subtracts as much."""
+def test_a_sum_that_only_the_bias_makes_small_counts_with_its_absolute_terms():
+    """A device that adds the bias last stores 6e4 before it subtracts 6e4."""
     model = chain([node("Conv", "start up low", "middle")], {"up": kernel(2e4), "low": np.full(2, -6e4, "f4")})
     magnitudes = measure_magnitudes(without_decode_tail(model), [np.ones((1, 3, 8, 8), "f4")])
     assert (magnitudes.values["middle"], magnitudes.sums["middle"]) == (0, 12e4)

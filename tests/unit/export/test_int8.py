@@ -13,7 +13,7 @@ def attempt_with(drop, speed, float_nodes=()):
 
 
 class Search:
-    """Gives prepared results one after the other, and records the calls."""
+    """Returns prepared results one after the other, and records the calls."""
 
     def __init__(self, *results):
         self.results = iter(results)

@@ -1,4 +1,4 @@
-"""onnxruntime opens a file, or its error becomes a line with what is wrong with the file."""
+"""onnxruntime opens a file, or its error becomes one line that tells what is wrong with the file."""
 
 from __future__ import annotations
 
