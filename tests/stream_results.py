@@ -47,20 +47,20 @@ class Recorder:
 
     def __init__(self, name: str = "recorder"):
         self.name = name
-        self.got: list = []
-        self.trouble: list = []
-        self.entered, self.go_on, self.closed = threading.Semaphore(0), threading.Event(), threading.Event()
-        self.go_on.set()
+        self.received: list = []
+        self.errors: list = []
+        self.entered, self.proceed, self.closed = threading.Semaphore(0), threading.Event(), threading.Event()
+        self.proceed.set()
 
     def write(self, result):
         self.entered.release()
-        self.go_on.wait(LONG_S)
-        if self.trouble:
-            raise self.trouble.pop(0)
-        self.got.append(result.frame.index)
+        self.proceed.wait(LONG_S)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.received.append(result.frame.index)
 
     def gap(self, stream, reason):
-        self.got.append((stream, reason))
+        self.received.append((stream, reason))
 
     def close(self):
         self.closed.set()
@@ -68,7 +68,7 @@ class Recorder:
 
 def blocked(sink: Recorder, **limits) -> SinkQueue:
     """Return a queue whose sink is blocked in `write` with result 0."""
-    sink.go_on.clear()
+    sink.proceed.clear()
     queue = SinkQueue(sink, **limits)
     assert queue.put(make_result(index=0))
     assert sink.entered.acquire(timeout=LONG_S)

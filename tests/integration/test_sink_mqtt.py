@@ -63,19 +63,19 @@ class Broker:
         """Return a client that is subscribed to everything, and the queue of (topic, message, qos) that it fills."""
         from paho.mqtt import client as mqtt
 
-        got: queue.Queue = queue.Queue()
+        inbox: queue.Queue = queue.Queue()
         ready = threading.Event()
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         client.username_pw_set("user", "hunter2")
         client.on_connect = lambda client, *_: client.subscribe("#", 1)
         client.on_subscribe = lambda *_: ready.set()
-        client.on_message = lambda client, data, sent: got.put((sent.topic, json.loads(sent.payload), sent.qos))
+        client.on_message = lambda client, data, sent: inbox.put((sent.topic, json.loads(sent.payload), sent.qos))
         client.reconnect_delay_set(1, 1)
         client.connect("127.0.0.1", self.port)
         client.loop_start()
         assert ready.wait(LONG_S)
         self.ready = ready
-        return client, got
+        return client, inbox
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def broker(tmp_path):
 
 @pytest.mark.parametrize("qos", [0, 1])
 def test_a_broker_gets_results_and_gaps_on_a_topic_per_stream(broker, qos):
-    client, got = broker.listen()
+    client, inbox = broker.listen()
     sink = MqttSink(broker.url(), qos=qos)
     sink.write(make_result("door", 1))
     sink.write(make_result("gate/#1", 2, objects=()))
     sink.gap("door", "refused")
     sink.close()
-    messages = [got.get(timeout=LONG_S) for _ in range(3)]
+    messages = [inbox.get(timeout=LONG_S) for _ in range(3)]
     client.loop_stop()
     assert [(topic, level) for topic, _, level in messages] == [
         ("site/yard/door", qos),
@@ -114,9 +114,9 @@ def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatc
         sink.write(make_result())
     broker.start()
     wait_until(lambda: try_write(sink))
-    client, got = broker.listen()
+    client, inbox = broker.listen()
     wait_until(lambda: try_write(sink, index=99))
-    while got.get(timeout=LONG_S)[1]["index"] != 99:
+    while inbox.get(timeout=LONG_S)[1]["index"] != 99:
         pass
     client.loop_stop()
     sink.close()

@@ -181,10 +181,10 @@ def test_a_webhook_gets_results_with_objects_and_gaps(receiver):
     sink.write(last)
     sink.gap("door", "refused")
     sink.close()
-    got = [receiver.bodies.get(timeout=LONG_S) for _ in range(3)]
-    assert (got[0]["index"], got[0]["objects"][0]["name"]) == (1, "block")
-    assert (got[1]["index"], got[1]["zones"]["events"][0]["event"]) == (3, "lost")
-    assert (got[2]["kind"], got[2]["reason"]) == ("gap", "refused")
+    bodies = [receiver.bodies.get(timeout=LONG_S) for _ in range(3)]
+    assert (bodies[0]["index"], bodies[0]["objects"][0]["name"]) == (1, "block")
+    assert (bodies[1]["index"], bodies[1]["zones"]["events"][0]["event"]) == (3, "lost")
+    assert (bodies[2]["kind"], bodies[2]["reason"]) == ("gap", "refused")
     assert receiver.bodies.empty()
     assert receiver.headers[0]["Authorization"].startswith("Basic ")
     assert receiver.headers[0]["Content-Type"] == "application/json"

@@ -59,7 +59,7 @@ def sink():
     """A scripted sink, which is unblocked at the end."""
     recorder = Recorder()
     yield recorder
-    recorder.go_on.set()
+    recorder.proceed.set()
 
 
 @pytest.fixture

@@ -5,21 +5,21 @@ from fgd_yolo.streams.frame import Frame
 from stream_parts import make_frame
 
 
-def decoder_picture(side=16):
+def decoder_frame(side=16):
     rows = np.zeros((side, side, 3), np.uint8)
     rows[..., 2] = 255  # red
     return av.VideoFrame.from_ndarray(rows, format="bgr24").reformat(format="yuv420p")
 
 
 def test_a_decoders_frame_is_converted_to_bgr():
-    image = Frame("door", 0, decoder_picture(), 0.0, 0.0, None).image()
+    image = Frame("door", 0, decoder_frame(), 0.0, 0.0, None).image()
     assert image.shape == (16, 16, 3) and image.dtype == np.uint8
     blue, green, red = image[8, 8]
     assert red > 240 and blue < 10 and green < 10
 
 
 def test_a_frame_is_converted_once_and_the_decoders_frame_is_released():
-    frame = Frame("door", 0, decoder_picture(), 0.0, 0.0, None)
+    frame = Frame("door", 0, decoder_frame(), 0.0, 0.0, None)
     assert frame.image() is frame.image()
     assert isinstance(frame.pixels, np.ndarray)
 
@@ -39,7 +39,7 @@ def test_a_bgr_frame_is_used_as_it_is():
 
 
 def test_nbytes_is_the_memory_that_the_frame_currently_occupies():
-    frame = Frame("door", 0, decoder_picture(64), 0.0, 0.0, None)
+    frame = Frame("door", 0, decoder_frame(64), 0.0, 0.0, None)
     assert frame.nbytes == 64 * 64 * 3 // 2
     frame.image()
     assert frame.nbytes == 64 * 64 * 3

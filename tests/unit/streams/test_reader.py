@@ -66,7 +66,7 @@ def test_a_camera_that_hangs_is_down_within_the_deadline_and_replaced(bench, han
     assert "DOWN, no frame for 0.3 s" in capsys.readouterr().err
 
 
-def test_a_reader_that_was_abandoned_closes_its_own_source_and_its_frame_is_not_used(bench, hang):
+def test_an_abandoned_connection_closes_its_own_source_and_its_frame_is_not_used(bench, hang):
     one = bench([1, hang], [3, threading.Event()])
     assert until(lambda: len(one.frames) == 2)
     reading = one.reader.reading_threads
@@ -77,7 +77,7 @@ def test_a_reader_that_was_abandoned_closes_its_own_source_and_its_frame_is_not_
     assert 99 not in one.seen()
 
 
-def test_a_camera_that_never_answers_is_down_but_has_time_to_open(bench, hang):
+def test_a_camera_that_never_responds_is_down_but_has_time_to_open(bench, hang):
     one = bench(hang)
     assert until(lambda: one.stats.state == "DOWN")
     assert one.stats.reason == "no frame for 0.2 s"

@@ -113,15 +113,15 @@ def test_the_worker_of_a_file_does_not_wait_for_a_full_queue_and_nothing_is_lost
 
 
 def test_steps_complete_results_in_order_before_the_sinks_and_are_notified_of_gaps():
-    heard = []
+    calls = []
 
     class Numbering:
         def __call__(self, result):
-            heard.append(result.frame.index)
-            result.ids = np.array([len(heard)])
+            calls.append(result.frame.index)
+            result.ids = np.array([len(calls)])
 
         def gap(self, stream, reason):
-            heard.append(reason)
+            calls.append(reason)
 
     stream = make_stream(StepChain([Numbering()]))
     stream.queues = [DirectQueue()]
@@ -132,7 +132,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_are_notified_of_ga
     first()
     stream.stats.set_state("DOWN", "no route")
     take(stream, 2)()
-    assert heard == [0, 1, "no route", 2]
+    assert calls == [0, 1, "no route", 2]
     assert received == [(0, 1), (1, 2), (2, 4)]
 
 

@@ -77,7 +77,7 @@ def test_a_slot_that_another_worker_has_reserved_counts_as_in_use():
     assert slots.delay_s() == pytest.approx(0.8)
     slots.reserve()
     with slots.acquire():
-        assert len(slots._reserved) == 1, "a slot ends the claim of its own thread alone"
+        assert len(slots._reserved) == 1, "a slot ends the reservation of its own thread only"
 
 
 def test_a_reservation_that_was_not_used_can_be_cancelled():

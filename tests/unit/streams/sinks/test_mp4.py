@@ -53,9 +53,9 @@ def record(folder: Path, shots: list, **options) -> list[Path]:
 @pytest.mark.parametrize("times", [[0, 0.04, 0.08, 0.5, 2.75, 2.76], [1001 * n / 30_000 + 77 for n in range(12)]])
 def test_frames_keep_their_own_times(tmp_path, times):
     [path] = record(tmp_path, [shot(index, time_s) for index, time_s in enumerate(times)])
-    got = frames(path)
-    assert [time_s for time_s, _ in got] == pytest.approx([time_s - times[0] for time_s in times], abs=1 / 60_000)
-    assert [grey for _, grey in got] == pytest.approx([20 + 8 * index for index in range(len(times))], abs=2.5)
+    recorded = frames(path)
+    assert [time_s for time_s, _ in recorded] == pytest.approx([time_s - times[0] for time_s in times], abs=1 / 60_000)
+    assert [grey for _, grey in recorded] == pytest.approx([20 + 8 * index for index in range(len(times))], abs=2.5)
 
 
 def test_a_source_without_times_is_recorded_at_its_arrivals(tmp_path):

@@ -16,7 +16,7 @@ def test_results_and_gaps_reach_the_sink_in_order(sink):
     queue.gap("door", "refused")
     queue.put(make_result(index=1))
     assert queue.close(LONG_S)
-    assert sink.got == [0, ("door", "refused"), 1]
+    assert sink.received == [0, ("door", "refused"), 1]
     assert queue.snapshot() == {
         "name": "recorder", "state": "closed", "written": 2, "skipped": 0, "waiting": 0, "waiting_bytes": 0,
         "dropped": {}, "failure": None,
@@ -28,9 +28,9 @@ def test_a_full_queue_drops_at_once_and_counts(sink):
     assert [queue.put(make_result(index=index)) for index in range(1, 6)] == [True, True, True, False, False]
     assert queue.snapshot()["dropped"] == {"queue full": 2}
     assert queue.snapshot()["waiting"] == 4  # three, and the one that the sink holds
-    sink.go_on.set()
+    sink.proceed.set()
     assert queue.close(LONG_S)
-    assert sink.got == [0, 1, 2, 3]
+    assert sink.received == [0, 1, 2, 3]
 
 
 def test_frames_and_masks_are_bounded_in_bytes(sink):
@@ -60,12 +60,12 @@ def test_a_blocked_sink_holds_up_neither_the_caller_nor_another_sink_nor_the_end
         stuck.put(make_result(index=index))
         free.put(make_result(index=index))
     assert free.close(LONG_S)
-    assert other.got == [1, 2, 3, 4, 5]
+    assert other.received == [1, 2, 3, 4, 5]
     assert not stuck.close(0.05)
     counted = stuck.snapshot()
     assert counted["dropped"] == {"queue full": 3, "closed": 3} and counted["waiting"] == 0
     assert "sink recorder: 6 of 6 results were lost: it did not stop within 0.05 s" in capfd.readouterr().err
-    sink.go_on.set()
+    sink.proceed.set()
     assert sink.closed.wait(LONG_S)  # late, but it is closed
     assert stuck.snapshot()["written"] == 0  # and counted once
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("sink "))
@@ -74,12 +74,12 @@ def test_a_blocked_sink_holds_up_neither_the_caller_nor_another_sink_nor_the_end
 def test_closing_drains_the_queue_for_half_of_the_timeout(sink):
     queue = blocked(sink)
     queue.put(make_result(index=1))
-    threading.Timer(0.3, sink.go_on.set).start()
+    threading.Timer(0.3, sink.proceed.set).start()
     assert queue.close(0.4 * LONG_S)
-    assert sink.got == [0, 1]
+    assert sink.received == [0, 1]
     queue = blocked(sink)
     queue.put(make_result(index=1))
-    threading.Timer(0.8, sink.go_on.set).start()
+    threading.Timer(0.8, sink.proceed.set).start()
     queue.close(1.0)
     assert queue.snapshot()["dropped"] == {"closed": 1}
 
@@ -89,7 +89,7 @@ def test_a_closed_queue_drops_results_and_counts_them(sink):
     queue.close(LONG_S)
     assert not queue.put(make_result())
     queue.gap("door", "late")
-    assert sink.got == [] and queue.snapshot()["dropped"] == {"closed": 1}
+    assert sink.received == [] and queue.snapshot()["dropped"] == {"closed": 1}
     assert queue.close(LONG_S)
 
 
@@ -100,25 +100,25 @@ def test_consecutive_gaps_take_no_room(sink):
         queue.gap("yard", "stalled")
     queue.put(make_result("door", index=1))
     queue.gap("door", "refused again")
-    sink.go_on.set()
+    sink.proceed.set()
     assert queue.close(LONG_S)
-    assert sink.got == [0, ("door", "refused"), ("yard", "stalled"), 1, ("door", "refused again")]
+    assert sink.received == [0, ("door", "refused"), ("yard", "stalled"), 1, ("door", "refused again")]
 
 
 def test_a_gap_after_a_gap_that_was_delivered_is_delivered_too(sink):
     delivered = threading.Event()
-    sink.gap = lambda stream, reason: (sink.got.append(reason), delivered.set())
+    sink.gap = lambda stream, reason: (sink.received.append(reason), delivered.set())
     queue = SinkQueue(sink)
     queue.gap("door", "refused")
     assert delivered.wait(LONG_S)
     queue.gap("door", "stalled")
     assert queue.close(LONG_S)
-    assert sink.got == ["refused", "stalled"]
+    assert sink.received == ["refused", "stalled"]
 
 
 def test_on_done_is_called_only_for_results_that_were_written(sink):
     done = []
-    sink.trouble = [ValueError("no")]
+    sink.errors = [ValueError("no")]
     queue = SinkQueue(sink, on_done=lambda result: done.append(result.frame.index))
     for index in range(3):
         queue.put(make_result(index=index))
@@ -130,7 +130,7 @@ def test_on_done_is_called_only_for_results_that_were_written(sink):
 def test_every_result_is_counted_once_whatever_happens(sink):
     random = np.random.default_rng(0)
     queue = SinkQueue(sink, frames=4)
-    sink.trouble = [ValueError("no")] * 20
+    sink.errors = [ValueError("no")] * 20
     sys.setswitchinterval(1e-5)
     try:
         for index in range(400):
@@ -142,16 +142,16 @@ def test_every_result_is_counted_once_whatever_happens(sink):
         sys.setswitchinterval(0.005)
     counted = queue.snapshot()
     assert counted["written"] + sum(counted["dropped"].values()) == 400
-    assert counted["written"] == sum(isinstance(item, int) for item in sink.got)
+    assert counted["written"] == sum(isinstance(item, int) for item in sink.received)
 
 
 def test_an_error_is_counted_and_reported_once_per_kind(sink, capfd):
-    sink.trouble = [OSError(28, "No space left"), OSError(28, "No space left"), ValueError("odd"), OSError(5, "broken")]
+    sink.errors = [OSError(28, "No space left"), OSError(28, "No space left"), ValueError("odd"), OSError(5, "broken")]
     queue = SinkQueue(sink)
     for index in range(6):
         queue.put(make_result(index=index))
     assert queue.close(LONG_S)
-    assert sink.got == [4, 5]
+    assert sink.received == [4, 5]
     assert queue.snapshot()["dropped"] == {"error": 4}
     output = capfd.readouterr().err.splitlines()
     assert [line.split(" (")[0] for line in output] == [
@@ -162,7 +162,7 @@ def test_an_error_is_counted_and_reported_once_per_kind(sink, capfd):
 
 
 def test_a_reported_error_has_no_password_in_it(sink, capfd):
-    sink.trouble = [ValueError("cannot reach http://admin:hunter2@10.0.0.7/x?token=abcdef")]
+    sink.errors = [ValueError("cannot reach http://admin:hunter2@10.0.0.7/x?token=abcdef")]
     queue = SinkQueue(sink)
     queue.put(make_result())
     assert queue.close(LONG_S)
@@ -171,8 +171,8 @@ def test_a_reported_error_has_no_password_in_it(sink, capfd):
 
 
 def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_with_a_message(sink, capfd):
-    sink.trouble = [ValueError("no")] * 99 + [None] + [ValueError("no")] * 100
-    sink.trouble[99] = SinkUnavailable("not now")
+    sink.errors = [ValueError("no")] * 99 + [None] + [ValueError("no")] * 100
+    sink.errors[99] = SinkUnavailable("not now")
     queue = SinkQueue(sink, frames=300)
     for index in range(210):
         queue.put(make_result(index=index))
@@ -180,45 +180,45 @@ def test_a_sink_that_fails_a_hundred_times_in_a_row_is_closed_with_a_message(sin
     assert queue.close(LONG_S)
     assert not queue.put(make_result())
     # SinkUnavailable neither counts nor interrupts: the hundredth failure is the 101st result.
-    assert queue.snapshot()["dropped"] == {"error": 211} and sink.got == []
+    assert queue.snapshot()["dropped"] == {"error": 211} and sink.received == []
     assert queue.snapshot()["state"] == "off"
     assert "sink recorder: failed 100 times in a row and is switched off" in capfd.readouterr().err
 
 
 def test_one_success_resets_the_count_of_failures(sink):
     queue = SinkQueue(sink, frames=300)
-    sink.trouble = [ValueError("no")] * 99
+    sink.errors = [ValueError("no")] * 99
     for index in range(100):
         queue.put(make_result(index=index))
-    while sink.entered.acquire(timeout=LONG_S) and not sink.got:
+    while sink.entered.acquire(timeout=LONG_S) and not sink.received:
         pass
-    sink.trouble = [ValueError("no")] * 99
+    sink.errors = [ValueError("no")] * 99
     for index in range(100, 200):
         queue.put(make_result(index=index))
     assert queue.close(LONG_S)
-    assert sink.got == [99, 199]
+    assert sink.received == [99, 199]
 
 
 def test_an_unavailable_sink_is_never_switched_off(sink):
-    sink.trouble = [SinkUnavailable("no broker") for _ in range(250)]
+    sink.errors = [SinkUnavailable("no broker") for _ in range(250)]
     queue = SinkQueue(sink, frames=300)
     for index in range(251):
         queue.put(make_result(index=index))
     assert queue.close(LONG_S)
-    assert sink.got == [250]
+    assert sink.received == [250]
 
 
 def test_a_callback_that_exits_does_not_end_the_thread(sink):
-    sink.trouble = [SystemExit(3)]
+    sink.errors = [SystemExit(3)]
     queue = SinkQueue(sink)
     queue.put(make_result(index=0))
     queue.put(make_result(index=1))
     assert queue.close(LONG_S)
-    assert sink.got == [1]
+    assert sink.received == [1]
 
 
 def test_the_latest_failure_is_reported_until_a_result_is_written_again(sink, capfd):
-    sink.trouble = [ValueError("odd http://a:geheim@h/"), SinkUnavailable("no broker")]
+    sink.errors = [ValueError("odd http://a:geheim@h/"), SinkUnavailable("no broker")]
     queue = SinkQueue(sink)
 
     def failure_after(leave, failure):
@@ -236,7 +236,7 @@ def test_the_latest_failure_is_reported_until_a_result_is_written_again(sink, ca
     assert "lost" not in capfd.readouterr().err
 
 
-class Choosy(Recorder):
+class SkippingSink(Recorder):
     """Skips results of an even index, as a webhook skips those without objects."""
 
     def write(self, result):
@@ -246,8 +246,8 @@ class Choosy(Recorder):
 
 
 def test_skipped_results_do_not_clear_the_failure(capfd):
-    sink, done = Choosy(), []
-    sink.trouble = [ValueError("no")] * 3
+    sink, done = SkippingSink(), []
+    sink.errors = [ValueError("no")] * 3
     queue = SinkQueue(sink, on_done=lambda result: done.append(result.frame.index))
     for index in range(7):
         queue.put(make_result(index=index))
@@ -259,17 +259,17 @@ def test_skipped_results_do_not_clear_the_failure(capfd):
 
 
 def test_skipped_results_do_not_keep_a_sink_from_being_switched_off():
-    sink = Choosy()
-    sink.trouble = [ValueError("no")] * 100
+    sink = SkippingSink()
+    sink.errors = [ValueError("no")] * 100
     queue = SinkQueue(sink, frames=300)
     for index in range(202):
         queue.put(make_result(index=index))
     assert sink.closed.wait(LONG_S) and queue.close(LONG_S)
-    assert queue.snapshot()["state"] == "off" and sink.got == []
+    assert queue.snapshot()["state"] == "off" and sink.received == []
 
 
 def test_a_delivered_gap_does_not_reset_the_count_of_failures(sink):
-    sink.trouble = [ValueError("no")] * 100
+    sink.errors = [ValueError("no")] * 100
     queue = SinkQueue(sink, frames=300)
     for index in range(100):
         queue.put(make_result(index=index))
@@ -279,7 +279,7 @@ def test_a_delivered_gap_does_not_reset_the_count_of_failures(sink):
 
 
 def test_a_sink_that_fails_to_the_end_reports_how_many_results_were_lost(sink, capfd):
-    sink.trouble = [SinkUnavailable("no broker at x:1"), SinkUnavailable("no broker at x:1")]
+    sink.errors = [SinkUnavailable("no broker at x:1"), SinkUnavailable("no broker at x:1")]
     queue = SinkQueue(sink)
     for index in range(2):
         queue.put(make_result(index=index))
@@ -292,7 +292,7 @@ def test_a_sink_that_fails_to_the_end_reports_how_many_results_were_lost(sink, c
 
 
 def test_a_pipe_closed_by_its_reader_is_no_failure(sink):
-    sink.trouble = [BrokenPipeError(32, "Broken pipe")]
+    sink.errors = [BrokenPipeError(32, "Broken pipe")]
     queue = SinkQueue(sink)
     queue.put(make_result())
     assert queue.close(LONG_S)
@@ -304,10 +304,10 @@ def test_put_with_a_timeout_loses_nothing_while_the_sink_is_slow(sink):
     assert queue.put(make_result(index=1))
     waiting = threading.Thread(target=queue.put, args=(make_result(index=2), LONG_S))
     waiting.start()
-    sink.go_on.set()
+    sink.proceed.set()
     waiting.join(LONG_S)
     assert queue.close(LONG_S)
-    assert sink.got == [0, 1, 2] and queue.snapshot()["dropped"] == {}
+    assert sink.received == [0, 1, 2] and queue.snapshot()["dropped"] == {}
 
 
 def test_a_blocked_sink_is_waited_for_once(sink):
@@ -342,10 +342,10 @@ def test_results_that_can_wait_leave_room_for_those_that_cannot(sink):
     waiting.start()
     waiting.join(0.2)
     assert queue.put(make_result(index=10)) and queue.put(make_result(index=11))
-    sink.go_on.set()
+    sink.proceed.set()
     waiting.join(LONG_S)
     assert queue.close(LONG_S)
-    assert sink.got == [0, 1, 2, 10, 11, 3]
+    assert sink.received == [0, 1, 2, 10, 11, 3]
 
 
 def test_results_that_can_wait_leave_bytes_for_those_that_cannot(sink):
@@ -356,10 +356,10 @@ def test_results_that_can_wait_leave_bytes_for_those_that_cannot(sink):
     waiting.start()
     waiting.join(0.2)
     assert [queue.put(make_result(index=index, image=image)) for index in (10, 11, 12)] == [True] * 3
-    sink.go_on.set()
+    sink.proceed.set()
     waiting.join(LONG_S)
     assert queue.close(LONG_S)
-    assert sink.got == [0, 0, 10, 11, 12, 3]
+    assert sink.received == [0, 0, 10, 11, 12, 3]
 
 
 def test_an_offer_that_would_have_to_wait_changes_nothing(sink):
@@ -369,9 +369,9 @@ def test_an_offer_that_would_have_to_wait_changes_nothing(sink):
     assert not queue.offer(make_result(index=3))
     assert queue.snapshot() == before
     assert queue.put(make_result(index=10))  # there is still room for results that cannot wait
-    sink.go_on.set()
+    sink.proceed.set()
     assert queue.close(LONG_S)
-    assert sink.got == [0, 1, 2, 10]
+    assert sink.received == [0, 1, 2, 10]
 
 
 def test_an_offer_to_a_blocked_sink_is_dropped_at_once_after_a_timeout(sink):

@@ -30,7 +30,7 @@ def camera(handler):
         time.sleep(0.01)
 
 
-def first_picture(address, timeout_s=2.0, budget=None):
+def first_frame(address, timeout_s=2.0, budget=None):
     source = open_source(address, timeout_s=timeout_s, budget=budget)
     try:
         return source.read().pixels
@@ -40,7 +40,7 @@ def first_picture(address, timeout_s=2.0, budget=None):
 
 def test_the_pixels_of_a_camera_are_those_of_its_jpegs():
     with serving(camera) as address:
-        seen = first_picture(f"{address}/cam").to_ndarray(format="bgr24")
+        seen = first_frame(f"{address}/cam").to_ndarray(format="bgr24")
     assert np.abs(seen.astype(int) - cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR)).max() <= 2
 
 
@@ -107,13 +107,13 @@ def test_a_login_is_sent_as_the_camera_asks_for_it_and_not_before(kind):
 
     with serving(guarded) as address:
         place = address.removeprefix("http://")
-        assert first_picture(f"http://admin:p%40ss%2Fw%3Ard@{place}/cam?x=1").width == 64
+        assert first_frame(f"http://admin:p%40ss%2Fw%3Ard@{place}/cam?x=1").width == 64
         assert seen[0] is None and len(seen) == 2
         with pytest.raises(SourceLost, match="401") as lost:
-            first_picture(f"http://admin:wrong-one@{place}/cam")
+            first_frame(f"http://admin:wrong-one@{place}/cam")
         assert "wrong-one" not in str(lost.value)
         with pytest.raises(SourceLost, match="401"):
-            first_picture(f"{address}/cam")
+            first_frame(f"{address}/cam")
 
 
 @pytest.mark.parametrize("kind", LOGINS)
@@ -130,7 +130,7 @@ def test_a_login_is_not_sent_to_another_server_after_a_redirect(kind):
             start_response(handler, "text/html", 302, Location=f"{elsewhere}/cam")
 
         with serving(lead) as address, pytest.raises(SourceLost, match="401"):
-            first_picture(f"{address.replace('://', '://admin:p%40ss%2Fw%3Ard@')}/cam")
+            first_frame(f"{address.replace('://', '://admin:p%40ss%2Fw%3Ard@')}/cam")
     assert seen == [None]
 
 
@@ -144,13 +144,13 @@ def test_a_redirect_is_followed_and_its_endless_body_is_not_read():
             handler.wfile.write(b"endless" * 1000)
 
     with serving(moved) as address:
-        assert first_picture(f"{address}/old").width == 64
+        assert first_frame(f"{address}/old").width == 64
 
 
 def test_no_library_logs_an_address_with_its_token(caplog):
     caplog.set_level(logging.DEBUG)
     with serving(camera) as address:
-        first_picture(f"{address.replace('://', '://admin:hunter2@')}/cam?token=hunter2")
+        first_frame(f"{address.replace('://', '://admin:hunter2@')}/cam?token=hunter2")
     assert "hunter2" not in caplog.text
 
 
@@ -159,7 +159,7 @@ def test_a_redirect_loop_ends():
         serving(lambda handler: start_response(handler, "text/html", 302, Location="/again")) as address,
         pytest.raises(SourceLost, match="more than 5 times"),
     ):
-        first_picture(address)
+        first_frame(address)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "rtsp://127.0.0.1/x", "ftp://127.0.0.1/x"])
@@ -168,7 +168,7 @@ def test_a_redirect_to_another_kind_of_address_is_not_followed(target):
         serving(lambda handler: start_response(handler, "text/html", 302, Location=target)) as address,
         pytest.raises(SourceLost),
     ):
-        first_picture(address)
+        first_frame(address)
 
 
 def test_a_camera_that_sends_too_slowly_is_lost():
@@ -259,7 +259,7 @@ def test_a_camera_above_the_budget_reports_its_size_and_one_that_grows_is_lost()
             source.read()
         source.close()
         with pytest.raises(SourceLost, match=r"^64 x 48 px"):
-            first_picture(address, budget=PixelBudget(0.001))
+            first_frame(address, budget=PixelBudget(0.001))
 
 
 def test_closed_cameras_release_their_share_of_the_budget():
@@ -269,7 +269,7 @@ def test_closed_cameras_release_their_share_of_the_budget():
             source = open_source(address, timeout_s=1, budget=budget)
             source.read()
             with pytest.raises(SourceLost, match=r"the streams would have 0\.006144 megapixels together"):
-                first_picture(address, budget=budget)
+                first_frame(address, budget=budget)
             source.close()
 
 
@@ -326,5 +326,5 @@ def test_a_response_that_is_not_http_is_reported(head):
         handler.wfile.write(head)
 
     with serving(respond) as address, pytest.raises(SourceLost) as lost:
-        first_picture(address)
+        first_frame(address)
     assert "\n" not in str(lost.value) and str(lost.value)

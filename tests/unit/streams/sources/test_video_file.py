@@ -98,13 +98,13 @@ def test_raw_h264_has_the_frame_rate_that_it_declares(tmp_path):
 
 @pytest.mark.parametrize("name", ["gap.mp4", "gap.mkv", "gap.ts", "gap.flv"])
 def test_presentation_times_are_the_files_own_with_b_frames_and_gaps(tmp_path, name):
-    kept = [index for index in range(40) if not 11 <= index < 19]
+    indices = [index for index in range(40) if not 11 <= index < 19]
     path = write_clip(tmp_path / name, frames=40, fps=20, skipped=range(11, 19))
     with av.open(str(path)) as file:
         assert any(frame.pict_type == av.video.frame.PictureType.B for frame in file.decode(video=0))
     frames, _ = read_all(open_source(str(path), timeout_s=1))
-    assert [frame_number(frame.pixels) for frame in frames] == kept
-    assert [frame.pts for frame in frames] == pytest.approx([index / 20 for index in kept], abs=2e-3)
+    assert [frame_number(frame.pixels) for frame in frames] == indices
+    assert [frame.pts for frame in frames] == pytest.approx([index / 20 for index in indices], abs=2e-3)
 
 
 def test_times_of_a_video_copied_out_of_an_avi_rise_too(tmp_path):

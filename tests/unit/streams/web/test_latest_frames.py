@@ -122,8 +122,8 @@ def test_a_wide_frame_is_downscaled_and_keeps_its_aspect_ratio():
 
 
 def test_slow_drawing_does_not_hold_up_the_pipeline():
-    go_on = threading.Event()
-    frames = LatestFrames(lambda result: go_on.wait(30) and overlay(result))
+    proceed = threading.Event()
+    frames = LatestFrames(lambda result: proceed.wait(30) and overlay(result))
 
     async def watch():
         watching = asyncio.ensure_future(frames.wait_for_jpeg("door", None, 1))
@@ -131,7 +131,7 @@ def test_slow_drawing_does_not_hold_up_the_pipeline():
         for index in range(1, 50):
             frames(result_of("door", index))  # would hang here
         assert not watching.done()
-        go_on.set()
+        proceed.set()
         return await watching
 
     frames(result_of("door", 0))
