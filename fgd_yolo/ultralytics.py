@@ -33,7 +33,7 @@ from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
 
 HEADS = ("Detect", "v10Detect")  # heads of plain detectors
-TASKS = {
+EXPORTABLE_TASKS = {
     (DetectionModel, "Detect"): "detect",
     (DetectionModel, "v10Detect"): "detect",
     (SegmentationModel, "Segment"): "segment",
@@ -107,11 +107,11 @@ def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     model, checkpoint = _load(path)
     layers = getattr(model, "model", None)
     head = type(layers[-1]).__name__ if isinstance(layers, nn.Sequential) else "no YOLO head"
-    task = TASKS.get((type(model), head))
+    task = EXPORTABLE_TASKS.get((type(model), head))
     if task is None:
         raise FGDError(
             f"{path} is a {type(model).__name__} ({head}), which cannot be exported here: "
-            f"it must be a YOLO for {', '.join(sorted(set(TASKS.values())))}"
+            f"it must be a YOLO for {', '.join(sorted(set(EXPORTABLE_TASKS.values())))}"
         )
     return _ready(model, task, path, checkpoint), checkpoint
 
