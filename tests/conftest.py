@@ -1,4 +1,4 @@
-"""Every test runs alone: no network, own caches, own folder. And the small material that many share."""
+"""Isolation of every test (no network, its own caches and folder), and fixtures that many tests share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Ultralytics and matplotlib read these when they are imported, so they are set before any test module is.
+# Ultralytics and matplotlib read these at import, so they are set before any test module is imported.
 _HOME = tempfile.TemporaryDirectory(prefix="fgd_yolo-tests-")
 # Nothing listens on the discard port: a download in a subprocess fails at once.
 _PROXIES = dict.fromkeys(

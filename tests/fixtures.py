@@ -1,4 +1,4 @@
-"""Small real material for tests: a drawn dataset, narrow models, checkpoints as Ultralytics writes them."""
+"""Small but real files for tests: a drawn dataset, narrow models, checkpoints as Ultralytics writes them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0) -> 
 
 
 def draw_image(random: np.random.Generator, objects: int) -> tuple[np.ndarray, str]:
-    """Return a BGR image with so many objects, each of a random class, and its label file's text."""
+    """Return a BGR image with this number of objects, each of a random class, and the text of its label file."""
     image = random.integers(90, 130, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
     labels = random.integers(0, len(CLASSES), objects)
     return image, "".join([_draw_object(image, int(label), random) for label in labels])
@@ -60,7 +60,7 @@ def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> 
 
 
 def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
-    """Write Ultralytics' YOLOv8 with its channels times `width` and no scales, three classes; return it."""
+    """Write the YAML of Ultralytics' YOLOv8 with channels times `width` and three classes, and return its path."""
     from ultralytics.utils import ROOT
 
     name = {"detect": "yolov8.yaml", "segment": "yolov8-seg.yaml"}.get(task, f"yolov8-{task}.yaml")
@@ -73,16 +73,16 @@ def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
 def save_checkpoint(
     path: Path, model_yaml: str | Path, data: Path, seed: int = 0, task: str = "detect", small_boxes: bool = False
 ) -> Path:
-    """Save an untrained but lively detector as Ultralytics saves a trained one: in half precision.
+    """Save an untrained detector with varied outputs as Ultralytics saves a trained one, in half precision.
 
     Args:
         path: file to write.
         model_yaml: Ultralytics' model name (`yolo11n.yaml`) or a file.
-        data: dataset YAML that the checkpoint says it was trained on.
-        seed: of the weights.
-        task: detect, segment, pose or obb, which the model must be made for.
-        small_boxes: keep boxes within the image's size, as trained ones are; Ultralytics' embedded NMS, which
-            moves classes apart by that, lets larger ones suppress those of other classes.
+        data: dataset YAML that the checkpoint names as its training data.
+        seed: seed of the weights.
+        task: detect, segment, pose or obb; must match the model.
+        small_boxes: make boxes smaller than the image, as those of trained models are; Ultralytics' embedded NMS
+            offsets classes by the image size, so that larger boxes would suppress those of other classes.
     """
     import torch
     from ultralytics import __version__
@@ -92,7 +92,7 @@ def save_checkpoint(
         torch.manual_seed(seed)
         kind = {"detect": "Detection", "segment": "Segmentation", "pose": "Pose", "obb": "OBB"}[task]
         model = getattr(tasks, f"{kind}Model")(str(model_yaml), nc=len(CLASSES), verbose=False)
-        _enliven(model)
+        _spread_outputs(model)
         for branch in model.model[-1].cv2 if small_boxes else ():
             branch[-1].bias.data -= torch.arange(16.0).repeat(4)
     model.names = dict(enumerate(CLASSES))
@@ -112,8 +112,8 @@ def save_checkpoint(
     return path
 
 
-def _enliven(model) -> None:
-    """Give fresh weights the spread of trained ones: else all boxes are alike and no score is above 0.01.
+def _spread_outputs(model) -> None:
+    """Give initial weights the spread of trained ones; otherwise all boxes are equal and all scores below 0.01.
 
     Batch statistics are taken from drawn images, and the last convolutions of the head get unit gain.
     """
@@ -124,7 +124,7 @@ def _enliven(model) -> None:
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momentum = norms[0].momentum
     for norm in norms:
-        norm.momentum = 1.0  # takes over the statistics of the one pass below
+        norm.momentum = 1.0  # use the statistics of the single pass below
     with torch.no_grad():
         model.train()(torch.from_numpy(images).float())
         for name, module in model.model[-1].named_modules():
@@ -138,5 +138,5 @@ def _enliven(model) -> None:
 
 
 def file_names(folder: Path) -> list[str]:
-    """Return the names of all that is in a folder, in order."""
+    """Return the sorted names of the files and folders in a folder."""
     return sorted(path.name for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""How much memory a piece of code takes, measured in a process of its own."""
+"""Measure the memory that a piece of code needs, in a separate process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 _MEASURED = """
 def highest():
-    # Not getrusage, whose figure a child takes over from the process that started it.
+    # Not getrusage, whose value a child process inherits from its parent.
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1000
 {before}
 _start = highest()
@@ -17,12 +17,12 @@ print(highest() - _start)
 
 
 def grown_mb(code: str, before: str = "") -> float:
-    """Return by how many megabytes a process grew at most while it ran a code, after what ran before it.
+    """Return the growth of a process in megabytes, at its peak, while it runs `code` after `before`.
 
-    The process may have 8 GB of addresses: what goes far beyond what a test expects ends there.
+    The address space is limited to 8 GB, so that code which needs far more than a test expects fails.
     """
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
-    whole = limit + _MEASURED.format(before=before, code=code)
-    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=120)
+    program = limit + _MEASURED.format(before=before, code=code)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return float(done.stdout.splitlines()[-1])

@@ -21,7 +21,7 @@ TEACHER_EPOCHS = 16  # from random weights to an mAP50-95 that the preflight acc
 
 
 def loaded_by(words: list[str], watched: set[str]) -> str:
-    """Run `fgd-yolo` with arguments in a fresh process; return which of the watched modules that loaded."""
+    """Run `fgd-yolo` with arguments in a new process, and return which of the watched modules it imported."""
     code = (
         "import sys; from fgd_yolo.cli.main import main\n"
         "try: main()\n"
@@ -52,7 +52,7 @@ class Shell:
         return subprocess.Popen([sys.executable, str(SCRIPT), *words], cwd=self.folder, env=self.environment, **options)
 
     def paste(self, line: str) -> subprocess.CompletedProcess:
-        """Run a line that was printed, word for word."""
+        """Run a printed command line in a shell."""
         place = {"cwd": self.folder, "env": self.environment}
         return subprocess.run(line, shell=True, capture_output=True, text=True, **place)
 

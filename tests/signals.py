@@ -1,4 +1,4 @@
-"""Signals for processes that tests start. One that runs in the background of a shell hands on an ignored SIGINT."""
+"""Signals of the processes that tests start; a test run in the background of a shell passes on an ignored SIGINT."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def default_signals() -> None:
-    """Let the signals that stop a process do so, whatever this one ignores: a `preexec_fn` for `subprocess`."""
+    """Restore the default action of the stop signals, which this process may ignore: a `preexec_fn`."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
 def ignoring(*numbers: int) -> Callable[[], None]:
-    """Return a `preexec_fn` that starts a process which ignores these, as `nohup` and `&` in a script do."""
+    """Return a `preexec_fn` for a process that ignores these signals, as with `nohup` or `&` in a script."""
 
     def prepare() -> None:
         default_signals()
@@ -33,7 +33,7 @@ def wait_until_caught(process: subprocess.Popen, number: int) -> None:
     status = Path(f"/proc/{process.pid}/status")
     end = time.monotonic() + 60
     while not _mask(status.read_text(), "SigCgt") >> (number - 1) & 1:
-        assert process.poll() is None and time.monotonic() < end, "it never had a handler"
+        assert process.poll() is None and time.monotonic() < end, "it has no handler"
         time.sleep(0.002)
 
 

@@ -1,4 +1,4 @@
-"""What several tests share: a trainer class, one folder for runs of the distill command, weights to export."""
+"""Fixtures of several tests: a trainer class, a folder for runs of the distill command, weights to export."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def shell(tmp_path_factory) -> Shell:
 
 @pytest.fixture(scope="session")
 def first_run(shell) -> subprocess.CompletedProcess:
-    """A run whose teacher must learn the data first."""
+    """A run whose teacher is fine-tuned first."""
     teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
     return shell.run(shell.job(*teacher, "name=first"))
 
 
 @pytest.fixture(scope="session")
-def taught_teacher(shell, first_run) -> Path:
+def trained_teacher(shell, first_run) -> Path:
     """The teacher that the first run trained."""
     return next((shell.folder / "cache/teachers").glob("*.pt"))
 
 
 @pytest.fixture
 def weights(teacher_pt, tmp_path):
-    """The teacher alone in a folder, so that what an export leaves there is seen."""
+    """The teacher alone in a folder, so that tests see every file that an export leaves there."""
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "model.pt").write_bytes(teacher_pt.read_bytes())

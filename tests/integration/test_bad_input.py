@@ -1,4 +1,4 @@
-"""Mistakes of a user: one line on stderr, exit code 1 or 2, and no file left behind."""
+"""User errors: one line on stderr, exit code 1 or 2, and no file left behind."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_classes_that_the_data_does_not_have(refused, data, student_yaml, teache
 def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(refused, data, student_yaml, tmp_path, role):
     file, trap = tmp_path / "trap.pt", tmp_path / "sprung"
     torch.save({"model": Trap(trap)}, file)
-    with pytest.raises(FileExistsError):  # the trap works: loaded the unsafe way it springs
+    with pytest.raises(FileExistsError):  # loaded unsafely, the trap works
         trap.mkdir()
         torch.load(file, weights_only=False)
     trap.rmdir()
@@ -168,10 +168,8 @@ def test_a_teacher_of_other_classes_that_must_not_be_fine_tuned(refused, data, s
     assert "disc, block, wedge" in line and "cat, dog, emu" in line and "--teacher-epochs N" in line
 
 
-def test_a_teacher_that_knows_nothing_of_this_data_leaves_no_run_folder(
-    refused, data, student_yaml, teacher_pt, capsys
-):
-    """Its weights are random: the trainer's preflight stops it, when the run folder is there already."""
+def test_a_teacher_without_accuracy_on_the_data_leaves_no_run_folder(refused, data, student_yaml, teacher_pt, capsys):
+    """Its weights are random, so the preflight of the trainer stops the run after the run folder was created."""
     words = [
         "--teacher",
         teacher_pt,
@@ -188,7 +186,7 @@ def test_a_teacher_that_knows_nothing_of_this_data_leaves_no_run_folder(
     assert "mAP50-95" in refused(*words)
 
 
-def test_a_run_folder_that_cannot_be_made(refused, data, student_yaml, tmp_path):
+def test_a_run_folder_that_cannot_be_created(refused, data, student_yaml, tmp_path):
     (tmp_path / "file").write_text("in the way")
     words = ["--student", student_yaml, "--config", "plain", "--data", data, f"project={tmp_path / 'file'}"]
     assert "cannot create the folder" in refused(*words)

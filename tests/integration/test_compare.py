@@ -21,7 +21,7 @@ FGD = "fgd:min_teacher_map=0"
 
 
 class Comparison:
-    """Runs the command on small data in its own folder."""
+    """Runs the command on a small data set in its own folder."""
 
     def __init__(self, folder: Path, data: Path, teacher: Path, student: Path):
         self.folder = folder
@@ -78,7 +78,7 @@ def workers(folder: Path) -> list[psutil.Process]:
 def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(comparison):
     first = comparison.start()
     until(comparison.rows)
-    kept = comparison.rows()[0]
+    first_row = comparison.rows()[0]
     until(lambda: workers(comparison.folder))
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -88,7 +88,7 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
     assert second.returncode == 0, second.stderr
     rows = comparison.rows()
     assert [(row["method"], row["seed"]) for row in rows] == [("plain", "0"), (FGD, "0"), ("plain", "1"), (FGD, "1")]
-    assert rows[0] == kept and "4 runs: 1 finished, 3 to make" in second.stdout
+    assert rows[0] == first_row and "4 runs: 1 finished, 3 to make" in second.stdout
     for key in ("batches_digest", "init_digest"):
         by_run = [row[key] for row in rows]
         assert by_run[0] == by_run[1] != by_run[2] == by_run[3] != ""
@@ -114,21 +114,21 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
 
 
 @pytest.mark.parametrize(
-    ("method", "blow", "prepare"),
+    ("method", "stop_signal", "prepare"),
     [
         ("ultralytics", signal.SIGKILL, default_signals),
         (FGD, signal.SIGINT, default_signals),
         (FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
     ],
 )
-def test_a_run_stops_with_its_parent_and_resumes_from_its_checkpoint(comparison, method, blow, prepare):
+def test_a_run_stops_with_its_parent_and_resumes_from_its_checkpoint(comparison, method, stop_signal, prepare):
     options = {"methods": [method], "seeds": 1, "epochs": 30}
     record = comparison.place(method.replace(":", "-").replace("=", "-"), 0) / "record.json"
     first = comparison.start(prepare, **options)
     until(lambda: record.is_file() and "4" in json.loads(record.read_text())["epochs"])
-    first.send_signal(blow)
+    first.send_signal(stop_signal)
     _, stderr = first.communicate(timeout=120)
-    if blow != signal.SIGKILL:
+    if stop_signal != signal.SIGKILL:
         assert first.returncode == 1 and "the same command resumes" in stderr.splitlines()[-1]
     until(lambda: not workers(comparison.folder))
     before = json.loads(record.read_text())

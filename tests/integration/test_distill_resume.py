@@ -23,8 +23,8 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_a_run_killed_while_distilling_resumes_where_it_was(shell, taught_teacher):
-    process = shell.start(shell.job("--teacher", taught_teacher, "name=killed", epochs=5))
+def test_a_run_killed_while_distilling_resumes_where_it_was(shell, trained_teacher):
+    process = shell.start(shell.job("--teacher", trained_teacher, "name=killed", epochs=5))
     run_dir = shell.folder / "runs/distill/killed"
     wait_for(run_dir / "student/weights/previous/last.pt", process)  # the second epoch has been saved
     process.kill()
@@ -37,8 +37,8 @@ def test_a_run_killed_while_distilling_resumes_where_it_was(shell, taught_teache
     assert (run_dir / "student.onnx").is_file()
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(shell, taught_teacher):
-    process = shell.start(shell.job("--teacher", taught_teacher, "name=torn", epochs=4))
+def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(shell, trained_teacher):
+    process = shell.start(shell.job("--teacher", trained_teacher, "name=torn", epochs=4))
     weights = shell.folder / "runs/distill/torn/student/weights"
     wait_for(weights / SIDE, process)
     while not list(weights.parent.glob(".partial-*/last.pt")):  # without a pause: it exists for milliseconds
@@ -70,9 +70,9 @@ def test_a_run_killed_during_fine_tuning_resumes_there(shell):
     [(signal.SIGINT, default_signals), (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP))],
     ids=["Ctrl-C", "SIGTERM in the background"],
 )
-def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, taught_teacher, number, prepare):
+def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, trained_teacher, number, prepare):
     name = f"stopped-{number}"
-    process = shell.start(shell.job("--teacher", taught_teacher, f"name={name}", epochs=4), preexec_fn=prepare)
+    process = shell.start(shell.job("--teacher", trained_teacher, f"name={name}", epochs=4), preexec_fn=prepare)
     wait_for(shell.folder / f"runs/distill/{name}/student/weights/last.pt", process)
     process.send_signal(number)
     _, err = process.communicate()
@@ -87,8 +87,8 @@ def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, taught_teach
 def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
     run_dir = shell.folder / "runs/distill/first"
     student, onnx = run_dir / "student.pt", run_dir / "student.onnx"
-    kept, room = student.read_bytes(), onnx.stat().st_size // 2 + len(student.read_bytes()) // 2
-    assert len(kept) < room < onnx.stat().st_size
+    content, room = student.read_bytes(), onnx.stat().st_size // 2 + len(student.read_bytes()) // 2
+    assert len(content) < room < onnx.stat().st_size
     onnx.unlink()
     full = shell.run(
         ["--resume", "runs/distill/first"],
@@ -98,6 +98,6 @@ def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
     assert len(full.stderr.splitlines()) == 1 and full.stderr.startswith("error: ")
     assert re.search(r"^student narrow, fgd +[\d.]+ ", full.stdout, re.MULTILINE), "the table is shown"
     assert shell.result("first")["student"]["parameters"] > 0 and shell.result("first")["files"]["onnx"] is None
-    assert student.read_bytes() == kept and not onnx.exists()
+    assert student.read_bytes() == content and not onnx.exists()
     assert shell.run(["--resume", "runs/distill/first"]).returncode == 0
     assert onnx.is_file()

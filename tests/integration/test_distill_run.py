@@ -1,4 +1,4 @@
-"""A whole run as a user starts it: a command line in a folder, and the files it writes there."""
+"""A complete run as a user starts it: a command line in a folder, and the files that it writes there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shell import QUICK, SCRIPT, TEACHER_EPOCHS
 pytestmark = pytest.mark.slow
 
 
-def test_a_teacher_that_does_not_know_the_data_is_fine_tuned_first(shell, first_run):
+def test_a_teacher_that_is_not_trained_for_the_data_is_fine_tuned_first(shell, first_run):
     assert first_run.returncode == 0, first_run.stderr
     assert "is untrained" in first_run.stdout
     assert re.search(rf"teacher: {TEACHER_EPOCHS} epochs at {IMAGE_PX} px, about \d+ (s|min) at most", first_run.stdout)
@@ -47,7 +47,7 @@ def test_the_table_has_teacher_and_student_with_every_column(shell, first_run):
 
 def test_the_student_is_a_plain_ultralytics_checkpoint_with_the_classes_of_the_data(shell, first_run):
     code = (
-        "import sys; sys.modules['fgd_yolo'] = None\n"  # as where fgd_yolo is not installed
+        "import sys; sys.modules['fgd_yolo'] = None\n"  # as if fgd_yolo were not installed
         "from ultralytics import YOLO\n"
         "print(list(YOLO('runs/distill/first/student.pt').names.values()))"
     )
@@ -91,18 +91,18 @@ def test_the_printed_predict_stream_and_export_commands_work(shell, first_run):
     assert "student-int8.onnx: " in run.stdout and f"int8 detect, {IMAGE_PX} px" in run.stdout
 
 
-def test_the_same_works_from_python_and_ultralytics_reads_every_file(shell, taught_teacher):
-    """The calls of the README: a whole run, a training alone, and the ONNX file on an image."""
+def test_the_same_works_from_python_and_ultralytics_reads_every_file(shell, trained_teacher):
+    """The calls of the README: a run, a training alone, and the ONNX file on an image."""
     code = f"""
 from fgd_yolo import FGDConfig, FGDTrainer, distill
 from ultralytics import YOLO
 small = dict(epochs=1, imgsz={IMAGE_PX}, batch=8, device="cpu", plots=False)
-result = distill({str(taught_teacher)!r}, {str(shell.narrow)!r}, {str(shell.data)!r}, name="python", **small)
+result = distill({str(trained_teacher)!r}, {str(shell.narrow)!r}, {str(shell.data)!r}, name="python", **small)
 assert result.metrics["student"]["map50_95"] >= 0 and result.run_dir.name == "python"
 image = {str(next((shell.data.parent / "images/val").glob("*.png")))!r}
 for weights in (result.weights, result.onnx):
     assert len(YOLO(weights, task="detect").predict(image, imgsz={IMAGE_PX}, device="cpu")) == 1
-trainer = FGDTrainer.configured(teacher={str(taught_teacher)!r}, config=FGDConfig(head_gradient_ratio=0.5))
+trainer = FGDTrainer.configured(teacher={str(trained_teacher)!r}, config=FGDConfig(head_gradient_ratio=0.5))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
 assert "fg_loss" in model.trainer.loss_names
@@ -125,7 +125,7 @@ def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(sh
 
 
 def test_the_demo_goes_from_two_names_to_a_table_without_network_or_weights(shell):
-    """The real models on a few scenes. One epoch teaches the teacher nothing, so its bound is lowered."""
+    """The real models on a few scenes. The teacher learns nothing in one epoch, so its minimum accuracy is 0."""
     (shell.folder / "lenient.yaml").write_text("fgd:\n  min_teacher_map: 0\n")
     words = "--teacher yolov8l --student yolov8n --epochs 1 --teacher-epochs 1 --imgsz 64 --batch 8 --device cpu"
     few = ["--config", "lenient.yaml", "fraction=[16,8]", "plots=False", "name=demo"]

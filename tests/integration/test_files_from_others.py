@@ -38,8 +38,8 @@ def marker(tmp_path) -> Path:
 
 
 @pytest.fixture
-def asked():
-    """An address on this machine, and the paths requested from it."""
+def server():
+    """The address of a server on this machine, and the list of requested paths."""
     paths = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -110,8 +110,8 @@ def test_the_data_of_a_copied_run_folder_is_not_run(stopped, marker):
 
 
 @pytest.mark.parametrize("key", ["data", "student"])
-def test_an_address_in_a_copied_run_folder_is_not_downloaded(key, stopped, asked):
-    address, paths = asked
+def test_an_address_in_a_copied_run_folder_is_not_downloaded(key, stopped, server):
+    address, paths = server
     shutil.rmtree(stopped / "data")
     change(stopped / "distill.yaml", **{key: f"{address}/x.yaml"})
     if key == "student":
@@ -121,8 +121,8 @@ def test_an_address_in_a_copied_run_folder_is_not_downloaded(key, stopped, asked
     assert not paths
 
 
-def test_the_checkpoint_of_a_copied_run_folder_names_no_data_and_no_teacher(stopped, marker, asked, data):
-    address, paths = asked
+def test_the_checkpoint_of_a_copied_run_folder_names_no_data_and_no_teacher(stopped, marker, server, data):
+    address, paths = server
     (stopped / "evil.yaml").write_text(data.read_text())
     change(stopped / "evil.yaml", val="images/gone", download=program(marker))
     last = stopped / "student/weights/last.pt"
@@ -149,7 +149,7 @@ def test_the_best_checkpoint_of_a_copied_run_folder_is_not_executed(stopped, mar
     assert not marker.exists()
 
 
-def test_the_trainer_alone_runs_no_script_and_leaves_none_for_those_who_read_the_data_again(data, student_yaml, marker):
+def test_the_trainer_alone_runs_no_script_and_passes_none_on_to_ultralytics(data, student_yaml, marker):
     plain = load_recipe("plain").fgd
     change(data, download=program(marker))
     model = YOLO(str(student_yaml))
@@ -167,7 +167,7 @@ def test_the_trainer_alone_runs_no_script_and_leaves_none_for_those_who_read_the
 
 
 def test_the_trainer_alone_builds_no_model_that_is_a_program(data, teacher_pt, marker, tmp_path):
-    """The user has opened the checkpoint the unsafe way; what the trainer builds from it is ours."""
+    """The user has loaded the checkpoint unsafely; the trainer must still not build a model from it."""
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].yaml["activation"] = program(marker)
     torch.save(checkpoint, tmp_path / "evil.pt")
@@ -190,8 +190,8 @@ def test_the_export_command_asks_before_it_runs_a_script(weights, data, marker, 
     assert (data.parent / "images/there").is_dir()
 
 
-def test_the_export_never_runs_or_downloads_what_a_checkpoint_names(weights, data, marker, asked):
-    address, paths = asked
+def test_the_export_never_runs_or_downloads_what_a_checkpoint_names(weights, data, marker, server):
+    address, paths = server
     change(data, val="images/gone", download=program(marker))
     for named in (str(data), f"{address}/data.yaml", f"{address}/data.zip"):
         checkpoint = torch.load(weights, weights_only=False)
@@ -224,8 +224,8 @@ def test_every_method_of_a_comparison_is_given_data_without_a_script(data, stude
     assert not marker.exists()
 
 
-def test_nothing_is_run_or_downloaded_for_a_finished_run_in_a_comparison(stopped, marker, asked, data, tmp_path):
-    address, paths = asked
+def test_nothing_is_run_or_downloaded_for_a_finished_run_in_a_comparison(stopped, marker, server, data, tmp_path):
+    address, paths = server
     distill(resume=stopped)
     run = stopped / "student"  # as stock Ultralytics leaves one
     for named in (str(data), f"{address}/data.yaml"):

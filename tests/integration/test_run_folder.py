@@ -26,12 +26,12 @@ EPOCHS = 4
 
 
 class Own:
-    """Runs with a teacher and data of their own, which a test may change."""
+    """Runs whose teacher and data are not shared with other tests and may be changed."""
 
-    def __init__(self, shell, taught_teacher: Path):
+    def __init__(self, shell, trained_teacher: Path):
         self.shell, self.folder = shell, shell.folder / "own"
         self.data = draw_dataset(self.folder / "data", train=16, val=6)
-        self.teacher = Path(shutil.copy(taught_teacher, self.folder / "teacher.pt"))
+        self.teacher = Path(shutil.copy(trained_teacher, self.folder / "teacher.pt"))
         self.runs = shell.folder / "runs/distill"
 
     def start(self, name: str, epochs: int, *words, **options):
@@ -51,8 +51,8 @@ def _without_data(words: list[str], data: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def own(shell, taught_teacher) -> Own:
-    return Own(shell, taught_teacher)
+def own(shell, trained_teacher) -> Own:
+    return Own(shell, trained_teacher)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,8 @@ def test_the_second_process_that_resumes_a_run_gets_the_holder_of_the_lock_and_t
     first = own.shell.start(["--resume", str(run_dir)])
     wait_for(run_dir / ".lock.json", first)
     second = one_error(own.resume(run_dir))
-    who = rf"is in use by process {first.pid} on {re.escape(platform.node())} since [-\d]{{10}} [:\d]{{8}}: wait"
-    assert re.search(who, second)
+    holder = rf"is in use by process {first.pid} on {re.escape(platform.node())} since [-\d]{{10}} [:\d]{{8}}: wait"
+    assert re.search(holder, second)
     _, err = first.communicate()
     assert (first.returncode, err) == (0, "")
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
@@ -154,18 +154,18 @@ def test_ultralytics_own_resume_is_refused_for_a_running_training_and_works_for_
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
 
 
-@pytest.mark.parametrize("gone", [".", "student", "student/weights"])
-def test_a_folder_removed_during_training_ends_the_run_in_one_line(gone, own):
+@pytest.mark.parametrize("removed", [".", "student", "student/weights"])
+def test_a_folder_removed_during_training_ends_the_run_in_one_line(removed, own):
     process = own.start("removed", 60)
     run_dir = own.runs / "removed"
     wait_for(run_dir / "student/weights/last.pt", process)
-    while (run_dir / gone).exists():
-        shutil.rmtree(run_dir / gone, ignore_errors=True)
+    while (run_dir / removed).exists():
+        shutil.rmtree(run_dir / removed, ignore_errors=True)
     out, err = process.communicate()
     assert process.returncode == 1, out
     assert err.startswith("error: ") and err.count("\n") == 1 and "was removed" in err, err
     assert "kept" not in err and "--resume" not in err
-    assert not (run_dir / gone).exists(), snapshot(run_dir)
+    assert not (run_dir / removed).exists(), snapshot(run_dir)
     shutil.rmtree(run_dir, ignore_errors=True)
 
 
@@ -279,7 +279,7 @@ def test_a_resumed_run_refuses_changed_models_and_data_at_every_stage(change, st
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_run_resumes_with_data_and_teacher_in_another_folder(own, killed):
-    run_dir, there = own.copied(killed, "moved"), own.shell.folder / "far" / "away"
+    run_dir, there = own.copied(killed, "moved"), own.shell.folder / "elsewhere" / "copy"
     shutil.copytree(own.folder, there)
     description = yaml.safe_load(own.data.read_text())
     (there / "data/tiny.yaml").write_text(yaml.safe_dump({**description, "path": str(there / "data")}))
@@ -308,7 +308,7 @@ def test_a_changed_checkpoint_in_the_teacher_cache_is_refused(tmp_path):
         (run_dir / name).unlink()
     again = shell.run(resume)
     assert again.returncode == 0, again.stderr
-    assert "the one that this run was started with" in again.stdout, "its own copy is whole"
+    assert "the one that this run was started with" in again.stdout, "its own copy is intact"
     (run_dir / "result.json").unlink()
     (run_dir / "teacher/weights/best.pt").unlink()
     assert "is missing or changed: start a new run" in one_error(shell.run(resume))

@@ -1,4 +1,4 @@
-"""Every command that takes long, started in the background of a shell, stops on a polite kill."""
+"""Every long-running command, started in the background of a shell, stops on SIGTERM."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ SCRIPTS = {
 
 @pytest.fixture
 def words(tmp_path, tiny_data, teacher_pt, student_yaml) -> dict[str, list[object]]:
-    """Arguments of each command, with more to do than this test waits for."""
+    """Arguments of each command, for work that takes longer than the test."""
     weights = shutil.copy(teacher_pt, "model.pt")
     quick = ["--imgsz", 64, "--batch", 4, "--device", "cpu"]
     training = ["--student", student_yaml, "--data", tiny_data, "--epochs", 1000, *quick]
-    Path("photos").mkdir()
-    cv2.imwrite("photos/0.png", np.full((2000, 2000, 3), 90, np.uint8))
+    Path("images").mkdir()
+    cv2.imwrite("images/0.png", np.full((2000, 2000, 3), 90, np.uint8))
     for number in range(1, 3000):
-        Path(f"photos/{number}.png").hardlink_to("photos/0.png")
+        Path(f"images/{number}.png").hardlink_to("images/0.png")
     models = ["--teacher", weights, "--before", weights, "--after", weights]
     return {
         "distill": ["--config", "plain", *training],
         "compare": ["--methods", "plain", "--output", "out", *training],
         "benchmark": ["inference", "--weights", weights, "--data", tiny_data, "--imgsz", 64, "--rounds", 100_000],
-        "visualize": [*models, "--source", "photos", "--count", 3000, "--output", "seen"],
+        "visualize": [*models, "--source", "images", "--count", 3000, "--output", "figures"],
         "export": ["--weights", weights, "--imgsz", 64, "--data", tiny_data],
-        "predict": ["--model", save_detector(Path("best.onnx")), "--source", "photos", "--json", "found.jsonl"],
+        "predict": ["--model", save_detector(Path("best.onnx")), "--source", "images", "--json", "detections.jsonl"],
     }
 
 
 @pytest.mark.parametrize("later_s", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("command", SCRIPTS)
-def test_a_polite_kill_stops_it_in_one_line_and_leaves_no_half_files(command, words, later_s):
+def test_sigterm_stops_a_command_with_one_line_and_leaves_no_partial_files(command, words, later_s):
     start = [*FGD_YOLO, command] if later_s else [sys.executable, ROOT / SCRIPTS[command]]
     process = subprocess.Popen(
         list(map(str, [*start, *words[command]])),

@@ -114,12 +114,12 @@ def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
     assert not any("weaker than" in line for line in log)
 
 
-def test_a_teacher_weaker_than_the_untrained_student_is_reported(taught_teacher, shell, tmp_path, log):
+def test_a_teacher_weaker_than_the_untrained_student_is_reported(trained_teacher, shell, tmp_path, log):
     """The student's number is Ultralytics' own."""
     untrained = save_checkpoint(tmp_path / "untrained.pt", shell.wide, shell.data)
     trainer = FGDTrainer.configured(teacher=untrained, config=quick_config())
-    train(trainer, taught_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
-    student_map = YOLO(taught_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
+    train(trainer, trained_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
+    student_map = YOLO(trained_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
     assert student_map > 0.05
     (line,) = [line for line in log if "weaker than" in line]
     assert f"the student {student_map:.3f} before its first epoch" in line

@@ -52,19 +52,19 @@ def test_a_script_of_a_checkout_prints_the_python_that_runs_it(monkeypatch, plac
     monkeypatch.setattr("sys.executable", str(python))
     monkeypatch.setattr("sys.argv", ["a checkout/tools/distill.py"])
     printed = command_name("export")
-    assert not shlex.split(printed)[0].startswith("/"), "short where it lies below this folder"
-    said = subprocess.run(printed, shell=True, capture_output=True, text=True, check=True).stdout
-    assert Path(said.split(" a checkout")[0]).samefile(python)
-    assert said.endswith(" a checkout/deploy/export.py\n")
+    assert not shlex.split(printed)[0].startswith("/"), "relative to the current folder"
+    output = subprocess.run(printed, shell=True, capture_output=True, text=True, check=True).stdout
+    assert Path(output.split(" a checkout")[0]).samefile(python)
+    assert output.endswith(" a checkout/deploy/export.py\n")
 
 
-def test_a_python_from_elsewhere_is_printed_in_full(monkeypatch, tmp_path):
+def test_a_python_outside_the_current_folder_is_printed_with_its_full_path(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.executable", str(tmp_path / "env/bin/python"))
     monkeypatch.setattr("sys.argv", ["tools/distill.py"])
     assert command_name("distill") == f"{tmp_path}/env/bin/python tools/distill.py"
 
 
-def test_an_installed_command_is_printed_with_its_folder_only_where_the_shell_would_not_find_it(monkeypatch):
+def test_an_installed_command_is_printed_with_its_folder_unless_it_is_on_the_path(monkeypatch):
     installed = _make_program(Path.cwd() / ".venv/bin/fgd-yolo")
     monkeypatch.setattr("sys.executable", str(installed.with_name("python")))
     monkeypatch.setattr("sys.argv", [str(installed)])
@@ -74,17 +74,17 @@ def test_an_installed_command_is_printed_with_its_folder_only_where_the_shell_wo
     assert command_name("distill") == "fgd-yolo distill"
 
 
-def test_wording_does_not_load_torch():
+def test_the_module_does_not_import_torch():
     code = "import sys, fgd_yolo.console; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_items_pass_in_order_and_one_line_counts_them_where_nobody_watches(capsys):
+def test_progress_yields_the_items_and_prints_their_number_without_a_terminal(capsys):
     assert list(progress(["a", "b"], "working")) == ["a", "b"]
     assert capsys.readouterr() == ("", "working: 2\n")
 
 
-def test_a_terminal_sees_a_bar(capsys, monkeypatch):
+def test_progress_shows_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert list(progress(range(3), "working")) == [0, 1, 2]
     assert "working: 100%" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def marker(tmp_path) -> Path:
 
 
 def described(data: Path, name: str, **changes) -> Path:
-    """Write a copy of a data YAML with changes beside it; None takes a key out."""
+    """Write a copy of a data YAML with changes beside it; None removes a key."""
     description = {**yaml.safe_load(data.read_text()), **changes}
     path = data.with_name(name)
     path.write_text(yaml.safe_dump({key: value for key, value in description.items() if value is not None}))
@@ -61,7 +61,7 @@ def missing(data, marker) -> Path:
 @pytest.fixture
 def server(tmp_path):
     """A web server of a folder, which records the requested paths: (address, folder, paths)."""
-    folder, asked = tmp_path / "served", []
+    folder, requests = tmp_path / "served", []
     folder.mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -69,11 +69,11 @@ def server(tmp_path):
             super().__init__(*args, directory=str(folder))
 
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             super().do_GET()
 
         def do_HEAD(self):
-            asked.append(self.path)
+            requests.append(self.path)
             super().do_HEAD()
 
         def log_message(self, *_):
@@ -82,7 +82,7 @@ def server(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", folder, asked
+        yield f"http://127.0.0.1:{running.server_port}", folder, requests
         running.shutdown()
         thread.join()
 
@@ -95,12 +95,12 @@ def test_a_download_script_is_shown_and_not_run(missing, marker, capsys):
 
 
 def test_a_bash_line_and_an_address_are_shown_and_not_run_either(data, marker, capsys, server):
-    address, _, asked = server
+    address, _, requests = server
     for number, line in enumerate([f"bash -c mkdir${{IFS}}{marker}", f"{address}/images.zip"]):
         with pytest.raises(FGDError, match="--allow-download"):
             read_dataset(described(data, f"{number}.yaml", val="gone", download=line))
         assert line in capsys.readouterr().out
-    assert not marker.exists() and not asked
+    assert not marker.exists() and not requests
 
 
 def test_a_printed_script_cannot_control_the_terminal(data, capsys):
@@ -157,15 +157,15 @@ def test_data_sets_of_ultralytics_are_recognised_by_their_content(tmp_path):
 
 @pytest.mark.parametrize("name", ["coco8.yaml", "coco8"])
 def test_a_data_set_of_ultralytics_downloads_by_name_alone(name, unpacked, monkeypatch):
-    asked = []
+    requests = []
 
     def unpack(url, dir, **_):
-        asked.append(url)
+        requests.append(url)
         draw_dataset(Path(dir) / "coco8", train=2, val=2)
 
     monkeypatch.setattr("ultralytics.data.utils.safe_download", unpack)
     dataset = read_dataset(name)
-    assert asked == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip"]
+    assert requests == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8.zip"]
     assert len(dataset.images("val")) == 2 and Path(dataset.info["path"]) == unpacked / "coco8"
 
 
@@ -179,10 +179,10 @@ def test_a_file_that_only_has_the_name_of_one_is_not_recognised(data, marker):
 @pytest.mark.parametrize("form", ["{}/data.yaml", " {}/data.yaml", "{}/data.zip", "{}/data.ndjson", "{}/x.yaml?y=1"])
 @pytest.mark.parametrize("recorded", [True, False])
 def test_an_address_is_not_downloaded(form, recorded, server, capsys):
-    address, _, asked = server
+    address, _, requests = server
     with pytest.raises(FGDError, match="is not downloaded here" if recorded else "--allow-download"):
         read_dataset(form.format(address), recorded=recorded)
-    assert not asked and not list(Path.cwd().iterdir())
+    assert not requests and not list(Path.cwd().iterdir())
 
 
 @pytest.mark.parametrize(
@@ -194,22 +194,22 @@ def test_addresses_of_other_kinds_are_not_downloaded_either(form):
 
 
 def test_the_addresses_in_a_local_file_are_not_downloaded(tmp_path, server):
-    address, _, asked = server
+    address, _, requests = server
     file = tmp_path / "mine.ndjson"
     file.write_text(f'{{"type": "dataset", "task": "detect"}}\n{{"type": "image", "url": "{address}/a.jpg"}}\n')
     with pytest.raises(FGDError, match="--allow-download"):
         read_dataset(file)
-    assert not asked
+    assert not requests
 
 
 def test_an_address_is_downloaded_with_permission_and_its_script_is_shown(data, server, monkeypatch, capsys):
-    address, folder, asked = server
+    address, folder, requests = server
     monkeypatch.delenv("YOLO_OFFLINE", raising=False)
     script = f"import os\nos.rename({str(data.parent / 'images/val')!r}, {str(data.parent / 'images/there')!r})"
     text = described(data, "web.yaml", val="images/there", download=script).read_bytes()
     (folder / "web.yaml").write_bytes(text)
     dataset = read_dataset(f"{address}/web.yaml", allow_download=True)
-    assert asked == ["/web.yaml"] and len(dataset.images("val")) == 3
+    assert requests == ["/web.yaml"] and len(dataset.images("val")) == 3
     shown = capsys.readouterr().out
     assert f"{address}/web.yaml" in shown and script.splitlines()[1] in shown
 
@@ -250,7 +250,7 @@ def ultralytics_images(data: Path, split: str) -> list[str]:
 
 
 def lists(data: Path, here: Path, monkeypatch) -> dict[str, Path]:
-    """Write lists of images as people do, and change to the folder that some of them need."""
+    """Write image lists in several forms, and change to the folder that some of them are relative to."""
     folder = data.parent
     monkeypatch.chdir(here)
     names = [f"{index:02}.png" for index in range(4)]
@@ -312,7 +312,7 @@ def test_a_needed_list_without_an_image_is_named(data):
         scan_dataset(str(described(data, "listed.yaml", train="empty.txt")), {})
 
 
-def test_data_has_the_same_digest_whatever_its_list_is_relative_to(data, tmp_path, monkeypatch):
+def test_the_digest_does_not_depend_on_the_folder_that_an_image_list_is_relative_to(data, tmp_path, monkeypatch):
     made = lists(data, data.parent.parent, monkeypatch)
     here = scan_dataset(str(made["here"]), {"imgsz": 64})
     copied = here.copy_to(tmp_path / "run/data")
@@ -404,7 +404,7 @@ def uncompressed(data: Path) -> None:
 def test_the_digest_of_data_depends_on_its_content_and_not_on_its_folder(change, tmp_path):
     data = draw_dataset(tmp_path / "one")
     first = digest_of(data)
-    there = moved(tmp_path / "one", tmp_path / "far" / "away")
+    there = moved(tmp_path / "one", tmp_path / "elsewhere" / "copy")
     assert digest_of(there) == first
     change(there.parent)
     assert digest_of(there) != first == digest_of(data)
@@ -429,7 +429,7 @@ def test_of_many_images_evenly_spaced_ones_are_sampled(tmp_path, monkeypatch):
 
 def test_data_with_image_lists_has_the_same_digest_in_another_folder(tmp_path):
     digests = []
-    for place in ("one", "far/away"):
+    for place in ("one", "elsewhere/copy"):
         data = draw_dataset(tmp_path / place / "set")
         description = yaml.safe_load(data.read_text())
         for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""What goes onto the camera box agrees with what the package asks for."""
+"""The files for the camera box agree with the package."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def service_unit() -> configparser.SectionProxy:
     return unit["Service"]
 
 
-def test_a_camera_on_usb_can_be_opened_by_who_runs_the_service():
-    """Its device belongs to the group video, and to nobody else."""
+def test_a_usb_camera_can_be_opened_by_the_user_of_the_service():
+    """Only the group video has access to its device."""
     assert service_unit()["SupplementaryGroups"] == "video"
     shown = (DEPLOY / "compose.yaml").read_text()
     uncommented = re.sub(r"^    # (?=\w+:$|  - )", "    ", shown, flags=re.MULTILINE)

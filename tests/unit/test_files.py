@@ -19,7 +19,7 @@ from fgd_yolo.files import (
 )
 
 
-def test_a_place_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FGDError, match="cannot create the folder"):
         numbered_folder(tmp_path / "file" / "below")
@@ -38,7 +38,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert [(file.name, file.read_text()) for file in target.parent.iterdir()] == [("student.pt", "old")]
 
 
-def test_what_is_no_file_is_never_replaced(tmp_path):
+def test_folders_and_pipes_are_never_replaced(tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
     pipe = folder / "pipe"
@@ -56,7 +56,7 @@ def folder(tmp_path):
 
 
 def partial_of(process: subprocess.Popen, folder: Path) -> Path:
-    """Let a process name something of its own in a folder."""
+    """Return a temporary path in a folder that the process owns."""
     process.stdin.write(f"{folder / 'student.onnx'}\n")
     process.stdin.flush()
     return Path(process.stdout.readline().strip())
@@ -64,7 +64,7 @@ def partial_of(process: subprocess.Popen, folder: Path) -> Path:
 
 @pytest.fixture
 def writer():
-    """A process that answers each path with the name of a half-written file beside it."""
+    """A process that prints the temporary path for each path that it reads."""
     code = (
         "import sys; from pathlib import Path; from fgd_yolo.files import partial_path\n"
         "for line in sys.stdin: print(partial_path(Path(line.strip())), flush=True)"
@@ -76,66 +76,66 @@ def writer():
         process.kill()
 
 
-def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(writer, folder):
-    theirs, ours = partial_of(writer, folder), partial_path(folder / "student.onnx")
-    theirs.mkdir()
-    (theirs / "half").touch()
-    for path in (ours, folder / "student.onnx", folder / ".partial-of-my-own"):
+def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_are_not(writer, folder):
+    others, own = partial_of(writer, folder), partial_path(folder / "student.onnx")
+    others.mkdir()
+    (others / "half").touch()
+    for path in (own, folder / "student.onnx", folder / ".partial-of-my-own"):
         path.touch()
     remove_leftovers(folder)
     assert len(list(folder.iterdir())) == 4
-    writer.kill()  # not waited for: a zombie still has its number
+    writer.kill()  # not waited for: a zombie process still has its id
     deadline = time.monotonic() + 30
-    while theirs.exists() and time.monotonic() < deadline:
+    while others.exists() and time.monotonic() < deadline:
         remove_leftovers(folder)
-    assert sorted(folder.iterdir()) == sorted([ours, folder / "student.onnx", folder / ".partial-of-my-own"])
+    assert sorted(folder.iterdir()) == sorted([own, folder / "student.onnx", folder / ".partial-of-my-own"])
 
 
-def test_a_process_that_got_the_number_of_a_dead_one_owns_nothing_of_it(folder):
-    ours = partial_path(folder / "a")
-    ours.touch()
-    before_us = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
+def test_a_process_with_a_reused_id_does_not_own_the_files_of_the_previous_one(folder):
+    own = partial_path(folder / "a")
+    own.touch()
+    before_us = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{os.getpid()}-1"))
     before_us.touch()
     remove_leftovers(folder)
-    assert list(folder.iterdir()) == [ours]
+    assert list(folder.iterdir()) == [own]
 
 
-def test_what_another_machine_writes_stays_for_a_day(folder):
-    ours = partial_path(folder / "a")
-    machine = ours.name.removeprefix(".partial-").partition("-")[0]
-    theirs = [ours.with_name(ours.name.replace(machine, f"0123456{digit}")) for digit in (1, 2)]
-    for path in theirs:
+def test_files_of_another_machine_stay_for_a_day(folder):
+    own = partial_path(folder / "a")
+    machine = own.name.removeprefix(".partial-").partition("-")[0]
+    others = [own.with_name(own.name.replace(machine, f"0123456{digit}")) for digit in (1, 2)]
+    for path in others:
         path.touch()
-    os.utime(theirs[1], (time.time() - 25 * 3600,) * 2)
+    os.utime(others[1], (time.time() - 25 * 3600,) * 2)
     remove_leftovers(folder)
-    assert list(folder.iterdir()) == theirs[:1]
+    assert list(folder.iterdir()) == others[:1]
 
 
-def test_folders_below_are_swept_only_where_asked_and_links_are_not_followed(writer, folder):
+def test_subfolders_are_cleaned_only_if_recursive_and_links_are_not_followed(writer, folder):
     (folder / "student").mkdir()
     (folder / "kept").mkdir()
-    (folder / "kept/photo").touch()
+    (folder / "kept/image").touch()
     below, link = partial_of(writer, folder / "student"), partial_of(writer, folder)
     below.touch()
     link.symlink_to(folder / "kept")
     writer.kill()
     writer.wait()
     remove_leftovers(folder)
-    assert below.exists() and not link.is_symlink() and (folder / "kept/photo").exists()
+    assert below.exists() and not link.is_symlink() and (folder / "kept/image").exists()
     remove_leftovers(folder, recursive=True)
     assert not below.exists()
     remove_leftovers(folder / "missing")
 
 
-def test_a_name_as_long_as_a_disk_takes_is_written_too(folder):
+def test_names_of_maximum_length_can_be_written(folder):
     for name in ("x" * 251 + ".txt", "\u00e9" * 125 + ".txt"):
         with atomic_path(folder / name) as path:
             assert path.suffix == ".txt"
-            path.write_text("whole")
-        assert (folder / name).read_text() == "whole"
+            path.write_text("complete")
+        assert (folder / name).read_text() == "complete"
 
 
-def test_two_threads_that_write_the_same_file_do_not_share_a_half(folder):
+def test_two_writers_of_a_file_have_separate_temporary_files(folder):
     with atomic_path(folder / "file") as one, atomic_path(folder / "file") as other:
         one.write_text("one")
         other.write_text("other")

@@ -36,7 +36,7 @@ def test_a_test_starts_in_an_empty_folder_with_an_empty_cache(tmp_path):
     assert not Path(os.environ["FGD_YOLO_CACHE"]).exists()
 
 
-def test_the_host_keeps_its_settings_away_from_the_home_folder():
+def test_ultralytics_keeps_its_settings_out_of_the_home_folder():
     from ultralytics.utils import ONLINE, USER_CONFIG_DIR
 
     assert not USER_CONFIG_DIR.is_relative_to(Path.home() / ".config")

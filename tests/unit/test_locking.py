@@ -1,4 +1,4 @@
-"""One process at a time, which is named; a killed one holds nothing."""
+"""A folder lock has one holder, which error messages name; a killed process holds no lock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def holder(folder):
-    """Start a process that holds the lock of the test's folder, and a child of its own where asked; return it."""
+    """A function that starts a process which holds the lock of the folder, with a child process if `fork` is given."""
     started = []
 
     def start(*words):
@@ -53,16 +53,16 @@ def holder(folder):
         process.stdout.close()
 
 
-def test_the_second_is_told_who_holds_the_folder_and_since_when(holder, folder):
+def test_a_second_process_gets_an_error_with_the_holder_and_the_time(holder, folder):
     process = holder()
     with pytest.raises(FGDError) as error, FolderLock(folder):
         pass
-    who = rf"process {process.pid} on {re.escape(platform.node())} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.search(rf"{re.escape(str(folder))} is in use by {who}: wait until", str(error.value))
+    holder_text = rf"process {process.pid} on {re.escape(platform.node())} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.search(rf"{re.escape(str(folder))} is in use by {holder_text}: wait until", str(error.value))
 
 
 @pytest.mark.parametrize("words", [(), ("fork",)])
-def test_a_killed_holders_lock_is_free_at_once_even_while_its_child_lives(words, holder, folder):
+def test_the_lock_of_a_killed_process_is_free_at_once_even_while_its_child_runs(words, holder, folder):
     process = holder(*words)
     process.kill()
     process.wait()
@@ -70,7 +70,7 @@ def test_a_killed_holders_lock_is_free_at_once_even_while_its_child_lives(words,
         assert lock.held
 
 
-def test_a_folder_that_is_given_back_is_free_and_says_nothing_of_its_last_holder(folder):
+def test_a_released_folder_can_be_locked_again_and_contains_no_lock_files(folder):
     lock = FolderLock(folder)
     with lock, pytest.raises(FGDError, match=f"process {os.getpid()} on"):
         FolderLock(folder).acquire()
@@ -85,7 +85,7 @@ def test_two_locks_of_different_names_share_a_folder(folder):
         assert one.folder == other.folder == folder
 
 
-def test_a_holders_name_that_cannot_be_read_is_no_error_of_its_own(holder, folder):
+def test_a_damaged_holder_file_is_not_an_error_of_its_own(holder, folder):
     holder()
     for content in (b"", b"[1]", b"{}", bytes(range(256)), b'{"pid": "x"}'):
         (folder / ".lock.json").write_bytes(content)
@@ -106,7 +106,7 @@ def test_a_folder_that_was_removed_or_replaced_is_noticed(folder):
     assert not (folder / ".lock.json").exists()
 
 
-def test_a_place_that_cannot_be_locked_is_one_line(folder):
+def test_a_folder_that_cannot_be_locked_is_a_one_line_error(folder):
     (folder / ".lock").mkdir()
     with pytest.raises(FGDError, match=r"cannot lock .*run \(.+\): a run must be able to write there$") as error:
         FolderLock(folder).acquire()
@@ -116,8 +116,8 @@ def test_a_place_that_cannot_be_locked_is_one_line(folder):
     assert not (folder / "missing").exists()
 
 
-def test_of_many_that_take_turns_never_two_hold_the_folder_at_once(folder):
-    """Each counts one further in a file that has no other protection."""
+def test_no_two_of_several_processes_hold_the_lock_at_once(folder):
+    """Each process increments a counter in a file without other protection."""
     code = (
         "import sys, time; from pathlib import Path; from fgd_yolo.errors import FGDError\n"
         "from fgd_yolo.locking import FolderLock\n"
@@ -140,7 +140,7 @@ def test_of_many_that_take_turns_never_two_hold_the_folder_at_once(folder):
     assert (folder.parent / "count").read_text() == "60" and list(folder.iterdir()) == []
 
 
-def test_what_a_killed_holder_left_is_removed_and_what_is_held_stays(holder, folder):
+def test_lock_files_of_a_killed_process_are_removed_and_those_of_a_running_one_stay(holder, folder):
     process = holder()
     remove_stale_lock(folder)
     assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock.json"]

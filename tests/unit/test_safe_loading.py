@@ -71,9 +71,9 @@ def test_a_program_in_a_model_yaml_is_not_run_though_ultralytics_was_imported_fi
     marker = tmp_path / "executed"
     evil = trapped(student_yaml, marker, tmp_path / "evil.yaml")
     ours = {"ULTRALYTICS_SAFE_LOAD", "YOLO_AUTOINSTALL"}
-    bare = {key: value for key, value in os.environ.items() if key not in ours}
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
     words = [sys.executable, "-c", FIRST, str(evil), str(tiny_data), str(marker)]
-    run = subprocess.run(words, env=bare, capture_output=True, text=True)
+    run = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "evil.yaml: the activation" in run.stdout and "nothing of it was executed" in run.stdout
 
@@ -86,7 +86,7 @@ def test_a_program_in_the_yaml_of_a_checkpoint_is_named_and_not_run(teacher_pt, 
     with pytest.raises(FGDError, match="nothing of it was executed"):
         load_detector(evil)
     assert not marker.exists()
-    with pytest.raises(TypeError):  # what mkdir returns is no activation
+    with pytest.raises(TypeError):  # what mkdir returns is not an activation
         tasks.DetectionModel(checkpoint["model"].yaml, verbose=False)
     assert marker.exists(), "the trap itself does not work"
 
@@ -154,7 +154,7 @@ def test_other_threads_keep_their_setting_while_one_is_inside():
         seen.append(bool(tasks.SAFE_LOAD))
         done.set()
 
-    theirs = [tasks.SAFE_LOAD, checks.AUTOINSTALL]
+    original = [tasks.SAFE_LOAD, checks.AUTOINSTALL]
     thread = threading.Thread(target=other)
     thread.start()
     with safe_loading():
@@ -162,8 +162,8 @@ def test_other_threads_keep_their_setting_while_one_is_inside():
         assert done.wait(10)
         assert tasks.SAFE_LOAD and not checks.AUTOINSTALL
     thread.join()
-    assert seen == [theirs[0], theirs[1], True, theirs[0]]
-    assert theirs == [tasks.SAFE_LOAD, checks.AUTOINSTALL] and type(tasks.SAFE_LOAD) is bool
+    assert seen == [original[0], original[1], True, original[0]]
+    assert original == [tasks.SAFE_LOAD, checks.AUTOINSTALL] and type(tasks.SAFE_LOAD) is bool
 
 
 @pytest.mark.parametrize("flag", [True, False])
@@ -205,8 +205,8 @@ def test_a_program_in_the_label_cache_of_a_data_set_is_not_run(tmp_path):
     with cache.open("wb") as file:
         np.save(file, np.array({"labels": Trap(marker)}, dtype=object), allow_pickle=True)
     evil = cache.read_bytes()
-    found = scan_dataset(str(data), {"imgsz": 64})
-    assert found.scan.train_images == 4 and not marker.exists()
+    dataset = scan_dataset(str(data), {"imgsz": 64})
+    assert dataset.scan.train_images == 4 and not marker.exists()
     cache.write_bytes(evil)
     np.load(cache, allow_pickle=True)
     assert marker.exists(), "the trap itself does not work"
@@ -241,8 +241,8 @@ GUARDED = {
 
 
 def unguarded_calls(source: str) -> list[str]:
-    """Return calls into Ultralytics outside a function that is, or stands in a module that offers, `safe_loading`."""
-    found: list[str] = []
+    """Return calls of Ultralytics that are neither in a function nor in a `with` block with `safe_loading`."""
+    calls: list[str] = []
 
     def visit(node: ast.AST, inside: bool) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -252,23 +252,23 @@ def unguarded_calls(source: str) -> list[str]:
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
             if name in GUARDED and not inside:
-                found.append(f"{name}, line {node.lineno}")
+                calls.append(f"{name}, line {node.lineno}")
         for child in ast.iter_child_nodes(node):
             visit(child, inside)
 
     visit(ast.parse(source), False)
-    return found
+    return calls
 
 
-def test_no_module_calls_ultralytics_with_a_file_outside_the_doors():
+def test_no_module_calls_ultralytics_with_a_file_outside_safe_loading():
     package = Path(fgd_yolo.__file__).parent
-    doors = {"datasets.py", "safe_loading.py"}  # private functions there, called from inside
-    found = {
+    exempt = {"datasets.py", "safe_loading.py"}  # their private functions are called from inside `safe_loading`
+    unguarded = {
         str(path.relative_to(package)): calls
         for path in package.rglob("*.py")
-        if path.name not in doors and (calls := unguarded_calls(path.read_text(encoding="utf-8")))
+        if path.name not in exempt and (calls := unguarded_calls(path.read_text(encoding="utf-8")))
     }
-    assert not found
+    assert not unguarded
     assert unguarded_calls("def f():\n    YOLO('x')"), "the search itself does not work"
 
 

@@ -1,4 +1,4 @@
-"""How a command ends on Ctrl-C, a polite kill and a closed terminal, however it was started."""
+"""Commands stop cleanly on Ctrl-C, SIGTERM and a closed terminal, however they were started."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def work():
 sys.exit(guarded(work))
 """
 
-# A module written in C++ makes an ImportError of the interrupt, and many libraries can do without a module.
+# A module written in C++ turns the interrupt into an ImportError, and many libraries continue without the module.
 OPTIONAL = """
 import sys, time
 from fgd_yolo.console import guarded
@@ -149,7 +149,7 @@ sys.meta_path.insert(0, Fragile())
 sys.exit(guarded(work))
 """
 
-# Python prints what is raised in a finalizer, and goes on.
+# Python prints exceptions of finalizers and continues.
 FINALIZER = """
 import sys, time
 from fgd_yolo.console import guarded
@@ -176,7 +176,7 @@ def start(code: str, prepare=default_signals, words: Sequence[str] = (), **optio
     return process
 
 
-def test_a_stop_that_a_library_turns_into_an_error_of_its_own_is_still_a_stop():
+def test_a_stop_that_a_library_turns_into_another_error_is_still_a_stop():
     # Not in this process: OpenVINO may have left it an alternate signal stack that is gone.
     process = start(TURNED)
     process.send_signal(signal.SIGTERM)
@@ -186,11 +186,11 @@ def test_a_stop_that_a_library_turns_into_an_error_of_its_own_is_still_a_stop():
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_stop_while_the_modules_of_a_command_are_loaded_is_one_line(number):
-    Path("photos").mkdir()
-    cv2.imwrite("photos/0.png", np.full((2000, 2000, 3), 90, np.uint8))
+    Path("images").mkdir()
+    cv2.imwrite("images/0.png", np.full((2000, 2000, 3), 90, np.uint8))
     for copy in range(1, 3000):
-        Path(f"photos/{copy}.png").hardlink_to("photos/0.png")
-    process = start(MODULES, words=["predict", "--model", str(save_detector(Path("best.onnx"))), "--source", "photos"])
+        Path(f"images/{copy}.png").hardlink_to("images/0.png")
+    process = start(MODULES, words=["predict", "--model", str(save_detector(Path("best.onnx"))), "--source", "images"])
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -198,7 +198,7 @@ def test_a_stop_while_the_modules_of_a_command_are_loaded_is_one_line(number):
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_stop_while_a_module_is_loaded_that_others_can_do_without_is_not_lost(number):
+def test_a_stop_during_the_import_of_an_optional_module_is_not_lost(number):
     process = start(OPTIONAL)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -223,7 +223,7 @@ def test_each_of_the_three_signals_ends_in_one_line_and_leaves_no_half_files(num
 
 
 @pytest.mark.parametrize("ignored", [(signal.SIGINT,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGHUP)])
-def test_what_was_ignored_at_the_start_stays_ignored_and_a_polite_kill_still_stops(ignored):
+def test_signals_ignored_at_the_start_stay_ignored_and_sigterm_still_stops(ignored):
     process = start(PARTLY, ignoring(*ignored))
     for number in ignored:
         process.send_signal(number)
@@ -235,7 +235,7 @@ def test_what_was_ignored_at_the_start_stays_ignored_and_a_polite_kill_still_sto
     assert not list(Path.cwd().iterdir())
 
 
-def test_a_job_of_a_shell_that_does_not_take_part_in_ctrl_c_stops_on_a_polite_kill():
+def test_a_background_job_of_a_shell_that_ignores_ctrl_c_stops_on_sigterm():
     Path("work.py").write_text(PARTLY)
     Path("out").touch()
     line = f"trap '' INT; nohup {sys.executable} work.py >out 2>err & echo $!; wait $!; echo $?"
@@ -260,7 +260,7 @@ def test_a_second_signal_does_not_interrupt_the_clean_up(again):
     assert not Path("half").exists()
 
 
-def test_a_clean_up_that_hangs_can_be_stopped_by_asking_again_later():
+def test_a_clean_up_that_hangs_can_be_stopped_by_a_later_signal():
     process = start(TIDYING.replace("time.sleep(0.5)", "time.sleep(600)").replace("import sys", PATIENT + "import sys"))
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "tidying\n"
@@ -270,7 +270,7 @@ def test_a_clean_up_that_hangs_can_be_stopped_by_asking_again_later():
     assert process.returncode == 1
 
 
-def test_a_closed_terminal_stops_a_command_in_good_order():
+def test_a_closed_terminal_stops_a_command_cleanly():
     leader, follower = os.openpty()
     code = PARTLY.replace('print("working", flush=True)', 'Path("working").touch()')
     ends = {"stdin": follower, "stdout": follower, "stderr": follower}
@@ -293,7 +293,7 @@ def test_a_closed_terminal_stops_a_command_in_good_order():
     assert [path.name for path in Path.cwd().iterdir()] == ["working"]
 
 
-def test_a_forked_process_ends_as_others_do():
+def test_a_forked_process_has_the_default_signal_behaviour():
     process = subprocess.Popen(
         [sys.executable, "-c", FORKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=default_signals,
@@ -316,18 +316,18 @@ def test_a_signal_to_a_command_and_the_workers_of_its_loader_is_one_request(numb
 @pytest.fixture
 def handlers():
     """Handlers of this process that do nothing, by signal."""
-    mine = {number: lambda *_: None for number in (*STOP_SIGNALS, signal.SIGCHLD)}
-    before = {number: signal.signal(number, handler) for number, handler in mine.items()}
-    yield mine
+    own = {number: lambda *_: None for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    yield own
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_handlers_are_the_old_ones_afterwards(handlers, capsys):
+def test_the_previous_handlers_are_restored(handlers, capsys):
     def stopped():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
-        pytest.fail("it went on")
+        pytest.fail("the function continued after the signal")
 
     assert guarded(stopped) == 1
     assert capsys.readouterr().err == "stopped before anything was written\n"

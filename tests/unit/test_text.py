@@ -27,7 +27,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("clean", [printable, single_line])
-def test_nothing_in_a_shown_text_steers_hides_or_cannot_be_encoded(clean, hostile):
+def test_output_has_no_character_that_controls_hides_or_cannot_be_encoded(clean, hostile):
     shown = clean(f"cat{hostile}dog")
     assert shown.isprintable() and shown.encode("utf-8")
     assert shown.startswith("cat") and shown.endswith("dog")
@@ -36,21 +36,21 @@ def test_nothing_in_a_shown_text_steers_hides_or_cannot_be_encoded(clean, hostil
 @pytest.mark.parametrize(
     "text", ["traffic light", "Fußgänger", "猫", "می\u200cخواهم", "👨\u200d👩\u200d👧", "❤️", "a  b"]
 )
-def test_names_in_any_script_stay_as_they_are(text):
+def test_names_in_any_script_are_unchanged(text):
     assert printable(text) == text
 
 
-def test_a_joiner_that_only_hides_is_shown():
+def test_a_joiner_between_ascii_letters_is_replaced():
     assert printable("ca\u200dt") == "ca?t"
 
 
 def test_class_names_are_strings_by_number_on_one_line_and_equal_names_stay_equal():
-    found = printable_names({"0": "cat\n", 1: 7, 2: "big\tdog", 3: "\x1b[31mred", 4: "\x1b[31mred"})
-    assert found == {0: "cat", 1: "7", 2: "big dog", 3: "?[31mred", 4: "?[31mred"}
+    names = printable_names({"0": "cat\n", 1: 7, 2: "big\tdog", 3: "\x1b[31mred", 4: "\x1b[31mred"})
+    assert names == {0: "cat", 1: "7", 2: "big dog", 3: "?[31mred", 4: "?[31mred"}
     assert printable_names(["a", "b\0"]) == {0: "a", 1: "b?"}
 
 
-def test_a_long_text_keeps_what_is_wrong_and_what_to_do():
+def test_a_shortened_text_keeps_its_beginning_and_its_end():
     text = "data x.yaml cannot be used: " + "missing.jpg, " * 40_000 + "give its files, or remove the lines"
     shown = shortened(text)
     assert len(shown) <= 300 and shown.startswith("data x.yaml cannot be used: missing.jpg")
@@ -65,7 +65,7 @@ def test_a_long_list_is_its_first_items_and_a_count():
     assert len(listed(["x" * 5000] * 9)) < 300
 
 
-def test_a_logged_line_keeps_its_colours_and_lines_and_nothing_else_that_steers():
+def test_a_log_record_keeps_its_colours_and_line_breaks_and_no_other_control_characters():
     record = logging.LogRecord(
         "ultralytics", 20, "", 0, "\x1b[34m\x1b[1mtrain: \x1b[0m%s\n\tdone", ("\x1b[2Jcat\x9b",), None
     )

@@ -30,7 +30,7 @@ def test_a_detector_is_loaded_in_float32_and_eval_mode(teacher_pt, tiny_data):
     assert model.args["data"] == str(tiny_data) and checkpoint["epoch"] == -1
 
 
-@pytest.mark.parametrize("wrapped", ["model", "whole file", "plain pickle"])
+@pytest.mark.parametrize("wrapped", ["model", "entire file", "plain pickle"])
 def test_a_malicious_pickle_is_refused_and_never_executed(wrapped, tmp_path):
     marker, path = tmp_path / "executed", tmp_path / "evil.pt"
     if wrapped == "plain pickle":
@@ -52,14 +52,14 @@ def test_a_truncated_checkpoint_is_named(teacher_pt, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_checkpoint_is_named(content, tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_named(content, tmp_path):
     path = tmp_path / "wrong.pt"
     path.write_bytes(content)
     with pytest.raises(FGDError, match=r"wrong\.pt"):
         load_detector(path)
 
 
-def test_a_zip_that_is_no_checkpoint_is_named(tmp_path):
+def test_a_zip_that_is_not_a_checkpoint_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "archive.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(FGDError, match=r"archive\.pt"):
@@ -102,9 +102,9 @@ def test_other_models_cannot_be_exported(name, tmp_path):
 
 @pytest.mark.parametrize("load", [load_detector, load_exportable])
 def test_weights_without_a_model_are_refused(load, tmp_path):
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "bare.pt")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(FGDError, match="contains no model"):
-        load(tmp_path / "bare.pt")
+        load(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
@@ -115,7 +115,7 @@ def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
 
 @pytest.mark.parametrize("name", ["it's.pt", "yolov5n.pt", "a b#1.pt"])
 def test_a_file_is_read_whatever_its_name(name, teacher_pt, tmp_path):
-    """Ultralytics would drop the quote, and download another model in the place of the second."""
+    """Ultralytics would drop the quote, and download another model instead of the second file."""
     (tmp_path / name).write_bytes(teacher_pt.read_bytes())
     model, _ = load_detector(tmp_path / name)
     assert model.pt_path == str(tmp_path / name)

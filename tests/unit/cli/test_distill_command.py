@@ -9,7 +9,7 @@ import pytest
 from fgd_yolo import __version__
 from fgd_yolo.cli import distill_command
 from fgd_yolo.cli.distill_command import parse_distill
-from fgd_yolo.cli.main import main
+from fgd_yolo.cli.main import COMMANDS, main
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import guarded
 from fgd_yolo.errors import FGDError, UsageError
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["imgz=3"], ["--imgsz", "3", "imgsz=4"]])
-def test_neither_help_nor_a_mistyped_option_waits_for_torch(words):
+def test_help_and_usage_errors_do_not_import_torch(words):
     assert loaded_by(["distill", *words], {"torch", "ultralytics", "numpy", "pydantic"}) == "[]"
 
 
@@ -41,7 +41,7 @@ def test_downloads_are_allowed_on_the_command_line_alone():
         Recipe.from_dict({"allow_download": True})
 
 
-def test_train_arguments_stand_anywhere_on_the_line():
+def test_train_arguments_may_be_anywhere_on_the_command_line():
     words = "lr0=1e-3 --teacher t.pt imgsz=320 --student s.yaml --epochs 3 cos_lr=True --data d.yaml freeze=[0,1]"
     assert parse_distill(words.split()) == {
         "teacher": "t.pt",
@@ -88,7 +88,7 @@ def test_an_option_given_more_than_once_is_refused(words):
         ("--teach x", "unknown option '--teach'"),
     ],
 )
-def test_a_wrong_word_is_named(words, part):
+def test_an_invalid_word_is_named(words, part):
     with pytest.raises(UsageError, match=part):
         parse_distill(words.split())
 
@@ -113,7 +113,7 @@ def test_every_error_is_one_line_and_an_exit_code(capsys, error, code, line):
     assert capsys.readouterr().err == f"{line}\n"
 
 
-def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
+def test_the_program_calls_its_commands(capsys, monkeypatch):
     called = []
     monkeypatch.setattr(distill_command, "main", lambda words, prog: called.append((words, prog)) or 0)
     assert main(["distill", "a=1"]) == 0
@@ -125,7 +125,7 @@ def test_fgd_yolo_knows_its_commands(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("words", ["export", "predict", "visualize", "benchmark", "benchmark inference"])
-def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
+def test_every_command_gets_its_arguments_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])
     assert stop.value.code == 0
@@ -144,7 +144,7 @@ def test_fgd_yolo_hands_every_command_its_words_and_its_name(capsys, words):
         ("distill --student a --student a", "error: --student given more than once"),
     ],
 )
-def test_every_command_refuses_a_wrong_word_in_one_line(capsys, words, line):
+def test_every_command_refuses_an_invalid_argument_in_one_line(capsys, words, line):
     assert main(words.split()) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(line) and printed.count("\n") == 1
@@ -169,6 +169,13 @@ def test_an_error_of_any_text_is_one_short_printable_line_with_its_beginning_and
     assert lines.pop() == "" and all(line.isprintable() for line in lines)
     assert debug or len(lines) == 1
     assert len(lines[-1]) <= 300 and "data x.yaml cannot be used" in lines[-1] and "add them" in lines[-1]
+
+
+def test_the_help_of_the_program_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = lines[lines.index("commands:") + 1 : lines.index("options:") - 1]
+    assert [line.split()[0] for line in listed] == [*COMMANDS]
 
 
 def test_an_unknown_command_is_one_short_line(capsys):

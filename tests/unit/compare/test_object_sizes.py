@@ -43,7 +43,7 @@ def test_sizes_match_coco(side, size):
     assert ap[size] == pytest.approx(1)
 
 
-def test_boxes_are_kept_in_pixels_of_the_original_image(tiny_data, teacher_pt, tmp_path):
+def test_boxes_are_recorded_in_pixels_of_the_original_image(tiny_data, teacher_pt, tmp_path):
     arguments = {"data": str(tiny_data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
     validator = SizeValidator(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
     validator(model=str(teacher_pt))
@@ -51,9 +51,9 @@ def test_boxes_are_kept_in_pixels_of_the_original_image(tiny_data, teacher_pt, t
     for path in sorted((tiny_data.parent / "labels/val").iterdir()):
         lines = [[float(part) for part in line.split()] for line in path.read_text().splitlines()]
         drawn += [[x - w / 2, y - h / 2, w, h] for _, x, y, w, h in lines]
-    kept = [box for image in validator.truth for box in image.ltwh]
+    recorded = [box for image in validator.truth for box in image.ltwh]
     assert len(validator.truth) == len(validator.detections) == 6
-    np.testing.assert_allclose(sorted(kept), sorted((np.array(drawn) * IMAGE_PX).tolist()), atol=0.01)
+    np.testing.assert_allclose(sorted(recorded), sorted((np.array(drawn) * IMAGE_PX).tolist()), atol=0.01)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_the_accuracy_matches_ultralytics(pseudo_labelled, teacher_pt, tmp_path)
     assert measured["ap_small"] or measured["ap_medium"]
 
 
-def test_two_classes_with_the_same_name_are_kept_apart(pseudo_labelled, teacher_pt, tmp_path):
+def test_two_classes_with_the_same_name_stay_separate(pseudo_labelled, teacher_pt, tmp_path):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].names = {0: "cell", 1: "cell", 2: "rod\x1b[2J"}
     torch.save(checkpoint, tmp_path / "twice.pt")

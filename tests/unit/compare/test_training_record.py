@@ -11,7 +11,7 @@ from fgd_yolo.training.trainer import FGDTrainer
 from training import train
 
 
-def test_the_key_needs_all_of_the_first_epochs():
+def test_the_digest_needs_all_of_the_first_epochs():
     record = {"epochs": {"1": {"batches": "a"}, "2": {"batches": "b"}, "4": {"batches": "d"}}}
     assert batches_digest(record, 30) is None
     complete = {"epochs": {**record["epochs"], "3": {"batches": "c"}}}
@@ -60,7 +60,7 @@ def test_digests_differ_between_seeds_and_augmentations(tiny_data, student_yaml,
 
 
 @pytest.mark.slow
-def test_a_run_fails_where_ultralytics_would_halve_the_batch(tiny_data, student_yaml, tmp_path):
+def test_a_run_fails_if_ultralytics_would_halve_the_batch(tiny_data, student_yaml, tmp_path):
     class OutOfMemory(DetectionTrainer):
         def preprocess_batch(self, batch):
             if len(batch["img"]) > 2:
@@ -75,9 +75,9 @@ def test_a_run_fails_where_ultralytics_would_halve_the_batch(tiny_data, student_
 def test_recording_leaves_the_training_bit_identical(tiny_data, student_yaml, tmp_path):
     from training import same_weights
 
-    for name, trainer in (("bare", DetectionTrainer), ("recorded", with_record(DetectionTrainer))):
+    for name, trainer in (("plain", DetectionTrainer), ("recorded", with_record(DetectionTrainer))):
         train(trainer, student_yaml, tiny_data, tmp_path / name)
-    last = [tmp_path / name / "student/weights/last.pt" for name in ("bare", "recorded")]
+    last = [tmp_path / name / "student/weights/last.pt" for name in ("plain", "recorded")]
     assert same_weights(*last)
 
 

@@ -40,7 +40,7 @@ def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
     return {**result, **changes}
 
 
-def keep(folder, name, result, age_s=0):
+def save(folder, name, result, age_s=0):
     save_result(folder / name, result)
     path = folder / name / "result.json"
     os.utime(path, (path.stat().st_atime - age_s, path.stat().st_mtime - age_s))
@@ -67,22 +67,22 @@ def test_with_a_twin_the_difference_is_distilled_minus_plain_of_one_seed(method)
 
 
 def test_a_twin_is_a_finished_run_beside_it_that_differs_only_in_the_distillation(tmp_path):
-    run = keep(tmp_path, "run", make_result())
-    keep(tmp_path, "same-method", make_result())
-    keep(tmp_path, "other-data", make_result("plain", fingerprint="other"))
-    keep(tmp_path, "half", {"method": "plain", "fingerprint": "same"})
+    run = save(tmp_path, "run", make_result())
+    save(tmp_path, "same-method", make_result())
+    save(tmp_path, "other-data", make_result("plain", fingerprint="other"))
+    save(tmp_path, "half", {"method": "plain", "fingerprint": "same"})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/result.json").write_text("{")
     assert find_twin(run, read_result(run)) is None
-    keep(tmp_path, "old", make_result("plain", 0.1), age_s=100)
-    keep(tmp_path, "new", make_result("plain", 0.2))
+    save(tmp_path, "old", make_result("plain", 0.1), age_s=100)
+    save(tmp_path, "new", make_result("plain", 0.2))
     twin = find_twin(run, read_result(run))
     assert (twin["run"], twin["method"], twin["student"]["map50_95"]) == ("new", "plain", 0.2)
 
 
 def test_a_plain_run_finds_its_distilled_twin(tmp_path):
-    run = keep(tmp_path, "run", make_result("plain"))
-    keep(tmp_path, "distilled", make_result("fitnet"))
+    run = save(tmp_path, "run", make_result("plain"))
+    save(tmp_path, "distilled", make_result("fitnet"))
     assert find_twin(run, read_result(run))["method"] == "fitnet"
 
 
@@ -141,7 +141,7 @@ def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
         assert line.startswith(f"/env/bin/python ../checkout/{script}")
 
 
-def test_what_could_not_be_measured_is_a_dash_in_the_table_and_null_in_the_file(tmp_path):
+def test_an_unmeasured_value_is_a_dash_in_the_table_and_null_in_the_file(tmp_path):
     result = make_result(map50_95=float("nan"))
     result["student"]["cpu_ms"] = None
     result["twin"] = {"run": "plain", "method": "plain", "student": row("student", 0.4, 0.6)}

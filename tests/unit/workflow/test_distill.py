@@ -1,4 +1,4 @@
-"""A run is planned again from what its folder holds."""
+"""The plan of an existing run is rebuilt from its folder."""
 
 from __future__ import annotations
 

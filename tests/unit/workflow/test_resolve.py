@@ -14,7 +14,7 @@ from fgd_yolo.workflow.resolve import resolve
 from fixtures import narrow_yaml
 
 
-def test_a_file_is_found_by_path_and_brings_its_classes(teacher_pt):
+def test_a_file_is_resolved_with_its_classes(teacher_pt):
     model = resolve(teacher_pt, "teacher")
     assert (model.name, model.file) == ("teacher", str(teacher_pt))
     assert list(model.names.values()) == ["disc", "block", "wedge"]
@@ -40,7 +40,7 @@ def test_a_yaml_is_an_untrained_architecture_of_the_named_size():
 def test_equal_weights_have_equal_digests_in_every_folder(teacher_pt, tmp_path):
     copy = Path(shutil.copy(teacher_pt, tmp_path / "copy.pt"))
     assert resolve(copy, "teacher").digest == resolve(teacher_pt, "teacher").digest
-    copy.write_bytes(copy.read_bytes() + b" ")  # zip files bear a trailing byte
+    copy.write_bytes(copy.read_bytes() + b" ")  # zip files may have a trailing byte
     assert resolve(copy, "teacher").digest != resolve(teacher_pt, "teacher").digest
 
 
@@ -73,7 +73,7 @@ def test_offline_the_error_names_the_file_the_folders_and_what_to_do():
 
 
 def test_without_a_connection_nothing_is_left_behind_and_nothing_waits(monkeypatch):
-    monkeypatch.delenv("YOLO_OFFLINE")  # so that a connection is tried, through a proxy where nobody listens
+    monkeypatch.delenv("YOLO_OFFLINE")  # so that a connection is tried, through a proxy that refuses it
     waited = []
     monkeypatch.setattr("time.sleep", waited.append)
     with pytest.raises(FGDError, match=r"no connection to github\.com"):
@@ -101,7 +101,7 @@ def test_on_the_demo_data_missing_weights_are_replaced_by_random_ones_with_a_war
 
 
 @pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
-def test_an_architecture_that_is_no_plain_detector_is_refused(name):
+def test_an_architecture_that_is_not_a_plain_detector_is_refused(name):
     with pytest.raises(FGDError, match="not in Detect"):
         resolve(name, "student")
 

@@ -31,7 +31,7 @@ def test_runs_are_numbered_and_never_share_a_folder():
     assert new_run_folder(None, None, "yolov8n").parent == Path.cwd() / "runs/distill"
 
 
-def test_project_and_name_decide_the_place(tmp_path):
+def test_project_and_name_set_the_folder(tmp_path):
     assert new_run_folder(tmp_path / "p", "007", "yolov8n") == tmp_path / "p" / "007"
     assert new_run_folder(tmp_path / "p", "007", "yolov8n") == tmp_path / "p" / "007-2"
 
@@ -74,7 +74,7 @@ def test_a_complete_result_is_read_back(teacher, tmp_path):
 
 
 @pytest.mark.parametrize("key", [key for key in RESULT if key != "teacher"])
-def test_a_result_that_lacks_a_part_is_no_result(key, tmp_path):
+def test_a_result_without_a_required_key_is_ignored(key, tmp_path):
     for value in (None, [1], float("nan")):
         save_result(tmp_path, {**RESULT, key: value})
         assert read_result(tmp_path) is None
@@ -84,13 +84,13 @@ def test_a_result_that_lacks_a_part_is_no_result(key, tmp_path):
 
 @pytest.mark.parametrize("row", ["teacher", "student"])
 @pytest.mark.parametrize("odd", [{"map50": float("nan")}, {"cpu_ms": float("inf")}, {"gflops": "8"}, {"name": None}])
-def test_a_result_with_a_value_of_the_wrong_type_is_no_result(row, odd, tmp_path):
+def test_a_result_with_a_value_of_the_wrong_type_is_ignored(row, odd, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, row: {**ROW, **odd}}))
     assert read_result(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"method": "fgd"', bytes(range(256)), b"null", b"NaN"])
-def test_a_result_that_is_damaged_is_no_result(content, tmp_path):
+def test_a_damaged_result_is_ignored(content, tmp_path):
     (tmp_path / "result.json").write_bytes(content)
     assert read_result(tmp_path) is None
 
@@ -121,7 +121,7 @@ def test_damaged_options_are_one_line_that_names_the_file_and_what_to_do(content
 
 
 @pytest.mark.parametrize("name", ["distill.yaml", "result.json", "student.pt", "student.onnx"])
-def test_a_folder_in_a_files_place_is_named(name, tmp_path):
+def test_a_folder_in_place_of_a_file_is_named(name, tmp_path):
     check_places(tmp_path)
     (tmp_path / name).mkdir()
     with pytest.raises(FGDError, match=rf"{name} is a folder and should be a file: move it away"):
@@ -129,7 +129,7 @@ def test_a_folder_in_a_files_place_is_named(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["student", "teacher", "student/weights"])
-def test_a_file_in_a_folders_place_is_named(name, tmp_path):
+def test_a_file_in_place_of_a_folder_is_named(name, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     with pytest.raises(FGDError, match=rf"{name} is a file and should be a folder: move it away"):

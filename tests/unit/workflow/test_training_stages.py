@@ -39,16 +39,16 @@ def named(model, *names):
     return replace(model, names=dict(enumerate(names)))
 
 
-def test_a_teacher_knows_data_of_its_classes_in_their_order(teacher, dataset):
+def test_a_teacher_is_trained_for_data_of_its_classes_in_their_order(teacher, dataset):
     assert is_trained_for(teacher, dataset)
     assert is_trained_for(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not matter"
     assert not is_trained_for(named(teacher, "block", "disc", "wedge"), dataset), "the order matters"
     assert not is_trained_for(named(teacher, "disc", "block"), dataset)
-    assert not is_trained_for(replace(teacher, names=None), dataset), "an untrained architecture knows no classes"
+    assert not is_trained_for(replace(teacher, names=None), dataset), "an architecture without weights has no classes"
     assert not is_trained_for(replace(teacher, channels=1), dataset)
 
 
-def test_a_teacher_that_knows_the_data_is_used_as_it_is(teacher, dataset, tmp_path):
+def test_a_teacher_trained_for_the_data_is_used_without_fine_tuning(teacher, dataset, tmp_path):
     assert prepare_teacher(teacher, dataset, {}, tmp_path) == Path(teacher.file)
     assert list(tmp_path.glob("teacher")) == []
 
@@ -75,7 +75,7 @@ def test_the_teacher_has_the_students_arguments_without_those_about_its_weights_
     assert student["epochs"] == 30
 
 
-def test_a_teacher_is_cached_under_everything_that_decides_what_it_learns(teacher, dataset):
+def test_the_path_of_a_cached_teacher_depends_on_everything_that_affects_its_training(teacher, dataset):
     train = {"epochs": 3, "imgsz": 96}
     cached = cached_teacher(teacher, dataset, train)
     assert cached.parent.name == "teachers"
@@ -121,10 +121,10 @@ def test_a_teacher_that_cannot_be_cached_is_used_by_its_own_run(teacher, dataset
     assert "used by this run only" in capsys.readouterr().out
 
 
-def test_of_two_runs_that_prepare_the_same_teacher_both_distil_from_the_first(
+def test_two_runs_that_fine_tune_the_same_teacher_both_use_the_first(
     teacher, dataset, teacher_pt, student_yaml, tiny_data, tmp_path, capsys, monkeypatch
 ):
-    """What a run distils from is never replaced, or it could not be resumed."""
+    """The teacher of a run is never replaced; otherwise the run could not be resumed."""
     stranger, train = named(teacher, "cat"), {"epochs": 1, "imgsz": 64}
     cached = cached_teacher(stranger, dataset, train)
     own = save_checkpoint(tmp_path / "own.pt", student_yaml, tiny_data)
@@ -171,7 +171,7 @@ def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_numbe
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())
 
 
-def test_a_finished_training_is_not_repeated_and_loses_the_lock_of_a_killed_process(teacher_pt, tmp_path):
+def test_a_finished_training_is_not_repeated_and_a_stale_lock_is_removed(teacher_pt, tmp_path):
     weights = tmp_path / "student/weights"
     weights.mkdir(parents=True)
     for name in ("last.pt", "best.pt"):
