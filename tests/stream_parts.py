@@ -96,7 +96,7 @@ def take(stream, index):
 
 
 def events(stream):
-    return [what for _, what in stream.queues[0].sink.events]
+    return [item for _, item in stream.queues[0].sink.events]
 
 
 def counts(stream):

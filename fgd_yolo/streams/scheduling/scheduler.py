@@ -18,8 +18,8 @@ class RunSlots:
     """Limits how many network runs happen at a time.
 
     With more workers than slots, a worker preprocesses its frame while another one's is inferred. A frame that is
-    preprocessed at once would then wait for almost a whole run, and age. So a worker that is early waits
-    before it takes a frame.
+    preprocessed too early would then wait for almost one run, and age. So a worker that is early waits before it takes
+    a frame.
 
     Args:
         slots: runs at a time.

@@ -117,12 +117,12 @@ def test_stop_delivers_what_is_finished_and_counts_the_rest(world):
         start = time.monotonic()
         pipeline.stop(1)
         assert time.monotonic() - start < 2
-    stats = balanced(pipeline.stats())["streams"]["door"]
-    assert stats["in_flight"] == 0 and stats["dropped"]["stopped"] == stats["seen"] - stats["inferred"]
-    assert len(sink.indices().get("door", [])) == stats["delivered"] == stats["inferred"]
+    door = balanced(pipeline.stats())["streams"]["door"]
+    assert door["in_flight"] == 0 and door["dropped"]["stopped"] == door["seen"] - door["inferred"]
+    assert len(sink.indices().get("door", [])) == door["delivered"] == door["inferred"]
     hangs.set()
     time.sleep(0.1)
-    assert balanced(pipeline.stats())["streams"]["door"]["inferred"] == stats["inferred"]
+    assert balanced(pipeline.stats())["streams"]["door"]["inferred"] == door["inferred"]
 
 
 def test_stopping_wakes_a_thread_that_waits(world):
@@ -166,8 +166,8 @@ def test_a_frame_that_the_detector_fails_on_is_an_error_and_the_next_one_is_fine
     with pipeline:
         assert pipeline.wait(30)
     assert sink.indices() == {"door": list(range(0, 40, 2))}
-    stats = balanced(pipeline.stats())["streams"]["door"]
-    assert (stats["inferred"], stats["dropped"]) == (20, {"error": 20})
+    door = balanced(pipeline.stats())["streams"]["door"]
+    assert (door["inferred"], door["dropped"]) == (20, {"error": 20})
     assert capsys.readouterr().err.count("a frame is dropped") == 1
 
 
@@ -331,7 +331,7 @@ def test_streams_come_and_go_while_it_runs(world):
     assert list(stats["streams"]) == ["yard", "door"]
     assert [one["name"] for one in stats["removed"]] == ["door"]
     after = sink.events.index(("door", "removed"))
-    assert [what for name, what in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
+    assert [item for name, item in sink.events[after + 1 :] if name == "door"][:3] == [0, 1, 2]
 
 
 def test_a_result_written_late_counts_for_the_removed_stream_and_not_for_its_successor(world):
@@ -423,7 +423,7 @@ def test_nothing_of_a_stream_is_delivered_after_its_removal(world, monkeypatch):
         until(lambda: pipeline.stats()["removed"][0]["seen"] > seen)  # its reader continues, and then reports its end
         stops.pop()()
         until(lambda: not any(thread.name == "watch door" for thread in threading.enumerate()))
-    assert [what for _, what in sink.events if not isinstance(what, int)] == ["removed"]
+    assert [item for _, item in sink.events if not isinstance(item, int)] == ["removed"]
     assert sink.events[-1] == ("door", "removed")
     balanced(pipeline.stats())
 
@@ -442,5 +442,5 @@ def test_a_new_stream_starts_when_the_old_one_of_its_name_is_drained(world):
         assert sink.events == []
         proceed.set()
         assert pipeline.wait(20)
-    assert [what for _, what in sink.events] == [0, "removed", 0, 1, 2, "ended"]
+    assert [item for _, item in sink.events] == [0, "removed", 0, 1, 2, "ended"]
     balanced(pipeline.stats())

@@ -12,7 +12,7 @@ from web_pipeline import FakePipeline, WebClient
 
 
 @pytest.fixture
-def box():
+def served():
     """A pipeline of two streams, its observer and a client; each stream has delivered one result."""
     pipeline, frames = FakePipeline("door", "yard"), LatestFrames()
     for name in ("door", "yard"):
@@ -26,12 +26,12 @@ def ready(client):
     return response.status_code, response.json()["reasons"]
 
 
-def test_it_is_ready_when_every_stream_delivered_a_frame(box):
-    assert ready(box[2]) == (200, [])
+def test_it_is_ready_when_every_stream_delivered_a_frame(served):
+    assert ready(served[2]) == (200, [])
 
 
-def test_it_is_not_ready_while_a_stream_is_down_and_reports_why(box):
-    pipeline, _, client = box
+def test_it_is_not_ready_while_a_stream_is_down_and_reports_why(served):
+    pipeline, _, client = served
     pipeline.streams["yard"].set_state("DOWN", "refused by rtsp://admin:hunter2secret@10.0.0.7/cam")
     assert ready(client) == (503, ["yard: DOWN, refused by rtsp://10.0.0.7"])
 
@@ -44,8 +44,8 @@ def test_it_is_not_ready_before_the_first_frame_nor_without_a_stream():
     assert ready(WebClient(create_app(FakePipeline("a"), LatestFrames()))) == (503, ["a: CONNECTING"])
 
 
-def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_up(box, monkeypatch):
-    _, frames, client = box
+def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_up(served, monkeypatch):
+    _, frames, client = served
     times = frames.result_times()
     for silent_s, reasons in ((4, []), (9, ["yard: no frame for 9 s"])):
         monkeypatch.setattr(
@@ -54,8 +54,8 @@ def test_it_is_not_ready_when_frames_stop_coming_through_although_the_camera_is_
         assert ready(client) == (503 if reasons else 200, reasons)
 
 
-def test_a_file_that_has_ended_is_no_problem(box):
-    pipeline, frames, client = box
+def test_a_file_that_has_ended_is_no_problem(served):
+    pipeline, frames, client = served
     pipeline.streams["yard"].set_state("ENDED")
     frames.retain(["door"])
     assert ready(client) == (200, [])
@@ -71,14 +71,14 @@ def test_it_is_ready_when_its_only_stream_was_stopped_on_the_page():
     assert ready(client) == (503, ["there is no stream"])
 
 
-def test_it_is_not_ready_when_the_detector_has_failed(box):
-    pipeline, _, client = box
+def test_it_is_not_ready_when_the_detector_has_failed(served):
+    pipeline, _, client = served
     pipeline.failure = "the detector failed on 100 frames in a row"
     assert ready(client) == (503, ["the detector failed on 100 frames in a row"])
 
 
-def test_the_statistics_are_those_of_the_pipeline(box):
-    pipeline, _, client = box
+def test_the_statistics_are_those_of_the_pipeline(served):
+    pipeline, _, client = served
     pipeline.streams["door"].count_seen()
     pipeline.streams["door"].count_dropped("newer frame")
     door = client.get("/stats").json()["streams"]["door"]
@@ -86,8 +86,8 @@ def test_the_statistics_are_those_of_the_pipeline(box):
     assert door["ages"]["infer_end"]["p95_ms"] == pytest.approx(20, abs=0.1)
 
 
-def test_statistics_are_collected_at_a_bounded_rate(box):
-    pipeline, _, client = box
+def test_statistics_are_collected_at_a_bounded_rate(served):
+    pipeline, _, client = served
     asked, stats = [], pipeline.stats
     pipeline.stats = lambda: asked.append(1) or stats()
     for _ in range(5):
@@ -95,15 +95,15 @@ def test_statistics_are_collected_at_a_bounded_rate(box):
     assert len(asked) <= 2
 
 
-def test_a_stream_that_was_removed_elsewhere_is_forgotten(box):
-    pipeline, frames, client = box
+def test_a_stream_that_was_removed_elsewhere_is_forgotten(served):
+    pipeline, frames, client = served
     pipeline.remove("yard")
     client.get("/stats")
     assert set(frames.result_times()) == {"door"}
 
 
-def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box):
-    pipeline, frames, client = box
+def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(served):
+    pipeline, frames, client = served
     door = pipeline.streams["door"]
     for cause, times in (("newer frame", 3), ("too old", 1)):
         for _ in range(times):
@@ -136,22 +136,22 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(box
     assert values["fgd_frame_age_seconds_sum", "door", "infer_end"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_two_applications_in_one_process_have_separate_metrics(box):
+def test_two_applications_in_one_process_have_separate_metrics(served):
     other = WebClient(create_app(FakePipeline("cellar"), LatestFrames()))
     assert 'stream="cellar"' in other.get("/metrics").text
-    assert "cellar" not in box[2].get("/metrics").text
+    assert "cellar" not in served[2].get("/metrics").text
 
 
-def test_a_name_that_looks_like_markup_stays_text(box):
-    pipeline, frames, client = box
+def test_a_name_that_looks_like_markup_stays_text(served):
+    pipeline, frames, client = served
     pipeline.add("test://", '<b>"x"\\')
     pipeline.deliver(frames, '<b>"x"\\', 0)
     families = list(text_string_to_metric_families(client.get("/metrics").text))
     assert '<b>"x"\\' in {sample.labels.get("stream") for family in families for sample in family.samples}
 
 
-def test_numbers_that_are_not_finite_are_null_in_every_response(box, monkeypatch):
-    pipeline, _, client = box
+def test_numbers_that_are_not_finite_are_null_in_every_response(served, monkeypatch):
+    pipeline, _, client = served
     stats = pipeline.stats
 
     def overflowing():
