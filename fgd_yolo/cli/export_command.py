@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgd_yolo.console import Parser, command_name, display_path, guarded_command
+from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.text import printable
@@ -52,9 +53,9 @@ def _parser(prog: str | None) -> Parser:
     add = parser.add_argument
     add("--weights", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
     add("--output", type=Path, metavar="FILE", help="ONNX file to write (default: beside the checkpoint)")
-    add("--precision", default="fp32", metavar="P", help=f"{precisions} (default: %(default)s)")
+    add("--precision", default=ExportOptions.precision, metavar="P", help=f"{precisions} (default: %(default)s)")
     add("--imgsz", type=int, metavar="N", help="input size in pixels (default: as in training)")
-    add("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
+    add("--batch", type=int, default=ExportOptions.batch, metavar="N", help="images per call (default: %(default)s)")
     add("--dynamic", action="store_true", help="accept any batch size and any image size")
     add("--nms", action="store_true", help="include NMS in the graph")
     add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
@@ -63,7 +64,7 @@ def _parser(prog: str | None) -> Parser:
     add(
         "--max-drop",
         type=float,
-        default=1.0,
+        default=ExportOptions.max_drop,
         metavar="P",
         help="mAP50-95 points int8 may lose (default: %(default)s)",
     )

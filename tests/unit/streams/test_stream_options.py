@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.cli.stream_command import name_sources, run_command
+from fgd_yolo.cli.stream_command import _OPTIONS, name_sources, run_command
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.stream_options import read_options
+from fgd_yolo.streams.stream_options import RunOptions, read_options
 
 CAMERA = "rtsp://me:geheim@10.0.0.7/cam"
 
@@ -15,6 +15,12 @@ def write(text: str) -> Path:
     path = Path("streams.yaml")
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("name", ["device", "mode", "conf", "iou", "segment_s", "max_megapixels"])
+def test_the_help_gives_the_default_of_an_option(name):
+    _, _, help_text = _OPTIONS[f"--{name.replace('_', '-')}"]
+    assert f"(default: {RunOptions.model_fields[name].default})".replace(".0)", ")") in help_text
 
 
 def test_a_file_and_the_command_line_are_merged_and_the_command_line_overrides():
