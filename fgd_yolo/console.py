@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fgd_yolo.errors import FGDError, UsageError, whole_line
+from fgd_yolo.errors import FGDError, UsageError, error_message
 from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened
 
@@ -137,12 +137,12 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         # Not shortened: it may hold the command that resumes the run.
-        return whole_line(error) if str(error) else "stopped before anything was written"
+        return error_message(error) if str(error) else "stopped before anything was written"
     if isinstance(error, FGDError):
-        return shortened(f"error: {whole_line(error)}")
+        return shortened(f"error: {error_message(error)}")
     if isinstance(error, ModuleNotFoundError) and error.name in _TRAIN_MODULES:
         return f"error: this needs {error.name}: pip install 'fgd_yolo[train]'"
-    return shortened(f"error: {type(error).__name__}: {whole_line(error)} (--debug shows where)")
+    return shortened(f"error: {type(error).__name__}: {error_message(error)} (--debug shows where)")
 
 
 def print_status(text: str, stage: int | None = None) -> None:

@@ -29,18 +29,18 @@ def not_installed(package: str, extra: str) -> FGDError:
 def one_line(error: BaseException, longest: int = 160) -> str:
     """Return the message of an exception as one printable line, short enough to be part of another message.
 
-    If a message may contain passwords, they must be removed from `whole_line` first, since a truncated password would
-    not be recognised.
+    If a message may contain passwords, remove them from `error_message` first, since a truncated password would not be
+    recognised.
 
     Args:
         error: any exception.
         longest: maximum number of characters; the middle of a longer message is removed.
     """
-    return shortened(whole_line(error), longest)
+    return shortened(error_message(error), longest)
 
 
-def whole_line(error: BaseException) -> str:
-    """Return the message of an exception as one printable line of any length; its type if the message is empty."""
+def error_message(error: BaseException) -> str:
+    """Return the message of an exception as one printable line of any length, or its type if the message is empty."""
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return single_line(f"{error.strerror}{where}")

@@ -27,7 +27,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
-from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
+from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.text import printable_names, shortened
@@ -72,7 +72,7 @@ def _read_safely(path: Path) -> Any:
         try:
             return read_checkpoint(path)
         except Exception as error:  # a damaged file raises almost any error
-            reason = shortened(_TEMPORARY.sub(path.name, whole_line(error)), 80)
+            reason = shortened(_TEMPORARY.sub(path.name, error_message(error)), 80)
             raise FGDError(
                 f"{path} is damaged or not an Ultralytics checkpoint; nothing in it was executed ({reason})"
             ) from error

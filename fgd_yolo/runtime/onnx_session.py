@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import FGDError, error_message
 
 _WARNING, _ERROR, _FATAL = 2, 3, 4  # onnxruntime's log levels
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -124,7 +124,7 @@ def _load(path: Path, options: Any, providers: list, device: str) -> onnxruntime
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen types, none of them public
         # The message contains names from the file, of any length, and the patterns below do not match in linear time.
-        text = whole_line(error)[:_MAX_MESSAGE_LENGTH].replace(str(path), path.name)
+        text = error_message(error)[:_MAX_MESSAGE_LENGTH].replace(str(path), path.name)
         version = onnxruntime.__version__
         for fragment, meaning in _KNOWN_ERRORS.items():
             if fragment in text.replace(path.name, "").replace("_", " ").lower():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError, not_installed, whole_line
+from fgd_yolo.errors import FGDError, error_message, not_installed
 from fgd_yolo.runtime.onnx_session import open_for_inspection
 
 
@@ -43,7 +43,7 @@ class OpenVinoSession:
                 self._model = thread.submit(core.compile_model, core.read_model(path), "CPU", settings).result()
             self.workers = self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if mode == "throughput" else 1
         except RuntimeError as error:
-            raise FGDError(f"openvino cannot open {path}: ...{whole_line(error)[-150:]}") from error
+            raise FGDError(f"openvino cannot open {path}: ...{error_message(error)[-150:]}") from error
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
         self.device = f"openvino (cpu, {version}, {threads} thread{'s' * (threads != 1)})"
         self._thread_request = threading.local()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from fgd_yolo.errors import whole_line
+from fgd_yolo.errors import error_message
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams import sources
 from fgd_yolo.streams.address import redact
@@ -131,7 +131,7 @@ class Connection(threading.Thread):
         except SourceLost as lost:
             end = End(str(lost))
         except Exception as error:  # whatever a decoder raises, the stream reports it and tries again
-            end = End(f"{type(error).__name__}: {whole_line(error)}")
+            end = End(f"{type(error).__name__}: {error_message(error)}")
         with self._changed:
             self.end = end
             self._changed.notify_all()

@@ -23,7 +23,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, distill_command, print_status
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
-from fgd_yolo.errors import FGDError, UsageError, one_line, whole_line
+from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.convert import check_onnx
 from fgd_yolo.files import atomic_path, remove_leftovers
@@ -206,8 +206,8 @@ def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
         trained = any(run_dir.glob("*/weights/*.pt"))
         if fresh and not trained:
             shutil.rmtree(run_dir, ignore_errors=True)
-            raise kind(whole_line(error)) from error
-        raise kind(f"{whole_line(error)} ({'checkpoints are kept; ' if trained else ''}{resume_with})") from error
+            raise kind(error_message(error)) from error
+        raise kind(f"{error_message(error)} ({'checkpoints are kept; ' if trained else ''}{resume_with})") from error
 
 
 def _finished_result(run_dir: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
-from fgd_yolo.errors import FGDError, UsageError, close_match, whole_line
+from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
@@ -191,7 +191,7 @@ def _check_values(train: Mapping[str, Any]) -> None:
     try:
         get_cfg(overrides=dict(train))
     except (TypeError, ValueError, SyntaxError) as error:
-        raise UsageError(whole_line(error)) from error
+        raise UsageError(error_message(error)) from error
     if isinstance(train.get("pretrained"), (str, Path)):
         load_detector(train["pretrained"])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.errors import one_line, whole_line
+from fgd_yolo.errors import error_message, one_line
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_a_text_inside_another_error_is_short_and_printable():
     error = FileNotFoundError("missing: " + ", ".join(f"/data/{i}\x1b.jpg" for i in range(3000)) + "; add them")
     assert 150 < len(one_line(error)) <= 160 and one_line(error).isprintable()
     assert one_line(error).startswith("missing: /data/0?.jpg") and one_line(error).endswith("; add them")
-    assert whole_line(error).count(".jpg") == 3000
+    assert error_message(error).count(".jpg") == 3000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import FGDError, error_message
 from fgd_yolo.preprocessing import Placement
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.address import redact
@@ -164,7 +164,7 @@ class DetectorFailures:
     def record(self, stream: str, error: Exception) -> FGDError | None:
         """Count a failed frame, report each kind of error once, and return the error to stop with, if there were too
         many in a row."""
-        kind, text = type(error), shortened(redact(whole_line(error)))
+        kind, text = type(error), shortened(redact(error_message(error)))
         with self._lock:
             self._in_a_row += 1
             reached = self._in_a_row == MAX_FAILURES

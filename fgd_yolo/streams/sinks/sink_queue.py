@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fgd_yolo.errors import FGDError, whole_line
+from fgd_yolo.errors import FGDError, error_message
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.sinks.sink import Sink, SinkUnavailable
 from fgd_yolo.text import shortened, single_line
@@ -233,7 +233,7 @@ class SinkQueue:
 
     def _record_failure(self, error: BaseException) -> None:
         """Keep the reason of a failure, and print it once per kind."""
-        text, kind = whole_line(error), (type(error), getattr(error, "errno", None))
+        text, kind = error_message(error), (type(error), getattr(error, "errno", None))
         if not isinstance(error, BrokenPipeError):  # a reader that closes the pipe is no failure
             self._failure = shortened(redact(text))
         if kind not in self._reported:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
-from fgd_yolo.errors import not_installed, whole_line
+from fgd_yolo.errors import error_message, not_installed
 from fgd_yolo.runtime.image_headers import MAX_SCANS, jpeg_header, jpeg_scans
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.address import redact
@@ -39,7 +39,7 @@ def pyav() -> ModuleType:
 
 def ffmpeg_reason(error: Exception, address: str = "") -> str:
     """Return FFmpeg's message about an address, on one line and without its secrets."""
-    text = getattr(error, "strerror", None) or whole_line(error)
+    text = getattr(error, "strerror", None) or error_message(error)
     return single_line(redact(f"{text[:1].lower()}{text[1:]}", address))
 
 

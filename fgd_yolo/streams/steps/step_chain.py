@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fgd_yolo.errors import whole_line
+from fgd_yolo.errors import error_message
 from fgd_yolo.streams.frame import Result
 from fgd_yolo.streams.log import log
 
@@ -45,7 +45,7 @@ class StepChain:
         if type(error) not in self._reported:
             self._reported.add(type(error))
             name = getattr(step, "__name__", type(step).__name__)
-            log(stream, f"{name} failed, {type(error).__name__}: {whole_line(error)} (not reported again)")
+            log(stream, f"{name} failed, {type(error).__name__}: {error_message(error)} (not reported again)")
 
 
 def _ignore(*_: str) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fgd_yolo.errors import FGDError, UsageError, whole_line
+from fgd_yolo.errors import FGDError, UsageError, error_message
 from fgd_yolo.streams.address import redact
 from fgd_yolo.streams.web.access_control import AccessControl
 from fgd_yolo.streams.web.latest_frames import LatestFrames
@@ -131,7 +131,7 @@ def _write_routes(control: StreamControl, report: StatusReport) -> list[Route]:
         try:
             name = await run_in_threadpool(control.add, new_stream)
         except FGDError as error:
-            return JSONResponse({"error": shortened(redact(whole_line(error), new_stream.address))}, 400)
+            return JSONResponse({"error": shortened(redact(error_message(error), new_stream.address))}, 400)
         report.invalidate()
         return JSONResponse({"name": name}, 201)
 
@@ -170,7 +170,7 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
 
 async def _on_error(_: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, UnknownStream) else 400 if isinstance(error, UsageError) else 500
-    return JSONResponse({"error": shortened(redact(whole_line(error)))}, status)
+    return JSONResponse({"error": shortened(redact(error_message(error)))}, status)
 
 
 async def _on_not_found(_: Request, __: Exception) -> Response:
@@ -178,6 +178,6 @@ async def _on_not_found(_: Request, __: Exception) -> Response:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    text = f"web page: {request.scope['path']}: {type(error).__name__}: {whole_line(error)}"
+    text = f"web page: {request.scope['path']}: {type(error).__name__}: {error_message(error)}"
     print(shortened(single_line(redact(text))), file=sys.stderr, flush=True)
     return JSONResponse({"error": "internal error; see the server's log"}, 500)
