@@ -21,7 +21,8 @@ from fgd_yolo.text import clean_record, printable, shortened
 Item = TypeVar("Item")
 _TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim")  # of the extra `train`
 STAGES = 5
-_SCRIPTS = {
+"""Number of stages of a distillation run, described in `fgd_yolo.workflow.distill`."""
+_SCRIPTS = {  # scripts of a checkout that print commands, or are printed
     "distill": "tools/distill.py",
     "export": "deploy/export.py",
     "predict": "deploy/predict.py",

@@ -1,4 +1,7 @@
-"""The closing table of a run: accuracy, size and speed of teacher and student, and of the run's plain twin if any."""
+"""The closing table of a run: accuracy, size and speed of teacher and student.
+
+If it exists, the twin of the run is a further row: the same run without the distillation, or with one.
+"""
 
 from __future__ import annotations
 
