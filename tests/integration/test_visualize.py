@@ -111,7 +111,7 @@ def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, 
         ({"--temperature": "0"}, 2, "must be a number above 0"),
         ({"--count": "0"}, 2, "at least 1"),
         ({"--imgsz": "big"}, 2, "must be an integer"),
-        ({"--device": "77"}, 2, "device 77"),
+        ({"--device": "77"}, 2, "device=77 is not available"),
         ({"--source": __file__}, 1, "cannot be read as an image"),
     ],
 )
