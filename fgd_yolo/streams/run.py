@@ -20,6 +20,7 @@ from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import open_sinks
 from fgd_yolo.streams.sources import check_address
 from fgd_yolo.streams.steps import create_steps
+from fgd_yolo.streams.steps.tracking import check_tracking
 from fgd_yolo.streams.steps.zones import parse_layouts
 from fgd_yolo.streams.stream_options import RunOptions
 from fgd_yolo.streams.summary import closing_table, status_line
@@ -108,6 +109,7 @@ def _check(options: RunOptions) -> None:
     for path in [options.model, *(Path(str(stream.source)) for stream in options.streams.values())]:
         if options.json_lines and _is_same_file(options.json_lines, path):
             raise UsageError(f"--json {options.json_lines} is an input of this run: choose another file")
+    check_tracking(options)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -42,8 +42,7 @@ class ObjectTracker:
     @classmethod
     def from_options(cls, options: RunOptions, names: Mapping[int, str]) -> ObjectTracker | None:
         """Create the tracker of `--track`, which zones and lines need too."""
-        has_layouts = any(stream.zones or stream.lines for stream in options.streams.values())
-        return cls() if options.track or has_layouts else None
+        return cls() if _is_needed(options) else None
 
     def __call__(self, result: Result) -> None:
         """Set `Result.ids` (n,), also for a frame without objects: it ages the tracks."""
@@ -56,6 +55,20 @@ class ObjectTracker:
         """Forget all tracks of a stream: objects after a gap get new ids."""
         if stream in self._streams:
             self._streams[stream].reset()
+
+
+def check_tracking(options: RunOptions) -> None:
+    """Check that objects can be tracked if the options ask for it, before a model is loaded.
+
+    Raises:
+        FGDError: the `trackers` package is not installed.
+    """
+    if _is_needed(options):
+        _load()
+
+
+def _is_needed(options: RunOptions) -> bool:
+    return options.track or any(stream.zones or stream.lines for stream in options.streams.values())
 
 
 class _StreamTracker:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.streams.run import run
 from fgd_yolo.streams.steps.tracking import ObjectTracker
+from fgd_yolo.streams.stream_options import read_options
 from stream_results import make_result
 
 PERIOD_S = 0.1
@@ -101,3 +103,12 @@ def test_a_missing_package_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(FGDError, match=r"trackers is not installed; run pip install 'fgd_yolo\[stream\]'"):
         ObjectTracker()
+
+
+@pytest.mark.parametrize(("track", "zones"), [(True, {}), (False, {"yard": [[0, 0], [1, 0], [1, 1]]})])
+def test_a_missing_package_is_an_error_before_the_model_is_loaded(track, zones, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    streams = {"door": {"source": "test://", "zones": zones}}
+    options = read_options({"model": "nowhere.onnx", "streams": streams, "track": track}, None)
+    with pytest.raises(FGDError, match=r"trackers is not installed"):
+        run(options)
