@@ -1,4 +1,4 @@
-"""Export a checkpoint to ONNX for the camera machine: `python deploy/export.py --weights best.pt`."""
+"""Export a checkpoint to ONNX for the camera machine: `python deploy/export.py --model best.pt`."""
 
 import sys
 

@@ -13,9 +13,10 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
-- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models. `config`: options and recipes.
+- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models.
 - `safe_loading`: keeps Ultralytics from executing files. `random_state`: preserves random states.
 - `methods`: the distillation methods
+- `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
 - `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `checked_options`, `errors`, `text`: basics
 

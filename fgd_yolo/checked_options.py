@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fgd_yolo.errors import UsageError, close_match
+from fgd_yolo.errors import UsageError, close_match, nearest
 
 Model = TypeVar("Model", bound="Options")
 
@@ -42,26 +42,45 @@ class Options(BaseModel):
         UsageError: an unknown option (the message names the closest known one) or a wrong value.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    kind: ClassVar[str] = "option"
+    # The docstring below a field is its description, for --help and the reference.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+    group: ClassVar[str] = ""
+    """Name of the group that these options are in messages, such as `features`; empty at the top level."""
 
     def __init__(self, **options: Any):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            raise UsageError(first_problem(error, type(self).model_fields, kind=self.kind)) from None
+            raise UsageError(first_problem(error, self.option_names(), group=self.group)) from None
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names of all options in messages and on the command line, those of groups with a dot."""
+        prefix = f"{cls.group}." if cls.group else ""
+        names = []
+        for name, field in cls.model_fields.items():
+            model = field.annotation
+            grouped = isinstance(model, type) and issubclass(model, Options) and model.group
+            names += model.option_names() if grouped else [f"{prefix}{name}"]
+        return names
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were given, not completed by defaults."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
     def replace(self: Model, **changes: Any) -> Model:
         """Return a copy with changes, checked again; defaults that depend on a changed option follow it."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self)(**{**given, **changes})
+        return type(self)(**{**self.given, **changes})
 
 
 def first_problem(
     error: ValidationError,
     known: Iterable[str],
     *,
-    kind: str = "option",
+    group: str = "",
     show_value: bool = True,
     problems: Mapping[str, str] | None = None,
 ) -> str:
@@ -72,16 +91,16 @@ def first_problem(
     Args:
         error: pydantic's error.
         known: options that exist, for the closest match.
-        kind: name for an option in the message.
+        group: group of the options, which precedes the name of the option with a dot.
         show_value: whether to show the value; False if it may hold a password.
         problems: messages by pydantic's error type that replace the usual ones.
     """
     problem = _most_telling(error.errors(include_url=False))
     path = [str(part) for part in problem["loc"] if not _is_tag(part)]
     kind_of_problem, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    name = ".".join(path)
+    name = ".".join([group, *path] if group else path)
     if kind_of_problem == "extra_forbidden":
-        return unknown_option(name, known, kind)
+        return unknown_option(name, known)
     if kind_of_problem == "literal_error":
         return unknown_choice(name, value, re.findall(r"'([^']*)'", context["expected"]))
     if kind_of_problem == "value_error":
@@ -106,11 +125,13 @@ def _is_tag(part: int | str) -> bool:
     return part in ("int", "str", "constrained-str", "[key]") or str(part).startswith("function-")
 
 
-def unknown_option(name: str, known: Iterable[str], kind: str = "option") -> str:
+def unknown_option(name: str, known: Iterable[str]) -> str:
     """Return the message about an option that does not exist; dots in the name separate nested options."""
     known = list(known)
-    hint = close_match(name.rpartition(".")[2], known) or f" (known: {', '.join(known)})"
-    return f"unknown {kind} '{name}'{hint}"
+    names = {option.rpartition(".")[2]: option for option in reversed(known)}
+    near = nearest(name.rpartition(".")[2], names)
+    hint = f", did you mean '{names[near]}'?" if near else f" (known: {', '.join(known)})"
+    return f"unknown option '{name}'{hint}"
 
 
 def unknown_choice(name: str, value: Any, choices: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from fgd_yolo.text import shortened, single_line
@@ -47,7 +48,13 @@ def error_message(error: BaseException) -> str:
     return single_line(error) or type(error).__name__
 
 
-def close_match(word: str, choices) -> str:
-    """Return ", did you mean 'x'?" for the choice closest to a mistyped word, or an empty string."""
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice closest to a mistyped word, or None if none is close."""
     near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
-    return f", did you mean '{near[0]}'?" if near else ""
+    return near[0] if near else None
+
+
+def close_match(word: str, choices: Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the choice closest to a mistyped word, or an empty string."""
+    near = nearest(word, choices)
+    return f", did you mean '{near}'?" if near else ""

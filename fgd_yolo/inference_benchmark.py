@@ -91,7 +91,9 @@ def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[
     files = {}
     for precision in PRECISIONS:
         output = folder / f"{precision}-{imgsz}.onnx"
-        files[precision] = export_onnx(weights, output, precision=precision, imgsz=imgsz, data=data, keep=True).path
+        files[precision] = export_onnx(
+            weights, output, precision=precision, imgsz=imgsz, data=data, allow_regression=True
+        ).path
     return {**files, ULTRALYTICS_INT8: _export_with_ultralytics(weights, data, imgsz, folder)}
 
 

@@ -12,13 +12,13 @@ import yaml
 
 from fgd_yolo.errors import FGDError, UsageError, close_match
 
-RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "config", "resume")
+RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "recipe", "resume")
 """Options of a run, which are not given as train arguments."""
 _RESERVED = {
     "model": "use --student for the student",
     "data": "it is not a train argument but an option beside student and teacher",
     "resume": "use --resume RUN to resume a run",
-    "cfg": "use --config FILE for a recipe",
+    "cfg": "use --recipe FILE for a recipe",
     "exist_ok": "it would overwrite a run; without it, a new run is numbered",
     "save_dir": "use project= and name= for the run folder",
     "mode": "a distillation always trains",

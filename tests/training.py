@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fgd_yolo import FGDConfig
 
+
 # Accepts an untrained teacher and draws no plots, so that a test takes seconds.
-quick_config = partial(FGDConfig, min_teacher_map=0.0, plot_every=0)
-FEATURE_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
+def quick_config(options: dict[str, Any] | None = None) -> FGDConfig:
+    return FGDConfig.from_dict({"checks.min_teacher_map": 0.0, "pictures_every": 0, **(options or {})})
+
+
+FEATURE_WEIGHTS = tuple(f"features.{term}_weight" for term in ("fg", "bg", "attn", "rel"))
+# Full strength from the first batch to the last.
+STEADY = {"schedule.warmup_epochs": 0, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}
 TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
-OFF = {"heads": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
+OFF = {"heads.enabled": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):

@@ -12,7 +12,7 @@ EXAMPLES = """\
 examples:
   %(prog)s inference
       YOLOv8n with random weights
-  %(prog)s inference --weights student.pt --data data.yaml --imgsz 320 640 --threads 1 2
+  %(prog)s inference --model student.pt --data data.yaml --imgsz 320 640 --threads 1 2
       a trained detector, with the mAP of each precision
 """
 
@@ -37,7 +37,7 @@ def run_inference(args: argparse.Namespace) -> None:
     # Imported late: loads torch, which --help does not need.
     from fgd_yolo.inference_benchmark import benchmark_inference
 
-    for part in benchmark_inference(args.weights, args.data, args.imgsz, args.threads, args.rounds):
+    for part in benchmark_inference(args.model, args.data, args.imgsz, args.threads, args.rounds):
         print(part, flush=True)
 
 
@@ -50,7 +50,7 @@ def _parser(prog: str | None) -> Parser:
         description="Export a detector in every precision, and time the files in onnxruntime and OpenVINO.",
     )
     inference.add_argument(
-        "--weights",
+        "--model",
         type=Path,
         metavar="FILE",
         help=".pt checkpoint (default: YOLOv8n with random weights, without mAP)",

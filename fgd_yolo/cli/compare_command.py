@@ -18,7 +18,7 @@ EXAMPLES = """\
 examples:
   %(prog)s --data data.yaml --teacher teacher.pt --student yolov8n --methods plain ultralytics fitnet fgd --seeds 3
   %(prog)s --data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student yolov8n --methods plain fgd
-  %(prog)s --data data.yaml --teacher t.pt --student yolov8n --methods fgd fgd:head_gradient_ratio=1 --hold-out 0.2
+  %(prog)s --data data.yaml --teacher t.pt --student yolov8n --methods fgd fgd:heads.ratio=1 --val-fraction 0.2
       choose an option on held-out train images, without the val split
   %(prog)s --runs runs/distill/plain runs/distill/fgd
       compare runs that are finished already
@@ -27,17 +27,17 @@ examples:
 
 methods:
   plain                 no distillation
-  fgd, fitnet, ...      a recipe of distill --config, or a recipe file
+  fgd, fitnet, ...      a recipe of distill --recipe, or a recipe file
   ultralytics           Ultralytics' own distillation, distill_model=
 Options of a method follow a colon: those of FGDConfig (dis for ultralytics), and the loss gains box, cls and dfl:
-  fgd:attn_weight=0                                   without the attention term
-  fgd:head_gradient_ratio=1                           a larger gradient from the heads
-  fgd:decay_start=1,decay_end=1                       without decay
-  fgd:warmup_epochs=0                                 without warm-up
+  fgd:features.attn_weight=0                                   without the attention term
+  fgd:heads.ratio=1                           a larger gradient from the heads
+  fgd:schedule.decay_start=1,schedule.decay_end=1                       without decay
+  fgd:schedule.warmup_epochs=0                                 without warm-up
   heads                                               the heads alone
   scale-free                                          the features alone
-  scale-free:rel_weight=0                             the focal terms alone
-  scale-free:fg_weight=0,bg_weight=0,attn_weight=0    the global term alone
+  scale-free:features.rel_weight=0                             the focal terms alone
+  scale-free:features.fg_weight=0,features.bg_weight=0,features.attn_weight=0    the global term alone
   ultralytics:dis=3                                   another loss gain
 
 On the demo scenes, epochs, imgsz and batch have defaults of the demo.
@@ -104,7 +104,7 @@ def _options(args: Namespace) -> ComparisonOptions:
         seeds=_seeds(seeds, args.first_seed) if methods else [],
         train=train,
         jobs=args.jobs,
-        hold_out=args.hold_out,
+        val_fraction=args.val_fraction,
         runs=args.runs or [],
         allow_download=args.allow_download,
     )
@@ -189,7 +189,7 @@ def _parser(prog: str | None) -> Parser:
         help="folder of the results; a comparison in it is resumed (default: runs/compare)",
     )
     add(
-        "--hold-out",
+        "--val-fraction",
         type=_fraction,
         default=0.0,
         metavar="F",

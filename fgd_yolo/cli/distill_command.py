@@ -15,7 +15,7 @@ examples:
   %(prog)s --teacher yolov8l --student yolov8n
       train both on the built-in demo scenes
   %(prog)s --teacher teacher.pt --student yolov8n --data data.yaml --epochs 50 --imgsz 320 cos_lr=True
-  %(prog)s --student yolov8n --data data.yaml --epochs 100 --config plain
+  %(prog)s --student yolov8n --data data.yaml --epochs 100 --recipe plain
       the same student without a teacher, as a baseline
   %(prog)s --resume runs/distill/yolov8n
       resume an interrupted run
@@ -92,7 +92,7 @@ def _parser(prog: str | None) -> Parser:
             "N",
             "epochs of fine-tuning for a teacher with other classes than the data (default: as --epochs; 0 forbids it)",
         ),
-        "--config": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
+        "--recipe": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
         "--resume": ("RUN", "run folder to resume, with the options it was started with"),
     }
     for flag, (metavar, help_text) in options.items():

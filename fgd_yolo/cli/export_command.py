@@ -13,14 +13,14 @@ from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.text import printable
 
 EXAMPLES = """examples:
-  %(prog)s --weights best.pt
-  %(prog)s --weights best.pt --imgsz 320 --output camera.onnx
-  %(prog)s --weights best.pt --precision int8
+  %(prog)s --model best.pt
+  %(prog)s --model best.pt --imgsz 320 --output camera.onnx
+  %(prog)s --model best.pt --precision int8
       calibrated and measured on the training data
-  %(prog)s --weights best.pt --precision int8 --data my-images.yaml --max-drop 0.5
-  %(prog)s --weights best.pt --uint8-input
+  %(prog)s --model best.pt --precision int8 --data my-images.yaml --max-map-drop 0.5
+  %(prog)s --model best.pt --uint8-input
       takes images as OpenCV reads them; for fgd_yolo's detector only
-  %(prog)s --weights best.pt --dynamic
+  %(prog)s --model best.pt --dynamic
       accepts any batch size and image size; with --nms it returns final detections
 """
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     def run(words: list[str]) -> None:
         args = vars(_parser(prog).parse_args(words))
         del args["debug"]
-        print(printable(_announcement(args["weights"], args["precision"])), flush=True)
+        print(printable(_announcement(args["model"], args["precision"])), flush=True)
         exported = export_onnx(**args)
         print(_summary(exported), flush=True)
 
@@ -51,7 +51,7 @@ def _parser(prog: str | None) -> Parser:
     )
     precisions = "; ".join(f"{name}: {row.description}" for name, row in PRECISIONS.items())
     add = parser.add_argument
-    add("--weights", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
+    add("--model", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
     add("--output", type=Path, metavar="FILE", help="ONNX file to write (default: beside the checkpoint)")
     add("--precision", default=ExportOptions.precision, metavar="P", help=f"{precisions} (default: %(default)s)")
     add("--imgsz", type=int, metavar="N", help="input size in pixels (default: as in training)")
@@ -62,21 +62,21 @@ def _parser(prog: str | None) -> Parser:
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")
     add("--data", metavar="YAML", help="dataset for calibration and comparison (default: the training data)")
     add(
-        "--max-drop",
+        "--max-map-drop",
         type=float,
-        default=ExportOptions.max_drop,
+        default=ExportOptions.max_map_drop,
         metavar="P",
         help="mAP50-95 points int8 may lose (default: %(default)s)",
     )
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
-    add("--keep", action="store_true", help="keep an int8 file that loses more, or is slower than float32")
+    add("--allow-regression", action="store_true", help="keep an int8 file that loses more, or is slower than float32")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def _announcement(weights: Path, precision: str) -> str:
+def _announcement(model: Path, precision: str) -> str:
     steps = PRECISIONS[precision].steps if precision in PRECISIONS else "comparing"
-    return f"exporting {weights} to ONNX, then {steps} with PyTorch"
+    return f"exporting {model} to ONNX, then {steps} with PyTorch"
 
 
 def _summary(exported: ExportedModel) -> str:

@@ -1,6 +1,6 @@
 """Compare distillation methods over seeds and data sets, with paired statistics and a report.
 
-- `options.py`: the options of a comparison, and methods such as `fgd:gradient_ratio=0.2`; imports no torch
+- `options.py`: the options of a comparison, and methods such as `fgd:features.ratio=0.2`; imports no torch
 - `comparison.py`: the comparison from options to report
 - `jobs.py`: the runs to make, planned from the options and written as files for the worker processes
 - `finished_runs.py`: jobs that measure runs trained elsewhere

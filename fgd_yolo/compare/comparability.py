@@ -10,11 +10,11 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 
 EQUAL_WITHIN_DATA = (
-    *("data_digest", "train_images", "val_images", "hold_out", "student_digest", "epochs", "batch", "imgsz"),
+    *("data_digest", "train_images", "val_images", "val_fraction", "student_digest", "epochs", "batch", "imgsz"),
     *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
 )
 EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
-EQUAL_IN_ALL = ("hold_out",)
+EQUAL_IN_ALL = ("val_fraction",)
 COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
     "student_digest": "the student",

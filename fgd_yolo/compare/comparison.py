@@ -99,7 +99,7 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
     write_context(output, context)
     for job in jobs:
         if job.teacher and job.method.config:
-            check_teacher_map(teachers[job.planned.data]["map50_95"], job.method.config.min_teacher_map)
+            check_teacher_map(teachers[job.planned.data]["map50_95"], job.method.config.checks.min_teacher_map)
 
 
 def describe_machine() -> str:

@@ -71,7 +71,7 @@ def _job(folder: Path, output: Path) -> Job:
         data_digest=dataset.scan.digest[:16],
         train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
-        hold_out=0.0,
+        val_fraction=0.0,
         teacher=Path(teacher).name if teacher else None,
         teacher_digest=teacher_digest,
         options=method.options,
@@ -121,8 +121,8 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
     """Return method, student, teacher and the teacher's digest of a run, as far as they are recorded."""
     if (folder / RECIPE).is_file():
         recipe = read_recipe(folder)
-        teacher = recipe.teacher if recipe.fgd.active else None
-        return method_of(recipe.fgd), recipe.student, teacher, _teacher_digest(teacher)
+        teacher = recipe.teacher if recipe.active else None
+        return method_of(recipe.config), recipe.student, teacher, _teacher_digest(teacher)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
     if side_file.is_file():  # FGDTrainer, used without the command

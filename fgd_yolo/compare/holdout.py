@@ -52,7 +52,7 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
     }
     empty = [split for split, files in splits.items() if not files]
     if empty:
-        raise FGDError(f"--hold-out {fraction:g} of {len(images)} train images leaves no {empty[0]} image")
+        raise FGDError(f"--val-fraction {fraction:g} of {len(images)} train images leaves no {empty[0]} image")
     shutil.rmtree(folder, ignore_errors=True)
     for split, files in splits.items():
         _link(files, folder, split)

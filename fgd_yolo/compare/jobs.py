@@ -105,14 +105,16 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
     """Make the plan for a data set, as a distillation does."""
     teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
     yaml: str | None = None if data == DEMO else data
-    if options.hold_out:
+    if options.val_fraction:
         if yaml is None:
             device = find_device(train.get("device"))
             train, teacher_train = demo_arguments(train, device.type)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        yaml = str(make_holdout(yaml or demo_data(), options.hold_out, folder, allow_download=options.allow_download))
-    config = FGDConfig() if teacher else load_recipe(PLAIN).fgd
-    recipe = Recipe(teacher=teacher, student=options.student, data=yaml, train=train, fgd=config)
+        yaml = str(
+            make_holdout(yaml or demo_data(), options.val_fraction, folder, allow_download=options.allow_download)
+        )
+    config = FGDConfig() if teacher else load_recipe(PLAIN).config
+    recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 
 
@@ -132,7 +134,7 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         data_digest=plan.dataset.scan.digest[:16],
         train_images=plan.dataset.scan.train_images,
         val_images=plan.dataset.scan.val_images,
-        hold_out=options.hold_out,
+        val_fraction=options.val_fraction,
         teacher=teacher and teacher.name,
         teacher_digest=teacher and content_digest(teacher),
         options=method.options,

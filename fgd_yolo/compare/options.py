@@ -1,7 +1,7 @@
 """The options of a comparison, checked before torch is loaded, and the methods to compare.
 
 A method is given as one word: `ultralytics`, a recipe or a recipe file, with options after a colon, such as
-`fgd:head_gradient_ratio=1` or `ultralytics:dis=3`.
+`fgd:heads.ratio=1` or `ultralytics:dis=3`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Method:
         """All options that define the method, as plain values."""
         if self.config is None:
             return {"trainer": ULTRALYTICS, **self.gains}
-        return {**(self.config.to_dict() if self.config.active else {}), **self.gains}
+        return {**(self.config.flat() if self.config.active else {}), **self.gains}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ComparisonOptions:
         seeds: seeds of each method on each data set.
         train: Ultralytics train arguments of all methods.
         jobs: number of runs in parallel.
-        hold_out: fraction of the train images to measure on instead of the val split; 0 uses the val split.
+        val_fraction: fraction of the train images to measure on instead of the val split; 0 uses the val split.
         runs: folders of finished runs to include.
         allow_download: allow the download scripts of data YAMLs, and downloads of data from URLs.
 
@@ -92,7 +92,7 @@ class ComparisonOptions:
     seeds: Sequence[int] = ()
     train: Mapping[str, Any] = field(default_factory=dict)
     jobs: int = 1
-    hold_out: float = 0.0
+    val_fraction: float = 0.0
     runs: Sequence[Path] = ()
     allow_download: bool = False
 
@@ -107,8 +107,10 @@ class ComparisonOptions:
                 f"batch={batch} is not accepted here: give a fixed batch size, since the batch that fits into memory "
                 "differs between methods"
             )
-        if not 0 <= self.hold_out < 1:
-            raise UsageError(f"--hold-out must be a fraction of the train images in [0, 1), got {self.hold_out:g}")
+        if not 0 <= self.val_fraction < 1:
+            raise UsageError(
+                f"--val-fraction must be a fraction of the train images in [0, 1), got {self.val_fraction:g}"
+            )
         if self.methods and self.student is None:
             raise UsageError("missing --student: give a model, such as --student yolov8n")
         if not self.methods and not self.runs:
@@ -118,8 +120,8 @@ class ComparisonOptions:
                 f"got {len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data "
                 "sets, or one for each --data"
             )
-        if self.runs and self.hold_out:
-            raise UsageError("--hold-out cannot be used with --runs, which were measured on their val split")
+        if self.runs and self.val_fraction:
+            raise UsageError("--val-fraction cannot be used with --runs, which were measured on their val split")
         names = [folder_name(data_name(data)) for data in self.data]
         if len(set(names)) < len(names):
             raise UsageError(f"two data sets are named {max(names, key=names.count)}: rename one of the files")
@@ -164,7 +166,7 @@ def parse_method(word: str) -> Method:
     """Parse a method.
 
     Args:
-        word: a name and its options, such as `fgd:head_gradient_ratio=1,rel_weight=0`.
+        word: a name and its options, such as `fgd:heads.ratio=1,features.rel_weight=0`.
 
     Raises:
         UsageError: an unknown name or option, an invalid value, or a recipe that sets more than the distillation.
@@ -185,10 +187,10 @@ def method_of(config: FGDConfig) -> Method:
     """Return the method of a configuration, with a short label from which `parse_method` returns the same method."""
     if not config.active:
         return parse_method(PLAIN)
-    known = {name: parse_method(name).config.to_dict() for name in recipe_names()}
-    options = config.to_dict()
+    known = {name: parse_method(name).config.flat() for name in recipe_names()}
+    options = config.flat()
     same = next((name for name, values in known.items() if values == options), None)
-    base = same or config.method
+    base = same or config.features.method
     changes = ",".join(f"{key}={_short(value)}" for key, value in options.items() if value != known[base][key])
     return parse_method(f"{base}:{changes}" if changes else base)
 
@@ -207,4 +209,4 @@ def _distillation(name: str) -> FGDConfig:
     set_parts = [part for part in parts if getattr(recipe, part)]
     if set_parts:
         raise UsageError(f"recipe {name} sets {', '.join(set_parts)}: set that on the command line, for all methods")
-    return recipe.fgd
+    return recipe.config

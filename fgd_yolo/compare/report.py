@@ -123,15 +123,15 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     methods = sort_methods([run.method for run in runs])
     main = main_method(methods)
     others = [method for method in methods if method != main]
-    hold_out = runs[0].hold_out
+    val_fraction = runs[0].val_fraction
     title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
     return Report(
-        title=f"Tuning on held-out train images: {title}" if hold_out else title,
+        title=f"Tuning on held-out train images: {title}" if val_fraction else title,
         lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method. "
         "Accuracy is mAP50-95 of the last epoch on images that were not used for training; one point is 0.01.",
         verdicts=_verdicts(runs, main, others),
-        notes=_notes(runs, hold_out),
+        notes=_notes(runs, val_fraction),
         sections=[
             section
             for section in (
@@ -160,15 +160,15 @@ def _verdicts(runs: Sequence[Run], main: str, others: Sequence[str]) -> list[tup
     return lines
 
 
-def _notes(runs: Sequence[Run], hold_out: float | None) -> list[str]:
+def _notes(runs: Sequence[Run], val_fraction: float | None) -> list[str]:
     notes = [
         "n is the number of pairs of runs with the same data and seed. Pairs on one data set share its images and "
         "its teacher, so the interval holds for these data sets and seeds and less for others."
     ]
-    if hold_out:
+    if val_fraction:
         notes.append(
-            f"For choosing settings, not a result: {hold_out:.0%} of the train images were held out and measured on "
-            "instead of the val split, which was not read. The teacher may have been trained on them."
+            f"For choosing settings, not a result: {val_fraction:.0%} of the train images were held out and measured "
+            "on instead of the val split, which was not read. The teacher may have been trained on them."
         )
     resumed = [run for run in runs if run.resumed]
     if resumed:

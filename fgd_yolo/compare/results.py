@@ -28,7 +28,7 @@ MAP50_95 = "metrics/mAP50-95(B)"
 """Column of a learning curve, written by Ultralytics."""
 GRADIENT_RATIO = "gradient_ratio"
 """Column of a learning curve: sum of the gradient ratios that FGDTrainer writes for features and heads."""
-_RATIOS = ("fgd/gradient_ratio", "fgd/head_gradient_ratio")
+_RATIOS = ("features/ratio", "heads/ratio")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Run:
         data_digest: SHA-256 of the data set, shortened.
         train_images: number of train images.
         val_images: number of images that the accuracy is measured on.
-        hold_out: fraction of the train images that is measured on; 0 is the val split.
+        val_fraction: fraction of the train images that is measured on; 0 is the val split.
         teacher: checkpoint of the teacher; None without distillation.
         teacher_digest: SHA-256 of the teacher, shortened.
         options: options of the method.
@@ -94,7 +94,7 @@ class Run:
     data_digest: str | None = None
     train_images: int | None = None
     val_images: int | None = None
-    hold_out: float | None = None
+    val_fraction: float | None = None
     teacher: str | None = None
     teacher_digest: str | None = None
     options: dict[str, Any] | None = None

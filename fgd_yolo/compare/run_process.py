@@ -160,7 +160,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return DetectionTrainer, {**train, "distill_model": job.teacher}
-    return FGDTrainer.configured(job.teacher, job.method.config.replace(plot_every=0)), train
+    return FGDTrainer.with_teacher(job.teacher, job.method.config.replace(pictures_every=0)), train
 
 
 def _remove_unresumable(job: Job) -> None:

@@ -40,7 +40,7 @@ def build(
     Returns:
         The file, how closely it follows the model, and the report of the conversion to a lower precision, if any.
     Raises:
-        FGDError: a step fails, the file is wrong, or the converted file is refused and `options.keep` is not set.
+        FGDError: a step fails, the file is wrong, or the converted file is refused and `allow_regression` not set.
         OSError: the folder cannot be written.
     """
     weights = Path(model.pt_path)
@@ -54,7 +54,8 @@ def build(
         compare_with_torch(float32, model, batches)  # before time is spent on a wrong file
         file = folder / f"{options.precision}.onnx"
         report = _convert_precision(
-            options, Conversion(float32, file, imgsz=size, images=images, data=options.data, max_drop=options.max_drop)
+            options,
+            Conversion(float32, file, imgsz=size, images=images, data=options.data, max_map_drop=options.max_map_drop),
         )
     if options.uint8_input:
         float_input, file = file, folder / "uint8.onnx"
@@ -66,11 +67,11 @@ def build(
 
 
 def _convert_precision(options: ExportOptions, conversion: Conversion) -> ConversionReport:
-    """Write the copy of lower precision; raise if its report refuses it and `options.keep` is not set."""
+    """Write the copy of lower precision; raise if its report refuses it and `options.allow_regression` is not set."""
     module = import_module(PRECISIONS[options.precision].module)
     report: ConversionReport = module.convert(conversion)
-    if report.refusal and not options.keep:
-        raise FGDError(f"{report.refusal}; no file was written (use keep=True or --keep to write it anyway)")
+    if report.refusal and not options.allow_regression:
+        raise FGDError(f"{report.refusal}; no file was written (--allow-regression writes it anyway)")
     return report
 
 

@@ -45,8 +45,8 @@ class ExportOptions:
         uint8_input: take uint8 BGR images as input, instead of floats.
         opset: ONNX opset; None means Ultralytics' choice.
         data: dataset whose images are compared, calibrated and measured on, as the user or the checkpoint names it.
-        max_drop: mAP50-95 points (hundredths) that int8 may lose.
-        keep: write the file even if its conversion refuses it.
+        max_map_drop: mAP50-95 points (hundredths) that int8 may lose.
+        allow_regression: write the file even if its conversion refuses it.
     Raises:
         UsageError: a value or combination is invalid.
     """
@@ -58,8 +58,8 @@ class ExportOptions:
     uint8_input: bool = False
     opset: int | None = None
     data: Any = None
-    max_drop: float = 1.0
-    keep: bool = False
+    max_map_drop: float = 1.0
+    allow_regression: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -67,8 +67,10 @@ class ExportOptions:
             raise UsageError(f"unknown precision '{self.precision}'{guess}; available: {', '.join(PRECISIONS)}")
         if type(self.batch) is not int or self.batch < 1:
             raise UsageError(f"batch must be an integer of at least 1, got {self.batch}")
-        if not 0 <= self.max_drop <= 100:
-            raise UsageError(f"max_drop (--max-drop) must be between 0 and 100 mAP50-95 points, got {self.max_drop}")
+        if not 0 <= self.max_map_drop <= 100:
+            raise UsageError(
+                f"max_map_drop (--max-map-drop) must be between 0 and 100 mAP50-95 points, got {self.max_map_drop}"
+            )
         low = max(PRECISIONS[self.precision].min_opset, MIN_OPSET_NMS * self.nms)
         if self.opset is not None and (type(self.opset) is not int or not low <= self.opset <= MAX_OPSET):
             kind = f"{self.precision}{' with NMS' if self.nms else ''}"

@@ -50,7 +50,7 @@ class ExportedModel:
 
 
 def export_onnx(
-    weights: str | Path,
+    model: str | Path,
     output: str | Path | None = None,
     *,
     precision: str = "fp32",
@@ -61,8 +61,8 @@ def export_onnx(
     uint8_input: bool = False,
     opset: int | None = None,
     data: str | Path | None = None,
-    max_drop: float = 1.0,
-    keep: bool = False,
+    max_map_drop: float = 1.0,
+    allow_regression: bool = False,
     check_images: Iterable[str | Path] | None = None,
     allow_download: bool = False,
 ) -> ExportedModel:
@@ -78,7 +78,7 @@ def export_onnx(
         needs NMS. A head that lost that branch by fusion gives (B, rows, 6 + extras): corner boxes, score, class; so
         does embedded NMS (rotated boxes stay centre-size), padded with rows of zeros.
     Args:
-        weights: the `.pt` checkpoint of a detect, segment, pose or obb model. It is read, never executed.
+        model: the `.pt` checkpoint of a detect, segment, pose or obb model. It is read, never executed.
         output: file to write; the default is the checkpoint's name with `.onnx`.
         precision: fp32, fp16 (input, output and layers that exceed its range stay float32) or int8 (calibrated and
             measured on the data).
@@ -90,8 +90,9 @@ def export_onnx(
         opset: ONNX opset; the default is Ultralytics' choice.
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
             int8 and show the range of fp16; the default is the one that the checkpoint names.
-        max_drop: mAP50-95 points (hundredths) that int8 may lose.
-        keep: write an int8 file even if it loses more or is slower; its metadata then has the reason against it.
+        max_map_drop: mAP50-95 points (hundredths) that int8 may lose.
+        allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why it was
+            refused.
         check_images: image files to compare on, instead of the val images.
         allow_download: run the download script of `data` if its images are missing, or fetch it from its URL; either
             is announced first. A dataset that only the checkpoint names is never downloaded.
@@ -102,8 +103,10 @@ def export_onnx(
     """
     require_modules()
     with _local_dataset(data, allow_download) as data:
-        options = ExportOptions(precision, batch, dynamic, nms, uint8_input, opset, data, max_drop, keep)
-        return _export(options, weights, output, imgsz, check_images)
+        options = ExportOptions(
+            precision, batch, dynamic, nms, uint8_input, opset, data, max_map_drop, allow_regression
+        )
+        return _export(options, model, output, imgsz, check_images)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Int8Report:
 def convert(conversion: Conversion) -> Int8Report:
     """Write an int8 copy of a float32 file, and measure both on the val split and on this machine's CPU.
 
-    Everything is int8 except for the decode tail and the first layer. If that loses more than `max_drop`, the most
+    Everything is int8 except for the decode tail and the first layer. If that loses more than `max_map_drop`, the most
     sensitive layers return to float32, first one, then 2, 4, 8 and so on, until the loss is allowed.
 
     Convention:
@@ -97,7 +97,7 @@ def convert(conversion: Conversion) -> Int8Report:
     Raises:
         FGDError: there are no images to calibrate or to measure on, or the file cannot be quantized.
     """
-    source, data, imgsz, max_drop = conversion.source, conversion.data, conversion.imgsz, conversion.max_drop
+    source, data, imgsz, max_map_drop = conversion.source, conversion.data, conversion.imgsz, conversion.max_map_drop
     metadata = read_metadata(source)
     _check_classes(metadata, data)
     images = calibration_images(data)
@@ -106,7 +106,7 @@ def convert(conversion: Conversion) -> Int8Report:
     task = metadata.get("task", "detect")
     map_fp32 = measure_map(source, data, imgsz, task)
     search = _Search(source, conversion.target.parent, model, ranges, images.paths, data, imgsz, task, map_fp32)
-    best = _best(list(_attempts(search, max_drop)), max_drop)
+    best = _best(list(_attempts(search, max_map_drop)), max_map_drop)
     onnx.save(best.model, conversion.target)
     calibration = {
         "images": len(images.paths),
@@ -115,8 +115,8 @@ def convert(conversion: Conversion) -> Int8Report:
         "data": Path(data).name,
         "method": "minmax",
     }
-    accepted = best.accepted(max_drop) and not _is_inconclusive(map_fp32, max_drop)
-    refusal = None if accepted else _refusal(best, map_fp32, max_drop)
+    accepted = best.accepted(max_map_drop) and not _is_inconclusive(map_fp32, max_map_drop)
+    refusal = None if accepted else _refusal(best, map_fp32, max_map_drop)
     return Int8Report(
         best.float_nodes, calibration, map_fp32, best.maps, best.drop_points, best.speed_ratio, refusal=refusal
     )
@@ -132,8 +132,8 @@ class _Attempt:
     drop_points: float
     speed_ratio: float
 
-    def accepted(self, max_drop: float) -> bool:
-        return self.speed_ratio > 1 and self.drop_points <= max_drop
+    def accepted(self, max_map_drop: float) -> bool:
+        return self.speed_ratio > 1 and self.drop_points <= max_map_drop
 
 
 @dataclass(frozen=True)
@@ -185,42 +185,42 @@ def _simplified(source: Path) -> ModelProto:
     return shape_inference.infer_shapes(model)
 
 
-def _attempts(search: _Search, max_drop: float) -> Iterator[_Attempt]:
+def _attempts(search: _Search, max_map_drop: float) -> Iterator[_Attempt]:
     """Yield attempts with more and more layers in float32, until one is accepted or is no longer faster."""
     attempt = search.attempt(())
     yield attempt
-    if attempt.accepted(max_drop) or attempt.speed_ratio <= 1:
+    if attempt.accepted(max_map_drop) or attempt.speed_ratio <= 1:
         return
     layers = search.ranked_layers()
     count = 1
-    while count < len(layers) and attempt.speed_ratio > 1 and not attempt.accepted(max_drop):
+    while count < len(layers) and attempt.speed_ratio > 1 and not attempt.accepted(max_map_drop):
         attempt = search.attempt([name for layer in layers[:count] for name in layer])
         yield attempt
         count *= 2
 
 
-def _best(attempts: Sequence[_Attempt], max_drop: float) -> _Attempt:
+def _best(attempts: Sequence[_Attempt], max_map_drop: float) -> _Attempt:
     """Return the first accepted attempt, which is the fastest, else the most accurate one faster than float32."""
-    return min(attempts, key=lambda attempt: (attempt.speed_ratio <= 1, max(attempt.drop_points, max_drop)))
+    return min(attempts, key=lambda attempt: (attempt.speed_ratio <= 1, max(attempt.drop_points, max_map_drop)))
 
 
 def _largest_drop(before: Mapping[str, float], after: Mapping[str, float]) -> float:
     return max(100 * (value - after[name]) for name, value in before.items() if name.endswith("map50_95"))
 
 
-def _is_inconclusive(map_fp32: Mapping[str, float], max_drop: float) -> bool:
-    """Return whether every loss would be accepted, as on data with other classes; `max_drop` 100 requests just that."""
-    return 100 * map_fp32["map50_95"] <= max_drop < 100
+def _is_inconclusive(map_fp32: Mapping[str, float], max_map_drop: float) -> bool:
+    """Return whether every loss would be accepted, as on data with other classes; a limit of 100 requests just that."""
+    return 100 * map_fp32["map50_95"] <= max_map_drop < 100
 
 
-def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_drop: float) -> str:
+def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_map_drop: float) -> str:
     before, after = map_fp32["map50_95"], attempt.maps["map50_95"]
-    if _is_inconclusive(map_fp32, max_drop):
+    if _is_inconclusive(map_fp32, max_map_drop):
         return (
             f"float32 itself has {100 * before:.2f} mAP50-95 points on the val split, no more than int8 may lose "
-            f"({max_drop:g}), so the loss cannot be measured: pass data= (--data) with this model's classes"
+            f"({max_map_drop:g}), so the loss cannot be measured: pass data= (--data) with this model's classes"
         )
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
     loss = f"loses {attempt.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"
     float_layers = f" even with {len(attempt.float_nodes)} sensitive nodes in float32" if attempt.float_nodes else ""
-    return f"int8 {speed} and {loss}{float_layers}; it must be faster and may lose {max_drop:g}"
+    return f"int8 {speed} and {loss}{float_layers}; it must be faster and may lose {max_map_drop:g}"

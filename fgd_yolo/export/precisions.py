@@ -46,7 +46,7 @@ class Conversion:
         imgsz: side of the input in pixels; for a file of dynamic size, the side to measure at.
         images: BGR images that the exported file is compared on.
         data: dataset, as the user or the checkpoint names it; its train images calibrate, its val images measure.
-        max_drop: mAP50-95 points (hundredths) that the copy may lose.
+        max_map_drop: mAP50-95 points (hundredths) that the copy may lose.
     """
 
     source: Path
@@ -54,7 +54,7 @@ class Conversion:
     imgsz: int
     images: Sequence[np.ndarray]
     data: Any
-    max_drop: float = 1.0
+    max_map_drop: float = 1.0
 
 
 class ConversionReport(Protocol):

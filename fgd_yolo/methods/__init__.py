@@ -1,11 +1,11 @@
 """Distillation methods in plain torch, independent of detectors and trainers.
 
-A method is one file with its loss module and its options, and one row of `METHODS`:
+A method is one file with its loss module and one row of `METHODS`; its options are in `fgd_yolo.config`:
 
 - `fgd`: Focal and Global Distillation, the default
 - `fitnet`: plain imitation of the neck maps
 - `cwd`: channel-wise distillation
-- `method`: the base classes of loss modules and options
+- `method`: the base class of the loss modules
 
 Shared by them:
 
@@ -15,18 +15,25 @@ Shared by them:
 - `reductions`: the sums that every FGD term needs, with a hand-written gradient
 """
 
-from fgd_yolo.methods.cwd import CWDOptions
-from fgd_yolo.methods.fgd import FGDLoss, FGDOptions, FGDTerms
-from fgd_yolo.methods.fitnet import FitNetOptions
+from fgd_yolo.config import FeatureOptions
+from fgd_yolo.methods.cwd import CWDLoss
+from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
+from fgd_yolo.methods.fitnet import FitNetLoss
 from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
-from fgd_yolo.methods.method import LevelLoss, MethodOptions
+from fgd_yolo.methods.method import LevelLoss
 
-METHODS: dict[str, type[MethodOptions]] = {
-    "fgd": FGDOptions,
-    "fitnet": FitNetOptions,
-    "cwd": CWDOptions,
+METHODS: dict[str, type[LevelLoss]] = {
+    "fgd": FGDLoss,
+    "fitnet": FitNetLoss,
+    "cwd": CWDLoss,
 }
-"""Options class of each method by its name, the value of `method`. `cfg/` has a recipe of the same name for each."""
+"""Loss module of each method by its name, the value of `features.method`. `cfg/` has a recipe of each name."""
+
+
+def build_level_loss(student_channels: int, teacher_channels: int, options: FeatureOptions) -> LevelLoss:
+    """Build the loss module of one level for the method that the options belong to."""
+    return METHODS[options.method].from_options(student_channels, teacher_channels, options)
+
 
 __all__ = [
     "METHODS",
@@ -35,5 +42,5 @@ __all__ = [
     "HeadLoss",
     "HeadTerms",
     "LevelLoss",
-    "MethodOptions",
+    "build_level_loss",
 ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fgd_yolo.config.method_options import FeatureOptions, FGDOptions, Scale
 from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.reductions import mean_sizes
 
 MAX_ATTENTION = 10.0  # times the mean, so that a few cells cannot take all the attention
-Scale = Literal["free", "paper"]
+_DEFAULT = FGDOptions()
 
 
 class AttentionSettings(NamedTuple):
@@ -22,8 +23,13 @@ class AttentionSettings(NamedTuple):
         scale: "paper" uses the map unchanged; "free" standardises its channels first and caps the attention.
     """
 
-    temperature: float = 0.5
-    scale: Scale = "free"
+    temperature: float = _DEFAULT.temperature
+    scale: Scale = _DEFAULT.scale
+
+    @classmethod
+    def of(cls, options: FeatureOptions) -> AttentionSettings:
+        """Return the settings of FGD's options; the defaults for other methods, which have no attention."""
+        return cls(options.temperature, options.scale) if isinstance(options, FGDOptions) else cls()
 
     def attention(self, feature_map: Tensor) -> Attention:
         """Return the attention of a (B, C, H, W) map.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from fgd_yolo.config.method_options import CWDOptions
 from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss, MethodOptions
+from fgd_yolo.methods.method import LevelLoss
 
 
 class CWDTerms(NamedTuple):
@@ -42,6 +42,11 @@ class CWDLoss(LevelLoss):
         self.temperature = temperature
         self.weight = weight
 
+    @classmethod
+    def from_options(cls, student_channels: int, teacher_channels: int, options: CWDOptions) -> CWDLoss:
+        """Build the module of one level with the options of its method."""
+        return cls(student_channels, teacher_channels, temperature=options.temperature, weight=options.channel_weight)
+
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> CWDTerms:
         """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
@@ -55,19 +60,3 @@ class CWDLoss(LevelLoss):
             divergence = nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
             B, C = teacher_map.shape[:2]
             return CWDTerms(self.weight * self.temperature**2 * divergence / (B * C))
-
-
-class CWDOptions(MethodOptions):
-    """Options of `method: cwd`.
-
-    Args:
-        temperature: T of the distributions, above 0; 4 as in the paper.
-        channel_weight: weight of the divergence.
-    """
-
-    temperature: float = Field(default=4.0, gt=0)
-    channel_weight: float = Field(default=1.0, ge=0)
-
-    def level_loss(self, student_channels: int, teacher_channels: int) -> CWDLoss:
-        """Build the loss module of one level."""
-        return CWDLoss(student_channels, teacher_channels, temperature=self.temperature, weight=self.channel_weight)

@@ -5,24 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from fgd_yolo.config.method_options import FGDOptions
 from fgd_yolo.methods.alignment import align_maps, standardised
-from fgd_yolo.methods.attention_maps import (
-    Attention,
-    AttentionSettings,
-    Scale,
-    attention,
-    attention_of_sizes,
-    capped,
-)
+from fgd_yolo.methods.attention_maps import Attention, attention, attention_of_sizes, capped
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.methods.global_context import GlobalContext
-from fgd_yolo.methods.method import LevelLoss, MethodOptions
+from fgd_yolo.methods.method import LevelLoss
 from fgd_yolo.methods.reductions import reduce_maps
 
-_ATTENTION = AttentionSettings()
+_TEMPERATURE = FGDOptions().temperature
 
 
 class FGDTerms(NamedTuple):
@@ -66,7 +59,7 @@ class FGDLoss(LevelLoss):
         student_channels: int,
         teacher_channels: int,
         *,
-        temperature: float = _ATTENTION.temperature,
+        temperature: float = _TEMPERATURE,
         fg_weight: float,
         bg_weight: float,
         attn_weight: float,
@@ -79,6 +72,20 @@ class FGDLoss(LevelLoss):
         self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
         self.student_context = GlobalContext(teacher_channels)
         self.teacher_context = GlobalContext(teacher_channels)
+
+    @classmethod
+    def from_options(cls, student_channels: int, teacher_channels: int, options: FGDOptions) -> FGDLoss:
+        """Build the module of one level with the options of its method."""
+        return cls(
+            student_channels,
+            teacher_channels,
+            temperature=options.temperature,
+            fg_weight=options.fg_weight,
+            bg_weight=options.bg_weight,
+            attn_weight=options.attn_weight,
+            rel_weight=options.rel_weight,
+            free=options.scale == "free",
+        )
 
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FGDTerms:
         """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
@@ -154,55 +161,3 @@ class FGDLoss(LevelLoss):
         if not self.free:
             return total / len(cells)
         return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
-
-
-# The terms of the two scales differ in size, so each scale has its own default weights.
-_DEFAULT_WEIGHTS = {
-    "free": {"fg": 0.5, "bg": 0.25, "attn": 0.25, "rel": 1.0},
-    "paper": {"fg": 2e-4, "bg": 1e-4, "attn": 2e-4, "rel": 1e-6},
-}
-
-
-def _weight(term: str):
-    return Field(default_factory=lambda options: _DEFAULT_WEIGHTS[options["scale"]][term], ge=0)
-
-
-class FGDOptions(MethodOptions):
-    """Options of `method: fgd`. The default of each weight depends on the scale.
-
-    Args:
-        scale: arithmetic of the terms; "paper" is the authors' (sums over C, H, W, divided by images), "free"
-            compares standardised maps by weighted means, which are of order 1 for every width, image and teacher.
-        temperature: T of both attentions, above 0.
-        fg_weight: alpha, squared difference inside boxes.
-        bg_weight: beta, squared difference outside boxes.
-        attn_weight: gamma, L1 between the attentions of teacher and student.
-        rel_weight: lambda, global relation term.
-    """
-
-    imitates_heads = True
-
-    scale: Scale = _ATTENTION.scale
-    temperature: float = Field(default=_ATTENTION.temperature, gt=0)
-    fg_weight: float = _weight("fg")
-    bg_weight: float = _weight("bg")
-    attn_weight: float = _weight("attn")
-    rel_weight: float = _weight("rel")
-
-    def level_loss(self, student_channels: int, teacher_channels: int) -> FGDLoss:
-        """Build the loss module of one level."""
-        return FGDLoss(
-            student_channels,
-            teacher_channels,
-            temperature=self.temperature,
-            fg_weight=self.fg_weight,
-            bg_weight=self.bg_weight,
-            attn_weight=self.attn_weight,
-            rel_weight=self.rel_weight,
-            free=self.scale == "free",
-        )
-
-    @property
-    def attention_settings(self) -> AttentionSettings:
-        """How the loss computes attention."""
-        return AttentionSettings(self.temperature, self.scale)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from fgd_yolo.config.method_options import FitNetOptions
 from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss, MethodOptions
+from fgd_yolo.methods.method import LevelLoss
 
 
 class FitNetTerms(NamedTuple):
@@ -35,6 +35,11 @@ class FitNetLoss(LevelLoss):
         super().__init__(student_channels, teacher_channels)
         self.weight = weight
 
+    @classmethod
+    def from_options(cls, student_channels: int, teacher_channels: int, options: FitNetOptions) -> FitNetLoss:
+        """Build the module of one level with the options of its method."""
+        return cls(student_channels, teacher_channels, weight=options.imitation_weight)
+
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
         """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
@@ -42,17 +47,3 @@ class FitNetLoss(LevelLoss):
             if not self.weight:
                 return FitNetTerms(student_map.new_zeros(()))
             return FitNetTerms(self.weight * nn.functional.mse_loss(student_map, teacher_map))
-
-
-class FitNetOptions(MethodOptions):
-    """Options of `method: fitnet`.
-
-    Args:
-        imitation_weight: weight of the mean squared difference.
-    """
-
-    imitation_weight: float = Field(default=1.0, ge=0)
-
-    def level_loss(self, student_channels: int, teacher_channels: int) -> FitNetLoss:
-        """Build the loss module of one level."""
-        return FitNetLoss(student_channels, teacher_channels, weight=self.imitation_weight)

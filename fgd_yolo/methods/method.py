@@ -1,14 +1,13 @@
-"""Base classes of a distillation method: its options, and the loss module that they build for each level."""
+"""Base class of the loss module that a distillation method has for each level."""
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from fgd_yolo.checked_options import Options
+from fgd_yolo.config import FeatureOptions
 from fgd_yolo.methods.alignment import alignment
-from fgd_yolo.methods.attention_maps import AttentionSettings
 
 
 class LevelLoss(nn.Module):
@@ -22,6 +21,11 @@ class LevelLoss(nn.Module):
     def __init__(self, student_channels: int, teacher_channels: int):
         super().__init__()
         self.align = alignment(student_channels, teacher_channels)
+
+    @classmethod
+    def from_options(cls, student_channels: int, teacher_channels: int, options: FeatureOptions) -> LevelLoss:
+        """Build the module of one level with the options of its method."""
+        raise NotImplementedError
 
     def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> NamedTuple:
         """Compare two maps of the same images.
@@ -49,30 +53,3 @@ class LevelLoss(nn.Module):
     def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
         """Return whether a loss item is 0 by definition, because with these boxes it covers no cell of this level."""
         return False
-
-
-class MethodOptions(Options):
-    """Base class of a method's own options; each subclass is a row of `METHODS`.
-
-    Convention:
-        An option `x_weight` is the weight of the term `x` of the loss module, whose loss item is called `x_loss`.
-        The options are declared in the order of the terms.
-    """
-
-    kind = "method option"
-    imitates_heads: ClassVar[bool] = False
-    """Default of the option `heads`."""
-
-    def level_loss(self, student_channels: int, teacher_channels: int) -> LevelLoss:
-        """Build the loss module of one level."""
-        raise NotImplementedError
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each term, by the name of its loss item."""
-        return {f"{name.removesuffix('_weight')}_loss": value for name, value in self if name.endswith("_weight")}
-
-    @property
-    def attention_settings(self) -> AttentionSettings:
-        """How the attention in the figures of a training is computed."""
-        return AttentionSettings()

@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.training.distiller import Distiller
 
@@ -76,7 +77,7 @@ def plot_attention(
         raise FGDError("only colour images with boxes are plotted, and the val images include none")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
-    settings = distiller.config.method_options.attention_settings
+    settings = AttentionSettings.of(distiller.config.features)
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
     until = "until the feature terms ended" if distiller.features.ratio.ended else "so far"
     aligned = f"aligned to the teacher's width if it differs, by convolutions trained {until}"

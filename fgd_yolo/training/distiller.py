@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import HeadLoss
+from fgd_yolo.methods import HeadLoss, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
@@ -68,17 +68,19 @@ class Distiller:
         self.levels = levels
         self.classes = classes
         self.config = config
-        measurement = {"every": config.ratio_every, "maximum": config.max_gradient_ratio}
-        decay = {"decay_start": config.decay_start, "decay_end": config.decay_end}
-        ratio = GradientRatio(config.gradient_ratio, **measurement, **decay)
-        head_ratio = GradientRatio(config.head_gradient_ratio, **measurement, prefix="head_")
+        features, heads, schedule = config.features, config.heads, config.schedule
+        measurement = {"every": schedule.measure_every, "maximum": config.checks.max_ratio}
+        decay = {"decay_start": schedule.decay_start, "decay_end": schedule.decay_end}
+        feature_ratio = GradientRatio(features.group, features.ratio, **measurement, **decay)
+        head_ratio = GradientRatio(heads.group, heads.ratio, **measurement)
         self.losses = nn.ModuleList()
-        self.head_loss = HeadLoss(config.head_cls_weight, config.head_box_weight)
-        self.features = TermGroup(config.feature_weights, ratio, self.losses)
-        self.heads = TermGroup(config.head_weights, head_ratio, nn.ModuleList())
+        self.head_loss = HeadLoss(heads.cls_weight, heads.box_weight)
+        self.features = TermGroup(features.weights, feature_ratio, self.losses)
+        self.heads = TermGroup(heads.weights, head_ratio, nn.ModuleList())
         if self.features.names:  # heads alone need no alignments
-            build = config.method_options.level_loss
-            self.losses.extend(build(level.student_channels, level.teacher_channels) for level in levels)
+            self.losses.extend(
+                build_level_loss(level.student_channels, level.teacher_channels, features) for level in levels
+            )
         self.dropped = 0
         self.first_batch_checked = False
 
@@ -217,7 +219,7 @@ class Distiller:
             batches: number of batches of an epoch.
         """
         for group in self.groups:
-            group.ratio.warmup_batches = self.config.warmup_epochs * batches
+            group.ratio.warmup_batches = self.config.schedule.warmup_epochs * batches
             group.ratio.run_batches = epochs * batches
 
     def end_epoch(self) -> None:
@@ -235,8 +237,8 @@ class Distiller:
         """Return the state that a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
             "losses": self.losses.state_dict(),
-            "gradient_ratio": self.features.ratio.state_dict(),
-            "head_gradient_ratio": self.heads.ratio.state_dict(),
+            "features": self.features.ratio.state_dict(),
+            "heads": self.heads.ratio.state_dict(),
             "dropped": self.dropped,
         }
 
@@ -248,8 +250,8 @@ class Distiller:
         """
         try:
             self.losses.load_state_dict(state["losses"])
-            self.features.ratio.load_state_dict(state["gradient_ratio"])
-            self.heads.ratio.load_state_dict(state["head_gradient_ratio"])
+            self.features.ratio.load_state_dict(state["features"])
+            self.heads.ratio.load_state_dict(state["heads"])
             self.dropped = state["dropped"]
         except (RuntimeError, KeyError, TypeError) as error:
             raise FGDError(

@@ -37,30 +37,30 @@ class GradientRatio:
         at `decay_start` at the latest, and falls from 1 to 0 along half a cosine from `decay_start` to `decay_end`.
 
     Args:
+        group: name of the group of terms, `features` or `heads`, which also names its options and columns.
         target: target of the gradient ratio; None for fixed weights.
         every: batches between two measurements.
         maximum: the run stops if every ratio measured in an epoch is above this.
         decay_start: fraction of the run after which the schedule begins to fall.
         decay_end: fraction of the run after which the schedule is 0; if both are 1 there is no decay.
-        prefix: prefix of the option `gradient_ratio` and of the columns in results.csv.
     """
 
     def __init__(
         self,
+        group: str,
         target: float | None,
         *,
         every: int,
         maximum: float,
         decay_start: float = 1.0,
         decay_end: float = 1.0,
-        prefix: str = "",
     ):
+        self.group = group
         self.target = target
         self.every = every
         self.maximum = maximum
         self.decay_start = decay_start
         self.decay_end = decay_end
-        self.prefix = prefix
         self.warmup_batches = 0.0  # both are set at the start of each epoch, since a loader may change its length
         self.run_batches = 0.0
         self.batches = 0
@@ -140,20 +140,20 @@ class GradientRatio:
         if ratios and min(ratios) > self.maximum:
             raise FGDError(
                 f"the distillation's gradient at the neck stayed above {self.maximum:g} times the detection "
-                f"loss's for a whole epoch (latest {ratios[-1]:.3g}): set {self.prefix}gradient_ratio=0.1 instead of "
+                f"loss's for a whole epoch (latest {ratios[-1]:.3g}): set {self.group}.ratio=0.1 instead of "
                 "fixed weights, or divide all weights by the same number"
             )
 
     def summary(self) -> str:
         """Return gradient ratio, gain and schedule as a phrase for the log."""
         if self.ended:
-            return "feature terms have ended"
+            return f"{self.group} ended"
         schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
-        return f"{self.prefix}gradient_ratio {self.current:.3g}, gain {self.gain:.3g}{schedule}"
+        return f"{self.group} ratio {self.current:.3g}, gain {self.gain:.3g}{schedule}"
 
     def columns(self) -> dict[str, float]:
         """Return the gradient ratio and the gain by the names of their columns in results.csv."""
-        return {f"fgd/{self.prefix}gradient_ratio": self.current, f"fgd/{self.prefix}gain": self.gain}
+        return {f"{self.group}/ratio": self.current, f"{self.group}/gain": self.gain}
 
     def state_dict(self) -> dict:
         """Return the state that a resumed run needs, as plain numbers."""

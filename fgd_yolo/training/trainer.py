@@ -43,12 +43,12 @@ MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 class FGDTrainer(LockedTrainer, DetectionTrainer):
     """Trains a student as Ultralytics does, with distillation terms added to its loss.
 
-    Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `configured` sets the
+    Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `with_teacher` sets the
     options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
     trains in a run folder.
 
     Example:
-        >>> trainer = FGDTrainer.configured(teacher="teacher.pt", config=FGDConfig())
+        >>> trainer = FGDTrainer.with_teacher("teacher.pt", FGDConfig())
         >>> YOLO("yolov8n.pt").train(trainer=trainer, data="data.yaml")  # doctest: +SKIP
     """
 
@@ -61,7 +61,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     loss_hook: LossHook | None = None
 
     @classmethod
-    def configured(
+    def with_teacher(
         cls, teacher: str | Path | None, config: FGDConfig | None = None, *, allow_download: bool = False
     ) -> type[FGDTrainer]:
         """Return a trainer class with a teacher and options.
@@ -77,7 +77,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """
         config = config or FGDConfig()
         if config.active and teacher is None:
-            raise UsageError("a teacher checkpoint is needed: FGDTrainer.configured(teacher='teacher.pt')")
+            raise UsageError("a teacher checkpoint is needed: FGDTrainer.with_teacher('teacher.pt')")
         options = {"teacher": Path(teacher) if teacher else None, "config": config, "allow_download": allow_download}
         return type(cls.__name__, (cls,), options)
 
@@ -87,14 +87,14 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         refuse_unsupported(overrides or {})
         if self.config.active:
             if self.teacher is None:
-                raise UsageError("FGDTrainer has no teacher: use FGDTrainer.configured(teacher='teacher.pt')")
+                raise UsageError("FGDTrainer has no teacher: use FGDTrainer.with_teacher('teacher.pt')")
             load_detector(self.teacher)  # so that a wrong file stops the run before the run folder is created
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
             self.add_callback("on_train_epoch_start", methodcaller("_start_epoch"))
             self.add_callback("on_train_epoch_end", methodcaller("_end_epoch"))
-            self.add_callback("on_model_save", partial(plot_if_due, every=self.config.plot_every))
+            self.add_callback("on_model_save", partial(plot_if_due, every=self.config.pictures_every))
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Read the arguments of a resumed run and lock its folder; replace a damaged checkpoint by the previous.
@@ -157,7 +157,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         for line in unpaired_levels(student, teacher):
             LOGGER.info(f"{colorstr('FGD:')} {line}")
         memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads)
+        frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads.enabled)
         distiller = Distiller(frozen, levels, self.config, classes)
         distiller.losses.to(self.device)
         return distiller
@@ -201,13 +201,18 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         student = unwrap_model(self.model)
         if not self.resume:
             check_teacher(
-                self.teacher, student, self.test_loader, self.args, self.data["names"], self.config.min_teacher_map
+                self.teacher,
+                student,
+                self.test_loader,
+                self.args,
+                self.data["names"],
+                self.config.checks.min_teacher_map,
             )
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
         step = partial(self.distiller.step, amp_scale=self.scaler.get_scale)
-        self.loss_hook = LossHook(student, step, head=self.config.heads)
+        self.loss_hook = LossHook(student, step, head=self.config.heads.enabled)
         self.loss_hook.attach()
 
     def _start_epoch(self) -> None:
@@ -252,8 +257,8 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
     def _origin(self) -> dict[str, Any]:
         """Return the teacher's digest and the options, which must be the same when the run is resumed."""
-        options = self.config.to_dict()
-        del options["plot_every"]  # it does not change what is learnt
+        options = self.config.flat()
+        del options["pictures_every"]  # it does not change what is learnt
         return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:

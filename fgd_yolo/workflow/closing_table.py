@@ -182,7 +182,7 @@ def next_steps(result: Mapping[str, Any]) -> list[str]:
     """
     files, options = result["files"], result["command"]
     data = f" --data {shlex.quote(options['data'])}" if options["data"] else ""
-    weights = f"--weights {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
+    weights = f"--model {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
     int8 = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
     model = f"--model {shlex.quote(files['onnx'])}"
     steps = [
@@ -193,6 +193,6 @@ def next_steps(result: Mapping[str, Any]) -> list[str]:
         f"{command_name('export')} {weights} --precision int8 --output {int8}",
     ]
     if not result.get("twin") and result["method"] != PLAIN:
-        plain = {**options, "teacher": None, "teacher_epochs": None, "config": PLAIN}
+        plain = {**options, "teacher": None, "teacher_epochs": None, "recipe": PLAIN}
         steps += ["# the same student without distillation, as a further row of this table", distill_command(**plain)]
     return steps

@@ -20,7 +20,7 @@ from typing import Any
 
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.console import display_path, distill_command, print_status
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
@@ -84,7 +84,7 @@ def distill(
     student: str | Path | None = None,
     data: str | Path | None = None,
     *,
-    config: FGDConfig | Recipe | str | Path | None = None,
+    recipe: FGDConfig | str | Path | None = None,
     teacher_epochs: int | None = None,
     resume: str | Path | None = None,
     allow_download: bool = False,
@@ -96,10 +96,10 @@ def distill(
     `runs/distill/NAME` in the current folder; `project=` and `name=` change it.
 
     Args:
-        teacher: model name or file, such as `yolov8l`; None if `config` names it or has all weights 0.
-        student: model name or file, such as `yolov8n`; None if `config` names it.
-        data: Ultralytics data YAML; None is the built-in demo data, unless `config` names one.
-        config: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
+        teacher: model name or file, such as `yolov8l`; None if `recipe` names it or has all weights 0.
+        student: model name or file, such as `yolov8n`; None if `recipe` names it.
+        data: Ultralytics data YAML; None is the built-in demo data, unless `recipe` names one.
+        recipe: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
         teacher_epochs: epochs of the teacher's fine-tuning; None is the student's, 0 forbids it.
         resume: run folder to resume; no other option but `device` may then be given.
         allow_download: run the download script of the data YAML if images are missing, or fetch data from an
@@ -115,12 +115,12 @@ def distill(
         KeyboardInterrupt: stopped by the user; the message is the command that resumes the run.
     """
     if resume is not None:
-        options = {"teacher": teacher, "student": student, "data": data, "config": config}
+        options = {"teacher": teacher, "student": student, "data": data, "recipe": recipe}
         options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
         device = options.pop("device", None)
         return _resume(Path(resume).absolute(), [key for key, value in options.items() if value is not None], device)
     refuse_unsupported({"data": data})
-    recipe = as_recipe(config).override(
+    recipe = as_recipe(recipe).override(
         train=train_args,
         teacher=teacher,
         student=student,
@@ -257,9 +257,9 @@ def _teacher(plan: Plan, run_dir: Path) -> Path | None:
 @safe_loading()
 def _distil(plan: Plan, teacher: Path | None, lock: FolderLock) -> Path:
     """Train the student, and return its best checkpoint without optimizer at the top of the run folder."""
-    config, run_dir = plan.recipe.fgd, lock.folder
+    config, run_dir = plan.recipe.config, lock.folder
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
-    trainer = FGDTrainer.configured(teacher=teacher, config=config)
+    trainer = FGDTrainer.with_teacher(teacher, config)
     train, data = plan.recipe.train, str(plan.dataset.file)
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()

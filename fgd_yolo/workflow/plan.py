@@ -59,10 +59,10 @@ class Plan:
     @property
     def method(self) -> str:
         """Name of the method: the recipe's, "heads" if only heads are distilled, or "plain" without distillation."""
-        config = self.recipe.fgd
-        if not config.active:
+        if not self.recipe.active:
             return PLAIN
-        return config.method if any(config.feature_weights.values()) else "heads"
+        features = self.recipe.features
+        return features.method if any(features.weights.values()) else "heads"
 
     def with_data_copy(self, run_dir: Path) -> Plan:
         """Return the plan with a copy of its data YAML, written to a run folder."""
@@ -75,13 +75,11 @@ class Plan:
         return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
 
 
-def as_recipe(config: FGDConfig | Recipe | str | Path | None) -> Recipe:
+def as_recipe(recipe: FGDConfig | str | Path | None) -> Recipe:
     """Convert the name or file of a recipe, or an FGDConfig, to a recipe; None is the default recipe."""
-    if isinstance(config, Recipe):
-        return config
-    if isinstance(config, FGDConfig):
-        return Recipe(fgd=config)
-    return Recipe() if config is None else load_recipe(config)
+    if isinstance(recipe, FGDConfig):
+        return recipe if isinstance(recipe, Recipe) else Recipe.of(recipe)
+    return Recipe() if recipe is None else load_recipe(recipe)
 
 
 def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = False, recorded: bool = False) -> Plan:
@@ -107,7 +105,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     demo = recipe.data is None
     student = resolve(recipe.student, "student", demo)
     _check_frozen(train.get("freeze"), student)
-    teacher = resolve(recipe.teacher, "teacher", demo) if recipe.fgd.active else None
+    teacher = resolve(recipe.teacher, "teacher", demo) if recipe.active else None
     data = demo_data() if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
     if dataset.channels != 3:
@@ -152,8 +150,8 @@ def demo_arguments(given: Mapping[str, Any], device_type: str) -> tuple[dict[str
 def _check_options(recipe: Recipe) -> None:
     if recipe.student is None:
         raise UsageError("missing --student: give a model, such as --student yolov8n")
-    if recipe.teacher is None and recipe.fgd.active:
-        raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --config plain")
+    if recipe.teacher is None and recipe.active:
+        raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
 
 
 def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:
@@ -169,7 +167,7 @@ def _stage_arguments(recipe: Recipe, train: dict[str, Any], device_type: str) ->
         shared = train
         if recipe.data is None:
             train, shared = demo_arguments(train, device_type)
-        teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.fgd.active else {}
+        teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.active else {}
     _check_values(train)
     rounded = _round_imgsz(train)
     if rounded.get("imgsz") != train.get("imgsz"):

@@ -145,7 +145,7 @@ def prepare_teacher(
     estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
     print_status(f"teacher: {epochs} epochs at {imgsz} px, {estimate} on this device")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
-    plain = FGDTrainer.configured(teacher=None, config=load_recipe("plain").fgd)
+    plain = FGDTrainer.with_teacher(None, load_recipe("plain").config)
     best = train_stage(teacher.file, plain, str(dataset.file), run_dir / TEACHER_STAGE, train, device)
     return _cache(best, cached)
 

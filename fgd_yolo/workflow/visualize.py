@@ -34,11 +34,12 @@ from fgd_yolo.attention.labelled_images import (
 from fgd_yolo.attention.level_attention import LevelAttention, compare_levels
 from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.config.method_options import Scale
 from fgd_yolo.console import display_path, distill_command, print_status, progress
 from fgd_yolo.datasets import demo_data, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
-from fgd_yolo.methods.attention_maps import AttentionSettings, Scale
+from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
@@ -210,12 +211,12 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
     if side["teacher"] != file_input(teacher).digest:
         return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
     config = FGDConfig.from_dict(side["options"])
-    if not any(config.feature_weights.values()):
+    if not any(config.features.weights.values()):
         return unaligned, f"{without}the distillation of {SIDE} compared no maps."
     aligns = build_alignments(side["losses"], levels)
     if aligns is None:
         return unaligned, f"{without}{SIDE} belongs to a student of another width."
-    ended = f" until {config.decay_end:.0%} of the run" if config.decay_end < 1 else ""
+    ended = f" until {config.schedule.decay_end:.0%} of the run" if config.schedule.decay_end < 1 else ""
     return (
         aligns,
         f"Student maps are shown after the alignment of epoch {side['epoch'] + 1}, trained with 'after'{ended}.",
@@ -241,7 +242,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     if teacher is None:
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
     _check_inputs(run_dir, options, recipe, Path(teacher))
-    settings = recipe.fgd.method_options.attention_settings
+    settings = AttentionSettings.of(recipe.features)
     return VisualizeOptions(
         teacher=Path(teacher),
         before=options.before,

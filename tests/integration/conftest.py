@@ -16,8 +16,9 @@ def configured(teacher_pt):
     from fgd_yolo import FGDTrainer
     from training import quick_config
 
-    return FGDTrainer.configured(
-        teacher=teacher_pt, config=quick_config(warmup_epochs=0, decay_start=1.0, decay_end=1.0)
+    return FGDTrainer.with_teacher(
+        teacher=teacher_pt,
+        config=quick_config({"schedule.warmup_epochs": 0, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}),
     )
 
 

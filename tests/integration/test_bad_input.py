@@ -50,7 +50,7 @@ def data(tmp_path) -> Path:
 def test_an_unknown_model_name_has_a_close_match(refused, data):
     line = refused("--teacher", "yolov8ll", "--student", "yolov8n.yaml", "--data", data, code=2)
     assert "'yolov8ll'" in line and "did you mean 'yolov8l'?" in line
-    line = refused("--student", "yolov88n.yaml", "--config", "plain", "--data", data, code=2)
+    line = refused("--student", "yolov88n.yaml", "--recipe", "plain", "--data", data, code=2)
     assert "did you mean 'yolov8n.yaml'?" in line
 
 
@@ -64,29 +64,29 @@ def test_missing_weights_are_named_with_the_folders_and_what_to_do(refused, data
         "--teacher yolov8l.yaml --teacher-epochs",
     ):
         assert part in line
-    assert "--student yolov8n.yaml" in refused("--student", "yolov8n", "--config", "plain", "--data", data)
+    assert "--student yolov8n.yaml" in refused("--student", "yolov8n", "--recipe", "plain", "--data", data)
 
 
 def test_a_data_file_that_does_not_exist(refused):
-    assert "nowhere.yaml" in refused("--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml")
+    assert "nowhere.yaml" in refused("--student", "yolov8n.yaml", "--recipe", "plain", "--data", "nowhere.yaml")
 
 
 def test_data_without_labels(refused, data, student_yaml):
     shutil.rmtree(data.parent / "labels")
-    line = refused("--student", student_yaml, "--config", "plain", "--data", data)
+    line = refused("--student", student_yaml, "--recipe", "plain", "--data", data)
     assert "no label" in line.lower()
 
 
 def test_data_without_labels_in_val_only(refused, data, student_yaml):
     shutil.rmtree(data.parent / "labels/val")
-    line = refused("--student", student_yaml, "--config", "plain", "--data", data)
+    line = refused("--student", student_yaml, "--recipe", "plain", "--data", data)
     assert "no labelled object in its val images" in line
 
 
 def test_data_without_a_readable_image(refused, data, student_yaml):
     for image in (data.parent / "images/train").iterdir():
         image.write_bytes(b"no image")
-    assert "cannot be used" in refused("--student", student_yaml, "--config", "plain", "--data", data)
+    assert "cannot be used" in refused("--student", student_yaml, "--recipe", "plain", "--data", data)
 
 
 def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
@@ -100,7 +100,7 @@ def test_images_that_cannot_be_read_are_skipped_and_counted(data, capsys):
 
 
 def test_a_list_of_data_sets(refused, data):
-    line = refused("--student", "yolov8n.yaml", "--config", "plain", f"data=[{data},{data}]", code=2)
+    line = refused("--student", "yolov8n.yaml", "--recipe", "plain", f"data=[{data},{data}]", code=2)
     assert "list of data sets" in line
 
 
@@ -146,8 +146,8 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(refused, data,
     trap.rmdir()
     words = {
         "teacher": ["--teacher", file, "--student", student_yaml],
-        "student": ["--student", file, "--config", "plain"],
-        "pretrained": ["--student", student_yaml, "--config", "plain", f"pretrained={file}"],
+        "student": ["--student", file, "--recipe", "plain"],
+        "pretrained": ["--student", student_yaml, "--recipe", "plain", f"pretrained={file}"],
     }[role]
     line = refused(*words, "--data", data)
     assert "trap.pt" in line and "nothing in it was executed" in line
@@ -188,7 +188,7 @@ def test_a_teacher_without_accuracy_on_the_data_leaves_no_run_folder(refused, da
 
 def test_a_run_folder_that_cannot_be_created(refused, data, student_yaml, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    words = ["--student", student_yaml, "--config", "plain", "--data", data, f"project={tmp_path / 'file'}"]
+    words = ["--student", student_yaml, "--recipe", "plain", "--data", data, f"project={tmp_path / 'file'}"]
     assert "cannot create the folder" in refused(*words)
 
 
@@ -216,7 +216,7 @@ def test_a_run_folder_that_cannot_be_created(refused, data, student_yaml, tmp_pa
     ],
 )
 def test_unsupported_options_are_refused_before_anything_starts(refused, data, student_yaml, word, part):
-    assert part in refused("--student", student_yaml, "--config", "plain", "--data", data, word, code=2)
+    assert part in refused("--student", student_yaml, "--recipe", "plain", "--data", data, word, code=2)
 
 
 def test_a_resumed_run_accepts_no_other_options_and_must_exist(refused, tmp_path):
@@ -233,6 +233,6 @@ def test_a_missing_model(refused, words, part):
 
 
 def test_debug_shows_the_traceback_as_well(capsys):
-    assert main(["--student", "yolov8n.yaml", "--config", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
+    assert main(["--student", "yolov8n.yaml", "--recipe", "plain", "--data", "nowhere.yaml", "--debug"]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err and err.splitlines()[-1].startswith("error: ")

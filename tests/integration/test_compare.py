@@ -17,7 +17,7 @@ from signals import default_signals, ignoring
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "tools/compare.py"
-FGD = "fgd:min_teacher_map=0"
+FGD = "fgd:checks.min_teacher_map=0"
 
 
 class Comparison:
@@ -150,7 +150,7 @@ def test_a_teacher_below_the_minimum_stops_the_comparison_before_the_first_run(c
 
 
 def test_a_failed_run_is_reported_and_the_others_continue(comparison):
-    too_strong = f"{FGD},max_gradient_ratio=0.001,warmup_epochs=0"  # it stops itself after its first epoch
+    too_strong = f"{FGD},checks.max_ratio=0.001,schedule.warmup_epochs=0"  # it stops itself after its first epoch
     run = comparison.run("--jobs", "2", methods=(too_strong, "plain"), seeds=1)
     assert run.returncode == 1
     assert [row["method"] for row in comparison.rows()] == ["plain"]
@@ -160,10 +160,10 @@ def test_a_failed_run_is_reported_and_the_others_continue(comparison):
 
 def test_hold_out_does_not_read_the_val_split(comparison):
     shutil.rmtree(comparison.data.parent / "images/val")
-    run = comparison.run("--hold-out", "0.25", methods=("plain",), seeds=1, epochs=1)
+    run = comparison.run("--val-fraction", "0.25", methods=("plain",), seeds=1, epochs=1)
     assert run.returncode == 0, run.stderr
     [row] = comparison.rows()
-    assert (row["train_images"], row["val_images"], row["hold_out"]) == ("9", "3", "0.25")
+    assert (row["train_images"], row["val_images"], row["val_fraction"]) == ("9", "3", "0.25")
     assert (comparison.folder / "out/report.md").read_text().startswith("# Tuning on held-out train images")
 
 
@@ -179,13 +179,15 @@ def test_finished_runs_are_included_if_their_budgets_agree(comparison):
 
     plain, ultralytics = stock("plain"), stock("ultralytics", distill_model=str(comparison.teacher), dis=3.0)
     longer = stock("longer", seed=1, epochs=3)
-    trainer = FGDTrainer.configured(comparison.teacher, FGDConfig(gradient_ratio=0.2, min_teacher_map=0))
+    trainer = FGDTrainer.with_teacher(
+        comparison.teacher, FGDConfig.from_dict({"features.ratio": 0.2, "checks.min_teacher_map": 0})
+    )
     train(trainer, comparison.student, comparison.data, comparison.folder / "ours")
     runs = [plain, ultralytics, str(comparison.folder / "ours/student")]
     included = comparison.run("--runs", *runs, methods=(FGD,), seeds=1)
     assert included.returncode == 0, included.stderr
     rows = {row["method"]: row for row in comparison.rows()}
-    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:gradient_ratio=0.2,min_teacher_map=0"}
+    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:features.ratio=0.2,checks.min_teacher_map=0"}
     assert (
         len({row["student_digest"] for row in rows.values()}) == len({row["data_digest"] for row in rows.values()}) == 1
     )

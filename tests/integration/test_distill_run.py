@@ -58,7 +58,7 @@ def test_the_student_is_a_plain_ultralytics_checkpoint_with_the_classes_of_the_d
 
 def test_a_second_run_reuses_the_cached_teacher(shell, first_run):
     teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
-    run = shell.run(shell.job(*teacher, "--config", "fitnet", "name=second"))
+    run = shell.run(shell.job(*teacher, "--recipe", "fitnet", "name=second"))
     assert run.returncode == 0, run.stderr
     assert "reused" in run.stdout
     assert not (shell.folder / "runs/distill/second/teacher").exists()
@@ -66,7 +66,7 @@ def test_a_second_run_reuses_the_cached_teacher(shell, first_run):
 
 
 def test_the_printed_plain_command_works_and_its_row_joins_the_table(shell, first_run):
-    plain = next(line for line in first_run.stdout.splitlines() if "--config plain" in line)
+    plain = next(line for line in first_run.stdout.splitlines() if "--recipe plain" in line)
     run = shell.paste(plain)
     assert run.returncode == 0, run.stderr
     difference = re.search(r"^distilled - plain +([+-][\d.]+) +([+-][\d.]+) +one seed \(0\)$", run.stdout, re.MULTILINE)
@@ -102,7 +102,7 @@ assert result.metrics["student"]["map50_95"] >= 0 and result.run_dir.name == "py
 image = {str(next((shell.data.parent / "images/val").glob("*.png")))!r}
 for weights in (result.weights, result.onnx):
     assert len(YOLO(weights, task="detect").predict(image, imgsz={IMAGE_PX}, device="cpu")) == 1
-trainer = FGDTrainer.configured(teacher={str(trained_teacher)!r}, config=FGDConfig(head_gradient_ratio=0.5))
+trainer = FGDTrainer.with_teacher({str(trained_teacher)!r}, FGDConfig(heads={{"ratio": 0.5}}))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
 assert "fg_loss" in model.trainer.loss_names
@@ -114,7 +114,7 @@ assert "fg_loss" in model.trainer.loss_names
 
 
 def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(shell):
-    run = shell.run(shell.job("--config", "plain", "name=between", f"imgsz={IMAGE_PX - 20}", quick=QUICK[2:]))
+    run = shell.run(shell.job("--recipe", "plain", "name=between", f"imgsz={IMAGE_PX - 20}", quick=QUICK[2:]))
     assert run.returncode == 0, run.stderr
     assert f"imgsz {IMAGE_PX - 20} is not a multiple of 32: using {IMAGE_PX} throughout" in run.stdout
     assert f"images at {IMAGE_PX} px" in run.stdout
@@ -126,9 +126,9 @@ def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(sh
 
 def test_the_demo_goes_from_two_names_to_a_table_without_network_or_weights(shell):
     """The real models on a few scenes. The teacher learns nothing in one epoch, so its minimum accuracy is 0."""
-    (shell.folder / "lenient.yaml").write_text("fgd:\n  min_teacher_map: 0\n")
+    (shell.folder / "lenient.yaml").write_text("checks:\n  min_teacher_map: 0\n")
     words = "--teacher yolov8l --student yolov8n --epochs 1 --teacher-epochs 1 --imgsz 64 --batch 8 --device cpu"
-    few = ["--config", "lenient.yaml", "fraction=[16,8]", "plots=False", "name=demo"]
+    few = ["--recipe", "lenient.yaml", "fraction=[16,8]", "plots=False", "name=demo"]
     run = shell.run([*words.split(), *few])
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("RANDOM WEIGHTS") == 2

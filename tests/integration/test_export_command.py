@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).parents[2] / "deploy" / "export.py"
 
 @pytest.mark.slow
 def test_the_script_exports_from_any_folder(weights):
-    command = [sys.executable, SCRIPT, "--weights", weights, "--imgsz", "64"]
+    command = [sys.executable, SCRIPT, "--model", weights, "--imgsz", "64"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
     assert "model.onnx" in run.stdout and " MB, fp32 detect, 64 px" in run.stdout
@@ -41,7 +41,7 @@ def test_sigterm_leaves_nothing_behind(weights, monkeypatch, capsys):
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("fgd_yolo.export.build.check_onnx", killed)
-    assert main(["--weights", str(weights)]) == 1
+    assert main(["--model", str(weights)]) == 1
     assert "stopped before anything was written" in capsys.readouterr().err
     assert file_names(weights.parent) == ["model.pt"]
     assert signal.getsignal(signal.SIGTERM) is before
@@ -57,7 +57,7 @@ def test_a_full_disk_is_an_error_of_one_line(weights, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("torch.onnx.export", full)
-    assert main(["--weights", str(weights)]) == 1
+    assert main(["--model", str(weights)]) == 1
     printed = capsys.readouterr().err
     assert printed.splitlines() == [f"error: cannot write {weights.with_suffix('.onnx')}: No space left on device"]
     assert not [line for line in messages if "No space" in line]
@@ -66,10 +66,10 @@ def test_a_full_disk_is_an_error_of_one_line(weights, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--weights", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
-        (["--weights", "missing.pt", "--precision"], 2, "expected one argument"),
-        (["--weights", "missing.pt", "--size", "3"], 2, "unrecognized arguments"),
-        ([], 2, "--weights"),
+        (["--model", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
+        (["--model", "missing.pt", "--precision"], 2, "expected one argument"),
+        (["--model", "missing.pt", "--size", "3"], 2, "unrecognized arguments"),
+        ([], 2, "--model"),
     ],
 )
 def test_exit_codes_and_one_line_errors(arguments, code, message, capsys):
@@ -80,12 +80,12 @@ def test_exit_codes_and_one_line_errors(arguments, code, message, capsys):
 
 
 def test_a_usage_error_of_the_export_is_exit_code_two(weights, capsys):
-    assert main(["--weights", str(weights), "--imgsz", "100"]) == 2
+    assert main(["--model", str(weights), "--imgsz", "100"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(capsys):
-    assert main(["--weights", "missing.pt", "--debug"]) == 1
+    assert main(["--model", "missing.pt", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -93,7 +93,7 @@ def test_help_gives_examples(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
-    assert "--weights best.pt --imgsz 320" in capsys.readouterr().out
+    assert "--model best.pt --imgsz 320" in capsys.readouterr().out
 
 
 def test_images_that_cannot_be_read_and_a_uint8_input_are_reported(weights, tiny_data, tmp_path, capsys):
@@ -104,7 +104,7 @@ def test_images_that_cannot_be_read_and_a_uint8_input_are_reported(weights, tiny
     (tmp_path / "val.txt").write_text(f"{good}\n{tmp_path / 'broken.jpg'}\n")
     data = tmp_path / "listed.yaml"
     data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "val": str(tmp_path / "val.txt")}))
-    assert main(["--weights", str(weights), "--data", str(data), "--uint8-input"]) == 0
+    assert main(["--model", str(weights), "--data", str(data), "--uint8-input"]) == 0
     printed = capsys.readouterr().out
     assert "matches PyTorch on 1 image (" in printed and "1 image could not be read" in printed
     assert "only for fgd_yolo's detector" in printed
@@ -130,7 +130,7 @@ def test_a_precision_is_one_module_and_one_row_of_the_table(weights, monkeypatch
     row = Precision("a copy", "copying and comparing", PRECISIONS["fp32"].tolerance, module="copy_precision")
     monkeypatch.setitem(sys.modules, "copy_precision", SimpleNamespace(convert=convert))
     monkeypatch.setitem(PRECISIONS, "copy", row)
-    assert main(["--weights", str(weights), "--precision", "copy"]) == 0
+    assert main(["--model", str(weights), "--precision", "copy"]) == 0
     printed = capsys.readouterr().out
     for part in (
         "then copying and comparing with PyTorch",

@@ -141,7 +141,7 @@ def test_the_command_and_the_file_name_the_float32_nodes(tiny_data, tmp_path, ca
     weights = save_checkpoint(
         tmp_path / "model.pt", narrow_yaml(tmp_path / "narrow.yaml", width=0.125), tiny_data, small_boxes=True
     )
-    words = ["export", "--weights", str(weights), "--imgsz", str(SIZE), "--precision", "fp16"]
+    words = ["export", "--model", str(weights), "--imgsz", str(SIZE), "--precision", "fp16"]
     assert main(words) == 0
     assert "on 18 images, the limit is 65504\n" in capsys.readouterr().out
     change(weights, scale_up)

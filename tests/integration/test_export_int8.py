@@ -50,7 +50,7 @@ def own_entry(path):
 
 @pytest.mark.slow
 def test_an_int8_file_is_quantized_measured_and_takes_uint8(weights, tmp_path):
-    exported = export_onnx(weights, tmp_path / "model.onnx", precision="int8", uint8_input=True, keep=True)
+    exported = export_onnx(weights, tmp_path / "model.onnx", precision="int8", uint8_input=True, allow_regression=True)
     assert exported.precision == "int8"
     assert exported.detections > 20 and exported.missing < exported.detections
     assert exported.report.calibration["images"] == TRAIN_IMAGES
@@ -65,14 +65,14 @@ def test_an_int8_file_is_quantized_measured_and_takes_uint8(weights, tmp_path):
 @pytest.mark.slow
 def test_a_refused_file_is_not_written_unless_kept_with_the_reason(weights, tmp_path, monkeypatch, capsys):
     replace_report(monkeypatch, accepted=False)
-    words = ["--weights", str(weights), "--output", str(tmp_path / "camera.onnx"), "--precision", "int8"]
+    words = ["--model", str(weights), "--output", str(tmp_path / "camera.onnx"), "--precision", "int8"]
     (tmp_path / "camera.onnx").write_text("an earlier export")
     assert main(words) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "0.50 times" in error and "3.00 mAP50-95 points" in error and "--keep" in error
+    assert "0.50 times" in error and "3.00 mAP50-95 points" in error and "--allow-regression" in error
     assert (tmp_path / "camera.onnx").read_text() == "an earlier export"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["camera.onnx", "here"]
-    assert main([*words, "--keep"]) == 0
+    assert main([*words, "--allow-regression"]) == 0
     printed = capsys.readouterr().out
     assert "kept although refused: int8 runs 0.50 times" in printed
     assert own_entry(tmp_path / "camera.onnx")["refused"] == report(False).refusal
@@ -82,7 +82,7 @@ def test_a_refused_file_is_not_written_unless_kept_with_the_reason(weights, tmp_
 def test_the_summary_shows_what_int8_lost_and_gained(weights, tmp_path, monkeypatch, capsys):
     replace_report(monkeypatch, accepted=True)
     output = tmp_path / "camera.onnx"
-    words = ["--weights", str(weights), "--output", str(output), "--precision", "int8", "--max-drop", "3"]
+    words = ["--model", str(weights), "--output", str(output), "--precision", "int8", "--max-map-drop", "3"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "mAP50-95 48.00 in fp32, 45.00 in int8: 3.00 points lost" in printed

@@ -85,7 +85,7 @@ def stopped(data, student_yaml, monkeypatch, tmp_path) -> Path:
         patch.chdir(tmp_path)
         patch.setattr(FGDTrainer, "save_model", once)
         with pytest.raises(KeyboardInterrupt):
-            distill(student=student_yaml, data=str(data), config="plain", epochs=2, name="run", **QUICK)
+            distill(student=student_yaml, data=str(data), recipe="plain", epochs=2, name="run", **QUICK)
     return tmp_path / "runs/distill/run"
 
 
@@ -150,10 +150,10 @@ def test_the_best_checkpoint_of_a_copied_run_folder_is_not_executed(stopped, mar
 
 
 def test_the_trainer_alone_runs_no_script_and_passes_none_on_to_ultralytics(data, student_yaml, marker):
-    plain = load_recipe("plain").fgd
+    plain = load_recipe("plain").config
     change(data, download=program(marker))
     model = YOLO(str(student_yaml))
-    trainer = FGDTrainer.configured(None, plain)
+    trainer = FGDTrainer.with_teacher(None, plain)
     model.train(trainer=trainer, data=str(data), epochs=1, **QUICK)
     for arguments in (model.trainer.args, model.trainer.validator.args):
         assert "download" not in yaml.safe_load(Path(arguments.data).read_text())
@@ -162,7 +162,7 @@ def test_the_trainer_alone_runs_no_script_and_passes_none_on_to_ultralytics(data
         YOLO(str(student_yaml)).train(trainer=trainer, data=str(data), epochs=1, **QUICK)
     assert not marker.exists()
     change(data, download=f"import os\nos.rename(yaml['path'] / 'images/val', {str(data.parent / 'images/gone')!r})")
-    allowed = FGDTrainer.configured(None, plain, allow_download=True)
+    allowed = FGDTrainer.with_teacher(None, plain, allow_download=True)
     YOLO(str(student_yaml)).train(trainer=allowed, data=str(data), epochs=1, **QUICK)
 
 
@@ -174,14 +174,16 @@ def test_the_trainer_alone_builds_no_model_that_is_a_program(data, teacher_pt, m
     assert not tasks.SAFE_LOAD
     model = YOLO(str(tmp_path / "evil.pt"))
     with pytest.raises(FGDError, match="nothing of it was executed"):
-        model.train(trainer=FGDTrainer.configured(None, load_recipe("plain").fgd), data=str(data), epochs=1, **QUICK)
+        model.train(
+            trainer=FGDTrainer.with_teacher(None, load_recipe("plain").config), data=str(data), epochs=1, **QUICK
+        )
     assert not marker.exists()
 
 
 def test_the_export_command_asks_before_it_runs_a_script(weights, data, marker, capsys):
     script = f"import os\nos.rename(yaml['path'] / 'images/val', {str(data.parent / 'images/there')!r})"
     change(data, val="images/there", download=script)
-    words = ["--weights", str(weights), "--data", str(data), "--imgsz", "64"]
+    words = ["--model", str(weights), "--data", str(data), "--imgsz", "64"]
     assert main(words) == 1
     output = capsys.readouterr()
     assert len(output.err.splitlines()) == 1 and "--allow-download" in output.err
@@ -204,23 +206,23 @@ def test_the_export_never_runs_or_downloads_what_a_checkpoint_names(weights, dat
 
 def test_every_method_of_a_comparison_is_given_data_without_a_script(data, student_yaml, teacher_pt, marker, tmp_path):
     change(data, download=program(marker))
-    for hold_out in (0.0, 0.5):
+    for val_fraction in (0.0, 0.5):
         options = ComparisonOptions(
-            output=tmp_path / f"out{hold_out:g}",
+            output=tmp_path / f"out{val_fraction:g}",
             data=[str(data)],
             teachers=[str(teacher_pt)],
             student=str(student_yaml),
             methods=parse_methods(["plain", "ultralytics"]),
             seeds=[0],
             train={"epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu"},
-            hold_out=hold_out,
+            val_fraction=val_fraction,
         )
         for job in plan_jobs(options, prepare_data(options)):
             assert "download" not in yaml.safe_load(Path(job.data).read_text())
             assert Path(job.data).is_relative_to(options.output)
     change(data, val="images/gone")
     with pytest.raises(FGDError, match="--allow-download"):
-        prepare_data(ComparisonOptions(**{**vars(options), "hold_out": 0.0}))
+        prepare_data(ComparisonOptions(**{**vars(options), "val_fraction": 0.0}))
     assert not marker.exists()
 
 

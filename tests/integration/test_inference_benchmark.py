@@ -19,7 +19,7 @@ def data(tmp_path_factory):
 
 
 def test_every_variant_is_measured(teacher_pt, data, capsys):
-    command = f"inference --weights {teacher_pt} --data {data} --imgsz 96 --threads 1 --rounds 2 --debug"
+    command = f"inference --model {teacher_pt} --data {data} --imgsz 96 --threads 1 --rounds 2 --debug"
     assert main(command.split()) == 0
     printed = capsys.readouterr()
     rows = {line.split("|")[1].strip(): line for line in printed.out.splitlines() if line.startswith("| ")}
@@ -30,7 +30,7 @@ def test_every_variant_is_measured(teacher_pt, data, capsys):
 
 
 def test_an_invalid_size_is_an_error_of_one_line(teacher_pt, data, capsys):
-    assert main(f"inference --weights {teacher_pt} --data {data} --imgsz 100".split()) == 2
+    assert main(f"inference --model {teacher_pt} --data {data} --imgsz 100".split()) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: imgsz must be a multiple of the model's stride 32, got 100")
 
@@ -38,5 +38,5 @@ def test_an_invalid_size_is_an_error_of_one_line(teacher_pt, data, capsys):
 def test_weights_that_name_no_data_are_an_error_of_one_line(teacher_pt, tmp_path, capsys):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     torch.save({**checkpoint, "train_args": {}}, tmp_path / "quiet.pt")
-    assert main(f"inference --weights {tmp_path / 'quiet.pt'} --imgsz 96".split()) == 1
+    assert main(f"inference --model {tmp_path / 'quiet.pt'} --imgsz 96".split()) == 1
     assert "pass data= (--data)" in capsys.readouterr().err.strip().splitlines()[-1]

@@ -47,8 +47,8 @@ def twice_as_fast(monkeypatch):
     monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: [0.02, 0.01])
 
 
-def quantized(source, target, data, max_drop=1.0):
-    conversion = Conversion(source, target, imgsz=IMAGE_PX, images=[], data=data, max_drop=max_drop)
+def quantized(source, target, data, max_map_drop=1.0):
+    conversion = Conversion(source, target, imgsz=IMAGE_PX, images=[], data=data, max_map_drop=max_map_drop)
     return int8.convert(conversion)
 
 
@@ -80,7 +80,7 @@ def test_data_without_labels_cannot_be_measured_on(source, tmp_path):
 def test_a_trained_detector_keeps_its_accuracy_in_int8(source, data, tmp_path, twice_as_fast):
     target = tmp_path / "out" / "int8.onnx"
     target.parent.mkdir()
-    report = quantized(source, target, data, max_drop=5.0)
+    report = quantized(source, target, data, max_map_drop=5.0)
     assert report.accepted
     assert report.refusal is None
     assert report.float_nodes == ()
@@ -123,7 +123,7 @@ def planted(source):
 
 
 def test_a_planted_sensitive_layer_is_detected_and_stays_float(planted, data, tmp_path, twice_as_fast):
-    report = quantized(planted, tmp_path / "int8.onnx", data, max_drop=5.0)
+    report = quantized(planted, tmp_path / "int8.onnx", data, max_map_drop=5.0)
     assert report.accepted
     assert report.drop_points <= 5
     layers = {"/".join(name.split("/")[:3]) for name in report.float_nodes if not name.startswith("/model.5/")}
@@ -134,7 +134,7 @@ def test_a_planted_sensitive_layer_is_detected_and_stays_float(planted, data, tm
 def test_a_drop_that_cannot_be_avoided_is_refused_with_its_numbers(planted, data, tmp_path, monkeypatch):
     times = iter([[0.02, 0.01], [0.01, 0.02]])  # with one layer in float32 it is slower already
     monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: next(times))
-    report = quantized(planted, tmp_path / "int8.onnx", data, max_drop=1.0)
+    report = quantized(planted, tmp_path / "int8.onnx", data, max_map_drop=1.0)
     assert not report.accepted
     assert (report.speed_ratio, report.float_nodes) == (2, ())  # the attempt that is faster, though it loses more
     assert report.drop_points > 5
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_faster_than_its_source_is_refused_however_accurate(s
         return [0.01, 0.02]
 
     monkeypatch.setattr(int8, "seconds_per_run", times)
-    report = quantized(source, tmp_path / "int8.onnx", data, max_drop=100.0)
+    report = quantized(source, tmp_path / "int8.onnx", data, max_map_drop=100.0)
     assert not report.accepted
     assert "runs 0.50 times as fast as float32" in report.refusal
     assert "\n" not in report.refusal

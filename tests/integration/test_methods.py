@@ -8,7 +8,7 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.config import load_recipe
 from fgd_yolo.methods import METHODS
 from fgd_yolo.training.attention_plots import FOLDER
-from training import rows, train, weights
+from training import STEADY, rows, train, weights
 
 pytestmark = pytest.mark.slow
 
@@ -16,12 +16,10 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_recipe_of_a_method_trains_for_an_epoch(name, teacher_pt, student_yaml, tiny_data, tmp_path):
     """The preflight passes, every term is logged, the alignments learn, and the checkpoint is a plain student."""
-    config = load_recipe(name).fgd.replace(
-        min_teacher_map=0.0, plot_every=1, warmup_epochs=0, decay_start=1.0, decay_end=1.0
-    )
+    config = load_recipe(name).config.replace(**STEADY, **{"checks.min_teacher_map": 0.0, "pictures_every": 1})
     before = {}
 
-    class Watching(FGDTrainer.configured(teacher=teacher_pt, config=config)):
+    class Watching(FGDTrainer.with_teacher(teacher_pt, config=config)):
         def _setup_train(self):
             super()._setup_train()
             before.update({key: value.clone() for key, value in self.distiller.losses.state_dict().items()})
@@ -29,7 +27,7 @@ def test_the_recipe_of_a_method_trains_for_an_epoch(name, teacher_pt, student_ya
     trainer = train(Watching, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
     assert all(float(row[f"train/{item}"]) > 0 for item in config.weights)
-    assert float(row["fgd/gradient_ratio"]) > 0
+    assert float(row["features/ratio"]) > 0
     after = trainer.distiller.losses.state_dict()
     assert all(not before[key].equal(after[key]) for key in after if key.endswith("align.weight"))
     assert not any("align" in key for key in weights(trainer.last))

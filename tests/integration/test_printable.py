@@ -51,7 +51,7 @@ def test_a_run_prints_no_control_characters(tmp_path):
     (tmp_path / "data/images/train/bad\x1b[2J\x9b.png").write_bytes(b"not an image")
     (tmp_path / "narrow\x1b[2J.yaml").write_text(shell.narrow.read_text())
     shell.narrow = tmp_path / "narrow\x1b[2J.yaml"
-    run = shell.run(shell.job("--config", "plain", "name=hostile"))
+    run = shell.run(shell.job("--recipe", "plain", "name=hostile"))
     assert run.returncode == 0, run.stderr
     assert_printable(run.stdout + run.stderr)
     assert "disc?[2J" in run.stdout and "bad?[2J?.png" in run.stdout
@@ -67,7 +67,7 @@ def test_a_teacher_with_the_same_hostile_names_has_the_classes_of_the_data(hosti
     from fixtures import draw_dataset
 
     data = give_names(draw_dataset(tmp_path / "data", train=4, val=3))
-    distiller = FGDTrainer.configured(teacher=hostile_teacher, config=quick_config())
+    distiller = FGDTrainer.with_teacher(hostile_teacher, config=quick_config())
     trainer = train(distiller, student_yaml, data, tmp_path, epochs=1)
     assert trainer.data["names"] == trainer.model.names == load_detector(hostile_teacher)[0].names
     assert all(name.isprintable() for name in trainer.data["names"].values())
@@ -81,7 +81,7 @@ def test_the_rows_of_known_classes_are_still_matched_by_name(hostile_teacher, tm
     data = draw_dataset(tmp_path / "data", train=4, val=3)
     description = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**description, "names": {0: HOSTILE[2], 1: HOSTILE[0], 2: HOSTILE[1]}}))
-    plain = FGDTrainer.configured(teacher=None, config=quick_config(heads=False, **dict.fromkeys(_WEIGHTS, 0)))
+    plain = FGDTrainer.with_teacher(None, config=quick_config({"heads.enabled": False, **dict.fromkeys(_WEIGHTS, 0)}))
     overrides = {"model": str(hostile_teacher), "data": str(data), "imgsz": 64, "epochs": 1, "device": "cpu"}
     trainer = plain(overrides={**overrides, "project": str(tmp_path), "plots": False})
     trainer.setup_model()
@@ -107,6 +107,6 @@ def test_thousands_of_missing_files_are_one_short_line(tmp_path, student_yaml, c
     description = yaml.safe_load(data.read_text())
     missing = [f"{tmp_path}/missing/{number:04}.jpg" for number in range(3000)]
     data.write_text(yaml.safe_dump({**description, "val": missing}))
-    assert main(["--student", str(student_yaml), "--config", "plain", "--data", str(data)]) == 1
+    assert main(["--student", str(student_yaml), "--recipe", "plain", "--data", str(data)]) == 1
     line = capfd.readouterr().err
     assert line.startswith("error: the images of ") and line.count("\n") == 1 and len(line) <= 301

@@ -26,8 +26,8 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def trainer_class(teacher_pt):
-    config = FGDConfig(warmup_epochs=2, min_teacher_map=0.0, heads=True)
-    return FGDTrainer.configured(teacher=teacher_pt, config=config)
+    config = FGDConfig.from_dict({"schedule.warmup_epochs": 2, "checks.min_teacher_map": 0.0, "heads.enabled": True})
+    return FGDTrainer.with_teacher(teacher_pt, config=config)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_what_is_restored_equals_what_the_files_hold(trainer_class, run, tiny_da
     saved = torch.load(run / "weights" / checkpoints.LAST, weights_only=False)["optimizer"]
     resume(Looking, run, tiny_data)
     assert side["epoch"] == restored["epoch"] == 1
-    assert side["gradient_ratio"] == restored["gradient_ratio"] and side["gradient_ratio"]["batches"] == 6
+    assert side["features"] == restored["features"] and side["features"]["batches"] == 6
     assert all(torch.equal(value, side["losses"][name]) for name, value in restored["losses"].items())
     indices = next(group for group in saved["param_groups"] if group["param_group"] == "fgd")["params"][:3]
     for index, moment in zip(indices, restored["moments"], strict=True):
@@ -85,7 +85,7 @@ def test_the_resumed_run_ends_with_every_epoch_once(trainer_class, run, tiny_dat
     trainer = resume(trainer_class, run, tiny_data)
     epochs = [int(line.split(",")[0]) for line in trainer.csv.read_text().splitlines()[1:]]
     assert epochs == [1, 2, 3, 4]
-    assert checkpoints.read_side_file(run / "weights" / checkpoints.SIDE)["gradient_ratio"]["batches"] == 12
+    assert checkpoints.read_side_file(run / "weights" / checkpoints.SIDE)["features"]["batches"] == 12
     assert sorted(path.name for path in (run / "weights").iterdir()) == ["best.pt", checkpoints.SIDE, "last.pt"]
 
 
@@ -101,9 +101,9 @@ def test_a_kill_between_side_file_and_checkpoint_resumes_from_the_previous_pair(
 
 def test_a_teacher_file_removed_during_training_has_no_effect(teacher_pt, student_yaml, tiny_data, tmp_path):
     teacher = shutil.copy(teacher_pt, tmp_path / "teacher.pt")
-    config = FGDConfig(min_teacher_map=0.0)
+    config = FGDConfig.from_dict({"checks.min_teacher_map": 0.0})
 
-    class Losing(FGDTrainer.configured(teacher=teacher, config=config)):
+    class Losing(FGDTrainer.with_teacher(teacher, config=config)):
         def _start_epoch(self):
             super()._start_epoch()
             self.teacher.unlink(missing_ok=True)
@@ -121,15 +121,23 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
 
 
 def test_a_run_is_not_resumed_with_other_options(teacher_pt, run, tiny_data):
-    config = FGDConfig(method="fitnet", gradient_ratio=None, warmup_epochs=2, min_teacher_map=0.0, heads=True)
-    with pytest.raises(FGDError, match="was started with another method, imitation_weight, gradient_ratio:"):
-        resume(FGDTrainer.configured(teacher=teacher_pt, config=config), run, tiny_data)
+    config = FGDConfig.from_dict(
+        {
+            "features.method": "fitnet",
+            "features.ratio": None,
+            "schedule.warmup_epochs": 2,
+            "checks.min_teacher_map": 0.0,
+            "heads.enabled": True,
+        }
+    )
+    with pytest.raises(FGDError, match=r"another features\.method, features\.ratio, features\.imitation_weight:"):
+        resume(FGDTrainer.with_teacher(teacher_pt, config=config), run, tiny_data)
 
 
 def test_a_run_is_not_resumed_with_another_teacher(trainer_class, run, tiny_data, student_yaml, tmp_path):
     other = save_checkpoint(tmp_path / "other.pt", student_yaml, tiny_data)
     with pytest.raises(FGDError, match="was started with another teacher"):
-        resume(FGDTrainer.configured(teacher=other, config=trainer_class.config), run, tiny_data)
+        resume(FGDTrainer.with_teacher(other, config=trainer_class.config), run, tiny_data)
 
 
 @pytest.mark.parametrize("torn", [checkpoints.LAST, checkpoints.SIDE])

@@ -43,11 +43,11 @@ def words(tmp_path, tiny_data, teacher_pt, student_yaml) -> dict[str, list[objec
         Path(f"images/{number}.png").hardlink_to("images/0.png")
     models = ["--teacher", weights, "--before", weights, "--after", weights]
     return {
-        "distill": ["--config", "plain", *training],
+        "distill": ["--recipe", "plain", *training],
         "compare": ["--methods", "plain", "--output", "out", *training],
-        "benchmark": ["inference", "--weights", weights, "--data", tiny_data, "--imgsz", 64, "--rounds", 100_000],
+        "benchmark": ["inference", "--model", weights, "--data", tiny_data, "--imgsz", 64, "--rounds", 100_000],
         "visualize": [*models, "--source", "images", "--count", 3000, "--output", "figures"],
-        "export": ["--weights", weights, "--imgsz", 64, "--data", tiny_data],
+        "export": ["--model", weights, "--imgsz", 64, "--data", tiny_data],
         "predict": ["--model", save_detector(Path("best.onnx")), "--source", "images", "--json", "detections.jsonl"],
     }
 

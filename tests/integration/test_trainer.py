@@ -13,7 +13,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.training import checkpoints
-from training import OFF, TERMS, quick_config, rows, same_weights, train, weights
+from training import OFF, STEADY, TERMS, quick_config, rows, same_weights, train, weights
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,10 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
     before = {}
 
     class Watching(
-        FGDTrainer.configured(teacher=teacher_pt, config=quick_config(warmup_epochs=0, decay_start=1.0, decay_end=1.0))
+        FGDTrainer.with_teacher(
+            teacher_pt,
+            config=quick_config(STEADY),
+        )
     ):
         def _setup_train(self):
             super()._setup_train()
@@ -40,7 +43,7 @@ def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
     assert trainer.loss_names[-6:] == tuple(TERMS)
     for row in rows(trainer):
         assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
-        assert float(row["fgd/gradient_ratio"]) > 0 and float(row["fgd/head_gradient_ratio"]) > 0
+        assert float(row["features/ratio"]) > 0 and float(row["heads/ratio"]) > 0
         assert not any(f"val/{name}" in row for name in TERMS)
 
 
@@ -62,8 +65,8 @@ def test_alignments_and_both_context_blocks_train(finished):
 def test_the_first_measurement_brings_the_gradient_ratio_to_its_target(finished):
     trainer, _ = finished
     first, config = rows(trainer)[0], trainer.config
-    assert float(first["fgd/gradient_ratio"]) == pytest.approx(config.gradient_ratio, rel=1e-3)
-    assert float(first["fgd/head_gradient_ratio"]) == pytest.approx(config.head_gradient_ratio, rel=1e-3)
+    assert float(first["features/ratio"]) == pytest.approx(config.features.ratio, rel=1e-3)
+    assert float(first["heads/ratio"]) == pytest.approx(config.heads.ratio, rel=1e-3)
 
 
 def test_checkpoints_are_plain_and_load_where_fgd_yolo_is_not_installed(finished, tmp_path):
@@ -112,10 +115,12 @@ def test_a_checkpoint_in_the_middle_of_training_is_plain_too(configured, student
 def test_at_weights_or_gain_0_the_training_is_plain_bit_for_bit(case, teacher_pt, student_yaml, tiny_data, tmp_path):
     """With gains that float32 cannot hold, everything is attached and measured, but nothing is added."""
     config = (
-        quick_config(**OFF) if case == "weights 0" else quick_config(gradient_ratio=1e-300, head_gradient_ratio=1e-300)
+        quick_config({**OFF})
+        if case == "weights 0"
+        else quick_config({"features.ratio": 1e-300, "heads.ratio": 1e-300})
     )
     plain = train(DetectionTrainer, student_yaml, tiny_data, tmp_path / "plain")
-    ours = train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
+    ours = train(FGDTrainer.with_teacher(teacher_pt, config=config), student_yaml, tiny_data, tmp_path / "ours")
     assert same_weights(plain.last, ours.last)
     shared = [key for key in rows(plain)[0] if key != "time"]
     assert [[row[key] for key in shared] for row in rows(plain)] == [[row[key] for key in shared] for row in rows(ours)]
@@ -134,7 +139,7 @@ def test_setting_up_and_checking_the_teacher_draws_no_random_number(teacher_pt, 
         return Noting
 
     train(note(DetectionTrainer), student_yaml, tiny_data, tmp_path / "plain", epochs=1)
-    ours = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
+    ours = FGDTrainer.with_teacher(teacher_pt, config=quick_config())
     train(note(ours), student_yaml, tiny_data, tmp_path / "ours", epochs=1)
     assert states[0] == states[1]
 

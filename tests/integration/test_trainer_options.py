@@ -44,46 +44,46 @@ def test_ultralytics_train_arguments_work(arguments, configured, student_yaml, t
 def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"
-    assert trainer.distiller.features.ratio.current == pytest.approx(trainer.config.gradient_ratio, rel=0.5)
-    assert trainer.distiller.heads.ratio.current == pytest.approx(trainer.config.head_gradient_ratio, rel=0.5)
+    assert trainer.distiller.features.ratio.current == pytest.approx(trainer.config.features.ratio, rel=0.5)
+    assert trainer.distiller.heads.ratio.current == pytest.approx(trainer.config.heads.ratio, rel=0.5)
     assert weights(trainer.best)
 
 
 def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
-    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=quick_config(method="fitnet", warmup_epochs=0))
+    trainer_class = FGDTrainer.with_teacher(
+        teacher_pt, config=quick_config({"features.method": "fitnet", "schedule.warmup_epochs": 0})
+    )
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
 
 
 @pytest.mark.parametrize("student", ["yolo26n.yaml", "yolov8n.yaml"])
 def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, tiny_data, tmp_path):
-    config = quick_config(decay_start=0.5, warmup_epochs=0)
-    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
+    config = quick_config({"schedule.decay_start": 0.5, "schedule.warmup_epochs": 0})
+    trainer_class = FGDTrainer.with_teacher(teacher_pt, config=config)
     trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=2)
     first, last = rows(trainer)
     assert all(float(first[f"train/{name}"]) > 0 for name in TERMS)
-    for option in ("gradient_ratio", "head_gradient_ratio"):
-        assert float(first[f"fgd/{option}"]) == pytest.approx(getattr(config, option), rel=0.5), option
-    assert float(last["fgd/gradient_ratio"]) == 0 and float(last["fgd/head_gradient_ratio"]) > 0
+    for group in ("features", "heads"):
+        assert float(first[f"{group}/ratio"]) == pytest.approx(getattr(config, group).ratio, rel=0.5), group
+    assert float(last["features/ratio"]) == 0 and float(last["heads/ratio"]) > 0
     assert weights(trainer.best)
 
 
 def test_heads_alone_have_no_trainable_modules_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = quick_config(warmup_epochs=0, plot_every=1, **{**OFF, "heads": True})
-    trainer_class = FGDTrainer.configured(teacher=teacher_pt, config=config)
+    config = quick_config({"schedule.warmup_epochs": 0, "pictures_every": 1, **{**OFF, "heads.enabled": True}})
+    trainer_class = FGDTrainer.with_teacher(teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
     assert not list(trainer.distiller.losses.parameters())
-    assert [name for name in row if "gradient_ratio" in name] == ["fgd/head_gradient_ratio"]
+    assert [name for name in row if "/ratio" in name] == ["heads/ratio"]
     assert float(row["train/head_cls"]) > 0
     assert list((trainer.save_dir / "attention").glob("*.png"))
 
 
 @pytest.mark.parametrize("weight", FEATURE_WEIGHTS)
 def test_each_feature_term_can_be_used_alone(weight, teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = quick_config(warmup_epochs=0, **{**OFF, weight: 1.0})
-    trainer = train(
-        FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1
-    )
+    config = quick_config({"schedule.warmup_epochs": 0, **{**OFF, weight: 1.0}})
+    trainer = train(FGDTrainer.with_teacher(teacher_pt, config=config), student_yaml, tiny_data, tmp_path, epochs=1)
     terms = [key for key in rows(trainer)[0] if key.removeprefix("train/") in TERMS]
-    assert terms == [f"train/{weight.replace('weight', 'loss')}"]
+    assert terms == [f"train/{weight.removeprefix('features.').replace('weight', 'loss')}"]

@@ -16,12 +16,14 @@ from fixtures import save_checkpoint
 from training import quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
-FEATURES = quick_config(warmup_epochs=0, heads=False, decay_start=1.0, decay_end=1.0)
+FEATURES = quick_config(
+    {"schedule.warmup_epochs": 0, "heads.enabled": False, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}
+)
 
 
 def test_a_teacher_that_does_not_know_the_data_stops_the_run(teacher_pt, student_yaml, tiny_data, tmp_path):
     with pytest.raises(FGDError, match=r"mAP50-95 0\.0.*below 0\.05"):
-        train(FGDTrainer.configured(teacher=teacher_pt), student_yaml, tiny_data, tmp_path)
+        train(FGDTrainer.with_teacher(teacher_pt), student_yaml, tiny_data, tmp_path)
 
 
 def test_a_teacher_with_other_classes_is_refused_and_names_distill(student_yaml, tiny_data, tmp_path):
@@ -30,7 +32,7 @@ def test_a_teacher_with_other_classes_is_refused_and_names_distill(student_yaml,
     checkpoint["model"].names = {0: "cat", 1: "dog", 2: "bird"}
     torch.save(checkpoint, other)
     with pytest.raises(FGDError, match=r"cat, dog, bird.*distill\(\)"):
-        train(FGDTrainer.configured(teacher=other), student_yaml, tiny_data, tmp_path)
+        train(FGDTrainer.with_teacher(other), student_yaml, tiny_data, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +54,13 @@ def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path)
 
 
 def test_fixed_weights_that_outweigh_the_detection_loss_stop_with_advice(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = quick_config(fg_weight=1e3, gradient_ratio=None, warmup_epochs=0)
-    with pytest.raises(FGDError, match="gradient_ratio"):
-        train(FGDTrainer.configured(teacher=teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
+    config = quick_config({"features.fg_weight": 1e3, "features.ratio": None, "schedule.warmup_epochs": 0})
+    with pytest.raises(FGDError, match=r"set features\.ratio=0\.1"):
+        train(FGDTrainer.with_teacher(teacher_pt, config=config), student_yaml, tiny_data, tmp_path)
 
 
 def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tiny_data, tmp_path):
-    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
+    class Spoiled(FGDTrainer.with_teacher(teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
             teacher = self.distiller.teacher
@@ -72,7 +74,7 @@ def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tin
 
 
 def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_data, tmp_path):
-    class Spoiled(FGDTrainer.configured(teacher=teacher_pt, config=FEATURES)):
+    class Spoiled(FGDTrainer.with_teacher(teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
             self.distiller.teacher = lambda image, teacher=self.distiller.teacher: [
@@ -94,7 +96,7 @@ def log():
 
 
 def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt, tiny_data, tmp_path, log):
-    trainer = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
+    trainer = FGDTrainer.with_teacher(teacher_pt, config=quick_config())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
     assert sum("start from the same weights" in line for line in log) == 1
 
@@ -107,7 +109,7 @@ def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
     checkpoint = torch.load(teacher, weights_only=False)
     checkpoint["train_args"]["imgsz"] = 32
     torch.save(checkpoint, teacher)
-    trainer = FGDTrainer.configured(teacher=teacher, config=quick_config())
+    trainer = FGDTrainer.with_teacher(teacher, config=quick_config())
     train(trainer, teacher_pt, tiny_data, tmp_path, epochs=1)
     for part in ("smaller than the student", "was trained at 32 px and gets 64 px", "on 6 of the 6 val images"):
         assert sum(part in line for line in log) == 1
@@ -117,7 +119,7 @@ def test_a_teacher_that_can_teach_little_is_reported_before_the_first_epoch(
 def test_a_teacher_weaker_than_the_untrained_student_is_reported(trained_teacher, shell, tmp_path, log):
     """The student's number is Ultralytics' own."""
     untrained = save_checkpoint(tmp_path / "untrained.pt", shell.wide, shell.data)
-    trainer = FGDTrainer.configured(teacher=untrained, config=quick_config())
+    trainer = FGDTrainer.with_teacher(untrained, config=quick_config())
     train(trainer, trained_teacher, shell.data, tmp_path, epochs=1, imgsz=96)
     student_map = YOLO(trained_teacher).val(data=str(shell.data), imgsz=96, device="cpu", plots=False).box.map
     assert student_map > 0.05
@@ -134,7 +136,7 @@ def leaky(data, folder):
 
 def test_unpaired_levels_are_reported(teacher_pt, tiny_data, tmp_path, log):
     train(
-        FGDTrainer.configured(teacher=teacher_pt, config=quick_config()),
+        FGDTrainer.with_teacher(teacher_pt, config=quick_config()),
         "yolov8n-p2.yaml",
         tiny_data,
         tmp_path,
@@ -144,7 +146,7 @@ def test_unpaired_levels_are_reported(teacher_pt, tiny_data, tmp_path, log):
 
 
 def test_classes_that_the_training_drops_are_not_imitated(teacher_pt, student_yaml, tiny_data, tmp_path):
-    trainer = FGDTrainer.configured(teacher=teacher_pt, config=quick_config())
+    trainer = FGDTrainer.with_teacher(teacher_pt, config=quick_config())
     assert train(trainer, student_yaml, tiny_data, tmp_path, classes=[1], epochs=1).distiller.classes == [1]
     with pytest.raises(FGDError, match="classes=9 selects no class"):
         train(trainer, student_yaml, tiny_data, tmp_path / "none", classes=9)

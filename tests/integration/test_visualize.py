@@ -86,7 +86,7 @@ def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(shell, fi
 def test_the_initial_student_is_rebuilt_exactly(begins, student_yaml, students, tiny_data, tmp_path):
     initial = {}
 
-    class Watching(FGDTrainer.configured(teacher=None, config=quick_config(**OFF))):
+    class Watching(FGDTrainer.with_teacher(None, config=quick_config(OFF))):
         def _setup_train(self):
             super()._setup_train()
             initial.update({name: value.clone() for name, value in self.model.state_dict().items()})
@@ -125,7 +125,9 @@ def test_wrong_usage_gives_one_line_and_leaves_no_files(words, changes, code, pa
 def test_drawing_figures_leaves_the_training_bit_identical(teacher_pt, student_yaml, tiny_data, tmp_path):
     one, other = (
         train(
-            FGDTrainer.configured(teacher=teacher_pt, config=quick_config(warmup_epochs=0, plot_every=every)),
+            FGDTrainer.with_teacher(
+                teacher_pt, config=quick_config({"schedule.warmup_epochs": 0, "pictures_every": every})
+            ),
             *(student_yaml, tiny_data, tmp_path / f"every{every}"),
             epochs=3,
         )

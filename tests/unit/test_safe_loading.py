@@ -52,7 +52,7 @@ before = dict(os.environ)
 import fgd_yolo
 evil, data, marker = sys.argv[1:]
 try:
-    fgd_yolo.distill(student=evil, data=data, config="plain", epochs=1, imgsz=64, batch=4, device="cpu", plots=False)
+    fgd_yolo.distill(student=evil, data=data, recipe="plain", epochs=1, imgsz=64, batch=4, device="cpu", plots=False)
 except fgd_yolo.FGDError as error:
     print(error)
 assert not os.path.exists(marker), "distill() evaluated it"

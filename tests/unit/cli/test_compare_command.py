@@ -28,7 +28,7 @@ def test_downloads_need_allow_download():
 def test_the_help_lists_common_ablations():
     script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    for words in ("--hold-out", "--runs", "--report", "scale-free:rel_weight=0", "ultralytics:dis=3"):
+    for words in ("--val-fraction", "--runs", "--report", "scale-free:features.rel_weight=0", "ultralytics:dis=3"):
         assert words in text
 
 
@@ -46,10 +46,10 @@ def test_a_single_number_is_the_number_of_seeds_and_several_are_the_seeds(words,
 
 
 def test_train_arguments_may_follow_lists():
-    methods = "--methods plain fgd:gradient_ratio=0.1 cos_lr=True"
+    methods = "--methods plain fgd:features.ratio=0.1 cos_lr=True"
     options = parse(f"{methods} --seeds 2 lr0=1e-3 --teacher t.pt --student s.yaml --imgsz 64".split())
     assert options.train == {"imgsz": 64, "cos_lr": True, "lr0": 0.001}
-    assert [method.label for method in options.methods] == ["plain", "fgd:gradient_ratio=0.1"]
+    assert [method.label for method in options.methods] == ["plain", "fgd:features.ratio=0.1"]
     assert options.seeds == [0, 1]
 
 
@@ -83,9 +83,9 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --seeds 1 2 --first-seed 3", "cannot be used with --first-seed"),
         (f"{ASKED} --seeds x", "must be integers"),
         (f"{ASKED} --jobs 0", "--jobs"),
-        (f"{ASKED} --hold-out 1", r"in \[0, 1\)"),
-        (f"{ASKED} --hold-out some", "such as 0.2"),
-        (f"{ASKED} --runs a --hold-out 0.2", "--hold-out cannot be used with --runs"),
+        (f"{ASKED} --val-fraction 1", r"in \[0, 1\)"),
+        (f"{ASKED} --val-fraction some", "such as 0.2"),
+        (f"{ASKED} --runs a --val-fraction 0.2", "--val-fraction cannot be used with --runs"),
         (f"{ASKED} --outptu x", "did you mean '--output'"),
     ],
 )

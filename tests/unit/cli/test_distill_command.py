@@ -26,7 +26,7 @@ def test_help_and_usage_errors_do_not_import_torch(words):
 def test_help_lists_every_option_and_runs_from_the_script():
     script = [sys.executable, str(ROOT / "tools/distill.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    options = "teacher student data epochs imgsz batch device teacher-epochs config resume allow-download debug version"
+    options = "teacher student data epochs imgsz batch device teacher-epochs recipe resume allow-download debug version"
     for option in options.split():
         assert f"--{option}" in text
     assert "key=value" in text and "examples:" in text
@@ -135,8 +135,8 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("export --weights a.pt --imgsz 320 --imgsz 640", "error: --imgsz given more than once"),
-        ("export --weights a.pt --imgsz 320 --imgsz 320", "error: --imgsz given more than once"),
+        ("export --model a.pt --imgsz 320 --imgsz 640", "error: --imgsz given more than once"),
+        ("export --model a.pt --imgsz 320 --imgsz 320", "error: --imgsz given more than once"),
         ("benchmark inference --rounds 10 --rounds 3", "error: --rounds given more than once"),
         ("benchmark inference --rounds few", "error: argument --rounds: must be an integer of at least 1, got 'few'"),
         ("benchmark inference --threads 0", "error: argument --threads: must be an integer of at least 1, got '0'"),

@@ -16,7 +16,7 @@ BUDGET = {
     "data_digest": "da7a",
     "train_images": 292,
     "val_images": 72,
-    "hold_out": 0.0,
+    "val_fraction": 0.0,
     "device_type": "cpu",
 }
 

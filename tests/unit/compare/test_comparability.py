@@ -29,7 +29,7 @@ def test_runs_may_differ_in_method_seed_and_result():
         ({"data_digest": "other"}, "the images or labels"),
         ({"student_digest": "other"}, "the student"),
         ({"val_images": 71}, r"val_images \(71 and 72\)"),
-        ({"hold_out": 0.2}, r"hold_out \(0.2 and 0.0\)"),
+        ({"val_fraction": 0.2}, r"val_fraction \(0.2 and 0.0\)"),
         ({"device_type": "cuda"}, "the kind of device"),
         ({"batches_digest": "other"}, "the order or augmentation of the images"),
         ({"init_digest": "other"}, "the initial weights"),
@@ -52,7 +52,9 @@ def test_method_options_and_hold_out_are_shared_by_all_data_sets():
     other = example_run("fgd", 0, data="boards", options={"gradient_ratio": 0.25})
     reason = find_difference(example_run("fgd", 0, options={"gradient_ratio": 0.1}), [other])
     assert reason.endswith("differ in gradient_ratio (0.1 and 0.25)")
-    assert find_difference(example_run("plain", 0, hold_out=0.2), [other]).endswith("differ in hold_out (0.2 and 0.0)")
+    assert find_difference(example_run("plain", 0, val_fraction=0.2), [other]).endswith(
+        "differ in val_fraction (0.2 and 0.0)"
+    )
 
 
 def test_a_run_that_is_listed_twice_is_named():

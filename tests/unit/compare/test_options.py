@@ -13,39 +13,39 @@ def test_the_four_standard_methods():
     plain, ultralytics, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
     assert [method.needs_teacher for method in (plain, ultralytics, fitnet, fgd)] == [False, True, True, True]
     assert ultralytics.config is None and not plain.config.active
-    assert fitnet.config.method == "fitnet" and fgd.config == load_recipe("fgd").fgd == FGDConfig()
+    assert fitnet.config.features.method == "fitnet" and fgd.config == load_recipe("fgd").config == FGDConfig()
 
 
 def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
-    method = parse_method("fgd:gradient_ratio=0.1,rel_weight=0")
-    assert (method.config.gradient_ratio, method.config.rel_weight) == (0.1, 0)
-    assert method.config.fg_weight == FGDConfig().fg_weight
-    assert method.label == "fgd:gradient_ratio=0.1,rel_weight=0"
-    assert parse_method("fgd:gradient_ratio=None").config.gradient_ratio is None
+    method = parse_method("fgd:features.ratio=0.1,features.rel_weight=0")
+    assert (method.config.features.ratio, method.config.features.rel_weight) == (0.1, 0)
+    assert method.config.features.fg_weight == FGDConfig().features.fg_weight
+    assert method.label == "fgd:features.ratio=0.1,features.rel_weight=0"
+    assert parse_method("fgd:features.ratio=None").config.features.ratio is None
 
 
 def test_another_scale_changes_default_weights_but_no_given_ones():
-    for word, scale in (("fgd:scale=paper", "paper"), ("paper-yolo:scale=free", "free")):
+    for word, scale in (("fgd:features.scale=paper", "paper"), ("paper-yolo:features.scale=free", "free")):
         assert parse_method(word).config.weights == {
             **parse_method(word).config.weights,
-            **FGDConfig(scale=scale, heads=False).weights,
+            **FGDConfig.from_dict({"features.scale": scale, "heads.enabled": False}).weights,
         }
-    assert parse_method("fgd:scale=paper,fg_weight=0.5").config.fg_weight == 0.5
-    assert not any(parse_method("heads:scale=paper").config.feature_weights.values())
+    assert parse_method("fgd:features.scale=paper,features.fg_weight=0.5").config.features.fg_weight == 0.5
+    assert not any(parse_method("heads:features.scale=paper").config.features.weights.values())
 
 
 def test_loss_gains_become_train_arguments_of_the_method():
     assert parse_method("ultralytics:dis=3").gains == {"dis": 3}
-    assert parse_method("fgd:box=5,gradient_ratio=0.1").gains == {"box": 5}
+    assert parse_method("fgd:box=5,features.ratio=0.1").gains == {"box": 5}
     assert parse_method("ultralytics:dis=3").options == {"trainer": "ultralytics", "dis": 3}
 
 
 def test_a_recipe_file_is_labelled_without_its_folder(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("fgd: {gradient_ratio: 0.5}")
-    method = parse_method(f"{file}:rel_weight=0")
-    assert method.label == "mine.yaml:rel_weight=0"
-    assert (method.config.gradient_ratio, method.config.rel_weight) == (0.5, 0)
+    file.write_text("features: {ratio: 0.5}")
+    method = parse_method(f"{file}:features.rel_weight=0")
+    assert method.label == "mine.yaml:features.rel_weight=0"
+    assert (method.config.features.ratio, method.config.features.rel_weight) == (0.5, 0)
 
 
 def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
@@ -58,11 +58,11 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
     ("words", "message"),
     [
         (["fgs"], "unknown method 'fgs', did you mean 'fgd'"),
-        (["fgd:gradient_rati=0.1"], "unknown fgd option 'gradient_rati', did you mean 'gradient_ratio'"),
-        (["fgd:gradient_ratio=-1"], "gradient_ratio must be above 0, got -1"),
+        (["fgd:features.rato=0.1"], "unknown option 'features.rato', did you mean 'features.ratio'"),
+        (["fgd:features.ratio=-1"], "features.ratio must be above 0, got -1"),
         (["ultralytics:lr0=0.1"], "accepts dis, box, cls, dfl, not lr0"),
-        (["fgd:epochs=3"], "unknown fgd option 'epochs'"),
-        (["fgd:gradient_ratio=0.1", "fgd:gradient_ratio=0.1"], "more than once"),
+        (["fgd:epochs=3"], "unknown option 'epochs'"),
+        (["fgd:features.ratio=0.1", "fgd:features.ratio=0.1"], "more than once"),
         (["fgd:share"], "written key=value"),
     ],
 )
@@ -76,12 +76,12 @@ def test_plain_training_has_no_options():
 
 
 def test_labels_become_valid_folder_names():
-    assert folder_name("fgd:gradient_ratio=0.1,rel_weight=0") == "fgd-gradient_ratio-0.1-rel_weight-0"
+    assert folder_name("fgd:features.ratio=0.1,features.rel_weight=0") == "fgd-features.ratio-0.1-features.rel_weight-0"
     assert "/" not in folder_name("a/b c")
 
 
 @pytest.mark.parametrize(
-    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:gradient_ratio=0.2", "fitnet:imitation_weight=2"]
+    "word", ["plain", "fitnet", "fgd", "paper-yolo", "fgd:features.ratio=0.2", "fitnet:features.imitation_weight=2"]
 )
 def test_a_configuration_gets_the_label_that_parses_to_it(word):
     method = parse_method(word)

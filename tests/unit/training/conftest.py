@@ -10,13 +10,13 @@ import pytest
 @pytest.fixture
 def joined(teacher_pt, student_yaml):
     """A student, its distiller for the neck alone, and the loss hook that joins them, attached."""
-    return join(teacher_pt, student_yaml, heads=False)
+    return join(teacher_pt, student_yaml, **{"heads.enabled": False})
 
 
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
     """The same with the heads imitated too, at five times the gradient ratio."""
-    return join(teacher_pt, student_yaml, gradient_ratio=0.1, head_gradient_ratio=0.5)
+    return join(teacher_pt, student_yaml, **{"features.ratio": 0.1, "heads.ratio": 0.5})
 
 
 def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
@@ -37,8 +37,8 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     student.args = get_cfg()
     teacher, _ = load_detector(teacher_pt)
     levels = pair_levels(student, teacher)
-    config = FGDConfig(warmup_epochs=0, **options)
-    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads), levels, config)
-    loss_hook = LossHook(student, distiller.step, head=config.heads)
+    config = FGDConfig.from_dict({"schedule.warmup_epochs": 0, **options})
+    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads.enabled), levels, config)
+    loss_hook = LossHook(student, distiller.step, head=config.heads.enabled)
     loss_hook.attach()
     return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

@@ -52,7 +52,7 @@ def side_of(epoch: int) -> dict:
         "epoch": epoch,
         "teacher": "digest",
         "options": OPTIONS,
-        "gradient_ratio": {"factor": 0.1 + epoch},
+        "features": {"factor": 0.1 + epoch},
         "losses": tensors,
     }
 
@@ -69,7 +69,7 @@ PAIRS = ["best.pt", "fgd_last.safetensors", "last.pt", "previous", "previous/fgd
 
 
 def test_a_side_file_holds_exact_tensors_and_plain_values_and_no_code(tmp_path):
-    exact = {**side_of(3), "gradient_ratio": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
+    exact = {**side_of(3), "features": {"factor": 0.1 + 0.2, "latest_ratio": None, "batches": 7}}
     exact["losses"]["0.align.weight"] = torch.rand(2, 3) / 3
     checkpoints.write_side_file(tmp_path, exact)
     side = checkpoints.read_side_file(tmp_path / checkpoints.SIDE)
@@ -81,7 +81,7 @@ def test_a_side_file_holds_exact_tensors_and_plain_values_and_no_code(tmp_path):
     assert header["0.align.weight"]["shape"] == [2, 3] and json.loads(header["__metadata__"]["fgd_yolo"])["epoch"] == 3
 
 
-@pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["gradient_ratio"]}, {"options": None}])
+@pytest.mark.parametrize("wrong", [{"epoch": "2"}, {"teacher": 5}, {"options": ["features.ratio"]}, {"options": None}])
 def test_a_side_file_with_values_of_a_wrong_type_is_damaged(wrong, tmp_path):
     plain = {"epoch": 2, "teacher": "abc", "options": {}} | wrong
     data = safetensors.torch.save({"a": torch.zeros(1)}, metadata={"fgd_yolo": json.dumps(plain)})
@@ -121,7 +121,7 @@ def test_the_previous_pair_stays_beside_the_newest_one(commit, tmp_path):
         side = checkpoints.read_side_file(folder / checkpoints.SIDE)
         assert epoch_of(folder / checkpoints.LAST) == side["epoch"] == epoch
     assert checkpoints.restore(tmp_path / "weights") == tmp_path / "weights/last.pt"
-    assert checkpoints.load_side_file(tmp_path / "weights", 4)["gradient_ratio"] == {"factor": 4.1}
+    assert checkpoints.load_side_file(tmp_path / "weights", 4)["features"] == {"factor": 4.1}
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -207,7 +207,7 @@ def test_a_damaged_newest_pair_falls_back_to_the_previous_one_with_a_warning(nam
     commit(weights_dir, 4)
     damaged(weights_dir / name, how)
     last = checkpoints.restore(weights_dir)
-    assert epoch_of(last) == 3 and checkpoints.load_side_file(weights_dir, 3)["gradient_ratio"] == {"factor": 3.1}
+    assert epoch_of(last) == 3 and checkpoints.load_side_file(weights_dir, 3)["features"] == {"factor": 3.1}
     output = capsys.readouterr().out
     assert len(output.splitlines()) == 1 and name in output and "the previous checkpoint, of epoch 4" in output
 

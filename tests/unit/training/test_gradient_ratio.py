@@ -9,8 +9,10 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
 
 
-def gradient_ratio(target: float | None = 0.1, every: int = 50, maximum: float = 10.0, **options) -> GradientRatio:
-    return GradientRatio(target, every=every, maximum=maximum, **options)
+def gradient_ratio(
+    target: float | None = 0.1, every: int = 50, maximum: float = 10.0, group: str = "features", **options
+) -> GradientRatio:
+    return GradientRatio(group, target, every=every, maximum=maximum, **options)
 
 
 def test_gradient_norm_is_over_all_maps_together_and_keeps_the_graph():
@@ -120,7 +122,7 @@ def test_the_schedule_has_ended_at_decay_end_and_the_summary_reports_it():
     ratio.run_batches, ratio.batches = 10, 7
     assert not ratio.ended and "schedule at" in ratio.summary()
     ratio.batches = 8
-    assert ratio.ended and ratio.current == 0 and ratio.summary() == "feature terms have ended"
+    assert ratio.ended and ratio.current == 0 and ratio.summary() == "features ended"
 
 
 def test_a_measurement_is_due_at_the_interval_and_once_per_epoch():
@@ -137,13 +139,13 @@ def test_a_measurement_is_due_at_the_interval_and_once_per_epoch():
 
 
 def test_a_ratio_above_the_maximum_for_a_whole_epoch_stops_the_run():
-    ratio = gradient_ratio(target=None, maximum=10, prefix="head_")
+    ratio = gradient_ratio(target=None, maximum=10, group="heads")
     ratio.update(11, 1)
     ratio.update(9, 1)
     ratio.end_epoch()
     ratio.update(11, 1)
     ratio.update(12, 1)
-    with pytest.raises(FGDError, match="set head_gradient_ratio"):
+    with pytest.raises(FGDError, match=r"set heads\.ratio"):
         ratio.end_epoch()
 
 

@@ -92,7 +92,7 @@ def test_dropped_classes_are_not_imitated_and_do_not_weight_boxes(heads_joined):
     outputs = head_hook.pop()
     teacher_output = all_classes.teacher.predictions(all_classes.teacher(batch()["img"]))
     one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (outputs, teacher_output["one2many"])]
-    wanted = HeadLoss(all_classes.config.head_cls_weight, all_classes.config.head_box_weight)(*one)
+    wanted = HeadLoss(all_classes.config.heads.cls_weight, all_classes.config.heads.box_weight)(*one)
     torch.testing.assert_close(torch.stack([computed["head_cls"], computed["head_box"]]), torch.stack(wanted))
     (gradient,) = torch.autograd.grad(computed["head_cls"], outputs["scores"])
     assert not gradient[:, [0, 2]].any() and gradient[:, 1].any()

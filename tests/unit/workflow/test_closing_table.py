@@ -107,7 +107,7 @@ def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
     assert predict == ["fgd-yolo", "predict", "--model", "/runs/my run/student.onnx", "--source", "IMAGES"]
     assert stream[:4] == ["fgd-yolo", "stream", "--model", "/runs/my run/student.onnx"]
     assert export == [
-        *("fgd-yolo", "export", "--weights", "/runs/my run/student.pt", "--imgsz", "320"),
+        *("fgd-yolo", "export", "--model", "/runs/my run/student.pt", "--imgsz", "320"),
         *("--data", "/my data/d.yaml", "--precision", "int8", "--output", "/runs/my run/student-int8.onnx"),
     ]
     assert plain[:2] == ["fgd-yolo", "distill"]
@@ -115,7 +115,7 @@ def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
     assert read == {
         "student": "yolov8n.yaml",
         "data": "/my data/d.yaml",
-        "config": "plain",
+        "recipe": "plain",
         "epochs": 3,
         "freeze": [0, 1],
     }
@@ -124,7 +124,7 @@ def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
 def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin():
     twin = {"run": "p", "method": "plain", "student": row("s", 0.1, 0.2)}
     for result in (make_result("plain"), make_result(twin=twin)):
-        assert not any("--config plain" in line for line in next_steps(result))
+        assert not any("--recipe plain" in line for line in next_steps(result))
 
 
 def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
@@ -134,7 +134,7 @@ def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
     scripts = (
         "deploy/predict.py --model",
         "deploy/stream.py --model",
-        "deploy/export.py --weights",
+        "deploy/export.py --model",
         "tools/distill.py --student",
     )
     for line, script in zip(commands, scripts, strict=True):

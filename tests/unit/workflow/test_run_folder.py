@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.config import Recipe
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.workflow.run_folder import (
     DATA,
@@ -38,7 +38,10 @@ def test_project_and_name_set_the_folder(tmp_path):
 
 def test_options_read_back_as_they_were_written(tmp_path):
     recipe = Recipe(
-        teacher="/t.pt", student="yolov8n.yaml", train={"freeze": [0], "lr0": 0.1}, fgd=FGDConfig(gradient_ratio=None)
+        teacher="/t.pt",
+        student="yolov8n.yaml",
+        train={"freeze": [0], "lr0": 0.1},
+        features={"ratio": None},
     )
     save_recipe(tmp_path, recipe)
     assert read_recipe(tmp_path) == recipe

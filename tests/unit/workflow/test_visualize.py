@@ -12,6 +12,7 @@ import torch
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
+from fgd_yolo.methods import build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.checkpoints import SIDE, write_side_file
 from fgd_yolo.workflow.resolve import resolve
@@ -83,10 +84,11 @@ def side(tmp_path):
     teacher.write_bytes(b"teacher")
 
     def write(folder=tmp_path, levels=LEVELS, **changes):
-        config = FGDConfig(**changes.pop("config", {}))
-        build = config.method_options.level_loss
-        losses = torch.nn.ModuleList(build(level.student_channels, level.teacher_channels) for level in levels)
-        origin = {"teacher": sha256(b"teacher").hexdigest(), "options": config.to_dict()}
+        config = FGDConfig.from_dict(changes.pop("config", {}))
+        losses = torch.nn.ModuleList(
+            build_level_loss(level.student_channels, level.teacher_channels, config.features) for level in levels
+        )
+        origin = {"teacher": sha256(b"teacher").hexdigest(), "options": config.flat()}
         folder.mkdir(parents=True, exist_ok=True)
         write_side_file(folder, {"epoch": 4, "losses": losses.state_dict(), **origin, **changes})
         return losses, teacher, student
@@ -104,7 +106,7 @@ def test_the_alignments_of_the_side_file_are_used_level_by_level(side, tmp_path,
 
 
 def test_the_side_file_of_fitnet_is_read_too(side):
-    losses, teacher, student = side(config={"method": "fitnet"})
+    losses, teacher, student = side(config={"features.method": "fitnet"})
     (_, second), _ = find_alignments(LEVELS, teacher, student)
     assert torch.equal(second.weight, losses[1].align.weight)
 
@@ -116,7 +118,7 @@ def test_the_side_file_of_fitnet_is_read_too(side):
         ({"levels": [LEVELS[0], Level(16, 1, 1, 5, 6)]}, "of another width"),
         ({"levels": [LEVELS[0], Level(16, 1, 1, 6, 6)]}, "of another width"),
         (
-            {"config": {f"{name}_weight": 0 for name in ("fg", "bg", "attn", "rel")}},
+            {"config": {f"features.{name}_weight": 0 for name in ("fg", "bg", "attn", "rel")}},
             "compared no maps",
         ),
     ],

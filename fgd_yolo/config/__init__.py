@@ -1,0 +1,12 @@
+"""Options of a distillation and recipes, checked when they are created; imports no torch.
+
+- `method_options`: the options of each distillation method, `features.*`
+- `fgd_config`: `FGDConfig`, all options of a distillation in groups
+- `recipe`: a distillation together with models, data and train arguments, as a YAML file
+"""
+
+from fgd_yolo.config.fgd_config import FGDConfig
+from fgd_yolo.config.method_options import DEFAULT_METHOD, METHOD_OPTIONS, FeatureOptions
+from fgd_yolo.config.recipe import Recipe, load_recipe
+
+__all__ = ["DEFAULT_METHOD", "METHOD_OPTIONS", "FGDConfig", "FeatureOptions", "Recipe", "load_recipe"]

@@ -1,0 +1,211 @@
+"""`FGDConfig`: all options of a distillation, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from fgd_yolo.checked_options import Options, unknown_choice
+from fgd_yolo.config.method_options import (
+    DEFAULT_METHOD,
+    METHOD_OPTIONS,
+    FeatureOptions,
+    FGDOptions,
+    Ratio,
+    Weight,
+)
+from fgd_yolo.errors import UsageError
+
+
+class HeadOptions(Options):
+    """Imitation of the teacher's head by the student's, beside any method."""
+
+    group = "heads"
+
+    enabled: bool = False
+    """Whether the head imitates the teacher's class scores and box distributions too; the default depends on the
+    method: true for fgd, false for the others."""
+    cls_weight: Weight = 1.0
+    """Weight of the class term."""
+    box_weight: Weight = 1.0
+    """Weight of the box term."""
+    ratio: Ratio | None = 0.5
+    """Target of the gradient norm of the heads' terms over that of the detection loss, at the student's neck maps.
+    None keeps the weights fixed."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term, by the name of its loss item."""
+        return {"head_cls": self.cls_weight, "head_box": self.box_weight} if self.enabled else {}
+
+
+class ScheduleOptions(Options):
+    """When the distillation acts. The terms of the heads warm up too, but do not decay."""
+
+    group = "schedule"
+
+    warmup_epochs: Annotated[float, Field(ge=0)] = 3.0
+    """Epochs over which the distillation rises linearly from 0 to full strength; for the features at most until
+    `decay_start`."""
+    decay_start: Annotated[float, Field(ge=0)] = 0.3
+    """Fraction of the run after which the features' terms decay along half a cosine."""
+    decay_end: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Fraction of the run after which the features' terms are 0; with `decay_start` 1 they never decay."""
+    measure_every: Annotated[int, Field(ge=1)] = 50
+    """Training batches between two measurements of the gradient ratios."""
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> ScheduleOptions:
+        if self.decay_start > self.decay_end:
+            raise UsageError(
+                "schedule.decay_start must be at most schedule.decay_end, "
+                f"got {self.decay_start:g} and {self.decay_end:g}"
+            )
+        return self
+
+
+class CheckOptions(Options):
+    """When a run stops because the distillation cannot help."""
+
+    group = "checks"
+
+    min_teacher_map: Annotated[float, Field(ge=0)] = 0.05
+    """mAP50-95 on the validation set below which a teacher is refused."""
+    max_ratio: Ratio = 10.0
+    """The run stops with advice if a measured gradient ratio stays above this for a whole epoch."""
+
+
+class FGDConfig(Options):
+    """Options of a distillation: the method, its weights, its strength relative to the detection loss, and its checks.
+
+    With every weight 0 the training is Ultralytics' own, bit for bit.
+
+    Convention:
+        On the command line an option is named by its group and its name, with a dot: `features.fg_weight`. A group can
+        be given as a mapping or as an object.
+
+    Example:
+        >>> FGDConfig(features={"method": "fgd", "fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
+        0.25
+
+    Raises:
+        UsageError: an unknown option (the message names the closest one), an option of another method, or a wrong
+            value.
+    """
+
+    features: FeatureOptions = Field(default_factory=FGDOptions)
+    """How the neck maps are compared. The options depend on the method."""
+    heads: HeadOptions = Field(default_factory=HeadOptions)
+    """Imitation of the teacher's head."""
+    schedule: ScheduleOptions = Field(default_factory=ScheduleOptions)
+    """When the distillation acts."""
+    checks: CheckOptions = Field(default_factory=CheckOptions)
+    """When a run stops because the distillation cannot help."""
+    pictures_every: Annotated[int, Field(ge=0)] = 10
+    """Epochs between two attention figures in the run folder; 0 draws none."""
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _build_features(cls, options: Any) -> Any:
+        return _feature_options(options) if isinstance(options, Mapping) else options
+
+    @model_validator(mode="after")
+    def _complete_heads(self) -> FGDConfig:
+        if "enabled" not in self.heads.model_fields_set and self.heads.enabled != self.features.imitates_heads:
+            heads = self.heads.model_copy(update={"enabled": self.features.imitates_heads})
+            heads.model_fields_set.discard("enabled")  # it is a default
+            self.__dict__["heads"] = heads  # frozen; this is its construction
+        return self
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names of all options in messages and on the command line, with those of every method."""
+        methods = [name for model in METHOD_OPTIONS.values() for name in model.option_names()]
+        return list(dict.fromkeys([*methods, *super().option_names()]))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of every term, by the name of its loss item."""
+        return {**self.features.weights, **self.heads.weights}
+
+    @property
+    def active(self) -> bool:
+        """Whether any term is switched on; if not, the run is plain training and needs no teacher."""
+        return any(self.weights.values())
+
+    def replace(self, **changes: Any):
+        """Return a copy with changes, checked again; defaults that depend on a changed option follow it.
+
+        Args:
+            changes: options, groups as mappings that change single options, or options with a dot in their name.
+        """
+        given = self.given
+        for name, value in nested(changes).items():
+            group = getattr(self, name, None)
+            if isinstance(group, Options) and isinstance(value, Mapping):
+                value = {**group.given, **value}
+            given[name] = value
+        return type(self)(**given)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]):
+        """Build from plain values, nested or with dots in their names.
+
+        Raises:
+            UsageError: as for the constructor.
+        """
+        return cls(**nested(options))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain values that `from_dict` reads back to an equal configuration."""
+        return {name: dict(value) if isinstance(value, Options) else value for name, value in self}
+
+    def flat(self) -> dict[str, Any]:
+        """Return all options by their names on the command line, such as `features.fg_weight`."""
+        return dict(_flat(self))
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with dots in their names as nested mappings.
+
+    Raises:
+        UsageError: an option and its group are given in two ways.
+    """
+    result: dict[str, Any] = {}
+    for name, value in options.items():
+        group, dot, option = str(name).partition(".")
+        if not dot:
+            value = {**result.get(group, {}), **value} if isinstance(value, Mapping) else value
+            result[group] = value
+        elif isinstance(result.setdefault(group, {}), dict):
+            result[group] = {**result[group], option: value}
+        else:
+            raise UsageError(f"{name} cannot be set, since {group} is {result[group]!r}: leave out one of them")
+    return result
+
+
+def _flat(config: FGDConfig) -> Iterator[tuple[str, Any]]:
+    for name in FGDConfig.model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Options):
+            yield from ((f"{name}.{option}", entry) for option, entry in value)
+        else:
+            yield name, value
+
+
+def _feature_options(options: Mapping[str, Any]) -> FeatureOptions:
+    """Build the options of the method that is named, or of the default method."""
+    method = options.get("method", DEFAULT_METHOD)
+    if method not in METHOD_OPTIONS:
+        raise UsageError(unknown_choice("features.method", method, METHOD_OPTIONS))
+    model = METHOD_OPTIONS[method]
+    for name in options:
+        owners = [other for other, others in METHOD_OPTIONS.items() if name in others.model_fields]
+        if owners and method not in owners:
+            raise UsageError(
+                f"features.{name} is an option of method {' and '.join(owners)}, not of {method}: "
+                f"leave it out, or choose features.method={owners[0]}"
+            )
+    return model(**options)
