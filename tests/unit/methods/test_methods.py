@@ -122,4 +122,4 @@ def test_every_method_has_options():
 
 
 def test_the_docs_have_a_section_for_the_method(name):
-    assert f"\n## {name}\n" in (Path(__file__).parents[3] / "docs/methods.md").read_text(encoding="utf-8")
+    assert f"\n## {name}\n" in (Path(__file__).parents[3] / "docs/concepts/methods.md").read_text(encoding="utf-8")
