@@ -58,14 +58,47 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `UsageError` instead of exiting and accepts each option once.
 
+    Its help starts with the description and the examples; usage and options follow.
+
+    Args:
+        examples: arguments of the command and their explanation, which may be empty.
+        kwargs: as for `ArgumentParser`.
+
     Raises:
         UsageError: from the parsing methods, where argparse would print its usage and exit.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, examples: Sequence[tuple[str, str]] = (), **kwargs):
         super().__init__(*args, formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
+        self._examples = tuple(examples)
         for name in (None, "store"):
             self.register("action", name, _Once)
+
+    @property
+    def examples(self) -> list[tuple[str, str]]:
+        """Complete commands and their explanations."""
+        return [(f"{self.prog} {words}".strip(), explanation) for words, explanation in self._examples]
+
+    @property
+    def commands(self) -> dict[str, Parser]:
+        """The parsers of subcommands by name."""
+        subparsers = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        return {name: parser for action in subparsers for name, parser in action.choices.items()}
+
+    def format_help(self) -> str:
+        """Return description, examples, usage and options."""
+        formatter = self._get_formatter()
+        formatter.add_text(self.description)
+        lines = [line for words, text in self.examples for line in (f"  {words}", f"      {text}") if line.strip()]
+        formatter.add_text("\n".join(["examples:", *lines]) if lines else None)
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     @property
     def flags(self) -> list[str]:

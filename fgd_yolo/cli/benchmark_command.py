@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fgd_yolo.console import Parser, guarded_command, positive_int
 
-EXAMPLES = """\
-examples:
-  %(prog)s inference
-      YOLOv8n with random weights
-  %(prog)s inference --model student.pt --data data.yaml --imgsz 320 640 --threads 1 2
-      a trained detector, with the mAP of each precision
-"""
+EXAMPLES = [
+    ("inference", "YOLOv8n with random weights"),
+]
+INFERENCE_EXAMPLES = [
+    ("", "YOLOv8n with random weights"),
+    ("--model student.pt --data data.yaml", "a trained detector, with the mAP of each precision"),
+    ("--model student.pt --imgsz 320 --threads 1 2", "one input size, with one and two threads"),
+]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run(arguments: list[str]) -> None:
-        args = _parser(prog).parse_args(arguments)
+        args = build_parser(prog).parse_args(arguments)
         args.run(args)
 
     return guarded_command(run, argv)
@@ -41,13 +42,19 @@ def run_inference(args: argparse.Namespace) -> None:
         print(part, flush=True)
 
 
-def _parser(prog: str | None) -> Parser:
-    parser = Parser(prog=prog, description="Measure the speed of a detector on this machine.", epilog=EXAMPLES)
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
+    parser = Parser(prog=prog, description="Measure the speed of a detector on this machine.", examples=EXAMPLES)
     subcommands = parser.add_subparsers(required=True, title="benchmarks", metavar="BENCHMARK")
     inference = subcommands.add_parser(
         "inference",
         help="export a detector in every precision and time it",
         description="Export a detector in every precision, and time the files in onnxruntime and OpenVINO.",
+        examples=INFERENCE_EXAMPLES,
     )
     inference.add_argument(
         "--model",

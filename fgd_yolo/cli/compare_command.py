@@ -14,17 +14,18 @@ from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.train_arguments import parse_assignments, parse_value
 
-EXAMPLES = """\
-examples:
-  %(prog)s --data data.yaml --teacher teacher.pt --student yolov8n --methods plain ultralytics fitnet fgd --seeds 3
-  %(prog)s --data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student yolov8n --methods plain fgd
-  %(prog)s --data data.yaml --teacher t.pt --student yolov8n --methods fgd fgd:heads.ratio=1 --val-fraction 0.2
-      choose an option on held-out train images, without the val split
-  %(prog)s --runs runs/distill/plain runs/distill/fgd
-      compare runs that are finished already
-  %(prog)s --report runs/compare
-      write the report of that folder again
-
+EXAMPLES = [
+    (
+        "--data data.yaml --teacher teacher.pt --student yolov8n --methods plain fgd",
+        "three seeds of plain training and of FGD",
+    ),
+    (
+        "--data data.yaml --teacher teacher.pt --student yolov8n --methods fgd fgd:heads.ratio=1 --val-fraction 0.2",
+        "choose an option on a part of the train images",
+    ),
+    ("--report runs/compare/yolov8n", "write the report of a comparison again"),
+]
+NOTES = """\
 methods:
   plain                 no distillation
   fgd, fitnet, ...      a recipe of distill --recipe, or a recipe file
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _parse_args(argv: Sequence[str], prog: str | None) -> Namespace:
-    parser = _parser(prog)
+    parser = build_parser(prog)
     args, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
@@ -151,12 +152,18 @@ def _check_installed() -> None:
             raise FGDError(f"compare needs {module}: pip install 'fgd_yolo[{extra}]'")
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Train a student with several methods under equal conditions, and write a report of the paired "
         "differences.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
+        epilog=NOTES,
     )
     add = parser.add_argument
     several: dict[str, Any] = {"action": "append"}

@@ -10,18 +10,11 @@ from fgd_yolo.cfg import recipe_names
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import UsageError, close_match
 
-EXAMPLES = """\
-examples:
-  %(prog)s --teacher yolov8l --student yolov8n
-      train both on the built-in demo scenes
-  %(prog)s --teacher teacher.pt --student yolov8n --data data.yaml --epochs 50 --imgsz 320 cos_lr=True
-  %(prog)s --student yolov8n --data data.yaml --epochs 100 --recipe plain
-      the same student without a teacher, as a baseline
-  %(prog)s --resume runs/distill/yolov8n
-      resume an interrupted run
-
-On the demo scenes, epochs, imgsz and batch have defaults of the demo.
-"""
+EXAMPLES = [
+    ("--teacher yolov8l --student yolov8n", "try it: trains both on the built-in demo scenes"),
+    ("--teacher teacher.pt --student yolov8n --data data.yaml --epochs 100", "your own teacher and data"),
+    ("--resume runs/distill/yolov8n", "resume an interrupted run"),
+]
 _TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
 
 
@@ -54,7 +47,7 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     """
     from fgd_yolo.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
 
-    parser = _parser(prog)
+    parser = build_parser(prog)
     namespace, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
@@ -73,12 +66,18 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     return {**options, **train}
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Distil a large YOLO (teacher) into a small one (student), validate both and export the student to "
         "ONNX.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
+        epilog="On the demo scenes, epochs, imgsz and batch have defaults of the demo.",
     )
     options = {
         "--teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file"),

@@ -12,17 +12,11 @@ from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.text import printable
 
-EXAMPLES = """examples:
-  %(prog)s --model best.pt
-  %(prog)s --model best.pt --imgsz 320 --output camera.onnx
-  %(prog)s --model best.pt --precision int8
-      calibrated and measured on the training data
-  %(prog)s --model best.pt --precision int8 --data my-images.yaml --max-map-drop 0.5
-  %(prog)s --model best.pt --uint8-input
-      takes images as OpenCV reads them; for fgd_yolo's detector only
-  %(prog)s --model best.pt --dynamic
-      accepts any batch size and image size; with --nms it returns final detections
-"""
+EXAMPLES = [
+    ("--model best.pt", "best.onnx beside it, in float32"),
+    ("--model best.pt --precision int8 --output camera.onnx", "calibrated and measured on the training data"),
+    ("--model best.pt --imgsz 320 --dynamic --nms", "any batch and image size, with final detections"),
+]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -34,7 +28,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run(words: list[str]) -> None:
-        args = vars(_parser(prog).parse_args(words))
+        args = vars(build_parser(prog).parse_args(words))
         del args["debug"]
         print(printable(_announcement(args["model"], args["precision"])), flush=True)
         exported = export_onnx(**args)
@@ -43,11 +37,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return guarded_command(run, argv)
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Export a YOLO checkpoint to ONNX, and compare the outputs of both on real images.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
     precisions = "; ".join(f"{name}: {row.description}" for name, row in PRECISIONS.items())
     add = parser.add_argument

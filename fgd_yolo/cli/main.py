@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fgd_yolo import __version__
-from fgd_yolo.console import guarded
+from fgd_yolo.console import Parser, guarded
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import shortened, single_line
 
@@ -17,9 +17,9 @@ COMMANDS = {
     "export": ("fgd_yolo.cli.export_command", "export a checkpoint to ONNX: float32, float16 or int8"),
     "predict": ("fgd_yolo.cli.predict_command", "run an exported detector on images"),
     "stream": ("fgd_yolo.cli.stream_command", "run an exported detector on cameras and videos"),
-    "benchmark": ("fgd_yolo.cli.benchmark_command", "measure the speed of a detector on this machine"),
     "compare": ("fgd_yolo.cli.compare_command", "compare distillation methods over seeds and data sets"),
     "visualize": ("fgd_yolo.cli.visualize_command", "draw the attention of a teacher and its student"),
+    "benchmark": ("fgd_yolo.cli.benchmark_command", "measure the speed of a detector on this machine"),
 }
 _SEE_HELP = "(see fgd-yolo --help)"
 
@@ -50,6 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     problem = f"unknown command '{words[0]}'{close_match(words[0], COMMANDS)}" if words else "missing command"
     print(shortened(single_line(f"error: {problem} {_SEE_HELP}")), file=sys.stderr)
     return UsageError.exit_code
+
+
+def parsers() -> dict[str, Parser]:
+    """Return the parser of every command by its name, such as `distill` or `benchmark inference`.
+
+    Imports no torch.
+    """
+    found = {}
+    for name, (module, _) in COMMANDS.items():
+        parser = import_module(module).build_parser(f"fgd-yolo {name}")
+        found |= {f"{name} {part}": command for part, command in parser.commands.items()} or {name: parser}
+    return found
 
 
 def _help() -> str:

@@ -15,13 +15,14 @@ from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.runtime.predict import output_names, predict
 
-EXAMPLES = """examples:
-  %(prog)s --model best.onnx --source image.jpg
-      writes an annotated copy to runs/predict/best
-  %(prog)s --model best.onnx --source images --output annotated --conf 0.5
-  %(prog)s --model best.onnx --source 'images/**/*.jpg' --json detections.jsonl
-      writes one line of JSON per image, and no annotated copies
-"""
+EXAMPLES = [
+    ("--model best.onnx --source image.jpg", "writes an annotated copy to runs/predict/best"),
+    ("--model best.onnx --source images --conf 0.5", "all images of a folder"),
+    (
+        "--model best.onnx --source 'images/**/*.jpg' --json detections.jsonl",
+        "one line of JSON for each image, and no annotated copies",
+    ),
+]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run(arguments: list[str]) -> None:
-        args = _parser(prog).parse_args(arguments)
+        args = build_parser(prog).parse_args(arguments)
         paths = [path for source in args.source for path in list_images(source)]
         images = list({os.path.normpath(path.absolute()): path for path in paths}.values())
         _check_outputs(args.model, images, args.output, args.json)
@@ -47,11 +48,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return guarded_command(run, argv)
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Run an exported detector on images, and write annotated copies or the detections as JSON.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
     parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="detector exported to ONNX")
     parser.add_argument(

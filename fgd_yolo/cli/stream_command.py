@@ -15,17 +15,14 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 
-EXAMPLES = """examples:
-  %(prog)s --model best.onnx --source test:// --web 127.0.0.1:8080
-      a synthetic moving scene, live on a web page
-  %(prog)s --model best.onnx --source gate=rtsp://10.0.0.7/stream1 yard=rtsp://10.0.0.8/stream1 --json results.jsonl
-  %(prog)s --model best.onnx --source 0 --show
-      the first camera of this machine, in a window
-  %(prog)s --model best.onnx --source night.mp4 --save recordings --track
-      record every frame of a video with boxes and track ids
-  %(prog)s --config streams.yaml
-      streams and options from a file
-"""
+EXAMPLES = [
+    ("--model best.onnx --source test:// --web 127.0.0.1:8080", "a synthetic moving scene, live on a web page"),
+    (
+        "--model best.onnx --source gate=rtsp://10.0.0.7/stream1 --json results.jsonl",
+        "a camera that is called gate, with one line of JSON for each result",
+    ),
+    ("--config streams.yaml", "streams and options from a file"),
+]
 _CLOSE_TIMEOUT_S = 1.0  # enough for a camera that works to return one more frame and be closed cleanly
 _NAMED_SOURCE = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _OPTIONS = {
@@ -132,16 +129,21 @@ def _parse(prog: str | None, words: Sequence[str]) -> dict[str, Any]:
     from fgd_yolo.streams.address import redact
 
     try:
-        return vars(_parser(prog).parse_args(words))
+        return vars(build_parser(prog).parse_args(words))
     except UsageError as error:
         raise UsageError(redact(error)) from None
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Run an exported detector on cameras and videos; each may fail without affecting the others.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
     add = parser.add_argument
     add("--model", type=Path, metavar="FILE", help="detector exported to ONNX")

@@ -9,17 +9,22 @@ from pathlib import Path
 
 from fgd_yolo.console import Parser, guarded_command, positive_int
 
-EXAMPLES = """examples:
-  %(prog)s --run runs/distill/yolov8n
-      a finished distillation: its student before and after, on the first val images
-  %(prog)s --run runs/distill/yolov8n --before runs/distill/plain/student.pt
-      the distilled student next to one that was trained without a teacher
-  %(prog)s --teacher teacher.pt --before start.pt --after best.pt --source images --count 4
-  %(prog)s --teacher teacher.pt --before a.pt --after b.pt --source data.yaml --imgsz 640 --output attention
-
-Boxes come from the label files; for images without one, from the teacher's detections. Channel attention is compared
-if student and teacher have equally many channels, or if the run's fgd_last.safetensors is beside the student.
-"""
+EXAMPLES = [
+    ("--run runs/distill/yolov8n", "a finished distillation: its student before and after, on the first val images"),
+    (
+        "--run runs/distill/yolov8n --before runs/distill/plain/student.pt",
+        "the distilled student next to one that was trained without a teacher",
+    ),
+    (
+        "--teacher teacher.pt --before start.pt --after best.pt --source images",
+        "any three checkpoints, on images of a folder",
+    ),
+]
+NOTES = (
+    "Boxes come from the label files; for images without one, from the teacher's detections. Channel attention is "
+    "compared if student and teacher have equally many channels, or if the run's fgd_last.safetensors is beside the "
+    "student."
+)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -31,7 +36,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run(argv: list[str]) -> None:
-        args = _parser(prog).parse_args(argv)
+        args = build_parser(prog).parse_args(argv)
         # Imported late: loads torch, which --help does not need.
         from fgd_yolo.workflow.visualize import VisualizeOptions, run_options, visualize
 
@@ -44,12 +49,18 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return guarded_command(run, argv)
 
 
-def _parser(prog: str | None) -> Parser:
+def build_parser(prog: str | None = None) -> Parser:
+    """Return the parser of the command.
+
+    Args:
+        prog: program name for the help; None takes the name of the running script.
+    """
     parser = Parser(
         prog=prog,
         description="Draw the attention of a teacher, and of its student before and after distillation, with FGD's "
         "masks: one figure per image, and a table of the differences.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
+        epilog=NOTES,
     )
     help_text = "run folder of distill, which supplies teacher, both students and the val images"
     parser.add_argument("--run", type=Path, metavar="RUN", help=help_text)

@@ -129,7 +129,7 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: fgd-yolo {words} ")
+    assert f"\nusage: fgd-yolo {words} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
