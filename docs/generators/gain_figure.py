@@ -20,7 +20,7 @@ BLUE = "#1f5fbf"
 DATA = {"bccd": ("BCCD", "o"), "pcb": ("DeepPCB windows", "s"), "demo": ("demo scenes", "^")}
 METHODS = {
     "plain": ("plain", "#888888"),
-    "fitnet:gradient_ratio=0.1": ("fitnet", "#5aa05a"),
+    "fitnet:features.ratio=0.1": ("fitnet", "#5aa05a"),
     "ultralytics:dis=0.7": ("Ultralytics distill_model=", "#d9821b"),
     "fgd": ("fgd_yolo", BLUE),
 }
@@ -49,7 +49,7 @@ def draw_curves(axes, data: str, curves: dict, teacher: float):
 
 def draw_pairs(axes, runs: list):
     """Draw the difference of every pair, and their mean with its interval, one line per method."""
-    for height, method in enumerate(("fitnet:gradient_ratio=0.1", "ultralytics:dis=0.7", "plain")):
+    for height, method in enumerate(("fitnet:features.ratio=0.1", "ultralytics:dis=0.7", "plain")):
         differences = pairs(runs, "fgd", method)
         for number, pair in enumerate(differences):
             low = height - 0.22 + 0.04 * (number % 4)
