@@ -23,9 +23,9 @@ def make_result(
     image: np.ndarray | None = None,
     arrived: float | None = None,
     pts: float | None = None,
-    ids: list[int] | None = None,
+    tracker_id: list[int] | None = None,
 ) -> Result:
-    """Return a result with objects (class, score, corners) on a grey image of 48 x 64, or on the given one."""
+    """Return a result with objects (class, confidence, corners) on a grey image of 48 x 64, or on the given one."""
     image = np.full((48, 64, 3), 90, np.uint8) if image is None else image
     arrived = time.monotonic() if arrived is None else arrived
     labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
@@ -35,11 +35,9 @@ def make_result(
         np.array(labels, np.int64),
         NAMES,
         image.shape[:2],
+        tracker_id=None if tracker_id is None else np.array(tracker_id, np.int64),
     )
-    result = Result(Frame(stream, index, image, arrived, arrived, pts), detections, arrived, arrived + 0.01)
-    if ids is not None:
-        result.ids = np.array(ids, np.int64)
-    return result
+    return Result(Frame(stream, index, image, arrived, arrived, pts), detections, arrived, arrived + 0.01)
 
 
 class Recorder:

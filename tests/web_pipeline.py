@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.json_message import json_message
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.streams.address import unique_name
 from fgd_yolo.streams.frame import Frame, Result
@@ -49,7 +50,7 @@ class FakePipeline:
 
     def stats(self):
         streams = {name: self.source | stats.snapshot() for name, stats in self.streams.items()}
-        return {"state": "running", "failure": self.failure, "streams": streams}
+        return json_message("stats", {"state": "running", "failure": self.failure, "streams": streams})
 
     def deliver(self, frames, name, index):
         """Count one result of a stream and pass it to the observer."""

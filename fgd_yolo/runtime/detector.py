@@ -218,9 +218,9 @@ class OnnxDetector:
         detections = Detections(
             boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **fields
         )
-        if detections.masks is None:
+        if detections.mask is None:
             return detections
-        keep = detections.masks.any(axis=(1, 2))  # as in Ultralytics, an object with an empty mask is dropped
+        keep = detections.mask.any(axis=(1, 2))  # as in Ultralytics, an object with an empty mask is dropped
         if not keep.all() and not np.isfinite(prototypes).all():
             self._count_non_finite(int((~keep).sum()))
         return detections[keep]

@@ -19,6 +19,7 @@ import numpy as np
 from fgd_yolo.console import progress
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import atomic_path, numbered_folder, remove_leftovers
+from fgd_yolo.json_message import json_message
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
@@ -92,7 +93,7 @@ class ResultWriter:
         if self.folder:
             write_image(detections.draw(image), self.folder / name)
         if self._json_file:
-            self._json_file.write(to_json({"path": str(path), **detections.to_dict()}) + "\n")
+            self._json_file.write(to_json(json_message("image", {"path": str(path), **detections.to_dict()})) + "\n")
 
 
 def predict(
@@ -111,8 +112,7 @@ def predict(
         images: paths of the files.
         folder: for the annotated copies; None writes none.
         numbered: if the folder exists, create `FOLDER-2`, ... instead of writing to it.
-        json_path: file for one line of JSON per image, with its path and `Detections.to_dict`. It appears when the run
-            is complete.
+        json_path: file for one JSON message of kind `image` per image and line. It appears when the run is complete.
         budget: limit of the size of an image; a larger one is skipped without being decoded. None uses the default.
     Raises:
         FGDError: no file could be read, or a result cannot be written.

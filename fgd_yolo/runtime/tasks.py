@@ -32,7 +32,7 @@ class OutputContext(NamedTuple):
 
 
 Fields = tuple[np.ndarray, dict[str, Any]]
-"""Boxes (n, 4), corners in image pixels, and further fields of `Detections` by name."""
+"""Boxes `xyxy` (n, 4) in image pixels, and further fields of `Detections` by name."""
 
 
 class Task(NamedTuple):
@@ -56,7 +56,7 @@ def _boxes(candidates: Candidates, context: OutputContext) -> Fields:
 
 def _masks(candidates: Candidates, context: OutputContext) -> Fields:
     boxes, _ = _boxes(candidates, context)
-    return boxes, {"masks": instance_masks(context.prototypes, candidates.extras, boxes, context.placement)}
+    return boxes, {"mask": instance_masks(context.prototypes, candidates.extras, boxes, context.placement)}
 
 
 def _keypoints(candidates: Candidates, context: OutputContext) -> Fields:
@@ -69,7 +69,7 @@ def _keypoints(candidates: Candidates, context: OutputContext) -> Fields:
 def _rotated_boxes(candidates: Candidates, context: OutputContext) -> Fields:
     rotated = rotated_to_image(np.concatenate([candidates.boxes, candidates.extras], axis=1), context.placement)
     corners = rotated_corners(rotated)
-    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), {"rotated_boxes": rotated}
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), {"xywhr": rotated}
 
 
 TASKS = {

@@ -72,10 +72,9 @@ class Result:
         `infer_start` and `infer_end` are on the frame's clock and enclose the run of the network alone.
     Args:
         frame: the frame.
-        detections: its objects.
+        detections: its objects, with track ids if the stream is tracked.
         infer_start: when the run of the network began.
         infer_end: when it ended.
-        ids: track ids (n,), set by a tracker.
         zones: zones, lines and their events, as plain JSON.
         stats: the counters of its stream, which cannot be looked up by name: the name may have been reused.
     """
@@ -84,15 +83,14 @@ class Result:
     detections: Detections
     infer_start: float
     infer_end: float
-    ids: np.ndarray | None = None
     zones: dict[str, Any] | None = None
     stats: StreamStats | None = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:
         """The memory that its image and its masks currently occupy, in bytes."""
-        masks = self.detections.masks
-        return self.frame.nbytes + (0 if masks is None else masks.nbytes)
+        mask = self.detections.mask
+        return self.frame.nbytes + (0 if mask is None else mask.nbytes)
 
     def ages_s(self) -> dict[str, float]:
         """Return the frame's age in seconds at each stage up to the end of the inference."""

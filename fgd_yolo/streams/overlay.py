@@ -13,6 +13,7 @@ import numpy as np
 from fgd_yolo.runtime.drawing import class_colour
 
 if TYPE_CHECKING:
+    from fgd_yolo.runtime.detections import Detections
     from fgd_yolo.streams.frame import Result
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -33,8 +34,8 @@ def overlay(result: Result) -> np.ndarray:
     canvas = result.detections.draw(frame.image())
     if result.zones is not None:
         _draw_zones(canvas, result.zones)
-    if result.ids is not None:
-        _draw_ids(canvas, result)
+    if result.detections.tracker_id is not None:
+        _draw_ids(canvas, result.detections)
     arrived = datetime.fromtimestamp(time.time() - (time.monotonic() - frame.arrived))
     lines = [f"{frame.stream}  {arrived:%Y-%m-%d %H:%M:%S}.{arrived.microsecond // 100_000}"]
     if result.zones is not None:
@@ -66,11 +67,11 @@ def _draw_zones(canvas: np.ndarray, zones: dict) -> None:
         _draw_label(canvas, name, start, _ZONE_COLOR)
 
 
-def _draw_ids(canvas: np.ndarray, result: Result) -> None:
+def _draw_ids(canvas: np.ndarray, detections: Detections) -> None:
     """Draw each track id at the box's lower left corner; the class label is at the upper left one."""
-    for box, class_id, track_id in zip(result.detections.boxes, result.detections.classes, result.ids, strict=True):
-        if track_id >= 0:
-            _draw_label(canvas, f"#{track_id}", box[[0, 3]], _brighten(class_colour(class_id)))
+    for xyxy, class_id, track in zip(detections.xyxy, detections.class_id, detections.tracker_id, strict=True):
+        if track >= 0:
+            _draw_label(canvas, f"#{track}", xyxy[[0, 3]], _brighten(class_colour(class_id)))
 
 
 def _draw_label(canvas: np.ndarray, text: str, corner: Sequence[float], color: tuple[int, int, int]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.json_message import json_message
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.streams.address import check_name, unique_name
@@ -196,10 +197,10 @@ class Pipeline:
             stream.reader.join(max(0.0, deadline - time.monotonic()))
 
     def stats(self) -> dict[str, Any]:
-        """Return the statistics so far as plain JSON: per stream, per removed stream and per sink."""
+        """Return the statistics so far as a message of kind `stats`: per stream, per removed stream and per sink."""
         with self._lock:
             streams, removed = list(self._scheduler.streams.values()), list(self._removed)
-        return {
+        content = {
             "state": self._state,
             "failure": self._failure and str(self._failure),
             "uptime_s": round(time.monotonic() - self._started, 3) if self._started else 0.0,
@@ -208,6 +209,7 @@ class Pipeline:
             "removed": [{"name": stream.name, **stream.snapshot()} for stream in removed],
             "sinks": [queue.snapshot() for queue in self._queues],
         }
+        return json_message("stats", content)
 
     def __enter__(self) -> Pipeline:
         self.start()

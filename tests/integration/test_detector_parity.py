@@ -146,17 +146,17 @@ def compare(file: Path, task: str, images: list[Path], size: int = SIDE) -> int:
         expected = reference.predict(str(path), **options)[0]
         boxes = expected.obb if task == "obb" else expected.boxes
         assert detections.shape == expected.orig_shape and len(detections) == len(boxes), path.name
-        assert detections.classes.tolist() == boxes.cls.tolist(), path.name
-        near(detections.boxes, boxes.xyxy, BOX_PX, path)
-        near(detections.scores, boxes.conf, SCORE, path)
+        assert detections.class_id.tolist() == boxes.cls.tolist(), path.name
+        near(detections.xyxy, boxes.xyxy, BOX_PX, path)
+        near(detections.confidence, boxes.conf, SCORE, path)
         if task == "obb":
-            near(detections.rotated_boxes[:, :4], boxes.xywhr[:, :4], BOX_PX, path)
-            near(detections.rotated_boxes[:, 4], boxes.xywhr[:, 4], SCORE, path)
+            near(detections.xywhr[:, :4], boxes.xywhr[:, :4], BOX_PX, path)
+            near(detections.xywhr[:, 4], boxes.xywhr[:, 4], SCORE, path)
         elif task == "pose":
             near(detections.keypoints[..., :2], expected.keypoints.xy, BOX_PX, path)
             near(detections.keypoints[..., 2], expected.keypoints.conf, SCORE, path)
         elif task == "segment" and len(detections):
-            differing = (detections.masks != expected.masks.data.numpy().astype(bool)).mean()
+            differing = (detections.mask != expected.masks.data.numpy().astype(bool)).mean()
             assert differing < 1e-5, f"{path.name}: {differing:.1e} of all mask pixels"
     return sum(map(len, results))
 
@@ -211,4 +211,4 @@ def test_end_to_end_files_of_dynamic_size_take_thin_images_that_ultralytics_cann
     assert sum(map(len, free)) > 0
     for detections, expected in zip(free, fixed, strict=True):
         assert len(detections) == len(expected)
-        np.testing.assert_allclose(detections.boxes, expected.boxes, rtol=0, atol=BOX_PX)
+        np.testing.assert_allclose(detections.xyxy, expected.xyxy, rtol=0, atol=BOX_PX)

@@ -67,7 +67,7 @@ def test_files_give_the_detections_of_each_of_their_frames(tmp_path, video, mode
     with pipeline:
         assert pipeline.wait(60)
     truth = expected(detector, video)
-    assert len(truth) == FRAMES and len({objects[0]["score"] for objects in truth}) > 40
+    assert len(truth) == FRAMES and len({objects[0]["confidence"] for objects in truth}) > 40
     lines = lines_of(tmp_path / "detections.jsonl")
     for name in names:
         stream_lines = [line for line in lines if line["stream"] == name]
@@ -99,11 +99,13 @@ def test_the_summary_accounts_for_every_frame(tmp_path, video):
 def test_tracking_gives_ids_in_the_order_of_the_frames(tmp_path, video):
     detector = OnnxDetector(brightness_file(tmp_path / "light.onnx"), "cpu", 2, mode="throughput", conf=0.01)
     sink = JsonLinesSink(tmp_path / "detections.jsonl")
-    pipeline = Pipeline(detector, [sink], steps=[ObjectTracker(min_score=0.01)])
+    pipeline = Pipeline(detector, [sink], steps=[ObjectTracker(min_confidence=0.01)])
     pipeline.add(str(video), "door")
     with pipeline:
         assert pipeline.wait(60)
-    ids = [line["objects"][0]["id"] for line in lines_of(tmp_path / "detections.jsonl") if line["kind"] == "result"]
+    ids = [
+        line["objects"][0]["tracker_id"] for line in lines_of(tmp_path / "detections.jsonl") if line["kind"] == "result"
+    ]
     assert len(ids) == FRAMES
     assert set(ids[2:]) == {1}
 

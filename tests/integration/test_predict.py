@@ -57,10 +57,11 @@ def test_json_alone_writes_a_line_for_each_image_and_draws_nothing(model, capsys
     save_image("images/b.jpg", side=128)
     assert main(["--model", model, "--source", "images", "--json", "out/detections.jsonl"]) == 0
     lines = [json.loads(line) for line in Path("out/detections.jsonl").read_text().splitlines()]
+    assert {(line["version"], line["kind"]) for line in lines} == {(1, "image")}
     sizes = [(line["path"], line["height"], line["width"]) for line in lines]
     assert sizes == [("images/a.png", 64, 64), ("images/b.jpg", 128, 128)]
-    assert lines[0]["objects"] == [{"class": 1, "name": "block", "score": 0.9, "box": BOX}]
-    assert lines[1]["objects"][0]["box"] == [2 * edge for edge in BOX]
+    assert lines[0]["objects"] == [{"class_id": 1, "class_name": "block", "confidence": 0.9, "xyxy": BOX}]
+    assert lines[1]["objects"][0]["xyxy"] == [2 * edge for edge in BOX]
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["images", "out"]
     assert [path.name for path in Path("out").iterdir()] == ["detections.jsonl"]
     assert "2 images; 2 block; " in capsys.readouterr().out
@@ -313,7 +314,7 @@ def test_json_is_strict_where_a_model_overflows_and_the_summary_counts_the_dropp
         raise AssertionError(f"{constant} is not JSON")
 
     result = json.loads(Path("detections.jsonl").read_text(), parse_constant=refuse)
-    assert [detected["box"] for detected in result["objects"]] == [BOX]
+    assert [detected["xyxy"] for detected in result["objects"]] == [BOX]
 
 
 def test_names_of_files_and_classes_never_control_the_terminal(capsys):

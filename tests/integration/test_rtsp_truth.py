@@ -45,10 +45,10 @@ def overlap(one: list[float], other: list[float]) -> float:
 def hits(objects: list[dict], truth: list[dict]) -> int:
     """Return how many detections, best first, match an object of their class that is not matched yet."""
     left = list(truth)
-    for detection in sorted(objects, key=lambda detection: -detection["score"]):
-        same = [thing for thing in left if thing["class"] == detection["class"]]
-        best = max(same, key=lambda thing: overlap(thing["xyxy"], detection["box"]), default=None)
-        if best and overlap(best["xyxy"], detection["box"]) >= 0.5:
+    for detection in sorted(objects, key=lambda detection: -detection["confidence"]):
+        same = [thing for thing in left if thing["class"] == detection["class_id"]]
+        best = max(same, key=lambda thing: overlap(thing["xyxy"], detection["xyxy"]), default=None)
+        if best and overlap(best["xyxy"], detection["xyxy"]) >= 0.5:
             left.remove(best)
     return len(truth) - len(left)
 

@@ -49,7 +49,7 @@ def test_the_detector_runs_alone(model):
     code = """
 from fgd_yolo import OnnxDetector
 detections = OnnxDetector("best.onnx")("image.png")
-print(len(detections), detections.boxes.tolist(), detections.names[int(detections.classes[0])])
+print(len(detections), detections.xyxy.tolist(), detections.names[int(detections.class_id[0])])
 """
     assert run_alone(code) == "1 [[22.0, 26.0, 42.0, 38.0]] block\n"
 
@@ -63,7 +63,7 @@ runpy.run_path({str(DEPLOY / "predict.py")!r}, run_name="__main__")
 """
     assert "image.png: 1 block (" in run_alone(code)
     assert Path("annotated/image.png").is_file()
-    assert '"name": "block"' in Path("f.jsonl").read_text()
+    assert '"class_name": "block"' in Path("f.jsonl").read_text()
 
 
 def test_a_missing_extra_is_an_error_of_one_line(model):

@@ -101,7 +101,7 @@ def test_a_broker_gets_results_and_gaps_on_a_topic_per_stream(broker, qos):
         ("site/yard/door", qos),
     ]
     assert [message["kind"] for _, message, _ in messages] == ["result", "result", "gap"]
-    assert messages[0][1]["objects"][0]["name"] == "block"
+    assert messages[0][1]["objects"][0]["class_name"] == "block"
 
 
 def test_a_broker_that_goes_away_and_comes_back_is_used_again(broker, monkeypatch):

@@ -177,12 +177,12 @@ def test_a_webhook_gets_results_with_objects_and_gaps(receiver):
     sink.write(make_result(index=1))
     sink.write(make_result(index=2, objects=()))
     last = make_result(index=3, objects=())
-    last.zones = {"zones": {}, "lines": {}, "events": [{"event": "lost", "zone": "yard", "id": 1}]}
+    last.zones = {"zones": {}, "lines": {}, "events": [{"event": "lost", "zone": "yard", "tracker_id": 1}]}
     sink.write(last)
     sink.gap("door", "refused")
     sink.close()
     bodies = [receiver.bodies.get(timeout=LONG_S) for _ in range(3)]
-    assert (bodies[0]["index"], bodies[0]["objects"][0]["name"]) == (1, "block")
+    assert (bodies[0]["index"], bodies[0]["objects"][0]["class_name"]) == (1, "block")
     assert (bodies[1]["index"], bodies[1]["zones"]["events"][0]["event"]) == (3, "lost")
     assert (bodies[2]["kind"], bodies[2]["reason"]) == ("gap", "refused")
     assert receiver.bodies.empty()

@@ -184,5 +184,5 @@ def test_cameras_that_fail_at_random_leave_nothing_behind_and_no_frame_uncounted
     for name in names:
         indices = [line["index"] for line in results if line["stream"] == name]
         assert indices == sorted(set(indices))
-        ids = [thing["id"] for line in results if line["stream"] == name for thing in line["objects"]]
+        ids = [thing["tracker_id"] for line in results if line["stream"] == name for thing in line["objects"]]
         assert len(ids) == len(indices)

@@ -231,7 +231,9 @@ def test_the_chosen_classes_are_all_that_the_page_the_ids_and_the_sinks_see(mode
     words = ["--model", str(model), "--source", "clip.mp4", "--json", "out.jsonl", "--track", "--web", "127.0.0.1:0"]
     for chosen, objects in (("block", 1), ("disc", 0)):
         assert run_command([*words, "--seconds", "1", "--classes", chosen]) == 0
-        assert [(len(result.detections), len(result.ids)) for result in seen] == [(objects, objects)] * 3
+        assert [(len(result.detections), len(result.detections.tracker_id)) for result in seen] == [
+            (objects, objects)
+        ] * 3
         lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
         assert [len(line["objects"]) for line in lines if line["kind"] == "result"] == [objects] * 3
         seen.clear(), Path("out.jsonl").unlink()

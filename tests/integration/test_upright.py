@@ -46,7 +46,7 @@ def test_boxes_of_a_rotated_video_are_those_of_ultralytics(tmp_path, turn):
     assert {(line["height"], line["width"]) for line in ours} == {result.orig_shape for result in expected}
     wanted = matched = 0
     for line, result in zip(ours, expected, strict=True):
-        left = [(thing["class"], thing["box"]) for thing in line["objects"]]
+        left = [(thing["class_id"], thing["xyxy"]) for thing in line["objects"]]
         for label, box in zip(result.boxes.cls.tolist(), result.boxes.xyxy.tolist(), strict=True):
             same = [one for one in left if one[0] == label and overlap(one[1], box) > 0.9]
             wanted, matched = wanted + 1, matched + bool(same)

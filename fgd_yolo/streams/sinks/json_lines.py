@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.streams.sinks.message import VERSION, gap_message, result_message, to_line
+from fgd_yolo.json_message import VERSION
+from fgd_yolo.streams.sinks.message import gap_message, result_message, to_line
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result

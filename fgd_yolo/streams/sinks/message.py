@@ -6,49 +6,40 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from fgd_yolo.json_message import json_message
 from fgd_yolo.strict_json import to_json
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
 
-VERSION = 1
-"""Increases when a key changes its meaning or is removed; new keys may be added without an increase."""
-
 
 def result_message(result: Result) -> dict[str, Any]:
-    """Return a result as plain JSON.
+    """Return a result as a message of kind `result`.
 
     Convention:
         `time` is the frame's arrival in UTC: the current wall-clock time minus `age_s`, the frame's current age.
         `age_s` and `inference_s`, the duration of the network's run, come from the monotonic clock; `pts_s` is the
-        source's own time. An object has the keys of `Detections.to_dict` and, where the stream is tracked, `id`, which
-        is null until the tracker assigns one.
+        source's own time.
     """
     frame = result.frame
-    detections = result.detections.to_dict()
-    if result.ids is not None:
-        for item, track_id in zip(detections["objects"], result.ids, strict=True):
-            item["id"] = int(track_id) if track_id >= 0 else None
     age_s = time.monotonic() - frame.arrived
-    message = {
-        "version": VERSION,
-        "kind": "result",
+    content = {
         "stream": frame.stream,
         "index": frame.index,
         "time": _utc(time.time() - age_s),
         "age_s": round(age_s, 4),
         "pts_s": None if frame.pts is None else round(frame.pts, 6),
         "inference_s": round(result.infer_end - result.infer_start, 4),
-        **detections,
+        **result.detections.to_dict(),
     }
     if result.zones is not None:
-        message["zones"] = result.zones
-    return message
+        content["zones"] = result.zones
+    return json_message("result", content)
 
 
 def gap_message(stream: str, reason: str) -> dict[str, Any]:
-    """Return a gap in a stream as plain JSON; `time` is the current time."""
-    return {"version": VERSION, "kind": "gap", "stream": stream, "time": _utc(time.time()), "reason": reason}
+    """Return a gap in a stream as a message of kind `gap`; `time` is the current time."""
+    return json_message("gap", {"stream": stream, "time": _utc(time.time()), "reason": reason})
 
 
 def to_line(message: dict[str, Any]) -> bytes:

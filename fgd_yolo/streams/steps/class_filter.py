@@ -40,7 +40,7 @@ class ClassFilter:
     def __call__(self, result: Result) -> None:
         """Keep only objects of the selected classes."""
         detections = result.detections
-        result.detections = detections[np.isin(detections.classes, self._classes)]
+        result.detections = detections[np.isin(detections.class_id, self._classes)]
 
 
 def resolve_classes(names: Mapping[int, str], classes: Collection[str | int]) -> list[int]:

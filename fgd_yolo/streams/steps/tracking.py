@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,17 +27,17 @@ class ObjectTracker:
 
     Convention:
         Ids count from 1 within a stream and are never reused in a run, not even after a gap. An object has id -1 until
-        it has been detected in two consecutive frames, or while its score is too low. The time of a frame is the
+        it has been detected in two consecutive frames, or while its confidence is too low. The time of a frame is the
         source's, as in `SourceClock`, so that assumed speeds do not depend on the frame rate.
     Args:
-        min_score: an object of a lower score continues a track but does not start one, in [0, 1].
+        min_confidence: an object of a lower confidence continues a track but does not start one, in [0, 1].
     Raises:
         FGDError: the `trackers` package is not installed.
     """
 
-    def __init__(self, min_score: float = 0.5):
+    def __init__(self, min_confidence: float = 0.5):
         self._tracker_class, self._detections_class = _load()
-        self._min_score = min_score
+        self._min_confidence = min_confidence
         self._streams: dict[str, _StreamTracker] = {}
 
     @classmethod
@@ -45,11 +46,12 @@ class ObjectTracker:
         return cls() if _is_needed(options) else None
 
     def __call__(self, result: Result) -> None:
-        """Set `Result.ids` (n,), also for a frame without objects: it ages the tracks."""
+        """Set the `tracker_id` of the detections, also for a frame without objects: it ages the tracks."""
         stream = result.frame.stream
         if stream not in self._streams:
-            self._streams[stream] = _StreamTracker(self._tracker_class, self._min_score)
-        result.ids = self._streams[stream].update(result, self._detections_class)
+            self._streams[stream] = _StreamTracker(self._tracker_class, self._min_confidence)
+        tracker_id = self._streams[stream].update(result, self._detections_class)
+        result.detections = replace(result.detections, tracker_id=tracker_id)
 
     def gap(self, stream: str, reason: str) -> None:
         """Forget all tracks of a stream: objects after a gap get new ids."""
@@ -74,12 +76,12 @@ def _is_needed(options: RunOptions) -> bool:
 class _StreamTracker:
     """The tracker of one stream; its ids continue after a reset, where the library would start again."""
 
-    def __init__(self, tracker_class: Any, min_score: float):
+    def __init__(self, tracker_class: Any, min_confidence: float):
         self._tracker = tracker_class(
             lost_track_buffer=round(_LOST_AFTER_S * _FRAME_RATE),  # in frames at the nominal rate
             frame_rate=_FRAME_RATE,
-            track_activation_threshold=min_score,
-            high_conf_det_threshold=min_score,
+            track_activation_threshold=min_confidence,
+            high_conf_det_threshold=min_confidence,
         )
         self._clock = SourceClock()
         self._tracked_s = -math.inf
@@ -92,9 +94,9 @@ class _StreamTracker:
             self.reset()
         self._tracked_s = max(now_s, self._tracked_s + _MIN_STEP_S)
         boxes = detections_class(
-            xyxy=detections.boxes.astype(np.float32).reshape(-1, 4),
-            confidence=detections.scores,
-            class_id=detections.classes,
+            xyxy=detections.xyxy.astype(np.float32).reshape(-1, 4),
+            confidence=detections.confidence,
+            class_id=detections.class_id,
             data={"row": np.arange(len(detections))},
         )
         tracked = self._tracker.update(boxes, timestamp=self._tracked_s)

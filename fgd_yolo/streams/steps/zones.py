@@ -96,8 +96,8 @@ class ZoneCounter:
     """A step that counts objects in zones and at lines. Results of one stream must be given in order.
 
     It sets `Result.zones` to plain JSON: `zones` by name with points (pixels), inside, entered and left; `lines` by
-    name with points, to_right and to_left; `events` of this frame, each `{"event", "zone" or "line", "id"}`, where the
-    event is entered, left, lost, to_right or to_left. Totals count from the start of the run.
+    name with points, to_right and to_left; `events` of this frame, each with `event` (entered, left, lost, to_right or
+    to_left), `zone` or `line`, and `tracker_id`. Totals count from the start of the run.
 
     Convention:
         `inside` counts every object; everything else needs track ids. A track that is first detected inside a zone has
@@ -130,7 +130,8 @@ class ZoneCounter:
         now_s, restarted = self._clocks.setdefault(frame.stream, SourceClock()).read(frame)
         if restarted:
             counter.forget()
-        result.zones = counter.update(bottom_centers(detections.boxes), result.ids, detections.shape, now_s)
+        anchors = bottom_centers(detections.xyxy)
+        result.zones = counter.update(anchors, detections.tracker_id, detections.shape, now_s)
 
     def gap(self, stream: str, reason: str) -> None:
         """Forget the positions of all tracks of a stream."""
@@ -148,10 +149,11 @@ class StreamCounter:
     _totals: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def update(
-        self, points: np.ndarray, ids: np.ndarray | None, shape: tuple[int, int], now_s: float
+        self, points: np.ndarray, tracker_id: np.ndarray | None, shape: tuple[int, int], now_s: float
     ) -> dict[str, Any]:
         """Count one frame's objects, located at points (n, 2) in pixels; return `Result.zones`, see `ZoneCounter`."""
-        tracks = {} if ids is None else {int(track): row for row, track in enumerate(ids) if track >= 0}
+        ids = [] if tracker_id is None else tracker_id.tolist()
+        tracks = {track: row for row, track in enumerate(ids) if track >= 0}
         events: list[dict[str, Any]] = []
         zones, lines = {}, {}
         overdue = {track for track, (_, seen_s) in self._positions.items() if now_s - seen_s > _LOST_AFTER_S}
@@ -186,7 +188,7 @@ class StreamCounter:
             (members.add if event == "entered" else members.discard)(track)
             key = zone, "entered" if event == "entered" else "left"
             self._totals[key] = self._totals.get(key, 0) + 1
-            events.append({"event": event, "zone": zone, "id": track})
+            events.append({"event": event, "zone": zone, "tracker_id": track})
 
     def _count_line(self, name: str, line: np.ndarray, points: dict[int, np.ndarray], events: list) -> None:
         for track, point in points.items():
@@ -194,7 +196,7 @@ class StreamCounter:
             if direction:
                 event = "to_right" if direction > 0 else "to_left"
                 self._totals[name, event] = self._totals.get((name, event), 0) + 1
-                events.append({"event": event, "line": name, "id": track})
+                events.append({"event": event, "line": name, "tracker_id": track})
 
 
 def _shapes(config: Mapping[str, Any], kind: str, minimum: int, maximum: int) -> dict[str, Shape]:

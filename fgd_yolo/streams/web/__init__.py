@@ -1,9 +1,9 @@
 """The web page: live video, statistics and health of every stream, on the loopback address or behind a token.
 
 `app` has the routes, `access_control` checks token and origin of a request, `requests` validates its content,
-`stream_control` adds and removes streams, `status` reports their state, `metrics` exports it to Prometheus,
-`latest_frames` keeps the newest frame of each stream, `push` sends frames and status to viewers. `server` listens,
-`connections` closes those that are late or too many. `page/` holds HTML, CSS and JavaScript.
+`responses` answers in JSON, `stream_control` adds and removes streams, `status` reports their state, `metrics` exports
+it to Prometheus, `latest_frames` keeps the newest frame of each stream, `push` sends frames and status to viewers.
+`server` listens, `connections` closes those that are late or too many. `page/` holds HTML, CSS and JavaScript.
 """
 
 from __future__ import annotations

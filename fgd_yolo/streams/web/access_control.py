@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.web.page import read_page
 from fgd_yolo.streams.web.requests import MAX_HEADER, MAX_QUERY
+from fgd_yolo.streams.web.responses import error_response
 
 COOKIE = "fgd_yolo_view"
 PUBLIC_PATH = "/healthz"
@@ -79,20 +80,20 @@ class AccessControl:
     def _rejection(self, request: Request) -> Response | None:
         """Return the response to a request that is rejected, or None."""
         if max(len(request.scope["path"]), len(request.scope["query_string"])) > MAX_QUERY:
-            return _reject(414, f"the address is longer than {MAX_QUERY} characters")
+            return error_response(414, f"the address is longer than {MAX_QUERY} characters")
         if any(len(value) > MAX_HEADER for _, value in request.scope["headers"]):
-            return _reject(431, f"a header is longer than {MAX_HEADER} characters")
+            return error_response(431, f"a header is longer than {MAX_HEADER} characters")
         if self._token is None and not _names_this_machine(request.headers.get("host", "")):
-            return _reject(403, "this server answers only to localhost and 127.0.0.1")
+            return error_response(403, "this server answers only to localhost and 127.0.0.1")
         if request.scope["path"] == PUBLIC_PATH and request.method in _SAFE_METHODS:
             return None
         if not self._is_authorized(request):
             return _unauthorized(request)
         if _is_cross_site(request):
-            return _reject(403, "the request was sent by a page of another site")
+            return error_response(403, "the request was sent by a page of another site")
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method not in _SAFE_METHODS and media_type != "application/json":
-            return _reject(415, "send JSON, with Content-Type: application/json")
+            return error_response(415, "send JSON, with Content-Type: application/json")
         return None
 
     def _is_authorized(self, request: Request) -> bool:
@@ -151,11 +152,7 @@ def _unauthorized(request: Request) -> Response:
     headers = {"WWW-Authenticate": "Bearer"}
     if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(read_page("token.html"), 401, headers)
-    return JSONResponse({"error": "the token is missing or wrong: send Authorization: Bearer TOKEN"}, 401, headers)
-
-
-def _reject(status: int, reason: str) -> Response:
-    return JSONResponse({"error": reason}, status)
+    return error_response(401, "the token is missing or wrong: send Authorization: Bearer TOKEN", headers)
 
 
 def _cookie(token: str) -> str:

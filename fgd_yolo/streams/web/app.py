@@ -37,6 +37,7 @@ from fgd_yolo.streams.web.requests import (
     read_body,
     read_query,
 )
+from fgd_yolo.streams.web.responses import error_response, json_response
 from fgd_yolo.streams.web.status import StatusReport
 from fgd_yolo.streams.web.stream_control import StreamControl, StreamSettings, UnknownStream
 from fgd_yolo.text import shortened, single_line
@@ -91,7 +92,7 @@ def _read_routes(report: StatusReport, frames: LatestFrames, slots: ViewerSlots)
 
     async def readyz(_: Request) -> Response:
         problems = await run_in_threadpool(report.problems)
-        return JSONResponse({"ready": not problems, "reasons": problems}, 503 if problems else 200)
+        return json_response("ready", {"ready": not problems, "reasons": problems}, 503 if problems else 200)
 
     async def stats(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(report.stats))
@@ -131,16 +132,16 @@ def _write_routes(control: StreamControl, report: StatusReport) -> list[Route]:
         try:
             name = await run_in_threadpool(control.add, new_stream)
         except FGDError as error:
-            return JSONResponse({"error": shortened(redact(error_message(error), new_stream.address))}, 400)
+            return error_response(400, shortened(redact(error_message(error), new_stream.address)))
         report.invalidate()
-        return JSONResponse({"name": name}, 201)
+        return json_response("stream", {"name": name}, 201)
 
     def by_name(change: Callable[[str], None]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             name = read_body(StreamName, await _body(request)).name
             await run_in_threadpool(change, name)
             report.invalidate()
-            return JSONResponse({"name": name})
+            return json_response("stream", {"name": name})
 
         return endpoint
 
@@ -170,14 +171,14 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
 
 async def _on_error(_: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, UnknownStream) else 400 if isinstance(error, UsageError) else 500
-    return JSONResponse({"error": shortened(redact(error_message(error)))}, status)
+    return error_response(status, shortened(redact(error_message(error))))
 
 
 async def _on_not_found(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": "not found"}, 404)
+    return error_response(404, "not found")
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     text = f"web page: {request.scope['path']}: {type(error).__name__}: {error_message(error)}"
     print(shortened(single_line(redact(text))), file=sys.stderr, flush=True)
-    return JSONResponse({"error": "internal error; see the server's log"}, 500)
+    return error_response(500, "internal error; see the server's log")

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from fgd_yolo.streams.web.latest_frames import LatestFrames
+from fgd_yolo.streams.web.responses import error_response
 from fgd_yolo.strict_json import to_json
 
 MIN_FRAME_PERIOD_S = 1 / 20  # for one viewer: a higher rate looks no better and costs the pipeline's cores
@@ -94,7 +95,7 @@ async def status_events(get_status: Callable[[], dict[str, Any]], period_s: floa
 
 def too_many_viewers(slots: ViewerSlots) -> JSONResponse:
     """Return the response to a viewer for whom no slot is free."""
-    return JSONResponse({"error": f"{slots.limit} viewers are connected already"}, 503, {"Retry-After": "5"})
+    return error_response(503, f"{slots.limit} viewers are connected already", {"Retry-After": "5"})
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

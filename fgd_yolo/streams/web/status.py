@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from fgd_yolo.json_message import json_message
 from fgd_yolo.streams.address import redact, show_address
 from fgd_yolo.streams.web.latest_frames import LatestFrames
 from fgd_yolo.streams.web.stream_control import StreamControl
@@ -53,7 +54,7 @@ class StatusReport:
         for name, stream in stats["streams"].items():
             ages = {stage: {key: ages[key] for key in _PAGE_AGES} for stage, ages in stream["ages"].items()}
             streams[name] = {**stream, "ages": ages, "can_stop": self._control.can_stop(name)}
-        return {"streams": streams, "stopped": stats["stopped"]}
+        return json_message("status", {"streams": streams, "stopped": stats["stopped"]})
 
     def problems(self) -> list[str]:
         """Return why the pipeline is not ready; empty if every stream had a result within the deadline.

@@ -37,7 +37,7 @@ def detector(tmp_path):
 
 
 def scores(results):
-    return [round(float(detections.scores[0]) * 255) for detections in results]
+    return [round(float(detections.confidence[0]) * 255) for detections in results]
 
 
 def test_one_image_gives_its_objects_in_image_pixels(detector):
@@ -47,10 +47,10 @@ def test_one_image_gives_its_objects_in_image_pixels(detector):
         and detections.shape == (64, 128)
         and detections.names == {0: "low", 1: "high"}
     )
-    np.testing.assert_array_equal(detections.boxes, [[16, 0, 48, 16], [80, 32, 112, 64]])
-    assert detections.classes.tolist() == [0, 1]
+    np.testing.assert_array_equal(detections.xyxy, [[16, 0, 48, 16], [80, 32, 112, 64]])
+    assert detections.class_id.tolist() == [0, 1]
     brightness = (255 + 114) / 2 / 255
-    np.testing.assert_allclose(detections.scores, [brightness, brightness * 0.8], rtol=1e-5)
+    np.testing.assert_allclose(detections.confidence, [brightness, brightness * 0.8], rtol=1e-5)
 
 
 def test_the_thresholds_and_the_limit_are_applied(tmp_path):
@@ -71,9 +71,9 @@ def test_rows_that_need_no_nms_are_not_suppressed(tmp_path):
     file = brightness_file(tmp_path / "rows.onnx", decoded=True)
     detections = OnnxDetector(file, "cpu", threads=1, iou=0.1, agnostic=True)(grey(255))
     assert (
-        detections.boxes[0].tolist() == [8, 8, 8, 8]
+        detections.xyxy[0].tolist() == [8, 8, 8, 8]
         and len(detections) == 3
-        and detections.classes.tolist() == [0, 0, 1]
+        and detections.class_id.tolist() == [0, 0, 1]
     )
     for options, count in (({"conf": 0.85}, 2), ({"max_detections": 1}, 1)):
         assert len(OnnxDetector(file, "cpu", threads=1, **options)(grey(255))) == count
@@ -225,7 +225,7 @@ def test_a_defaulted_value_gives_a_warning(tmp_path, capsys):
 
 def test_no_objects_give_an_empty_result_with_the_shape_of_the_image(detector):
     detections = detector(grey(10))
-    assert len(detections) == 0 and detections.boxes.shape == (0, 4) and detections.shape == (SIDE, SIDE)
+    assert len(detections) == 0 and detections.xyxy.shape == (0, 4) and detections.shape == (SIDE, SIDE)
 
 
 def overflowing_file(path, rows, *, decoded):
@@ -270,8 +270,8 @@ def test_objects_with_non_finite_values_are_dropped_and_counted_with_one_warning
     detector = OnnxDetector(overflowing_file(tmp_path / "a.onnx", rows, decoded=decoded), "cpu")
     for calls in (1, 2):
         detections = detector(grey(90))
-        assert detections.boxes.tolist() == [[6, 6, 10, 10]]
-        assert detections.scores.tolist() == [np.float32(0.9)] and detections.classes.tolist() == [1]
+        assert detections.xyxy.tolist() == [[6, 6, 10, 10]]
+        assert detections.confidence.tolist() == [np.float32(0.9)] and detections.class_id.tolist() == [1]
         assert detector.non_finite == calls * dropped
     assert capsys.readouterr().err.count("non-finite") == 1
 
@@ -279,4 +279,4 @@ def test_objects_with_non_finite_values_are_dropped_and_counted_with_one_warning
 def test_the_limit_counts_finite_objects(tmp_path):
     rows = [[NAN, 6, 10, 10, 0.95, 1], [6, 6, 10, 10, 0.9, 1], [20, 20, 30, 30, 0.8, 0]]
     path = overflowing_file(tmp_path / "a.onnx", rows, decoded=True)
-    assert OnnxDetector(path, "cpu", max_detections=1)(grey(90)).scores.tolist() == [np.float32(0.9)]
+    assert OnnxDetector(path, "cpu", max_detections=1)(grey(90)).confidence.tolist() == [np.float32(0.9)]

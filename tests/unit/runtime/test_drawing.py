@@ -59,7 +59,7 @@ def test_a_mask_is_blended_so_that_the_image_shows_through():
     image = np.random.default_rng(0).integers(0, 200, (100, 100, 3), dtype=np.uint8)
     masks = np.zeros((1, 100, 100), bool)
     masks[0, 50:70, 50:70] = True
-    drawn = detections((100, 100), [40, 40, 90, 90], masks=masks).draw(image)
+    drawn = detections((100, 100), [40, 40, 90, 90], mask=masks).draw(image)
     expected = image[50:70, 50:70] * 0.6 + np.array(class_colour(0)) * 0.4
     assert np.abs(drawn[50:70, 50:70] - expected).max() <= 1
     assert (drawn[72:85, 50:70] == image[72:85, 50:70]).all()
@@ -77,7 +77,7 @@ def test_invisible_keypoints_are_not_drawn():
 def test_a_rotated_box_is_drawn_rotated():
     image = np.full((200, 200, 3), 90, np.uint8)
     rotated = np.float32([[100, 120, 80, 40, np.pi / 4]])
-    drawn = detections((200, 200), [57, 77, 143, 163], rotated_boxes=rotated).draw(image)
+    drawn = detections((200, 200), [57, 77, 143, 163], xywhr=rotated).draw(image)
     marked = changed(image, drawn)
     assert (
         marked[148, 128] and not marked[161, 141] and not marked[120, 100]

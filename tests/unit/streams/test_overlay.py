@@ -26,7 +26,7 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def test_the_frame_itself_is_not_modified():
-    result = make_result(image=grey(), objects=(BOX,), ids=[3])
+    result = make_result(image=grey(), objects=(BOX,), tracker_id=[3])
     drawn = overlay(result)
     assert (result.frame.image() == 90).all() and drawn is not result.frame.image()
     assert drawn.shape == (300, 400, 3) and drawn.dtype == np.uint8
@@ -52,7 +52,7 @@ def test_the_text_block_is_dark_with_white_text_and_grows_with_the_lines():
 
 
 def test_an_id_is_drawn_at_the_lower_left_corner_and_a_missing_id_is_not():
-    with_id, without = (overlay(make_result(image=grey(), objects=(BOX,), ids=[track])) for track in (7, -1))
+    with_id, without = (overlay(make_result(image=grey(), objects=(BOX,), tracker_id=[track])) for track in (7, -1))
     ys, xs = np.nonzero(changed(with_id, without))
     assert 150 <= xs.min() <= xs.max() < 190 and 180 <= ys.min() <= ys.max() <= 200
     untracked = overlay(make_result(image=grey(), objects=(BOX,)))
@@ -60,7 +60,7 @@ def test_an_id_is_drawn_at_the_lower_left_corner_and_a_missing_id_is_not():
 
 
 def test_an_id_at_the_edge_stays_inside_the_frame():
-    drawn = overlay(make_result(image=grey(), objects=((1, 0.9, (380, 280, 400, 300)),), ids=[12345]))
+    drawn = overlay(make_result(image=grey(), objects=((1, 0.9, (380, 280, 400, 300)),), tracker_id=[12345]))
     assert (drawn[285:300, 350:360] == 0).any()
 
 
@@ -75,13 +75,15 @@ def test_zones_and_lines_are_drawn_where_they_are():
 
 
 def test_counts_are_drawn_as_text():
-    result = make_result(image=grey(), objects=((1, 0.9, (320, 60, 340, 120)),), ids=[1])
+    result = make_result(image=grey(), objects=((1, 0.9, (320, 60, 340, 120)),), tracker_id=[1])
     ZoneCounter({None: LAYOUT})(result)
     assert zone_lines(result.zones) == ["yard: 1 inside, 1 in, 0 out", "gate: 0 right, 0 left"]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 64), (1080, 1920)])
 def test_a_frame_of_any_size_is_drawn(size):
-    result = make_result("a camera with a long name", image=grey(*size), objects=((0, 0.5, (0, 0, 9, 9)),), ids=[1])
+    result = make_result(
+        "a camera with a long name", image=grey(*size), objects=((0, 0.5, (0, 0, 9, 9)),), tracker_id=[1]
+    )
     ZoneCounter({None: LAYOUT})(result)
     assert overlay(result).shape == (*size, 3)

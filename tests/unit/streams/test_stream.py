@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
-
 from fgd_yolo.streams.scheduling.frame_buffer import parse_policy
 from fgd_yolo.streams.sinks import SinkQueue
 from fgd_yolo.streams.steps.step_chain import StepChain
@@ -118,7 +116,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_are_notified_of_ga
     class Numbering:
         def __call__(self, result):
             calls.append(result.frame.index)
-            result.ids = np.array([len(calls)])
+            result.zones = {"call": len(calls)}
 
         def gap(self, stream, reason):
             calls.append(reason)
@@ -126,7 +124,7 @@ def test_steps_complete_results_in_order_before_the_sinks_and_are_notified_of_ga
     stream = make_stream(StepChain([Numbering()]))
     stream.queues = [DirectQueue()]
     received = []
-    stream.queues[0].put = lambda result: received.append((result.frame.index, int(result.ids[0])))
+    stream.queues[0].put = lambda result: received.append((result.frame.index, result.zones["call"]))
     first, second = take(stream, 0), take(stream, 1)
     second()
     first()

@@ -33,7 +33,7 @@ def worker(tmp_path):
 
 
 def scores(outcomes):
-    return [round(float(outcome.detections.scores[0]) * 255) for outcome in outcomes]
+    return [round(float(outcome.detections.confidence[0]) * 255) for outcome in outcomes]
 
 
 @pytest.mark.parametrize("uint8", [False, True])

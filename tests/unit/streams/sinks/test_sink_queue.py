@@ -48,7 +48,7 @@ def test_masks_count_as_bytes(sink):
     image = np.zeros((512, 1024, 3), np.uint8)
     queue = blocked(sink, megabytes=1.9)
     masked = make_result(image=image)
-    object.__setattr__(masked.detections, "masks", np.zeros((1, 512, 1024), bool))
+    object.__setattr__(masked.detections, "mask", np.zeros((1, 512, 1024), bool))
     assert not queue.put(masked)
     assert queue.put(make_result(image=image))
 

@@ -13,8 +13,8 @@ TWO = ((1, 0.9, (8, 8, 24, 20)), (2, 0.4, (30, 10, 40, 30)))
 def test_only_objects_of_selected_classes_are_kept(classes, left):
     result = make_result(objects=TWO)
     ClassFilter(NAMES, classes)(result)
-    assert result.detections.classes.tolist() == left
-    assert result.detections.boxes.shape == (len(left), 4)
+    assert result.detections.class_id.tolist() == left
+    assert result.detections.xyxy.shape == (len(left), 4)
 
 
 def test_a_class_that_the_model_does_not_know_is_refused_with_a_close_match():

@@ -29,8 +29,8 @@ def follow(
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tracking(result)
-        assert result.ids.shape == (len(objects),) and result.ids.dtype == np.int64
-        ids.append(result.ids.tolist())
+        assert result.detections.tracker_id.shape == (len(objects),) and result.detections.tracker_id.dtype == np.int64
+        ids.append(result.detections.tracker_id.tolist())
     return ids
 
 
@@ -77,7 +77,7 @@ def test_results_without_objects_have_no_ids():
 
 
 def test_an_object_of_a_low_score_starts_no_track_but_continues_one():
-    tracking = ObjectTracker(min_score=0.5)
+    tracking = ObjectTracker(min_confidence=0.5)
     assert follow(tracking, [[box(0, score=0.4)]] * 4) == [[-1]] * 4
     frames = [[box(0, score=0.6)], [box(0, score=0.6)], [box(0, score=0.3)]]
     assert follow(tracking, frames, start_s=101)[1:] == [[1], [1]]
@@ -96,7 +96,7 @@ def test_frames_with_the_same_time_cause_no_warning():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tracking(result)
-    assert result.ids.tolist() == [1]
+    assert result.detections.tracker_id.tolist() == [1]
 
 
 def test_a_missing_package_is_an_error_of_one_line(monkeypatch):

@@ -69,10 +69,14 @@ def test_points_up_to_one_are_fractions_and_others_are_pixels():
 
 def test_entering_and_leaving_are_events_and_totals():
     counter = StreamCounter(YARD)
-    assert count(counter, {1: (10, 50), 2: (60, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 2}]
-    assert count(counter, {1: (60, 50), 2: (70, 50)})["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
+    assert count(counter, {1: (10, 50), 2: (60, 50)})["events"] == [
+        {"event": "entered", "zone": "yard", "tracker_id": 2}
+    ]
+    assert count(counter, {1: (60, 50), 2: (70, 50)})["events"] == [
+        {"event": "entered", "zone": "yard", "tracker_id": 1}
+    ]
     report = count(counter, {1: (70, 50), 2: (160, 50)})
-    assert report["events"] == [{"event": "left", "zone": "yard", "id": 2}]
+    assert report["events"] == [{"event": "left", "zone": "yard", "tracker_id": 2}]
     yard = report["zones"]["yard"]
     assert (yard["inside"], yard["entered"], yard["left"]) == (1, 2, 1)
     assert yard["points"] == [[50, 0], [150, 0], [150, 100], [50, 100]]
@@ -93,10 +97,10 @@ def test_a_track_that_is_not_detected_for_a_second_is_lost():
     count(counter, {1: (60, 50), 2: (10, 10)}, 0.0)
     assert count(counter, {}, 1.0)["events"] == []
     report = count(counter, {}, 1.1)
-    assert report["events"] == [{"event": "lost", "zone": "yard", "id": 1}]
+    assert report["events"] == [{"event": "lost", "zone": "yard", "tracker_id": 1}]
     assert report["zones"]["yard"]["left"] == 1
     assert count(counter, {}, 9.0)["events"] == []
-    assert count(counter, {1: (60, 50)}, 9.1)["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
+    assert count(counter, {1: (60, 50)}, 9.1)["events"] == [{"event": "entered", "zone": "yard", "tracker_id": 1}]
 
 
 def test_a_track_that_comes_back_in_time_is_not_lost():
@@ -113,7 +117,7 @@ def test_a_line_counts_both_directions_once_each():
         report = count(counter, {7: (x, 50)})
     assert (report["lines"]["gate"]["to_right"], report["lines"]["gate"]["to_left"]) == (1, 0)
     report = count(counter, {7: (70, 50), 8: (200, 50)})
-    assert report["events"] == [{"event": "to_left", "line": "gate", "id": 7}]
+    assert report["events"] == [{"event": "to_left", "line": "gate", "tracker_id": 7}]
     assert (report["lines"]["gate"]["to_right"], report["lines"]["gate"]["to_left"]) == (1, 1)
 
 
@@ -127,12 +131,12 @@ def test_a_track_that_appears_behind_a_line_did_not_cross_it():
 def test_after_a_gap_all_tracks_are_new_and_the_totals_remain():
     everything = [[0, 0], [1, 0], [1, 1], [0, 1]]
     zones = ZoneCounter({None: parse_layout({"zones": {"yard": everything}, "lines": {"gate": [[0.5, 0], [0.5, 1]]}})})
-    first = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1])
+    first = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), tracker_id=[1])
     zones(first)
-    assert first.zones["events"] == [{"event": "entered", "zone": "yard", "id": 1}]
+    assert first.zones["events"] == [{"event": "entered", "zone": "yard", "tracker_id": 1}]
     zones.gap("door", "refused")
     zones.gap("never seen", "refused")
-    second = make_result(objects=((1, 0.9, (54, 4, 62, 8)),), ids=[1])
+    second = make_result(objects=((1, 0.9, (54, 4, 62, 8)),), tracker_id=[1])
     zones(second)
     assert second.zones["lines"]["gate"] | {"points": 0} == {"points": 0, "to_right": 0, "to_left": 0}
     assert second.zones["zones"]["yard"]["entered"] == 2 and second.zones["zones"]["yard"]["left"] == 0
@@ -144,7 +148,9 @@ def test_the_counts_of_a_file_do_not_depend_on_how_fast_it_is_read(speed):
     seen_s = [0, 0.25, 0.5, 1.0]  # hidden for a moment, then gone for the rest of five seconds
     for index in range(21):
         objects, ids = (((1, 0.9, (20, 4, 40, 30)),), [1]) if index / 4 in seen_s else ((), [])
-        result = make_result(index=index, objects=objects, ids=ids, pts=index / 4, arrived=100 + index / 4 / speed)
+        result = make_result(
+            index=index, objects=objects, tracker_id=ids, pts=index / 4, arrived=100 + index / 4 / speed
+        )
         zones(result)
     yard = result.zones["zones"]["yard"]
     assert (yard["entered"], yard["left"]) == (1, 1)
@@ -154,7 +160,7 @@ def test_the_counts_of_a_file_do_not_depend_on_how_fast_it_is_read(speed):
 def test_a_restarted_source_forgets_all_tracks(times):
     zones = ZoneCounter({None: parse_layout({"zones": {"yard": [[0, 0], [1, 0], [1, 1], [0, 1]]}})})
     for frame_times in ({"pts": 9.0, "arrived": 50.0}, times):
-        result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), ids=[1], **frame_times)
+        result = make_result(objects=((1, 0.9, (4, 4, 12, 8)),), tracker_id=[1], **frame_times)
         zones(result)
     yard = result.zones["zones"]["yard"]
     assert (yard["entered"], yard["left"]) == (2, 0)
@@ -163,7 +169,7 @@ def test_a_restarted_source_forgets_all_tracks(times):
 def test_each_stream_counts_for_itself_and_one_without_a_layout_not_at_all():
     zones = ZoneCounter({"door": YARD})
     for stream, expected in (("door", 1), ("yard", None), ("door", 1)):
-        result = make_result(stream, objects=((1, 0.9, (20, 4, 40, 30)),), ids=[1])
+        result = make_result(stream, objects=((1, 0.9, (20, 4, 40, 30)),), tracker_id=[1])
         zones(result)
         assert (result.zones and result.zones["zones"]["yard"]["entered"]) == expected
     fallback = make_result("elsewhere")

@@ -67,7 +67,7 @@ def test_a_camera_is_added_with_its_name_and_policy(address):
     pipeline = FakePipeline()
     response = add(pipeline, {"address": f" {address} ", "name": "yard 2", "policy": "max-age=500"})
     assert response.status_code == 201
-    assert response.json() == {"name": "yard 2"}
+    assert response.json() == {"version": 1, "kind": "stream", "name": "yard 2"}
     assert pipeline.added == [(address, "yard 2", "max-age=500")]
 
 
@@ -114,12 +114,12 @@ def test_an_invalid_request_is_answered_with_one_line(content, message):
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
 def test_a_body_that_is_not_json_is_refused(body):
     response = client(FakePipeline()).post("/streams", content=body, headers={"Content-Type": "application/json"})
-    assert (response.status_code, response.json()) == (400, {"error": "the request body is not JSON"})
+    assert (response.status_code, response.json()["error"]) == (400, "the request body is not JSON")
 
 
 def test_a_body_without_an_end_is_refused():
     response = add(FakePipeline(), {"address": "test://" + "x" * 20_000})
-    assert (response.status_code, response.json()) == (400, {"error": "the request body is longer than 16384 bytes"})
+    assert (response.status_code, response.json()["error"]) == (400, "the request body is longer than 16384 bytes")
 
 
 def test_no_response_has_the_password():
@@ -164,8 +164,8 @@ def test_a_default_name_is_never_that_of_a_stopped_stream():
     pipeline = FakePipeline("camera0", "camera0-3")
     page = client(pipeline, settings={"camera0": StreamSettings(0, "every")})
     page.post("/streams/stop", json={"name": "camera0"})
-    assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-2"}
-    assert page.post("/streams", json={"address": "0"}).json() == {"name": "camera0-4"}
+    assert page.post("/streams", json={"address": "0"}).json()["name"] == "camera0-2"
+    assert page.post("/streams", json={"address": "0"}).json()["name"] == "camera0-4"
     assert page.post("/streams/stop", json={"name": "camera0-2"}).status_code == 200
     assert page.post("/streams/start", json={"name": "camera0"}).status_code == 200
     assert pipeline.added[-1] == (0, "camera0", "every")
