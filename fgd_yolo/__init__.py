@@ -27,21 +27,45 @@ Packages and modules, from top to bottom; each imports only those below it:
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors, type checkers and the reference; a test compares it with _HOME
+    from fgd_yolo.config import FGDConfig
+    from fgd_yolo.errors import FGDError
+    from fgd_yolo.export import export_onnx
+    from fgd_yolo.methods import FGDLoss
+    from fgd_yolo.runtime.detections import Detections
+    from fgd_yolo.runtime.detector import OnnxDetector
+    from fgd_yolo.streams.pipeline import Pipeline
+    from fgd_yolo.training.trainer import FGDTrainer
+    from fgd_yolo.workflow.distill import distill
 
 __version__ = "0.1.0"
+"""Version of the package."""
 
 _HOME = {
-    "Detections": "fgd_yolo.runtime",
+    "Detections": "fgd_yolo.runtime.detections",
     "FGDConfig": "fgd_yolo.config",
     "FGDError": "fgd_yolo.errors",
     "FGDLoss": "fgd_yolo.methods",
     "FGDTrainer": "fgd_yolo.training.trainer",
-    "OnnxDetector": "fgd_yolo.runtime",
+    "OnnxDetector": "fgd_yolo.runtime.detector",
     "Pipeline": "fgd_yolo.streams.pipeline",
     "distill": "fgd_yolo.workflow.distill",
     "export_onnx": "fgd_yolo.export",
 }
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "Detections",
+    "FGDConfig",
+    "FGDError",
+    "FGDLoss",
+    "FGDTrainer",
+    "OnnxDetector",
+    "Pipeline",
+    "__version__",
+    "distill",
+    "export_onnx",
+]
 
 
 def __getattr__(name: str):

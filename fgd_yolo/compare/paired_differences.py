@@ -63,7 +63,7 @@ def pairs(runs: Sequence[Run], method: str, other: str) -> list[Pair]:
 def estimate(points: Sequence[float]) -> Estimate | None:
     """Return mean and 95 % interval of differences, by Student's t with n - 1 degrees of freedom; None without any.
 
-    Example:
+    Examples:
         >>> result = estimate([1.0, 2.0, 3.0])
         >>> result.mean, round(result.low, 3), round(result.high, 3)
         (2.0, -0.484, 4.484)

@@ -86,7 +86,7 @@ class FGDConfig(Options):
         On the command line an option is named by its group and its name, with a dot: `features.fg_weight`. A group can
         be given as a mapping or as an object.
 
-    Example:
+    Examples:
         >>> FGDConfig(features={"method": "fgd", "fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
         0.25
 

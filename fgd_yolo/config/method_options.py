@@ -26,7 +26,7 @@ class FeatureOptions(Options):
     """Default of `heads.enabled`."""
 
     method: str
-    """How the neck maps are compared: a key of `METHOD_OPTIONS`."""
+    """The method: how the neck maps are compared."""
     ratio: Ratio | None = 0.1
     """Target of the gradient norm of the features' terms over that of the detection loss, at the student's neck maps;
     the terms are scaled to it. None keeps the weights fixed, as in the paper."""

@@ -35,7 +35,7 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
     Source:
         FGD, arXiv:2111.11837, section 3.1, masks M and S. The included last cell is from the authors' code.
 
-    Example:
+    Examples:
         >>> weights = foreground_weights(torch.tensor([[0.25, 0.5, 0.5, 0.25]]), torch.tensor([0]), 1, (8, 8))
         >>> [int((weights > 0).sum()), round(float(weights.sum()), 4)]
         [15, 1.0]

@@ -75,7 +75,7 @@ def redact(text: object, *addresses: str | int) -> str:
         text: any text, with any number of addresses in it.
         addresses: all parts of these but scheme, host and port are hidden wherever they occur, decoded or encoded: an
             error of FFmpeg may quote a part of an address.
-    Example:
+    Examples:
         >>> redact("cannot open rtsp://admin:pa/ss@10.0.0.7/cam?token=abc&channel=1")
         'cannot open rtsp://10.0.0.7'
     """
@@ -103,7 +103,7 @@ def redact(text: object, *addresses: str | int) -> str:
 def show_address(address: str | int) -> str:
     """Return one address without secrets: scheme, host and port of a network address, a local path as it is.
 
-    Example:
+    Examples:
         >>> show_address("rtsp://admin:pa/ss@10.0.0.7:554/cam?token=abc"), show_address("clips/night.mp4")
         ('rtsp://10.0.0.7:554', 'clips/night.mp4')
     """
@@ -153,7 +153,7 @@ def check_name(name: str) -> None:
 def default_name(address: str | int) -> str:
     """Return the name of a stream added without one: safe in a file name, a topic or a page, without secrets.
 
-    Example:
+    Examples:
         >>> default_name("rtsp://admin:secret@10.0.0.7:554/Streaming/Channels/101"), default_name(0)
         ('10.0.0.7-554', 'camera0')
     """

@@ -57,73 +57,79 @@ _Path = Annotated[Path, _checked(_check_path)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
+    # The docstring below a field is its description in the reference.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        str_strip_whitespace=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class StreamOptions(_Strict):
-    """One stream.
-
-    Args:
-        source: a camera number, a file, a folder or pattern of images, or an address.
-        policy: `latest`, `every` or `max-age=MS`; None takes that of the run, else the default of the source.
-        zones: polygons by name, as in `fgd_yolo.streams.steps.zones.parse_layout`.
-        lines: counting lines by name, likewise.
-    """
+    """One stream."""
 
     source: _Address = Field(repr=False)
+    """A camera number, a file, a folder or pattern of images, or an address."""
     policy: _Text | None = None
+    """Frames to process: `latest`, `every` or `max-age=MS`; None takes that of the run, else `latest` for a live
+    source and `every` for a file."""
     zones: dict[_Text, list[list[float]]] = Field(default_factory=dict)
+    """Polygons by name, in which objects are counted: at least three points [x, y], in fractions of the frame if no
+    coordinate is above 1, else in pixels."""
     lines: dict[_Text, list[list[float]]] = Field(default_factory=dict)
+    """Counting lines by name: two points each, as for zones."""
 
 
 class RunOptions(_Strict):
-    """A run of streams.
-
-    Args:
-        model: the ONNX file.
-        streams: the streams by name; those of the command line are named after their sources, unless they are
-            NAME=ADDRESS.
-        device: as in `OnnxDetector`, like threads, mode, conf and iou.
-        policy: the policy of streams that set none themselves.
-        classes: the selected classes, as `fgd_yolo.streams.steps.class_filter.resolve_classes` reads them; no step,
-            sink or page sees objects of others. None selects all.
-        track: assign track ids to objects.
-        web: HOST:PORT of the web page.
-        token: password of the web page; required if other machines can reach it.
-        save: folder for MP4 files, one or more per stream.
-        segment_s: length of an MP4 file in seconds.
-        disk_mb: limit for all MP4 files in megabytes; the oldest are deleted.
-        raw: record frames without boxes.
-        json: file for one line of JSON per result; `-` is standard output.
-        webhook: URL that gets a POST for each result with objects.
-        mqtt: `mqtt://host:port/topic`.
-        show: open a window per stream.
-        seconds: time after which the run stops.
-        max_megapixels: limit for one frame, and for all streams together; larger frames are not decoded.
-    """
+    """A run of streams."""
 
     model: _Path
+    """The detector, an ONNX file."""
     streams: dict[_Name, StreamOptions] = Field(default_factory=dict)
+    """The streams by name."""
     device: _Text = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N`, `tensorrt` or `openvino`."""
     threads: int | None = None
+    """CPU threads; None uses the cores that this process may use."""
     mode: _Text = "latency"
+    """`latency` uses all threads for one image, `throughput` processes several images at once."""
     conf: float = DEFAULT_CONFIDENCE
+    """Confidence threshold, from 0 to 1."""
     iou: float = DEFAULT_IOU
+    """IoU threshold of the NMS, from 0 to 1."""
     policy: _Text | None = None
+    """The policy of streams that set none themselves."""
     classes: list[StrictInt | str] | None = None
+    """Names or numbers of the classes to keep; `id:2` or `name:2` if 2 is ambiguous. No step, sink or page sees
+    objects of others. None keeps all."""
     track: bool = False
+    """Assign track ids to objects."""
     web: _Text | None = None
+    """HOST:PORT of the web page."""
     token: _Text | None = Field(default=None, repr=False)
+    """Password of the web page; required if other machines can reach it."""
     save: _Path | None = None
+    """Folder for MP4 files, one or more for each stream."""
     segment_s: float = Field(default=600, gt=0)
+    """Length of an MP4 file in seconds."""
     disk_mb: float | None = Field(default=None, gt=0)
+    """Limit for all MP4 files in megabytes; the oldest are deleted. None sets no limit."""
     raw: bool = False
+    """Record frames without boxes."""
     json_lines: _Path | None = Field(default=None, alias="json")
+    """File for one line of JSON per result; `-` is standard output."""
     webhook: _Text | None = Field(default=None, repr=False)
+    """URL that gets a POST for each result with objects."""
     mqtt: _Text | None = Field(default=None, repr=False)
+    """Broker and topic to publish results to: `mqtt://host:port/topic`."""
     show: bool = False
+    """Open a window for each stream."""
     seconds: float | None = Field(default=None, gt=0)
+    """Time in seconds after which the run stops."""
     max_megapixels: float = Field(default=DEFAULT_MEGAPIXELS, gt=0, allow_inf_nan=False)
+    """Limit for one frame, and for all streams together; larger frames are not decoded."""
 
 
 def read_options(args: Mapping[str, Any], file: Path | None = None) -> RunOptions:

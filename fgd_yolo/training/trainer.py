@@ -47,7 +47,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
     options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
     trains in a run folder.
 
-    Example:
+    Examples:
         >>> trainer = FGDTrainer.with_teacher("teacher.pt", FGDConfig())
         >>> YOLO("yolov8n.pt").train(trainer=trainer, data="data.yaml")  # doctest: +SKIP
     """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import configparser
 import re
 import subprocess
@@ -43,3 +44,10 @@ def test_setup_lists_every_package_folder_and_no_other():
     present = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert listed == present | {"fgd_yolo.cfg"}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_type_checkers_see_every_public_name_at_the_place_it_is_imported_from():
+    block = next(node for node in ast.parse(Path(fgd_yolo.__file__).read_text()).body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == fgd_yolo._HOME
+    assert {*seen, "__version__"} == set(fgd_yolo.__all__)

@@ -102,7 +102,7 @@ class MqttSink:
 def topic_part(stream: str) -> str:
     """Return a stream's name as one level of a topic: characters with a meaning in topics become `_`.
 
-    Example:
+    Examples:
         >>> topic_part("yard/#1+2")
         'yard__1_2'
     """

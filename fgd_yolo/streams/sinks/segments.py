@@ -108,7 +108,7 @@ class Segments:
 def safe_name(stream: str) -> str:
     """Return a stream's name as one part of a path: short, without separators, leading dots or passwords.
 
-    Example:
+    Examples:
         >>> safe_name("../../etc/door 1"), safe_name("..")
         ('etc_door_1', 'stream')
     """
