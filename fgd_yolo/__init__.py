@@ -18,8 +18,8 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `methods`: the distillation methods
 - `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
-- `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`, `errors`,
-  `text`: basics
+- `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
+  `completion`, `errors`, `text`: basics
 
 `fgd_yolo.cfg`, the folder `cfg` of the repository, holds the recipes.
 """

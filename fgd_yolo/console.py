@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fgd_yolo.errors import FGDError, UsageError, error_message
+from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened
 
 Item = TypeVar("Item")
-_TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim")  # of the extra `train`
+_TRAIN_MODULES = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "pydantic")  # of the extra `train`
+COMPLETION = "_ARGCOMPLETE"
+"""Environment variable with which a shell asks a program for completions."""
 STAGES = 5
 """Number of stages of a distillation run, described in `fgd_yolo.workflow.distill`."""
-_SCRIPTS = {  # scripts of a checkout that print commands, or are printed
+_SCRIPTS = {  # scripts of a checkout, by their command
     "distill": "tools/distill.py",
+    "recipes": "tools/recipes.py",
+    "compare": "tools/compare.py",
+    "visualize": "tools/visualize.py",
+    "benchmark": "tools/benchmark.py",
     "export": "deploy/export.py",
     "predict": "deploy/predict.py",
     "stream": "deploy/stream.py",
-    "visualize": "tools/visualize.py",
 }
 
 
@@ -58,7 +64,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `UsageError` instead of exiting and accepts each option once.
 
-    Its help starts with the description and the examples; usage and options follow.
+    Its help starts with the description and the examples; usage and options follow. `--help` and `--debug` come last.
 
     Args:
         examples: arguments of the command and their explanation, which may be empty.
@@ -68,11 +74,18 @@ class Parser(argparse.ArgumentParser):
         UsageError: from the parsing methods, where argparse would print its usage and exit.
     """
 
+    assignments = False
+    """Whether options can also be written `name=value`."""
+    usage_note: str | None = None
+    """What the help says about the spelling of options."""
+
     def __init__(self, *args, examples: Sequence[tuple[str, str]] = (), **kwargs):
         super().__init__(*args, formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
         self._examples = tuple(examples)
+        self._optionals.title = "general"
         for name in (None, "store"):
             self.register("action", name, _Once)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     @property
     def examples(self) -> list[tuple[str, str]]:
@@ -86,13 +99,15 @@ class Parser(argparse.ArgumentParser):
         return {name: parser for action in subparsers for name, parser in action.choices.items()}
 
     def format_help(self) -> str:
-        """Return description, examples, usage and options."""
+        """Return description, examples, usage and options: positional arguments first, general options last."""
         formatter = self._get_formatter()
         formatter.add_text(self.description)
-        lines = [line for words, text in self.examples for line in (f"  {words}", f"      {text}") if line.strip()]
-        formatter.add_text("\n".join(["examples:", *lines]) if lines else None)
+        lines = [f"  {line}" for words, text in self.examples for line in (words, f"    {text}")]
+        formatter.add_text("\n".join(["examples:", *lines]))
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
-        for group in self._action_groups:
+        formatter.add_text(self.usage_note)
+        positional, general, *titled = self._action_groups
+        for group in (positional, *titled, general):
             formatter.start_section(group.title)
             formatter.add_text(group.description)
             formatter.add_arguments(group._group_actions)
@@ -101,12 +116,45 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     @property
+    def names(self) -> dict[str, argparse.Action]:
+        """All options by name, such as `teacher_epochs` for `--teacher-epochs`."""
+        return {action.dest: action for action in self._actions if action.option_strings}
+
+    @property
     def flags(self) -> list[str]:
-        """All option strings, such as `--teacher`."""
-        return list(self._option_string_actions)
+        """All option strings, such as `--teacher`, with those of subcommands."""
+        return [*self._option_string_actions, *(flag for command in self.commands.values() for flag in command.flags)]
+
+    def parse_args(self, args=None, namespace=None):
+        """Parse a command line, or print completions if a shell asks for them; see `argparse`."""
+        if COMPLETION in os.environ:
+            from fgd_yolo.completion import complete  # loads argcomplete, which nothing else needs
+
+            complete(self)
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            return super().parse_args(words, namespace)
+        except UsageError as error:
+            raise UsageError(self._mistyped(words) or str(error)) from None
+
+    def _mistyped(self, words: Sequence[str]) -> str | None:
+        """Return a message that names the option that was meant, if a command line was refused for a mistyped one."""
+        for word in words:
+            name, equals, value = word.partition("=")
+            flag = f"--{name.replace('_', '-')}"
+            if name.startswith("--") and name not in self.flags:
+                return f"unknown option '{name}'{close_match(name, self.flags)} (see --help)"
+            if equals and flag in self.flags:
+                return f"'{word}' is not an option: write {flag} {value}"
+        return None
 
     def error(self, message: str):
         raise UsageError(f"{message} (see --help)")
+
+
+def offer(action: argparse.Action, words: Iterable[str]) -> None:
+    """Let a shell complete the value of an option with these words."""
+    action.completer = lambda **_: list(words)  # type: ignore[attr-defined]
 
 
 def positive_int(text: str) -> int:
@@ -131,7 +179,7 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
         The exit code.
     """
     arguments = [str(argument) for argument in (sys.argv[1:] if argv is None else argv)]
-    return guarded(lambda: action(arguments), debug="--debug" in arguments)
+    return guarded(lambda: action(arguments), debug=bool({"--debug", "--debug=True", "debug=True"} & {*arguments}))
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:
@@ -215,7 +263,7 @@ def command_name(name: str) -> str:
     Python and `fgd-yolo` are those of the running environment, which may not be on the PATH.
 
     Args:
-        name: "distill", "export", "predict", "stream" or "visualize".
+        name: a command, such as "distill".
     """
     running = Path(sys.argv[0])
     if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():
@@ -241,10 +289,10 @@ def distill_command(**options: Any) -> str:
     """
     train: Mapping[str, Any] = options.pop("train", {})
     words = [command_name("distill")]
-    for name, value in options.items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
-    return " ".join([*words, *(shlex.quote(f"{key}={_as_argument(value)}") for key, value in train.items())])
+    for name, value in {**options, **train}.items():
+        if name in train or value is not None:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(_as_argument(value))]
+    return " ".join(words)
 
 
 def _as_argument(value: Any) -> str:

@@ -33,7 +33,8 @@ _VALIDATION = (
     *("imgsz", "batch", "device", "workers", "split", "fraction", "single_cls"),
     *("conf", "iou", "max_det", "classes", "agnostic_nms"),
 )
-_VERBATIM = ("project", "name")  # a folder called 007 or 2024-01-01 is not a number or a date
+VERBATIM = ("project", "name")
+"""Train arguments that stay text: a folder called 007 or 2024-01-01 is not a number or a date."""
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +125,7 @@ def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[s
             raise UsageError(f"'{word}' is neither an option nor a train argument, which is written key=value")
         if key in values or key in known:
             raise UsageError(f"{key} given more than once")
-        values[key] = text if key in _VERBATIM else parse_value(text)
+        values[key] = text if key in VERBATIM else parse_value(text)
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fgd_yolo.console import Parser, guarded_command, positive_int
 
@@ -56,22 +57,16 @@ def build_parser(prog: str | None = None) -> Parser:
         description="Export a detector in every precision, and time the files in onnxruntime and OpenVINO.",
         examples=INFERENCE_EXAMPLES,
     )
-    inference.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help=".pt checkpoint (default: YOLOv8n with random weights, without mAP)",
-    )
-    inference.add_argument(
-        "--data",
-        metavar="YAML",
-        help="dataset for calibration and mAP (default: the training data, or the demo scenes)",
-    )
-    number = {"type": positive_int, "metavar": "N"}
+    add = inference.add_argument_group("model and data").add_argument
+    help_text = ".pt checkpoint (default: YOLOv8n with random weights, without mAP)"
+    add("--model", type=Path, metavar="FILE", help=help_text)
+    help_text = "dataset for calibration and mAP (default: the training data, or the demo scenes)"
+    add("--data", metavar="YAML", help=help_text)
+    add = inference.add_argument_group("measurement").add_argument
+    number: dict[str, Any] = {"type": positive_int, "metavar": "N"}
     several = {"nargs": "+", **number}
-    inference.add_argument("--imgsz", default=[320, 640], help="input sizes in pixels (default: 320 640)", **several)
-    inference.add_argument("--threads", default=[1, 2], help="numbers of CPU threads (default: 1 2)", **several)
-    inference.add_argument("--rounds", default=60, help="timed runs of each variant (default: %(default)s)", **number)
-    inference.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add("--imgsz", default=[320, 640], help="input sizes in pixels (default: 320 640)", **several)
+    add("--threads", default=[1, 2], help="numbers of CPU threads (default: 1 2)", **several)
+    add("--rounds", default=60, help="timed runs of each variant (default: %(default)s)", **number)
     inference.set_defaults(run=run_inference)
     return parser

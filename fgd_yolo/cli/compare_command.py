@@ -9,41 +9,37 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.compare.options import DEMO, ComparisonOptions, parse_methods
-from fgd_yolo.console import Parser, guarded_command, positive_int
-from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.train_arguments import parse_assignments, parse_value
+from fgd_yolo.cfg import recipe_names
+from fgd_yolo.cli.assignment_parser import AssignmentParser
+from fgd_yolo.compare.options import DEMO, ULTRALYTICS, ComparisonOptions, parse_methods
+from fgd_yolo.config import FGDConfig
+from fgd_yolo.console import guarded_command, offer, positive_int
+from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 
 EXAMPLES = [
-    (
-        "--data data.yaml --teacher teacher.pt --student yolov8n --methods plain fgd",
-        "three seeds of plain training and of FGD",
-    ),
-    (
-        "--data data.yaml --teacher teacher.pt --student yolov8n --methods fgd fgd:heads.ratio=1 --val-fraction 0.2",
-        "choose an option on a part of the train images",
-    ),
+    ("teacher=t.pt student=yolov8n data=data.yaml methods=plain,fgd", "three seeds of plain training and of FGD"),
+    ("teacher=t.pt student=yolov8n methods=fgd,fgd:heads.ratio=1", "two values of an option, on the demo scenes"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
 ]
 NOTES = """\
 methods:
-  plain                 no distillation
-  fgd, fitnet, ...      a recipe of distill --recipe, or a recipe file
-  ultralytics           Ultralytics' own distillation, distill_model=
-Options of a method follow a colon: those of FGDConfig (dis for ultralytics), and the loss gains box, cls and dfl:
-  fgd:features.attn_weight=0                                   without the attention term
-  fgd:heads.ratio=1                           a larger gradient from the heads
-  fgd:schedule.decay_start=1,schedule.decay_end=1                       without decay
-  fgd:schedule.warmup_epochs=0                                 without warm-up
-  heads                                               the heads alone
-  scale-free                                          the features alone
-  scale-free:features.rel_weight=0                             the focal terms alone
-  scale-free:features.fg_weight=0,features.bg_weight=0,features.attn_weight=0    the global term alone
-  ultralytics:dis=3                                   another loss gain
-
-On the demo scenes, epochs, imgsz and batch have defaults of the demo.
+  plain                         no distillation
+  fgd, fitnet, ...              a recipe of distill --recipe, or a recipe file
+  ultralytics                   Ultralytics' own distillation, distill_model=
+Options of a method follow a colon: those of a distillation (see distill --help;
+dis for ultralytics), and the loss gains box, cls and dfl:
+  fgd:features.attn_weight=0    without the attention term
+  fgd:heads.ratio=1             a larger gradient from the heads
+  fgd:schedule.warmup_epochs=0  without warm-up
+  fgd:schedule.decay_start=1,schedule.decay_end=1
+                                without decay
+  heads                         the heads alone
+  scale-free                    the features alone
+  scale-free:features.rel_weight=0
+                                the focal terms alone
+  ultralytics:dis=3             another loss gain
 """
-_TRAIN = ("epochs", "imgsz", "batch", "device")
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 
 
@@ -72,11 +68,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def _parse_args(argv: Sequence[str], prog: str | None) -> Namespace:
     parser = build_parser(prog)
-    args, unknown = parser.parse_known_intermixed_args(argv)
-    if unknown:
-        raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
+    args = parser.parse_args(argv)
     given = [name for name, value in vars(args).items() if value != parser.get_default(name)]
-    if args.report and set(given) - {"report", "debug", "train_args"} | set(args.train_args):
+    if args.report and set(given) - {"report", "debug"}:
         raise UsageError("--report writes the report of a folder again and accepts no other option")
     return args
 
@@ -91,30 +85,33 @@ def parse(argv: Sequence[str]) -> ComparisonOptions:
 
 
 def _options(args: Namespace) -> ComparisonOptions:
-    # argparse adds train arguments that follow a list option to that list.
-    methods, after_methods = _split_assignments(args.methods)
-    seeds, after_seeds = _split_assignments(args.seeds)
-    train = {key: parse_value(getattr(args, key)) for key in _TRAIN if getattr(args, key) is not None}
-    train |= parse_assignments([*args.train_args, *after_methods, *after_seeds], known=train)
+    own = ("data", "project", "name")  # train arguments in Ultralytics, options of the comparison here
+    train = {key: getattr(args, key) for key in ultralytics_defaults() if key not in own}
+    methods = _join_options(args.methods)
     return ComparisonOptions(
-        output=args.output or Path("runs/compare"),
+        output=Path(args.project, args.name or (Path(args.student).stem if args.student else "finished")),
         data=args.data or [DEMO],
         teachers=args.teacher or [],
         student=args.student,
         methods=parse_methods(methods),
-        seeds=_seeds(seeds, args.first_seed) if methods else [],
-        train=train,
+        seeds=_seeds(args.seeds, args.first_seed) if methods else [],
+        train={key: parse_value(value) for key, value in train.items() if value is not None},
         jobs=args.jobs,
         val_fraction=args.val_fraction,
-        runs=args.runs or [],
+        runs=args.runs,
         allow_download=args.allow_download,
     )
 
 
-def _split_assignments(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the values of a list option into its own and the `key=value` train arguments after them."""
-    assignments = [word for word in words if "=" in word.partition(":")[0]]
-    return [word for word in words if word not in assignments], assignments
+def _join_options(words: Sequence[str]) -> list[str]:
+    """Return the methods of a list that was split at commas: `name=value` belongs to the method before it."""
+    methods: list[str] = []
+    for word in words:
+        if methods and "=" in word.partition(":")[0]:
+            methods[-1] += f"{',' if ':' in methods[-1] else ':'}{word}"
+        else:
+            methods.append(word)
+    return methods
 
 
 def _seeds(words: Sequence[str], first: int | None) -> list[int]:
@@ -152,69 +149,48 @@ def _check_installed() -> None:
             raise FGDError(f"compare needs {module}: pip install 'fgd_yolo[{extra}]'")
 
 
-def build_parser(prog: str | None = None) -> Parser:
+def build_parser(prog: str | None = None) -> AssignmentParser:
     """Return the parser of the command.
 
     Args:
         prog: program name for the help; None takes the name of the running script.
     """
-    parser = Parser(
+    elsewhere = {name: f"write it after a method, such as fgd:{name}=..." for name in FGDConfig.option_names()}
+    parser = AssignmentParser(
         prog=prog,
+        usage="%(prog)s --student MODEL --methods METHOD [METHOD ...] [options]",
         description="Train a student with several methods under equal conditions, and write a report of the paired "
         "differences.",
         examples=EXAMPLES,
         epilog=NOTES,
+        elsewhere=elsewhere,
     )
-    add = parser.add_argument
-    several: dict[str, Any] = {"action": "append"}
-    add(
-        "--data",
-        metavar="YAML",
-        help="dataset YAML, or demo for the demo scenes; repeatable (default: demo)",
-        **several,
-    )
-    add("--teacher", metavar="MODEL", help="teacher: one for all data sets, or one for each, in order", **several)
+    several: dict[str, Any] = {"nargs": "+", "default": []}
+    repeatable: dict[str, Any] = {"action": "append"}
+    add = parser.add_argument_group("models and data").add_argument
+    help_text = "dataset, or demo for the demo scenes; repeatable (default: demo)"
+    add("--data", metavar="YAML", help=help_text, **repeatable)
+    add("--teacher", metavar="MODEL", help="teacher: one for all data sets, or one for each, in order", **repeatable)
     add("--student", metavar="MODEL", help="student: a name such as yolov8n, or a .pt or .yaml file")
-    add("--methods", nargs="+", default=[], metavar="METHOD", help="methods to compare (see below)")
-    add(
-        "--seeds",
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="number of seeds, or two or more seeds (default: 3 seeds)",
-    )
+    add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
+    add = parser.add_argument_group("comparison").add_argument
+    methods = add("--methods", metavar="METHOD", help="methods to compare, see below", **several)
+    offer(methods, [ULTRALYTICS, *recipe_names()])
+    add("--seeds", metavar="N", help="number of seeds, or two or more seeds (default: 3 seeds)", **several)
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
-    add("--epochs", metavar="N", help="training epochs of each run (default: as Ultralytics)")
-    add("--imgsz", metavar="N", help="input size in pixels (default: as Ultralytics)")
-    add("--batch", metavar="N", help="images per batch (default: as Ultralytics)")
-    add("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
+    help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"
+    add("--val-fraction", type=_fraction, default=0.0, metavar="F", help=help_text)
+    add("--runs", type=Path, metavar="RUN", help="run folders of distill or Ultralytics to include", **several)
     add("--jobs", type=positive_int, default=1, metavar="N", help="number of runs in parallel (default: %(default)s)")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder of the results; a comparison in it is resumed (default: runs/compare)",
-    )
-    add(
-        "--val-fraction",
-        type=_fraction,
-        default=0.0,
-        metavar="F",
-        help="fraction of the train images to measure on, not on val",
-    )
-    add(
-        "--runs",
-        nargs="+",
-        type=Path,
-        metavar="DIR",
-        help="run folders of distill or Ultralytics to include",
-    )
+    train = parser.add_argument_group("training", "The same for all methods. The demo scenes have their own defaults.")
+    defaults = ultralytics_defaults()
+    for name, help_text in (("epochs", "epochs"), ("imgsz", "input size in pixels"), ("batch", "images per batch")):
+        train.add_argument(f"--{name}", metavar="N", help=f"{help_text} (default: {defaults[name]})")
+    train.add_argument("--device", metavar="DEVICE", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
+    add = parser.add_argument_group("output").add_argument
+    add("--project", default="runs/compare", metavar="DIR", help="parent of the folder (default: %(default)s)")
+    help_text = "name of the folder; a comparison in it is resumed (default: the student's)"
+    add("--name", metavar="NAME", help=help_text)
     add("--report", type=Path, metavar="DIR", help="only write the report of this folder again")
-    add(
-        "--allow-download",
-        action="store_true",
-        help="let --data download missing images; the script is printed first",
-    )
-    add("--debug", action="store_true", help="show the traceback of an error")
-    add("train_args", nargs="*", metavar="key=value", help="any Ultralytics train argument, the same for all methods")
+    parser.add_train_arguments()
     return parser

@@ -7,15 +7,16 @@ from typing import Any
 
 from fgd_yolo import __version__
 from fgd_yolo.cfg import recipe_names
-from fgd_yolo.console import Parser, guarded_command
-from fgd_yolo.errors import UsageError, close_match
+from fgd_yolo.cli.assignment_parser import AssignmentParser
+from fgd_yolo.console import guarded_command, offer
+from fgd_yolo.train_arguments import RUN_OPTIONS, VERBATIM, check_train_args, parse_value, ultralytics_defaults
 
 EXAMPLES = [
-    ("--teacher yolov8l --student yolov8n", "try it: trains both on the built-in demo scenes"),
-    ("--teacher teacher.pt --student yolov8n --data data.yaml --epochs 100", "your own teacher and data"),
+    ("--teacher yolov8l --student yolov8n", "try it: train both on the built-in demo scenes"),
+    ("--teacher teacher.pt --student yolov8n --data data.yaml", "your own teacher and data"),
     ("--resume runs/distill/yolov8n", "resume an interrupted run"),
 ]
-_TRAIN_OPTIONS = ("epochs", "imgsz", "batch", "device")
+_TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name != "teacher_epochs")  # 007 is a name here, no number
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -40,66 +41,80 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     """Parse the command line of a distillation.
 
     Returns:
-        The keyword arguments of `fgd_yolo.distill` that were given.
+        The keyword arguments of `fgd_yolo.distill` that were given. If options of the distillation were given,
+        `recipe` is a `Recipe` with them.
 
     Raises:
-        UsageError: an unknown option or train argument, or one given more than once.
+        UsageError: an option is unknown, given more than once or invalid.
     """
-    from fgd_yolo.train_arguments import RUN_OPTIONS, check_train_args, parse_assignments, parse_value
+    from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 
-    parser = build_parser(prog)
-    namespace, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        raise UsageError(f"unknown option '{unknown[0]}'{close_match(unknown[0], parser.flags)} (see --help)")
-    given = vars(namespace)
-    options = {key: given[key] for key in RUN_OPTIONS if given[key] is not None}
-    if given["allow_download"]:
-        options["allow_download"] = True
-    if "teacher_epochs" in options:
-        options["teacher_epochs"] = parse_value(options["teacher_epochs"])
-    train = {key: parse_value(given[key]) for key in _TRAIN_OPTIONS if given[key] is not None}
-    assigned = parse_assignments(given["train_args"], known=[*options, *train])
-    if "data" in assigned:
-        options["data"] = assigned.pop("data")
-    train |= assigned
-    check_train_args(train)
-    return {**options, **train}
+    words = build_parser(prog).given(arguments)
+    options = {name: value if name in _TEXT or value is True else parse_value(value) for name, value in words.items()}
+    changes = {name: options.pop(name) for name in FGDConfig.option_names() if name in options}
+    check_train_args({name: value for name, value in options.items() if name not in (*RUN_OPTIONS, "allow_download")})
+    if "resume" in options:
+        return options | changes  # refused by `distill`, which names them
+    if changes:
+        recipe = load_recipe(options["recipe"]) if "recipe" in options else Recipe()
+        options["recipe"] = recipe.replace(**changes)
+    return options
 
 
-def build_parser(prog: str | None = None) -> Parser:
+def build_parser(prog: str | None = None) -> AssignmentParser:
     """Return the parser of the command.
 
     Args:
         prog: program name for the help; None takes the name of the running script.
     """
-    parser = Parser(
+    from fgd_yolo.cli.distillation_options import add_distillation_options
+
+    parser = AssignmentParser(
         prog=prog,
+        usage="%(prog)s --teacher MODEL --student MODEL [--data YAML] [options]",
         description="Distil a large YOLO (teacher) into a small one (student), validate both and export the student to "
         "ONNX.",
         examples=EXAMPLES,
-        epilog="On the demo scenes, epochs, imgsz and batch have defaults of the demo.",
     )
-    options = {
-        "--teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file"),
-        "--student": ("MODEL", "small model: a name such as yolov8n, or a .pt or .yaml file"),
-        "--data": ("YAML", "dataset YAML (default: the built-in demo scenes)"),
-        "--epochs": ("N", "training epochs of the student (default: as Ultralytics)"),
-        "--imgsz": ("N", "input size in pixels (default: as Ultralytics)"),
-        "--batch": ("N", "images per batch; -1 for AutoBatch (default: as Ultralytics)"),
-        "--device": ("D", "cpu, 0, mps, ... (default: the first GPU, or the CPU)"),
-        "--teacher-epochs": (
-            "N",
-            "epochs of fine-tuning for a teacher with other classes than the data (default: as --epochs; 0 forbids it)",
-        ),
-        "--recipe": ("RECIPE", f"recipe: a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
-        "--resume": ("RUN", "run folder to resume, with the options it was started with"),
-    }
-    for flag, (metavar, help_text) in options.items():
-        parser.add_argument(flag, metavar=metavar, help=help_text)
-    help_text = "let --data download missing images; the script is printed first"
-    parser.add_argument("--allow-download", action="store_true", help=help_text)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--version", action="version", version=f"fgd-yolo {__version__}")
-    help_text = "any Ultralytics train argument, such as lr0=0.001"
-    parser.add_argument("train_args", nargs="*", metavar="key=value", help=help_text)
+    for title, options in _option_table().items():
+        demo = "The demo scenes have their own defaults." if title == "training" else None
+        group = parser.add_argument_group(title, demo)
+        for name, (metavar, help_text) in options.items():
+            group.add_argument(f"--{name}", metavar=metavar, help=help_text)
+        if "data" in options:
+            help_text = "let --data download missing images; the script is printed first"
+            group.add_argument("--allow-download", action="store_true", help=help_text)
+    offer(parser.names["recipe"], recipe_names())
+    version = f"fgd-yolo {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
+    add_distillation_options(parser)
+    parser.add_train_arguments()
     return parser
+
+
+def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
+    """Return metavar and help of the options of a run, by group and name."""
+    default = {name: f"(default: {value})" for name, value in ultralytics_defaults().items()}
+    fine_tuning = "epochs of fine-tuning for a teacher that does not know the classes of the data (default: --epochs;"
+    return {
+        "models and data": {
+            "teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file"),
+            "student": ("MODEL", "small model: a name such as yolov8n, or a .pt or .yaml file"),
+            "data": ("YAML", "dataset (default: the built-in demo scenes)"),
+        },
+        "training": {
+            "epochs": ("N", f"epochs of the student {default['epochs']}"),
+            "imgsz": ("N", f"input size in pixels {default['imgsz']}"),
+            "batch": ("N", f"images per batch; -1 for AutoBatch {default['batch']}"),
+            "device": ("DEVICE", "cpu, 0, mps, ... (default: the first GPU, or the CPU)"),
+            "teacher-epochs": ("N", f"{fine_tuning} 0 forbids it)"),
+            "resume": ("RUN", "run folder to resume, with the options it was started with"),
+        },
+        "output": {
+            "project": ("DIR", "parent of the run folder (default: runs/distill)"),
+            "name": ("NAME", "name of the run folder, numbered if it exists (default: the student's)"),
+        },
+        "distillation": {
+            "recipe": ("RECIPE", f"a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
+        },
+    }

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgd_yolo.console import Parser, command_name, display_path, guarded_command
+from fgd_yolo.console import Parser, command_name, display_path, guarded_command, offer
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.precisions import PRECISIONS
@@ -49,27 +49,25 @@ def build_parser(prog: str | None = None) -> Parser:
         examples=EXAMPLES,
     )
     precisions = "; ".join(f"{name}: {row.description}" for name, row in PRECISIONS.items())
-    add = parser.add_argument
+    add = parser.add_argument_group("model and data").add_argument
     add("--model", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
+    help_text = "dataset for calibration and comparison (default: the training data)"
+    add("--data", metavar="YAML", help=help_text)
+    add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
+    add = parser.add_argument_group("file").add_argument
     add("--output", type=Path, metavar="FILE", help="ONNX file to write (default: beside the checkpoint)")
-    add("--precision", default=ExportOptions.precision, metavar="P", help=f"{precisions} (default: %(default)s)")
+    help_text = f"{precisions} (default: %(default)s)"
+    offer(add("--precision", default=ExportOptions.precision, metavar="PRECISION", help=help_text), PRECISIONS)
     add("--imgsz", type=int, metavar="N", help="input size in pixels (default: as in training)")
     add("--batch", type=int, default=ExportOptions.batch, metavar="N", help="images per call (default: %(default)s)")
     add("--dynamic", action="store_true", help="accept any batch size and any image size")
     add("--nms", action="store_true", help="include NMS in the graph")
     add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")
-    add("--data", metavar="YAML", help="dataset for calibration and comparison (default: the training data)")
-    add(
-        "--max-map-drop",
-        type=float,
-        default=ExportOptions.max_map_drop,
-        metavar="P",
-        help="mAP50-95 points int8 may lose (default: %(default)s)",
-    )
-    add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
-    add("--allow-regression", action="store_true", help="keep an int8 file that loses more, or is slower than float32")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add = parser.add_argument_group("refusal of an int8 file").add_argument
+    help_text = "mAP50-95 points that it may lose (default: %(default)s)"
+    add("--max-map-drop", type=float, default=ExportOptions.max_map_drop, metavar="F", help=help_text)
+    add("--allow-regression", action="store_true", help="keep a file that loses more, or is slower than float32")
     return parser
 
 

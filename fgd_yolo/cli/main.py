@@ -1,19 +1,22 @@
+# PYTHON_ARGCOMPLETE_OK
 """The `fgd-yolo` program, which passes its arguments to one of the commands."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from fgd_yolo import __version__
-from fgd_yolo.console import Parser, guarded
+from fgd_yolo.console import COMPLETION, Parser, guarded, offer
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import shortened, single_line
 
 # Modules are imported when a command is called: a camera box has no torch, which some of them need.
 COMMANDS = {
     "distill": ("fgd_yolo.cli.distill_command", "distil a large YOLO into a small one, and export it"),
+    "recipes": ("fgd_yolo.cli.recipes_command", "list the recipes of a distillation, or print one"),
     "export": ("fgd_yolo.cli.export_command", "export a checkpoint to ONNX: float32, float16 or int8"),
     "predict": ("fgd_yolo.cli.predict_command", "run an exported detector on images"),
     "stream": ("fgd_yolo.cli.stream_command", "run an exported detector on cameras and videos"),
@@ -21,6 +24,8 @@ COMMANDS = {
     "visualize": ("fgd_yolo.cli.visualize_command", "draw the attention of a teacher and its student"),
     "benchmark": ("fgd_yolo.cli.benchmark_command", "measure the speed of a detector on this machine"),
 }
+SWITCH_ON = 'eval "$(register-python-argcomplete fgd-yolo)"'
+"""Line for the start-up file of bash or zsh that switches completion on."""
 _SEE_HELP = "(see fgd-yolo --help)"
 
 
@@ -30,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: command line; None reads `sys.argv`.
     """
+    if COMPLETION in os.environ:
+        _complete()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
         code = 0
@@ -64,18 +71,31 @@ def parsers() -> dict[str, Parser]:
     return found
 
 
+def _complete() -> None:
+    """Print the completions of a line and exit."""
+    from fgd_yolo.completion import command_word, complete  # loads argcomplete, which nothing else needs
+
+    command = command_word()
+    if command in COMMANDS:
+        complete(import_module(COMMANDS[command][0]).build_parser(f"fgd-yolo {command}"), command=True)
+    parser = Parser("fgd-yolo")
+    offer(parser.add_argument("command"), [*COMMANDS, "--version"])
+    complete(parser)
+
+
 def _help() -> str:
     width = len("-h, --help")
     lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: fgd-yolo COMMAND [options]\n",
-            "Distil YOLO models with FGD, export them, and run them on images and camera streams.\n",
+            "Distil YOLO models with FGD, export them and run them on images and cameras.\n",
             "commands:",
             *lines,
             "\noptions:",
             f"  {'-h, --help':{width}}  show this help message and exit",
             f"  {'--version':{width}}  show the version and exit",
-            "\n'fgd-yolo COMMAND --help' shows the options of a command.",
+            "\n'fgd-yolo COMMAND --help' shows examples and options of a command.",
+            f"Shell completion (bash, zsh): {SWITCH_ON}",
         ]
     )

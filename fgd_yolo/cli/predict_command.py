@@ -7,21 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgd_yolo.console import Parser, guarded_command
+from fgd_yolo.console import Parser, guarded_command, offer
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.media import STREAM_ADVICE, VIDEO_SUFFIXES, list_files, list_images
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
-from fgd_yolo.runtime.predict import output_names, predict
+from fgd_yolo.runtime.predict import predict
 
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+PROJECT = Path("runs/predict")
 EXAMPLES = [
     ("--model best.onnx --source image.jpg", "writes an annotated copy to runs/predict/best"),
-    ("--model best.onnx --source images --conf 0.5", "all images of a folder"),
-    (
-        "--model best.onnx --source 'images/**/*.jpg' --json detections.jsonl",
-        "one line of JSON for each image, and no annotated copies",
-    ),
+    ("--model best.onnx --source 'images/**/*.jpg' --conf 0.5", "the images of a folder and all folders in it"),
+    ("--model best.onnx --source images --json detections.jsonl", "a line of JSON per image, without annotated copies"),
 ]
 
 
@@ -37,13 +36,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         args = build_parser(prog).parse_args(arguments)
         paths = [path for source in args.source for path in list_images(source)]
         images = list({os.path.normpath(path.absolute()): path for path in paths}.values())
-        _check_outputs(args.model, images, args.output, args.json)
+        _check_outputs(args.model, images, args.project, args.json)
         _warn_of_videos(args.source)
         budget = PixelBudget(args.max_megapixels)
         detector = OnnxDetector(args.model, args.device, args.threads, conf=args.conf, iou=args.iou)
-        folder = args.output or (None if args.json else Path("runs/predict", args.model.stem))
-        numbered = args.output is None
-        print(predict(detector, images, folder, numbered=numbered, json_path=args.json, budget=budget))
+        copies = not args.json or args.project or args.name
+        folder = Path(args.project or PROJECT, args.name or args.model.stem) if copies else None
+        print(predict(detector, images, folder, json_path=args.json, budget=budget))
 
     return guarded_command(run, argv)
 
@@ -59,42 +58,25 @@ def build_parser(prog: str | None = None) -> Parser:
         description="Run an exported detector on images, and write annotated copies or the detections as JSON.",
         examples=EXAMPLES,
     )
-    parser.add_argument("--model", required=True, type=Path, metavar="FILE", help="detector exported to ONNX")
-    parser.add_argument(
-        "--source",
-        required=True,
-        nargs="+",
-        action="extend",
-        metavar="IMAGES",
-        help="images, folders, or quoted patterns; repeatable",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for annotated copies (default: runs/predict/MODEL, numbered; with --json: none)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON per image")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto, a GPU if available)",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all available cores)")
-    number = {"type": float, "metavar": "F"}
-    parser.add_argument(
-        "--conf", default=DEFAULT_CONFIDENCE, help="confidence threshold (default: %(default)s)", **number
-    )
-    parser.add_argument("--iou", default=DEFAULT_IOU, help="IoU threshold of the NMS (default: %(default)s)", **number)
-    parser.add_argument(
-        "--max-megapixels",
-        type=float,
-        default=DEFAULT_MEGAPIXELS,
-        metavar="MP",
-        help="skip images with more pixels without decoding them (default: %(default)g)",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add = parser.add_argument_group("model and images").add_argument
+    add("--model", required=True, type=Path, metavar="FILE", help="detector exported to ONNX")
+    help_text = "images, folders, or quoted patterns; repeatable"
+    add("--source", required=True, nargs="+", action="extend", metavar="IMAGES", help=help_text)
+    add = parser.add_argument_group("output").add_argument
+    add("--project", type=Path, metavar="DIR", help=f"parent of the folder for annotated copies (default: {PROJECT})")
+    add("--name", metavar="NAME", help="name of the folder, numbered if it exists (default: the model's)")
+    help_text = "write one line of JSON per image, and no annotated copies without --project or --name"
+    add("--json", type=Path, metavar="FILE", help=help_text)
+    add = parser.add_argument_group("detection").add_argument
+    help_text = "confidence threshold (default: %(default)s)"
+    add("--conf", type=float, default=DEFAULT_CONFIDENCE, metavar="F", help=help_text)
+    help_text = "IoU threshold of the NMS (default: %(default)s)"
+    add("--iou", type=float, default=DEFAULT_IOU, metavar="F", help=help_text)
+    help_text = "cpu, cuda, cuda:N, tensorrt, openvino, or auto (default: auto)"
+    offer(add("--device", default="auto", metavar="DEVICE", help=help_text), DEVICES)
+    add("--threads", type=int, metavar="N", help="CPU threads (default: all available cores)")
+    help_text = "skip images with more pixels without decoding them (default: %(default)g)"
+    add("--max-megapixels", type=float, default=DEFAULT_MEGAPIXELS, metavar="F", help=help_text)
     return parser
 
 
@@ -106,15 +88,12 @@ def _warn_of_videos(sources: Sequence[str]) -> None:
             print(f"{source}: {videos} not read; {STREAM_ADVICE.format(source)}", file=sys.stderr, flush=True)
 
 
-def _check_outputs(model: Path, images: Sequence[Path], output: Path | None, json_path: Path | None) -> None:
+def _check_outputs(model: Path, images: Sequence[Path], project: Path | None, json_path: Path | None) -> None:
     """Raise UsageError if a result cannot be written or would overwrite an input."""
-    if output and output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file: pass a folder")
+    if project and project.exists() and not project.is_dir():
+        raise UsageError(f"--project {project} is a file: pass a folder")
     # An existing device or pipe, such as /dev/null, would be replaced by a file.
     if json_path and (json_path.name == "-" or (json_path.exists() and not json_path.is_file())):
         raise UsageError(f"--json {json_path} is not a file: pass a file such as detections.jsonl")
-    sources = {path.resolve() for path in [model, *images]}
-    written = [output / name for name in output_names(images)] if output else []
-    for path in [*written, *([json_path] if json_path else [])]:
-        if path.resolve() in sources:
-            raise UsageError(f"{path} is an input and would be overwritten: choose another output")
+    if json_path and json_path.resolve() in {path.resolve() for path in [model, *images]}:
+        raise UsageError(f"{json_path} is an input and would be overwritten: choose another file")

@@ -10,46 +10,67 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fgd_yolo.console import Parser, guarded_command
+from fgd_yolo.console import Parser, guarded_command, offer
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
 
 EXAMPLES = [
     ("--model best.onnx --source test:// --web 127.0.0.1:8080", "a synthetic moving scene, live on a web page"),
-    (
-        "--model best.onnx --source gate=rtsp://10.0.0.7/stream1 --json results.jsonl",
-        "a camera that is called gate, with one line of JSON for each result",
-    ),
+    ("--model best.onnx --source gate=rtsp://10.0.0.7/live --track", "a camera called gate, with track ids"),
     ("--config streams.yaml", "streams and options from a file"),
 ]
 _CLOSE_TIMEOUT_S = 1.0  # enough for a camera that works to return one more frame and be closed cleanly
 _NAMED_SOURCE = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _OPTIONS = {
-    "--device": ("D", str, "auto, cpu, cuda, cuda:N, tensorrt or openvino (default: auto)"),
-    "--threads": ("N", int, "CPU threads (default: all available cores)"),
-    "--mode": ("M", str, "latency, or throughput for many streams (default: latency)"),
-    "--conf": ("F", float, f"confidence threshold (default: {DEFAULT_CONFIDENCE})"),
-    "--iou": ("F", float, f"IoU threshold of the NMS (default: {DEFAULT_IOU})"),
-    "--policy": (
-        "P",
-        str,
-        "frames to process: latest, every or max-age=MS (default: latest for cameras, every for files)",
-    ),
-    "--web": ("HOST:PORT", str, "serve a web page; 127.0.0.1:8080 is reachable from this machine only"),
-    "--token": ("T", str, "password of the web page (better: the environment variable FGD_YOLO_TOKEN)"),
-    "--save": ("DIR", Path, "record MP4 files, with the timestamps of the source"),
-    "--segment-s": ("S", float, "length of an MP4 file in seconds (default: 600)"),
-    "--disk-mb": ("MB", float, "limit for all MP4 files in megabytes; the oldest are deleted (default: no limit)"),
-    "--json": ("FILE", Path, "write one line of JSON per result; - is standard output"),
-    "--webhook": ("URL", str, "POST each result that has objects to this URL"),
-    "--mqtt": ("URL", str, "publish results to a broker, such as mqtt://host:1883/topic"),
-    "--seconds": ("S", float, "stop after this many seconds"),
-    "--max-megapixels": (
-        "MP",
-        float,
-        f"limit for a frame, and for all streams together (default: {DEFAULT_MEGAPIXELS:g})",
-    ),
+    "frames": {
+        "--policy": (
+            "POLICY",
+            str,
+            "frames to process: latest, every or max-age=MS (default: latest for cameras, every for files)",
+        ),
+        "--seconds": ("F", float, "stop after this many seconds"),
+        "--max-megapixels": (
+            "F",
+            float,
+            f"limit for a frame, and for all streams together (default: {DEFAULT_MEGAPIXELS:g})",
+        ),
+    },
+    "detection": {
+        "--conf": ("F", float, f"confidence threshold (default: {DEFAULT_CONFIDENCE})"),
+        "--iou": ("F", float, f"IoU threshold of the NMS (default: {DEFAULT_IOU})"),
+        "--device": (
+            "DEVICE",
+            str,
+            "cpu, cuda, cuda:N, tensorrt, openvino, or auto (default: auto)",
+        ),
+        "--threads": ("N", int, "CPU threads (default: all available cores)"),
+        "--mode": ("MODE", str, "latency, or throughput for many streams (default: latency)"),
+    },
+    "web page": {
+        "--web": ("HOST:PORT", str, "serve a page; 127.0.0.1:8080 is reachable from this machine only"),
+        "--token": ("TEXT", str, "password of the page (better: the environment variable FGD_YOLO_TOKEN)"),
+    },
+    "output": {
+        "--save": ("DIR", Path, "record MP4 files, with the timestamps of the source"),
+        "--segment-s": ("F", float, "length of an MP4 file in seconds (default: 600)"),
+        "--disk-mb": ("F", float, "limit for all MP4 files in megabytes; the oldest are deleted (default: no limit)"),
+        "--json": ("FILE", Path, "write one line of JSON per result; - is standard output"),
+        "--webhook": ("URL", str, "POST each result that has objects to this URL"),
+        "--mqtt": ("URL", str, "publish results to a broker, such as mqtt://host:1883/topic"),
+    },
+}
+_FLAGS = {
+    "detection": {"--track": "assign track ids to objects"},
+    "output": {
+        "--raw": "record frames without boxes",
+        "--show": "open a window for each stream; press q to stop",
+    },
+}
+_OFFERED = {
+    "device": ("auto", "cpu", "cuda", "tensorrt", "openvino"),
+    "mode": ("latency", "throughput"),
+    "policy": ("latest", "every", "max-age="),
 }
 
 
@@ -145,17 +166,20 @@ def build_parser(prog: str | None = None) -> Parser:
         description="Run an exported detector on cameras and videos; each may fail without affecting the others.",
         examples=EXAMPLES,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("model and streams").add_argument
     add("--model", type=Path, metavar="FILE", help="detector exported to ONNX")
     help_text = "camera number, file, folder, quoted pattern, rtsp://, http:// or test:// address; or NAME=ADDRESS"
     add("--source", nargs="+", action="extend", metavar="ADDRESS", help=help_text)
     add("--config", type=Path, metavar="YAML", help="file with streams and options; the command line takes precedence")
-    for flag, (metavar, kind, help_text) in _OPTIONS.items():
-        add(flag, type=kind, metavar=metavar, help=help_text)
-    help_text = "names or numbers of the classes to keep; id:2 or name:2 if 2 is ambiguous (default: all)"
-    add("--classes", nargs="+", metavar="C", help=help_text)
-    add("--track", action="store_true", help="assign track ids to objects")
-    add("--raw", action="store_true", help="record frames without boxes")
-    add("--show", action="store_true", help="open a window for each stream; press q to stop")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    for title, options in _OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for flag, (metavar, kind, help_text) in options.items():
+            group.add_argument(flag, type=kind, metavar=metavar, help=help_text)
+        for flag, help_text in _FLAGS.get(title, {}).items():
+            group.add_argument(flag, action="store_true", help=help_text)
+        if title == "detection":
+            help_text = "names or numbers of the classes to keep; id:2 or name:2 if 2 is ambiguous (default: all)"
+            group.add_argument("--classes", nargs="+", metavar="CLASS", help=help_text)
+    for name, words in _OFFERED.items():
+        offer(parser.names[name], words)
     return parser

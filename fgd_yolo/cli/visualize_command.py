@@ -10,15 +10,9 @@ from pathlib import Path
 from fgd_yolo.console import Parser, guarded_command, positive_int
 
 EXAMPLES = [
-    ("--run runs/distill/yolov8n", "a finished distillation: its student before and after, on the first val images"),
-    (
-        "--run runs/distill/yolov8n --before runs/distill/plain/student.pt",
-        "the distilled student next to one that was trained without a teacher",
-    ),
-    (
-        "--teacher teacher.pt --before start.pt --after best.pt --source images",
-        "any three checkpoints, on images of a folder",
-    ),
+    ("--run runs/distill/yolov8n", "a finished distillation: its student before and after, on val images"),
+    ("--run runs/distill/yolov8n --before plain/student.pt", "next to a student that had no teacher"),
+    ("--teacher t.pt --before a.pt --after b.pt --source images", "any three checkpoints, on your images"),
 ]
 NOTES = (
     "Boxes come from the label files; for images without one, from the teacher's detections. Channel attention is "
@@ -44,7 +38,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         options = VisualizeOptions(*models, tuple(args.source), args.imgsz, args.temperature)
         if args.run is not None:
             options = run_options(args.run, options)
-        visualize(options.validated(), count=args.count, output=args.output, device=args.device)
+        place = {"project": args.project, "name": args.name}
+        visualize(options.validated(), count=args.count, device=args.device, **place)
 
     return guarded_command(run, argv)
 
@@ -62,25 +57,26 @@ def build_parser(prog: str | None = None) -> Parser:
         examples=EXAMPLES,
         epilog=NOTES,
     )
+    add = parser.add_argument_group("models and images").add_argument
     help_text = "run folder of distill, which supplies teacher, both students and the val images"
-    parser.add_argument("--run", type=Path, metavar="RUN", help=help_text)
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of the teacher")
+    add("--run", type=Path, metavar="RUN", help=help_text)
+    add("--teacher", type=Path, metavar="FILE", help="checkpoint of the teacher")
     help_text = "checkpoint of the student before distillation (default with --run: rebuilt from the seed)"
-    parser.add_argument("--before", type=Path, metavar="FILE", help=help_text)
-    parser.add_argument("--after", type=Path, metavar="FILE", help="checkpoint of the student after distillation")
+    add("--before", type=Path, metavar="FILE", help=help_text)
+    add("--after", type=Path, metavar="FILE", help="checkpoint of the student after distillation")
     help_text = "images, folders, quoted patterns, or a dataset YAML for its val images"
-    parser.add_argument("--source", nargs="+", action="extend", default=[], metavar="IMAGES", help=help_text)
-    help_text = "input size in pixels (default: as in training)"
-    parser.add_argument("--imgsz", type=positive_int, metavar="N", help=help_text)
+    add("--source", nargs="+", action="extend", default=[], metavar="IMAGES", help=help_text)
+    add("--count", type=positive_int, default=8, metavar="N", help="images to draw (default: %(default)s)")
+    add = parser.add_argument_group("attention").add_argument
+    add("--imgsz", type=positive_int, metavar="N", help="input size in pixels (default: as in training)")
     help_text = "temperature of the attention (default: that of the run, or of the fgd method)"
-    parser.add_argument("--temperature", type=_positive, metavar="T", help=help_text)
-    parser.add_argument(
-        "--count", type=positive_int, default=8, metavar="N", help="images to draw (default: %(default)s)"
-    )
-    help_text = "folder for the figures (default: runs/visualize/NAME, numbered)"
-    parser.add_argument("--output", type=Path, metavar="DIR", help=help_text)
-    parser.add_argument("--device", metavar="D", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add("--temperature", type=_positive, metavar="F", help=help_text)
+    add("--device", metavar="DEVICE", help="cpu, 0, mps, ... (default: the first GPU, or the CPU)")
+    add = parser.add_argument_group("output").add_argument
+    help_text = "parent of the folder for the figures (default: %(default)s)"
+    add("--project", type=Path, default=Path("runs/visualize"), metavar="DIR", help=help_text)
+    help_text = "name of the folder, numbered if it exists (default: that of the student's folder)"
+    add("--name", metavar="NAME", help=help_text)
     return parser
 
 

@@ -41,7 +41,7 @@ def compare(options: ComparisonOptions, command: str) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FGDError(f"cannot create the folder {output}: {error.strerror}; choose another --output") from error
+        raise FGDError(f"cannot create the folder {output}: {error.strerror}; choose another --project") from error
     with FolderLock(output) as lock:
         remove_leftovers(output, recursive=True)
         runs = read_runs(output / RUNS)
@@ -69,7 +69,7 @@ def rewrite_report(output: Path) -> None:
     """
     runs = read_runs(output / RUNS)
     if not runs:
-        raise FGDError(f"{output / RUNS} has no finished run: --report needs the --output folder of a comparison")
+        raise FGDError(f"{output / RUNS} has no finished run: --report needs the folder of a comparison")
     check_comparable(runs, RUNS)
     _write_report(output)
 
@@ -126,7 +126,7 @@ def _check_output(jobs: Sequence[Job], runs: Sequence[Run], output: Path) -> Non
             raise UsageError(f"{job.planned.name} given more than once: leave out one of the runs")
         difference = find_difference(job.planned, [*runs, *_started_run(job)])
         if difference:
-            raise UsageError(f"{output} has runs of another comparison: {difference}; choose another --output")
+            raise UsageError(f"{output} has runs of another comparison: {difference}; choose another --name")
 
 
 def _started_run(job: Job) -> list[Run]:

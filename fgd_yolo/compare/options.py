@@ -28,8 +28,8 @@ GAINS = ("box", "cls", "dfl")
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
 _NOT_ACCEPTED = {
     "seed": "set the seeds with --seeds",
-    "project": "set the output folder with --output",
-    "name": "set the output folder with --output",
+    "project": "set the folder with --project and --name",
+    "name": "set the folder with --project and --name",
     "time": "methods of different speed would train for different numbers of epochs",
     "dis": "it belongs to one method: ultralytics:dis=3",
     "fraction": "make a smaller data set instead, so that its results have a name",

@@ -74,19 +74,17 @@ class ResultWriter:
     """Writes annotated copies and lines of JSON. Creates no folder before the first result.
 
     Args:
-        folder: for the annotated copies; None writes none.
-        numbered: if the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        folder: for the annotated copies, or `FOLDER-2`, ... if it exists; None writes none.
         json_file: open file for one line of JSON per image, or None.
     """
 
-    def __init__(self, folder: Path | None, numbered: bool, json_file: TextIO | None):
-        self._requested_folder, self._numbered, self._json_file = folder, numbered, json_file
+    def __init__(self, folder: Path | None, json_file: TextIO | None):
+        self._requested_folder, self._json_file = folder, json_file
 
     @cached_property
     def folder(self) -> Path | None:
         """The folder of the annotated copies."""
-        folder = self._requested_folder
-        return numbered_folder(folder) if folder and self._numbered else folder
+        return numbered_folder(self._requested_folder) if self._requested_folder else None
 
     def write(self, path: Path, name: Path, image: np.ndarray, detections: Detections) -> None:
         """Write the annotated copy of an image under a name in the folder, and its line of JSON."""
@@ -101,7 +99,6 @@ def predict(
     images: Sequence[Path],
     folder: Path | None = None,
     *,
-    numbered: bool = False,
     json_path: Path | None = None,
     budget: PixelBudget | None = None,
 ) -> PredictSummary:
@@ -110,8 +107,7 @@ def predict(
     Args:
         detector: the open detector.
         images: paths of the files.
-        folder: for the annotated copies; None writes none.
-        numbered: if the folder exists, create `FOLDER-2`, ... instead of writing to it.
+        folder: for the annotated copies, or `FOLDER-2`, ... if it exists; None writes none.
         json_path: file for one JSON message of kind `image` per image and line. It appears when the run is complete.
         budget: limit of the size of an image; a larger one is skipped without being decoded. None uses the default.
     Raises:
@@ -121,7 +117,7 @@ def predict(
     summary, budget = PredictSummary(), budget or PixelBudget()
     with ExitStack() as stack:
         json_file = stack.enter_context(_new_text_file(json_path)) if json_path else None
-        writer = ResultWriter(folder, numbered, json_file)
+        writer = ResultWriter(folder, json_file)
         try:
             jobs = list(zip(images, output_names(images), strict=True))
             for path, name in jobs if len(jobs) <= MAX_PRINTED_IMAGES else progress(jobs, "detecting"):

@@ -109,16 +109,22 @@ class VisualizeOptions:
 
 
 def visualize(
-    options: VisualizeOptions, *, count: int = 8, output: Path | None = None, device: str | None = None
+    options: VisualizeOptions,
+    *,
+    count: int = 8,
+    project: Path = Path("runs/visualize"),
+    name: str | None = None,
+    device: str | None = None,
 ) -> Path:
-    """Draw the attention of teacher and student, print the mean differences, and return the output folder.
+    """Draw the attention of teacher and student, print the mean differences, and return the folder of the figures.
 
     An image that cannot be used is reported and skipped.
 
     Args:
         options: validated options.
         count: number of images to draw, from the first.
-        output: output folder, created if missing; None is `runs/visualize/NAME`, numbered.
+        project: parent of the folder of the figures.
+        name: name of that folder, numbered if it exists; None is the name of the folder of the student.
         device: cpu, 0, ...; None is the first GPU, or the CPU.
 
     Raises:
@@ -135,7 +141,9 @@ def visualize(
     print(f"{min(count, len(images))} of {len(images)} images at {side_px} px. {alignment_note}", flush=True)
     start_note = " 'before' is the initial student." if options.before is None else ""
     note = f"{explain_symbols(options.attention_settings)} {alignment_note}{start_note}"
-    differences, folder, drawn = [], output, 0
+    place = project / (name or options.after.absolute().parent.name)
+    differences, drawn = [], 0
+    folder: Path | None = None
     failure: FGDError | None = None
     try:
         for number, path in enumerate(progress(images[:count], "drawing"), start=1):
@@ -149,7 +157,7 @@ def visualize(
             differences += image_differences(image.name, levels, BEFORE, AFTER)
             figure = draw_figure(image, levels, f"{image.name}: attention of teacher and student", note)
             # Not earlier, so that a command which fails at once leaves no folder.
-            folder = folder or numbered_folder(Path("runs/visualize") / options.after.absolute().parent.name)
+            folder = folder or numbered_folder(place)
             write_png(folder / f"{number:02}-{path.stem}.png", render(figure))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; finished figures are in {display_path(folder)}" if folder else "") from None
@@ -157,8 +165,8 @@ def visualize(
         raise failure
     facts = {"images": drawn, "imgsz": side_px, **options.attention_settings._asdict(), "alignment": alignment_note}
     write_differences(folder, differences, facts)
-    place = printable(display_path(folder))
-    print(f"\n{format_table(mean_differences(differences), drawn)}\n\nfigures, {CSV_NAME} and {JSON_NAME} in {place}")
+    shown = printable(display_path(folder))
+    print(f"\n{format_table(mean_differences(differences), drawn)}\n\nfigures, {CSV_NAME} and {JSON_NAME} in {shown}")
     return folder
 
 

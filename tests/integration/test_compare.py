@@ -30,7 +30,7 @@ class Comparison:
     def command(self, *more: str, methods=("plain", FGD), seeds=2, epochs=2) -> list[str]:
         models = ["--data", self.data, "--teacher", self.teacher, "--student", self.student]
         budget = ["--epochs", epochs, "--imgsz", 64, "--batch", 4, "--device", "cpu", "nbs=4", "warmup_epochs=0"]
-        methods_and_seeds = ["--methods", *methods, "--seeds", seeds, "--output", self.folder / "out"]
+        methods_and_seeds = ["--methods", *methods, "--seeds", seeds, "--project", self.folder, "--name", "out"]
         return list(map(str, [sys.executable, SCRIPT, *models, *methods_and_seeds, *budget, *more]))
 
     def run(self, *more: str, **options) -> subprocess.CompletedProcess:
@@ -110,7 +110,7 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
         changed = comparison.run(*([] if options else ["optimizer=SGD"]), **options)
         assert changed.returncode == 2
         assert changed.stderr.splitlines()[-1].startswith("error: ") and f"differ in {difference}" in changed.stderr
-        assert "choose another --output" in changed.stderr and comparison.rows() == rows
+        assert "choose another --name" in changed.stderr and comparison.rows() == rows
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_full_disk_is_an_error_of_one_line(weights, monkeypatch, capsys):
     [
         (["--model", "missing.pt"], 1, "error: weights file missing.pt does not exist"),
         (["--model", "missing.pt", "--precision"], 2, "expected one argument"),
-        (["--model", "missing.pt", "--size", "3"], 2, "unrecognized arguments"),
+        (["--model", "missing.pt", "--size", "3"], 2, "unknown option '--size'"),
         ([], 2, "--model"),
     ],
 )

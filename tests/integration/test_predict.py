@@ -67,25 +67,27 @@ def test_json_alone_writes_a_line_for_each_image_and_draws_nothing(model, capsys
     assert "2 images; 2 block; " in capsys.readouterr().out
 
 
-def test_output_and_json_together_give_both(model):
+def test_name_and_json_together_give_both(model):
     save_image("a.png")
-    assert main(["--model", model, "--source", "a.png", "--output", "drawn", "--json", "detections.jsonl"]) == 0
+    assert (
+        main(["--model", model, "--source", "a.png", "--project=.", "--name=drawn", "--json", "detections.jsonl"]) == 0
+    )
     assert Path("drawn/a.png").is_file()
     assert len(Path("detections.jsonl").read_text().splitlines()) == 1
 
 
-def test_an_output_folder_may_be_written_to_again(model):
+def test_a_folder_that_exists_is_numbered(model):
     save_image("a.png")
     for _ in range(2):
-        assert main(["--model", model, "--source", "a.png", "--output", "drawn"]) == 0
-    assert [path.name for path in Path("drawn").iterdir()] == ["a.png"]
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "drawn"]
+        assert main(["--model", model, "--source", "a.png", "--project", ".", "--name", "drawn"]) == 0
+    assert [path.name for path in Path("drawn-2").iterdir()] == ["a.png"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "drawn", "drawn-2"]
 
 
 def test_sources_of_one_name_in_different_folders_keep_their_folders(model):
     save_image("north/cat.png")
     save_image("south/cat.png")
-    options = ["--source", "north", "--source", "south/cat.png", "--output", "drawn"]
+    options = ["--source", "north", "--source", "south/cat.png", "--project", ".", "--name", "drawn"]
     assert main(["--model", model, *options]) == 0
     assert Path("drawn/north/cat.png").is_file()
     assert Path("drawn/south/cat.png").is_file()
@@ -105,7 +107,7 @@ def test_unreadable_files_are_skipped_and_counted_without_messages_of_libraries(
     data = save_image("images/damaged.png").read_bytes()
     Path("images/damaged.png").write_bytes(data[:60] + bytes([data[60] ^ 255]) + data[61:])
     Path("images/text.jpg").write_text("no image")
-    assert main(["--model", model, "--source", "images", "--output", "drawn"]) == 0
+    assert main(["--model", model, "--source", "images", "--project", ".", "--name", "drawn"]) == 0
     out, err = capfd.readouterr()
     assert "images/text.jpg: cannot be read, skipped\n" in out
     assert "1 image; 2 unreadable files skipped (images/damaged.png, images/text.jpg); 1 block; " in out
@@ -191,8 +193,7 @@ def test_many_images_are_counted_instead_of_listed(model, capsys):
         (["--source", "a.png", "--threads", "two"], "--threads: invalid int value"),
         (["--source", "a.png", "--conf", "25"], "conf must be a number from 0 to 1, got 25.0"),
         (["--source", "a.png", "--conf", "0.1", "--conf", "0.2"], "--conf given more than once"),
-        (["--source", "a.png", "--output", "a.png"], "is a file: pass a folder"),
-        (["--source", "a.png", "--output", "."], "a.png is an input and would be overwritten"),
+        (["--source", "a.png", "--project", "a.png"], "is a file: pass a folder"),
         (["--source", "a.png", "--json", "a.png"], "a.png is an input and would be overwritten"),
         (["--source", "a.png", "--json", "."], "is not a file"),
         (["--source", "a.png", "--json", "-"], "is not a file"),
@@ -285,7 +286,9 @@ def test_a_stopped_run_prints_its_summary_and_leaves_no_partial_file(model, monk
         return load(path, budget)
 
     monkeypatch.setattr(predict, "load_image", stop_at_b)
-    assert main(["--model", model, "--source", "a.png", "b.png", "--output", "drawn", "--json", "f.jsonl"]) == 1
+    assert (
+        main(["--model", model, "--source", "a.png", "b.png", "--project=.", "--name=drawn", "--json", "f.jsonl"]) == 1
+    )
     assert "stopped: 1 image; 1 block; " in capsys.readouterr().err
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["a.png", "b.png", "drawn"]
 
@@ -327,7 +330,7 @@ def test_names_of_files_and_classes_never_control_the_terminal(capsys):
         "--source",
         "p\x1b]0;owned\x07.png",
         "missing\x1b[2J.png",
-        "--output",
+        "--project",
         "o\x1b",
     ]
     assert main(options) == 2

@@ -57,12 +57,12 @@ print(len(detections), detections.xyxy.tolist(), detections.names[int(detections
 def test_the_predict_script_runs_alone(model):
     code = f"""
 import runpy
-sys.argv = ["predict.py", "--model", "best.onnx", "--source", "image.png", "--output", "annotated", "--json", "f.jsonl"]
+sys.argv = ["predict.py", "--model", "best.onnx", "--source", "image.png", "--name", "annotated", "--json", "f.jsonl"]
 sys.path.insert(0, {str(DEPLOY)!r})
 runpy.run_path({str(DEPLOY / "predict.py")!r}, run_name="__main__")
 """
     assert "image.png: 1 block (" in run_alone(code)
-    assert Path("annotated/image.png").is_file()
+    assert Path("runs/predict/annotated/image.png").is_file()
     assert '"class_name": "block"' in Path("f.jsonl").read_text()
 
 

@@ -44,9 +44,9 @@ def words(tmp_path, tiny_data, teacher_pt, student_yaml) -> dict[str, list[objec
     models = ["--teacher", weights, "--before", weights, "--after", weights]
     return {
         "distill": ["--recipe", "plain", *training],
-        "compare": ["--methods", "plain", "--output", "out", *training],
+        "compare": ["--methods", "plain", "--project", ".", "--name", "out", *training],
         "benchmark": ["inference", "--model", weights, "--data", tiny_data, "--imgsz", 64, "--rounds", 100_000],
-        "visualize": [*models, "--source", "images", "--count", 3000, "--output", "figures"],
+        "visualize": [*models, "--source", "images", "--count", 3000, "--project", ".", "--name", "figures"],
         "export": ["--model", weights, "--imgsz", 64, "--data", tiny_data],
         "predict": ["--model", save_detector(Path("best.onnx")), "--source", "images", "--json", "detections.jsonl"],
     }

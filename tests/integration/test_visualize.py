@@ -42,7 +42,7 @@ def run(words: dict[str, str | None]) -> int:
 
 
 def test_two_checkpoints_give_a_figure_per_image_a_table_and_files(words, capsys):
-    assert run({**words, "--output": "out", "--count": "2"}) == 0
+    assert run({**words, "--project": ".", "--name": "out", "--count": "2"}) == 0
     printed = capsys.readouterr().out
     assert "2 of 6 images at 96 px" in printed and "no fgd_last.safetensors beside 2.pt" in printed
     assert file_names(Path("out")) == ["01-00.png", "02-01.png", "differences.csv", "differences.json"]
@@ -58,7 +58,7 @@ def test_an_image_that_cannot_be_used_is_reported_and_skipped(words, tiny_data, 
     Path("images").mkdir()
     Path("images/broken.png").write_text("not an image")
     shutil.copy(tiny_data.parent / "images/val/00.png", "images/valid.png")
-    assert run({**words, "--source": "images", "--output": "out"}) == 0
+    assert run({**words, "--source": "images", "--project": ".", "--name": "out"}) == 0
     assert "skipped: images/broken.png cannot be read as an image" in capsys.readouterr().out
     assert file_names(Path("out")) == ["02-valid.png", "differences.csv", "differences.json"]
 

@@ -39,6 +39,10 @@ def test_the_help_lists_common_ablations():
         ("--seeds 2", [0, 1]),
         ("--seeds 2 --first-seed 5", [5, 6]),
         ("--seeds 0 4 7", [0, 4, 7]),
+        ("seeds=2", [0, 1]),
+        ("seeds=0,4,7", [0, 4, 7]),
+        ("--seeds=[0,4,7]", [0, 4, 7]),
+        ("seeds=2 first_seed=5", [5, 6]),
     ],
 )
 def test_a_single_number_is_the_number_of_seeds_and_several_are_the_seeds(words, seeds):
@@ -53,11 +57,38 @@ def test_train_arguments_may_follow_lists():
     assert options.seeds == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--methods plain fgd:heads.ratio=1,features.rel_weight=0 fitnet",
+        "methods=plain,fgd:heads.ratio=1,features.rel_weight=0,fitnet",
+        "--methods=[plain,fgd:heads.ratio=1,features.rel_weight=0,fitnet]",
+        "methods=plain fgd:heads.ratio=1,features.rel_weight=0 fitnet",
+    ],
+)
+def test_methods_are_a_list_in_which_an_option_belongs_to_the_method_before_it(words):
+    methods = parse([*["teacher=t.pt", "student=s.yaml"], *words.split()]).methods
+    assert [method.label for method in methods] == ["plain", "fgd:heads.ratio=1,features.rel_weight=0", "fitnet"]
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ("", "runs/compare/s"),
+        ("name=mine", "runs/compare/mine"),
+        ("--project out", "out/s"),
+        ("project=out --name=007", "out/007"),
+    ],
+)
+def test_the_folder_is_named_by_project_and_name_or_by_the_student(words, folder):
+    assert parse([*ASKED.split(), *words.split()]).output == Path(folder)
+
+
 def test_data_sets_and_teachers_are_paired_in_their_order():
     words = "--data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
     options = parse(words.split())
     assert [options.teacher_of(data) for data in options.data] == ["a.pt", "b.pt"]
-    shared = parse(["--data", "a.yaml", "--data", "b.yaml", *ASKED.split()])
+    shared = parse(["data=a.yaml", "--data", "b.yaml", *ASKED.split()])
     assert [shared.teacher_of(data) for data in shared.data] == ["t.pt", "t.pt"]
     assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo") is None
 
@@ -72,7 +103,6 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are named a"),
         (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are named my-a"),
         (f"{ASKED} seed=3", "--seeds"),
-        (f"{ASKED} name=mine", "--output"),
         (f"{ASKED} time=1", "different numbers of epochs"),
         (f"{ASKED} --batch -1", "give a fixed batch size"),
         (f"{ASKED} dis=3", "ultralytics:dis=3"),
@@ -86,7 +116,10 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --val-fraction 1", r"in \[0, 1\)"),
         (f"{ASKED} --val-fraction some", "such as 0.2"),
         (f"{ASKED} --runs a --val-fraction 0.2", "--val-fraction cannot be used with --runs"),
-        (f"{ASKED} --outptu x", "did you mean '--output'"),
+        (f"{ASKED} --projcet x", "did you mean '--project'"),
+        (f"{ASKED} heads.ratio=1", "write it after a method, such as fgd:heads.ratio="),
+        (f"{ASKED} methods=heads", "--methods given more than once"),
+        (f"{ASKED} seeds=2 --seeds 3", "--seeds given more than once"),
     ],
 )
 def test_invalid_options_are_a_one_line_error_before_anything_starts(words, message):

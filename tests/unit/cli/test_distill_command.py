@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from fgd_yolo import __version__
 from fgd_yolo.cli import distill_command
 from fgd_yolo.cli.distill_command import parse_distill
-from fgd_yolo.cli.main import COMMANDS, main
+from fgd_yolo.cli.main import COMMANDS, main, parsers
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import guarded
 from fgd_yolo.errors import FGDError, UsageError
@@ -20,23 +21,23 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["imgz=3"], ["--imgsz", "3", "imgsz=4"]])
 def test_help_and_usage_errors_do_not_import_torch(words):
-    assert loaded_by(["distill", *words], {"torch", "ultralytics", "numpy", "pydantic"}) == "[]"
+    assert loaded_by(["distill", *words], {"torch", "ultralytics", "numpy"}) == "[]"
 
 
 def test_help_lists_every_option_and_runs_from_the_script():
     script = [sys.executable, str(ROOT / "tools/distill.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    options = "teacher student data epochs imgsz batch device teacher-epochs recipe resume allow-download debug version"
+    options = "teacher student data epochs imgsz batch device teacher-epochs project name recipe resume allow-download"
     for option in options.split():
         assert f"--{option}" in text
-    assert "key=value" in text and "examples:" in text
+    assert "name=value" in text and "--debug" in text and "--version" in text
 
 
 def test_downloads_are_allowed_on_the_command_line_alone():
     assert parse_distill(["--student", "s.yaml", "--allow-download"]) == {"student": "s.yaml", "allow_download": True}
     assert parse_distill(["--student", "s.yaml"]) == {"student": "s.yaml"}
-    with pytest.raises(UsageError, match="unknown train argument 'allow_download'"):
-        parse_distill(["allow_download=True"])
+    assert parse_distill(["student=s.yaml", "allow_download=True"]) == {"student": "s.yaml", "allow_download": True}
+    assert parse_distill(["--student=s.yaml", "allow-download=False"]) == {"student": "s.yaml"}
     with pytest.raises(UsageError, match="allow_download"):
         Recipe.from_dict({"allow_download": True})
 
@@ -55,6 +56,40 @@ def test_train_arguments_may_be_anywhere_on_the_command_line():
     }
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--teacher yolov8l --teacher-epochs 3 --lr0 0.01 --cos-lr True --freeze [0,1] --name 007",
+        "teacher=yolov8l teacher_epochs=3 lr0=0.01 cos_lr=True freeze=[0,1] name=007",
+        "--teacher=yolov8l --teacher_epochs=3 --lr0=1e-2 --cos_lr=True --freeze=[0,1] --name=007",
+        "teacher=yolov8l teacher-epochs=3 lr0=.01 cos-lr=True freeze=[0,1] --name 007",
+    ],
+)
+def test_every_option_has_both_spellings_with_dashes_or_underscores(words):
+    train = {"lr0": 0.01, "cos_lr": True, "freeze": [0, 1], "name": "007"}
+    assert parse_distill(words.split()) == {"teacher": "yolov8l", "teacher_epochs": 3, **train}
+
+
+def test_a_value_may_contain_an_equals_sign_or_start_with_a_dash():
+    read = parse_distill(["--teacher", "runs/a=b/best.pt", "student=c=d.pt", "--data", "lr0=1.yaml", "--batch", "-1"])
+    assert read == {"teacher": "runs/a=b/best.pt", "student": "c=d.pt", "data": "lr0=1.yaml", "batch": -1}
+
+
+def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_the_defaults():
+    recipe = parse_distill(["recipe=fitnet", "features.imitation_weight=2", "--heads.enabled", "True"])["recipe"]
+    assert isinstance(recipe, Recipe) and recipe.features.method == "fitnet"
+    assert (recipe.features.imitation_weight, recipe.heads.enabled) == (2, True)
+    assert (recipe.features.ratio, recipe.heads.ratio) == (0.25, 0.5)
+    fixed = parse_distill(["--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"])["recipe"]
+    assert (fixed.features.ratio, fixed.pictures_every, fixed.schedule.warmup_epochs) == (None, 0, 0)
+    assert parse_distill(["--recipe", "plain"]) == {"recipe": "plain"}
+
+
+def test_a_resumed_run_keeps_its_options():
+    read = parse_distill(["resume=runs/distill/a", "--heads.ratio", "1"])
+    assert read == {"resume": "runs/distill/a", "heads.ratio": 1}, "distill refuses all but device"
+
+
 def test_values_of_options_are_read_like_those_of_assignments():
     read = parse_distill(["--batch", "-1", "--device", "cpu", "--teacher-epochs", "0", "--imgsz=64"])
     assert read == {"batch": -1, "device": "cpu", "teacher_epochs": 0, "imgsz": 64}
@@ -70,6 +105,10 @@ def test_values_of_options_are_read_like_those_of_assignments():
         "--data a.yaml data=a.yaml",
         "--teacher a --teacher=b",
         "--device cpu device=cpu",
+        "teacher_epochs=1 --teacher-epochs 2",
+        "features.ratio=1 --features.ratio 2",
+        "--cos-lr True cos_lr=True",
+        "allow_download=False --allow-download",
     ],
 )
 def test_an_option_given_more_than_once_is_refused(words):
@@ -82,9 +121,18 @@ def test_an_option_given_more_than_once_is_refused(words):
     [
         ("--studnet x", "did you mean '--student'"),
         ("--teacher", "expected one argument"),
-        ("yolov8n", "neither an option nor a train argument"),
+        ("yolov8n", "neither an option nor its value"),
         ("imgz=3", "did you mean 'imgsz'"),
-        ("teacher=x", "write --teacher x"),
+        ("studnet=x", "did you mean 'student'"),
+        ("fg_weight=1", "did you mean 'features.fg_weight'"),
+        ("--fg-weight 1", "did you mean '--features.fg_weight'"),
+        ("heads.rato=1", "did you mean 'heads.ratio'"),
+        ("teacher yolov8l", "did you mean 'teacher'"),
+        ("teacher=", "teacher= has no value"),
+        ("allow_download=maybe", "must be True or False"),
+        ("model=x", "use --student for the student"),
+        ("features.fg_weight=-1", "features.fg_weight must be at least 0"),
+        ("features.method=cwd features.fg_weight=1", "an option of method fgd, not of cwd"),
         ("--teach x", "unknown option '--teach'"),
     ],
 )
@@ -124,7 +172,7 @@ def test_the_program_calls_its_commands(capsys, monkeypatch):
     assert main([]) == 2
 
 
-@pytest.mark.parametrize("words", ["export", "predict", "visualize", "benchmark", "benchmark inference"])
+@pytest.mark.parametrize("words", ["recipes", "export", "predict", "visualize", "benchmark", "benchmark inference"])
 def test_every_command_gets_its_arguments_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])
@@ -142,6 +190,12 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
         ("benchmark inference --threads 0", "error: argument --threads: must be an integer of at least 1, got '0'"),
         ("predict --model a.onnx --source a --conf 2", "error: "),
         ("distill --student a --student a", "error: --student given more than once"),
+        ("export model=best.pt", "error: 'model=best.pt' is not an option: write --model best.pt"),
+        ("predict model=best.onnx --source a", "error: 'model=best.onnx' is not an option: write --model best.onnx"),
+        ("stream max_megapixels=3", "error: 'max_megapixels=3' is not an option: write --max-megapixels 3"),
+        ("benchmark inference model=a.pt", "error: 'model=a.pt' is not an option: write --model a.pt"),
+        ("export --modle a.pt", "error: unknown option '--modle', did you mean '--model'? (see --help)"),
+        ("recipes fgdd", "error: unknown recipe 'fgdd', did you mean 'fgd'?"),
     ],
 )
 def test_every_command_refuses_an_invalid_argument_in_one_line(capsys, words, line):
@@ -176,6 +230,27 @@ def test_the_help_of_the_program_lists_every_command(capsys):
     lines = capsys.readouterr().out.splitlines()
     listed = lines[lines.index("commands:") + 1 : lines.index("options:") - 1]
     assert [line.split()[0] for line in listed] == [*COMMANDS]
+
+
+@pytest.mark.parametrize("name", parsers())
+def test_every_help_starts_with_its_description_and_three_examples_that_the_parser_accepts(name, capsys):
+    parser = parsers()[name]
+    text = parser.format_help()
+    assert text.startswith(parser.description[:30])
+    assert text.index("examples:") < text.index("usage:") < text.index("--help")
+    assert len(parser.examples) == 3
+    for command, explanation in parser.examples:
+        assert f"  {command}\n      {explanation}" in text
+        program = shlex.split(f"fgd-yolo {name}")
+        words = shlex.split(command.partition(" > ")[0])
+        assert words[: len(program)] == program
+        parser.parse_args(words[len(program) :])
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_parsers_load_no_torch():
+    code = "import sys; from fgd_yolo.cli.main import parsers; parsers(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_an_unknown_command_is_one_short_line(capsys):

@@ -24,14 +24,14 @@ def test_a_started_run_without_a_checkpoint_does_not_prevent_another(tmp_path):
     last = tmp_path / "run/weights/last.pt"
     last.parent.mkdir()
     last.touch()
-    with pytest.raises(UsageError, match="differ in the teacher; choose another --output"):
+    with pytest.raises(UsageError, match="differ in the teacher; choose another --name"):
         _check_output([job("right")], [], tmp_path)
 
 
 def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path):
     file = tmp_path / "out"
     file.touch()
-    with pytest.raises(FGDError, match=r"cannot create the folder .*out: File exists; choose another --output"):
+    with pytest.raises(FGDError, match=r"cannot create the folder .*out: File exists; choose another --project"):
         compare(ComparisonOptions(file, student="s.yaml", methods=[parse_method("plain")]), "")
 
 
@@ -42,8 +42,8 @@ def test_a_second_comparison_in_a_folder_names_the_process_that_uses_it(tmp_path
 
 
 def test_the_recorded_command_has_no_absolute_paths():
-    command = "fgd-yolo compare --data /home/me/a.yaml --teacher ../t.pt --output=/tmp/x 'pretrained=/m/w.pt' --seeds 3"
-    expected = "fgd-yolo compare --data a.yaml --teacher ../t.pt --output=x pretrained=w.pt --seeds 3"
+    command = "fgd-yolo compare --data /home/me/a.yaml --teacher ../t.pt --project=/tmp/x 'pretrained=/m/w.pt'"
+    expected = "fgd-yolo compare --data a.yaml --teacher ../t.pt --project=x pretrained=w.pt"
     assert without_folders(command) == expected
 
 
