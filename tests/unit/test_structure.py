@@ -47,7 +47,7 @@ def test_the_page_of_the_architecture_lists_the_layers_of_the_import_linter():
     linter.read(ROOT / ".importlinter")
     layers = linter["importlinter:contract:layers"]["layers"].strip().splitlines()
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    listed = page.partition("## Layers\n\n```\n")[2].partition("```")[0].splitlines()
+    listed = page.partition("## Layers\n")[2].partition("```text\n")[2].partition("```")[0].splitlines()
     assert [line.split("  ")[0].split(" · ") for line in listed] == [layer.split(" | ") for layer in layers]
 
 
