@@ -13,7 +13,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
-- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models.
+- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models. `ultralytics_log`: what it prints.
 - `safe_loading`: keeps Ultralytics from executing files. `random_state`: preserves random states.
 - `methods`: the distillation methods
 - `config`: options of a distillation, and recipes

@@ -39,7 +39,12 @@ def printable(text: object) -> str:
 
 def single_line(text: object) -> str:
     """Return a text as one `printable` line, without colours and with white space collapsed."""
-    return printable(" ".join(_COLOUR.sub("", str(text)).split()))
+    return printable(" ".join(without_colours(str(text)).split()))
+
+
+def without_colours(text: str) -> str:
+    """Return a text without the escape sequences that colour it on a terminal."""
+    return _COLOUR.sub("", text)
 
 
 def printable_names(names: Mapping[int, object] | Sequence[object]) -> dict[int, str]:

@@ -23,8 +23,10 @@ from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable, shortened
 from fgd_yolo.timing import processor_name
 from fgd_yolo.training.preflight import check_teacher_map
+from fgd_yolo.ultralytics_log import readable_log
 
 
+@readable_log()
 def compare(options: ComparisonOptions, command: str) -> None:
     """Make or measure the runs of a comparison and write its report. Finished runs are kept.
 

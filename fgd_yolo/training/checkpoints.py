@@ -28,6 +28,7 @@ from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path, partial_folder
 from fgd_yolo.ultralytics import load_checkpoint_file
+from fgd_yolo.ultralytics_log import shown_as
 
 LAST, BEST = "last.pt", "best.pt"
 SIDE = "fgd_last.safetensors"
@@ -51,7 +52,7 @@ def staging(weights_dir: Path) -> Iterator[Path]:
     """
     check_folder(weights_dir)
     try:
-        with partial_folder(weights_dir) as folder:
+        with partial_folder(weights_dir) as folder, shown_as(folder, weights_dir):
             yield folder
     except OSError as error:
         check_folder(weights_dir)

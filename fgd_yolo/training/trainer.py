@@ -139,7 +139,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
             with preserve_random_state(seed=self.args.seed):
                 self.distiller = self._build_distiller(unwrap_model(self.model))
         else:
-            LOGGER.info(f"{colorstr('FGD:')} every weight is 0: this is plain training")
+            LOGGER.info(f"{colorstr('FGD:')} plain training, nothing is distilled")
         return checkpoint
 
     def _build_distiller(self, student: nn.Module) -> Distiller:

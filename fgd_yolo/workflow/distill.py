@@ -33,6 +33,7 @@ from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics_log import readable_log
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run, next_steps
 from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
 from fgd_yolo.workflow.run_folder import (
@@ -79,6 +80,7 @@ class DistillResult:
     run_dir: Path
 
 
+@readable_log()
 def distill(
     teacher: str | Path | None = None,
     student: str | Path | None = None,

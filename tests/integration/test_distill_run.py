@@ -29,6 +29,15 @@ def test_every_stage_is_announced_and_nothing_is_on_stderr(first_run):
     assert first_run.stderr == ""
 
 
+def test_the_log_names_real_files_and_has_neither_colours_nor_redrawn_bars(shell, first_run):
+    assert ".partial" not in first_run.stdout and "\x1b" not in first_run.stdout
+    for stage in ("teacher", "student"):
+        for name in ("last.pt", "best.pt"):
+            assert f"Optimizer stripped from runs/distill/first/{stage}/weights/{name}, " in first_run.stdout
+            assert (shell.folder / "runs/distill/first" / stage / "weights" / name).is_file()
+    assert first_run.stdout.count(f"   1/{TEACHER_EPOCHS}  ") == 1, "one line for each epoch"
+
+
 def test_the_run_folder_holds_student_onnx_options_and_table(shell, first_run):
     run_dir = shell.folder / "runs/distill/first"
     left = {path.name for path in run_dir.iterdir()}
