@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shlex
@@ -12,6 +13,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -258,21 +260,32 @@ def format_classes(names: Mapping[int, str], most: int = 4) -> str:
 
 
 def command_name(name: str) -> str:
-    """Return the words that start a command in a shell: a script if one of this checkout is running, or `fgd-yolo`.
+    """Return the words that start a command in a shell: `fgd-yolo`, or a script if one of this checkout is running.
 
-    Python and `fgd-yolo` are those of the running environment, which may not be on the PATH.
+    Python and `fgd-yolo` are those of the running environment, which may not be on the PATH. A script is named only if
+    `fgd-yolo` is not installed from its checkout.
 
     Args:
         name: a command, such as "distill".
     """
-    running = Path(sys.argv[0])
-    if f"{running.parent.name}/{running.name}" in _SCRIPTS.values():
+    running, installed = Path(sys.argv[0]), Path(sys.executable).with_name("fgd-yolo")
+    is_script = f"{running.parent.name}/{running.name}" in _SCRIPTS.values()
+    if is_script and not (installed.is_file() and _is_installed_from(running.absolute().parents[1])):
         return f"{_program(Path(sys.executable))} {shlex.quote(str(running.parent.parent / _SCRIPTS[name]))}"
-    installed = Path(sys.executable).with_name("fgd-yolo")
     on_path = shutil.which("fgd-yolo")
     if not installed.is_file() or (on_path and installed.samefile(on_path)):
         return f"fgd-yolo {name}"
     return f"{_program(installed)} {name}"
+
+
+def _is_installed_from(checkout: Path) -> bool:
+    """Return whether this package is installed from a checkout, in place (PEP 610)."""
+    try:
+        origin = json.loads(distribution("fgd_yolo").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, OSError, ValueError):
+        return False
+    editable = origin.get("dir_info", {}).get("editable", False)
+    return editable and origin.get("url") == checkout.resolve().as_uri()
 
 
 def _program(path: Path) -> str:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from logging import LogRecord
 from pathlib import Path
 
-from ultralytics.utils import LOGGER
-from ultralytics.utils import tqdm as progress_bars
+from ultralytics.utils import LOGGER, TQDM
 
 from fgd_yolo.console import display_path
 from fgd_yolo.text import without_colours
@@ -57,14 +56,19 @@ def readable_log() -> Iterator[None]:
     A log file then has one line for each finished bar, as Ultralytics itself writes it on GitHub Actions.
     """
     terminal = sys.stdout.isatty()
-    run_filter, original = _RunFilter(colours=terminal), progress_bars.is_noninteractive_console
+    run_filter, display = _RunFilter(colours=terminal), TQDM._display
+
+    def display_once(bar: TQDM, final: bool = False) -> None:
+        bar.noninteractive, bar.desc = True, without_colours(bar.desc)
+        display(bar, final)
+
     LOGGER.addFilter(run_filter)
     if not terminal:
-        progress_bars.is_noninteractive_console = lambda: True
+        TQDM._display = display_once
     try:
         yield
     finally:
-        progress_bars.is_noninteractive_console = original
+        TQDM._display = display
         LOGGER.removeFilter(run_filter)
 
 

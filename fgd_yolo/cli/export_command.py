@@ -92,7 +92,8 @@ def _summary(exported: ExportedModel) -> str:
     if exported.uint8_input:
         lines.append("takes uint8 images as OpenCV reads them: only for fgd_yolo's detector, not for Ultralytics")
     next_command = f"{command_name('predict')} --model {shlex.quote(path)} --source IMAGES"
-    return "\n  ".join(map(printable, lines)) + f"\nnext\n  {printable(next_command)}"
+    purpose = "# what it sees: put an image, a folder or a quoted pattern in place of IMAGES"
+    return "\n  ".join(map(printable, lines)) + f"\n\nnext\n  {purpose}\n  {printable(next_command)}"
 
 
 def _parity(exported: ExportedModel) -> str:

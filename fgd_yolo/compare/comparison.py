@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -181,7 +182,21 @@ def _save(job: Job, output: Path) -> str | None:
     return None
 
 
+# What to do about a conclusion; the first one that a verdict has is printed.
+_ADVICE = {
+    "no pair": "runs of both methods with the same data and seed are needed for a difference",
+    "no interval from one pair": "one seed proves nothing: the same command with --seeds 3 makes two further pairs",
+    "no gain shown": "more seeds narrow the interval: the same command with a larger --seeds adds the missing runs",
+}
+
+
 def _write_report(output: Path) -> None:
-    lines = report.write_report(output)
-    print("", *map(printable, lines), sep="\n", flush=True)
-    print_status(f"report: {display_path(output / report.PAGE)}")
+    verdicts = report.write_report(output)
+    conclusions = {conclusion for _, conclusion in verdicts}
+    print("", *(printable(line) for line, _ in verdicts), "", "files", sep="\n")
+    for name, file in (("report", report.PAGE), ("text", report.MARKDOWN), ("runs", RUNS)):
+        print(f"  {name:9}{printable(display_path(output.absolute() / file))}")
+    advice = next((text for conclusion, text in _ADVICE.items() if conclusion in conclusions), None)
+    if advice:
+        print(f"\nnext: {advice}")
+    sys.stdout.flush()

@@ -38,8 +38,10 @@ PLOTS = "plots"
 _ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
 
 
-def write_report(output: Path) -> list[str]:
-    """Write the report of the finished runs in a folder, if there are any, and return its verdict lines.
+def write_report(output: Path) -> list[tuple[str, str]]:
+    """Write the report of the finished runs in a folder, if there are any, and return its verdicts.
+
+    A verdict is a line with the numbers, and the conclusion alone.
 
     Args:
         output: folder with `runs.csv`, `curves/` and `compare.json`.
@@ -63,7 +65,7 @@ def write_report(output: Path) -> list[str]:
     inline = {name: Markup(render_svg(plot.draw, name, plot.alt)) for name, plot in plots.items()}
     with atomic_path(output / PAGE) as path:
         path.write_text(_render("report.html", report=report, inline=inline), encoding="utf-8")
-    return [line for line, _ in report.verdicts]
+    return report.verdicts
 
 
 def _save_plots(plots: dict[str, Plot], folder: Path) -> None:

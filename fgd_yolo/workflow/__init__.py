@@ -6,6 +6,7 @@
 - `training_stages`: fine-tuning of the teacher, with its cache, and training of the student; both can be resumed
 - `time_estimate`: estimates the duration of the fine-tuning
 - `closing_table`: measures teacher and student, and prints them beside the same run without a teacher, if there is one
+- `conclusion`: what the numbers of a run mean, and which commands help next
 - `run_folder`: files of a run folder: options, inputs, results
 - `visualize`: draws the attention of teacher and student
 """

@@ -5,7 +5,6 @@ If it exists, the twin of the run is a further row: the same run without the dis
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import get_flops
 
-from fgd_yolo.console import command_name, distill_command
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
@@ -22,7 +20,7 @@ from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
 from fgd_yolo.ultralytics import load_detector, round_imgsz, validate
-from fgd_yolo.workflow.plan import PLAIN, Plan
+from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
 _WARM_UPS, _ROUNDS = 2, 8
@@ -64,11 +62,17 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | Non
     teacher_row = None if teacher is None else measure(f"teacher {plan.teacher.name}", teacher, dataset, arguments)
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
     effective = {**ultralytics_defaults(), **train}
+    batches, steps = count_steps(train, dataset.scan.train_images)
     return {
         "method": plan.method,
         "fingerprint": fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
-        **{key: effective[key] for key in ("seed", "epochs", "imgsz", "split")},
+        **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split")},
+        "batches": batches,
+        "optimizer_steps": steps,
+        "train_images": dataset.scan.train_images,
         "val_images": dataset.scan.val_images,
+        "data": plan.recipe.data,
+        "images": str(dataset.images(effective["split"])[0].parent),
         "cpu_threads": torch.get_num_threads(),
         "teacher": None if teacher_row is None else asdict(teacher_row),
         "student": asdict(student_row),
@@ -78,7 +82,6 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | Non
             "teacher": None if teacher is None else str(teacher),
             "training": str(run_dir / STUDENT_STAGE),
         },
-        "command": plan.command(run_dir),
     }
 
 
@@ -172,27 +175,3 @@ def format_table(result: Mapping[str, Any]) -> str:
 
 def _gain(distilled: float | None, plain: float | None) -> str:
     return UNKNOWN if distilled is None or plain is None else format_number(distilled - plain, "+.3f")
-
-
-def next_steps(result: Mapping[str, Any]) -> list[str]:
-    """Return commands to run next, as lines for a shell: predict, stream, int8 export, and the plain twin of this run.
-
-    Args:
-        result: numbers of the table; `command` holds the options of the run.
-    """
-    files, options = result["files"], result["command"]
-    data = f" --data {shlex.quote(options['data'])}" if options["data"] else ""
-    weights = f"--model {shlex.quote(files['weights'])} --imgsz {result['imgsz']}{data}"
-    int8 = shlex.quote(str(Path(files["weights"]).with_name("student-int8.onnx")))
-    model = f"--model {shlex.quote(files['onnx'])}"
-    steps = [
-        "# detections on your own images, and on a camera (test:// is a moving scene)",
-        f"{command_name('predict')} {model} --source IMAGES",
-        f"{command_name('stream')} {model} --source test:// --web 127.0.0.1:8080",
-        "# the student in int8 for the camera box, calibrated and validated on the same data",
-        f"{command_name('export')} {weights} --precision int8 --output {int8}",
-    ]
-    if not result.get("twin") and result["method"] != PLAIN:
-        plain = {**options, "teacher": None, "teacher_epochs": None, "recipe": PLAIN}
-        steps += ["# the same student without distillation, as a further row of this table", distill_command(**plain)]
-    return steps

@@ -14,6 +14,8 @@ A resumed run continues each stage from the files that it finds. The closing tab
 from __future__ import annotations
 
 import shutil
+import sys
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +34,15 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training.trainer import FGDTrainer
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_detector, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
-from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run, next_steps
-from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
+from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
+from fgd_yolo.workflow.conclusion import conclude, next_commands
+from fgd_yolo.workflow.plan import PLAIN, Plan, as_recipe, make_plan
 from fgd_yolo.workflow.run_folder import (
     CHECKPOINT,
     DATA,
+    PLAIN_RECIPE,
     RECIPE,
     RESULT,
     STUDENT,
@@ -61,6 +65,8 @@ from fgd_yolo.workflow.run_folder import (
     save_result,
 )
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
+
+_LINE = 100  # columns of the closing text
 
 
 @dataclass(frozen=True)
@@ -280,11 +286,14 @@ def _measure(plan: Plan, weights: Path, teacher: Path | None, lock: FolderLock) 
     run_dir = lock.folder
     print_status("Measuring on the same images", stage=4)
     # Scanned again, since the data may have changed during the training.
-    dataset = scan_dataset(plan.dataset.file, plan.recipe.train, recorded=True).copy_to(run_dir / DATA_FOLDER)
+    with quiet_ultralytics():
+        dataset = scan_dataset(plan.dataset.file, plan.recipe.train, recorded=True).copy_to(run_dir / DATA_FOLDER)
     checkpoint = {} if teacher is None else {CHECKPOINT: file_input(teacher)}
     check_inputs(run_dir, {DATA: data_input(dataset), **checkpoint})
     result = measure_run(plan, dataset, weights, teacher, run_dir)
     lock.check()
+    if plan.method != PLAIN:
+        save_recipe(run_dir, plan.plain_twin(run_dir), PLAIN_RECIPE)
     save_result(run_dir, result)
     return result
 
@@ -322,9 +331,13 @@ def _with_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
-    """Print the closing table, the files, and what to run next."""
+    """Print the closing table, what it means, the files, and what to run next."""
     result = _with_twin(run_dir, result)
     files = [f"{name:9}{printable(display_path(Path(path)))}" for name, path in result["files"].items() if path]
-    print(f"\n{format_table(result)}\n\nfiles", *files, sep="\n  ")
-    print("\nnext", *map(printable, next_steps(result)), sep="\n  ", flush=True)
+    meaning = textwrap.fill(conclude(result), _LINE, break_long_words=False, break_on_hyphens=False)
+    print(f"\n{format_table(result)}\n\n{meaning}\n\nfiles", *files, sep="\n  ")
+    steps = [line for purpose, command in next_commands(result) for line in (f"# {purpose}", command)]
+    if steps:
+        print("\nnext", *map(printable, steps), sep="\n  ")
+    sys.stdout.flush()
     return DistillResult(Path(result["files"]["weights"]), Path(result["files"]["onnx"]), result, run_dir)

@@ -19,7 +19,6 @@ from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultra
 from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
-from fgd_yolo.workflow.run_folder import RUNS_FOLDER
 from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
 
 PLAIN = "plain"
@@ -68,11 +67,11 @@ class Plan:
         """Return the plan with a copy of its data YAML, written to a run folder."""
         return replace(self, dataset=self.dataset.copy_to(run_dir / DATA_FOLDER))
 
-    def command(self, run_dir: Path) -> dict[str, Any]:
-        """Return the options of a `distill` command for the same student and data, with its run beside this one."""
-        elsewhere = run_dir.parent != Path(RUNS_FOLDER).absolute()
-        train = {**self.recipe.train, **({"project": str(run_dir.parent)} if elsewhere else {})}
-        return {"student": self.recipe.student, "data": self.recipe.data, "train": train}
+    def plain_twin(self, run_dir: Path) -> Recipe:
+        """Return the recipe of the same training without distillation, with its run folder beside this one."""
+        place = {"project": str(run_dir.parent), "name": f"{run_dir.name}-{PLAIN}"}
+        same = {"student": self.recipe.student, "data": self.recipe.data}
+        return load_recipe(PLAIN).override(**same, train={**self.recipe.train, **place})
 
 
 def as_recipe(recipe: FGDConfig | str | Path | None) -> Recipe:
@@ -217,15 +216,30 @@ def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
         )
 
 
-def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
-    """Print advice if a run has few optimizer steps because Ultralytics accumulates `nbs` images for each."""
+def count_steps(train: Mapping[str, Any], train_images: int) -> tuple[int, int] | tuple[None, None]:
+    """Return the batches and the optimizer steps of a training; None if AutoBatch or `time` decides.
+
+    Ultralytics accumulates about `nbs` images for each step. It makes some more steps in its warm-up, and fewer if
+    it stops early.
+
+    Args:
+        train: train arguments.
+        train_images: number of train images.
+    """
     arguments = {**ultralytics_defaults(), **train}
     batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
     if batch < 1 or arguments["time"]:
-        return
-    accumulated, batches = max(round(nbs / batch), 1), epochs * ceil(dataset.scan.train_images / batch)
-    steps = batches // accumulated
-    if accumulated > 1 and steps < FEW_STEPS:
+        return None, None
+    batches = epochs * ceil(train_images / batch)
+    return batches, batches // max(round(nbs / batch), 1)
+
+
+def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
+    """Print advice if a run has few optimizer steps because Ultralytics accumulates `nbs` images for each."""
+    arguments = {**ultralytics_defaults(), **train}
+    batch, nbs = (arguments[key] for key in ("batch", "nbs"))
+    batches, steps = count_steps(train, dataset.scan.train_images)
+    if batches != steps and steps < FEW_STEPS:
         print_status(
             f"this run makes only about {steps} optimizer steps, since Ultralytics accumulates nbs={nbs} images for "
             f"each: nbs={batch} makes {batches} steps of the same images, in the same time"

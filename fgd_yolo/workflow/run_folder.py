@@ -1,6 +1,7 @@
 """The run folder: its name, its files, and the inputs that a run was started with.
 
 distill.yaml   resolved options
+plain.yaml     recipe of the same training without distillation
 inputs.json    SHA-256 of models and data set, checked whenever the run uses them again
 result.json    closing table
 data/          data YAML as given to Ultralytics
@@ -29,6 +30,7 @@ from fgd_yolo.text import shortened
 
 RUNS_FOLDER = "runs/distill"
 RECIPE = "distill.yaml"
+PLAIN_RECIPE = "plain.yaml"
 INPUTS = "inputs.json"
 RESULT = "result.json"
 STUDENT_PT, STUDENT_ONNX = "student.pt", "student.onnx"
@@ -38,9 +40,12 @@ STUDENT, TEACHER, CHECKPOINT, DATA = "student", "teacher", "teacher's checkpoint
 """Names of a run's inputs; the teacher's checkpoint is the file that is distilled from, fine-tuned if necessary."""
 _INPUT_CHARACTERS = 90  # of each of the two descriptions in a message
 _RESULT_TYPES = {
-    **dict.fromkeys(("method", "fingerprint", "split"), str),
-    **dict.fromkeys(("seed", "imgsz", "val_images", "cpu_threads"), int),
-    **dict.fromkeys(("command", "student", "files"), dict),
+    **dict.fromkeys(("method", "fingerprint", "split", "images"), str),
+    **dict.fromkeys(("seed", "epochs", "nbs", "imgsz", "train_images", "val_images", "cpu_threads"), int),
+    **dict.fromkeys(("student", "files"), dict),
+    **dict.fromkeys(("batches", "optimizer_steps"), (int, type(None))),
+    "batch": (int, float),
+    "data": (str, type(None)),
 }
 _ROW_TYPES = {
     "name": str,
@@ -94,14 +99,15 @@ def check_places(run_dir: Path) -> None:
         raise FGDError(f"{files[0]} is a file and should be a folder: move it away")
 
 
-def save_recipe(run_dir: Path, recipe: Recipe) -> None:
+def save_recipe(run_dir: Path, recipe: Recipe, name: str = RECIPE) -> None:
     """Write the resolved options of a run.
 
     Args:
         run_dir: the run folder.
         recipe: resolved recipe, with absolute paths and all train arguments that differ from Ultralytics' defaults.
+        name: name of the file.
     """
-    with atomic_path(run_dir / RECIPE) as path:
+    with atomic_path(run_dir / name) as path:
         path.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
 
 
@@ -148,8 +154,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     teacher = result.get("teacher")
     rows = [result["student"], *([] if teacher is None else [teacher])]
     files = all(isinstance(file, (str, type(None))) for file in result["files"].values())
-    command = _has_types(result["command"], {"student": str, "data": (str, type(None)), "train": dict})
-    if not (files and command and all(_has_types(row, _ROW_TYPES) for row in rows)):
+    if not (files and all(_has_types(row, _ROW_TYPES) for row in rows)):
         return None
     names = {"weights": STUDENT_PT, "onnx": STUDENT_ONNX, "training": STUDENT_STAGE}
     present = {key: str(run_dir / name) for key, name in names.items() if result["files"].get(key)}

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,3 +90,16 @@ def test_progress_shows_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert list(progress(range(3), "working")) == [0, 1, 2]
     assert "working: 100%" in capsys.readouterr().err
+
+
+def test_a_script_prints_fgd_yolo_if_it_is_installed_from_the_checkout_of_the_script(monkeypatch, tmp_path):
+    (tmp_path / "tools").mkdir()
+    installed = _make_program(tmp_path / ".venv/bin/fgd-yolo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", str(installed.with_name("python")))
+    monkeypatch.setattr("sys.argv", ["tools/distill.py"])
+    for place, printed in ((tmp_path, ".venv/bin/fgd-yolo"), (tmp_path / "other", ".venv/bin/python deploy/export.py")):
+        record = json.dumps({"url": place.as_uri(), "dir_info": {"editable": True}})
+        origin = SimpleNamespace(read_text=lambda name, record=record: record)
+        monkeypatch.setattr("fgd_yolo.console.distribution", lambda name, origin=origin: origin)
+        assert command_name("export").startswith(printed)

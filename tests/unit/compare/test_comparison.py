@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
-from fgd_yolo.compare.comparison import _check_output, compare, describe_machine, without_folders
+from fgd_yolo.compare.comparison import _check_output, compare, describe_machine, rewrite_report, without_folders
 from fgd_yolo.compare.jobs import Job, write_job
 from fgd_yolo.compare.options import ComparisonOptions, parse_method
+from fgd_yolo.compare.results import write_runs
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.locking import FolderLock
 from unit.compare.example_runs import example_run
@@ -50,3 +52,23 @@ def test_the_recorded_command_has_no_absolute_paths():
 def test_the_machine_is_described_without_sched_getaffinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     assert re.match(r"\d+ CPU cores? \(.+\), ", describe_machine())
+
+
+@pytest.mark.parametrize(
+    ("fgd", "advice"),
+    [
+        ([0.52], "next: one seed proves nothing: the same command with --seeds 3 makes two further pairs"),
+        ([0.52, 0.49, 0.50], "next: more seeds narrow the interval: "),
+        ([0.55, 0.54, 0.56], None),
+    ],
+)
+def test_a_comparison_ends_with_verdict_files_and_what_to_do_about_it(fgd, advice, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = [example_run("fgd", seed, value) for seed, value in enumerate(fgd)]
+    write_runs(tmp_path / "out/runs.csv", [*runs, *(example_run("plain", seed) for seed in range(len(fgd)))])
+    rewrite_report(Path("out"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("fgd over plain: +")
+    files = [line.split() for line in lines[lines.index("files") + 1 :][:3]]
+    assert files == [["report", "out/report.html"], ["text", "out/report.md"], ["runs", "out/runs.csv"]]
+    assert lines[-1].startswith(advice or "  runs")

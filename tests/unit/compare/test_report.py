@@ -86,7 +86,7 @@ def test_every_number_of_a_run_matches_the_file(runs):
 
 
 def test_the_verdicts_come_first_in_both_reports(runs):
-    lines = report.write_report(OUT)
+    lines = [line for line, _ in report.write_report(OUT)]
     # 2.03, 2.93, 2.13: mean 2.363, deviation 0.493, times 4.303 / sqrt(3).
     assert lines[0] == "fgd over plain: +2.36 mAP50-95 points, 95 % interval +1.14 to +3.59, n=3: a gain"
     assert lines[1].startswith("fgd over fgd:features.ratio=0.1: +2.00 mAP50-95 points, 95 % interval ")
@@ -154,7 +154,7 @@ def test_a_single_run_gives_a_report_without_verdicts():
 
 def test_two_methods_without_a_common_seed_have_no_verdict():
     write_runs(OUT / "runs.csv", [example_run("fgd", 0), example_run("plain", 1)])
-    assert report.write_report(OUT) == ["fgd over plain: no pair of runs with the same data and seed yet"]
+    assert report.write_report(OUT) == [("fgd over plain: no pair of runs with the same data and seed yet", "no pair")]
 
 
 def test_no_report_is_written_without_runs():

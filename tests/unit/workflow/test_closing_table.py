@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.cli.distill_command import parse_distill
 from fgd_yolo.datasets import scan_dataset
-from fgd_yolo.workflow.closing_table import find_twin, fingerprint, format_table, measure, next_steps
+from fgd_yolo.workflow.closing_table import find_twin, fingerprint, format_table, measure
 from fgd_yolo.workflow.run_folder import read_result, save_result
 from fixtures import CLASSES
 
@@ -31,11 +29,8 @@ def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
         "teacher": row("teacher yolov8s", 0.591, 0.9) if method != "plain" else None,
         "student": row("student yolov8n", map50_95, map50),
         "files": {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx"},
-        "command": {
-            "student": "yolov8n.yaml",
-            "data": "/my data/d.yaml",
-            "train": {"epochs": 3, "freeze": [0, 1]},
-        },
+        **{"epochs": 3, "batch": 16, "nbs": 64, "batches": 30, "optimizer_steps": 7, "train_images": 160},
+        **{"data": "/my data/d.yaml", "images": "/my data/images/val"},
     }
     return {**result, **changes}
 
@@ -98,47 +93,6 @@ def test_a_fingerprint_depends_on_everything_that_decides_what_is_learnt():
           for change in ({"epochs": 4}, {"imgsz": 64}, {"batch": 8}, {"seed": 1}, {"mosaic": 0.5})),
     ]  # fmt: skip
     assert len({base, *others}) == 1 + len(others)
-
-
-def test_the_commands_for_the_next_step_survive_a_shell(monkeypatch):
-    monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
-    steps = next_steps(make_result())
-    predict, stream, export, plain = (shlex.split(line) for line in steps if not line.startswith("#"))
-    assert predict == ["fgd-yolo", "predict", "--model", "/runs/my run/student.onnx", "--source", "IMAGES"]
-    assert stream[:4] == ["fgd-yolo", "stream", "--model", "/runs/my run/student.onnx"]
-    assert export == [
-        *("fgd-yolo", "export", "--model", "/runs/my run/student.pt", "--imgsz", "320"),
-        *("--data", "/my data/d.yaml", "--precision", "int8", "--output", "/runs/my run/student-int8.onnx"),
-    ]
-    assert plain[:2] == ["fgd-yolo", "distill"]
-    read = parse_distill(plain[2:])
-    assert read == {
-        "student": "yolov8n.yaml",
-        "data": "/my data/d.yaml",
-        "recipe": "plain",
-        "epochs": 3,
-        "freeze": [0, 1],
-    }
-
-
-def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin():
-    twin = {"run": "p", "method": "plain", "student": row("s", 0.1, 0.2)}
-    for result in (make_result("plain"), make_result(twin=twin)):
-        assert not any("--recipe plain" in line for line in next_steps(result))
-
-
-def test_a_script_of_a_checkout_prints_commands_of_that_checkout(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["../checkout/tools/distill.py"])
-    monkeypatch.setattr("sys.executable", "/env/bin/python")
-    commands = [line for line in next_steps(make_result()) if not line.startswith("#")]
-    scripts = (
-        "deploy/predict.py --model",
-        "deploy/stream.py --model",
-        "deploy/export.py --model",
-        "tools/distill.py --student",
-    )
-    for line, script in zip(commands, scripts, strict=True):
-        assert line.startswith(f"/env/bin/python ../checkout/{script}")
 
 
 def test_an_unmeasured_value_is_a_dash_in_the_table_and_null_in_the_file(tmp_path):

@@ -26,15 +26,15 @@ def run(student_yaml, tmp_path):
     return run_dir, data
 
 
-def test_the_commands_after_a_resume_name_the_data_that_the_run_was_started_with(run):
+def test_the_plain_twin_of_a_resumed_run_names_the_data_that_the_run_was_started_with(run):
     run_dir, data = run
     plan = _recorded_plan(run_dir, None)
     assert plan.dataset.file == run_dir / "data" / data.name, "the training reads the copy"
-    assert plan.command(run_dir)["data"] == str(data)
+    assert plan.plain_twin(run_dir).data == str(data)
 
 
-def test_the_commands_after_a_resume_name_the_copy_if_the_data_means_other_images_now(run):
+def test_the_plain_twin_of_a_resumed_run_names_the_copy_if_the_data_means_other_images_now(run):
     run_dir, data = run
     description = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**description, "train": description["val"]}))
-    assert _recorded_plan(run_dir, None).command(run_dir)["data"] == str(run_dir / "data" / data.name)
+    assert _recorded_plan(run_dir, None).plain_twin(run_dir).data == str(run_dir / "data" / data.name)

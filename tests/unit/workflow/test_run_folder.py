@@ -61,7 +61,8 @@ RESULT = {
     "split": "val",
     "val_images": 6,
     "cpu_threads": 1,
-    "command": {"student": "yolov8n.yaml", "data": None, "train": {}},
+    **{"epochs": 3, "batch": 16, "nbs": 64, "batches": 30, "optimizer_steps": 7, "train_images": 160},
+    **{"data": "/data/d.yaml", "images": "/data/images/val"},
     "teacher": ROW,
     "student": ROW,
     "files": {"weights": "/run/student.pt", "onnx": None},
@@ -76,7 +77,15 @@ def test_a_complete_result_is_read_back(teacher, tmp_path):
     assert read_result(tmp_path) == {**RESULT, "teacher": teacher, "files": here}
 
 
-@pytest.mark.parametrize("key", [key for key in RESULT if key != "teacher"])
+@pytest.mark.parametrize("key", ["data", "batches", "optimizer_steps"])
+def test_a_value_that_may_be_unknown_is_null_or_of_its_type(key, tmp_path):
+    save_result(tmp_path, {**RESULT, key: None})
+    assert read_result(tmp_path)[key] is None
+    save_result(tmp_path, {**RESULT, key: [1]})
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("key", [key for key in RESULT if key not in {"teacher", "data", "batches", "optimizer_steps"}])
 def test_a_result_without_a_required_key_is_ignored(key, tmp_path):
     for value in (None, [1], float("nan")):
         save_result(tmp_path, {**RESULT, key: value})

@@ -50,7 +50,8 @@ def run(tmp_path, teacher_pt, student_yaml):
         },
     )
     facts = {"method": "fgd", "fingerprint": "", "seed": 0, "imgsz": 96, "split": "val", "val_images": 6}
-    facts |= {"cpu_threads": 1, "command": {"student": "s", "data": None, "train": {}}}
+    facts |= {"cpu_threads": 1, "data": None, "images": str(data.parent), "train_images": 12}
+    facts |= {"epochs": 1, "batch": 16, "nbs": 64, "batches": 1, "optimizer_steps": 0}
     files = {"weights": str(run_dir / "student.pt"), "onnx": None, "teacher": str(teacher)}
     save_result(run_dir, {**facts, "teacher": ROW, "student": ROW, "files": files})
     (run_dir / "student.pt").touch()
