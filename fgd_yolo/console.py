@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
+from fgd_yolo.errors import FGDError, UsageError, error_message, nearest
 from fgd_yolo.stopping import StopRequest, on_stop_signals
 from fgd_yolo.text import clean_record, printable, shortened
 
@@ -124,8 +124,10 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> list[str]:
-        """All option strings, such as `--teacher`, with those of subcommands."""
-        return [*self._option_string_actions, *(flag for command in self.commands.values() for flag in command.flags)]
+        """The option strings that the help shows, such as `--teacher`, with those of subcommands."""
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        own = [flag for action in shown for flag in action.option_strings]
+        return own + [flag for command in self.commands.values() for flag in command.flags]
 
     def parse_args(self, args=None, namespace=None):
         """Parse a command line, or print completions if a shell asks for them; see `argparse`."""
@@ -145,7 +147,9 @@ class Parser(argparse.ArgumentParser):
             name, equals, value = word.partition("=")
             flag = f"--{name.replace('_', '-')}"
             if name.startswith("--") and name not in self.flags:
-                return f"unknown option '{name}'{close_match(name, self.flags)} (see --help)"
+                near = nearest(name.removeprefix("--"), [known.removeprefix("--") for known in self.flags])
+                hint = f", did you mean '--{near}'?" if near else ""
+                return f"unknown option '{name}'{hint} (see --help)"
             if equals and flag in self.flags:
                 return f"'{word}' is not an option: write {flag} {value}"
         return None

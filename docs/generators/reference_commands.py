@@ -12,7 +12,6 @@ from fgd_yolo.console import Parser
 
 _DEFAULT = re.compile(r"\s*\(default: ((?:[^()]|\([^()]*\))*)\)$")
 _VALUE = re.compile(r"[\w.,-]+")
-_TRAIN_ARGUMENTS = "key=value"
 
 
 def commands() -> str:
@@ -22,10 +21,12 @@ def commands() -> str:
 
 def _section(name: str, parser: Parser) -> str:
     parts = [f"## {name}", sentence(prose(parser.description or "")), _examples(parser)]
-    for title, actions in _groups(parser).items():
-        both = any(action.metavar == _TRAIN_ARGUMENTS for action in parser._actions)
-        rows = [_row(parser, action, both) for action in actions]
-        parts += [title and f"**{sentence(title).removesuffix('.')}**", table(("Option", "Default", "Meaning"), rows)]
+    parts.append(prose(parser.usage_note or ""))
+    for group in _groups(parser):
+        rows = [_row(parser, action) for action in documented(group._group_actions)]
+        parts.append(f"**{sentence(group.title).removesuffix('.')}**")
+        parts.append(sentence(prose(group.description or "")))
+        parts.append(table(("Option", "Default", "Meaning"), rows) if rows else "")
     parts.append(sentence(prose(parser.epilog or "")))
     return "\n\n".join(part for part in parts if part)
 
@@ -35,14 +36,10 @@ def _examples(parser: Parser) -> str:
     return "```bash\n" + "\n\n".join(blocks) + "\n```" if blocks else ""
 
 
-def _groups(parser: Parser) -> dict[str, list[argparse.Action]]:
-    """Return the actions of a command by the title of their group; the usual groups are one, without a title."""
-    groups: dict[str, list[argparse.Action]] = {}
-    for group in reversed(parser._action_groups[:2]):  # options, then arguments without a name
-        groups.setdefault("", []).extend(documented(group._group_actions))
-    for group in parser._action_groups[2:]:
-        groups[group.title or ""] = documented(group._group_actions)
-    return {title: actions for title, actions in groups.items() if actions}
+def _groups(parser: Parser) -> list[argparse._ArgumentGroup]:
+    """Return the groups of options that --help shows, in its order."""
+    positional, general, *titled = parser._action_groups
+    return [group for group in (positional, *titled, general) if group.description or documented(group._group_actions)]
 
 
 def documented(actions: list[argparse.Action]) -> list[argparse.Action]:
@@ -50,11 +47,15 @@ def documented(actions: list[argparse.Action]) -> list[argparse.Action]:
     return [a for a in actions if a.help != argparse.SUPPRESS and not isinstance(a, argparse._HelpAction)]
 
 
-def _row(parser: Parser, action: argparse.Action, both: bool) -> tuple[str, str, str]:
+def _row(parser: Parser, action: argparse.Action) -> tuple[str, str, str]:
     text = _help(parser, action)
     default = _DEFAULT.search(text)
     meaning = prose(_DEFAULT.sub("", text))
-    return "<br>".join(map(code, spellings(action, both))), _default(default[1]) if default else "", meaning
+    return (
+        "<br>".join(map(code, spellings(action, parser.assignments))),
+        _default(default[1]) if default else "",
+        meaning,
+    )
 
 
 def _default(text: str) -> str:
@@ -66,7 +67,7 @@ def spellings(action: argparse.Action, both: bool) -> list[str]:
 
     Args:
         action: the option, or an argument without a name.
-        both: whether the command also takes `key=value`.
+        both: whether the command also takes `name=value`.
     """
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest
     several = {"+": " ...", "*": " ..."}.get(str(action.nargs), "")

@@ -91,6 +91,9 @@ class AssignmentParser(Parser):
                 result.append(flag if value is None else f"{flag}={value}")
         return result
 
+    def _mistyped(self, words: Sequence[str]) -> None:
+        """Return None: every word was checked when it was read."""
+
     def _refuse_bare(self, word: str):
         near = close_match(word.replace("-", "_"), self.names)
         raise UsageError(f"'{word}' is neither an option nor its value: write name=value or --name value{near}")
