@@ -25,6 +25,19 @@ QUICK = {
 }
 
 
+@pytest.fixture(autouse=True)
+def empty_figures(monkeypatch):
+    """Save figures without drawing them: that would take half of the time, and other tests look at figures."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def save_empty(self, file, **options):
+        save(self if hasattr(file, "write") else Figure((0.1, 0.1)), file, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save_empty)
+
+
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory) -> Path:
     """A few drawn images, narrow models and the demo detector, with the names that the pages use."""
