@@ -25,7 +25,7 @@ from doc_runner import command_of
 from fgd_yolo.cli.main import COMMANDS, parsers
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.train_arguments import RUN_OPTIONS, check_train_args, ultralytics_defaults
+from fgd_yolo.train_arguments import check_train_args, ultralytics_defaults
 
 PROGRAMS = (
     *("apt-get", "bash", "cat", "cd", "cp", "curl", "docker", "echo", "export", "fgd-yolo", "find", "git", "grep"),
@@ -46,7 +46,7 @@ USERS_FILES = ("deploy/streams.yaml", "deploy/models")
 _PLACEHOLDER = re.compile(r"\b[A-Z]{3,}")
 _GROUPS = ("features", "heads", "schedule", "checks")
 _EXTRAS = re.compile(r"(?:fgd_yolo|\.)\[([\w,]+)\]")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+_OPTION = re.compile(r"(?<![\w-])--[a-z](?:[\w.-]*\w)?")
 _GROUPED = re.compile(rf"(?<![\w./])(?:{'|'.join(_GROUPS)})\.[a-z_]+\b(?!\.\w)")
 _PATH = re.compile(rf"(?<![\w./~:-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*[\w/]")
 _API = re.compile(r"\b(fgd_yolo(?:\.\w+)+|(?:FGD|Onnx)?[A-Z]\w+\.\w+)")
@@ -182,10 +182,13 @@ def _parse_distill(name: str, words: list[str]) -> None:
     from fgd_yolo.cli.distill_command import parse_distill
     from fgd_yolo.config import load_recipe
 
-    options = parse_distill(words)
-    recipe = str(options.get("recipe", "fgd"))
-    if not recipe.endswith((".yaml", ".yml")):
-        load_recipe(recipe)
+    text = " ".join(words)
+    if recipe := re.search(r"(?:--)?recipe[ =](\S+)", text):
+        if recipe[1].endswith((".yaml", ".yml")):  # a file of the user
+            words = [word.replace(recipe[1], "fgd") for word in words]
+        else:
+            load_recipe(recipe[1])
+    parse_distill(words)
 
 
 def _parse_compare(name: str, words: list[str]) -> None:
@@ -316,21 +319,14 @@ def _inline_command(words: list[str]) -> str | None:
     if len(words) < 2 or not re.fullmatch(r"[\w./-]+", words[1]):
         return None
     command = command_of(words)
-    return command[0] if command and command[0] else None
+    return command[0] if command and command[0] and not command[0].isupper() else None
 
 
 @cache
 def known_options(command: str = "") -> frozenset[str]:
     """Return the options of a command with its subcommands, or of all commands."""
     found = {flag for name, parser in parsers().items() if name.startswith(command) for flag in parser.flags}
-    if command in {"", "distill", "compare"}:  # options of the distillation and train arguments, in both spellings
-        names = [*RUN_OPTIONS, *FGDConfig.option_names(), *ultralytics_defaults()]
-        found |= {f"--{name.replace('_', '-')}" for name in names} if _takes_all_options() else set()
     return frozenset(found)
-
-
-def _takes_all_options() -> bool:
-    return False
 
 
 def _api_problems(text: str) -> Iterator[str]:

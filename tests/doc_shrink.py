@@ -22,45 +22,46 @@ SMALL = {
     "count": 1,
 }
 """Options and arguments whose value is replaced wherever a page gives one."""
+_TRAINING = {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
 # The demo scenes and the 100 epochs of Ultralytics' default would take hours; narrow models get nothing from int8.
-ADDED = {
-    "distill": {"data": "data.yaml", "epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0},
-    "train": {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0, "plots": False},
-    "compare": {"data": "data.yaml", "epochs": 1, "imgsz": 64, "batch": 8, "seeds": 1, "device": "cpu", "workers": 0},
+ADDED_OPTIONS = {
+    "distill": {"data": "data.yaml", "pictures_every": 0, **_TRAINING},
+    "compare": {"data": "data.yaml", "seeds": 1, **_TRAINING},
     "benchmark": {"imgsz": 64, "threads": 1, "rounds": 1},
     "stream": {"seconds": 1},
     "export int8": {"allow_regression": True},
 }
-"""Options and arguments by command or function, which are added if a page does not give them."""
+"""Options that are added to a command if a page does not give them."""
+ADDED_ARGUMENTS = {
+    "distill": {"data": "data.yaml", **_TRAINING},
+    "train": _TRAINING,
+    "export_onnx int8": {"allow_regression": True},
+}
+"""Arguments that are added to a call if a page does not give them."""
 _ALONE = {"--resume", "--report", "--runs", "--help", "-h", "--version"}  # nothing is added beside these
-_OPTIONS = {"epochs", "imgsz", "batch", "device", "data", "seeds", "threads", "rounds", "seconds", "allow_regression"}
 
 
 def shrink_command(command: str, words: Sequence[str]) -> list[str]:
     """Return the arguments of a command of this project with small values."""
     kept: list[str] = []
-    given: dict[str, bool] = {}  # options of the page by name; true for those with a value to replace
+    given: list[str] = []  # options of the page by name
     skipping = False
     for word in words:
-        name, equals, _ = word.partition("=")
-        name = name.lstrip("-").replace("-", "_") if word.startswith("--") or equals else ""
-        if name:
-            given[name] = name in SMALL
-            skipping = given[name] and not equals
+        key, equals, _ = word.partition("=")
+        if word.startswith("--") or (equals and key.replace("_", "").isalnum()):
+            given.append(key.removeprefix("--").replace("-", "_"))
+            skipping = given[-1] in SMALL and not equals
         elif skipping and word.lstrip("-").replace(".", "").isalnum():  # the values of a replaced option
             continue
-        if not given.get(name):
+        if not given or given[-1] not in SMALL:
             kept.append(word)
-    small = {name: SMALL[name] for name, replaced in given.items() if replaced}
+    small = {name: SMALL[name] for name in given if name in SMALL}
     if not _ALONE & set(words):
-        form = "export int8" if command == "export" and "int8" in words else command
-        small |= {name: value for name, value in ADDED.get(form, {}).items() if name not in given}
-    options: list[str] = []
+        form = f"{command} int8" if "int8" in words else command
+        small |= {name: value for name, value in ADDED_OPTIONS.get(form, {}).items() if name not in given}
     for name, value in small.items():
-        flag = f"--{name.replace('_', '-')}"
-        is_option = name in _OPTIONS or flag in words
-        options += [flag, *([] if value is True else [str(value)])] if is_option else [f"{name}={value}"]
-    return [*kept, *options]
+        kept += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return kept
 
 
 class ShrinkCalls(ast.NodeTransformer):
@@ -72,13 +73,12 @@ class ShrinkCalls(ast.NodeTransformer):
         for keyword in node.keywords:
             if keyword.arg in SMALL and isinstance(keyword.value, ast.Constant):
                 keyword.value = ast.Constant(SMALL[keyword.arg])
-        values = {keyword.arg: keyword.value for keyword in node.keywords}
-        if name == "export_onnx" and getattr(values.get("precision"), "value", None) == "int8":
-            name = "export int8"
-        if name in ADDED and name not in {"compare", "benchmark", "stream"} and "resume" not in values:
-            added = {key: value for key, value in ADDED[name].items() if key not in values}
-            if name == "distill" and len(node.args) > 2:
-                del added["data"]
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        form = f"{name} int8" if given.get("precision") == "int8" else name
+        if "resume" not in given:
+            added = {key: value for key, value in ADDED_ARGUMENTS.get(form, {}).items() if key not in given}
+            if len(node.args) > 2:  # distill(teacher, student, data)
+                added.pop("data", None)
             node.keywords += [ast.keyword(key, ast.Constant(value)) for key, value in added.items()]
         if name == "wait" and isinstance(node.func, ast.Attribute):
             node.args = [ast.Constant(SMALL["seconds"])]
