@@ -67,22 +67,24 @@ class AssignmentParser(Parser):
             word = left.popleft()
             assignment = _ASSIGNMENT.fullmatch(word.removeprefix("--"))
             if not word.startswith("-") and assignment is None:
-                result += _split(word) if in_list else self._refuse_bare(word)
+                if not in_list:
+                    near = close_match(word.replace("-", "_"), actions)
+                    hint = f"write name=value or --name value{near}"
+                    raise UsageError(f"'{word}' is neither an option nor its value: {hint}")
+                result += _split(word)
                 continue
-            if word == "-h":
-                word = "--help"
             name, value = assignment.groups() if assignment else (word.lstrip("-"), None)
-            action = actions.get(name.replace("-", "_"))
+            action = actions.get("help" if word == "-h" else name.replace("-", "_"))
             if action is None:
                 raise UsageError(self._unknown(name, word))
             if action.dest in seen and not isinstance(action, argparse._AppendAction):
                 raise UsageError(f"{action.option_strings[0]} given more than once")
-            if value == "":
-                raise UsageError(f"{word} has no value")
             seen.add(action.dest)
             flag, in_list = action.option_strings[0], action.nargs == "+"
             if action.nargs is None and value is None and left and not left[0].startswith("--"):
                 value = left.popleft()
+            if value == "":
+                raise UsageError(f"{flag} has no value")
             if action.nargs == 0:
                 result += [flag] if value is None or _is_true(name, value) else []
             elif in_list:
@@ -93,10 +95,6 @@ class AssignmentParser(Parser):
 
     def _mistyped(self, words: Sequence[str]) -> None:
         """Return None: every word was checked when it was read."""
-
-    def _refuse_bare(self, word: str):
-        near = close_match(word.replace("-", "_"), self.names)
-        raise UsageError(f"'{word}' is neither an option nor its value: write name=value or --name value{near}")
 
     def _unknown(self, name: str, word: str) -> str:
         known = {option: option for option in self.names}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.config import load_recipe
+from fgd_yolo.workflow.run_folder import read_recipe
 from fixtures import CLASSES, IMAGE_PX
 from metrics_page import documented
 from shell import QUICK, TEACHER_EPOCHS
@@ -79,8 +80,9 @@ def test_the_student_is_a_plain_ultralytics_checkpoint_with_the_classes_of_the_d
 
 def test_a_second_run_reuses_the_cached_teacher(shell, first_run):
     teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
-    run = shell.run(shell.job(*teacher, "--recipe", "fitnet", "name=second"))
+    run = shell.run(shell.job(*teacher, "recipe=fitnet", "features.imitation_weight=2", "name=second"))
     assert run.returncode == 0, run.stderr
+    assert read_recipe(shell.folder / "runs/distill/second").features.imitation_weight == 2
     assert "reused" in run.stdout
     assert not (shell.folder / "runs/distill/second/teacher").exists()
     assert shell.result("second")["method"] == "fitnet"

@@ -128,7 +128,8 @@ def test_an_option_given_more_than_once_is_refused(words):
         ("--fg-weight 1", "did you mean '--features.fg_weight'"),
         ("heads.rato=1", "did you mean 'heads.ratio'"),
         ("teacher yolov8l", "did you mean 'teacher'"),
-        ("teacher=", "teacher= has no value"),
+        ("teacher=", "--teacher has no value"),
+        ("--teacher ''", "--teacher has no value"),
         ("allow_download=maybe", "must be True or False"),
         ("model=x", "use --student for the student"),
         ("features.fg_weight=-1", "features.fg_weight must be at least 0"),
@@ -138,7 +139,7 @@ def test_an_option_given_more_than_once_is_refused(words):
 )
 def test_an_invalid_word_is_named(words, part):
     with pytest.raises(UsageError, match=part):
-        parse_distill(words.split())
+        parse_distill(shlex.split(words))
 
 
 @pytest.mark.parametrize(
