@@ -196,9 +196,8 @@ class Distiller:
                 check_first_batch(own, self.levels, group.losses, student_maps, batch, amp_scale())
                 checked += own
         if checked:
-            LOGGER.info(
-                f"{colorstr('FGD:')} {', '.join(checked)} are finite and reach the neck and their trainable modules"
-            )
+            items = ", ".join(checked)
+            LOGGER.info(f"{colorstr('FGD:')} first batch: {items} are finite, and their gradients reach the student")
         self.first_batch_checked = True  # not earlier: after an out-of-memory error Ultralytics retries
 
     def _measure_ratios(self, loss, terms, student_maps, batch_size: int, amp_scale) -> None:
@@ -229,7 +228,8 @@ class Distiller:
             FGDError: a gradient ratio stayed above its maximum for the whole epoch.
         """
         dropped = f", {self.dropped} batches with dropped terms" if self.dropped else ""
-        LOGGER.info(f"{colorstr('FGD:')} {', '.join(group.ratio.summary() for group in self.groups)}{dropped}")
+        ratios = ", ".join(group.ratio.summary() for group in self.groups)
+        LOGGER.info(f"{colorstr('FGD:')} gradient ratios at the neck: {ratios}{dropped}")
         for group in self.groups:
             group.ratio.end_epoch()
 

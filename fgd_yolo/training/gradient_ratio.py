@@ -149,7 +149,7 @@ class GradientRatio:
         if self.ended:
             return f"{self.group} ended"
         schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
-        return f"{self.group} ratio {self.current:.3g}, gain {self.gain:.3g}{schedule}"
+        return f"{self.group} {self.current:.3g} (gain {self.gain:.3g}{schedule})"
 
     def columns(self) -> dict[str, float]:
         """Return the gradient ratio and the gain by the names of their columns in results.csv."""
