@@ -231,7 +231,7 @@ def count_steps(train: Mapping[str, Any], train_images: int) -> tuple[int, int] 
     if batch < 1 or arguments["time"]:
         return None, None
     batches = epochs * ceil(train_images / batch)
-    return batches, batches // max(round(nbs / batch), 1)
+    return batches, max(batches // max(round(nbs / batch), 1), 1)
 
 
 def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
