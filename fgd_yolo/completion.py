@@ -22,7 +22,7 @@ class AssignmentFinder(CompletionFinder):
     """Completes `--name value`, and `name=value` for parsers that accept it."""
 
     def _get_completions(self, comp_words, cword_prefix, cword_prequote, last_wordbreak_pos):
-        if self._parser.assignments:
+        if getattr(self._parser, "assignments", False):
             last = self._action(comp_words[-1].removeprefix("--")) if len(comp_words) > 1 else None
             self._in_value = last is not None and last.nargs is None
             current = _ASSIGNMENT.fullmatch(cword_prefix)

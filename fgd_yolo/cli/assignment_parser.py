@@ -68,7 +68,8 @@ class AssignmentParser(Parser):
             assignment = _ASSIGNMENT.fullmatch(word.removeprefix("--"))
             if not word.startswith("-") and assignment is None:
                 if not in_list:
-                    near = close_match(word.replace("-", "_"), actions)
+                    shown = [name for name, action in actions.items() if action.help != argparse.SUPPRESS]
+                    near = close_match(word.replace("-", "_"), shown)
                     hint = f"write name=value or --name value{near}"
                     raise UsageError(f"'{word}' is neither an option nor its value: {hint}")
                 result += _split(word)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
 
 from fgd_yolo import __version__
-from fgd_yolo.console import COMPLETION, Parser, guarded, offer
+from fgd_yolo.console import COMPLETION, Parser, guarded
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import shortened, single_line
 
@@ -78,8 +79,9 @@ def _complete() -> None:
     command = command_word()
     if command in COMMANDS:
         complete(import_module(COMMANDS[command][0]).build_parser(f"fgd-yolo {command}"), command=True)
-    parser = Parser("fgd-yolo")
-    offer(parser.add_argument("command"), [*COMMANDS, "--version"])
+    parser = ArgumentParser("fgd-yolo")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--version", action="version")
     complete(parser)
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from fgd_yolo.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 COMPLETED = {
     "fgd-yolo di": ["distill "],
+    "fgd-yolo ": ["--help", "--version", *COMMANDS],
     "fgd-yolo recipes fitn": ["fitnet "],
     "fgd-yolo distill te": ["teacher=", "teacher_epochs="],
     "fgd-yolo distill teacher=a --teacher-e": ["--teacher-epochs "],

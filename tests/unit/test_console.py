@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fgd_yolo.console import command_name, format_classes, format_duration, progress
+from fgd_yolo.cli.main import COMMANDS
+from fgd_yolo.console import command_name, distill_command, format_classes, format_duration, progress
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,9 @@ def test_durations_have_at_most_two_units(seconds, text):
 )
 def test_classes_are_counted_and_the_first_are_named(names, text):
     assert format_classes(names) == text
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def _make_program(path: Path) -> Path:
@@ -74,6 +78,22 @@ def test_an_installed_command_is_printed_with_its_folder_unless_it_is_on_the_pat
     assert command_name("distill") == ".venv/bin/fgd-yolo distill"
     monkeypatch.setenv("PATH", f"{installed.parent}:/usr/bin:/bin")
     assert command_name("distill") == "fgd-yolo distill"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_script_in_the_checkout(monkeypatch, name):
+    monkeypatch.setattr("sys.argv", [str(ROOT / "tools/compare.py")])
+    script = Path(shlex.split(command_name(name))[-1])
+    assert script.is_file() and script.stem == name
+    assert f"cli.{name}_command import main" in script.read_text()
+    assert f'main(prog="python {script.relative_to(ROOT)}")' in script.read_text()
+
+
+def test_a_distill_command_is_written_with_flags_and_values_and_quoted():
+    train = {"cos_lr": True, "freeze": [0, 1], "time": None}
+    words = distill_command(student="my n.pt", teacher=None, teacher_epochs=3, train=train)
+    options = "--student 'my n.pt' --teacher-epochs 3 --cos-lr True --freeze '[0,1]' --time None"
+    assert words.endswith(f"distill {options}")
 
 
 def test_the_module_does_not_import_torch():
