@@ -11,6 +11,7 @@ import reference_options
 PARTS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
+        reference_commands.completion,
         reference_commands.commands,
         reference_options.recipe_options,
         reference_options.method_options,

@@ -7,7 +7,7 @@ import re
 
 from tables import code, prose, sentence, table
 
-from fgd_yolo.cli.main import parsers
+from fgd_yolo.cli.main import SWITCH_ON, parsers
 from fgd_yolo.console import Parser
 
 _DEFAULT = re.compile(r"\s*\(default: ((?:[^()]|\([^()]*\))*)\)$")
@@ -17,6 +17,11 @@ _VALUE = re.compile(r"[\w.,-]+")
 def commands() -> str:
     """Return a section for each command: what it does, examples, and tables of its options."""
     return "\n\n".join(_section(name, parser) for name, parser in parsers().items())
+
+
+def completion() -> str:
+    """Return the line that switches completion on."""
+    return f"```bash\n{SWITCH_ON}\n```"
 
 
 def _section(name: str, parser: Parser) -> str:

@@ -22,7 +22,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "&#124;")
+    """Return a cell on one line; bars inside code do not end it, others are replaced."""
+    parts = [part if part.startswith("`") else part.replace("|", "&#124;") for part in _CODE.split(text)]
+    return " ".join("".join(parts).split())
 
 
 def prose(text: str) -> str:

@@ -26,8 +26,8 @@ SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", f"{commands()}\n", r
 
 def rows(text: str) -> list[list[str]]:
     """Return the cells of the rows of all tables in a Markdown text, without their headers."""
-    lines = [re.findall(r"(?<=\|)[^|]*(?=\|)", line) for line in text.splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line] for line in lines]
+    lines = [line.removeprefix("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip(" |") for cell in line] for line in lines]
     return [line for line in cells if line[0] not in {"Option", "Recipe", "---"}]
 
 
