@@ -34,6 +34,7 @@ def test_the_columns_that_a_distillation_adds_to_results_csv_are_explained():
     heads = FGDConfig(heads={"enabled": True}).heads.weights
     ratios = [GradientRatio(group, None, every=1, maximum=1).columns() for group in ("features", "heads")]
     expected = {f"train/{name}" for name in [*terms, *heads]} | {name for columns in ratios for name in columns}
+    expected |= {"lr/pg3"}  # Ultralytics writes a column for each group of the optimizer, and has three itself
     assert set(documented("Columns of results.csv")) == expected
 
 
