@@ -45,15 +45,18 @@ def shrink_command(command: str, words: Sequence[str]) -> list[str]:
     """Return the arguments of a command of this project with small values."""
     kept: list[str] = []
     given: list[str] = []  # options of the page by name
-    skipping = False
+    values = 0  # of a replaced option, which are left out: the first word, and numbers after it
     for word in words:
         key, equals, _ = word.partition("=")
         if word.startswith("--") or (equals and key.replace("_", "").isalnum()):
             given.append(key.removeprefix("--").replace("-", "_"))
-            skipping = given[-1] in SMALL and not equals
-        elif skipping and word.lstrip("-").replace(".", "").isalnum():  # the values of a replaced option
-            continue
-        if not given or given[-1] not in SMALL:
+            values = int(given[-1] in SMALL and not equals)
+            if given[-1] not in SMALL:
+                kept.append(word)
+        elif values == 1 or (values and word.isdecimal()):
+            values += 1
+        else:
+            values = 0
             kept.append(word)
     small = {name: SMALL[name] for name in given if name in SMALL}
     if not _ALONE & set(words):

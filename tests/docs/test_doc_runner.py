@@ -149,5 +149,7 @@ def test_values_of_a_page_become_small_and_others_stay():
     small = "--teacher t.pt --data my.yaml cos_lr=True --epochs 1 --imgsz 64 --workers 0 --pictures-every 0 --batch 8"
     assert shlex.join(shrink_command("distill", given)) == f"{small} --device cpu"
     assert shrink_command("distill", ["--resume", "runs/distill/yolov8n"]) == ["--resume", "runs/distill/yolov8n"]
+    given = shlex.split("--imgsz 320 640 --device 0 --model a.onnx inference")
+    assert shlex.join(shrink_command("predict", given)) == "--model a.onnx inference --imgsz 64 --device cpu"
     given = shlex.split("--methods fgd plain --seeds 0 1 2 --report runs/compare")
     assert shlex.join(shrink_command("compare", given)) == "--methods fgd plain --report runs/compare --seeds 1"
