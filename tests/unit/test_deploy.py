@@ -50,7 +50,7 @@ def test_a_usb_camera_can_be_opened_by_the_user_of_the_service():
 
 
 def test_the_cameras_passwords_are_installed_for_the_service_alone():
-    guide = (DEPLOY / "README.md").read_text()
+    guide = (ROOT / "docs" / "guides" / "camera-box.md").read_text()
     user = service_unit()["User"]
     assert f"sudo install -m 640 -g {user} deploy/streams.example.yaml /etc/fgd-yolo/streams.yaml" in guide
     assert guide.index(f"useradd --system --user-group {user}") < guide.index("install -m 640")
