@@ -11,6 +11,7 @@ import onnx
 import yaml
 
 from fgd_yolo import __version__
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
@@ -68,7 +69,7 @@ def _provenance(weights: Path) -> dict[str, Any]:
         # Names instead of paths: the file may leave this machine.
         names = {key: Path(recipe[key]).name for key in ("teacher", "student", "data") if recipe.get(key)}
         teacher = {"teacher": Path(names["teacher"]).stem} if "teacher" in names else {}
-        options = {key: recipe[key] for key in ("train", "fgd") if key in recipe}
+        options = {key: recipe[key] for key in ("train", *FGDConfig.model_fields) if key in recipe}
         if "train" in options:
             options["train"] = {key: value for key, value in options["train"].items() if "/" not in str(value)}
         return {**teacher, "recipe": {"method": result["method"], **names, **options}}

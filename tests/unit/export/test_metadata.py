@@ -28,7 +28,11 @@ def run(tmp_path):
     recipe = {"teacher": "/home/me/yolov8l.pt", "student": "yolov8n", "data": "/home/me/cells.yaml"}
     recipe |= {
         "train": {"epochs": 30, "project": "/home/me/runs"},
-        "fgd": {"scale": "paper"},
+        "features": {"method": "fgd", "scale": "paper"},
+        "heads": {"enabled": False},
+        "schedule": {"warmup_epochs": 2},
+        "checks": {"max_ratio": 3},
+        "pictures_every": 5,
         "teacher_train": {"epochs": 9},
     }
     (folder / "distill.yaml").write_text(yaml.safe_dump(recipe))
@@ -41,7 +45,8 @@ def test_teacher_and_recipe_are_those_of_the_run_without_paths_of_this_machine(r
     assert entry["teacher"] == "yolov8l"
     assert entry["recipe"] == {
         **{"method": "fgd", "teacher": "yolov8l.pt", "student": "yolov8n", "data": "cells.yaml"},
-        **{"train": {"epochs": 30}, "fgd": {"scale": "paper"}},
+        **{"train": {"epochs": 30}, "features": {"method": "fgd", "scale": "paper"}, "heads": {"enabled": False}},
+        **{"schedule": {"warmup_epochs": 2}, "checks": {"max_ratio": 3}, "pictures_every": 5},
     }
     assert "/home" not in json.dumps(entry)
 
