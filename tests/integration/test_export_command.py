@@ -29,7 +29,7 @@ def test_the_script_exports_from_any_folder(weights):
     assert (run.returncode, run.stderr) == (0, "")
     assert "model.onnx" in run.stdout and " MB, fp32 detect, 64 px" in run.stdout
     assert "matches PyTorch on 6 images" in run.stdout
-    assert f"{SCRIPT.parent / 'predict.py'} --model" in run.stdout
+    assert f"{SCRIPT.parent / 'predict.py'} --model" in run.stdout or "fgd-yolo predict --model" in run.stdout
     assert file_names(weights.parent) == ["model.onnx", "model.pt"]
 
 
