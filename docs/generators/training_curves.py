@@ -1,0 +1,74 @@
+"""The curves of a distilled run: accuracy against the teacher, losses and gradient ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fgd_yolo.compare.plots import colours
+from fgd_yolo.compare.results import MAP50_95, read_curve
+from fgd_yolo.config import DEFAULT_METHOD
+from fgd_yolo.errors import FGDError
+from fgd_yolo.workflow.run_folder import STUDENT, STUDENT_STAGE, TEACHER, read_result
+
+_DETECTION = {"box_loss": "#0072B2", "cls_loss": "#D9822B", "dfl_loss": "#7A6FD0"}
+_FEATURES = {"fg_loss": "#009E73", "bg_loss": "#40B8CC", "attn_loss": "#B5A300", "rel_loss": "#A0724A"}
+_HEADS = {"head_cls": "#CC79A7", "head_box": "#D5452E"}
+_RATIOS = {"features/ratio": "#009E73", "heads/ratio": "#D5452E"}
+Rows = list[dict[str, float]]
+
+
+def draw_training_curves(run: Path) -> Figure:
+    """Draw four panels over the epochs of a finished run of `fgd-yolo distill`.
+
+    Raises:
+        FGDError: the run is not finished, or had no teacher.
+    """
+    result = read_result(run)
+    rows = read_curve(run / STUDENT_STAGE / "results.csv")
+    if not (result and result.get(TEACHER) and rows):
+        raise FGDError(f"{run} is not a finished distillation: finish it, or name another run")
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    (accuracy, detection), (distillation, ratios) = figure.subplots(2, 2)
+    _draw_accuracy(accuracy, rows, result)
+    _draw_lines(detection, rows, {f"train/{name}": shade for name, shade in _DETECTION.items()})
+    _draw_lines(detection, rows, {f"val/{name}": shade for name, shade in _DETECTION.items()}, linestyle="--")
+    detection.set(title="Detection losses (dashed: val)", ylim=(0, None))
+    _draw_lines(distillation, rows, {f"train/{name}": shade for name, shade in {**_FEATURES, **_HEADS}.items()})
+    distillation.set(title="Distillation losses, weighted", yscale="log")
+    _draw_lines(ratios, rows, _RATIOS)
+    ratios.set(title="Gradient ratio: distillation / detection loss", ylim=(0, None))
+    for axes, columns in ((accuracy, 1), (detection, 1), (distillation, 2), (ratios, 1)):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(ncol=columns, fontsize=8.5)
+    return figure
+
+
+def _draw_accuracy(axes: Axes, rows: Rows, result: dict) -> None:
+    """Draw the student's accuracy after each epoch, and the teacher's as a line."""
+    teacher, student = result[TEACHER], result[STUDENT]
+    shade = colours([DEFAULT_METHOD])[DEFAULT_METHOD]
+    axes.axhline(
+        teacher["map50_95"], color="#444444", linestyle=":", label=f"{teacher['name']}: {teacher['map50_95']:.3f}"
+    )
+    label = f"{student['name']}: {student['map50_95']:.3f}"
+    _draw_line(axes, rows, MAP50_95, color=shade, label=label, linewidth=1.8)
+    axes.set(title="mAP50-95 on the val images", ylim=(0, None))
+
+
+def _draw_lines(axes: Axes, rows: Rows, shades: dict[str, str], linestyle: str = "-") -> None:
+    """Draw columns of the rows, each with its colour; those of the val images have no label of their own."""
+    for column, shade in shades.items():
+        label = None if column.startswith("val/") else column.removeprefix("train/")
+        _draw_line(axes, rows, column, color=shade, label=label, linewidth=1.5, linestyle=linestyle)
+
+
+def _draw_line(axes: Axes, rows: Rows, column: str, **style) -> None:
+    """Draw the epochs that have a value; those of a term that is switched off are zero, which a log scale omits."""
+    known = [(row["epoch"], row[column]) for row in rows if column in row]
+    if known:
+        axes.plot(*zip(*known, strict=True), marker="o" if len(known) < 8 else None, **style)

@@ -1,0 +1,77 @@
+"""The pictures of the documentation, and the arithmetic behind them."""
+
+from __future__ import annotations
+
+import first_look
+import numpy as np
+import pictures
+import pytest
+from PIL import Image
+
+from fgd_yolo.runtime.detections import Detections
+
+TRUTH = first_look.Objects(np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float), np.array([0, 0, 1]))
+
+
+def seen(*rows):
+    """Match detections, given as x1, width and class, each 10 px high and less certain than the one before."""
+    boxes = np.array([[x, 0, x + width, 10] for x, width, _ in rows], np.float32).reshape(-1, 4)
+    scores = np.linspace(0.9, 0.5, len(rows), dtype=np.float32)
+    classes = np.array([row[2] for row in rows], np.int64)
+    names = {0: "disc", 1: "ring"}
+    return first_look.match(TRUTH, Detections(boxes, scores, class_id=classes, names=names, shape=(10, 60)))
+
+
+def test_an_object_is_found_by_a_detection_of_its_class_with_half_of_the_union():
+    assert seen((0, 5, 0)).found.tolist() == [[0, 0, 10, 10]]  # IoU 0.5
+    assert seen((0, 4.9, 0)).found.tolist() == []
+    assert seen((0, 10, 1)).found.tolist() == []
+    assert seen((40, 10, 1)).found.tolist() == [[40, 0, 50, 10]]
+
+
+def test_every_object_is_either_found_or_missed_and_a_second_detection_of_it_is_false():
+    sight = seen((0, 10, 0), (1, 10, 0), (20, 10, 0))
+    assert sight.found.tolist() == [[0, 0, 10, 10], [20, 0, 30, 10]]
+    assert sight.missed.tolist() == [[40, 0, 50, 10]]
+    assert sight.false.tolist() == [[1, 0, 11, 10]]
+    assert sight.f1 == pytest.approx(2 * 2 / (3 + 3))
+
+
+def test_nothing_is_found_without_detections():
+    sight = seen()
+    assert (len(sight.found), len(sight.missed), len(sight.false), sight.f1) == (0, 3, 0, 0)
+
+
+def test_labels_become_corners_in_pixels(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (200, 100)).save(tmp_path / "images/a.png")
+    (tmp_path / "labels/a.txt").write_text("1 0.5 0.5 0.2 0.4\n")
+    objects = first_look.labelled_objects(tmp_path / "images/a.png")
+    assert objects.boxes == pytest.approx(np.array([[80, 30, 120, 70]]))
+    assert objects.classes.tolist() == [1]
+
+
+def test_shrinking_a_picture_keeps_black_and_white_and_changes_no_colour_visibly(tmp_path):
+    pixels = np.random.default_rng(0).normal(120, 12, (200, 200, 3)).astype(np.uint8)
+    pixels[0, :100], pixels[0, 100:] = 0, 255
+    Image.fromarray(pixels).save(tmp_path / "noise.png", optimize=True)
+    before = (tmp_path / "noise.png").stat().st_size
+    pictures.shrink(tmp_path / "noise.png")
+    after = np.asarray(Image.open(tmp_path / "noise.png"))
+    assert np.abs(after.astype(int) - pixels).max() <= 2
+    assert (after[0] == pixels[0]).all()
+    assert (tmp_path / "noise.png").stat().st_size < before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["attention"], "missing --run"),
+        (["first-look", "--run", "somewhere"], "missing --plain"),
+        (["self-portrait"], "unknown picture 'self-portrait'"),
+    ],
+)
+def test_a_wrong_call_is_a_usage_error(capsys, words, message):
+    assert pictures.main(words) == 2
+    assert message in capsys.readouterr().err
