@@ -93,7 +93,6 @@ def _parser() -> Parser:
     description = "Compare time and memory of the FGD loss of one level with a plain implementation."
     parser = Parser(prog="python -m benchmarks.loss", description=description, epilog=EXAMPLES)
     parser.add_argument("--repeats", type=positive_int, default=10, metavar="N", help="timed rounds (default: 10)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

@@ -54,7 +54,6 @@ def _parser() -> Parser:
     number = {"type": positive_int, "metavar": "N"}
     parser.add_argument("--threads", default=2, help="threads of each variant (default: 2)", **number)
     parser.add_argument("--rounds", default=5, help="runs of each variant (default: 5)", **number)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
