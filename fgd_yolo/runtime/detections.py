@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,6 +14,8 @@ from fgd_yolo.json_message import json_message
 from fgd_yolo.runtime.drawing import draw_objects
 from fgd_yolo.runtime.images import as_bgr
 from fgd_yolo.strict_json import to_json
+
+_COLUMNS = ("xyxy", "confidence", "class_id", "mask", "keypoints", "xywhr", "tracker_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +200,7 @@ class Detections:
 
     def _columns(self) -> dict[str, np.ndarray]:
         """Return the arrays with a row per object."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}
+        return {name: column for name in _COLUMNS if (column := getattr(self, name)) is not None}
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
