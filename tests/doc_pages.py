@@ -93,12 +93,6 @@ class Page:
             yield text.count("\n", 0, match.start()) + 1, re.sub(r"\s+", " ", match[2]).strip()
 
 
-PENDING = {
-    "README.md": "is written anew",
-}
-"""Pages that are not finished: their tests may fail."""
-
-
 def page_names() -> list[str]:
     """Return the paths of all pages, but for the committed reports of comparisons and the change log."""
     docs = (path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md"))

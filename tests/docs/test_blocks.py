@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from doc_pages import PENDING, page_names, read_page
+from doc_pages import page_names, read_page
 from doc_runner import PageRunner
-
-PAGES = [
-    pytest.param(name, marks=pytest.mark.xfail(reason=PENDING[name], strict=False)) if name in PENDING else name
-    for name in page_names()
-]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", page_names())
 def test_the_blocks_of_a_page_work_and_print_what_it_shows(name, request, tmp_path):
     page = read_page(name)
     if any(block.kind in {"run", "file", "json"} for block in page.blocks):
