@@ -16,7 +16,8 @@ EXAMPLES = [
     ("--teacher teacher.pt --student yolov8n --data data.yaml", "your own teacher and data"),
     ("--resume runs/distill/yolov8n", "resume an interrupted run"),
 ]
-_TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name != "teacher_epochs")  # 007 is a name here, no number
+# 007 is a name here, no number. A list of data sets is read as one, to be refused as such.
+_TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name not in ("teacher_epochs", "data"))
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
