@@ -6,7 +6,8 @@ A block is a fence (```` ```bash ````); an HTML comment on the line before the f
 |---|---|---|
 | bash, python | none | executes it |
 | bash, python | `check only: REASON` | checks commands, names and files, and executes nothing |
-| text | `output` | compares it with the output of the block before it |
+| text | `output` | compares it with what the blocks since the last text block printed |
+| text | `output, numbers vary` | the same, but any number is equal to any other |
 | text | `example output` | nothing |
 | yaml with a `title` | none | writes it to a file of this name, and validates it |
 | json | none | parses it strictly |
@@ -22,6 +23,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 CI_MARKER = "ci: test command"
 """The block after this marker is executed by `.ci/run`, so it is only checked here."""
+OUTPUTS = {"output": "output", "output, numbers vary": "output", "example output": "example"}
+"""Kinds of text blocks by their comment."""
 SHOWN = ("mermaid", "bibtex")
 """Languages of blocks that are only shown."""
 TITLES = ("recipe.yaml", "streams.yaml", "data.yaml")
@@ -57,8 +60,8 @@ class Block:
         """What a test does: run, check, output, example, file, json or shown; `unknown: ...` says what is wrong."""
         if self.language in {"bash", "python"}:
             return self._kind_of_code()
-        if self.language == "text" and self.comment in {"output", "example output"}:
-            return "output" if self.comment == "output" else "example"
+        if self.language == "text" and self.comment in OUTPUTS:
+            return OUTPUTS[self.comment]
         if self.language == "text":
             return "unknown: a text block needs <!-- output --> or <!-- example output --> on the line before it"
         if self.language == "yaml":

@@ -125,9 +125,10 @@ class PageRunner:
             (self.folder / block.title).write_text(self._small(block.text))
 
     def _compare(self, block: Block) -> None:
-        if missing := first_missing(block.text, self.output):
+        printed, self.output = self.output, ""
+        if missing := first_missing(block.text, printed, numbers_vary="numbers vary" in block.comment):
             offset, line = missing
-            raise BlockError(block, block.line + offset, f"not in the output: {line}", self.output)
+            raise BlockError(block, block.line + offset, f"not in the output: {line}", printed)
 
     def _bash(self, block: Block) -> None:
         script = self.state / "block.sh"
@@ -151,10 +152,15 @@ class PageRunner:
                 with contextlib.suppress(TimeoutError):
                     self._serve(server.accept()[0])
             out.seek(0)
-            self.output = out.read().decode(errors="replace").replace(f":{self.port}", f":{PAGE_PORT}")
+            printed = self._keep_output(out.read().decode(errors="replace"))
         if shell.returncode or self.failed:
             problem = self.failed[0] if self.failed else f"exit code {shell.returncode}"
-            raise BlockError(block, block.line + self._failed_line(), problem, self.output)
+            raise BlockError(block, block.line + self._failed_line(), problem, printed)
+
+    def _keep_output(self, printed: str) -> str:
+        printed = printed.replace(f":{self.port}", f":{PAGE_PORT}")
+        self.output += printed
+        return printed
 
     def _failed_line(self) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -192,7 +198,7 @@ class PageRunner:
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == page]
             problem = f"{type(error).__name__}: {error}"
             raise BlockError(block, lines[-1] if lines else block.line + 1, problem, out.getvalue()) from error
-        self.output = out.getvalue().replace(f":{self.port}", f":{PAGE_PORT}")
+        self._keep_output(out.getvalue())
 
 
 @contextlib.contextmanager
@@ -276,41 +282,49 @@ def _call_python(words: list[str], given: str) -> None:
             runpy.run_path(words[0], **options)
 
 
-def first_missing(expected: str, output: str) -> tuple[int, str] | None:
+def first_missing(expected: str, output: str, numbers_vary: bool = False) -> tuple[int, str] | None:
     """Return the number and the text of the first line that the output does not have, or None.
 
     The lines follow each other in the output, too; `...` alone on a line skips lines, and `...` within a line skips
     characters. Lines before the first and after the last are not compared.
+
+    Args:
+        expected: text of the page.
+        output: what was printed.
+        numbers_vary: accept any number for a number, and any space for a space.
     """
     lines = [line.rstrip() for line in output.splitlines()]
-    patterns = [line.rstrip() for line in expected.splitlines()]
     parts: list[list[tuple[int, str]]] = [[]]
-    for number, line in enumerate(patterns, start=1):
+    for number, line in enumerate(expected.splitlines(), start=1):
         if line.strip() == "...":
             parts.append([])
         else:
-            parts[-1].append((number, line))
+            parts[-1].append((number, line.rstrip()))
     position = 0
     for part in parts:
-        best = 0
-        for start in range(position, len(lines) + 1):
-            same = _same_lines([line for _, line in part], lines[start:])
-            if same == len(part):
-                position = start + same
-                break
-            best = max(best, same)
-        else:
-            return part[best]
+        patterns = [_pattern(line, numbers_vary) for _, line in part]
+        same = [_same_lines(patterns, lines[start:]) for start in range(position, len(lines) + 1)]
+        if max(same) < len(part):
+            return part[max(same)]
+        position += same.index(len(part)) + len(part)
     return None
 
 
-def _same_lines(expected: list[str], lines: list[str]) -> int:
+def _pattern(line: str, numbers_vary: bool) -> str:
+    """Return the regular expression of a line."""
+    pattern = ".*".join(map(re.escape, line.split("...")))
+    if numbers_vary:
+        pattern = re.sub(r"(\\[+-])?\d(\d|\\?[.,](?=\d))*", lambda number: r"[+-]?\d[\d.,]*", pattern)
+        pattern = re.sub(r"(\\ )+", lambda spaces: r"\s+", pattern)
+    return pattern
+
+
+def _same_lines(patterns: list[str], lines: list[str]) -> int:
     """Return how many lines agree from the first on."""
-    for index, line in enumerate(expected):
-        pattern = ".*".join(map(re.escape, line.split("...")))
+    for index, pattern in enumerate(patterns):
         if index >= len(lines) or not re.fullmatch(pattern, lines[index]):
             return index
-    return len(expected)
+    return len(patterns)
 
 
 def check_json(block: Block) -> None:

@@ -144,6 +144,13 @@ def test_expected_lines_follow_each_other_unless_dots_skip_some():
     assert first_missing("three\n...\none", "one\ntwo\nthree") == (3, "one")
 
 
+def test_numbers_may_vary_where_the_page_says_so_and_words_may_not():
+    printed = "best.onnx: 1.2 MB\n  mAP   71.54 in fp32: -3.44 points (+4 %)\n"
+    assert first_missing("best.onnx: 10 MB\n  mAP 5 in fp16: 1.0 points (+12 %)", printed, numbers_vary=True) is None
+    assert first_missing("best.onnx: 10 MB", printed) == (1, "best.onnx: 10 MB")
+    assert first_missing("best.onnx: 10 kB", printed, numbers_vary=True) == (1, "best.onnx: 10 kB")
+
+
 def test_values_of_a_page_become_small_and_others_stay():
     given = shlex.split("--teacher t.pt --data my.yaml --epochs 100 --imgsz=640 cos_lr=True workers=4")
     small = "--teacher t.pt --data my.yaml cos_lr=True --epochs 1 --imgsz 64 --workers 0 --pictures-every 0 --batch 8"
