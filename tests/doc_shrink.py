@@ -28,6 +28,7 @@ ADDED_OPTIONS = {
     "distill": {"data": "data.yaml", "pictures_every": 0, **_TRAINING},
     "compare": {"data": "data.yaml", "seeds": 1, **_TRAINING},
     "benchmark": {"imgsz": 64, "threads": 1, "rounds": 1},
+    "visualize": {"count": 1},
     "stream": {"seconds": 1},
     "export int8": {"allow_regression": True},
 }
