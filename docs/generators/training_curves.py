@@ -18,6 +18,7 @@ _DETECTION = {"box_loss": "#0072B2", "cls_loss": "#D9822B", "dfl_loss": "#7A6FD0
 _FEATURES = {"fg_loss": "#009E73", "bg_loss": "#40B8CC", "attn_loss": "#B5A300", "rel_loss": "#A0724A"}
 _HEADS = {"head_cls": "#CC79A7", "head_box": "#D5452E"}
 _RATIOS = {"features/ratio": "#009E73", "heads/ratio": "#D5452E"}
+_FEW = 8  # epochs, that are drawn as dots too
 Rows = list[dict[str, float]]
 
 
@@ -56,7 +57,7 @@ def _draw_accuracy(axes: Axes, rows: Rows, result: dict) -> None:
         teacher["map50_95"], color="#444444", linestyle=":", label=f"{teacher['name']}: {teacher['map50_95']:.3f}"
     )
     label = f"{student['name']}: {student['map50_95']:.3f}"
-    _draw_line(axes, rows, MAP50_95, color=shade, label=label, linewidth=1.8)
+    draw_line(axes, rows, MAP50_95, color=shade, label=label, linewidth=1.8)
     axes.set(title="mAP50-95 on the val images", ylim=(0, None))
 
 
@@ -64,11 +65,11 @@ def _draw_lines(axes: Axes, rows: Rows, shades: dict[str, str], linestyle: str =
     """Draw columns of the rows, each with its colour; those of the val images have no label of their own."""
     for column, shade in shades.items():
         label = None if column.startswith("val/") else column.removeprefix("train/")
-        _draw_line(axes, rows, column, color=shade, label=label, linewidth=1.5, linestyle=linestyle)
+        draw_line(axes, rows, column, color=shade, label=label, linewidth=1.5, linestyle=linestyle)
 
 
-def _draw_line(axes: Axes, rows: Rows, column: str, **style) -> None:
-    """Draw the epochs that have a value; those of a term that is switched off are zero, which a log scale omits."""
-    known = [(row["epoch"], row[column]) for row in rows if column in row]
+def draw_line(axes: Axes, rows: Rows, column: str, **style) -> None:
+    """Draw the epochs that have a value: one that was not validated has 0 for all its metrics, as a term that ended."""
+    known = [(row["epoch"], row[column]) for row in rows if row.get(column)]
     if known:
-        axes.plot(*zip(*known, strict=True), marker="o" if len(known) < 8 else None, **style)
+        axes.plot(*zip(*known, strict=True), marker="o" if len(known) < _FEW else None, **style)

@@ -6,9 +6,15 @@ import first_look
 import numpy as np
 import pictures
 import pytest
+import training_curves
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
+from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.detections import Detections
+from onnx_files import COLUMN, NAMES, SIDE, save_brightness_detector, save_detector
 
 TRUTH = first_look.Objects(np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float), np.array([0, 0, 1]))
 
@@ -52,6 +58,49 @@ def test_labels_become_corners_in_pixels(tmp_path):
     assert objects.classes.tolist() == [1]
 
 
+@pytest.fixture
+def runs(tmp_path):
+    """The run folders of a distilled and of a plain student, of which one detects the object and one does not."""
+    data, distilled, plain = (tmp_path / name for name in ("data", "distilled", "plain"))
+    for folder in (data / "images", data / "labels", distilled / "data", plain):
+        folder.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (SIDE, SIDE)).save(data / f"images/{name}.png")
+        line = f"1 {' '.join(str(value / SIDE) for value in COLUMN[:4])}\n"
+        (data / f"labels/{name}.txt").write_text("" if name == "a" else line)
+    text = yaml.safe_dump({"path": str(data), "train": "images", "val": "images", "names": NAMES})
+    (distilled / "data/data.yaml").write_text(text)
+    save_detector(distilled / "student.onnx")
+    metadata = {"stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "names": str(NAMES), "end2end": "False"}
+    # Its score is the brightness, and the images are black.
+    save_brightness_detector(plain / "student.onnx", [COLUMN[:4]], [1], [1], classes=3, metadata=metadata)
+    return distilled, plain
+
+
+def test_the_first_look_is_the_first_image_with_the_median_difference(runs):
+    path, (before, after) = first_look.typical_image(*runs)
+    # In a, the distilled student has a false detection: both scores are 0. In b and c, it finds the object.
+    assert path.name == "b.png"
+    assert [len(boxes) for boxes in before] == [0, 1, 0]
+    assert [len(boxes) for boxes in after] == [1, 0, 0]
+    assert (before.f1, after.f1) == (0, 1)
+
+
+def test_students_that_score_the_same_everywhere_are_refused(runs):
+    with pytest.raises(FGDError, match="score the same on every val image"):
+        first_look.typical_image(runs[0], runs[0])
+
+
+def test_the_first_look_shows_the_committed_gain(runs, tmp_path):
+    words = ["first-look", "--run", str(runs[0]), "--plain", str(runs[1]), "--folder", str(tmp_path / "out")]
+    assert pictures.main(words) == 0
+    assert Image.open(tmp_path / "out/first-look.png").width == 1200
+    figure = first_look.draw_first_look(*runs, pictures.COMPARISON)
+    texts = [text.get_text() for part in figure.subfigs for text in part.findobj(Text)]
+    assert "Gain of distillation: +3.56 mAP50-95 points, 95 % interval +2.16 to +4.96" in texts
+    assert "1 of 1 objects found, 0 false detections" in texts
+
+
 def test_shrinking_a_picture_keeps_black_and_white_and_changes_no_colour_visibly(tmp_path):
     pixels = np.random.default_rng(0).normal(120, 12, (200, 200, 3)).astype(np.uint8)
     pixels[0, :100], pixels[0, 100:] = 0, 255
@@ -75,3 +124,10 @@ def test_shrinking_a_picture_keeps_black_and_white_and_changes_no_colour_visibly
 def test_a_wrong_call_is_a_usage_error(capsys, words, message):
     assert pictures.main(words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_epochs_without_a_validation_are_not_drawn():
+    axes = Figure().subplots()
+    rows = [{"epoch": 1.0, "metrics/mAP50-95(B)": 0.0}, {"epoch": 2.0, "metrics/mAP50-95(B)": 0.4}]
+    training_curves.draw_line(axes, rows, "metrics/mAP50-95(B)")
+    assert axes.lines[0].get_xydata().tolist() == [[2, 0.4]]

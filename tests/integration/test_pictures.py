@@ -8,8 +8,6 @@ import pictures
 import pytest
 from PIL import Image
 
-from fgd_yolo import export_onnx
-
 needs_browser = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs chromium and chromedriver"
 )
@@ -38,13 +36,6 @@ def test_a_picture_of_a_run_is_drawn(name, run, tmp_path):
     width, height = take(name, tmp_path, run)
     assert 700 < width < 1300
     assert height > 500
-
-
-def test_the_first_look_compares_two_students_on_the_same_image(run, trained_teacher, tmp_path):
-    # The trained teacher stands for a plain student: a student of one epoch detects nothing.
-    (tmp_path / "plain").mkdir()
-    export_onnx(trained_teacher, tmp_path / "plain/student.onnx")
-    assert take("first-look", tmp_path, run, tmp_path / "plain")[0] == 1200
 
 
 @needs_browser
