@@ -69,7 +69,7 @@ class Options(BaseModel):
     @property
     def given(self) -> dict[str, Any]:
         """The options that were given, not completed by defaults."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: value for name, value in self if name in self.model_fields_set}
 
     def replace(self: Model, **changes: Any) -> Model:
         """Return a copy with changes, checked again; defaults that depend on a changed option follow it."""

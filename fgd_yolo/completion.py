@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import sys
 from contextlib import suppress
 
 from argcomplete import CompletionFinder
 
-_ASSIGNMENT = re.compile(r"([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
-
 
 class AssignmentFinder(CompletionFinder):
     """Completes `--name value`, and `name=value` for parsers that accept it."""
 
     def _get_completions(self, comp_words, cword_prefix, cword_prequote, last_wordbreak_pos):
-        if getattr(self._parser, "assignments", False):
+        if pattern := getattr(self._parser, "assignment", None):
             last = self._action(comp_words[-1].removeprefix("--")) if len(comp_words) > 1 else None
             self._in_value = last is not None and last.nargs is None
-            current = _ASSIGNMENT.fullmatch(cword_prefix)
+            current = pattern.fullmatch(cword_prefix)
             assigned = self._action(current[1]) if current and not self._in_value else None
             # As options, which argparse understands; the one of the word to complete expects a value.
-            comp_words = [f"--{word}" if _ASSIGNMENT.fullmatch(word) else word for word in comp_words]
+            comp_words = [f"--{word}" if pattern.fullmatch(word) else word for word in comp_words]
             comp_words += assigned.option_strings[:1] if assigned else []
         return super()._get_completions(comp_words, cword_prefix, cword_prequote, last_wordbreak_pos)
 
@@ -37,9 +34,11 @@ class AssignmentFinder(CompletionFinder):
 
     def collect_completions(self, active_parsers, parsed_args, cword_prefix):
         """Return the completions of one word; an assignment has those of its value."""
-        parser, current = active_parsers[-1], _ASSIGNMENT.fullmatch(cword_prefix)
-        if not getattr(parser, "assignments", False) or self._in_value:
+        parser = active_parsers[-1]
+        pattern = getattr(parser, "assignment", None)
+        if pattern is None or self._in_value:
             return super().collect_completions(active_parsers, parsed_args, cword_prefix)
+        current = pattern.fullmatch(cword_prefix)
         if current is None:
             found = super().collect_completions(active_parsers, parsed_args, cword_prefix)
             return found + [f"{name}=" for name in parser.names if cword_prefix and name.startswith(cword_prefix)]

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -27,6 +28,7 @@ COMPLETION = "_ARGCOMPLETE"
 """Environment variable with which a shell asks a program for completions."""
 STAGES = 5
 """Number of stages of a distillation run, described in `fgd_yolo.workflow.distill`."""
+_DEBUG = {"--debug", "--debug=true", "debug=true"}
 _SCRIPTS = {  # scripts of a checkout, by their command
     "distill": "tools/distill.py",
     "recipes": "tools/recipes.py",
@@ -76,8 +78,8 @@ class Parser(argparse.ArgumentParser):
         UsageError: from the parsing methods, where argparse would print its usage and exit.
     """
 
-    assignments = False
-    """Whether options can also be written `name=value`."""
+    assignment: re.Pattern[str] | None = None
+    """How an option looks that is written `name=value`, if that is accepted."""
     usage_note: str | None = None
     """What the help says about the spelling of options."""
 
@@ -185,7 +187,7 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
         The exit code.
     """
     arguments = [str(argument) for argument in (sys.argv[1:] if argv is None else argv)]
-    return guarded(lambda: action(arguments), debug=bool({"--debug", "--debug=True", "debug=True"} & {*arguments}))
+    return guarded(lambda: action(arguments), debug=bool(_DEBUG & {argument.lower() for argument in arguments}))
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:

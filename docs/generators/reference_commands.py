@@ -57,7 +57,7 @@ def _row(parser: Parser, action: argparse.Action) -> tuple[str, str, str]:
     default = _DEFAULT.search(text)
     meaning = prose(_DEFAULT.sub("", text))
     return (
-        "<br>".join(map(code, spellings(action, parser.assignments))),
+        "<br>".join(map(code, spellings(action, parser.assignment is not None))),
         _default(default[1]) if default else "",
         meaning,
     )

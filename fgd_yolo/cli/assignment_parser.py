@@ -13,8 +13,6 @@ from fgd_yolo.console import Parser, offer
 from fgd_yolo.errors import UsageError, close_match, nearest
 from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 
-_ASSIGNMENT = re.compile(r"([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
-
 
 class AssignmentParser(Parser):
     """A parser that accepts every option as `--name value`, `--name=value` and `name=value`.
@@ -27,7 +25,7 @@ class AssignmentParser(Parser):
         options: as for `Parser`.
     """
 
-    assignments = True
+    assignment = re.compile(r"([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
     usage_note = "Each option can be written --name value or name=value; - and _ are the same."
 
     def __init__(self, *args: Any, elsewhere: Mapping[str, str] | None = None, **options: Any):
@@ -65,16 +63,13 @@ class AssignmentParser(Parser):
         in_list = False
         while left:
             word = left.popleft()
-            assignment = _ASSIGNMENT.fullmatch(word.removeprefix("--"))
+            assignment = self.assignment.fullmatch(word.removeprefix("--"))
             if not word.startswith("-") and assignment is None:
                 if not in_list:
-                    shown = [name for name, action in actions.items() if action.help != argparse.SUPPRESS]
-                    near = close_match(word.replace("-", "_"), shown)
-                    hint = f"write name=value or --name value{near}"
-                    raise UsageError(f"'{word}' is neither an option nor its value: {hint}")
+                    raise UsageError(self._stray(word))
                 result += _split(word)
                 continue
-            name, value = assignment.groups() if assignment else (word.lstrip("-"), None)
+            name, value = assignment.groups() if assignment else (word.removeprefix("--"), None)
             action = actions.get("help" if word == "-h" else name.replace("-", "_"))
             if action is None:
                 raise UsageError(self._unknown(name, word))
@@ -97,17 +92,34 @@ class AssignmentParser(Parser):
     def _mistyped(self, words: Sequence[str]) -> None:
         """Return None: every word was checked when it was read."""
 
+    def _stray(self, word: str) -> str:
+        """Return the message about a word that is neither an option nor the value of one."""
+        name = word.replace("-", "_")
+        action = self.names.get(name)
+        if action is None:
+            shown = [option for option, action in self.names.items() if action.help != argparse.SUPPRESS]
+            hint = f"write name=value or --name value{close_match(name, shown)}"
+            return f"'{word}' is neither an option nor its value: {hint}"
+        flag = action.option_strings[-1]
+        if action.nargs == 0:
+            return f"'{word}' is an option: write {flag}"
+        value = action.metavar or "VALUE"
+        return f"'{word}' has no value: write {word}={value} or {flag} {value}"
+
     def _unknown(self, name: str, word: str) -> str:
-        known = {option: option for option in self.names}
-        dashes = word.startswith("-")
-        if name in self._elsewhere:
-            return f"{name} is not an option here: {self._elsewhere[name]}"
+        """Return the message about an option that does not exist, or not here."""
+        option, dashes = name.replace("-", "_"), word.startswith("-")
+        if option in self._elsewhere:
+            return f"{name} is not an option here: {self._elsewhere[option]}"
+        known = {option: option for option in (*self._elsewhere, *self.names)}
         if "." not in name:  # the group may be forgotten: fg_weight for features.fg_weight
             known = {**{option.rpartition(".")[2]: option for option in reversed(known)}, **known}
-        near = known.get(nearest(name.replace("-", "_"), known) or "")
-        flag = self.names[near].option_strings[0] if near and dashes else near
+        near = known.get(nearest(option, known) or "")
+        flag = self.names[near].option_strings[0] if near in self.names and dashes else near
         hint = f", did you mean '{flag}'?" if flag else ""
-        return f"unknown option '{word.partition('=')[0] if dashes else name}'{hint} (see --help)"
+        return f"unknown option '{word.partition('=')[0] if dashes else name}'{hint} " + (
+            f"({self._elsewhere[near]})" if near in self._elsewhere else "(see --help)"
+        )
 
 
 def _split(text: str) -> list[str]:

@@ -9,14 +9,12 @@ from typing import Any
 
 from fgd_yolo.console import Parser, guarded_command, positive_int
 
-EXAMPLES = [
-    ("inference", "YOLOv8n with random weights"),
-]
 INFERENCE_EXAMPLES = [
     ("", "YOLOv8n with random weights"),
     ("--model student.pt --data data.yaml", "a trained detector, with the mAP of each precision"),
     ("--model student.pt --imgsz 320 --threads 1 2", "one input size, with one and two threads"),
 ]
+EXAMPLES = [(f"inference {words}".strip(), explanation) for words, explanation in INFERENCE_EXAMPLES]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

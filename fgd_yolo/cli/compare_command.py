@@ -70,8 +70,11 @@ def _parse_args(argv: Sequence[str], prog: str | None) -> Namespace:
     parser = build_parser(prog)
     args = parser.parse_args(argv)
     given = [name for name, value in vars(args).items() if value != parser.get_default(name)]
-    if args.report and set(given) - {"report", "debug"}:
-        raise UsageError("--report writes the report of a folder again and accepts no other option")
+    others = [parser.names[name].option_strings[0] for name in given if name not in ("report", "debug")]
+    if args.report and others:
+        raise UsageError(
+            f"--report writes the report of a folder again and accepts no other option: leave out {', '.join(others)}"
+        )
     return args
 
 
@@ -121,8 +124,11 @@ def _seeds(words: Sequence[str], first: int | None) -> list[int]:
             raise UsageError(f"--seeds must be integers, got '{word}'")
     numbers = [int(word) for word in words]
     if len(numbers) > 1:
-        if first is not None or len(set(numbers)) < len(numbers):
-            raise UsageError("several numbers after --seeds must be different, and cannot be used with --first-seed")
+        if len(set(numbers)) < len(numbers):
+            raise UsageError(f"--seeds must be different, got {' '.join(words)}: leave out what is repeated")
+        if first is not None:
+            several = f"--seeds {' '.join(words)}"
+            raise UsageError(f"--first-seed {first} cannot be used with {several}, which are the seeds: leave out one")
         return numbers
     if numbers == [0]:
         raise UsageError("--seeds 0 makes no run: a single number is the number of seeds; use --seeds 1 for seed 0")
@@ -156,6 +162,8 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
         prog: program name for the help; None takes the name of the running script.
     """
     elsewhere = {name: f"write it after a method, such as fgd:{name}=..." for name in FGDConfig.option_names()}
+    elsewhere["recipe"] = "write the recipe as a method, such as --methods plain fitnet mine.yaml"
+    elsewhere["teacher_epochs"] = "a teacher that does not know its data is fine-tuned for --epochs"
     parser = AssignmentParser(
         prog=prog,
         usage="%(prog)s --student MODEL --methods METHOD [METHOD ...] [options]",

@@ -16,8 +16,7 @@ EXAMPLES = [
     ("--teacher teacher.pt --student yolov8n --data data.yaml", "your own teacher and data"),
     ("--resume runs/distill/yolov8n", "resume an interrupted run"),
 ]
-# 007 is a name here, no number. A list of data sets is read as one, to be refused as such.
-_TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name not in ("teacher_epochs", "data"))
+_TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name != "teacher_epochs")  # 007 is a name here, no number
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -51,8 +50,10 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 
     words = build_parser(prog).given(arguments)
-    options = {name: value if name in _TEXT or value is True else parse_value(value) for name, value in words.items()}
-    changes = {name: options.pop(name) for name in FGDConfig.option_names() if name in options}
+    options = {name: _read(name, value) for name, value in words.items()}
+    # A recipe may set data and teacher_epochs, which `distill` replaces by all values but None.
+    defaults = [name for name in ("data", "teacher_epochs") if name in options and options[name] is None]
+    changes = {name: options.pop(name) for name in (*FGDConfig.option_names(), *defaults) if name in options}
     check_train_args({name: value for name, value in options.items() if name not in (*RUN_OPTIONS, "allow_download")})
     if "resume" in options:
         return options | changes  # refused by `distill`, which names them
@@ -60,6 +61,14 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
         recipe = load_recipe(options["recipe"]) if "recipe" in options else Recipe()
         options["recipe"] = recipe.replace(**changes)
     return options
+
+
+def _read(name: str, text: str | bool) -> Any:
+    """Return the value of an option; a flag is True already."""
+    value = text if text is True else parse_value(text)
+    # For data None is the demo data, and a list is refused as such.
+    is_value = name not in _TEXT or (name == "data" and (value is None or isinstance(value, list)))
+    return value if is_value else text
 
 
 def build_parser(prog: str | None = None) -> AssignmentParser:

@@ -55,12 +55,22 @@ def _help(name: str, field: FieldInfo, values: Mapping[str, Any]) -> str:
     """Return methods, description and default of an option, whose defaults are given by their condition."""
     owners = [method for method, text in _CONDITIONS["features.method"].items() if text in values]
     prefix = "" if len(owners) == len(METHOD_OPTIONS) else f"({', '.join(owners)} only) "
-    text = _text(field).removesuffix(".")
+    text = _meaning(name, field)
     if "default" in text:
         return f"{prefix}{text}"
     default = next(iter(values.values()))
     others = [] if name in _CONDITIONS else [f"{value} {when}" for when, value in values.items() if value != default]
     return f"{prefix}{text} (default: {', '.join([str(default), *others])})"
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    """Return the description of an option, for each method where they differ."""
+    option = name.removeprefix(f"{FeatureOptions.group}.")
+    fields = {method: model.model_fields.get(option) for method, model in METHOD_OPTIONS.items()}
+    texts = {method: text for method, entry in fields.items() if entry and (text := _text(entry))}
+    if option == name or len(set(texts.values())) < 2:
+        return _text(field).removesuffix(".")
+    return "; ".join(f"{method}: {text.removesuffix('.')}" for method, text in texts.items())
 
 
 def _text(field: FieldInfo) -> str:

@@ -14,8 +14,8 @@ from fgd_yolo.runtime.media import STREAM_ADVICE, VIDEO_SUFFIXES, list_files, li
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, PixelBudget
 from fgd_yolo.runtime.predict import predict
+from fgd_yolo.runtime.session import DEVICES
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 PROJECT = Path("runs/predict")
 EXAMPLES = [
     ("--model best.onnx --source image.jpg", "writes an annotated copy to runs/predict/best"),
@@ -72,8 +72,8 @@ def build_parser(prog: str | None = None) -> Parser:
     add("--conf", type=float, default=DEFAULT_CONFIDENCE, metavar="F", help=help_text)
     help_text = "IoU threshold of the NMS (default: %(default)s)"
     add("--iou", type=float, default=DEFAULT_IOU, metavar="F", help=help_text)
-    help_text = "cpu, cuda, cuda:N, tensorrt, openvino, or auto (default: auto)"
-    offer(add("--device", default="auto", metavar="DEVICE", help=help_text), DEVICES)
+    help_text = f"{', '.join(DEVICES)} or cuda:N (default: %(default)s)"
+    offer(add("--device", default=DEVICES[0], metavar="DEVICE", help=help_text), DEVICES)
     add("--threads", type=int, metavar="N", help="CPU threads (default: all available cores)")
     help_text = "skip images with more pixels without decoding them (default: %(default)g)"
     add("--max-megapixels", type=float, default=DEFAULT_MEGAPIXELS, metavar="F", help=help_text)

@@ -14,6 +14,7 @@ from fgd_yolo.console import Parser, guarded_command, offer
 from fgd_yolo.errors import UsageError
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS
+from fgd_yolo.runtime.session import DEVICES, MODES
 
 EXAMPLES = [
     ("--model best.onnx --source test:// --web 127.0.0.1:8080", "a synthetic moving scene, live on a web page"),
@@ -42,7 +43,7 @@ _OPTIONS = {
         "--device": (
             "DEVICE",
             str,
-            "cpu, cuda, cuda:N, tensorrt, openvino, or auto (default: auto)",
+            f"{', '.join(DEVICES)} or cuda:N (default: {DEVICES[0]})",
         ),
         "--threads": ("N", int, "CPU threads (default: all available cores)"),
         "--mode": ("MODE", str, "latency, or throughput for many streams (default: latency)"),
@@ -68,8 +69,8 @@ _FLAGS = {
     },
 }
 _OFFERED = {
-    "device": ("auto", "cpu", "cuda", "tensorrt", "openvino"),
-    "mode": ("latency", "throughput"),
+    "device": DEVICES,
+    "mode": MODES,
     "policy": ("latest", "every", "max-age="),
 }
 

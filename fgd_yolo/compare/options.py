@@ -32,6 +32,9 @@ _NOT_ACCEPTED = {
     "name": "set the folder with --project and --name",
     "time": "methods of different speed would train for different numbers of epochs",
     "dis": "it belongs to one method: ultralytics:dis=3",
+    "distill_model": "name the method ultralytics, which sets it to the teacher",
+    "cfg": "give train arguments one by one, and recipes as methods",
+    "resume": "run the same command again, which resumes its comparison",
     "fraction": "make a smaller data set instead, so that its results have a name",
 }
 
@@ -97,10 +100,10 @@ class ComparisonOptions:
     allow_download: bool = False
 
     def __post_init__(self):
-        check_train_args(self.train)
         for key, reason in _NOT_ACCEPTED.items():
             if key in self.train:
                 raise UsageError(f"{key}={self.train[key]} is not accepted here: {reason}")
+        check_train_args(self.train)
         batch = self.train.get("batch", ultralytics_defaults()["batch"])
         if not isinstance(batch, int) or batch < 1:
             raise UsageError(

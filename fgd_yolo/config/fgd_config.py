@@ -176,8 +176,10 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in options.items():
         group, dot, option = str(name).partition(".")
-        if not dot:
-            value = {**result.get(group, {}), **value} if isinstance(value, Mapping) else value
+        if not dot and isinstance(value, Mapping):
+            # A key may be a number in YAML, which pydantic would not accept.
+            result[group] = {**result.get(group, {}), **{str(key): entry for key, entry in value.items()}}
+        elif not dot:
             result[group] = value
         elif isinstance(result.setdefault(group, {}), dict):
             result[group] = {**result[group], option: value}
@@ -198,7 +200,7 @@ def _flat(config: FGDConfig) -> Iterator[tuple[str, Any]]:
 def _feature_options(options: Mapping[str, Any]) -> FeatureOptions:
     """Build the options of the method that is named, or of the default method."""
     method = options.get("method", DEFAULT_METHOD)
-    if method not in METHOD_OPTIONS:
+    if not isinstance(method, str) or method not in METHOD_OPTIONS:
         raise UsageError(unknown_choice("features.method", method, METHOD_OPTIONS))
     model = METHOD_OPTIONS[method]
     for name in options:

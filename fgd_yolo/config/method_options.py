@@ -82,7 +82,7 @@ class CWDOptions(FeatureOptions):
 
     method: Literal["cwd"] = "cwd"
     temperature: Annotated[float, Field(gt=0)] = 4.0
-    """T of the distributions over the cells; 4 as in the paper."""
+    """T of the distributions over the cells, 4 as in the paper."""
     channel_weight: Weight = 1.0
     """Weight of the divergence of the distributions."""
 

@@ -40,9 +40,7 @@ class Recipe(FGDConfig):
     @property
     def config(self) -> FGDConfig:
         """The options of the distillation alone."""
-        return FGDConfig(
-            **{name: getattr(self, name) for name in FGDConfig.model_fields if name in self.model_fields_set}
-        )
+        return FGDConfig(**{name: value for name, value in self.given.items() if name in FGDConfig.model_fields})
 
     @classmethod
     def of(cls, config: FGDConfig, **options: Any) -> Recipe:

@@ -15,7 +15,7 @@ from fgd_yolo.runtime.openvino_session import OpenVinoSession
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino")  # the default first
 MODES = ("latency", "throughput")
 _MAX_THREADS = 1024
 

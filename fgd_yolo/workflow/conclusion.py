@@ -20,6 +20,8 @@ from fgd_yolo.workflow.run_folder import PLAIN_RECIPE, RECIPE
 
 USABLE = 0.1
 """Fraction of its teacher's mAP50-95 below which a student is unusable."""
+WEAKER = "features.ratio=0.01 heads.ratio=0.05"
+"""Gradient ratios of a weaker distillation: a tenth of the defaults, below every one of a recipe that ships."""
 FEW_EPOCHS = 10
 _ENOUGH_EPOCHS = 100  # Ultralytics' default
 _EQUAL = 0.0005  # differences below this are 0.000 in the table
@@ -210,8 +212,7 @@ def _weaker(run: Outcome) -> list[tuple[str, str]]:
     if run.is_plain or run.twin is None:
         return []
     recipe = f"--recipe {_quoted(_run_dir(run) / RECIPE)}"
-    changes = "features.ratio=0.1 heads.ratio=0.1"
-    return [("a weaker distillation", f"{command_name('distill')} {recipe} {changes}")]
+    return [("a weaker distillation", f"{command_name('distill')} {recipe} {WEAKER}")]
 
 
 def _longer(run: Outcome) -> list[tuple[str, str]]:

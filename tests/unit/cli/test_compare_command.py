@@ -110,7 +110,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} epoks=4", "did you mean 'epochs'"),
         (f"{ASKED} --seeds 0", "a single number is the number of seeds"),
         (f"{ASKED} --seeds 1 1", "must be different"),
-        (f"{ASKED} --seeds 1 2 --first-seed 3", "cannot be used with --first-seed"),
+        (f"{ASKED} --seeds 1 2 --first-seed 3", "--first-seed 3 cannot be used with --seeds 1 2"),
         (f"{ASKED} --seeds x", "must be integers"),
         (f"{ASKED} --jobs 0", "--jobs"),
         (f"{ASKED} --val-fraction 1", r"in \[0, 1\)"),
@@ -118,6 +118,14 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --runs a --val-fraction 0.2", "--val-fraction cannot be used with --runs"),
         (f"{ASKED} --projcet x", "did you mean '--project'"),
         (f"{ASKED} heads.ratio=1", "write it after a method, such as fgd:heads.ratio="),
+        (f"{ASKED} features.fg-weight=1", "write it after a method, such as fgd:features.fg_weight="),
+        (f"{ASKED} heads.rato=1", r"did you mean 'heads.ratio'\? \(write it after a method"),
+        (f"{ASKED} fg_weight=1", r"did you mean 'features.fg_weight'\? \(write it after a method"),
+        (f"{ASKED} recipe=mine.yaml", "write the recipe as a method"),
+        (f"{ASKED} --teacher-epochs 3", "is fine-tuned for --epochs"),
+        (f"{ASKED} resume=runs/a", "run the same command again"),
+        (f"{ASKED} cfg=mine.yaml", "recipes as methods"),
+        (f"{ASKED} distill_model=t.pt", "name the method ultralytics"),
         (f"{ASKED} methods=heads", "--methods given more than once"),
         (f"{ASKED} seeds=2 --seeds 3", "--seeds given more than once"),
     ],
@@ -130,7 +138,7 @@ def test_invalid_options_are_a_one_line_error_before_anything_starts(words, mess
 def test_report_accepts_no_other_option(capsys):
     assert main(["--report", "here", "--jobs", "2"]) == 2
     assert main(["--report", "here", "imgsz=3"]) == 2
-    assert "accepts no other option" in capsys.readouterr().err
+    assert "accepts no other option: leave out --imgsz" in capsys.readouterr().err
 
 
 def test_a_folder_without_runs_has_no_report(capsys):

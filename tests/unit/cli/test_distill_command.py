@@ -85,6 +85,33 @@ def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_
     assert parse_distill(["--recipe", "plain"]) == {"recipe": "plain"}
 
 
+def test_none_is_a_value_that_a_recipe_may_be_changed_to(tmp_path):
+    (tmp_path / "mine.yaml").write_text("data: d.yaml\nteacher_epochs: 5\n")
+    recipe = parse_distill([f"recipe={tmp_path / 'mine.yaml'}", "data=None", "--teacher-epochs", "none"])["recipe"]
+    assert (recipe.data, recipe.teacher_epochs) == (None, None)
+
+
+def test_a_change_of_the_method_brings_its_default_of_the_heads():
+    recipe = parse_distill(["recipe=fitnet", "features.method=fgd"])["recipe"]
+    assert recipe.heads.enabled and recipe.features.ratio == 0.25, "the ratio is one of the recipe"
+
+
+def other_spellings(name, value):
+    for spelt in {name, name.replace("_", "-")}:
+        yield from ([f"{spelt}={value}"], [f"--{spelt}={value}"], [f"--{spelt}", value])
+
+
+@pytest.mark.parametrize("command", ["distill", "compare"])
+def test_every_option_means_the_same_in_every_spelling(command):
+    parser = parsers()[command]
+    for name, action in parser.names.items():
+        if action.nargs != 0:
+            read = [getattr(parser.parse_args(words), name) for words in other_spellings(name, "2")]
+            assert all(entry == read[0] != parser.get_default(name) for entry in read), name
+    for words in (["--allow-download"], ["--allow_download"], ["allow_download=True"], ["--allow-download=true"]):
+        assert parser.parse_args(words).allow_download
+
+
 def test_a_resumed_run_keeps_its_options():
     read = parse_distill(["resume=runs/distill/a", "--heads.ratio", "1"])
     assert read == {"resume": "runs/distill/a", "heads.ratio": 1}, "distill refuses all but device"
@@ -94,6 +121,7 @@ def test_values_of_options_are_read_like_those_of_assignments():
     read = parse_distill(["--batch", "-1", "--device", "cpu", "--teacher-epochs", "0", "--imgsz=64"])
     assert read == {"batch": -1, "device": "cpu", "teacher_epochs": 0, "imgsz": 64}
     assert parse_distill(["data=d.yaml"]) == {"data": "d.yaml"}
+    assert parse_distill(["data=2024", "student=1e3"]) == {"data": "2024", "student": "1e3"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +155,11 @@ def test_an_option_given_more_than_once_is_refused(words):
         ("fg_weight=1", "did you mean 'features.fg_weight'"),
         ("--fg-weight 1", "did you mean '--features.fg_weight'"),
         ("heads.rato=1", "did you mean 'heads.ratio'"),
-        ("teacher yolov8l", "did you mean 'teacher'"),
+        ("teacher yolov8l", "'teacher' has no value: write teacher=MODEL or --teacher MODEL"),
+        ("epochs = 3", "'epochs' has no value: write epochs=N or --epochs N"),
+        ("teacher_epoch 3", "did you mean 'teacher_epochs'"),
+        ("allow-download --student x", "'allow-download' is an option: write --allow-download"),
+        ("-teacher yolov8l", "unknown option '-teacher', did you mean '--teacher'"),
         ("teacher=", "--teacher has no value"),
         ("--teacher ''", "--teacher has no value"),
         ("allow_download=maybe", "must be True or False"),
@@ -178,7 +210,10 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main([*words.split(), "--help"])
     assert stop.value.code == 0
-    assert f"\nusage: fgd-yolo {words} " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    examples, _, usage = printed.partition("examples:\n")[2].partition("\nusage: ")
+    assert usage.startswith(f"fgd-yolo {words} ")
+    assert examples.count(f"  fgd-yolo {words}") == 3
 
 
 @pytest.mark.parametrize(

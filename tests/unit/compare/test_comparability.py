@@ -12,7 +12,7 @@ PLAIN = example_run("plain", 0)
 def test_runs_may_differ_in_method_seed_and_result():
     others = [PLAIN, example_run("ultralytics", 0, 0.6, teacher_digest="t"), example_run("plain", 1, 0.4)]
     assert (
-        find_difference(example_run("fgd", 1, 0.55, teacher_digest="t", options={"gradient_ratio": 0.25}), others)
+        find_difference(example_run("fgd", 1, 0.55, teacher_digest="t", options={"features.ratio": 0.25}), others)
         is None
     )
 
@@ -49,9 +49,9 @@ def test_budgets_may_differ_between_data_sets():
 
 
 def test_method_options_and_hold_out_are_shared_by_all_data_sets():
-    other = example_run("fgd", 0, data="boards", options={"gradient_ratio": 0.25})
-    reason = find_difference(example_run("fgd", 0, options={"gradient_ratio": 0.1}), [other])
-    assert reason.endswith("differ in gradient_ratio (0.1 and 0.25)")
+    other = example_run("fgd", 0, data="boards", options={"features.ratio": 0.25})
+    reason = find_difference(example_run("fgd", 0, options={"features.ratio": 0.1}), [other])
+    assert reason.endswith("differ in features.ratio (0.1 and 0.25)")
     assert find_difference(example_run("plain", 0, val_fraction=0.2), [other]).endswith(
         "differ in val_fraction (0.2 and 0.0)"
     )
@@ -76,11 +76,11 @@ def test_an_unknown_value_is_not_a_difference():
 
 
 def test_a_method_whose_options_changed_is_named():
-    before = example_run("fgd", 0, options={"gradient_ratio": 0.25, "rel_weight": 1e-6})
-    after = example_run("fgd", 1, options={"gradient_ratio": 0.1, "rel_weight": 1e-6, "new_switch": False})
-    assert find_difference(after, [before]).endswith("differ in gradient_ratio (0.1 and 0.25)")
+    before = example_run("fgd", 0, options={"features.ratio": 0.25, "features.rel_weight": 1e-6})
+    after = example_run("fgd", 1, options={"features.ratio": 0.1, "features.rel_weight": 1e-6, "new_switch": False})
+    assert find_difference(after, [before]).endswith("differ in features.ratio (0.1 and 0.25)")
     assert (
-        find_difference(example_run("fgd", 1, options={"gradient_ratio": 0.25, "new_switch": False}), [before]) is None
+        find_difference(example_run("fgd", 1, options={"features.ratio": 0.25, "new_switch": False}), [before]) is None
     )
 
 

@@ -43,6 +43,9 @@ def test_a_group_is_a_mapping_an_object_or_dotted_options():
         ({"features": {"method": "fitnt"}}, r"features\.method 'fitnt' is unknown, did you mean 'fitnet'"),
         ({"heads.ratio": 1.0, "heads": False}, r"heads"),
         ({"heads": False}, r"heads must be a mapping of options, got False"),
+        ({"heads": {1: 2}}, r"unknown option 'heads\.1'"),
+        ({1: 2}, r"unknown option '1'"),
+        ({"features": {"method": ["fgd"]}}, r"features\.method '\['fgd'\]' is unknown"),
     ],
 )
 def test_a_wrong_name_is_an_error_with_the_closest_one(options, message):
@@ -91,6 +94,11 @@ def test_every_option_has_a_description(name):
     for model in models:
         for option, field in model.model_fields.items():
             assert option == "method" or field.description, f"{model.__name__}.{option}"
+
+
+def test_given_options_are_in_the_order_of_the_fields():
+    given = FGDConfig(features={"rel_weight": 1.0, "bg_weight": 1.0, "fg_weight": 1.0, "scale": "free"}).features.given
+    assert [*given] == ["scale", "fg_weight", "bg_weight", "rel_weight"], "messages name the first"
 
 
 def test_the_options_do_not_change():

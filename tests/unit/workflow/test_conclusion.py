@@ -6,12 +6,13 @@ import re
 import shlex
 
 import pytest
+from fgd_yolo.cfg import recipe_names
 
 from fgd_yolo.cli.distill_command import parse_distill
 from fgd_yolo.cli.export_command import build_parser as export_parser
 from fgd_yolo.cli.predict_command import build_parser as predict_parser
 from fgd_yolo.config import load_recipe
-from fgd_yolo.workflow.conclusion import CASES, Outcome, conclude, next_commands
+from fgd_yolo.workflow.conclusion import CASES, WEAKER, Outcome, conclude, next_commands
 
 FILES = {"weights": "runs/distill/yolov8n/student.pt", "onnx": "runs/distill/yolov8n/student.onnx"}
 
@@ -190,6 +191,13 @@ def test_a_run_with_few_steps_is_repeated_with_more(monkeypatch):
 
 def test_a_student_that_detects_nothing_is_not_exported_to_int8(monkeypatch):
     assert not any("int8" in words for words in commands_of(make_result(student=0.0, **SHORT), monkeypatch))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_weaker_distillation_is_weaker_than_every_recipe(name):
+    given, weaker = load_recipe(name), parse_distill([f"recipe={name}", *WEAKER.split()])["recipe"]
+    for now, then in ((weaker.features, given.features), (weaker.heads, given.heads)):
+        assert then.ratio is None or now.ratio < then.ratio
 
 
 def test_paths_survive_a_shell(monkeypatch):
