@@ -19,7 +19,7 @@ SMALL = {
     "seconds": 1,
     "rounds": 1,
     "threads": 1,
-    "count": 1,
+    "count": 2,
 }
 """Options and arguments whose value is replaced wherever a page gives one."""
 _TRAINING = {"epochs": 1, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
@@ -28,7 +28,7 @@ ADDED_OPTIONS = {
     "distill": {"data": "data.yaml", "pictures_every": 0, **_TRAINING},
     "compare": {"data": "data.yaml", "seeds": 1, **_TRAINING},
     "benchmark": {"imgsz": 64, "threads": 1, "rounds": 1},
-    "visualize": {"count": 1},
+    "visualize": {"count": 2},
     "stream": {"seconds": 1},
     "export int8": {"allow_regression": True},
 }
