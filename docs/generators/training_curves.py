@@ -44,6 +44,7 @@ def draw_training_curves(run: Path) -> Figure:
     ratios.set(title="Gradient ratio: distillation / detection loss", ylim=(0, None))
     for axes, columns in ((accuracy, 1), (detection, 1), (distillation, 2), (ratios, 1)):
         axes.set_xlabel("epoch")
+        axes.set_xlim(0, rows[-1]["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(ncol=columns, fontsize=8.5)
     return figure
@@ -69,7 +70,9 @@ def _draw_lines(axes: Axes, rows: Rows, shades: dict[str, str], linestyle: str =
 
 
 def draw_line(axes: Axes, rows: Rows, column: str, **style) -> None:
-    """Draw the epochs that have a value: one that was not validated has 0 for all its metrics, as a term that ended."""
-    known = [(row["epoch"], row[column]) for row in rows if row.get(column)]
-    if known:
-        axes.plot(*zip(*known, strict=True), marker="o" if len(known) < _FEW else None, **style)
+    """Draw the epochs that have a value: a term that ended is 0, as are all metrics of an epoch without validation."""
+    validated = column.startswith(("val/", "metrics/"))
+    known = [row for row in rows if (row["val/box_loss"] if validated else row.get(column))]
+    points = [(row["epoch"], row[column]) for row in known if column in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker="o" if len(points) < _FEW else None, **style)

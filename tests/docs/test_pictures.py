@@ -128,6 +128,7 @@ def test_a_wrong_call_is_a_usage_error(capsys, words, message):
 
 def test_epochs_without_a_validation_are_not_drawn():
     axes = Figure().subplots()
-    rows = [{"epoch": 1.0, "metrics/mAP50-95(B)": 0.0}, {"epoch": 2.0, "metrics/mAP50-95(B)": 0.4}]
+    values = ((1.0, 0.0, 0.0), (2.0, 3.0, 0.0), (3.0, 2.0, 0.4))  # the second is validated and finds nothing
+    rows = [{"epoch": epoch, "val/box_loss": loss, "metrics/mAP50-95(B)": score} for epoch, loss, score in values]
     training_curves.draw_line(axes, rows, "metrics/mAP50-95(B)")
-    assert axes.lines[0].get_xydata().tolist() == [[2, 0.4]]
+    assert axes.lines[0].get_xydata().tolist() == [[2, 0], [3, 0.4]]
