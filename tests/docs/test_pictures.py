@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import first_look
 import numpy as np
 import pictures
@@ -16,6 +18,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.detections import Detections
 from onnx_files import COLUMN, NAMES, SIDE, save_brightness_detector, save_detector
 
+COMMITTED = Path(__file__).parents[2] / "docs/pictures"
 TRUTH = first_look.Objects(np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float), np.array([0, 0, 1]))
 
 
@@ -111,6 +114,11 @@ def test_shrinking_a_picture_keeps_black_and_white_and_changes_no_colour_visibly
     assert np.abs(after.astype(int) - pixels).max() <= 2
     assert (after[0] == pixels[0]).all()
     assert (tmp_path / "noise.png").stat().st_size < before
+
+
+def test_every_picture_of_the_command_is_committed_and_small():
+    sizes = {name: (COMMITTED / f"{name}.png").stat().st_size for name in pictures.PICTURES}
+    assert max(sizes.values()) <= pictures.MAX_BYTES
 
 
 @pytest.mark.parametrize(
