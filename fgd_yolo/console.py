@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fgd_yolo.errors import FGDError, UsageError, error_message, nearest
 from fgd_yolo.stopping import StopRequest, on_stop_signals
@@ -300,22 +300,9 @@ def _program(path: Path) -> str:
     return shlex.quote(text if "/" in text or "\\" in text else f"./{text}")
 
 
-def distill_command(**options: Any) -> str:
-    """Return a `distill` command line, quoted for a shell.
-
-    Args:
-        options: long options by name; None is omitted; `train` holds the train arguments.
-    """
-    train: Mapping[str, Any] = options.pop("train", {})
-    words = [command_name("distill")]
-    for name, value in {**options, **train}.items():
-        if name in train or value is not None:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(_as_argument(value))]
-    return " ".join(words)
-
-
-def _as_argument(value: Any) -> str:
-    return str(value).replace(" ", "") if isinstance(value, (list, tuple)) else str(value)
+def resume_command(run_dir: Path) -> str:
+    """Return the command line that resumes a distillation, quoted for a shell."""
+    return f"{command_name('distill')} --resume {shlex.quote(display_path(run_dir))}"
 
 
 def display_path(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Ultralytics train arguments, without importing torch: defaults, checks, and parsing of `key=value` words."""
+"""Ultralytics train arguments, without importing torch: defaults, checks, and parsing of `name=value` words."""
 
 from __future__ import annotations
 
@@ -108,24 +108,23 @@ def validation_arguments(train: Mapping[str, Any]) -> dict[str, Any]:
     return {key: arguments[key] for key in _VALIDATION}
 
 
-def parse_assignments(words: Iterable[str], known: Iterable[str] = ()) -> dict[str, Any]:
-    """Parse `key=value` words.
+def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Parse `name=value` words.
 
     Args:
-        words: for example `imgsz=320`, `lr0=1e-3`, `freeze=[0,1]`, `amp=False`, `time=None`.
-        known: keys that other options have set.
+        words: for example `heads.ratio=1`, `features.rel_weight=1e-3`, `heads.enabled=False`, `features.ratio=None`.
 
     Raises:
-        UsageError: a word without `=`, or a key given more than once.
+        UsageError: a word without `=`, or a name given more than once.
     """
     values: dict[str, Any] = {}
     for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"'{word}' is neither an option nor a train argument, which is written key=value")
-        if key in values or key in known:
-            raise UsageError(f"{key} given more than once")
-        values[key] = text if key in VERBATIM else parse_value(text)
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"'{word}' is not an option with its value: write name=value, such as heads.ratio=1")
+        if name in values:
+            raise UsageError(f"{name} given more than once")
+        values[name] = parse_value(text)
     return values
 
 

@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 
 
 _PROBLEMS = {  # by pydantic's type of error
+    "missing": "is missing: give it on the command line, or in the --config file",
     "model_type": "needs an address",
     "string_unicode": "is not UTF-8: rename the file, or percent-encode the address",
 }

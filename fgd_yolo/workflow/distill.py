@@ -23,7 +23,7 @@ from typing import Any
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.console import display_path, distill_command, print_status
+from fgd_yolo.console import display_path, print_status, resume_command
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.export import export_onnx
@@ -192,7 +192,7 @@ def _inputs(plan: Plan) -> dict[str, Input]:
 def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
     """Run the remaining stages of a plan; a new run that fails before its first checkpoint leaves no folder."""
     run_dir = lock.folder
-    resume_with = f"resume with: {distill_command(resume=display_path(run_dir))}"
+    resume_with = f"resume with: {resume_command(run_dir)}"
     try:
         if fresh:
             save_recipe(run_dir, plan.recipe)

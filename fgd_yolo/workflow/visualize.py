@@ -35,7 +35,7 @@ from fgd_yolo.attention.level_attention import LevelAttention, compare_levels
 from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.config.method_options import Scale
-from fgd_yolo.console import display_path, distill_command, print_status, progress
+from fgd_yolo.console import display_path, print_status, progress, resume_command
 from fgd_yolo.datasets import demo_data, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import numbered_folder
@@ -244,7 +244,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
         raise UsageError("--after cannot be used with --run, which names the student after training: leave out one")
     result = read_result(run_dir)
     if result is None or not (run_dir / "student.pt").is_file():
-        raise FGDError(f"{run_dir} is not finished: resume it with {distill_command(resume=display_path(run_dir))}")
+        raise FGDError(f"{run_dir} is not finished: resume it with {resume_command(run_dir)}")
     recipe = read_recipe(run_dir)
     teacher = options.teacher or result["files"].get("teacher")
     if teacher is None:

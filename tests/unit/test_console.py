@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fgd_yolo.cli.main import COMMANDS
-from fgd_yolo.console import command_name, distill_command, format_classes, format_duration, progress
+from fgd_yolo.console import command_name, format_classes, format_duration, progress, resume_command
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,8 @@ def test_every_command_has_a_script_in_the_checkout(monkeypatch, name):
     assert f'main(prog="python {script.relative_to(ROOT)}")' in script.read_text()
 
 
-def test_a_distill_command_is_written_with_flags_and_values_and_quoted():
-    train = {"cos_lr": True, "freeze": [0, 1], "time": None}
-    words = distill_command(student="my n.pt", teacher=None, teacher_epochs=3, train=train)
-    options = "--student 'my n.pt' --teacher-epochs 3 --cos-lr True --freeze '[0,1]' --time None"
-    assert words.endswith(f"distill {options}")
+def test_the_command_that_resumes_a_run_is_quoted_and_short():
+    assert resume_command(Path.cwd() / "runs/my n").endswith("distill --resume 'runs/my n'")
 
 
 def test_the_module_does_not_import_torch():

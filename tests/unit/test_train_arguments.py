@@ -39,23 +39,21 @@ def test_values_are_parsed_as_yaml_or_as_ultralytics_writes_them(text, value):
     assert read == value and type(read) is type(value)
 
 
-def test_assignments_keep_names_verbatim_and_equal_signs_in_values():
-    words = ["name=007", "project=2024-01-01", "seed=7", "pretrained=a=b.pt"]
-    read = {"name": "007", "project": "2024-01-01", "seed": 7, "pretrained": "a=b.pt"}
+def test_assignments_keep_equal_signs_in_values():
+    words = ["seed=7", "pretrained=a=b.pt"]
+    read = {"seed": 7, "pretrained": "a=b.pt"}
     assert parse_assignments(words) == read
 
 
 @pytest.mark.parametrize("word", ["imgsz", "=3", "--", "imgsz:320"])
 def test_a_word_that_is_not_an_assignment_is_refused(word):
-    with pytest.raises(UsageError, match="key=value"):
+    with pytest.raises(UsageError, match="name=value"):
         parse_assignments([word])
 
 
 def test_an_argument_given_twice_is_refused():
     with pytest.raises(UsageError, match="imgsz given more than once"):
         parse_assignments(["imgsz=1", "imgsz=1"])
-    with pytest.raises(UsageError, match="epochs given more than once"):
-        parse_assignments(["epochs=1"], known=["epochs"])
 
 
 def test_the_defaults_are_those_that_ultralytics_uses():

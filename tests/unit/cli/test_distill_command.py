@@ -121,6 +121,7 @@ def test_values_of_options_are_read_like_those_of_assignments():
     read = parse_distill(["--batch", "-1", "--device", "cpu", "--teacher-epochs", "0", "--imgsz=64"])
     assert read == {"batch": -1, "device": "cpu", "teacher_epochs": 0, "imgsz": 64}
     assert parse_distill(["data=d.yaml"]) == {"data": "d.yaml"}
+    assert parse_distill(["name=007", "--project", "2024-01-01"]) == {"name": "007", "project": "2024-01-01"}
     assert parse_distill(["data=2024", "student=1e3"]) == {"data": "2024", "student": "1e3"}
 
 

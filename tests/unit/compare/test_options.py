@@ -63,7 +63,7 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
         (["ultralytics:lr0=0.1"], "accepts dis, box, cls, dfl, not lr0"),
         (["fgd:epochs=3"], "unknown option 'epochs'"),
         (["fgd:features.ratio=0.1", "fgd:features.ratio=0.1"], "more than once"),
-        (["fgd:share"], "written key=value"),
+        (["fgd:share"], "write name=value"),
     ],
 )
 def test_an_invalid_method_is_a_one_line_error(words, message):
