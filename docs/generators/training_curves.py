@@ -33,6 +33,7 @@ def draw_training_curves(run: Path) -> Figure:
     if not (result and result.get(TEACHER) and rows):
         raise FGDError(f"{run} is not a finished distillation: finish it, or name another run")
     figure = Figure(figsize=(8, 5.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     (accuracy, detection), (distillation, ratios) = figure.subplots(2, 2)
     _draw_accuracy(accuracy, rows, result)
     _draw_lines(detection, rows, {f"train/{name}": shade for name, shade in _DETECTION.items()})
