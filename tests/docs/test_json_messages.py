@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from doc_pages import page_names, read_page
 from fgd_yolo.json_message import KINDS, VERSION
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
@@ -166,6 +167,13 @@ def test_each_kind_has_an_example_that_is_as_described(kind):
     message = json.loads(example)
     assert message["kind"] == kind
     Checker().check_message(message)
+
+
+def test_messages_on_all_pages_are_as_described():
+    blocks = [block for name in page_names() for block in read_page(name).blocks if block.kind == "json"]
+    assert len({block.page for block in blocks}) > 1
+    for block in blocks:
+        Checker().check_message(json.loads(block.text))
 
 
 @pytest.mark.parametrize(
