@@ -17,7 +17,7 @@ from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.ultralytics import load_detector
 from shell import Shell
-from training import quick_config, train
+from training import OFF, quick_config, train
 
 HOSTILE = {0: "disc\x1b[2J\x1b]0;owned\x07", 1: "blo\x9bck\n", 2: "wed\u202e\u200bge\r"}
 # Control sequences of Ultralytics itself: colours, and clearing the line of a progress bar.
@@ -81,15 +81,12 @@ def test_the_rows_of_known_classes_are_still_matched_by_name(hostile_teacher, tm
     data = draw_dataset(tmp_path / "data", train=4, val=3)
     description = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**description, "names": {0: HOSTILE[2], 1: HOSTILE[0], 2: HOSTILE[1]}}))
-    plain = FGDTrainer.with_teacher(None, config=quick_config({"heads.enabled": False, **dict.fromkeys(_WEIGHTS, 0)}))
+    plain = FGDTrainer.with_teacher(None, config=quick_config(OFF))
     overrides = {"model": str(hostile_teacher), "data": str(data), "imgsz": 64, "epochs": 1, "device": "cpu"}
     trainer = plain(overrides={**overrides, "project": str(tmp_path), "plots": False})
     trainer.setup_model()
     before = torch.load(hostile_teacher, weights_only=False)["model"].float().model[-1].cv3[0][-1].weight
     assert torch.equal(trainer.model.model[-1].cv3[0][-1].weight, before[[2, 0, 1]])
-
-
-_WEIGHTS = ("fg_weight", "bg_weight", "attn_weight", "rel_weight")
 
 
 def test_data_in_a_folder_whose_name_has_control_characters_is_refused(tmp_path):
