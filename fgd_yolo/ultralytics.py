@@ -56,6 +56,8 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         FGDError: the file is missing, damaged or not an Ultralytics checkpoint, or names classes that are not safe.
     """
     path = Path(path)
+    if path.is_dir():
+        raise FGDError(f"{path} is a folder: give the file of a model, such as {path / 'student.pt'}")
     if not path.is_file():
         raise FGDError(f"weights file {path} does not exist")
     if path.suffix != ".pt":

@@ -80,4 +80,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise UsageError(f"recipe {name_or_path} is not YAML: {one_line(error)}") from error
     if not isinstance(options, dict):
         raise UsageError(f"recipe {name_or_path} must be a mapping of options, not a {type(options).__name__}")
-    return Recipe.from_dict(options)
+    if "names" in options:
+        raise UsageError(f"recipe {name_or_path} is a data set, not a recipe: give it as data= (--data)")
+    try:
+        return Recipe.from_dict(options)
+    except UsageError as error:
+        raise UsageError(f"recipe {name_or_path}: {error}") from error

@@ -218,7 +218,8 @@ def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_map_drop: flo
     if _is_inconclusive(map_fp32, max_map_drop):
         return (
             f"float32 itself has {100 * before:.2f} mAP50-95 points on the val split, no more than int8 may lose "
-            f"({max_map_drop:g}), so the loss cannot be measured: pass data= (--data) with this model's classes"
+            f"({max_map_drop:g}), so the loss cannot be measured: train the model longer, or pass the data= (--data) "
+            "that it was trained on"
         )
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
     loss = f"loses {attempt.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"

@@ -45,6 +45,7 @@ from fgd_yolo.workflow.run_folder import (
     PLAIN_RECIPE,
     RECIPE,
     RESULT,
+    RUNS_FOLDER,
     STUDENT,
     STUDENT_ONNX,
     STUDENT_PT,
@@ -122,6 +123,8 @@ def distill(
         FGDError: the run cannot continue; the message says what to do.
         KeyboardInterrupt: stopped by the user; the message is the command that resumes the run.
     """
+    if str(resume) == "True":  # as Ultralytics resumes its last run
+        raise UsageError(f"resume takes the folder of the run to resume, such as --resume {RUNS_FOLDER}/yolov8n")
     if resume is not None:
         options = {"teacher": teacher, "student": student, "data": data, "recipe": recipe}
         options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}

@@ -125,6 +125,8 @@ def _check_buildable(config: dict[str, Any], where: str) -> None:
 
 def _missing(path: Path, role: str) -> FGDError:
     """Return the error for a missing file; for a name without a folder it suggests the closest model of Ultralytics."""
+    if (folder := path.with_suffix("")).is_dir():
+        return FGDError(f"{role} {folder} is a folder: give the file of a model, such as {folder / 'student.pt'}")
     stems = GITHUB_ASSETS_STEMS | {file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml")}
     name = path.name if path.suffix == ".yaml" else path.stem
     near = close_match(name, sorted(f"{stem}.yaml" if name == path.name else stem for stem in stems))

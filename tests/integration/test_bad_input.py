@@ -220,6 +220,7 @@ def test_unsupported_options_are_refused_before_anything_starts(refused, data, s
 
 
 def test_a_resumed_run_accepts_no_other_options_and_must_exist(refused, tmp_path):
+    assert "resume takes the folder of the run" in refused("resume=True", "--student", "x", code=2)
     assert "leave out student, epochs" in refused("--resume", tmp_path, "--student", "x", "epochs=3", code=2)
     assert "does not exist" in refused("--resume", tmp_path, code=2)
 

@@ -127,3 +127,14 @@ def test_a_recipe_is_a_distillation_with_models_and_data():
 def test_the_options_of_the_distillation_can_be_overridden():
     changed = Recipe(heads={"ratio": 0.1}).override(teacher="t.pt", **{"heads.cls_weight": 2.0})
     assert (changed.heads.ratio, changed.heads.cls_weight, changed.teacher) == (0.1, 2.0, "t.pt")
+
+
+def test_a_data_set_given_as_a_recipe_is_named(tmp_path):
+    path = write(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: [disc]\n")
+    with pytest.raises(UsageError, match=r"data\.yaml is a data set, not a recipe: give it as data= \(--data\)"):
+        load_recipe(path)
+
+
+def test_a_wrong_option_is_reported_with_its_recipe(tmp_path):
+    with pytest.raises(UsageError, match=r"mine\.yaml: unknown option 'features\.ratoi', did you mean"):
+        load_recipe(write(tmp_path / "mine.yaml", "features: {ratoi: 0.1}"))

@@ -10,6 +10,7 @@ import yaml
 from ultralytics.utils import SETTINGS
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.ultralytics import load_checkpoint_file
 from fgd_yolo.workflow.resolve import resolve
 from fixtures import narrow_yaml
 
@@ -129,3 +130,10 @@ def test_a_model_yaml_that_cannot_be_built_is_refused_before_anything_is_trained
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
     with pytest.raises(FGDError, match=r"student .*mine\.yaml cannot be built \("):
         resolve(path, "student")
+
+
+def test_a_folder_is_not_a_model(tmp_path):
+    with pytest.raises(FGDError, match=r"student \S+ is a folder: give the file of a model, such as \S+student\.pt"):
+        resolve(tmp_path, "student")
+    with pytest.raises(FGDError, match=r"is a folder: give the file of a model"):
+        load_checkpoint_file(tmp_path)
