@@ -1,4 +1,4 @@
-"""What a person wants to see first: one image as a plain and as a distilled student see it, above the gain in mAP.
+"""What a person wants to see first: the gain in mAP, and one image as a plain and as a distilled student see it.
 
 The image is chosen by a rule, see `typical_image`.
 """
@@ -71,19 +71,20 @@ def draw_first_look(run: Path, plain: Path, comparison: Path) -> Figure:
     image = load_image(path)
     height, width = image.shape[:2]
     photo_in = 3.85 * height / width
-    figure = Figure(figsize=(8, photo_in + 2.75), layout="constrained")
+    figure = Figure(figsize=(8, photo_in + 3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    above, below = figure.subfigures(2, 1, height_ratios=(photo_in + 1, 1.75))
-    names = ("Plain student", "Student distilled with fgd_yolo")
-    for axes, name, sight in zip(above.subplots(1, 2), names, sights, strict=True):
-        _draw_sight(axes, image, sight, name)
-    handles = [_box(kind, label=label) for kind, label in _LABELS.items()]
-    above.legend(handles=handles, loc="outside lower center", ncol=3)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.75, photo_in + 1.25))
     differences = pairs(read_runs(comparison / RUNS), DEFAULT_METHOD, PLAIN)
     gain = estimate([pair.points for pair in differences])
     interval = f"95 % interval {gain.low:+.2f} to {gain.high:+.2f}"
-    below.suptitle(f"Gain of distillation: {gain.mean:+.2f} mAP50-95 points, {interval}", **_TITLE)
-    _draw_gain(below.subplots(), differences, gain)
+    above.suptitle(f"Gain of distillation: {gain.mean:+.2f} mAP50-95 points, {interval}", **_TITLE)
+    _draw_gain(above.subplots(), differences, gain)
+    below.suptitle("An image of typical difference", **_TITLE)
+    names = ("plain student", "student distilled with fgd_yolo")
+    for axes, name, sight in zip(below.subplots(1, 2), names, sights, strict=True):
+        _draw_sight(axes, image, sight, name)
+    handles = [_box(kind, label=label) for kind, label in _LABELS.items()]
+    below.legend(handles=handles, loc="outside lower center", ncol=3)
     return figure
 
 
