@@ -174,7 +174,8 @@ def _save(job: Job, output: Path) -> str | None:
         return problem
     copy_curve(output, run, job.run_folder / "results.csv")
     write_runs(output / RUNS, [*runs, run])
-    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {run.epochs} epochs")
+    epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
+    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {epochs}")
     try:
         report.write_report(output)
     except Exception as error:  # must not stop the other runs; the report is written again at the end

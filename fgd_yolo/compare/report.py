@@ -210,7 +210,7 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
             rows.append([f"teacher for {data}", f"{teacher['name']}: {accuracy}"])
         extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
         rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
-        budget = f"{run.epochs} epochs, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
+        budget = f"{run.epochs} epoch{'s' * (run.epochs != 1)}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
         rows.append([f"training on {data}", budget + extra])
     rows.append(["seeds", ", ".join(map(str, sorted({run.seed for run in runs})))])
     devices = sorted({run.device for run in runs if run.device})

@@ -143,7 +143,7 @@ def prepare_teacher(
     epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
     seconds = epoch_seconds(teacher, dataset, train)
     estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
-    print_status(f"teacher: {epochs} epochs at {imgsz} px, {estimate} on this device")
+    print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px, {estimate} on this device")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
     plain = FGDTrainer.with_teacher(None, load_recipe("plain").config)
     best = train_stage(teacher.file, plain, str(dataset.file), run_dir / TEACHER_STAGE, train, device)
