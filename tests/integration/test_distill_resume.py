@@ -77,7 +77,8 @@ def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, trained_teac
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 1
-    message = re.fullmatch(rf"stopped; resume with: (.+ \S+distill.py --resume runs/distill/{name})\n", err)
+    program = r".+ (?:\S+distill\.py|distill)"
+    message = re.fullmatch(rf"stopped; resume with: ({program} --resume runs/distill/{name})\n", err)
     assert message, err
     run = shell.paste(message.group(1))
     assert run.returncode == 0, run.stderr
