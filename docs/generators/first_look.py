@@ -32,7 +32,6 @@ from fgd_yolo.runtime.images import load_image
 from fgd_yolo.workflow.run_folder import STUDENT_ONNX
 
 MIN_IOU = 0.5
-THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 _MARKERS = "osv^D"
 _INK = "#222222"
 _TITLE = {"fontsize": 11, "fontweight": "bold"}
@@ -93,32 +92,22 @@ def typical_image(run: Path, plain: Path) -> tuple[Path, tuple[Sight, Sight]]:
     """Return the val image on which the two students differ as they typically do, and what they see, plain first.
 
     Of the val images on which their F1 scores differ, it is the one whose difference is the median; of several, the
-    first by name. Each student has the confidence threshold that gives it the highest F1 score over all val images.
+    first by name.
 
     Raises:
         FGDError: the scores are equal on every image.
     """
-    objects = {path: labelled_objects(path) for path in sorted(split_images(run_dataset(run), "val", "to draw"))}
-    before, after = (see_at_best(objects, folder / STUDENT_ONNX) for folder in (plain, run))
-    gains = {path: after[path].f1 - before[path].f1 for path in objects if after[path].f1 != before[path].f1}
+    detectors = [OnnxDetector(folder / STUDENT_ONNX, device="cpu") for folder in (plain, run)]
+    seen = {}
+    for path in sorted(split_images(run_dataset(run), "val", "to draw")):
+        image, objects = load_image(path), labelled_objects(path)
+        seen[path] = tuple(match(objects, detector(image)) for detector in detectors)
+    gains = {path: after.f1 - before.f1 for path, (before, after) in seen.items() if after.f1 != before.f1}
     if not gains:
         raise FGDError("both students score the same on every val image: name other runs")
     median = median_low(gains.values())
     chosen = next(path for path, gain in gains.items() if gain == median)
-    return chosen, (before[chosen], after[chosen])
-
-
-def see_at_best(objects: dict[Path, Objects], onnx: Path) -> dict[Path, Sight]:
-    """Return what a student sees of each image, at the threshold of `THRESHOLDS` with the highest F1 score over all."""
-    detector = OnnxDetector(onnx, device="cpu", conf=THRESHOLDS[0])
-    detected = {path: detector(load_image(path)) for path in objects}
-    return max(
-        (
-            {path: match(objects[path], found[found.confidence > threshold]) for path, found in detected.items()}
-            for threshold in THRESHOLDS
-        ),
-        key=lambda sights: Sight(*map(np.concatenate, zip(*sights.values(), strict=True))).f1,
-    )
+    return chosen, seen[chosen]
 
 
 def labelled_objects(path: Path) -> Objects:
@@ -169,8 +158,7 @@ def _draw_sight(axes: Axes, image: np.ndarray, sight: Sight, name: str) -> None:
     axes.set_anchor("S")
     axes.set_title(name, **_TITLE, pad=21)
     objects = len(sight.found) + len(sight.missed)
-    false = f"{len(sight.false)} false detection{'s' * (len(sight.false) != 1)}"
-    counts = f"{len(sight.found)} of {objects} objects found, {false}"
+    counts = f"{len(sight.found)} of {objects} objects found, {len(sight.false)} false detections"
     axes.annotate(counts, (0.5, 1), (0, 5), "axes fraction", "offset points", ha="center", fontsize=10)
 
 

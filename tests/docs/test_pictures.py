@@ -89,19 +89,6 @@ def test_the_first_look_is_the_first_image_with_the_median_difference(runs):
     assert (before.f1, after.f1) == (0, 1)
 
 
-def test_each_student_has_the_threshold_of_its_highest_f1_score(runs, tmp_path):
-    objects = {path: first_look.labelled_objects(path) for path in sorted((tmp_path / "data/images").iterdir())}
-    # On white images: the object with a score of 0.8, and a box elsewhere with 0.5, which 0.5 and above leave out.
-    boxes, metadata = [COLUMN[:4], (10, 10, 8, 8)], {"stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "names": str(NAMES)}
-    detector = tmp_path / "two.onnx"
-    save_brightness_detector(detector, boxes, [0.8, 0.5], [1, 1], classes=3, metadata={**metadata, "end2end": "False"})
-    for path in objects:
-        Image.new("RGB", (SIDE, SIDE), "white").save(path)
-    sights = first_look.see_at_best(objects, detector)
-    assert [len(sight.false) for sight in sights.values()] == [1, 0, 0]  # the first image has no object
-    assert [len(sight.found) for sight in sights.values()] == [0, 1, 1]
-
-
 def test_students_that_score_the_same_everywhere_are_refused(runs):
     with pytest.raises(FGDError, match="score the same on every val image"):
         first_look.typical_image(runs[0], runs[0])
