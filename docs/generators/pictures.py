@@ -25,7 +25,7 @@ COMPARISON = ROOT / "docs/results/comparison"
 PAGE, WIDE, PHONE = Screen(1000, 1.2), Screen(800, 1.25), Screen(390, 1.5, dark=True)
 MAX_BYTES = 400_000
 _EXAMPLES = (
-    ("--run runs/distill/fgd --plain runs/distill/plain", "all pictures"),
+    ("--run runs/distill/fgd --plain runs/distill/plain --demo runs/distill/yolov8n", "all pictures"),
     ("report stream-page stream-page-phone", "the pages, which need chromium and chromedriver but no run"),
 )
 _LEVELS = 63  # above black, of each colour: invisibly fewer than 255, and a third of the size is saved
@@ -37,11 +37,13 @@ class Inputs(NamedTuple):
     Args:
         run: run folder of a distilled student.
         plain: run folder of the same student without a teacher.
+        demo: run folder of the demo, the first command of the README.
         stream_s: age of the page of the streams in its pictures.
     """
 
     run: Path | None
     plain: Path | None
+    demo: Path | None
     stream_s: float
 
 
@@ -58,6 +60,7 @@ PICTURES = {
         lambda path, given: save_png(lambda: draw_first_look(given.run, given.plain, COMPARISON), path),
     ),
     "training-curves": Picture(("run",), lambda path, given: save_png(lambda: draw_training_curves(given.run), path)),
+    "demo-curves": Picture(("demo",), lambda path, given: save_png(lambda: draw_training_curves(given.demo), path)),
     "attention": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, ATTENTION))),
     "masks": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, MASKS))),
     "report": Picture((), lambda path, _: path.write_bytes(photograph_report(COMPARISON / "report.html", PAGE))),
@@ -92,7 +95,7 @@ def shrink(path: Path) -> None:
 
 def _run(argv: list[str]) -> None:
     args = _parser().parse_args(argv)
-    given = Inputs(args.run, args.plain, args.stream_s)
+    given = Inputs(args.run, args.plain, args.demo, args.stream_s)
     for name in args.names:
         if name not in PICTURES:
             raise UsageError(f"unknown picture '{name}': choose from {', '.join(PICTURES)}")
@@ -112,6 +115,7 @@ def _parser() -> Parser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PICTURES)} (default: all)")
     parser.add_argument("--run", type=Path, metavar="RUN", help="run folder of a distilled student")
     parser.add_argument("--plain", type=Path, metavar="RUN", help="run folder of the same student without a teacher")
+    parser.add_argument("--demo", type=Path, metavar="RUN", help="run folder of the demo scenes")
     help_text = "seconds for which the page of the streams is open before its picture (default: %(default)g)"
     parser.add_argument("--stream-s", type=float, default=40.0, metavar="S", help=help_text)
     help_text = "where the pictures go (default: docs/pictures)"
