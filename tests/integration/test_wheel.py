@@ -65,7 +65,7 @@ def run(*command):
 def test_the_recipes_load_from_the_wheel(installed):
     code = """
 import fgd_yolo.config as config, fgd_yolo.cfg
-print(config.__file__, fgd_yolo.cfg.__file__, *config.recipe_names(), config.load_recipe("plain").active)
+print(config.__file__, fgd_yolo.cfg.__file__, *fgd_yolo.cfg.recipe_names(), config.load_recipe("plain").active)
 """
     module, package, *recipes, active = run(installed / "python", "-c", code).split()
     assert Path(module).is_relative_to(installed.parent)
