@@ -187,7 +187,12 @@ def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | N
         The exit code.
     """
     arguments = [str(argument) for argument in (sys.argv[1:] if argv is None else argv)]
-    return guarded(lambda: action(arguments), debug=bool(_DEBUG & {argument.lower() for argument in arguments}))
+    return guarded(lambda: action(arguments), debug=has_debug(arguments))
+
+
+def has_debug(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for tracebacks, in either spelling of `--debug`."""
+    return bool(_DEBUG & {argument.lower() for argument in arguments})
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fgd_yolo import __version__
-from fgd_yolo.console import COMPLETION, Parser, guarded
+from fgd_yolo.console import COMPLETION, Parser, guarded, has_debug
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import shortened, single_line
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = import_module(module).main(words[1:], prog=f"fgd-yolo {words[0]}")
 
         # Each command guards its own work; this guard covers the seconds in which its modules are loaded.
-        return guarded(run, debug="--debug" in words) or code
+        return guarded(run, debug=has_debug(words)) or code
     if words and words[0] in {"-h", "--help"}:
         print(_help())
         return 0
