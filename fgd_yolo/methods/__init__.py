@@ -12,6 +12,8 @@ Shared by them:
 - `head_loss`: imitation of the head's outputs, which can be combined with any method
 - `alignment`: makes a student's map comparable with its teacher's
 - `attention_maps`, `box_masks`, `global_context`: the formulas of FGD
+- `rotated_masks`, `segment_masks`: the foreground of rotated boxes and of instance masks, in the place of boxes
+- `painting`: the cells that objects fill, and the largest of their weights
 - `reductions`: the sums that every FGD term needs, with a hand-written gradient
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fgd_yolo.methods.painting import largest_weights, rectangle_cells
+
 
 def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
     """Spread each box's weight of 1 over the cells it fills.
@@ -52,27 +54,20 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
 
     first = first.clamp(min=0).long()
     last = torch.minimum(last, size - 1).long()
-    columns, rows = (last - first + 1).clamp(min=0).unbind(dim=1)
-    # One entry for each pair of a box and a cell it fills: far fewer than boxes times cells.
-    filled = rows * columns
-    box = torch.repeat_interleave(filled)
-    position = torch.arange(len(box), device=boxes.device) - (filled.cumsum(0) - filled)[box]
-    x = first[box, 0] + position % columns[box]
-    y = first[box, 1] + position // columns[box]
+    box, x, y = rectangle_cells(first, last)
     cell = (image_index.long()[box] * H + y) * W + x
-    weights = boxes.new_zeros(batch_size * H * W).scatter_reduce_(0, cell, weight[box], "amax")
-    return weights.view(batch_size, H, W)
+    return largest_weights(cell, weight[box], batch_size, grid)
 
 
 def background_weights(foreground: Tensor) -> Tensor:
-    """Share a weight of 1 among the cells of an image that no box fills.
+    """Share a weight of 1 among the cells of an image that no object fills.
 
     Args:
-        foreground: (B, H, W), the result of `foreground_weights`.
+        foreground: (B, H, W), weights of the objects' cells; 0 outside all objects.
 
     Returns:
-        (B, H, W). 1 / (cells without a box) on those cells and 0 elsewhere, so an image without boxes holds
-        1 / (H * W) everywhere and an image that boxes cover completely holds 0.
+        (B, H, W). 1 / (cells without an object) on those cells and 0 elsewhere, so an image without objects holds
+        1 / (H * W) everywhere and an image that objects cover completely holds 0.
 
     Source:
         FGD, arXiv:2111.11837, section 3.1, mask S outside the boxes.

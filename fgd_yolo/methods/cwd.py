@@ -47,8 +47,15 @@ class CWDLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, temperature=options.temperature, weight=options.channel_weight)
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> CWDTerms:
-        """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
+    def forward(
+        self,
+        student_map: Tensor,
+        teacher_map: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        foreground: Tensor | None = None,
+    ) -> CWDTerms:
+        """Compare two maps as in `LevelLoss.forward`; boxes and foreground are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             if not self.weight:

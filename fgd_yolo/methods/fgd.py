@@ -42,8 +42,8 @@ class FGDLoss(LevelLoss):
         student_channels: C of the student's map.
         teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
         temperature: T of both attentions, above 0.
-        fg_weight: alpha, squared difference inside boxes.
-        bg_weight: beta, squared difference outside boxes.
+        fg_weight: alpha, squared difference inside objects: the boxes, or the painted foreground.
+        bg_weight: beta, squared difference outside objects.
         attn_weight: gamma, absolute difference of the attentions.
         rel_weight: lambda, squared difference after the context blocks.
             A term whose weight is 0 is not computed.
@@ -87,7 +87,14 @@ class FGDLoss(LevelLoss):
             free=options.scale == "free",
         )
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FGDTerms:
+    def forward(
+        self,
+        student_map: Tensor,
+        teacher_map: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        foreground: Tensor | None = None,
+    ) -> FGDTerms:
         """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
 
         Args:
@@ -96,12 +103,13 @@ class FGDLoss(LevelLoss):
             boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
                 M may be 0.
             image_index: (M,) integers, the image that each box belongs to.
+            foreground: (B, H, W), weights of the level's cells, 0 in the background; None paints the boxes.
 
         Returns:
             The four weighted terms, scalars, averaged over images.
 
         Raises:
-            ValueError: the maps differ in batch size or grid, or the boxes' shape is wrong.
+            ValueError: the maps differ in batch size or grid, or the shape of the boxes or of the foreground is wrong.
         """
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
@@ -123,7 +131,7 @@ class FGDLoss(LevelLoss):
             )
             if focal:
                 cells = sums.weighted_square.view(B, H, W)
-                inside = foreground_weights(boxes.to(cells), image_index.to(cells.device), B, (H, W))
+                inside = _foreground(boxes.to(cells), image_index.to(cells.device), B, (H, W), foreground).to(cells)
                 fg = fg_weight * self._weighted(cells, inside * target.spatial, C) if fg_weight else fg
                 outside = background_weights(inside) if bg_weight else None
                 bg = bg_weight * self._weighted(cells, outside * target.spatial, C) if bg_weight else bg
@@ -148,9 +156,20 @@ class FGDLoss(LevelLoss):
                 trained[f"{side} context block"] = getattr(self, f"{side}_context").transform[-1].weight
         return trained
 
-    def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
-        """Return whether there is no background: boxes fill every cell of every image."""
-        return item == "bg_loss" and bool(foreground_weights(boxes, image_index, batch_size, grid).all())
+    def is_empty(
+        self,
+        item: str,
+        boxes: Tensor,
+        image_index: Tensor,
+        batch_size: int,
+        grid: tuple[int, int],
+        foreground: Tensor | None = None,
+    ) -> bool:
+        """Return whether there is no foreground, or no background: objects fill every cell of every image."""
+        if item not in ("fg_loss", "bg_loss"):
+            return False
+        inside = _foreground(boxes, image_index, batch_size, grid, foreground) != 0
+        return not inside.any() if item == "fg_loss" else bool(inside.all())
 
     def _capped(self, attention: Attention) -> Attention:
         return capped(attention) if self.free else attention
@@ -161,3 +180,18 @@ class FGDLoss(LevelLoss):
         if not self.free:
             return total / len(cells)
         return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _foreground(
+    boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int], foreground: Tensor | None
+) -> Tensor:
+    """Return the painted foreground or, if there is none, that of the boxes.
+
+    Raises:
+        ValueError: the foreground is not (B, H, W), or the boxes' shape is wrong.
+    """
+    if foreground is None:
+        return foreground_weights(boxes, image_index, batch_size, grid)
+    if foreground.shape != (batch_size, *grid):
+        raise ValueError(f"foreground must be {(batch_size, *grid)} on this level, got {tuple(foreground.shape)}")
+    return foreground

@@ -40,8 +40,15 @@ class FitNetLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.imitation_weight)
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> FitNetTerms:
-        """Compare two maps as in `LevelLoss.forward`; the boxes are not used."""
+    def forward(
+        self,
+        student_map: Tensor,
+        teacher_map: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        foreground: Tensor | None = None,
+    ) -> FitNetTerms:
+        """Compare two maps as in `LevelLoss.forward`; boxes and foreground are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             if not self.weight:

@@ -27,7 +27,14 @@ class LevelLoss(nn.Module):
         """Build the module of one level with the options of its method."""
         raise NotImplementedError
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, boxes: Tensor, image_index: Tensor) -> NamedTuple:
+    def forward(
+        self,
+        student_map: Tensor,
+        teacher_map: Tensor,
+        boxes: Tensor,
+        image_index: Tensor,
+        foreground: Tensor | None = None,
+    ) -> NamedTuple:
         """Compare two maps of the same images.
 
         Args:
@@ -36,6 +43,8 @@ class LevelLoss(nn.Module):
             boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
                 M may be 0.
             image_index: (M,) integers, the image that each box belongs to.
+            foreground: (B, H, W), weights of the level's cells, 0 in the background, in the place of the boxes; None
+                paints the boxes.
 
         Returns:
             The weighted terms as a NamedTuple of scalars, averaged over images, in float32 (float64 for float64
@@ -50,6 +59,14 @@ class LevelLoss(nn.Module):
         """Return the weights that the gradient of a loss item must reach, by their name in error messages."""
         return {} if self.align is None else {"alignment": self.align.weight}
 
-    def is_empty(self, item: str, boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> bool:
-        """Return whether a loss item is 0 by definition, because with these boxes it covers no cell of this level."""
+    def is_empty(
+        self,
+        item: str,
+        boxes: Tensor,
+        image_index: Tensor,
+        batch_size: int,
+        grid: tuple[int, int],
+        foreground: Tensor | None = None,
+    ) -> bool:
+        """Return whether a loss item is 0 by definition, because it covers no cell of this level with these objects."""
         return False

@@ -186,3 +186,34 @@ def test_only_the_background_is_empty_where_boxes_fill_every_cell(size):
     loss, boxes = FGDLoss(4, 4, **WEIGHTS, free=True), torch.tensor([[0.5, 0.5, size, size]] * 2)
     empty = {item: loss.is_empty(item, boxes, torch.tensor([0, 1]), 2, (8, 8)) for item in ("fg_loss", "bg_loss")}
     assert empty == {"fg_loss": False, "bg_loss": size == 1.0}
+
+
+def test_a_painted_foreground_replaces_the_boxes():
+    maps = make_maps(4, 4)
+    painted = torch.zeros(2, *maps[0].shape[2:])
+    painted[0, 2:5, 1], painted[1, 0, 3] = 0.25, 1.0
+    terms = make_loss(4, 4, temperature=1e9)(*maps, *make_boxes("random"), painted)
+    square = (maps[0] - maps[1]).square().sum(dim=1)
+    outside = torch.stack([(own == 0) / (own == 0).sum() for own in painted])
+    assert terms.fg.item() == pytest.approx(0.7 * (square * painted).sum().item() / 2, rel=1e-4)
+    assert terms.bg.item() == pytest.approx(0.4 * (square * outside).sum().item() / 2, rel=1e-4)
+    rotated = torch.rand(3, 5), torch.tensor([0, 0, 1])
+    assert make_loss(4, 4, temperature=1e9)(*maps, *rotated, painted.half()) == terms, "boxes are not looked at"
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8), (1, 8, 4), (2, 1, 8, 4)])
+def test_a_foreground_of_another_shape_is_refused(shape):
+    loss, boxes = make_loss(4, 4), make_boxes("random")
+    with pytest.raises(ValueError, match=r"foreground must be \(2, 8, 4\) on this level, got \(" + str(shape[0])):
+        loss(*make_maps(4, 4), *boxes, torch.zeros(shape))
+    with pytest.raises(ValueError, match="foreground must be"):
+        loss.is_empty("bg_loss", *boxes, 2, (8, 4), torch.zeros(shape))
+
+
+@pytest.mark.parametrize(("value", "empty"), [(0.0, "fg_loss"), (0.5, "bg_loss"), (None, None)])
+def test_the_painted_foreground_says_which_term_is_empty(value, empty):
+    loss, boxes = FGDLoss(4, 4, **WEIGHTS, free=True), (torch.tensor([[0.5, 0.5, 1.0, 1.0]] * 2), torch.tensor([0, 1]))
+    painted = torch.zeros(2, 8, 8) if value is None else torch.full((2, 8, 8), value)
+    painted[0, 0, 0] = 0.5 if value is None else painted[0, 0, 0]
+    items = ("fg_loss", "bg_loss", "attn_loss", "rel_loss")
+    assert [item for item in items if loss.is_empty(item, *boxes, 2, (8, 8), painted)] == [empty] * bool(empty)

@@ -10,6 +10,7 @@ from fgd_yolo.cfg import recipe_names
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig, load_recipe
 from fgd_yolo.methods import METHODS, build_level_loss
+from fgd_yolo.methods.box_masks import foreground_weights
 from unit.methods.cases import make_boxes, make_maps
 
 BOXES = make_boxes("random")
@@ -103,6 +104,14 @@ def test_large_half_precision_maps_stay_finite_and_the_teacher_gets_no_gradient(
 
 def test_images_without_boxes_are_allowed(name):
     assert all(term.isfinite() for term in make_level(name)(*make_maps(3, 5), *make_boxes("all images without")))
+
+
+def test_a_foreground_with_the_weights_of_the_boxes_changes_nothing(name):
+    loss, maps = make_level(name), make_maps(3, 5)
+    painted = foreground_weights(*BOXES, len(maps[0]), maps[0].shape[2:])
+    no_boxes = make_boxes("all images without")
+    for term, wanted in zip(loss(*maps, *no_boxes, painted), loss(*maps, *BOXES), strict=True):
+        assert torch.equal(term, wanted)
 
 
 def test_different_grids_are_refused_naming_both(name):
