@@ -1,4 +1,4 @@
-"""Render images of signs: paint shapes with their boxes, and add background, clutter, lighting and noise."""
+"""Render images of signs: paint shapes, note where each is visible, and add background, clutter, lighting and noise."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ class Scene(NamedTuple):
 
     Convention:
         `image` is (H, W, 3) BGR uint8. `boxes_xyxy` is (M, 4) in pixels as in `Canvas`; M may be 0. `classes` is (M,),
-        indices into `signs.NAMES`.
+        indices into `signs.NAMES`. `poses` are the M poses. `layers` is (H, W) as in `Canvas`, and `object_layers` (M,)
+        the layer of each object: object m is visible where `layers == object_layers[m]`.
     """
 
     image: np.ndarray
     boxes_xyxy: np.ndarray
     classes: np.ndarray
+    poses: tuple[Pose, ...]
+    layers: np.ndarray
+    object_layers: np.ndarray
 
 
 def render_scene(rng: np.random.Generator, side_px: int) -> Scene:
@@ -42,18 +46,25 @@ def render_scene(rng: np.random.Generator, side_px: int) -> Scene:
     canvas = Canvas(background(rng, side_px, side_px))
     signs = 0 if rng.random() < EMPTY_FRACTION else int(rng.integers(2, MAX_SIGNS + 1))
     object_ids = rng.permutation([*range(1, signs + 1), *[0] * int(rng.integers(1, MAX_CLUTTER + 1))])
-    classes, poses = rng.integers(len(SIGNS), size=signs), []
+    classes, poses = rng.integers(len(SIGNS), size=signs), {}
     for object_id in map(int, object_ids):
-        pose = random_pose(rng, side_px, neighbours=poses)
+        pose = random_pose(rng, side_px, neighbours=list(poses.values()))
         sign = SIGNS[classes[object_id - 1]] if object_id else random_clutter(rng)
         canvas.paint(sign, pose, vary_colour(rng, sign.body_hsv), vary_colour(rng, sign.mark_hsv), object_id)
         if object_id:
-            poses.append(pose)
+            poses[object_id] = pose
 
     boxes = [canvas.box(object_id) for object_id in range(1, signs + 1)]
     visible = [index for index, box in enumerate(boxes) if box]
     image = add_noise(canvas.image * lighting(rng, side_px, side_px), sensor_noise(rng, side_px, side_px))
-    return Scene(image, np.array([boxes[i] for i in visible], dtype=np.float64).reshape(-1, 4), classes[visible])
+    return Scene(
+        image=image,
+        boxes_xyxy=np.array([boxes[i] for i in visible], dtype=np.float64).reshape(-1, 4),
+        classes=classes[visible],
+        poses=tuple(poses[i + 1] for i in visible),
+        layers=canvas.layers,
+        object_layers=1 + np.array([np.flatnonzero(object_ids == i + 1)[0] for i in visible], dtype=np.int32),
+    )
 
 
 class Pose(NamedTuple):
@@ -70,36 +81,50 @@ class Pose(NamedTuple):
     width_scale: float
 
 
-def sign_contours(sign: Sign, pose: Pose) -> tuple[Contours, Contours]:
-    """Return the contours of body and mark in pixels: rotated, then scaled and centred by the box of the body."""
+class Placement(NamedTuple):
+    """Where the points of a sign are in the image: `points @ matrix * scale + offset_px`, (N, 2) x and y in pixels."""
+
+    matrix: np.ndarray
+    scale: float
+    offset_px: np.ndarray
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return points @ self.matrix * self.scale + self.offset_px
+
+
+def place(sign: Sign, pose: Pose) -> Placement:
+    """Return the placement of a sign: its points are rotated, then scaled and centred by the box of its body."""
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     matrix = np.array([[cos, sin], [-sin, cos]]) * np.array([[pose.width_scale], [1.0]])
-    body = [contour @ matrix for contour in sign.body]
-    corners = np.concatenate(body)
+    corners = np.concatenate([contour @ matrix for contour in sign.body])
     low, high = corners.min(axis=0), corners.max(axis=0)
     scale = pose.long_side_px / (high - low).max()
-    offset = np.asarray(pose.centre_px) - (low + high) / 2 * scale
-    mark = [contour @ matrix for contour in sign.mark]
-    return tuple(contour * scale + offset for contour in body), tuple(contour * scale + offset for contour in mark)
+    return Placement(matrix, scale, np.asarray(pose.centre_px) - (low + high) / 2 * scale)
 
 
 class Canvas:
     """An image that is being painted, with the visible object of each pixel.
 
     Convention:
-        `image` is (H, W, 3) BGR float32 in [0, 255]. `object_ids` is (H, W) int32, 0 for background and clutter. Boxes
-        are (left, top, right, bottom) in pixels, edges not centres: the box of the top left pixel is (0, 0, 1, 1). They
-        enclose the visible part: every pixel that the object covers at least by half and that is not occluded.
+        `image` is (H, W, 3) BGR float32 in [0, 255]. `object_ids` is (H, W) int32, 0 for background and clutter.
+        `layers` is (H, W) int32: the number of the visible shape in the order of painting, clutter included, from 1; 0
+        is background. Boxes are (left, top, right, bottom) in pixels, edges not centres: the box of the top left pixel
+        is (0, 0, 1, 1). They enclose the visible part: every pixel that the object covers at least by half and that is
+        not occluded.
     """
 
     def __init__(self, background: np.ndarray):
         self.image = background
         self.object_ids = np.zeros(background.shape[:2], dtype=np.int32)
+        self.layers = np.zeros(background.shape[:2], dtype=np.int32)
+        self._painted = 0
         self._area: dict[int, int] = {}
 
     def paint(self, sign: Sign, pose: Pose, body_bgr: np.ndarray, mark_bgr: np.ndarray, object_id: int = 0) -> None:
         """Paint a sign over the current image."""
-        body, mark = sign_contours(sign, pose)
+        placement = place(sign, pose)
+        body, mark = (tuple(map(placement, contours)) for contours in (sign.body, sign.mark))
+        self._painted += 1
         corners = np.concatenate(body)
         origin = np.floor(corners.min(axis=0)).astype(int) - 1
         width, height = np.ceil(corners.max(axis=0)).astype(int) + 1 - origin
@@ -120,6 +145,7 @@ class Canvas:
         cover = cover[inside]
         self.image[region] += cover[..., None] * (colour - self.image[region])
         self.object_ids[region][cover >= 0.5] = object_id
+        self.layers[region][cover >= 0.5] = self._painted
 
     def box(self, object_id: int) -> tuple[int, int, int, int] | None:
         """Return the box of the visible part of an object, or None if less than `MIN_VISIBLE` of it is visible."""

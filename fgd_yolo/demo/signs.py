@@ -1,4 +1,4 @@
-"""Shapes and colours of the six labelled signs, and of the unlabelled clutter."""
+"""Shapes, colours and keypoints of the six labelled signs, and the unlabelled clutter."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 Contours = tuple[np.ndarray, ...]
+Point = tuple[float, float]
 
 
 class Sign(NamedTuple):
-    """A flat shape: its body, the mark painted on it, and the base colours of both.
+    """A flat shape: its body, the mark painted on it, the base colours of both, and its keypoints.
 
     Convention:
         Contours are (N, 2) float arrays of x to the right and y down, around the origin, with a radius of about 1;
         where contours of one tuple overlap, there is a hole. Colours are (hue in degrees, saturation, value), the
-        last two in [0, 1].
+        last two in [0, 1]. `keypoints` is (6, 2) in the order of `KEYPOINTS`, or None. `symmetry` is how many rotations
+        within one turn leave the sign as it is.
     """
 
     name: str
@@ -24,6 +26,14 @@ class Sign(NamedTuple):
     mark: Contours
     body_hsv: tuple[float, float, float]
     mark_hsv: tuple[float, float, float]
+    keypoints: np.ndarray | None = None
+    symmetry: int = 1
+
+
+KEYPOINTS = ("outer_left", "outer_right", "inner_left", "inner_right", "top", "bottom")
+"""Names of the keypoints, seen with the sign upright; the uppermost end of a symmetric sign counts as its top."""
+MIRRORED_KEYPOINTS = (1, 0, 3, 2, 4, 5)
+"""The index of each keypoint's counterpart in the mirrored image."""
 
 
 def _regular_polygon(corners: int, radius: float = 1.0) -> np.ndarray:
@@ -57,13 +67,25 @@ _EXCLAMATION = (_rectangle(-0.11, -0.5, 0.11, 0.12), _rectangle(-0.11, 0.22, 0.1
 _TWO_BARS = (_rectangle(-0.62, -0.7, -0.2, 0.7), _rectangle(0.2, -0.7, 0.62, 0.7))
 _WHITE, _BLACK = (0.0, 0.03, 0.95), (0.0, 0.1, 0.08)
 
+
+def _mirrored(outer_left: Point, inner_left: Point, top: float, bottom: float) -> np.ndarray:
+    """Return six keypoints: the left ones, their mirror images, and two on the vertical axis."""
+    (outer_x, outer_y), (inner_x, inner_y) = outer_left, inner_left
+    left_and_right = [[outer_x, outer_y], [-outer_x, outer_y], [inner_x, inner_y], [-inner_x, inner_y]]
+    return np.array([*left_and_right, [0, top], [0, bottom]])
+
+
+_TRIANGLE_POINTS = _mirrored((-np.sqrt(0.75), 0.5), (-np.sqrt(0.1875), -0.25), -1.0, 0.31)  # ends of sides, the dot
+_SQUARE_POINTS = _mirrored((-1.0, -1.0), (-1.0, 1.0), -1.0, 1.0)  # corners, and the ends between the bars
+_CROSS_POINTS = _mirrored((-1.0, 0.0), (-0.36, -0.36), -1.0, 1.0)  # ends of the arms, and the upper inner corners
+
 SIGNS = (
     Sign("disc", (_regular_polygon(48),), (_rectangle(-0.68, -0.2, 0.68, 0.2),), (2, 0.88, 0.82), _WHITE),
-    Sign("triangle", (_regular_polygon(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK),
-    Sign("square", (_rectangle(-1, -1, 1, 1),), _TWO_BARS, (218, 0.85, 0.8), _WHITE),
+    Sign("triangle", (_regular_polygon(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK, _TRIANGLE_POINTS),
+    Sign("square", (_rectangle(-1, -1, 1, 1),), _TWO_BARS, (218, 0.85, 0.8), _WHITE, _SQUARE_POINTS, symmetry=2),
     Sign("ring", (_regular_polygon(48), _regular_polygon(48, 0.55)), (), (128, 0.8, 0.68), _WHITE),
     Sign("checker", (_rectangle(-1, -1, 1, 1),), _checks(3), _WHITE, _BLACK),
-    Sign("cross", (_plus(0.36),), (_regular_polygon(4, 0.3),), (312, 0.75, 0.8), _WHITE),
+    Sign("cross", (_plus(0.36),), (_regular_polygon(4, 0.3),), (312, 0.75, 0.8), _WHITE, _CROSS_POINTS, symmetry=4),
 )  # fmt: skip
 
 NAMES = tuple(sign.name for sign in SIGNS)

@@ -63,3 +63,13 @@ STUDENT: Mapping[str, Settings] = MappingProxyType(
         "cuda": MappingProxyType({**_ACCELERATOR, "epochs": 40, "lr0": 0.002, "warmup_bias_lr": 0.002}),
     }
 )
+
+OF_TASK: Mapping[str, Settings] = MappingProxyType(
+    {
+        "detect": MappingProxyType({}),
+        "segment": MappingProxyType({}),
+        "pose": MappingProxyType({"flipud": 0.0}),  # keypoints of symmetric signs are named by what is uppermost
+        "obb": MappingProxyType({}),
+    }
+)
+"""What a task sets differently, in both stages and on each device."""
