@@ -151,11 +151,15 @@ class Dataset:
         return self.copy_to(folder)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The entries of the YAML that define how images and labels are read, such as names and keypoints."""
+        return {key: self.info[key] for key in _COPIED_KEYS if self.info.get(key) is not None}
+
+    @property
     def _plain_yaml(self) -> dict[str, Any]:
         required = {"train": self.info.get("train"), "val": self.info.get("val")}
         places = {**required, **{split: self.info[split] for split in SPLITS if self.info.get(split)}}
-        options = {key: self.info[key] for key in _COPIED_KEYS if self.info.get(key) is not None}
-        return {"path": str(Path(self.info["path"]).absolute()), **places, **options}
+        return {"path": str(Path(self.info["path"]).absolute()), **places, **self.options}
 
 
 def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, recorded: bool = False) -> Dataset:
@@ -183,10 +187,10 @@ def read_dataset(data: Any, *, split: str = "", allow_download: bool = False, re
             raise FGDError(f"data {data} cannot be used: {one_line(error)}") from error
 
 
-def demo_data() -> str:
-    """Return the data YAML of the built-in demo scenes, which are rendered on first use."""
+def demo_data(task: str = "detect") -> str:
+    """Return the data YAML of the built-in demo scenes for a task, which are rendered on first use."""
     print_status("no data set given: using the built-in demo scenes, rendered on first use")
-    return str(demo_dataset(cache_root()))
+    return str(demo_dataset(cache_root(), task=task))
 
 
 def split_images(data: Any, split: str, purpose: str) -> list[Path]:
@@ -264,7 +268,8 @@ def scan_dataset(
 
     Args:
         data: as for `read_dataset`.
-        train: train arguments; `split`, `fraction`, `classes` and `single_cls` select images and classes.
+        train: train arguments; `task` selects the kind of labels; `split`, `fraction`, `classes` and `single_cls`
+            select images and classes.
         allow_download: as for `read_dataset`.
         recorded: as for `read_dataset`.
 
@@ -272,7 +277,7 @@ def scan_dataset(
         FGDError: the file is missing, the YAML is invalid, or a split has no readable image or no labelled object.
     """
     LOGGER.addFilter(clean_record)
-    arguments = get_cfg(overrides={**train, "task": "detect", "cache": False, "rect": False, "batch": 1})
+    arguments = get_cfg(overrides={"task": "detect", **train, "cache": False, "rect": False, "batch": 1})
     dataset = read_dataset(data, split=arguments.split, allow_download=allow_download, recorded=recorded)
     try:
         _check_printable(dataset.info, arguments.split)
@@ -299,6 +304,19 @@ def scan_dataset(
     counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
     print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
     return replace(dataset, scan=scan)
+
+
+def first_batch(dataset: Dataset, arguments: Any, count: int) -> dict[str, Any]:
+    """Return the first train images with their labels as a batch of Ultralytics, unchanged but for their size.
+
+    Args:
+        dataset: scanned data set.
+        arguments: Ultralytics' arguments; `task`, `imgsz`, `fraction` and `classes` are used.
+        count: number of images, at most all.
+    """
+    with quiet_ultralytics():
+        images = build_yolo_dataset(arguments, dataset.info["train"], count, dataset.info, mode="val", rect=False)
+    return images.collate_fn([images[index] for index in range(min(count, len(images)))])
 
 
 def is_official(file: Path) -> bool:

@@ -31,7 +31,7 @@ from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_times, format_number, machine_name, ratio
-from fgd_yolo.ultralytics import load_exportable, quiet_ultralytics
+from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 
 DEFAULT_MODEL = "yolov8n.yaml"
 ULTRALYTICS_INT8 = "Ultralytics int8"
@@ -58,7 +58,7 @@ def benchmark_inference(
         if not trained:
             data = data or str(demo_dataset(cache_root()))
             weights = random_weights(DEFAULT_MODEL, data, folder)
-        model, checkpoint = load_exportable(weights)
+        model, checkpoint = load_model(weights)
         named = data or moved_dataset((checkpoint.get("train_args") or {}).get("data"), weights)
         data = str(read_dataset(named, recorded=data is None).copy_to(folder / "data").file)
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
@@ -107,13 +107,14 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
         folder: folder for the checkpoint.
     """
     from ultralytics import YOLO
-    from ultralytics.nn.tasks import DetectionModel
+
+    from fgd_yolo.task_table import TASKS
 
     names = dataset_classes(data)
     if names is None:
         raise FGDError(f"data {data} is not a dataset on this disk: pass --data with one")
     detector = YOLO(model)
-    detector.model = DetectionModel(model, nc=len(names), verbose=False)
+    detector.model = TASKS[detector.task].model(model, nc=len(names), verbose=False)
     detector.model.names = names
     path = folder / "random.pt"
     detector.save(path)

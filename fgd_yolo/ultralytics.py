@@ -20,9 +20,7 @@ import torchvision
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn import tasks
-from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
@@ -30,19 +28,9 @@ from ultralytics.utils.torch_utils import select_device
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
+from fgd_yolo.task_table import TASKS, task_of_model
 from fgd_yolo.text import printable_names, shortened
 
-HEADS = ("Detect", "v10Detect")  # heads of plain detectors
-EXPORTABLE_TASKS = {
-    (DetectionModel, "Detect"): "detect",
-    (DetectionModel, "v10Detect"): "detect",
-    (SegmentationModel, "Segment"): "segment",
-    (SegmentationModel, "Segment26"): "segment",
-    (PoseModel, "Pose"): "pose",
-    (PoseModel, "Pose26"): "pose",
-    (OBBModel, "OBB"): "obb",
-    (OBBModel, "OBB26"): "obb",
-}
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
 _ACTIVATION_CHARACTERS = 200  # longer than any valid one; Python's parser has no limit
 _ADDRESS = re.compile(r"\w[\w+.-]+:/")  # Path turns two slashes into one; at least two letters: C:/ is a drive
@@ -80,50 +68,30 @@ def _read_safely(path: Path) -> Any:
             ) from error
 
 
-def load_detector(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a detector from an Ultralytics checkpoint without executing code from the file.
+def load_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a YOLO of any task of `TASKS` from an Ultralytics checkpoint without executing code from the file.
 
     Args:
         path: a `.pt` file on this disk.
 
     Returns:
-        The model in float32 and eval mode, on the CPU, with its train arguments as `args`; and the checkpoint.
+        The model in float32 and eval mode, on the CPU, with its train arguments as `args` and the name of its task as
+        `task`; and the checkpoint.
 
     Raises:
-        FGDError: as for `load_checkpoint_file`; or the model is not a plain YOLO detector, but RT-DETR, an
-            open-vocabulary model or one of another task; or its names do not match its head.
+        FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as RT-DETR, an open-vocabulary
+            model or a classifier; or its names do not match its head.
     """
-    model, checkpoint = _load(path)
-    head = type(model.model[-1]).__name__ if isinstance(model, DetectionModel) else "no detection head"
-    if type(model) is not DetectionModel or head not in HEADS:
-        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a plain YOLO detector")
-    return _ready(model, "detect", path, checkpoint), checkpoint
-
-
-def load_exportable(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a model that can be exported: like `load_detector`, and also for segment, pose and obb.
-
-    Raises:
-        FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as RT-DETR or a classifier.
-    """
-    model, checkpoint = _load(path)
-    layers = getattr(model, "model", None)
-    head = type(layers[-1]).__name__ if isinstance(layers, nn.Sequential) else "no YOLO head"
-    task = EXPORTABLE_TASKS.get((type(model), head))
-    if task is None:
-        raise FGDError(
-            f"{path} is a {type(model).__name__} ({head}), which cannot be exported here: "
-            f"it must be a YOLO for {', '.join(sorted(set(EXPORTABLE_TASKS.values())))}"
-        )
-    return _ready(model, task, path, checkpoint), checkpoint
-
-
-def _load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     checkpoint = load_checkpoint_file(path)
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, nn.Module):
         raise FGDError(f"{path} contains no model: give an Ultralytics checkpoint, such as best.pt of a run")
-    return model, checkpoint
+    task = task_of_model(model)
+    if task is None:
+        layers = getattr(model, "model", None)
+        head = type(layers[-1]).__name__ if isinstance(layers, nn.Sequential) else "no YOLO head"
+        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a YOLO for {', '.join(TASKS)}")
+    return _ready(model, task.name, path, checkpoint), checkpoint
 
 
 def _ready(model: nn.Module, task: str, path: str | Path, checkpoint: dict[str, Any]) -> nn.Module:
@@ -250,9 +218,9 @@ def validate(
     """Run Ultralytics' validator, without plots, without files left behind and without changing a random state.
 
     Args:
-        model: checkpoint or exported file, or a detector in memory, which is not changed.
+        model: checkpoint or exported file, or a model in memory, which is not changed.
         arguments: Ultralytics' arguments; `data` is required without a loader.
-        task: task of a file.
+        task: task that is validated, by its name in `TASKS`.
         loader: validation loader of a trainer, for a model in memory.
         validator: class to use in place of Ultralytics' own for the task.
         callbacks: functions called with the validator, by Ultralytics' event, for a file.
@@ -263,7 +231,7 @@ def validate(
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, preserve_random_state():
         options = {"verbose": False, **arguments, "plots": False, "save_json": False, "compile": False}
         if isinstance(model, nn.Module):
-            run = (validator or DetectionValidator)(loader, save_dir=Path(folder), args=options)
+            run = (validator or TASKS[task].validator)(loader, save_dir=Path(folder), args=options)
             run(model=model)
             return run
         yolo, runs = YOLO(str(model), task=task), []

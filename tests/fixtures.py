@@ -12,17 +12,21 @@ CLASSES = ("disc", "block", "wedge")
 IMAGE_PX = 96
 
 
-def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0) -> Path:
+KEYPOINTS = {"kpt_shape": [3, 3], "flip_idx": [0, 2, 1]}
+
+
+def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0, task: str = "detect") -> Path:
     """Draw discs, blocks and wedges on noise, in the layout Ultralytics reads; return the dataset YAML.
 
-    The last image of each split is empty: it has no objects and an empty label file.
+    The images are the same for every task; only the labels differ. The last image of each split is empty: it has no
+    objects and an empty label file.
     """
     random = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for index in range(count):
-            image, label = draw_image(random, objects=0 if index == count - 1 else 1 + index % 3)
+            image, label = draw_image(random, 0 if index == count - 1 else 1 + index % 3, task)
             cv2.imwrite(str(folder / "images" / split / f"{index:02}.png"), image)
             (folder / "labels" / split / f"{index:02}.txt").write_text(label)
     description = {
@@ -30,21 +34,22 @@ def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0) -> 
         "train": "images/train",
         "val": "images/val",
         "names": dict(enumerate(CLASSES)),
+        **(KEYPOINTS if task == "pose" else {}),
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(description))
     return path
 
 
-def draw_image(random: np.random.Generator, objects: int) -> tuple[np.ndarray, str]:
+def draw_image(random: np.random.Generator, objects: int, task: str = "detect") -> tuple[np.ndarray, str]:
     """Return a BGR image with this number of objects, each of a random class, and the text of its label file."""
     image = random.integers(90, 130, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)
     labels = random.integers(0, len(CLASSES), objects)
-    return image, "".join([_draw_object(image, int(label), random) for label in labels])
+    return image, "".join([_draw_object(image, int(label), random, task) for label in labels])
 
 
-def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> str:
-    """Draw one object and return its label line: class, centre and size as fractions."""
+def _draw_object(image: np.ndarray, label: int, random: np.random.Generator, task: str) -> str:
+    """Draw one object and return its label line: the class, and values as fractions."""
     half = int(random.integers(8, 20))
     x, y = (int(v) for v in random.integers(half, IMAGE_PX - half, 2))
     colour = [int(v) for v in random.integers(0, 60, 3)]
@@ -55,18 +60,50 @@ def _draw_object(image: np.ndarray, label: int, random: np.random.Generator) -> 
         cv2.rectangle(image, (x - half, y - half), (x + half, y + half), colour, -1)
     else:
         cv2.fillPoly(image, [np.array([(x, y - half), (x - half, y + half), (x + half, y + half)])], colour)
-    size = 2 * half / IMAGE_PX
-    return f"{label} {x / IMAGE_PX:.6f} {y / IMAGE_PX:.6f} {size:.6f} {size:.6f}\n"
+    values = " ".join(f"{value:.6f}" for value in LABELS[task](label, x / IMAGE_PX, y / IMAGE_PX, half / IMAGE_PX))
+    return f"{label} {values}\n"
 
 
-def narrow_yaml(path: Path, width: float, task: str = "detect") -> Path:
-    """Write the YAML of Ultralytics' YOLOv8 with channels times `width` and three classes, and return its path."""
+def _box(label: int, x: float, y: float, half: float) -> list[float]:
+    return [x, y, 2 * half, 2 * half]
+
+
+def _polygon(label: int, x: float, y: float, half: float) -> list[float]:
+    angles = np.arange(24) * (2 * np.pi / 24)
+    corners = {
+        0: np.stack([np.cos(angles), np.sin(angles)], axis=1),
+        1: np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]),
+        2: np.array([(0, -1), (-1, 1), (1, 1)]),
+    }[label]
+    return ((x, y) + half * corners).ravel().tolist()
+
+
+def _keypoints(label: int, x: float, y: float, half: float) -> list[float]:
+    """Return the box, and three visible points: top, lower left and lower right."""
+    points = [(x, y - half, 2), (x - half, y + half, 2), (x + half, y + half, 2)]
+    return _box(label, x, y, half) + [value for point in points for value in point]
+
+
+def _corners(label: int, x: float, y: float, half: float) -> list[float]:
+    """Return the corners of a box of half the height, turned by 30 degrees."""
+    cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    corners = np.array([(-1, -0.5), (1, -0.5), (1, 0.5), (-1, 0.5)]) @ np.array([[cos, sin], [-sin, cos]])
+    return ((x, y) + half * corners).ravel().tolist()
+
+
+LABELS = {"detect": _box, "segment": _polygon, "pose": _keypoints, "obb": _corners}
+
+
+def narrow_yaml(path: Path, width: float, task: str = "detect", **changes) -> Path:
+    """Write the YAML of Ultralytics' YOLOv8 with channels times `width`, three classes and changes; return its path."""
     from ultralytics.utils import ROOT
 
     name = {"detect": "yolov8.yaml", "segment": "yolov8-seg.yaml"}.get(task, f"yolov8-{task}.yaml")
     model = yaml.safe_load((ROOT / "cfg/models/v8" / name).read_text(encoding="utf-8"))
     del model["scales"]
-    path.write_text(yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width}))
+    path.write_text(
+        yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width, **changes})
+    )
     return path
 
 

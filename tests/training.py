@@ -53,9 +53,9 @@ def batch(boxes: int = 3) -> dict[str, torch.Tensor]:
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Return the weights that a checkpoint holds, by name."""
-    from fgd_yolo.ultralytics import load_detector
+    from fgd_yolo.ultralytics import load_model
 
-    return load_detector(checkpoint)[0].state_dict()
+    return load_model(checkpoint)[0].state_dict()
 
 
 def same_weights(one: Path, other: Path) -> bool:

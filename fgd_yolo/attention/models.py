@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import Level, NeckHook, neck_channels, pair_levels
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_model
 
 BEFORE, AFTER = "before", "after"
 
@@ -48,9 +48,9 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
     Raises:
         FGDError: a file is not a detector, the two students differ in architecture, or no stride is in common.
     """
-    teacher_model, _ = load_detector(teacher)
-    after_model, _ = load_detector(after)
-    before_model = before if isinstance(before, nn.Module) else load_detector(before)[0]
+    teacher_model, _ = load_model(teacher)
+    after_model, _ = load_model(after)
+    before_model = before if isinstance(before, nn.Module) else load_model(before)[0]
     widths = [neck_channels(model) for model in (before_model, after_model)]
     if widths[0] != widths[1]:
         raise FGDError(

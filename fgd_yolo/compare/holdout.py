@@ -44,7 +44,7 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
         FGDError: the dataset cannot be read, or one of the two splits would be empty.
     """
     source = read_dataset(data, split="train", allow_download=allow_download)
-    images, info = source.images("train"), source.info
+    images = source.images("train")
     held_out = held_out_names((image.name for image in images), fraction)
     splits = {
         "train": [image for image in images if image.name not in held_out],
@@ -60,8 +60,7 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
         "path": str(folder),
         "train": "images/train",
         "val": "images/val",
-        "names": info["names"],
-        "channels": info["channels"],
+        **source.options,
     }
     path = folder / f"{source.file.stem}.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

@@ -22,6 +22,7 @@ from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.ultralytics import find_device
 from fgd_yolo.workflow.plan import Plan, demo_arguments, make_plan
+from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.training_stages import prepare_teacher
 
 JOB = "job.json"
@@ -110,9 +111,8 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
             device = find_device(train.get("device"))
             train, teacher_train = demo_arguments(train, device.type)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        yaml = str(
-            make_holdout(yaml or demo_data(), options.val_fraction, folder, allow_download=options.allow_download)
-        )
+        whole = yaml or demo_data(resolve(options.student, "student", demo=True).task.name)
+        yaml = str(make_holdout(whole, options.val_fraction, folder, allow_download=options.allow_download))
     config = FGDConfig() if teacher else load_recipe(PLAIN).config
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)

@@ -18,7 +18,7 @@ from fgd_yolo.compare.results import SIZES
 from fgd_yolo.errors import FGDError
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
-from fgd_yolo.ultralytics import load_detector, validate
+from fgd_yolo.ultralytics import load_model, validate
 
 
 class Boxes(NamedTuple):
@@ -107,7 +107,7 @@ def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict
     Raises:
         FGDError: the checkpoint is not a detector, or Ultralytics' mAP is not in [0, 1].
     """
-    load_detector(weights)  # for a wrong file, its message is one line and Ultralytics' is many
+    load_model(weights)  # for a wrong file, its message is one line and Ultralytics' is many
     validator = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizeValidator)
     box = validator.metrics.box
     if not 0 <= box.map <= 1:

@@ -20,8 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ultralytics.models.yolo.detect import DetectionTrainer
-
 from fgd_yolo import __version__
 from fgd_yolo.compare.comparability import COLUMN_DESCRIPTIONS
 from fgd_yolo.compare.jobs import LOG, Job, content_digest, read_job, write_job, write_result
@@ -159,7 +157,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     """Return the trainer class of a method, and its train arguments."""
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
-        return DetectionTrainer, {**train, "distill_model": job.teacher}
+        return resolve(job.student, "student").task.trainer, {**train, "distill_model": job.teacher}
     return FGDTrainer.with_teacher(job.teacher, job.method.config.replace(pictures_every=0)), train
 
 

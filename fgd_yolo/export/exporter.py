@@ -139,9 +139,9 @@ def _export(
     from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
     from fgd_yolo.export.sample_images import images_to_compare
-    from fgd_yolo.ultralytics import load_exportable
+    from fgd_yolo.ultralytics import load_model
 
-    model, checkpoint = load_exportable(weights)
+    model, checkpoint = load_model(weights)
     check_model(model, options.nms)
     trained = checkpoint.get("train_args") or {}
     if options.data is None:

@@ -147,7 +147,7 @@ class Distiller:
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
     def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
-        boxes = batch["bboxes"].to(batch["img"].device)
+        boxes = batch["bboxes"][:, :4].to(batch["img"].device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(batch["img"].device).long()
         return [
             loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index)

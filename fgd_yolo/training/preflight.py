@@ -20,7 +20,8 @@ from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.ultralytics import load_detector, validate
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy
+from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
 
@@ -100,22 +101,29 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
     Raises:
         FGDError: the teacher's mAP50-95 is below `min_map`.
     """
-    teacher, checkpoint = load_detector(path)
+    teacher, checkpoint = load_model(path)
     trained = checkpoint.get("train_args") or {}
     with preserve_random_state():
         warnings = model_warnings(teacher, student, args.imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    box = validate(teacher, vars(args), loader=loader).metrics.box
-    map50_95, map50 = float(box.map), float(box.map50)
-    check_teacher_map(map50_95, min_map)
-    measured = f"mAP50-95 {map50_95:.3f}, mAP50 {map50:.3f} on this val set"
-    LOGGER.info(f"{colorstr('FGD:')} teacher {path.name}: {measured}")
+    task = TASKS[teacher.task]
+    measured = accuracy(validate(teacher, vars(args), task=task.name, loader=loader).metrics, task)
+    check_teacher_map(measured.map50_95, min_map)
+    LOGGER.info(f"{colorstr('FGD:')} teacher {path.name}: {describe_accuracy(measured, task)} on this val set")
     if starts_with_classes(args.model, args.pretrained, names):
-        start = validate(deepcopy(student).eval(), vars(args), loader=loader)
-        warnings += start_warnings(map50_95, float(start.metrics.box.map))
+        start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
+        warnings += start_warnings(measured.map50_95, accuracy(start.metrics, TASKS[args.task]).map50_95)
     for warning in warnings:
         LOGGER.warning(f"{colorstr('FGD:')} {warning}")
+
+
+def describe_accuracy(measured: Accuracy, task: YoloTask) -> str:
+    """Return an accuracy as text, with that of the boxes where the task predicts more than boxes."""
+    text = f"mAP50-95 {measured.map50_95:.3f}, mAP50 {measured.map50:.3f}"
+    if task.metric == "box":
+        return text
+    return f"{text} of {task.measured} (boxes {measured.box_map50_95:.3f}, {measured.box_map50:.3f})"
 
 
 def check_teacher_map(map50_95: float, min_map: float) -> None:
@@ -208,7 +216,7 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
     if not str(weights).endswith(".pt"):
         return False
     try:
-        return same_classes(load_detector(weights)[0].names, names)
+        return same_classes(load_model(weights)[0].names, names)
     except FGDError:  # Ultralytics could read it, but its classes are unknown here
         return False
 

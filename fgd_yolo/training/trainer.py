@@ -1,4 +1,4 @@
-"""`FGDTrainer`: Ultralytics' detection trainer with a teacher.
+"""`FGDTrainer`: Ultralytics' trainer of any of the tasks, with a teacher.
 
 What it overrides, in the order of a training: the arguments and the run folder, the data, the model (teacher and
 distiller are built with it), the optimizer, the start of the training (preflight, loss hook), the epochs, and the
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -26,6 +25,7 @@ from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS, YoloTask
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -35,13 +35,16 @@ from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, selected_classes
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
-from fgd_yolo.ultralytics import check_architecture, clean_names, load_detector, read_architecture
+from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
 
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
 
-class FGDTrainer(LockedTrainer, DetectionTrainer):
+class FGDTrainer(LockedTrainer):
     """Trains a student as Ultralytics does, with distillation terms added to its loss.
+
+    A mixin before Ultralytics' trainers: constructing it makes an instance of a class that also derives from the
+    trainer of the student's task, which Ultralytics names in `overrides`; without a name it is `detect`.
 
     Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `with_teacher` sets the
     options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
@@ -67,7 +70,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         """Return a trainer class with a teacher and options.
 
         Args:
-            teacher: checkpoint of a detector that knows the classes of the data. May be None if every weight is 0.
+            teacher: checkpoint of a YOLO that knows the classes of the data. May be None if every weight is 0.
             config: options of the distillation; None for the default.
             allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
                 are printed first.
@@ -81,20 +84,29 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         options = {"teacher": Path(teacher) if teacher else None, "config": config, "allow_download": allow_download}
         return type(cls.__name__, (cls,), options)
 
+    def __new__(cls, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
+        """Return an instance of the class for the task in `overrides`."""
+        trainer = TASKS[_task_name(overrides)].trainer
+        return super().__new__(cls if issubclass(cls, trainer) else type(cls.__name__, (cls, trainer), {}))
+
     @safe_loading()
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
         LOGGER.addFilter(clean_record)  # adding it again has no effect
-        refuse_unsupported(overrides or {})
         if self.config.active:
             if self.teacher is None:
                 raise UsageError("FGDTrainer has no teacher: use FGDTrainer.with_teacher('teacher.pt')")
-            load_detector(self.teacher)  # so that a wrong file stops the run before the run folder is created
+            load_model(self.teacher)  # so that a wrong file stops the run before the run folder is created
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
             self.add_callback("on_train_epoch_start", methodcaller("_start_epoch"))
             self.add_callback("on_train_epoch_end", methodcaller("_end_epoch"))
             self.add_callback("on_model_save", partial(plot_if_due, every=self.config.pictures_every))
+
+    @property
+    def task(self) -> YoloTask:
+        """The student's task."""
+        return TASKS[self.args.task]
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Read the arguments of a resumed run and lock its folder; replace a damaged checkpoint by the previous.
@@ -144,7 +156,7 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
 
     def _build_distiller(self, student: nn.Module) -> Distiller:
         self.teacher_digest = sha256_of_file(self.teacher)  # taken now, since the file may change during the training
-        teacher, _ = load_detector(self.teacher)
+        teacher, _ = load_model(self.teacher)
         check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
         classes = selected_classes(self.args.classes, self.args.single_cls, len(self.data["names"]))
@@ -271,3 +283,16 @@ class FGDTrainer(LockedTrainer, DetectionTrainer):
         with self.loss_hook.detached() if self.loss_hook else nullcontext():
             super()._load_checkpoint_state(ckpt)
         return None
+
+
+def _task_name(overrides: dict[str, Any] | None) -> str:
+    """Return the task that Ultralytics' overrides name.
+
+    Raises:
+        UsageError: students cannot be trained for it.
+    """
+    refuse_unsupported(overrides or {})
+    task = (overrides or {}).get("task") or "detect"
+    if task not in TASKS:
+        raise UsageError(f"task={task} is not supported: students can be trained for {', '.join(TASKS)}")
+    return task

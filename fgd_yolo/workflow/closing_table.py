@@ -16,10 +16,11 @@ from ultralytics.utils.torch_utils import get_flops
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS, accuracy
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
-from fgd_yolo.ultralytics import load_detector, round_imgsz, validate
+from fgd_yolo.ultralytics import load_model, round_imgsz, validate
 from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
@@ -32,8 +33,10 @@ class Row:
 
     Args:
         name: label of the row.
-        map50_95: mean average precision over IoU 0.5 to 0.95, in [0, 1].
-        map50: mean average precision at IoU 0.5, in [0, 1].
+        map50_95: mean average precision over IoU (for keypoints OKS) 0.5 to 0.95, in [0, 1], of what the task predicts.
+        map50: the same at 0.5.
+        box_map50_95: that of the boxes; equal to `map50_95` for a task that predicts boxes alone.
+        box_map50: the same at IoU 0.5.
         parameters: number of parameters of the fused model.
         gflops: GFLOPs of the fused model for one image.
         cpu_ms: shortest time of a forward pass of one image through the fused model on the CPU, in milliseconds.
@@ -42,6 +45,8 @@ class Row:
     name: str
     map50_95: float | None
     map50: float | None
+    box_map50_95: float | None
+    box_map50: float | None
     parameters: int
     gflops: float | None
     cpu_ms: float | None
@@ -64,6 +69,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | Non
     effective = {**ultralytics_defaults(), **train}
     batches, steps = count_steps(train, dataset.scan.train_images)
     return {
+        "task": plan.student.task.name,
         "method": plan.method,
         "fingerprint": fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
         **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split")},
@@ -90,27 +96,31 @@ def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]
 
     Args:
         name: label of the row.
-        weights: checkpoint of a detector.
+        weights: checkpoint of a model.
         dataset: data set to validate on.
         train: train arguments of the run, the same for teacher and student.
     """
     arguments = validation_arguments(train)
-    box = validate(weights, {"data": str(dataset.file), **arguments}).metrics.box
-    parameters, gflops, cpu_ms = _cost(weights, int(arguments["imgsz"]), dataset.channels)
-    return Row(name, float(box.map), float(box.map50), parameters, gflops, cpu_ms)
+    task = TASKS[load_model(weights)[0].task]
+    metrics = validate(weights, {"data": str(dataset.file), **arguments}, task=task.name).metrics
+    return Row(name, **accuracy(metrics, task)._asdict(), **_cost(weights, int(arguments["imgsz"]), dataset.channels))
 
 
 @safe_loading()
-def _cost(weights: Path, imgsz: int, channels: int) -> tuple[int, float | None, float]:
-    """Return parameters, GFLOPs, and milliseconds for one image on the CPU, of the fused model."""
-    model, _ = load_detector(weights)
+def _cost(weights: Path, imgsz: int, channels: int) -> dict[str, Any]:
+    """Return `parameters`, `gflops` and `cpu_ms` of a row, of the fused model."""
+    model, _ = load_model(weights)
     model = model.fuse(verbose=False)
     size = round_imgsz(imgsz, model.stride)  # as in the validation
     image = torch.zeros(1, channels, size, size)
     with torch.inference_mode():
         seconds = best_time(lambda: model(image), _ROUNDS, _WARM_UPS)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return parameters, float(get_flops(model, size)) or None, seconds * 1e3
+    return {
+        "parameters": parameters,
+        "gflops": float(get_flops(model, size)) or None,
+        "cpu_ms": seconds * 1e3,
+    }
 
 
 def fingerprint(student: str, data: str, train: Mapping[str, Any], device_type: str) -> str:

@@ -34,7 +34,7 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training.trainer import FGDTrainer
-from fgd_yolo.ultralytics import load_detector, quiet_ultralytics
+from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
 from fgd_yolo.workflow.conclusion import conclude, next_commands
@@ -232,7 +232,7 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
     if not weights.is_file() or not onnx.is_file():
         return None
     try:
-        load_detector(weights)
+        load_model(weights)
         check_onnx(onnx)
     except Exception as error:  # invalid ONNX raises errors of the parser
         print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is written again ({one_line(error)})")
@@ -275,7 +275,7 @@ def _distil(plan: Plan, teacher: Path | None, lock: FolderLock) -> Path:
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()
     weights = run_dir / STUDENT_PT
-    _, checkpoint = load_detector(best)
+    _, checkpoint = load_model(best)
     with atomic_path(weights) as path:
         if checkpoint.get("optimizer") is None:
             shutil.copyfile(best, path)

@@ -17,7 +17,7 @@ from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.preflight import selected_classes
-from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
+from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
 
@@ -103,9 +103,13 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     train, teacher_train = _stage_arguments(recipe, train, device_type)
     demo = recipe.data is None
     student = resolve(recipe.student, "student", demo)
+    _check_task(train.get("task"), student)
+    train["task"] = student.task.name
     _check_frozen(train.get("freeze"), student)
     teacher = resolve(recipe.teacher, "teacher", demo) if recipe.active else None
-    data = demo_data() if demo else recipe.data
+    if teacher is not None:
+        teacher_train["task"] = teacher.task.name
+    data = demo_data(student.task.name) if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
     if dataset.channels != 3:
         raise FGDError(
@@ -190,7 +194,7 @@ def _check_values(train: Mapping[str, Any]) -> None:
     except (TypeError, ValueError, SyntaxError) as error:
         raise UsageError(error_message(error)) from error
     if isinstance(train.get("pretrained"), (str, Path)):
-        load_detector(train["pretrained"])
+        load_model(train["pretrained"])
 
 
 def _is_count(value: Any) -> bool:
@@ -204,11 +208,17 @@ def _round_imgsz(train: Mapping[str, Any]) -> dict[str, Any]:
     return {**train, "imgsz": round_imgsz(train["imgsz"], _STRIDE)}
 
 
+def _check_task(task: str | None, student: Model) -> None:
+    """Raise if the train argument `task` names another task than the student's, which decides."""
+    if task is not None and task != student.task.name:
+        raise UsageError(f"task={task}: the student {student.name} is a model for {student.task.name}; leave it out")
+
+
 def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
     """Raise if `freeze` names layers that the student does not have, which Ultralytics silently ignores."""
     if not freeze:
         return
-    config = load_detector(student.file)[0].yaml if student.file.endswith(".pt") else read_architecture(student.file)
+    config = load_model(student.file)[0].yaml if student.file.endswith(".pt") else read_architecture(student.file)
     layers = len(config["backbone"]) + len(config["head"])
     if (freeze if isinstance(freeze, int) else max(freeze)) >= layers:
         raise UsageError(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
@@ -19,8 +18,9 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS, YoloTask, task_of_yaml
 from fgd_yolo.text import printable
-from fgd_yolo.ultralytics import HEADS, load_detector, quiet_ultralytics, read_architecture
+from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
@@ -36,6 +36,7 @@ class Model:
     Args:
         name: file name without folder and suffix.
         file: file for Ultralytics: the absolute path of a `.pt` file, or a model YAML.
+        task: what it predicts.
         names: class names by number that it was trained on; None without weights.
         channels: number of channels of its input images.
         digest: SHA-256 of weights or architecture, independent of the path.
@@ -43,6 +44,7 @@ class Model:
 
     name: str
     file: str
+    task: YoloTask
     names: dict[int, str] | None
     channels: int
     digest: str
@@ -58,7 +60,7 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
 
     Raises:
         UsageError: Ultralytics has no model of that name; the message names the closest one.
-        FGDError: the file is missing or not a detector, or the weights are missing and cannot be downloaded.
+        FGDError: the file is missing or not a YOLO, or the weights are missing and cannot be downloaded.
     """
     path = Path(str(name).strip())
     if path.suffix in {".yaml", ".yml"}:
@@ -88,9 +90,10 @@ def resolve(name: str | Path, role: str, demo: bool = False) -> Model:
 
 def _checkpoint(path: Path) -> Model:
     path = path.absolute()
-    model, _ = load_detector(path)
+    model, _ = load_model(path)
     digest = sha256_of_file(path)
-    return Model(printable(path.stem), str(path), dict(model.names), model.yaml.get("channels", 3), digest)
+    task, names = TASKS[model.task], dict(model.names)
+    return Model(printable(path.stem), str(path), task, names, model.yaml.get("channels", 3), digest)
 
 
 def _architecture(path: Path, role: str) -> Model:
@@ -98,19 +101,20 @@ def _architecture(path: Path, role: str) -> Model:
         model = read_architecture(path)
     except FileNotFoundError as error:
         raise _missing(path, role) from error
-    head = (model.get("head") or [[None] * 4])[-1][2]
-    if head not in HEADS:
-        raise FGDError(f"{role} {path} ends in {head or 'nothing'}, not in Detect: give the YAML of a detector")
+    task = task_of_yaml(model)
+    if task is None:
+        last = (model.get("head") or [[None] * 4])[-1][2] or "nothing"
+        raise FGDError(f"{role} {path} ends in {last}: give the YAML of a YOLO for {', '.join(TASKS)}")
     if path.is_file():  # those shipped with Ultralytics can be built
-        _check_buildable(model, f"{role} {path}")
+        _check_buildable(model, task, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
     digest = sha256_of_json(content)
-    return Model(printable(path.stem), file, None, model.get("channels", 3), digest)
+    return Model(printable(path.stem), file, task, None, model.get("channels", 3), digest)
 
 
 @safe_loading()
-def _check_buildable(config: dict[str, Any], where: str) -> None:
+def _check_buildable(config: dict[str, Any], task: YoloTask, where: str) -> None:
     """Build a model once, so that an error in its YAML is reported before the teacher's training.
 
     Raises:
@@ -118,7 +122,7 @@ def _check_buildable(config: dict[str, Any], where: str) -> None:
     """
     try:
         with preserve_random_state(), quiet_ultralytics(logging.ERROR):
-            DetectionModel(deepcopy(config), verbose=False)
+            task.model(deepcopy(config), verbose=False)
     except Exception as error:  # its type depends on the layer
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG
 
-from fgd_yolo.datasets import Dataset
+from fgd_yolo.datasets import Dataset, first_batch
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.timing import best_time
-from fgd_yolo.ultralytics import find_device, load_detector, read_architecture, round_imgsz
+from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model
 
 _STEPS = 2
@@ -33,7 +32,7 @@ def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> f
         dataset: scanned data set.
         train: Ultralytics train arguments; `imgsz`, `batch` and `device` are used.
     """
-    arguments = get_cfg(overrides=dict(train))
+    arguments = get_cfg(overrides={**train, "task": model.task.name, "cache": False, "rect": False})
     device = find_device(arguments.device)
     batch = int(arguments.batch if arguments.batch >= 1 else DEFAULT_CFG.batch)
     images = min(batch, _CPU_IMAGES) if device.type == "cpu" else batch
@@ -47,21 +46,19 @@ def epoch_seconds(model: Model, dataset: Dataset, train: Mapping[str, Any]) -> f
 
 @safe_loading()
 def _step_seconds(model: Model, dataset: Dataset, arguments, images: int, device: torch.device) -> float:
-    """Return the shortest time of a training step, on noise with one object per image."""
-    config = load_detector(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
-    detector = DetectionModel(config, ch=dataset.channels, nc=len(dataset.names), verbose=False)
-    detector.args = arguments
-    detector.to(device).train()
-    size = round_imgsz(arguments.imgsz, detector.stride)
-    batch = {
-        "img": torch.rand(images, dataset.channels, size, size, device=device),
-        "batch_idx": torch.arange(images, device=device),
-        "cls": torch.zeros(images, 1, device=device),
-        "bboxes": torch.full((images, 4), 0.5, device=device),
-    }
+    """Return the shortest time of a training step, on the first train images."""
+    config = load_model(model.file)[0].yaml if model.file.endswith(".pt") else read_architecture(model.file)
+    options = {"data_kpt_shape": dataset.info["kpt_shape"]} if model.task.name == "pose" else {}
+    live = model.task.model(config, ch=dataset.channels, nc=len(dataset.names), verbose=False, **options)
+    live.args = arguments
+    live.to(device).train()
+    arguments.imgsz = round_imgsz(arguments.imgsz, live.stride)
+    batch = first_batch(dataset, arguments, images)
+    batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+    batch["img"] = batch["img"].float() / 255
 
     def step() -> None:
-        loss, _ = detector(batch)
+        loss, _ = live(batch)
         loss.sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -26,7 +26,7 @@ from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
-from fgd_yolo.ultralytics import load_checkpoint_file, load_detector
+from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import TEACHER_STAGE, file_input
 from fgd_yolo.workflow.time_estimate import epoch_seconds
@@ -190,7 +190,7 @@ def _cache(best: Path, cached: Path) -> Path:
 
 def _readable(path: Path) -> bool:
     try:
-        load_detector(path)
+        load_model(path)
     except FGDError as error:
         print_status(f"{error}; the teacher is trained again")
         return False

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.attention.differences import (
     CSV_NAME,
@@ -43,10 +42,11 @@ from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
-from fgd_yolo.ultralytics import find_device, load_detector
+from fgd_yolo.ultralytics import find_device, load_model
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
     CHECKPOINT,
@@ -278,18 +278,18 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
     pretrained = train["pretrained"]
     if isinstance(pretrained, (str, Path)):
         raise UsageError(f"this run started from pretrained={pretrained}: name the initial student with --before")
-    trained, _ = load_detector(after)
+    trained, _ = load_model(after)
     # Seeded as in Ultralytics' trainer, which builds the model before it draws any other random number.
     with preserve_random_state(seed=train["seed"]):
-        model = DetectionModel(trained.yaml, verbose=False)
+        model = TASKS[trained.task].model(trained.yaml, verbose=False)
     if pretrained and Path(str(recipe.student)).suffix == ".pt":
-        model.load(load_detector(recipe.student)[0], verbose=False)
+        model.load(load_model(recipe.student)[0], verbose=False)
     model.names = trained.names
     return model.float().eval()
 
 
 def _run_data(run_dir: Path, recipe: Recipe) -> str:
-    return str(run_dataset(run_dir) or recipe.data or demo_data())
+    return str(run_dataset(run_dir) or recipe.data or demo_data(recipe.train.get("task", "detect")))
 
 
 def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teacher: Path) -> None:

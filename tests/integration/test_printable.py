@@ -15,7 +15,7 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.cli.distill_command import main
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_model
 from shell import Shell
 from training import OFF, quick_config, train
 
@@ -69,7 +69,7 @@ def test_a_teacher_with_the_same_hostile_names_has_the_classes_of_the_data(hosti
     data = give_names(draw_dataset(tmp_path / "data", train=4, val=3))
     distiller = FGDTrainer.with_teacher(hostile_teacher, config=quick_config())
     trainer = train(distiller, student_yaml, data, tmp_path, epochs=1)
-    assert trainer.data["names"] == trainer.model.names == load_detector(hostile_teacher)[0].names
+    assert trainer.data["names"] == trainer.model.names == load_model(hostile_teacher)[0].names
     assert all(name.isprintable() for name in trainer.data["names"].values())
 
 

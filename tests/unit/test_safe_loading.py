@@ -22,7 +22,7 @@ import fgd_yolo
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.safe_loading import safe_loading, user_settings
-from fgd_yolo.ultralytics import check_activation, load_detector, read_architecture
+from fgd_yolo.ultralytics import check_activation, load_model, read_architecture
 from fixtures import draw_dataset, save_checkpoint
 
 
@@ -84,7 +84,7 @@ def test_a_program_in_the_yaml_of_a_checkpoint_is_named_and_not_run(teacher_pt, 
     checkpoint["model"].yaml["activation"] = f"__import__('os').mkdir({str(marker)!r})"
     torch.save(checkpoint, evil)
     with pytest.raises(FGDError, match="nothing of it was executed"):
-        load_detector(evil)
+        load_model(evil)
     assert not marker.exists()
     with pytest.raises(TypeError):  # what mkdir returns is not an activation
         tasks.DetectionModel(checkpoint["model"].yaml, verbose=False)
@@ -276,11 +276,11 @@ def test_every_family_is_saved_and_found_again_inside(tiny_data, tmp_path):
     fine = save_checkpoint(tmp_path / "fine.pt", "yolo11n.yaml", tiny_data)
     with safe_loading():
         assert torch_utils.strip_optimizer(fine, s=str(tmp_path / "copy.pt"))
-    assert load_detector(tmp_path / "copy.pt")[0].names == {0: "disc", 1: "block", 2: "wedge"}
+    assert load_model(tmp_path / "copy.pt")[0].names == {0: "disc", 1: "block", 2: "wedge"}
 
 
 def test_a_teacher_whose_layers_have_been_renamed_since_is_loaded_all_the_same(teacher_pt, tmp_path):
     checkpoint = torch.load(teacher_pt, weights_only=False)
     checkpoint["model"].yaml["backbone"][0][2] = "Silence"  # as in the YOLOv9 of 2024
     torch.save(checkpoint, tmp_path / "old.pt")
-    assert load_detector(tmp_path / "old.pt")[0].names
+    assert load_model(tmp_path / "old.pt")[0].names

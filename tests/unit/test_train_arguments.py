@@ -92,7 +92,6 @@ def test_all_other_arguments_of_ultralytics_are_accepted():
         ({"device": "0,1"}, "several GPUs"),
         ({"device": [0, 1]}, "several GPUs"),
         ({"device": "[0, 1]"}, "several GPUs"),
-        ({"task": "segment"}, "task=segment"),
         ({"distill_model": "yolov8s.pt"}, "distill_model"),
         ({"quantize": 8}, "quantize=8"),
         ({"data": ["a.yaml", "b.yaml"]}, "list of data sets"),

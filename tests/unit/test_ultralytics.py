@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.ultralytics import load_detector, load_exportable
+from fgd_yolo.ultralytics import load_model
 from fixtures import narrow_yaml, save_checkpoint
 
 
@@ -25,7 +25,7 @@ class Malicious:
 
 
 def test_a_detector_is_loaded_in_float32_and_eval_mode(teacher_pt, tiny_data):
-    model, checkpoint = load_detector(teacher_pt)
+    model, checkpoint = load_model(teacher_pt)
     assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.args["data"] == str(tiny_data) and checkpoint["epoch"] == -1
 
@@ -38,7 +38,7 @@ def test_a_malicious_pickle_is_refused_and_never_executed(wrapped, tmp_path):
     else:
         torch.save({"model": Malicious(marker)} if wrapped == "model" else Malicious(marker), path)
     with pytest.raises(FGDError, match="nothing in it was executed") as refusal:
-        load_detector(path)
+        load_model(path)
     assert not marker.exists() and "\n" not in str(refusal.value)
     torch.load(path, weights_only=False) if wrapped != "plain pickle" else pickle.loads(path.read_bytes())
     assert marker.exists(), "the trap itself does not work"
@@ -48,7 +48,7 @@ def test_a_truncated_checkpoint_is_named(teacher_pt, tmp_path):
     path = tmp_path / "half.pt"
     path.write_bytes(teacher_pt.read_bytes()[:20000])
     with pytest.raises(FGDError, match="damaged"):
-        load_detector(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n"])
@@ -56,51 +56,42 @@ def test_a_file_that_is_not_a_checkpoint_is_named(content, tmp_path):
     path = tmp_path / "wrong.pt"
     path.write_bytes(content)
     with pytest.raises(FGDError, match=r"wrong\.pt"):
-        load_detector(path)
+        load_model(path)
 
 
 def test_a_zip_that_is_not_a_checkpoint_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "archive.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(FGDError, match=r"archive\.pt"):
-        load_detector(tmp_path / "archive.pt")
+        load_model(tmp_path / "archive.pt")
 
 
 def test_a_missing_file_and_another_suffix_are_named(tmp_path):
     with pytest.raises(FGDError, match="does not exist"):
-        load_detector(tmp_path / "none.pt")
+        load_model(tmp_path / "none.pt")
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(FGDError, match=r"not a \.pt checkpoint"):
-        load_detector(tmp_path / "model.onnx")
-
-
-@pytest.mark.parametrize("name", ["yolov8n-cls.yaml", "yolov8n-seg.yaml", "yolov8n-pose.yaml", "yolov8n-obb.yaml"])
-def test_another_task_is_refused(name, tmp_path):
-    from ultralytics import YOLO
-
-    YOLO(name).save(tmp_path / "other.pt")
-    with pytest.raises(FGDError, match="not a plain YOLO detector"):
-        load_detector(tmp_path / "other.pt")
+        load_model(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
-def test_four_tasks_can_be_exported(task, tiny_data, tmp_path):
+def test_a_model_of_any_task_is_loaded_in_float32_with_its_task(task, tiny_data, tmp_path):
     narrow = narrow_yaml(tmp_path / "narrow.yaml", 0.125, task)
-    model, checkpoint = load_exportable(save_checkpoint(tmp_path / "fine.pt", narrow, tiny_data, task=task))
+    model, checkpoint = load_model(save_checkpoint(tmp_path / "fine.pt", narrow, tiny_data, task=task))
     assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
     assert (model.task, model.args["data"], checkpoint["epoch"]) == (task, str(tiny_data), -1)
 
 
 @pytest.mark.parametrize("name", ["yolov8n-cls.yaml", "yolov8-rtdetr.yaml", "yolov8s-worldv2.yaml"])
-def test_other_models_cannot_be_exported(name, tmp_path):
+def test_other_models_are_refused(name, tmp_path):
     from ultralytics import RTDETR, YOLO
 
     (RTDETR if "rtdetr" in name else YOLO)(name).save(tmp_path / "other.pt")
-    with pytest.raises(FGDError, match="cannot be exported here: it must be a YOLO for detect, obb, pose, segment"):
-        load_exportable(tmp_path / "other.pt")
+    with pytest.raises(FGDError, match="not a YOLO for detect, segment, pose, obb"):
+        load_model(tmp_path / "other.pt")
 
 
-@pytest.mark.parametrize("load", [load_detector, load_exportable])
+@pytest.mark.parametrize("load", [load_model, load_model])
 def test_weights_without_a_model_are_refused(load, tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(FGDError, match="contains no model"):
@@ -109,7 +100,7 @@ def test_weights_without_a_model_are_refused(load, tmp_path):
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
 def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
-    model, _ = load_detector(save_checkpoint(tmp_path / "fine.pt", name, tiny_data))
+    model, _ = load_model(save_checkpoint(tmp_path / "fine.pt", name, tiny_data))
     assert model.names == {0: "disc", 1: "block", 2: "wedge"}
 
 
@@ -117,7 +108,7 @@ def test_every_family_passes_the_safe_loader(name, tiny_data, tmp_path):
 def test_a_file_is_read_whatever_its_name(name, teacher_pt, tmp_path):
     """Ultralytics would drop the quote, and download another model instead of the second file."""
     (tmp_path / name).write_bytes(teacher_pt.read_bytes())
-    model, _ = load_detector(tmp_path / name)
+    model, _ = load_model(tmp_path / name)
     assert model.pt_path == str(tmp_path / name)
 
 
@@ -125,12 +116,12 @@ def test_an_error_names_the_file_and_no_other(tmp_path, recwarn):
     path = tmp_path / "plain.pt"
     path.write_bytes(pickle.dumps({"model": None}, protocol=4))
     with pytest.raises(FGDError) as refusal:
-        load_detector(path)
+        load_model(path)
     assert str(refusal.value).startswith(str(path)) and "weights.pt" not in str(refusal.value)
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("load", [load_detector, load_exportable])
+@pytest.mark.parametrize("load", [load_model, load_model])
 @pytest.mark.parametrize(
     "names", [{0: "disc"}, {number: str(number) for number in range(80)}, {1: "a", 2: "b", 3: "c"}]
 )
@@ -152,4 +143,4 @@ def test_a_head_that_is_narrower_than_its_class_count_is_refused(name, tiny_data
         branch[-1] = torch.nn.Conv2d(branch[-1].in_channels, 80, 1)
     torch.save(checkpoint, path)
     with pytest.raises(FGDError, match="it names 3 classes, its head predicts 3 or 80"):
-        load_detector(path)
+        load_model(path)

@@ -12,7 +12,7 @@ from fgd_yolo.export.parity import compare_files, compare_with_torch
 from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.export.sample_images import images_to_compare, in_batches, letterbox_images
 from fgd_yolo.export.uint8_input import convert_to_uint8_input
-from fgd_yolo.ultralytics import load_exportable
+from fgd_yolo.ultralytics import load_model
 from fixtures import save_checkpoint
 
 # Warnings of Ultralytics' tracing, which the package silences and this file, calling Ultralytics itself, does not.
@@ -39,7 +39,7 @@ def exported(request, tiny_data, tmp_path_factory):
     path = tmp_path_factory.mktemp("parity") / "model.pt"
     weights = save_checkpoint(path, model, tiny_data, task=task, small_boxes=bool(nms))
     path = YOLO(weights).export(format="onnx", imgsz=96, device="cpu", nms=nms)
-    return load_exportable(weights)[0], letterboxed_batches(tiny_data), path
+    return load_model(weights)[0], letterboxed_batches(tiny_data), path
 
 
 def tampered(path, folder, change):
@@ -170,7 +170,7 @@ def test_masks_are_compared_too(tiny_data, tmp_path):
         model.graph.node.append(onnx.helper.make_node("Mul", ["before", "more"], ["output1"]))
 
     with pytest.raises(FGDError, match=r"mask coefficients and prototypes by 0.0[01]\d* of the largest"):
-        compare_with_torch(tampered(path, tmp_path, spoil), load_exportable(weights)[0], letterboxed_batches(tiny_data))
+        compare_with_torch(tampered(path, tmp_path, spoil), load_model(weights)[0], letterboxed_batches(tiny_data))
 
 
 def test_gradients_are_enabled_again_after_the_comparison(exported):

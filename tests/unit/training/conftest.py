@@ -30,12 +30,12 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     from fgd_yolo.training.distiller import Distiller
     from fgd_yolo.training.loss_hook import LossHook
     from fgd_yolo.training.teacher import FrozenTeacher
-    from fgd_yolo.ultralytics import load_detector
+    from fgd_yolo.ultralytics import load_model
 
     torch.manual_seed(0)
     student = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
     student.args = get_cfg()
-    teacher, _ = load_detector(teacher_pt)
+    teacher, _ = load_model(teacher_pt)
     levels = pair_levels(student, teacher)
     config = FGDConfig.from_dict({"schedule.warmup_epochs": 0, **options})
     distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads.enabled), levels, config)

@@ -21,7 +21,7 @@ from fgd_yolo.training.preflight import (
     starts_with_classes,
     val_image_warnings,
 )
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_model
 from fixtures import draw_dataset
 
 
@@ -87,10 +87,10 @@ def test_a_teacher_that_is_smaller_in_one_measure_is_reported_in_that_measure():
 
 
 def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt):
-    teacher, _ = load_detector(teacher_pt)
-    (line,) = model_warnings(teacher, load_detector(teacher_pt)[0], 64)
+    teacher, _ = load_model(teacher_pt)
+    (line,) = model_warnings(teacher, load_model(teacher_pt)[0], 64)
     assert "the same weights" in line
-    other, _ = load_detector(teacher_pt)
+    other, _ = load_model(teacher_pt)
     next(other.parameters()).data[0] += 1e-3
     assert model_warnings(teacher, other, 64) == []
 

@@ -11,19 +11,19 @@ from ultralytics.utils.torch_utils import profile_ops
 
 from fgd_yolo.neck import NeckHook
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
-from fgd_yolo.ultralytics import load_detector
+from fgd_yolo.ultralytics import load_model
 
 CPU = torch.device("cpu")
 
 
 def test_maps_are_those_that_the_complete_teachers_head_reads(teacher_pt):
-    complete, _ = load_detector(teacher_pt)
+    complete, _ = load_model(teacher_pt)
     image = torch.rand(2, 3, 96, 64)
     hook = NeckHook(complete)
     with torch.no_grad():
         complete(image)
     expected = hook.pop()
-    maps = FrozenTeacher(load_detector(teacher_pt)[0], CPU)(image)
+    maps = FrozenTeacher(load_model(teacher_pt)[0], CPU)(image)
     assert [m.shape for m in maps] == [m.shape for m in expected]
     # Fusing a batch norm into its convolution reorders float32 sums, so the maps agree to rounding only.
     for actual, exact in zip(maps, expected, strict=True):
@@ -31,7 +31,7 @@ def test_maps_are_those_that_the_complete_teachers_head_reads(teacher_pt):
 
 
 def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
-    complete, _ = load_detector(teacher_pt)
+    complete, _ = load_model(teacher_pt)
     count = sum(p.numel() for p in complete.parameters())
     head = sum(p.numel() for p in complete.model[-1].parameters())
     teacher = FrozenTeacher(complete, CPU)
@@ -42,7 +42,7 @@ def test_the_head_is_cut_off_and_nothing_needs_a_gradient(teacher_pt):
 
 
 def test_maps_can_be_saved_for_a_backward_pass(teacher_pt):
-    teacher = FrozenTeacher(load_detector(teacher_pt)[0], CPU)
+    teacher = FrozenTeacher(load_model(teacher_pt)[0], CPU)
     weight = torch.ones(1, requires_grad=True)
     (teacher(torch.rand(1, 3, 64, 64))[0] * weight).sum().backward()
     assert weight.grad is not None
@@ -50,7 +50,7 @@ def test_maps_can_be_saved_for_a_backward_pass(teacher_pt):
 
 def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_returns_maps_that_fit(tmp_path):
     YOLO("yolov8n-p6.yaml").save(tmp_path / "p6.pt")
-    teacher = FrozenTeacher(load_detector(tmp_path / "p6.pt")[0], CPU)
+    teacher = FrozenTeacher(load_model(tmp_path / "p6.pt")[0], CPU)
     image = torch.rand(1, 3, 96, 160)
     maps = teacher(image)
     assert [m.shape[2:] for m in maps] == [(12, 20), (6, 10), (3, 5), (2, 3)]

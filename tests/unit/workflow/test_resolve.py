@@ -101,10 +101,23 @@ def test_on_the_demo_data_missing_weights_are_replaced_by_random_ones_with_a_war
     assert "yolov8l.pt" in output and "RANDOM WEIGHTS" in output
 
 
-@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
-def test_an_architecture_that_is_not_a_plain_detector_is_refused(name):
-    with pytest.raises(FGDError, match="not in Detect"):
+@pytest.mark.parametrize("name", ["rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
+def test_an_architecture_of_an_unsupported_kind_is_refused(name):
+    with pytest.raises(FGDError, match="give the YAML of a YOLO for detect, segment, pose, obb"):
         resolve(name, "student")
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("yolov8n.yaml", "detect"),
+        ("yolo11n-seg.yaml", "segment"),
+        ("yolo26n-pose.yaml", "pose"),
+        ("yolov8n-obb.yaml", "obb"),
+    ],
+)
+def test_the_task_of_an_architecture_is_read_from_its_head(name, task):
+    assert resolve(name, "student").task.name == task
 
 
 @pytest.mark.parametrize("name", ["best.onnx", "runs/best.engine", "model.torchscript"])

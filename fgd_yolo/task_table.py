@@ -1,0 +1,125 @@
+"""The tasks of teachers and students: one record of `TASKS` for each, with all that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
+from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
+from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
+
+
+@dataclass(frozen=True)
+class YoloTask:
+    """What Ultralytics calls a task, as the training of a student needs it.
+
+    Args:
+        name: Ultralytics' name of the task.
+        heads: class names of the heads that models of this task have.
+        model: class of the models.
+        trainer: Ultralytics' trainer.
+        validator: Ultralytics' validator.
+        metric: attribute of the validator's metrics with the accuracy of the task.
+        measured: what that accuracy is measured on, in words.
+        head_terms: terms by which a head of this task can be imitated.
+    """
+
+    name: str
+    heads: tuple[str, ...]
+    model: type[DetectionModel]
+    trainer: type[DetectionTrainer]
+    validator: type[BaseValidator]
+    metric: str
+    measured: str
+    head_terms: tuple[str, ...]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        YoloTask(
+            name="detect",
+            heads=("Detect", "v10Detect"),
+            model=DetectionModel,
+            trainer=DetectionTrainer,
+            validator=DetectionValidator,
+            metric="box",
+            measured="boxes",
+            head_terms=("cls", "box"),
+        ),
+        YoloTask(
+            name="segment",
+            heads=("Segment", "Segment26"),
+            model=SegmentationModel,
+            trainer=SegmentationTrainer,
+            validator=SegmentationValidator,
+            metric="seg",
+            measured="masks",
+            head_terms=("cls", "box", "mask"),
+        ),
+        YoloTask(
+            name="pose",
+            heads=("Pose", "Pose26"),
+            model=PoseModel,
+            trainer=PoseTrainer,
+            validator=PoseValidator,
+            metric="pose",
+            measured="keypoints",
+            head_terms=("cls", "box", "keypoint", "visibility"),
+        ),
+        YoloTask(
+            name="obb",
+            heads=("OBB", "OBB26"),
+            model=OBBModel,
+            trainer=OBBTrainer,
+            validator=OBBValidator,
+            metric="box",
+            measured="rotated boxes",
+            head_terms=("cls", "box", "angle"),
+        ),
+    )
+}
+"""All tasks by name."""
+
+TASK_OF_HEAD = {head: task for task in TASKS.values() for head in task.heads}
+"""The task of a head by the name of its class, as in a model YAML."""
+
+
+class Accuracy(NamedTuple):
+    """Mean average precision of a validation, each in [0, 1].
+
+    Args:
+        map50_95: over IoU (for keypoints OKS) 0.5 to 0.95, of what the task predicts.
+        map50: the same at 0.5.
+        box_map50_95: of the boxes; equal to `map50_95` for a task that predicts boxes alone.
+        box_map50: the same at 0.5.
+    """
+
+    map50_95: float
+    map50: float
+    box_map50_95: float
+    box_map50: float
+
+
+def accuracy(metrics: Any, task: YoloTask) -> Accuracy:
+    """Return the accuracy that the metrics of a validator of this task hold."""
+    own, box = getattr(metrics, task.metric), metrics.box
+    return Accuracy(float(own.map), float(own.map50), float(box.map), float(box.map50))
+
+
+def task_of_model(model: nn.Module) -> YoloTask | None:
+    """Return the task of an Ultralytics model, or None if it is of another kind, such as RT-DETR or a classifier."""
+    layers = getattr(model, "model", None)
+    task = TASK_OF_HEAD.get(type(layers[-1]).__name__) if isinstance(layers, nn.Sequential) else None
+    return task if task is not None and type(model) is task.model else None
+
+
+def task_of_yaml(config: Mapping[str, Any]) -> YoloTask | None:
+    """Return the task of a model by the content of its YAML, or None as for `task_of_model`."""
+    return TASK_OF_HEAD.get((config.get("head") or [[None] * 4])[-1][2])
