@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
 from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
 from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
+
+from fgd_yolo.methods.rotated_masks import rotated_foreground
+from fgd_yolo.methods.segment_masks import mask_foreground
+
+Foreground = Callable[[Mapping[str, Tensor], tuple[int, int], Any], Tensor]
+"""Paints a batch's foreground (B, H, W) on the grid (H, W) of a level; the last argument is the trainer's `args`."""
+
+
+def _rotated_boxes(batch: Mapping[str, Tensor], grid: tuple[int, int], arguments: Any) -> Tensor:
+    return rotated_foreground(batch["bboxes"], batch["batch_idx"].long(), len(batch["img"]), grid)
+
+
+def _masks(batch: Mapping[str, Tensor], grid: tuple[int, int], arguments: Any) -> Tensor:
+    indexed = bool(arguments.overlap_mask)
+    return mask_foreground(batch["masks"], batch["batch_idx"].long(), len(batch["img"]), grid, indexed=indexed)
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class YoloTask:
         metric: attribute of the validator's metrics with the accuracy of the task.
         measured: what that accuracy is measured on, in words.
         head_terms: terms by which a head of this task can be imitated.
+        foreground: paints what the objects cover; None for their boxes.
     """
 
     name: str
@@ -38,6 +54,7 @@ class YoloTask:
     metric: str
     measured: str
     head_terms: tuple[str, ...]
+    foreground: Foreground | None = None
 
 
 TASKS = {
@@ -62,6 +79,7 @@ TASKS = {
             metric="seg",
             measured="masks",
             head_terms=("cls", "box", "mask"),
+            foreground=_masks,
         ),
         YoloTask(
             name="pose",
@@ -82,6 +100,7 @@ TASKS = {
             metric="box",
             measured="rotated boxes",
             head_terms=("cls", "box", "angle"),
+            foreground=_rotated_boxes,
         ),
     )
 }

@@ -22,7 +22,7 @@ from fgd_yolo.methods.cwd import CWDLoss
 from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
 from fgd_yolo.methods.fitnet import FitNetLoss
 from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 METHODS: dict[str, type[LevelLoss]] = {
     "fgd": FGDLoss,
@@ -43,6 +43,7 @@ __all__ = [
     "FGDTerms",
     "HeadLoss",
     "HeadTerms",
+    "LabelledObjects",
     "LevelLoss",
     "build_level_loss",
 ]

@@ -10,6 +10,20 @@ from fgd_yolo.config import FeatureOptions
 from fgd_yolo.methods.alignment import alignment
 
 
+class LabelledObjects(NamedTuple):
+    """The labelled objects of a batch, as the loss of one level takes them.
+
+    Args:
+        boxes: (M, 4), x centre, y centre, width, height as fractions of the padded input.
+        image_index: (M,) integers, the image that each box belongs to.
+        foreground: (B, H, W), weights of the level's cells, in the place of the boxes; None paints the boxes.
+    """
+
+    boxes: Tensor
+    image_index: Tensor
+    foreground: Tensor | None = None
+
+
 class LevelLoss(nn.Module):
     """Base class of a method's loss module: the terms between a student's map and its teacher's on one level.
 

@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import HeadLoss, build_level_loss
+from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
@@ -59,14 +59,21 @@ class Distiller:
         levels: pairs of neck maps.
         config: method, weights, gradient ratios and schedule.
         classes: classes whose scores the terms of the heads compare; None for all.
+        foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
     """
 
     def __init__(
-        self, teacher: FrozenTeacher, levels: list[Level], config: FGDConfig, classes: Sequence[int] | None = None
+        self,
+        teacher: FrozenTeacher,
+        levels: list[Level],
+        config: FGDConfig,
+        classes: Sequence[int] | None = None,
+        foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
     ):
         self.teacher = teacher
         self.levels = levels
         self.classes = classes
+        self.foreground = foreground
         self.config = config
         features, heads, schedule = config.features, config.heads, config.schedule
         measurement = {"every": schedule.measure_every, "maximum": config.checks.max_ratio}
@@ -106,7 +113,7 @@ class Distiller:
         Args:
             hook: loss hook on the live student.
             batch: Ultralytics' batch: `img` (B, C, H, W) in [0, 1], `bboxes` (M, 4) centre-size fractions of the padded
-                input, `batch_idx` (M,).
+                input, (M, 5) with an angle for rotated boxes, `batch_idx` (M,), and the labels of its task.
             preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
             amp_scale: returns the current factor of the gradient scaler.
 
@@ -147,12 +154,19 @@ class Distiller:
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
     def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
+        objects = self._objects(batch, student_maps)
+        return [
+            loss(student_maps[level.student_index], teacher_maps[level.teacher_index], *own)
+            for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
+        ]
+
+    def _objects(self, batch, student_maps) -> list[LabelledObjects]:
+        """Return the labelled objects for the loss of each level."""
         boxes = batch["bboxes"][:, :4].to(batch["img"].device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(batch["img"].device).long()
-        return [
-            loss(student_maps[level.student_index], teacher_maps[level.teacher_index], boxes, image_index)
-            for level, loss in zip(self.levels, self.losses, strict=True)
-        ]
+        grids = [student_maps[level.student_index].shape[2:] for level in self.levels]
+        painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
+        return [LabelledObjects(boxes, image_index, foreground) for foreground in painted]
 
     def _compare_heads(self, student_outputs, teacher_outputs) -> list[tuple[Tensor, ...]]:
         branches = paired_branches(student_outputs, teacher_outputs, self.levels, self.classes)
@@ -193,7 +207,8 @@ class Distiller:
         for group in self.groups:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
-                check_first_batch(own, self.levels, group.losses, student_maps, batch, amp_scale())
+                objects = self._objects(batch, student_maps)
+                check_first_batch(own, self.levels, group.losses, student_maps, objects, amp_scale())
                 checked += own
         if checked:
             items = ", ".join(checked)

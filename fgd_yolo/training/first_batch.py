@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import LevelLoss
+from fgd_yolo.methods import LabelledObjects, LevelLoss
 from fgd_yolo.neck import Level
 
 
@@ -17,7 +17,7 @@ def check_first_batch(
     levels: list[Level],
     losses: Sequence[LevelLoss],
     student_maps: list[Tensor],
-    batch: dict[str, Tensor],
+    objects: Sequence[LabelledObjects],
     amp_scale: float = 1.0,
 ) -> None:
     """Stop unless every term with a weight is finite, not 0, and reaches all weights that it should train.
@@ -29,7 +29,7 @@ def check_first_batch(
         levels: pairs of neck maps.
         losses: loss modules of the terms, one per level; empty if the terms have no trainable modules.
         student_maps: the student's neck maps of that batch.
-        batch: Ultralytics' batch. If its boxes fill a level completely, there is no background to learn from on it.
+        objects: labelled objects of each level. If they fill a level completely, it has no background to learn from.
         amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
 
     Raises:
@@ -40,7 +40,7 @@ def check_first_batch(
             "the student's neck is frozen, so distillation cannot train it: lower freeze=, or set all weights to 0"
         )
     for name, term in terms.items():
-        targets = _targets(name, levels, losses, student_maps, batch)
+        targets = _targets(name, levels, losses, student_maps, objects)
         if not targets:
             continue
         if not term.isfinite() or term == 0 or not term.requires_grad:
@@ -69,14 +69,15 @@ def _targets(
     levels: list[Level],
     losses: Sequence[LevelLoss],
     student_maps: list[Tensor],
-    batch: dict[str, Tensor],
+    objects: Sequence[LabelledObjects],
 ) -> dict[str, Tensor]:
     """Return the tensors that a term's gradient must reach: neck maps, and the weights that the loss modules name."""
     targets: dict[str, Tensor] = {}
     for i, level in enumerate(levels):
         student_map = student_maps[level.student_index]
         B, _, H, W = student_map.shape
-        if losses and losses[i].is_empty(name, batch["bboxes"], batch["batch_idx"], B, (H, W)):
+        boxes, image_index, foreground = objects[i]
+        if losses and losses[i].is_empty(name, boxes, image_index, B, (H, W), foreground):
             continue
         targets[f"the student's neck at stride {level.stride}"] = student_map
         trained = losses[i].trained_weights(name) if losses else {}

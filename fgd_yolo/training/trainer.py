@@ -170,7 +170,8 @@ class FGDTrainer(LockedTrainer):
             LOGGER.info(f"{colorstr('FGD:')} {line}")
         memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads.enabled)
-        distiller = Distiller(frozen, levels, self.config, classes)
+        paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
+        distiller = Distiller(frozen, levels, self.config, classes, paint)
         distiller.losses.to(self.device)
         return distiller
 

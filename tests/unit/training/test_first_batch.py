@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.methods import LabelledObjects
 from fgd_yolo.training.first_batch import check_first_batch
 from training import batch
 
@@ -20,7 +21,8 @@ def terms_of(joined):
 
 def check(joined, terms, maps, **options):
     distiller = joined.distiller
-    check_first_batch(terms, distiller.levels, distiller.losses, maps, batch(), **options)
+    objects = [LabelledObjects(batch()["bboxes"], batch()["batch_idx"])] * len(distiller.levels)
+    check_first_batch(terms, distiller.levels, distiller.losses, maps, objects, **options)
 
 
 def test_finite_terms_that_reach_the_student_pass(joined):
