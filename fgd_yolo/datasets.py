@@ -214,14 +214,6 @@ def split_images(data: Any, split: str, purpose: str) -> list[Path]:
         raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
 
 
-def dataset_classes(data: Any) -> dict[int, str] | None:
-    """Return the class names of a data set by number, or None if the data set is not on this disk."""
-    try:
-        return read_dataset(data, recorded=True).names
-    except FGDError:  # the problem is reported when its images are read
-        return None
-
-
 def run_dataset(run_dir: Path) -> Path | None:
     """Return the copy of the data YAML in a run folder, or None."""
     return next(iter(sorted((run_dir / DATA_FOLDER).glob("*.yaml"))), None)

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fgd_yolo.datasets import dataset_classes, moved_dataset, read_dataset
+from fgd_yolo.datasets import moved_dataset, read_dataset
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
@@ -67,7 +67,7 @@ def benchmark_inference(
             measured = files if trained else {}
             accuracy = {file: measure_map(path, data, size, model.task) for file, path in measured.items()}
             runs = {count: time_networks(files, count, rounds) for count in threads}
-            image = _camera_image(data)
+            image = _camera_image(data, model.yaml.get("channels", 3))
             stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
             yield f"{title}, {size} px, {machine_name()}, shortest of {rounds} rounds\n"
             yield format_table(runs, accuracy)
@@ -99,7 +99,7 @@ def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[
 
 @safe_loading()
 def random_weights(model: str, data: str, folder: Path) -> Path:
-    """Save an Ultralytics model with random weights and the classes of a dataset, to measure its speed.
+    """Save an Ultralytics model with random weights, and the classes and channels of a dataset, to measure its speed.
 
     Args:
         model: name of the model, such as `yolov8n.yaml`.
@@ -110,12 +110,11 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
 
     from fgd_yolo.task_table import TASKS
 
-    names = dataset_classes(data)
-    if names is None:
-        raise FGDError(f"data {data} is not a dataset on this disk: pass --data with one")
+    dataset = read_dataset(data)
     detector = YOLO(model)
-    detector.model = TASKS[detector.task].model(model, nc=len(names), verbose=False)
-    detector.model.names = names
+    network = TASKS[detector.task].model
+    detector.model = network(model, ch=dataset.channels, nc=len(dataset.names), verbose=False)
+    detector.model.names = dataset.names
     path = folder / "random.pt"
     detector.save(path)
     return path
@@ -187,7 +186,7 @@ def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> Sta
 
     Args:
         file: an ONNX file of a fixed size and batch 1.
-        image: (H, W, 3) BGR.
+        image: (H, W) or (H, W, C) uint8, as the detector accepts it.
         threads: CPU threads.
         rounds: timed runs of each stage.
     """
@@ -206,9 +205,9 @@ def time_stages(file: Path, image: np.ndarray, threads: int, rounds: int) -> Sta
     return StageTimes(**best_times(stages, rounds))
 
 
-def _camera_image(data: str) -> np.ndarray:
-    """Return a val image of the dataset, resized to a camera frame, (480, 640, 3) BGR."""
-    images, _ = images_to_compare(data)
+def _camera_image(data: str, channels: int) -> np.ndarray:
+    """Return a val image of the dataset, resized to a camera frame, (480, 640) or (480, 640, channels)."""
+    images, _ = images_to_compare(data, channels=channels)
     return cv2.resize(images[0], IMAGE_SIZE)
 
 

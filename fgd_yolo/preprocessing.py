@@ -1,7 +1,7 @@
 """Convert images to network inputs, and coordinates back to images, equal to Ultralytics' letterbox to the pixel.
 
-`InputFormat` describes the input of an exported file. The export writes one of the two formats defined here into the
-metadata, and the runtime refuses a file with any other.
+`InputFormat` describes the input of an exported file. The export writes one of the two formats defined here, for the
+model's number of channels, into the metadata, and the runtime refuses a file with any other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class InputFormat(NamedTuple):
     Args:
         input: element type.
         layout: order of the axes: N images, H rows, W columns, C channels.
-        channels: order of the colour channels.
+        channels: order of the channels: RGB or BGR, `GRAY` for one channel, `UNCHANGED` for any other number, whose
+            channels have the order of the image file.
         scale: factor that turns a pixel value of 0 to 255 into an input value.
         padding: pixel value around the image on its canvas.
     """
@@ -32,6 +33,10 @@ class InputFormat(NamedTuple):
     channels: str
     scale: float
     padding: int
+
+    def of_channels(self, count: int) -> InputFormat:
+        """Return the format of a model whose images have this number of channels; three are colours."""
+        return self._replace(channels={1: "GRAY", 3: self.channels}.get(count, "UNCHANGED"))
 
     def axis(self, letter: str) -> int:
         """Return the index of an axis of the layout, such as `H`."""
@@ -97,15 +102,15 @@ def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = 
     """Paint an image onto its canvas, with grey padding around it.
 
     Args:
-        image: (H, W, 3) uint8, of the placement's image size.
+        image: (H, W, C) uint8, of the placement's image size.
         placement: placement of the image on the canvas.
-        out: canvas (height, width, 3) uint8 to paint on; None allocates one.
+        out: canvas (height, width, C) uint8 to paint on; None allocates one.
     Returns:
         The canvas.
     """
     height, width = placement.content
     bottom, right = placement.top + height, placement.left + width
-    canvas = np.empty((*placement.canvas, 3), np.uint8) if out is None else out
+    canvas = np.empty((*placement.canvas, image.shape[2]), np.uint8) if out is None else out
     canvas[: placement.top] = PADDING
     canvas[bottom:] = PADDING
     canvas[placement.top : bottom, : placement.left] = PADDING
@@ -120,18 +125,20 @@ def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = 
 
 
 def to_planes(canvas: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write a BGR canvas as RGB planes in [0, 1], equal to Ultralytics' bit for bit.
+    """Write a canvas as planes in [0, 1], equal to Ultralytics' bit for bit: BGR as RGB, other channels as they are.
 
-    Three contiguous planes and one exact division in place, instead of a product with 1/255, were the fastest variant.
+    Contiguous planes and one exact division in place, instead of a product with 1/255, were the fastest variant.
     `cv2.dnn.blobFromImage` took over ten times as long.
 
     Args:
-        canvas: (H, W, 3) uint8.
-        out: (1, 3, H, W) floating point to write to.
+        canvas: (H, W, C) uint8.
+        out: (1, C, H, W) floating point to write to.
     Returns:
         `out`.
     """
-    out[0, 2], out[0, 1], out[0, 0] = cv2.split(canvas)
+    planes = cv2.split(canvas)
+    for plane, values in zip(out[0], planes[::-1] if len(planes) == 3 else planes, strict=True):
+        plane[:] = values
     return np.divide(out, out.dtype.type(255), out=out)
 
 

@@ -34,7 +34,7 @@ def save_doubling(path: Path, opset: int = 17, ir: int = 8) -> Path:
     return save(graph, path, {}, opset, ir)
 
 
-def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
+def save_detector(path: Path, metadata: dict[str, str] | None = None, channels: int = 3) -> Path:
     """Save a detector that detects the object of `COLUMN` in every image, with metadata as Ultralytics writes it."""
     columns = np.zeros((1, 7, 84), np.float32)
     columns[0, :, 40] = COLUMN
@@ -49,12 +49,12 @@ def save_detector(path: Path, metadata: dict[str, str] | None = None) -> Path:
     graph = helper.make_graph(
         nodes,
         "detector",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, SIDE, SIDE])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, list(columns.shape))],
         [constant, zero],
     )
     common = {"task": "detect", "stride": "32", "imgsz": f"[{SIDE}, {SIDE}]", "names": str(NAMES), "end2end": "False"}
-    return save(graph, path, common if metadata is None else metadata)
+    return save(graph, path, {**common, "channels": str(channels)} if metadata is None else metadata)
 
 
 def save_brightness_detector(
@@ -66,6 +66,7 @@ def save_brightness_detector(
     classes: int = 1,
     batch: int | str = 1,
     side: int | str = SIDE,
+    channels: int = 3,
     uint8: bool = False,
     decoded: bool = False,
     metadata: dict[str, str],
@@ -80,7 +81,8 @@ def save_brightness_detector(
         classes: number of classes.
         batch: a number, or a name for a dynamic axis.
         side: side of the input, a number or a name.
-        uint8: take images as (batch, side, side, 3) uint8 instead of (batch, 3, side, side) float.
+        channels: number of channels of the images.
+        uint8: take images as (batch, side, side, channels) uint8 instead of (batch, channels, side, side) float.
         decoded: write rows of box, score and class instead of columns of box and scores.
         metadata: entries of the file; those of a uint8 input are added.
     """
@@ -100,7 +102,7 @@ def save_brightness_detector(
         helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1] if decoded else [0, 1, 2]),
     ]
     constants = {"column": np.array([-1, 1, 1]), "scale": scale / 255 if uint8 else scale, "fixed": fixed}
-    input_shape = [batch, side, side, 3] if uint8 else [batch, 3, side, side]
+    input_shape = [batch, side, side, channels] if uint8 else [batch, channels, side, side]
     output_shape = [batch, count, width] if decoded else [batch, width, count]
     graph = helper.make_graph(
         nodes,
@@ -109,9 +111,10 @@ def save_brightness_detector(
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, output_shape)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    preprocessing = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+    order = {1: "GRAY", 3: "BGR"}.get(channels, "UNCHANGED")
+    preprocessing = {"input": "uint8", "layout": "NHWC", "channels": order, "scale": 1, "padding": 114}
     package = {"fgd_yolo": json.dumps({"version": 1, "preprocessing": preprocessing})} if uint8 else {}
-    return save(graph, path, {"task": "detect", **package, **metadata}, opset=13)
+    return save(graph, path, {"task": "detect", "channels": str(channels), **package, **metadata}, opset=13)
 
 
 def save(graph: onnx.GraphProto, path: Path, metadata: dict[str, str], opset: int = 17, ir: int = 8) -> Path:

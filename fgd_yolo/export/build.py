@@ -35,7 +35,7 @@ def build(
         model: a detector, as Ultralytics loads it for training.
         checkpoint: the content of the checkpoint that the model was loaded from.
         size: side of the input, in pixels.
-        images: BGR images on which the file is compared with the model.
+        images: uint8 images with the model's channels, on which the file is compared with the model.
         folder: where all intermediate files are written.
     Returns:
         The file, how closely it follows the model, and the report of the conversion to a lower precision, if any.
@@ -61,7 +61,7 @@ def build(
         float_input, file = file, folder / "uint8.onnx"
         convert_to_uint8_input(float_input, file)
         compare_files(float_input, file, batches)
-    write_metadata(file, read_metadata(float32), describe(options, weights, checkpoint, report))
+    write_metadata(file, read_metadata(float32), describe(options, weights, checkpoint, report, images[0].shape[2]))
     check_onnx(file)
     return file, compare_with_torch(file, model, batches, options.precision), report
 

@@ -18,7 +18,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.sample_images import input_batches, read_images, spread
+from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
 from fgd_yolo.runtime.images import try_load_image
 
 CALIBRATION_IMAGES = 128  # of 292; more than 16 changed a YOLOv8n's mAP by at most 0.1 points
@@ -43,17 +43,19 @@ class CalibrationImages:
     sha256: str
 
 
-def calibration_images(data: Any, count: int = CALIBRATION_IMAGES) -> CalibrationImages:
+def calibration_images(data: Any, count: int = CALIBRATION_IMAGES, channels: int = 3) -> CalibrationImages:
     """Return images of the train split, evenly spread over it.
 
     Args:
         data: dataset, as the user or a checkpoint names it.
         count: maximum number of images.
+        channels: number of channels that the model takes.
     Raises:
         FGDError: the dataset does not exist, or has fewer images than calibration needs.
     """
     paths = spread(split_images(data, "train", "to calibrate int8 on"), count)
-    readable = [path for path in progress(paths, "reading calibration images") if try_load_image(path) is not None]
+    read = progress(paths, "reading calibration images")
+    readable = [path for path in read if try_load_image(path, channels=channels) is not None]
     if len(readable) < MIN_IMAGES:
         raise FGDError(
             f"int8 must be calibrated on at least {MIN_IMAGES} images, but only {len(readable)} of the "
@@ -79,7 +81,7 @@ def measure_ranges(model: ModelProto, paths: Sequence[Path], imgsz: int | tuple[
         onnx.save(model, path)
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(path, augmented_model_path=augmented, calibrate_method=CalibrationMethod.MinMax)
-        batches = input_batches(model, read_images(paths, "calibrating"), imgsz)
+        batches = input_batches(model, read_images(paths, "calibrating", input_channels(model)), imgsz)
         calibrator.collect_data(_BatchReader(model.graph.input[0].name, batches))
         data = calibrator.compute_data()
     ranges = {name: data[name].range_value for name in data.keys()}  # noqa: SIM118 (not a dictionary)

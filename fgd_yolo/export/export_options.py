@@ -81,12 +81,8 @@ def check_model(model: nn.Module, nms: bool) -> None:
     """Check that a model can be exported as requested.
 
     Raises:
-        FGDError: its input is not a colour image.
         UsageError: NMS was requested for a head that does not need it.
     """
-    channels = model.yaml.get("channels", 3)
-    if channels != 3:
-        raise FGDError(f"only models of colour images can be exported, but this one takes {channels} channels")
     if nms and model.model[-1].cv2 is None:  # fused: the branch that needs NMS is gone
         raise UsageError("this model's head gives final detections without NMS: omit nms (--nms)")
 

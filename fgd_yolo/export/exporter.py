@@ -27,7 +27,7 @@ class ExportedModel:
         score_difference: largest difference of a class score in [0, 1]; for int8 of matching detections.
         precision: a name in `PRECISIONS`.
         task: detect, segment, pose or obb.
-        uint8_input: the input is uint8 BGR, which only this package's detector can feed.
+        uint8_input: the input is uint8 images, which only this package's detector can feed.
         missing: number of the checkpoint's detections that an int8 file lacks.
         extra: number of an int8 file's detections that the checkpoint lacks.
         unreadable: number of images to compare on that could not be read.
@@ -86,7 +86,7 @@ def export_onnx(
         batch: images in one call; with `nms` it is fixed even if `dynamic` is set.
         dynamic: accept any batch, and any height and width that are multiples of the stride.
         nms: put Ultralytics' NMS (confidence 0.25, overlap 0.7, 300 detections) into the graph.
-        uint8_input: take (B, H, W, 3) BGR uint8; only this package's detector supports it.
+        uint8_input: take (B, H, W, C) uint8, BGR for three channels; only this package's detector supports it.
         opset: ONNX opset; the default is Ultralytics' choice.
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
             int8 and show the range of fp16; the default is the one that the checkpoint names.
@@ -148,7 +148,8 @@ def _export(
         options = replace(options, data=moved_dataset(trained.get("data"), Path(weights)))
     size = input_size(model, imgsz, trained.get("imgsz"))
     target = target_path(Path(weights), output)
-    images, unreadable = images_to_compare(options.data, check_images)
+    channels = model.yaml.get("channels", 3)
+    images, unreadable = images_to_compare(options.data, check_images, channels=channels)
     try:
         remove_leftovers(target.parent)
         with partial_folder(target) as folder:

@@ -26,7 +26,7 @@ from fgd_yolo.export.calibration import CALIBRATION_IMAGES
 from fgd_yolo.export.cpu_session import open_cpu_session
 from fgd_yolo.export.decode_tail import LEARNED_OPERATORS, constants, decode_tail, without_decode_tail
 from fgd_yolo.export.precisions import Conversion
-from fgd_yolo.export.sample_images import input_batches, read_images, spread
+from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
 from fgd_yolo.runtime.images import try_load_image
 from fgd_yolo.text import listed
 
@@ -122,15 +122,16 @@ def find_float_nodes(source: Path, images: Sequence[np.ndarray], *, data: Any, i
         images that cameras produce and datasets lack: black, white and noise.
     Args:
         source: a float32 detector.
-        images: BGR images that the file is compared on.
+        images: uint8 images with the model's channels that the file is compared on.
         data: dataset, as the user or a checkpoint names it.
         imgsz: side of a file of dynamic size, in pixels.
     Raises:
         FGDError: the float32 file itself gives NaN or infinity on an image.
     """
     model = onnx.load(source)
-    paths = _train_images(data)
-    read = read_images(paths, "measuring the range of float16") if paths else ()
+    channels = input_channels(model)
+    paths = _train_images(data, channels)
+    read = read_images(paths, "measuring the range of float16", channels) if paths else ()
     body = without_decode_tail(model)
     magnitudes = measure_magnitudes(body, input_batches(body, chain(images, read), imgsz))
     if not magnitudes.finite:
@@ -138,7 +139,8 @@ def find_float_nodes(source: Path, images: Sequence[np.ndarray], *, data: Any, i
             "the checkpoint itself gives NaN or infinity on a real image, in float32: its training diverged or the "
             "file is damaged; export another checkpoint"
         )
-    magnitudes = magnitudes.combined(measure_magnitudes(body, input_batches(body, _extreme_images(imgsz), imgsz)))
+    extremes = input_batches(body, _extreme_images(imgsz, channels), imgsz)
+    magnitudes = magnitudes.combined(measure_magnitudes(body, extremes))
     largest = max((*magnitudes.values.values(), *magnitudes.sums.values()), default=0.0)
     return Fp16Report(tuple(float_nodes(model, magnitudes)), len(images) + len(paths), largest)
 
@@ -241,17 +243,17 @@ def to_float16(source: Path, target: Path, float_nodes: Collection[str] = ()) ->
     onnx.save(half, target)
 
 
-def _train_images(data: Any) -> list[Path]:
+def _train_images(data: Any, channels: int) -> list[Path]:
     """Return readable images evenly spread over the train split; none if the dataset is not on this disk."""
     try:
         paths = spread(split_images(data, "train", "to measure float16 on"), CALIBRATION_IMAGES)
     except FGDError:  # then only the compared images are measured, and the report counts them
         return []
-    return [path for path in paths if try_load_image(path) is not None]
+    return [path for path in paths if try_load_image(path, channels=channels) is not None]
 
 
-def _extreme_images(side: int) -> list[np.ndarray]:
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+def _extreme_images(side: int, channels: int) -> list[np.ndarray]:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
     return [np.zeros_like(noise), np.full_like(noise, 255), noise]
 
 

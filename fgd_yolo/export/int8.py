@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto, shape_inference
 
-from fgd_yolo.datasets import dataset_classes
+from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.calibration import Ranges, calibration_images, measure_ranges
 from fgd_yolo.export.decode_tail import transpose_softmax, without_decode_tail
@@ -20,7 +20,7 @@ from fgd_yolo.export.file_metrics import measure_map, seconds_per_run
 from fgd_yolo.export.metadata import read_metadata
 from fgd_yolo.export.precisions import Conversion
 from fgd_yolo.export.quantize import always_float, quantize, rank_layers
-from fgd_yolo.export.sample_images import input_batches, read_images, spread
+from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
 from fgd_yolo.text import listed
 
 SENSITIVITY_IMAGES = 8
@@ -99,9 +99,10 @@ def convert(conversion: Conversion) -> Int8Report:
     """
     source, data, imgsz, max_map_drop = conversion.source, conversion.data, conversion.imgsz, conversion.max_map_drop
     metadata = read_metadata(source)
-    _check_classes(metadata, data)
-    images = calibration_images(data)
     model = _simplified(source)
+    channels = input_channels(model)
+    _check_data(metadata, channels, data)
+    images = calibration_images(data, channels=channels)
     ranges = measure_ranges(without_decode_tail(model), images.paths, imgsz)
     task = metadata.get("task", "detect")
     map_fp32 = measure_map(source, data, imgsz, task)
@@ -163,20 +164,24 @@ class _Search:
     def ranked_layers(self) -> list[list[str]]:
         """Return the nodes of each layer, the most sensitive layer first."""
         body = without_decode_tail(self.model)
-        images = read_images(spread(self.images, SENSITIVITY_IMAGES), "reading images")
+        images = read_images(spread(self.images, SENSITIVITY_IMAGES), "reading images", input_channels(body))
         batches = list(input_batches(body, images, self.imgsz))
         return rank_layers(body, self.ranges, always_float(self.model), batches)
 
 
-def _check_classes(metadata: Mapping[str, str], data: Any) -> None:
-    """Refuse data with another number of classes, on which the mAP of this model would be meaningless."""
-    names = dataset_classes(data)
-    model_names = literal_eval(metadata["names"])
-    if names is not None and len(names) != len(model_names):
-        raise FGDError(
-            f"int8 is measured on the data, but {data} has {len(names)} classes and the model {len(model_names)}: pass "
-            "data= (--data) with the data that it was trained on"
-        )
+def _check_data(metadata: Mapping[str, str], channels: int, data: Any) -> None:
+    """Refuse data with other numbers of classes or channels, on which the mAP of this model would be meaningless."""
+    try:
+        dataset = read_dataset(data, recorded=True)
+    except FGDError:  # the problem is reported when its images are read
+        return
+    model_counts = {"classes": len(literal_eval(metadata["names"])), "channels": channels}
+    for noun, count in {"classes": len(dataset.names), "channels": dataset.channels}.items():
+        if count != model_counts[noun]:
+            raise FGDError(
+                f"int8 is measured on the data, but {data} has {count} {noun} and the model {model_counts[noun]}: pass "
+                "data= (--data) with the data that it was trained on"
+            )
 
 
 def _simplified(source: Path) -> ModelProto:

@@ -36,7 +36,11 @@ def write_metadata(path: Path, ultralytics: Mapping[str, str], fgd_yolo: Mapping
 
 
 def describe(
-    options: ExportOptions, weights: Path, checkpoint: Mapping[str, Any], report: ConversionReport | None
+    options: ExportOptions,
+    weights: Path,
+    checkpoint: Mapping[str, Any],
+    report: ConversionReport | None,
+    channels: int = 3,
 ) -> dict[str, Any]:
     """Return this package's entry: precision, provenance of the weights, accuracy and input format.
 
@@ -45,6 +49,7 @@ def describe(
         weights: path of the checkpoint. `result.json` and `distill.yaml` beside it give its teacher and recipe.
         checkpoint: its content.
         report: report of the conversion to a lower precision.
+        channels: number of channels that the model takes.
     Returns:
         Plain values. `teacher`, `recipe`, `map50_95` and `map50` are omitted if unknown.
     """
@@ -55,7 +60,7 @@ def describe(
         **_provenance(weights),
         **{key: metrics[name] for key, name in _METRICS.items() if name in metrics},
         **(report.metadata() if report else {}),
-        PREPROCESSING_KEY: (UINT8_INPUT if options.uint8_input else FLOAT_INPUT)._asdict(),
+        PREPROCESSING_KEY: (UINT8_INPUT if options.uint8_input else FLOAT_INPUT).of_channels(channels)._asdict(),
     }
 
 

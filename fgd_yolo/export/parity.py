@@ -81,7 +81,7 @@ def compare_with_torch(path: Path, model: nn.Module, batches: list[np.ndarray], 
     Args:
         path: the ONNX file, with a float or a uint8 input.
         model: the detector, float32 in eval mode on the CPU.
-        batches: letterboxed images (B, H, W, 3), BGR uint8.
+        batches: letterboxed images (B, H, W, C) uint8, BGR for three channels.
         precision: name of the file's precision, whose tolerance is used.
     Raises:
         FGDError: the file cannot be run, an output has a wrong shape or is not finite, or the outputs differ.

@@ -44,7 +44,7 @@ class Conversion:
         source: float32 file that agrees with its checkpoint; its metadata is that of Ultralytics.
         target: file to write, with the metadata of the source.
         imgsz: side of the input in pixels; for a file of dynamic size, the side to measure at.
-        images: BGR images that the exported file is compared on.
+        images: uint8 images with the model's channels that the exported file is compared on.
         data: dataset, as the user or the checkpoint names it; its train images calibrate, its val images measure.
         max_map_drop: mAP50-95 points (hundredths) that the copy may lose.
     """

@@ -13,14 +13,15 @@ from onnx import ModelProto
 from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.preprocessing import letterbox, place, to_planes
-from fgd_yolo.runtime.images import try_load_image
+from fgd_yolo.preprocessing import FLOAT_INPUT, letterbox, place, to_planes
+from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
 
 COMPARED_IMAGES = 8
 
 
 def images_to_compare(
-    data: Any, files: Iterable[str | Path] | None = None, count: int = COMPARED_IMAGES
+    data: Any, files: Iterable[str | Path] | None = None, count: int = COMPARED_IMAGES, channels: int = 3
 ) -> tuple[list[np.ndarray], int]:
     """Return the images that an exported file is compared on.
 
@@ -28,8 +29,9 @@ def images_to_compare(
         data: dataset whose val split is read, as the user or a checkpoint names it.
         files: image files to read instead, all of them.
         count: number of images, evenly spread over the val split.
+        channels: number of channels that the model takes.
     Returns:
-        BGR uint8 images of any size, and the number of further images that could not be read.
+        Images of any size as `load_image` reads them, and the number of further images that could not be read.
     Raises:
         FGDError: no image can be read.
     """
@@ -37,11 +39,15 @@ def images_to_compare(
         paths = [Path(file) for file in files]
     else:
         paths = spread(split_images(data, "val", "to compare the export on"), count)
-    images = [image for image in map(try_load_image, paths) if image is not None]
+    images, details = [], []
+    for path in paths:
+        try:
+            images.append(load_image(path, channels=channels))
+        except (UnreadableImageError, ImageTooLargeError) as error:
+            details.append(f", such as {path}{failure_detail(error)}")
     if not images:
-        example = f", such as {paths[0]}" if paths else ""
-        raise FGDError(f"none of the {len(paths)} images to compare on can be read{example}")
-    return images, len(paths) - len(images)
+        raise FGDError(f"none of the {len(paths)} images to compare on can be read{''.join(details[:1])}")
+    return images, len(details)
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
@@ -51,14 +57,14 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def letterbox_images(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Return images letterboxed to one size: (n, height, width, 3) BGR uint8."""
+    """Return images letterboxed to one size: (n, height, width, C) uint8."""
     return np.stack([letterbox(image, place(image.shape[:2], (height, width))) for image in images])
 
 
 def to_float_input(canvases: np.ndarray) -> np.ndarray:
-    """Return letterboxed images (n, H, W, 3) as the input of a file with `FLOAT_INPUT`: (n, 3, H, W)."""
-    count, height, width, _ = canvases.shape
-    planes = np.empty((count, 3, height, width), np.float32)
+    """Return letterboxed images (n, H, W, C) as the input of a file with `FLOAT_INPUT`: (n, C, H, W)."""
+    count, height, width, channels = canvases.shape
+    planes = np.empty((count, channels, height, width), np.float32)
     for index, canvas in enumerate(canvases):
         to_planes(canvas, planes[index : index + 1])
     return planes
@@ -68,6 +74,11 @@ def in_batches(canvases: np.ndarray, batch: int) -> list[np.ndarray]:
     """Return all images in batches of one size; the last one is filled up with the first images."""
     picks = np.resize(np.arange(len(canvases)), -(-len(canvases) // batch) * batch)
     return list(canvases[picks.reshape(-1, batch)])
+
+
+def input_channels(model: ModelProto) -> int:
+    """Return the number of channels that a float32 model takes."""
+    return model.graph.input[0].type.tensor_type.shape.dim[FLOAT_INPUT.axis("C")].dim_value
 
 
 def input_batches(
@@ -80,7 +91,7 @@ def input_batches(
         first images.
     Args:
         model: the detector; its fixed batch and size take precedence over `imgsz`.
-        images: BGR uint8 images of any size.
+        images: uint8 images of any size, with the model's channels.
         imgsz: height and width, or the side of a square, for a file of dynamic size, in pixels.
     """
     batch, _, *size = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
@@ -91,6 +102,6 @@ def input_batches(
         yield np.resize(inputs, (batch, *inputs.shape[1:]))
 
 
-def read_images(paths: Sequence[Path], description: str) -> Iterator[np.ndarray]:
+def read_images(paths: Sequence[Path], description: str, channels: int = 3) -> Iterator[np.ndarray]:
     """Yield images that are known to be readable, each read when it is needed, with a progress bar."""
-    return map(try_load_image, progress(paths, description))
+    return (load_image(path, channels=channels) for path in progress(paths, description))

@@ -137,7 +137,8 @@ class Detections:
         """Return a copy of the image with masks, boxes, keypoints and labels.
 
         Args:
-            image: the image that the objects were detected on, as `OnnxDetector` accepts it.
+            image: the image that the objects were detected on, as `OnnxDetector` accepts it. A grey one becomes colour;
+                of more than three channels the first three are drawn.
         Raises:
             FGDError: the image has another size.
         """

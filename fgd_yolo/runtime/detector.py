@@ -16,7 +16,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import Placement, letterbox, place, to_planes
 from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
 from fgd_yolo.runtime.detections import Detections
-from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, failure_detail, load_image
+from fgd_yolo.runtime.images import UnreadableImageError, convert_channels, failure_detail, load_image
 from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU, suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
@@ -98,12 +98,14 @@ class OnnxDetector:
         """Detect on one image, or on several in order.
 
         Args:
-            images: an array (height, width, 3) BGR uint8, another array that `as_bgr` accepts, or the path of an image;
-                or a list or tuple of these, or an array (B, height, width, 3).
+            images: an array (height, width, channels) uint8, BGR for a model of three channels; another array that
+                `convert_channels` accepts; or the path of an image. Or a list or tuple of these, or an array
+                (B, height, width, channels).
         Returns:
             The detections of one image, or a list of them for a list, tuple or batch.
         Raises:
-            FGDError: a file cannot be read, or an array is not an image.
+            FGDError: a file cannot be read, or an array is not an image, or has a number of channels that the model
+                cannot take.
         """
         several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
         if not several:
@@ -116,23 +118,23 @@ class OnnxDetector:
         """Preprocess an image for the network.
 
         Args:
-            image: an array that `as_bgr` accepts.
+            image: an array that `convert_channels` accepts.
             out: an array to write to, of the shape and type of the input for one image; None creates one.
         Returns:
-            The input, (1, 3, h, w) RGB in [0, 1], or (1, h, w, 3) BGR uint8 for a file with such an input; and the
-            placement of the image in it.
+            The input, (1, C, h, w) in [0, 1], RGB for three channels, or (1, h, w, C) uint8, BGR for three, for a file
+            with such an input; and the placement of the image in it.
         """
-        image = as_bgr(image)
         info = self.info
+        image = convert_channels(image, info.channels)
         placement = place(image.shape[:2], info.imgsz, info.stride if info.dynamic_size else None)
         if placement.canvas[0] * placement.canvas[1] < self._min_canvas_pixels:
             placement = place(image.shape[:2], info.imgsz)
+        if out is None:
+            out = np.empty(info.input_shape(1, placement.canvas), info.dtype)
         if info.uint8_input:
-            canvas = np.empty((1, *placement.canvas, 3), np.uint8) if out is None else out
-            letterbox(image, placement, canvas[0])
-            return canvas, placement
-        planes = np.empty((1, 3, *placement.canvas), info.dtype) if out is None else out
-        return to_planes(letterbox(image, placement), planes), placement
+            letterbox(image, placement, out[0])
+            return out, placement
+        return to_planes(letterbox(image, placement), out), placement
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network on a batch of inputs; for a file of fixed batch it is padded with zeros."""
@@ -171,7 +173,7 @@ class OnnxDetector:
 
     def _detect(self, images: Sequence[Any]) -> list[Detections]:
         """Detect on a few images; inputs of the same shape run as one batch."""
-        prepared = [self.preprocess(_load(image, self._budget)) for image in images]
+        prepared = [self.preprocess(_load(image, self._budget, self.info.channels)) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (tensor, _) in enumerate(prepared):
             groups.setdefault(tensor.shape, []).append(index)
@@ -226,11 +228,11 @@ class OnnxDetector:
         return detections[keep]
 
 
-def _load(image: Any, budget: PixelBudget) -> np.ndarray:
+def _load(image: Any, budget: PixelBudget, channels: int) -> np.ndarray:
     """Read the file of a path; return anything else unchanged."""
     if not isinstance(image, (str, Path)):
         return image
     try:
-        return load_image(image, budget)
+        return load_image(image, budget, channels)
     except (UnreadableImageError, ImageTooLargeError) as error:
         raise FGDError(f"{image} cannot be read as an image{failure_detail(error)}") from None

@@ -6,12 +6,15 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from math import prod
 from mmap import mmap
 from typing import NamedTuple
 
 _MAX_STEPS = 1 << 16  # markers, boxes or tags; far above what real images have
 _MAX_TEXT_BYTES = 1 << 16  # of a plain-text header
+_MAX_PAGES = 512  # of a TIFF whose pages are channels: OpenCV's maximum number of channels
 JPEG_END = 0xD9
 _JPEG_SCAN = 0xDA
 MAX_SCANS = 100
@@ -225,8 +228,20 @@ def _sun(data: bytes) -> tuple[int, ...]:
 
 
 def _tiff(data: bytes) -> tuple[int, int, float] | None:
-    """Return the size of the first page, or of its tiles if they are larger, since tiles are decoded completely."""
-    tags = _tiff_tags(data)
+    return _tiff_page_size(next(_tiff_pages(data), {}))
+
+
+def tiff_pages(data: bytes) -> list[Header]:
+    """Return the header of each page of a TIFF that `read_header` accepts, up to 512 pages or a damaged one."""
+    pages: list[Header] = []
+    with suppress(struct.error, ValueError, OverflowError):
+        for tags in islice(_tiff_pages(data), _MAX_PAGES):
+            pages.append(Header("TIFF", *_tiff_page_size(tags)))
+    return pages
+
+
+def _tiff_page_size(tags: dict[int, list[int]]) -> tuple[int, int, float]:
+    """Return the size of a page, or of its tiles if they are larger, since tiles are decoded completely."""
     width, height = (max(tags.get(tag, [0])) for tag in _TIFF_SIZE)
     samples = max(tags.get(_TIFF_SAMPLES, [1]))
     stored = samples * max(tags.get(_TIFF_BITS, [1])) / 8
@@ -236,21 +251,32 @@ def _tiff(data: bytes) -> tuple[int, int, float] | None:
     return width, height, 6 if stored <= 3 else 1 + 2 * stored
 
 
-def _tiff_tags(data: bytes) -> dict[int, list[int]]:
+def _tiff_pages(data: bytes) -> Iterator[dict[int, list[int]]]:
+    """Yield the tags of each page that are needed."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
-    count_format, entry, inline = ("Q", 20, 8) if big else ("H", 12, 4)
+    count_format, entry = ("Q", 20) if big else ("H", 12)
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (count,) = struct.unpack_from(order + count_format, data, start)
-    start += struct.calcsize(count_format)
+    steps, seen = _MAX_STEPS, set()
+    while start and start not in seen and steps > 0:
+        seen.add(start)
+        (count,) = struct.unpack_from(order + count_format, data, start)
+        start += struct.calcsize(count_format)
+        entries = range(start, start + entry * min(count, steps), entry)
+        yield _tiff_tags(data, entries, order, big)
+        steps -= 1 + len(entries)
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, start + entry * count)
+
+
+def _tiff_tags(data: bytes, entries: range, order: str, big: bool) -> dict[int, list[int]]:
     tags: dict[int, list[int]] = {}
-    for position in range(start, start + entry * min(count, _MAX_STEPS), entry):
+    for position in entries:
         tag, kind = struct.unpack_from(order + "HH", data, position)
         (length,) = struct.unpack_from(order + ("Q" if big else "I"), data, position + 4)
         number, length = _TIFF_NUMBERS.get(kind), min(length, 1024)
         if number is None or tag not in (*_TIFF_SIZE, *_TIFF_TILE, _TIFF_BITS, _TIFF_SAMPLES):
             continue
-        offset = position + entry - inline
+        inline, offset = (8, position + 12) if big else (4, position + 8)
         if struct.calcsize(number) * length > inline:
             (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, offset)
         tags.setdefault(tag, []).extend(struct.unpack_from(f"{order}{length}{number}", data, offset))

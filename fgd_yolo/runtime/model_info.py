@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
+from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT, InputFormat
 from fgd_yolo.runtime.onnx_session import TensorSpec
 from fgd_yolo.runtime.tasks import TASKS
 from fgd_yolo.text import printable
@@ -31,6 +31,7 @@ DETECTION_COLUMNS = 6
 _DEFAULT_IMGSZ = 640
 _DEFAULT_STRIDE = 32
 _DEFAULT_MASK_CHANNELS = 32
+_COLOURS = 3
 _MAX_SIZE = 4096
 
 
@@ -48,6 +49,7 @@ class ModelInfo:
         decoded: the output has one row for each final detection instead of one column for each anchor.
         embedded_nms: those rows come from an NMS in the graph (rotated boxes are then centre and size).
         keypoint_shape: keypoints per object, and 2 or 3 numbers for each.
+        channels: number of channels of the images.
         uint8_input: the input has the format `UINT8_INPUT` instead of `FLOAT_INPUT`.
         dtype: element type of the input.
     """
@@ -61,8 +63,14 @@ class ModelInfo:
     decoded: bool
     embedded_nms: bool
     keypoint_shape: tuple[int, int] | None
+    channels: int
     uint8_input: bool
     dtype: np.dtype
+
+    def input_shape(self, batch: int, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of an input of this number of images and this height and width."""
+        sizes = dict(zip("NCHW", (batch, self.channels, *size), strict=True))
+        return tuple(sizes[letter] for letter in (UINT8_INPUT if self.uint8_input else FLOAT_INPUT).layout)
 
 
 def read_model_info(
@@ -82,7 +90,8 @@ def read_model_info(
     reader = _MetadataReader(metadata)
     image = _image_input(inputs)
     input_format = UINT8_INPUT if image.dtype == np.uint8 else FLOAT_INPUT
-    _check_input_format(image.dtype == np.uint8, reader)
+    channels = _input_channels(image, input_format, reader)
+    _check_input_format(image.dtype == np.uint8, channels, reader)
     height, width = (image.shape[input_format.axis(letter)] for letter in "HW")
     stride = reader.get("stride", _positive_int, _DEFAULT_STRIDE)
     output = _read_outputs(outputs, reader)
@@ -92,6 +101,7 @@ def read_model_info(
         imgsz=_input_size(height, width, stride, reader),
         batch=image.shape[input_format.axis("N")],
         dynamic_size=height is None and width is None,
+        channels=channels,
         uint8_input=input_format is UINT8_INPUT,
         dtype=image.dtype,
     )
@@ -148,18 +158,29 @@ def _image_input(inputs: Sequence[TensorSpec]) -> TensorSpec:
     image = inputs[0]
     if len(image.shape) != 4 or 0 in image.shape or image.dtype not in (np.float32, np.float16, np.uint8):
         raise _unsupported(f"its input is {_describe(image)}, expected a batch of images")
-    channels = image.shape[(UINT8_INPUT if image.dtype == np.uint8 else FLOAT_INPUT).axis("C")]
-    if channels not in (3, None):
-        raise _unsupported(f"its input has {channels} channels ({_describe(image)}), expected 3 for colour images")
     return image
 
 
-def _check_input_format(uint8_input: bool, reader: _MetadataReader) -> None:
+def _input_channels(image: TensorSpec, input_format: InputFormat, reader: _MetadataReader) -> int:
+    """Return the number of channels of the input; of a dynamic one, that of the metadata, or three without any.
+
+    A number other than 1 and 3 must be in the metadata: otherwise it is probably the height of another layout.
+    """
+    channels, described = image.shape[input_format.axis("C")], reader.parse("channels", _positive_int)
+    if channels in (None, described):
+        return described or _COLOURS
+    if described is None and channels in (1, _COLOURS):
+        return channels
+    entry = "has no 'channels'" if described is None else f"has 'channels' {described}"
+    raise _unsupported(f"its input has {channels} channels ({_describe(image)}), but its metadata {entry}")
+
+
+def _check_input_format(uint8_input: bool, channels: int, reader: _MetadataReader) -> None:
     described = reader.fgd_yolo_entry().get(PREPROCESSING_KEY)
     described = described if isinstance(described, Mapping) else {}
     if uint8_input and "channels" not in described:
         raise _unsupported("it takes uint8 images, but its metadata has no channel order; export it with fgd-yolo")
-    differences = (UINT8_INPUT if uint8_input else FLOAT_INPUT).differences(described)
+    differences = (UINT8_INPUT if uint8_input else FLOAT_INPUT).of_channels(channels).differences(described)
     if differences:
         raise _unsupported(f"this version does not support its preprocessing ({', '.join(differences)})")
 

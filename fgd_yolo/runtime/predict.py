@@ -141,7 +141,7 @@ def _detect(
     """Detect on one file, write the result, add it to the summary, and return it as text."""
     try:
         with _silent_stderr():
-            image = load_image(path, budget)
+            image = load_image(path, budget, detector.info.channels)
     except (UnreadableImageError, ImageTooLargeError) as error:
         summary.unreadable.append(path)
         if failure_detail(error) and not summary.details:

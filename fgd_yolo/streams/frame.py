@@ -32,7 +32,8 @@ class Frame:
     Args:
         stream: the stream's name.
         index: counts the frames that the stream's reader has read, from 0.
-        pixels: (H, W, 3) BGR uint8, or a decoder's frame that is not yet converted.
+        pixels: (H, W, 3) BGR uint8, (H, W, C) of an image that was read for a model of C channels, or a decoder's frame
+            that is not yet converted.
         arrived: when its bytes had been received.
         decoded: when it had been decoded.
         pts: the source's own time in seconds since its first frame, None if it has none.
@@ -50,7 +51,7 @@ class Frame:
     aspect: Fraction | None = None
 
     def image(self) -> np.ndarray:
-        """Return the image (H, W, 3) BGR uint8, upright as a player shows it; the decoder's frame is released."""
+        """Return the image (H, W, C) uint8, upright as a player shows it; the decoder's frame is released."""
         if not isinstance(self.pixels, np.ndarray):
             image = _to_bgr(self.pixels)
             self.pixels = image if self.matrix is None else apply_display_matrix(image, self.matrix)

@@ -90,10 +90,12 @@ class Pipeline:
         Returns:
             The name.
         Raises:
-            UsageError: the address or policy is invalid, or a stream has this name.
+            UsageError: the address or policy is invalid, a stream has this name, or the source cannot have as many
+                channels as the model takes.
             FGDError: the pipeline was stopped.
         """
-        check_address(address, self.budget)
+        channels = self._detector.info.channels
+        check_address(address, self.budget, channels)
         drop_policy = parse_policy(policy) if policy is not None else self._policy
         drop_policy = drop_policy or DropPolicy("latest" if is_live(address) else "every")
         with self._lock:
@@ -111,7 +113,9 @@ class Pipeline:
                 steps=self._steps,
                 previous=self._draining.get(name),
             )
-            stream.reader = Reader(name, address, stream.frames.put, stream.stats, budget=self.budget)
+            stream.reader = Reader(
+                name, address, stream.frames.put, stream.stats, budget=self.budget, channels=channels
+            )
             stream.queues = self._queues
             self._scheduler.streams[name] = stream
             if self._state == "running":

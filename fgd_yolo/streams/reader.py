@@ -193,6 +193,7 @@ class Reader:
         stall_s: seconds without a frame after which the stream is DOWN.
         backoff: the longest first wait, and the longest of all, in seconds.
         budget: the pixel budget of all streams; the default one if absent.
+        channels: number of channels that the model takes.
         open_source: opens an address, instead of `sources.open_source`.
     """
 
@@ -206,11 +207,13 @@ class Reader:
         stall_s: float = 3.0,
         backoff: tuple[float, float] = (0.2, 10.0),
         budget: PixelBudget | None = None,
+        channels: int = 3,
         open_source: Callable[..., Source] | None = None,
     ):
         self.name, self._address = name, address
         self._on_frame, self._stats = on_frame, stats
-        self._open_source = open_source or partial(sources.open_source, budget=budget or PixelBudget())
+        budget = budget or PixelBudget()
+        self._open_source = open_source or partial(sources.open_source, budget=budget, channels=channels)
         self._live, self._stall_s = is_live(address), stall_s
         self._backoff = Backoff(*backoff, seed=zlib.crc32(name.encode()))
         # Never held while `on_frame` or the statistics are called, whose locks others hold when they call stop().

@@ -52,6 +52,25 @@ def test_the_script_draws_into_a_new_folder_each_time(model):
     assert (read(Path("image.png")) == 90).all()
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_drawn_and_files_that_lack_them_are_skipped(channels, tmp_path, capsys):
+    model = save_detector(tmp_path / "best.onnx", channels=channels)
+    pages = [np.full((64, 64), 60 + 10 * page, np.uint8) for page in range(channels)]
+    Path("images").mkdir()
+    cv2.imwritemulti("images/a.tif", pages)
+    save_image("images/b.png")
+    assert main(["--model", str(model), "--source", "images"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("images/a.tif: 1 block (")
+    drawn = read(Path("runs/predict/best/a.tif"))
+    assert drawn.shape == (64, 64, 3) and drawn[5, 5].tolist() == ([60] * 3 if channels == 1 else [60, 70, 80])
+    if channels == 1:
+        assert lines[1].startswith("images/b.png: 1 block (")
+    else:
+        assert lines[1] == "images/b.png: it has 3 channels, but the model takes 4, skipped"
+        assert "1 unreadable file skipped (images/b.png: it has 3 channels, but the model takes 4)" in lines[2]
+
+
 def test_json_alone_writes_a_line_for_each_image_and_draws_nothing(model, capsys):
     save_image("images/a.png")
     save_image("images/b.jpg", side=128)

@@ -12,8 +12,8 @@ SIZES += [(799, 800), (500, 40), (161, 320), (101, 1000)]
 SIZES += [tuple(int(side) for side in pair) for pair in np.random.default_rng(0).integers(1, 900, (150, 2))]
 
 
-def noise(shape):
-    return np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+def noise(shape, channels=3):
+    return np.random.default_rng(1).integers(0, 256, (*shape, channels), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("canvas", [(320, 320), (96, 160), (224, 64)])
@@ -32,6 +32,23 @@ def test_a_canvas_of_minimal_padding_is_ultralytics_to_the_pixel(canvas, stride)
         result = letterbox(image, place(shape, canvas, stride))
         expected = LetterBox(canvas, auto=True, stride=stride)(image=image)
         assert np.array_equal(result, expected), shape
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 10])
+def test_a_canvas_of_other_channels_is_ultralytics_to_the_pixel(channels):
+    for shape in ((480, 640), (97, 101), (1, 300), (320, 320), (1000, 301)):
+        image = noise(shape, channels)
+        expected = LetterBox((96, 160))(image=image)
+        assert expected.shape == (96, 160, channels)
+        assert np.array_equal(letterbox(image, place(shape, (96, 160))), expected), shape
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 10])
+def test_planes_of_other_channels_keep_their_order(channels):
+    canvas = noise((64, 96), channels)
+    result = to_planes(canvas, np.empty((1, channels, 64, 96), np.float32))
+    for channel in range(channels):  # divided in float32, as by Ultralytics
+        assert np.array_equal(result[0, channel], canvas[..., channel].astype(np.float32) / np.float32(255))
 
 
 def test_planes_are_those_of_ultralytics_bit_for_bit():

@@ -37,9 +37,7 @@ class Worker:
     def __init__(self, detector: OnnxDetector, slots: RunSlots, batch: int = 1):
         self._detector, self._slots = detector, slots
         info = detector.info
-        height, width = info.imgsz
-        shape = (batch, height, width, 3) if info.uint8_input else (batch, 3, height, width)
-        self._buffer = None if info.dynamic_size else np.empty(shape, info.dtype)
+        self._buffer = None if info.dynamic_size else np.empty(info.input_shape(batch, info.imgsz), info.dtype)
 
     def detect(self, frames: Sequence[Frame]) -> list[Result | Exception]:
         """Return, for each frame in order, its result or the error that it raised."""

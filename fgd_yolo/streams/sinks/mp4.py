@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fgd_yolo.runtime.images import as_bgr
 from fgd_yolo.streams.overlay import overlay
 from fgd_yolo.streams.sinks.segments import Segments
 from fgd_yolo.streams.sinks.sink import SinkUnavailable
@@ -77,7 +78,7 @@ class Mp4Sink:
         if time.monotonic() < self._retry_at:
             raise SinkUnavailable(f"recording paused after a disk error; retrying every {_RETRY_S:g} s")
         frame = result.frame
-        image = overlay(result) if self._annotated else frame.image()
+        image = overlay(result) if self._annotated else as_bgr(frame.image())
         recording = self._open.get(frame.stream)
         if recording and (self._is_full(recording) or not recording.continues(frame, image)):
             self._finish(frame.stream)

@@ -25,24 +25,27 @@ _MAX_ATTEMPTS = 1000  # at the first frame of a damaged file
 _DIGITS = re.compile(r"(\d+)")
 
 
-def check(address: str, budget: PixelBudget) -> None:
+def check(address: str, budget: PixelBudget, channels: int = 3) -> None:
     """Check that a file can be read, or that a folder or pattern has files.
 
     Raises:
-        UsageError: the file does not exist, is unreadable, is neither an image nor a video, or exceeds the budget; the
-            folder or pattern has no images or videos.
+        UsageError: the file does not exist, is unreadable, is neither an image nor a video, exceeds the budget or has
+            another number of channels; the folder or pattern has no images or videos. Of a folder or pattern, the first
+            file is checked if the number of channels is neither 1 nor 3.
     """
     if not _is_folder_or_pattern(Path(address)):
-        _check_file(address, budget)
+        _check_file(address, budget, channels)
         return
     try:
-        find_files(address)
+        files = find_files(address)
     except UsageError as error:
         raise UsageError(redact(error, address)) from None
+    if channels not in (1, 3):  # few files have them, and a folder of others would give bad frames only
+        _check_file(str(files[0]), budget, channels)
 
 
-def open_source(address: str, share: StreamBudget, timeout_s: float) -> Source:
-    """Open a file, a folder or a pattern.
+def open_source(address: str, share: StreamBudget, timeout_s: float, channels: int = 3) -> Source:
+    """Open a file, a folder or a pattern, for a model of this number of channels.
 
     Raises:
         SourceLost: it cannot be read.
@@ -51,27 +54,28 @@ def open_source(address: str, share: StreamBudget, timeout_s: float) -> Source:
     path = Path(address)
     if _is_folder_or_pattern(path):
         try:
-            return FileListSource(find_files(address), share)
+            return FileListSource(find_files(address), share, channels)
         except UsageError as error:
             raise SourceLost(str(error)) from None
     if _kind(path) is MediaKind.IMAGE:
-        return FileListSource([path], share)
-    return _open_video(path, share)
+        return FileListSource([path], share, channels)
+    return _open_video(path, share, channels)
 
 
 class FileListSource:
     """Images and videos one after the other. A file that cannot be read is a bad frame, and the next file follows.
 
     Convention:
-        Images have no times of their own and come at FFmpeg's default rate, from 0. The times of each video start at 0
-        again, so that objects get new ids and a recording a new file.
+        Images are read for a model of `channels` channels, as `load_image` does. Images have no times of their own and
+        come at FFmpeg's default rate, from 0. The times of each video start at 0 again, so that objects get new ids and
+        a recording a new file.
     """
 
     live = False
     fps = DEFAULT_FPS
 
-    def __init__(self, files: list[Path], share: StreamBudget):
-        self._remaining, self._share = files[::-1], share
+    def __init__(self, files: list[Path], share: StreamBudget, channels: int = 3):
+        self._remaining, self._share, self._channels = files[::-1], share, channels
         self._video: Source | None = None
         self._path, self._images = Path(), 0
 
@@ -84,7 +88,7 @@ class FileListSource:
                 self._path = self._remaining.pop()
                 if _kind(self._path) is MediaKind.IMAGE:
                     return self._read_image()
-                self._video = _open_video(self._path, self._share)
+                self._video = _open_video(self._path, self._share, self._channels)
             except SourceEnded:
                 self.close()
             except BadFrame as error:
@@ -103,7 +107,7 @@ class FileListSource:
     def _read_image(self) -> SourceFrame:
         arrived = time.monotonic()
         try:
-            image = load_image(self._path, self._share.budget)
+            image = load_image(self._path, self._share.budget, self._channels)
         except UnreadableImageError as error:
             raise BadFrame(f"cannot be read as an image{failure_detail(error)}") from None
         self._share.check(image.shape[1], image.shape[0])
@@ -146,20 +150,23 @@ def _kind(path: Path) -> MediaKind:
         raise SourceLost(f"cannot be read: {getattr(error, 'strerror', None) or error}".lower()) from None
 
 
-def _open_video(path: Path, share: StreamBudget) -> Source:
+def _open_video(path: Path, share: StreamBudget, channels: int) -> Source:
+    if channels not in (1, 3):
+        raise SourceLost(f"it is a video of 3 channels, but the model takes {channels}")
     kind = _kind(path)
     if kind is MediaKind.ANIMATION:
         return AnimationSource(str(path), share)
     return VideoFileSource(str(path), share, _DEMUXERS.get(kind))
 
 
-def _check_file(path: str, budget: PixelBudget) -> None:
+def _check_file(path: str, budget: PixelBudget, channels: int) -> None:
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for folders without access and for odd names)
         raise UsageError(
             f"'{show_address(path)}' does not exist: give a video, an image, a folder, a pattern or an address"
         )
     try:
-        reason = _why_unreadable(Path(path), PixelBudget(budget.pixels / 1e6))  # without the shares of other streams
+        # With a budget of its own, without the shares of other streams.
+        reason = _why_unreadable(Path(path), PixelBudget(budget.pixels / 1e6), channels)
     except ImageTooLargeError as error:
         raise UsageError(f"'{show_address(path)}' is too large: {error}") from None
     except SourceLost as error:
@@ -168,18 +175,18 @@ def _check_file(path: str, budget: PixelBudget) -> None:
         raise UsageError(f"'{show_address(path)}' is neither an image nor a video: {reason}")
 
 
-def _why_unreadable(path: Path, budget: PixelBudget) -> str | None:
+def _why_unreadable(path: Path, budget: PixelBudget, channels: int) -> str | None:
     kind = _kind(path)
     if kind is MediaKind.IMAGE:
         try:
-            load_image(path, budget)
+            load_image(path, budget, channels)
         except UnreadableImageError as error:
             return f"cannot be read as an image{failure_detail(error)}"
         return None
     if kind is not MediaKind.ANIMATION:
         with suppress(pyav().FFmpegError):  # reported when it is opened
             check_track_sizes(f"file:{path}", budget.for_stream(), format=_DEMUXERS.get(kind))
-    with closing(_open_video(path, budget.for_stream())) as source:
+    with closing(_open_video(path, budget.for_stream(), channels)) as source:
         return _why_no_frame(source)
 
 

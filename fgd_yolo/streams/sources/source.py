@@ -15,11 +15,12 @@ class SourceFrame(NamedTuple):
     """One frame as a source returns it.
 
     Convention:
-        `pixels` is (H, W, 3) BGR uint8, or a frame of PyAV that is not converted yet. `arrived` and `decoded` are
-        `time.monotonic()`, taken when the bytes had been received and when the frame had been decoded. `pts` is the
-        source's own time in seconds since the first frame that has one, else None: over RTSP the very first frame often
-        has none. `matrix` is the display matrix that turns the frame upright, see `orientation`; None if it is upright.
-        `aspect` is the width of an upright frame's pixel divided by its height, None if it is square or unknown.
+        `pixels` is (H, W, 3) BGR uint8, (H, W, C) of an image file that was read for a model of C channels, or a frame
+        of PyAV that is not converted yet. `arrived` and `decoded` are `time.monotonic()`, taken when the bytes had been
+        received and when the frame had been decoded. `pts` is the source's own time in seconds since the first frame
+        that has one, else None: over RTSP the very first frame often has none. `matrix` is the display matrix that
+        turns the frame upright, see `orientation`; None if it is upright. `aspect` is the width of an upright frame's
+        pixel divided by its height, None if it is square or unknown.
     """
 
     pixels: np.ndarray | av.VideoFrame

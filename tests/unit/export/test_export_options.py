@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import UsageError
 from fgd_yolo.export.export_options import ExportOptions, check_model, input_size, target_path
 
 MODEL = SimpleNamespace(stride=torch.tensor([8.0, 16.0, 32.0]))
@@ -64,11 +64,6 @@ def test_nms_is_refused_for_a_head_that_does_not_need_it():
         check_model(fused, nms=True)
     check_model(fused, nms=False)
     check_model(SimpleNamespace(yaml={"channels": 3}, model=[SimpleNamespace(cv2="a branch")]), nms=True)
-
-
-def test_a_model_of_grey_images_is_refused():
-    with pytest.raises(FGDError, match="takes 1 channels"):
-        check_model(SimpleNamespace(yaml={"channels": 1}, model=[None]), nms=False)
 
 
 def test_the_default_file_is_beside_the_weights(tmp_path):

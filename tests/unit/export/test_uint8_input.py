@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from fgd_yolo.export.uint8_input import convert_to_uint8_input
 
 
-def small_network(path, shape=("batch", 3, "height", "width")):
+def small_network(path, shape=("batch", 3, "height", "width"), channels=3):
     """A convolution that distinguishes channels and positions, beside an output that also reads the input's shape."""
-    weights = np.arange(2 * 3 * 3 * 3, dtype=np.float32).reshape(2, 3, 3, 3) / 50
+    weights = np.arange(2 * channels * 3 * 3, dtype=np.float32).reshape(2, channels, 3, 3) / 50
     nodes = [
         helper.make_node("Conv", ["images", "weights"], ["output0"], pads=[1, 1, 1, 1]),
         helper.make_node("Shape", ["images"], ["output1"]),
@@ -49,6 +49,17 @@ def test_uint8_input_gives_what_float_input_gives_bit_for_bit(files, shape):
     expected, actual = floats.run(None, {"images": prepared}), integers.run(None, {"images": pixels})
     assert np.array_equal(expected[0], actual[0])
     assert list(actual[1]) == [shape[0], 3, *shape[1:]]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_channels_that_are_no_colours_keep_their_order(channels, tmp_path):
+    paths = tmp_path / "floats.onnx", tmp_path / "bytes.onnx"
+    convert_to_uint8_input(small_network(paths[0], (1, channels, 8, 24), channels), paths[1])
+    onnx.checker.check_model(paths[1], full_check=True)
+    floats, integers = (onnxruntime.InferenceSession(path) for path in paths)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 24, channels), dtype=np.uint8)
+    expected = floats.run(None, {"images": pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255})
+    assert np.array_equal(expected[0], integers.run(None, {"images": pixels})[0])
 
 
 def test_the_input_is_uint8_with_the_channels_last(files):

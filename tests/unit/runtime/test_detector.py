@@ -177,6 +177,53 @@ def test_colours_are_converted_to_rgb(detector):
     np.testing.assert_allclose(detector.preprocess(image)[0][0, :, 5, 5], [0.2, 0.4, 1.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("uint8", [False, True])
+@pytest.mark.parametrize("channels", [1, 4, 10])
+def test_a_model_of_other_channels_gets_them_in_the_order_of_the_image(channels, uint8, tmp_path):
+    file = brightness_file(tmp_path / "one.onnx", channels=channels, uint8=uint8)
+    detect = OnnxDetector(file, "cpu", threads=1)
+    assert detect.info.channels == channels
+    image = np.random.default_rng(0).integers(0, 256, (SIDE // 2, SIDE, channels), dtype=np.uint8)
+    tensor, _ = detect.preprocess(image)
+    pixels = tensor[0] if uint8 else tensor[0].transpose(1, 2, 0) * 255
+    assert pixels.shape == (SIDE, SIDE, channels)
+    np.testing.assert_allclose(pixels[8:24], image, atol=1e-4)
+    np.testing.assert_array_equal(np.round(pixels[[0, 7, 24, 31]]), 114)
+    assert scores(detect([image])) == [round((image.mean() + 114) / 2)]
+    assert scores(detect(np.stack([image, np.full_like(image, 200)]))) == [round((image.mean() + 114) / 2), 157]
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [np.ascontiguousarray(image[..., page]) for page in range(channels)])
+    assert scores(detect([tmp_path / "a.tif"])) == [round((image.mean() + 114) / 2)]
+
+
+def test_a_model_of_grey_images_makes_a_camera_frame_grey_and_draws_in_colour(tmp_path):
+    detect = OnnxDetector(brightness_file(tmp_path / "grey.onnx", channels=1), "cpu", threads=1)
+    frame = np.zeros((SIDE, SIDE, 3), np.uint8)
+    frame[...] = (200, 100, 250)  # 0.114 * 200 + 0.587 * 100 + 0.299 * 250 = 156.25
+    images = [frame, frame[..., 1], frame[..., 1:2], np.dstack([frame, frame[..., 0]])]
+    assert scores(detect(images)) == [156, 100, 100, 156]
+    detections = detect(frame[..., 1])
+    drawn = detections.draw(frame[..., 1])
+    assert drawn.shape == (SIDE, SIDE, 3) and len(np.unique(drawn.reshape(-1, 3), axis=0)) > 2
+    assert (drawn == 100).all(axis=2).any()  # the image between the boxes stays grey
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape"), [(1, (8, 8, 5)), (3, (8, 8, 5)), (4, (8, 8, 3)), (4, (8, 8)), (10, (8, 8, 4))]
+)
+def test_an_image_of_channels_that_the_model_cannot_take_is_an_error_that_names_both(channels, shape, tmp_path):
+    detect = OnnxDetector(brightness_file(tmp_path / "one.onnx", channels=channels), "cpu", threads=1)
+    with pytest.raises(FGDError, match=rf"{channels} channels?.* got \({', '.join(map(str, shape))}") as caught:
+        detect(np.zeros(shape, np.uint8))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_file_of_other_channels_is_an_error_that_names_both(tmp_path):
+    detect = OnnxDetector(brightness_file(tmp_path / "four.onnx", channels=4), "cpu", threads=1)
+    cv2.imwrite(str(tmp_path / "a.png"), grey(100))
+    with pytest.raises(FGDError, match=r"a\.png .*: it has 3 channels, but the model takes 4"):
+        detect(tmp_path / "a.png")
+
+
 def test_calls_from_several_threads_do_not_disturb_each_other(detector):
     results = {}
 

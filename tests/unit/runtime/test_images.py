@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, load_image, try_load_image
+from fgd_yolo.runtime.images import UnreadableImageError, as_bgr, convert_channels, load_image, try_load_image
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
 from memory import grown_mb
 
@@ -93,23 +93,23 @@ def test_files_are_read_as_by_ultralytics(tmp_path):
 
 
 def test_a_bgr_array_is_not_copied():
-    np.testing.assert_array_equal(as_bgr(IMAGE), IMAGE)
-    assert np.shares_memory(as_bgr(IMAGE), IMAGE)
+    np.testing.assert_array_equal(convert_channels(IMAGE, 3), IMAGE)
+    assert np.shares_memory(convert_channels(IMAGE, 3), IMAGE)
 
 
 def test_a_view_becomes_contiguous():
     crop = IMAGE[1:4, 2:5, ::-1]
-    np.testing.assert_array_equal(as_bgr(crop), crop)
-    assert as_bgr(crop).flags.c_contiguous
+    np.testing.assert_array_equal(convert_channels(crop, 3), crop)
+    assert convert_channels(crop, 3).flags.c_contiguous
 
 
 @pytest.mark.parametrize("grey", [IMAGE[..., 0], IMAGE[..., :1]])
 def test_a_grey_array_becomes_three_equal_channels(grey):
-    np.testing.assert_array_equal(as_bgr(grey), np.dstack([IMAGE[..., 0]] * 3))
+    np.testing.assert_array_equal(convert_channels(grey, 3), np.dstack([IMAGE[..., 0]] * 3))
 
 
 def test_an_array_loses_its_alpha_and_low_byte():
-    np.testing.assert_array_equal(as_bgr(np.dstack([DEEP, DEEP[..., 0]])), DEEP // 256)
+    np.testing.assert_array_equal(convert_channels(np.dstack([DEEP, DEEP[..., 0]]), 3), DEEP // 256)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,148 @@ def test_an_array_loses_its_alpha_and_low_byte():
 )
 def test_an_array_that_is_not_an_image_is_refused_in_one_line(image, complaint):
     with pytest.raises(FGDError, match=complaint) as caught:
-        as_bgr(image)
+        convert_channels(image, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_an_array_becomes_grey_for_a_model_of_one_channel():
+    blue, green, red = (IMAGE[..., channel].astype(float) for channel in range(3))
+    expected = 0.114 * blue + 0.587 * green + 0.299 * red  # of ITU-R BT.601, as OpenCV
+    for image in (IMAGE, np.dstack([IMAGE, IMAGE[..., :1]])):
+        grey = convert_channels(image, 1)
+        assert (grey.shape, grey.dtype) == ((6, 9, 1), np.uint8)
+        np.testing.assert_allclose(grey[..., 0], expected, atol=0.51)
+    for image in (IMAGE[..., 0], IMAGE[..., :1], np.uint16(IMAGE[..., :1]) * 256 + 255):
+        np.testing.assert_array_equal(convert_channels(image, 1), IMAGE[..., :1])
+    with pytest.raises(FGDError, match=r"\(height, width, 1 channel\) for this model, got \(6, 9, 5\)"):
+        convert_channels(np.zeros((6, 9, 5), np.uint8), 1)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 10])
+def test_an_array_for_a_model_of_other_channels_must_have_them(channels):
+    image = np.random.default_rng(0).integers(0, 256, (6, 9, channels), np.uint8)
+    assert np.shares_memory(convert_channels(image, channels), image)
+    for shape in ((6, 9), (6, 9, 1), (6, 9, 3), (6, 9, channels + 1)):
+        shown = rf"\(height, width, {channels} channels\) for this model, got \({', '.join(map(str, shape[:3]))}"
+        with pytest.raises(FGDError, match=shown):
+            convert_channels(np.zeros(shape, np.uint8), channels)
+
+
+@pytest.mark.slow  # imports Ultralytics
+def test_an_image_of_any_channels_is_drawn_in_colour_as_by_ultralytics():
+    from ultralytics.utils.plotting import Annotator
+
+    for channels in (1, 2, 3, 4, 10):
+        image = np.random.default_rng(0).integers(0, 256, (6, 9, channels), np.uint8)
+        np.testing.assert_array_equal(as_bgr(image), Annotator(image.copy()).im)
+    assert as_bgr(IMAGE[..., 0]).shape == (6, 9, 3)
+
+
+def save_pages(path: Path, image: np.ndarray) -> Path:
+    """Write the channels of an image as the pages of a grey TIFF, as Ultralytics' multispectral data sets have them."""
+    assert cv2.imwritemulti(str(path), [np.ascontiguousarray(image[..., page]) for page in range(image.shape[2])])
+    return path
+
+
+def channels_of(count: int, dtype=np.uint8) -> np.ndarray:
+    high = np.iinfo(dtype).max
+    return np.random.default_rng(count).integers(0, high, (12, 17, count), dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 10])
+def test_the_pages_of_a_grey_tiff_are_the_channels_of_an_image(channels, tmp_path):
+    image, deep = channels_of(channels), channels_of(channels, np.uint16)
+    pages = save_pages(tmp_path / "pages.tif", image)
+    np.testing.assert_array_equal(load_image(pages, channels=channels), image)
+    np.testing.assert_array_equal(load_image(save_pages(tmp_path / "deep.tif", deep), channels=channels), deep // 256)
+    np.testing.assert_array_equal(load_image(pages, channels=1), image[..., :1])
+    np.testing.assert_array_equal(load_image(pages), np.repeat(image[..., :1], 3, axis=2))
+
+
+def test_four_channels_keep_the_order_of_the_file(tmp_path):
+    image = channels_of(4)
+    for suffix in (".png", ".tif"):
+        np.testing.assert_array_equal(load_image(save(tmp_path / f"a{suffix}", image), channels=4), image)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "channels", "reason"),
+    [
+        ("a.png", IMAGE, 4, "it has 3 channels, but the model takes 4"),
+        ("a.jpg", IMAGE, 10, "it has 3 channels, but the model takes 10"),
+        ("a.png", IMAGE[..., 0], 4, "it has 1 channel, but the model takes 4"),
+        ("a.tif", IMAGE, 4, "it has 3 channels, but the model takes 4"),
+        ("a.tif", IMAGE[..., 0], 4, "it has 1 channel, but the model takes 4"),
+        ("a.tif", channels_of(4), 10, "it has 4 channels, but the model takes 10"),
+        ("a.tif", channels_of(4).astype(np.float32), 4, "its values are float32, but must have 8 or 16 bits"),
+    ],
+)
+def test_a_file_of_other_channels_is_refused_with_both_numbers(name, image, channels, reason, tmp_path):
+    path = save(tmp_path / name, image)
+    with pytest.raises(UnreadableImageError, match=f"^{reason}$"):
+        load_image(path, channels=channels)
+    assert try_load_image(path, channels=channels) is None
+
+
+def test_pages_that_are_not_the_channels_of_the_model_are_refused(tmp_path):
+    with pytest.raises(UnreadableImageError, match="it has 10 grey pages, but the model takes 4 channels"):
+        load_image(save_pages(tmp_path / "ten.tif", channels_of(10)), channels=4)
+    with pytest.raises(UnreadableImageError, match="it has 3 grey pages, but the model takes 4 channels"):
+        load_image(save_pages(tmp_path / "three.tif", channels_of(3)), channels=4)
+    assert cv2.imwritemulti(str(tmp_path / "sizes.tif"), [IMAGE[..., 0], IMAGE[:4, :, 0]])
+    with pytest.raises(UnreadableImageError, match="its pages have different sizes"):
+        load_image(tmp_path / "sizes.tif", channels=2)
+
+
+def test_all_pages_that_are_decoded_count_for_the_budget(tmp_path):
+    path = save_pages(tmp_path / "pages.tif", np.zeros((100, 100, 10), np.uint8))  # 60 bytes a pixel
+    assert load_image(path, PixelBudget(0.1), channels=10).shape == (100, 100, 10)
+    with pytest.raises(ImageTooLargeError, match=r"take 0\.6 MB to decode, above the limit of 0\.594"):
+        load_image(path, PixelBudget(0.099), channels=10)
+    assert load_image(path, PixelBudget(0.01)).shape == (100, 100, 3)
+
+
+def gradient(height: int = 60, width: int = 90) -> np.ndarray:
+    """Return strong colours that JPEG cannot represent exactly."""
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.slow  # imports Ultralytics
+@pytest.mark.parametrize("channels", [1, 2, 4, 10])
+def test_files_of_any_channels_are_read_as_by_ultralytics(channels, tmp_path):
+    from ultralytics.data.loaders import LoadImagesAndVideos
+
+    if channels == 1:
+        images = {"grey": IMAGE[..., 0], "colour": gradient(), "alpha": channels_of(4), "deep": DEEP[..., 0]}
+        paths = [
+            save(tmp_path / f"{kind}{suffix}", image)
+            for kind, image in images.items()
+            for suffix in (".jpg", ".png", ".tif", ".bmp", ".webp", ".avif")
+            if (kind, suffix) != ("deep", ".avif")
+        ]
+        paths.append(save_pages(tmp_path / "pages.tif", channels_of(4)))
+    else:
+        paths = [save_pages(tmp_path / "pages.tif", channels_of(channels))]
+        paths.append(save_pages(tmp_path / "deep_pages.tif", channels_of(channels, np.uint16)))
+    if channels == 4:
+        paths += [save(tmp_path / f"a{suffix}", channels_of(4)) for suffix in (".png", ".tif", ".webp")]
+        paths += [save(tmp_path / f"deep{suffix}", channels_of(4, np.uint16)) for suffix in (".png", ".tif")]
+    for path in paths:
+        (expected,) = next(iter(LoadImagesAndVideos(str(path), channels=channels)))[1]
+        assert expected.shape[2] == channels
+        np.testing.assert_array_equal(load_image(path, channels=channels), expected, err_msg=path.name)
+
+
+@pytest.mark.slow  # imports Ultralytics
+def test_arrays_are_converted_as_by_ultralytics():
+    from ultralytics.data.loaders import LoadPilAndNumpy
+
+    for channels, counts in {1: (1, 3, 4), 3: (1, 3, 4), 4: (4,), 10: (10,)}.items():
+        for count in counts:
+            image = channels_of(count)
+            np.testing.assert_array_equal(
+                convert_channels(image, channels), LoadPilAndNumpy._single_check(image, channels)
+            )
 
 
 QUARTERS = np.kron(np.random.default_rng(5).integers(0, 256, (2, 4, 3), np.uint8), np.ones((16, 16, 1), np.uint8))

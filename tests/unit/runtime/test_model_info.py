@@ -26,6 +26,7 @@ def test_a_file_of_ultralytics_is_read_without_a_warning():
         decoded=False,
         embedded_nms=False,
         keypoint_shape=None,
+        channels=3,
         uint8_input=False,
         dtype=np.dtype("float32"),
     )
@@ -226,13 +227,30 @@ def test_a_file_that_is_not_a_detector_or_contradicts_itself_is_refused(metadata
         ([IMAGE, spec(1, 2, name="sizes")], r"it has 2 inputs \(x, sizes\)"),
         ([spec(1, 96, 128)], "its input is 1 x 96 x 128 float32"),
         ([spec(1, 3, 96, 128, dtype=np.int64)], "its input is 1 x 3 x 96 x 128 int64"),
-        ([spec(1, 1, 96, 128)], "its input has 1 channels"),
-        ([spec(1, 96, 128, 3)], "its input has 96 channels"),
+        ([spec(1, 96, 128, 3)], "its input has 96 channels .*, but its metadata has no 'channels'"),
     ],
 )
-def test_an_input_that_is_not_a_colour_image_is_refused(inputs, complaint):
+def test_an_input_that_is_not_an_image_is_refused(inputs, complaint):
     with pytest.raises(FGDError, match=complaint):
         read_model_info(DETECT, inputs, [spec(1, 7, 252)])
+
+
+@pytest.mark.parametrize(
+    ("channels", "described", "expected"),
+    [(1, "1", 1), (1, None, 1), (3, None, 3), (4, "4", 4), (10, "10", 10), (None, "4", 4), (None, None, 3)],
+)
+def test_the_number_of_channels_is_that_of_the_input_or_of_the_metadata(channels, described, expected):
+    metadata = DETECT if described is None else {**DETECT, "channels": described}
+    info, warnings = read(metadata, spec(1, 7, 252), image=spec(1, channels, 96, 128))
+    assert (info.channels, warnings) == (expected, [])
+    assert info.input_shape(2, (32, 64)) == (2, expected, 32, 64)
+
+
+@pytest.mark.parametrize(("channels", "described"), [(3, 1), (1, 3), (4, 3), (3, 4)])
+def test_metadata_that_contradicts_the_channels_of_the_input_is_refused(channels, described):
+    numbers = f"its input has {channels} channels .*, but its metadata has 'channels' {described}"
+    with pytest.raises(FGDError, match=numbers):
+        read({**DETECT, "channels": str(described)}, spec(1, 7, 252), image=spec(1, channels, 96, 128))
 
 
 BYTES = spec(None, 96, 128, 3, dtype=np.uint8)
@@ -253,6 +271,16 @@ def test_a_file_with_uint8_input_is_read():
     info, warnings = read(own_entry(**PREPARED), spec(None, 7, 252), image=BYTES)
     assert (info.uint8_input, info.dtype, info.imgsz, info.batch) == (True, np.uint8, (96, 128), None)
     assert warnings == []
+
+
+@pytest.mark.parametrize(("channels", "order"), [(1, "GRAY"), (4, "UNCHANGED")])
+def test_uint8_input_of_other_channels_has_its_own_channel_order(channels, order):
+    image, described = spec(None, 96, 128, channels, dtype=np.uint8), {"channels": str(channels)}
+    info, _ = read({**own_entry(**{**PREPARED, "channels": order}), **described}, spec(1, 7, 252), image=image)
+    assert (info.channels, info.input_shape(1, (96, 128))) == (channels, (1, 96, 128, channels))
+    assert UINT8_INPUT.of_channels(channels)._asdict() == {**PREPARED, "channels": order}
+    with pytest.raises(FGDError, match=r"does not support its preprocessing \(channels BGR\)"):
+        read({**own_entry(**PREPARED), **described}, spec(1, 7, 252), image=image)
 
 
 @pytest.mark.parametrize("entry", [{}, {"preprocessing": 3}, {"preprocessing": {"input": "uint8"}}])

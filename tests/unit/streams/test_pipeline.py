@@ -7,15 +7,18 @@ import threading
 import time
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 
 from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams import pipeline as pipeline_module
 from fgd_yolo.streams.pipeline import Pipeline
 from fgd_yolo.streams.reader import Reader
 from fgd_yolo.streams.scheduling.workers import MAX_FAILURES
 from fgd_yolo.streams.sinks import SinkQueue
+from onnx_files import save_detector
 from stream_parts import BlockingSink, RecordingSink
 from stream_world import BAD, HANG, IMAGE, LOST, balanced, forever, until
 
@@ -444,3 +447,35 @@ def test_a_new_stream_starts_when_the_old_one_of_its_name_is_drained(world):
         assert pipeline.wait(20)
     assert [item for _, item in sink.events] == [0, "removed", 0, 1, 2, "ended"]
     balanced(pipeline.stats())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_folder_of_images_is_read_for_the_channels_of_the_model(channels, tmp_path):
+    detector = OnnxDetector(save_detector(tmp_path / "best.onnx", channels=channels), "cpu", 1)
+    (tmp_path / "images").mkdir()
+    for index in range(3):
+        pages = [np.full((64, 64), index + 10 * page, np.uint8) for page in range(channels)]
+        assert cv2.imwritemulti(str(tmp_path / "images" / f"{index}.tif"), pages)
+    sink, seen = RecordingSink(), []
+    pipeline = Pipeline(detector, [sink], observers=[lambda result: seen.append(result.frame.image())])
+    name = pipeline.add(str(tmp_path / "images"))
+    with pipeline:
+        assert pipeline.wait(30)
+    assert sink.indices() == {name: [0, 1, 2]}
+    assert [image[0, 0].tolist() for image in seen] == [
+        [index + 10 * page for page in range(channels)] for index in range(3)
+    ]
+
+
+def test_a_camera_is_refused_for_a_model_of_four_channels_and_grey_for_one_of_one(tmp_path):
+    grey, four = (
+        OnnxDetector(save_detector(tmp_path / f"{channels}.onnx", channels=channels), "cpu", 1) for channels in (1, 4)
+    )
+    with pytest.raises(UsageError, match="'0' delivers 3 channels, but the model takes 4"):
+        Pipeline(four).add(0)
+    sink = RecordingSink()
+    pipeline = Pipeline(grey, [sink], policy="every")
+    name = pipeline.add("test://?size=64x64&fps=50&seconds=0.2")
+    with pipeline:
+        assert pipeline.wait(30)
+    assert sink.indices()[name]

@@ -119,3 +119,36 @@ def test_a_file_that_is_neither_image_nor_video_is_refused_before_anything_start
     with pytest.raises(UsageError, match=rf"{name}' is neither an image nor a video: \w") as caught:
         check_address(str(tmp_path / name))
     assert "\n" not in str(caught.value)
+
+
+def save_pages(path, value, channels):
+    cv2.imwritemulti(str(path), [np.full((6, 8), value + page, np.uint8) for page in range(channels)])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_are_read_for_the_channels_of_the_model(channels, tmp_path):
+    for index in range(3):
+        save_pages(tmp_path / f"{index}.tif", 50 * index, channels)
+    check_address(str(tmp_path), channels=channels)
+    check_address(str(tmp_path / "1.tif"), channels=channels)
+    images, _, bad = read_all(open_source(str(tmp_path), timeout_s=1, channels=channels))
+    assert [image.shape for image in images] == [(6, 8, channels)] * 3 and not bad
+    assert [image[0, 0].tolist() for image in images] == [
+        [50 * index + page for page in range(channels)] for index in range(3)
+    ]
+
+
+def test_files_of_other_channels_are_refused_or_bad_frames_that_name_both(tmp_path):
+    save_pages(tmp_path / "a.tif", 0, 4)
+    write(tmp_path / "b.png", 10)
+    write_clip(tmp_path / "c.mp4", frames=2)
+    images, _, bad = read_all(open_source(str(tmp_path), timeout_s=1, channels=4))
+    assert len(images) == 1
+    assert bad == [
+        "b.png: cannot be read as an image: it has 3 channels, but the model takes 4",
+        "c.mp4: it is a video of 3 channels, but the model takes 4",
+    ]
+    check_address(str(tmp_path), channels=4)  # the first file is fine
+    for name in ("b.png", "c.mp4", "*.png"):
+        with pytest.raises(UsageError, match="3 channels, but the model takes 4"):
+            check_address(str(tmp_path / name), channels=4)

@@ -116,3 +116,12 @@ def test_a_video_that_ffmpeg_cannot_decode_is_refused_with_the_reason(tmp_path):
         check_address(str(tmp_path / "clip.mp4"))
     with pytest.raises(SourceLost, match="cannot decode here"):
         open_source(str(tmp_path / "clip.mp4"), timeout_s=1)
+
+
+@pytest.mark.parametrize("address", ["0", "rtsp://admin:hunter2@10.0.0.7/cam", "http://10.0.0.7/cam", "test://"])
+def test_a_camera_cannot_have_the_channels_of_a_multispectral_model(address):
+    for channels in (1, 3):
+        check_address(address, channels=channels)
+    with pytest.raises(UsageError, match="delivers 3 channels, but the model takes 4: give image files") as caught:
+        check_address(address, channels=4)
+    assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
