@@ -107,11 +107,11 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
     teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
     yaml: str | None = None if data == DEMO else data
     if options.val_fraction:
+        task = resolve(options.student, "student", demo=yaml is None).task
         if yaml is None:
-            device = find_device(train.get("device"))
-            train, teacher_train = demo_arguments(train, device.type)
+            train, teacher_train = demo_arguments(train, find_device(train.get("device")).type, task)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        whole = yaml or demo_data(resolve(options.student, "student", demo=True).task.name)
+        whole = yaml or demo_data(task.name)
         yaml = str(make_holdout(whole, options.val_fraction, folder, allow_download=options.allow_download))
     config = FGDConfig() if teacher else load_recipe(PLAIN).config
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)

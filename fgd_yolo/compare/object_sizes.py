@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import ops
 
 from fgd_yolo.compare.results import SIZES
 from fgd_yolo.errors import FGDError
+from fgd_yolo.task_table import TASKS, YoloTask, accuracy
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
 from fgd_yolo.ultralytics import load_model, validate
@@ -31,8 +33,8 @@ class Boxes(NamedTuple):
     """Empty for ground truth."""
 
 
-class SizeValidator(DetectionValidator):
-    """A validator that also records ground truth and detections of every image, in pixels of the original image."""
+class BoxRecords:
+    """Mix-in for a validator that records true and detected boxes of every image, in pixels of the original image."""
 
     def init_metrics(self, model) -> None:
         """Reset, as Ultralytics does before each validation."""
@@ -45,12 +47,33 @@ class SizeValidator(DetectionValidator):
         super().update_metrics(preds, batch)
         for index, detected in enumerate(preds):
             image = self._prepare_batch(index, batch)
-            true = ops.scale_boxes(image["imgsz"], image["bboxes"].clone(), image["ori_shape"], image["ratio_pad"])
+            true = upright_boxes(image["bboxes"])
+            true = ops.scale_boxes(image["imgsz"], true, image["ori_shape"], image["ratio_pad"])
             self.truth.append(Boxes(_ltwh(true), image["cls"].int().tolist(), []))
-            scaled = self.scale_preds(detected, image)
+            found = upright_boxes(self.scale_preds(detected, image)["bboxes"])
             self.detections.append(
-                Boxes(_ltwh(scaled["bboxes"]), detected["cls"].int().tolist(), detected["conf"].float().tolist())
+                Boxes(_ltwh(found), detected["cls"].int().tolist(), detected["conf"].float().tolist())
             )
+
+
+def size_validator(task: YoloTask) -> type[BaseValidator]:
+    """Return Ultralytics' validator of a task with records of the boxes."""
+    return type("SizeValidator", (BoxRecords, task.validator), {})
+
+
+def upright_boxes(boxes: torch.Tensor) -> torch.Tensor:
+    """Return upright boxes as they are, or those around rotated boxes.
+
+    Args:
+        boxes: (N, 4) left, top, right, bottom; or (N, 5) centre, width, height and angle in radians.
+
+    Returns:
+        A new (N, 4) tensor of left, top, right, bottom.
+    """
+    if boxes.shape[1] == 4:
+        return boxes.clone()
+    corners = ops.xywhr2xyxyxyxy(boxes)
+    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
 
 
 def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | None]:
@@ -100,24 +123,25 @@ def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict
     """Return the accuracy of a checkpoint as columns of a run.
 
     Args:
-        weights: checkpoint of a detector.
+        weights: checkpoint of a model of any task.
         data: dataset YAML.
         train: Ultralytics train arguments; those that apply to validation are used.
 
     Raises:
-        FGDError: the checkpoint is not a detector, or Ultralytics' mAP is not in [0, 1].
+        FGDError: the checkpoint is not a YOLO of these tasks, or Ultralytics' mAP is not in [0, 1].
     """
-    load_model(weights)  # for a wrong file, its message is one line and Ultralytics' is many
-    validator = validate(weights, {"data": data, **validation_arguments(train)}, validator=SizeValidator)
-    box = validator.metrics.box
-    if not 0 <= box.map <= 1:
-        raise FGDError(f"the validation of {weights} returned mAP50-95 {box.map}, which is not between 0 and 1")
+    task = TASKS[load_model(weights)[0].task]
+    arguments = {"data": data, **validation_arguments(train)}
+    validator = validate(weights, arguments, task=task.name, validator=size_validator(task))
+    values, own = accuracy(validator.metrics, task), getattr(validator.metrics, task.metric)
+    if not 0 <= values.map50_95 <= 1:
+        raise FGDError(f"the validation of {weights} returned mAP50-95 {own.map}, which is not between 0 and 1")
     names = _unique_names(printable_names(validator.names))
     sizes = size_ap(validator.truth, validator.detections)
     return {
-        "map50_95": float(box.map),
-        "map50": float(box.map50),
-        "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(box.ap_class_index, box.ap, strict=True)},
+        "measured": task.measured,
+        **values._asdict(),
+        "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(own.ap_class_index, own.ap, strict=True)},
         **{f"ap_{size}": value for size, value in sizes.items()},
     }
 

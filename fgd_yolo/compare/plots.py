@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from fgd_yolo.compare import tables
 from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
 from fgd_yolo.compare.paired_differences import comparisons, cost_ratios, estimate, pairs, sort_methods
-from fgd_yolo.compare.results import GRADIENT_RATIO, MAP50_95, Run
+from fgd_yolo.compare.results import GRADIENT_RATIO, TASK_MAP50_95, Run
 from fgd_yolo.files import atomic_path
 from fgd_yolo.methods import METHODS
 
 WIDTH = 5.6
 LONG_EPOCHS = 20
 _MARKERS = "osv^DPX*"
-_CURVE_PLOTS = (("curves", MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
+_CURVE_PLOTS = (("curves", TASK_MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
 _METHOD_COLOURS = ("#009E73", "#D9822B")  # for the first rows of METHODS; the others get the next of _COLOURS

@@ -35,6 +35,7 @@ from fgd_yolo.files import atomic_path
 PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
+_BOXES = "boxes"  # what the accuracy of detectors is measured on
 _ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
 
 
@@ -127,11 +128,14 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     others = [method for method in methods if method != main]
     val_fraction = runs[0].val_fraction
     title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
+    measured = sorted({run.measured or _BOXES for run in runs})
+    of_what = "" if measured == [_BOXES] else f" of the {' or '.join(measured)}"
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
     return Report(
         title=f"Tuning on held-out train images: {title}" if val_fraction else title,
         lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method. "
-        "Accuracy is mAP50-95 of the last epoch on images that were not used for training; one point is 0.01.",
+        f"Accuracy is mAP50-95{of_what} of the last epoch on images that were not used for training; one point is "
+        "0.01.",
         verdicts=_verdicts(runs, main, others),
         notes=_notes(runs, val_fraction),
         sections=[
@@ -238,9 +242,9 @@ def _summary(base: str) -> str:
 
 def _classes(runs, methods, figures) -> Section:
     text = [
-        "Mean over the seeds. Classes: mAP50-95 of Ultralytics' validation. Sizes: COCO's evaluation (at most 100 "
-        "detections per image), by the area of the box in pixels of the original image: small up to 32 x 32, medium "
-        "up to 96 x 96, large above."
+        "Mean over the seeds. Classes: mAP50-95 of Ultralytics' validation. Sizes: COCO's evaluation of the boxes (at "
+        "most 100 detections per image), by the area of the box in pixels of the original image: small up to 32 x 32, "
+        "medium up to 96 x 96, large above."
     ]
     by_data = [tables.classes_table(runs, data, methods) for data in data_names(runs)]
     return Section("Classes and object sizes", text, by_data, figures("classes"))

@@ -25,7 +25,10 @@ RUNS, CURVES, CONTEXT = "runs.csv", "curves", "compare.json"
 SIZES = ("small", "medium", "large")
 """COCO's object sizes: up to 32 x 32 pixels of the original image, up to 96 x 96, and above."""
 MAP50_95 = "metrics/mAP50-95(B)"
-"""Column of a learning curve, written by Ultralytics."""
+"""Column of a learning curve, written by Ultralytics: accuracy of the boxes."""
+TASK_MAP50_95 = "mAP50-95"
+"""Column of a learning curve: accuracy of what the task predicts."""
+_MAP50_95_OF_TASKS = ("metrics/mAP50-95(M)", "metrics/mAP50-95(P)", MAP50_95)
 GRADIENT_RATIO = "gradient_ratio"
 """Column of a learning curve: sum of the gradient ratios that FGDTrainer writes for features and heads."""
 _RATIOS = ("features/ratio", "heads/ratio")
@@ -41,10 +44,13 @@ class Run:
         seed: seed of initial weights, data order and augmentation.
         map50_95: mAP50-95 of the last epoch's EMA weights, measured by Ultralytics' validator, in [0, 1].
         map50: mAP50 of the same weights.
-        ap_small: COCO average precision of objects up to 32 x 32 pixels of the original image; None without such
-            objects.
-        ap_medium: COCO average precision of objects up to 96 x 96 pixels.
-        ap_large: COCO average precision of larger objects.
+        measured: what both are measured on: "boxes", "masks", "keypoints" or "rotated boxes"; None is "boxes".
+        box_map50_95: mAP50-95 of the boxes of the same weights; None is that of `map50_95`.
+        box_map50: mAP50 of the boxes.
+        ap_small: COCO average precision of the boxes of objects up to 32 x 32 pixels of the original image; None
+            without such objects.
+        ap_medium: the same of objects up to 96 x 96 pixels.
+        ap_large: the same of larger objects.
         class_ap: mAP50-95 by class name.
         epoch_s: median training time of an epoch in seconds, without validation.
         gradient_ratio: median over the epochs of the gradient ratio at the neck, distillation over detection.
@@ -77,6 +83,9 @@ class Run:
     seed: int
     map50_95: float | None = None
     map50: float | None = None
+    measured: str | None = None
+    box_map50_95: float | None = None
+    box_map50: float | None = None
     ap_small: float | None = None
     ap_medium: float | None = None
     ap_large: float | None = None
@@ -123,7 +132,7 @@ class Run:
 COLUMNS = tuple(entry.name for entry in fields(Run))
 _TEXT_COLUMNS = (
     *("data", "method", "optimizer", "student", "student_digest", "data_digest", "teacher", "teacher_digest"),
-    *("batches_digest", "init_digest", "device_type", "device", "versions"),
+    *("measured", "batches_digest", "init_digest", "device_type", "device", "versions"),
 )
 
 
@@ -191,8 +200,8 @@ def _format_cell(value: Any) -> str:
 def read_curve(path: Path) -> list[dict[str, float]]:
     """Read Ultralytics' `results.csv`: one row per epoch, in order.
 
-    If a resumed training has written an epoch twice, the later row is used. Damaged rows are ignored. For distilled
-    runs, the column `gradient_ratio` is added.
+    If a resumed training has written an epoch twice, the later row is used. Damaged rows are ignored. The column
+    `TASK_MAP50_95` is added, and for distilled runs `GRADIENT_RATIO`.
 
     Args:
         path: the file; may be missing.
@@ -207,6 +216,8 @@ def read_curve(path: Path) -> list[dict[str, float]]:
             by_epoch[values["epoch"]] = values
         except (AttributeError, KeyError, TypeError, ValueError):
             continue
+        if own := [values[name] for name in _MAP50_95_OF_TASKS if name in values]:
+            values[TASK_MAP50_95] = own[0]
         if ratios := [values[name] for name in _RATIOS if name in values]:
             values[GRADIENT_RATIO] = sum(ratios)
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -56,17 +57,21 @@ def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[s
         methods: methods in the order of the rows.
         teachers: accuracy of the teachers, by data set.
     """
+    columns = {"map50_95": "mAP50-95", "map50": "mAP50"}
+    if any(run.box_map50_95 not in (None, run.map50_95) for run in runs):
+        columns |= {"box_map50_95": "boxes: mAP50-95", "box_map50": "boxes: mAP50"}
     rows = []
     for data in data_names(runs):
         teacher = teachers.get(data)
         if teacher:
-            rows.append([data, "(the teacher)", UNKNOWN, number(teacher["map50_95"]), number(teacher["map50"])])
+            rows.append([data, "(the teacher)", UNKNOWN, *(number(teacher.get(name)) for name in columns)])
         for method in methods:
             seeds = select_runs(runs, data, method)
             if seeds:
-                values = [mean_and_range([getattr(run, name) for run in seeds]) for name in ("map50_95", "map50")]
+                values = [mean_and_range(known_values(seeds, attrgetter(name))) for name in columns]
                 rows.append([data, method, str(len(seeds)), *values])
-    return Table(["data", "method", "seeds", "mAP50-95, mean (range)", "mAP50, mean (range)"], rows, labels=2)
+    head = ["data", "method", "seeds", *(f"{name}, mean (range)" for name in columns.values())]
+    return Table(head, rows, labels=2)
 
 
 def differences_table(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Table:

@@ -15,6 +15,7 @@ from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
+from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
@@ -100,9 +101,9 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_options(recipe)
     train, place = _without_place(recipe.train)
     device_type = find_device(train.get("device") if device is None else device).type
-    train, teacher_train = _stage_arguments(recipe, train, device_type)
     demo = recipe.data is None
     student = resolve(recipe.student, "student", demo)
+    train, teacher_train = _stage_arguments(recipe, train, device_type, student.task)
     _check_task(train.get("task"), student)
     train["task"] = student.task.name
     _check_frozen(train.get("freeze"), student)
@@ -132,19 +133,20 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     return Plan(resolved, dataset, student, teacher, device_type, device, **place)
 
 
-def demo_arguments(given: Mapping[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Add the demo's settings for a device to the given arguments, and print them.
+def demo_arguments(given: Mapping[str, Any], device_type: str, task: YoloTask) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add the demo's settings for a device and a task to the given arguments, and print them.
 
     Args:
         given: train arguments of the user; they take precedence, for student and teacher.
         device_type: "cpu" or "cuda".
+        task: task of the student.
 
     Returns:
         Train arguments of the student, and of the teacher.
     """
     arguments = []
     for role, settings in (("student", demo_settings.STUDENT), ("teacher", demo_settings.TEACHER)):
-        defaults = settings.get(device_type, settings["cpu"])
+        defaults = {**settings.get(device_type, settings["cpu"]), **demo_settings.OF_TASK[task.name]}
         arguments.append({**defaults, **given})
         print_status(f"demo settings, {role}: {' '.join(f'{key}={arguments[-1][key]}' for key in defaults)}")
     return arguments[0], arguments[1]
@@ -163,13 +165,15 @@ def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return rest, {key: None if train.get(key) is None else str(train[key]) for key in ("project", "name")}
 
 
-def _stage_arguments(recipe: Recipe, train: dict[str, Any], device_type: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _stage_arguments(
+    recipe: Recipe, train: dict[str, Any], device_type: str, task: YoloTask
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the checked train arguments of student and teacher, with `imgsz` rounded up to whole strides."""
     teacher_train = recipe.teacher_train
     if teacher_train is None:
         shared = train
         if recipe.data is None:
-            train, shared = demo_arguments(train, device_type)
+            train, shared = demo_arguments(train, device_type, task)
         teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.active else {}
     _check_values(train)
     rounded = _round_imgsz(train)

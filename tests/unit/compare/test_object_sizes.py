@@ -10,8 +10,9 @@ import yaml
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.compare.object_sizes import Boxes, SizeValidator, measure_accuracy, size_ap
-from fixtures import IMAGE_PX
+from fgd_yolo.compare.object_sizes import Boxes, measure_accuracy, size_ap, size_validator, upright_boxes
+from fgd_yolo.task_table import TASKS
+from fixtures import IMAGE_PX, KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
 
 SMALL, MEDIUM, LARGE = [10.0, 10.0, 20.0, 20.0], [50.0, 50.0, 64.0, 64.0], [0.0, 0.0, 200.0, 150.0]
 
@@ -45,7 +46,7 @@ def test_sizes_match_coco(side, size):
 
 def test_boxes_are_recorded_in_pixels_of_the_original_image(tiny_data, teacher_pt, tmp_path):
     arguments = {"data": str(tiny_data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
-    validator = SizeValidator(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
+    validator = size_validator(TASKS["detect"])(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
     validator(model=str(teacher_pt))
     drawn = []
     for path in sorted((tiny_data.parent / "labels/val").iterdir()):
@@ -98,3 +99,32 @@ def test_two_classes_with_the_same_name_stay_separate(pseudo_labelled, teacher_p
     )
     renamed = {"disc": "cell (0)", "block": "cell (1)", "wedge": "rod?[2J"}
     assert twice == {renamed[name]: value for name, value in once.items()}
+
+
+def test_the_upright_box_around_a_rotated_one_touches_its_corners():
+    degrees = 30
+    turned = torch.tensor([[50.0, 40.0, 20.0, 10.0, np.radians(degrees)]])
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    half_width, half_height = 10 * cos + 5 * sin, 10 * sin + 5 * cos
+    expected = [50 - half_width, 40 - half_height, 50 + half_width, 40 + half_height]
+    np.testing.assert_allclose(upright_boxes(turned)[0], expected, rtol=1e-5)
+    upright = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    assert upright_boxes(upright).tolist() == upright.tolist()
+    assert upright_boxes(torch.zeros(0, 5)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_each_task_is_measured_by_its_own_accuracy_as_ultralytics_does(task, tmp_path):
+    data = draw_dataset(tmp_path / "data", task=task.name)
+    keypoints = KEYPOINTS if task.name == "pose" else {}
+    narrow = narrow_yaml(tmp_path / "m.yaml", 0.125, task.name, **keypoints)
+    model = save_checkpoint(tmp_path / "m.pt", narrow, data, task=task.name)
+    train = {"imgsz": 64, "batch": 4, "device": "cpu", "conf": 0.001}
+    validator = task.validator(args={**train, "data": str(data), "rect": True, "plots": False}, save_dir=tmp_path)
+    expected = validator(model=str(model))
+    measured = measure_accuracy(model, str(data), train)
+    letter = {"segment": "M", "pose": "P"}.get(task.name, "B")
+    assert measured["measured"] == task.measured
+    assert measured["map50_95"] == pytest.approx(expected[f"metrics/mAP50-95({letter})"])
+    assert measured["box_map50"] == pytest.approx(expected["metrics/mAP50(B)"])
+    assert measured["ap_medium"] is not None or measured["ap_small"] is not None

@@ -10,7 +10,8 @@ from ultralytics.engine.trainer import BaseTrainer
 
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, count_steps, make_plan
+from fgd_yolo.task_table import TASKS
+from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, count_steps, demo_arguments, make_plan
 
 
 @pytest.fixture
@@ -125,3 +126,10 @@ def test_a_recipe_comes_from_a_name_a_file_a_config_or_the_default(tmp_path):
 )
 def test_batches_and_optimizer_steps_follow_from_the_train_arguments(train, counted):
     assert count_steps(train, 160) == counted
+
+
+@pytest.mark.parametrize(("task", "flipped"), [("detect", 0.5), ("pose", 0.0)])
+def test_demo_scenes_with_keypoints_are_not_flipped_upside_down(task, flipped):
+    for arguments in demo_arguments({"epochs": 3}, "cpu", TASKS[task]):
+        assert (arguments["flipud"], arguments["epochs"]) == (flipped, 3)
+    assert demo_arguments({"flipud": 0.2}, "cpu", TASKS[task])[0]["flipud"] == 0.2
