@@ -41,6 +41,7 @@ class YoloTask:
         trainer: Ultralytics' trainer.
         validator: Ultralytics' validator.
         metric: attribute of the validator's metrics with the accuracy of the task.
+        map_name: name of its mAP50-95, as in the tables of reports.
         measured: what that accuracy is measured on, in words.
         head_terms: terms by which a head of this task can be imitated.
         foreground: paints what the objects cover; None for their boxes.
@@ -52,6 +53,7 @@ class YoloTask:
     trainer: type[DetectionTrainer]
     validator: type[BaseValidator]
     metric: str
+    map_name: str
     measured: str
     head_terms: tuple[str, ...]
     foreground: Foreground | None = None
@@ -67,6 +69,7 @@ TASKS = {
             trainer=DetectionTrainer,
             validator=DetectionValidator,
             metric="box",
+            map_name="mAP50-95",
             measured="boxes",
             head_terms=("cls", "box"),
         ),
@@ -77,6 +80,7 @@ TASKS = {
             trainer=SegmentationTrainer,
             validator=SegmentationValidator,
             metric="seg",
+            map_name="mask mAP50-95",
             measured="masks",
             head_terms=("cls", "box", "mask"),
             foreground=_masks,
@@ -88,6 +92,7 @@ TASKS = {
             trainer=PoseTrainer,
             validator=PoseValidator,
             metric="pose",
+            map_name="keypoint mAP50-95",
             measured="keypoints",
             head_terms=("cls", "box", "keypoint", "visibility"),
         ),
@@ -98,6 +103,7 @@ TASKS = {
             trainer=OBBTrainer,
             validator=OBBValidator,
             metric="box",
+            map_name="rotated-box mAP50-95",
             measured="rotated boxes",
             head_terms=("cls", "box", "angle"),
             foreground=_rotated_boxes,

@@ -10,11 +10,11 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 
 EQUAL_WITHIN_DATA = (
-    *("data_digest", "train_images", "val_images", "val_fraction", "student_digest", "epochs", "batch", "imgsz"),
+    *("data_digest", "train_images", "val_images", "student_digest", "epochs", "batch", "imgsz"),
     *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
 )
 EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
-EQUAL_IN_ALL = ("val_fraction",)
+EQUAL_IN_ALL = ("measured", "val_fraction")
 COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
     "student_digest": "the student",
@@ -59,7 +59,7 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
     for other in others:
         columns = EQUAL_IN_ALL
         if other.data == run.data:
-            columns = EQUAL_WITHIN_DATA + (EQUAL_WITHIN_SEED if other.seed == run.seed else ())
+            columns += EQUAL_WITHIN_DATA + (EQUAL_WITHIN_SEED if other.seed == run.seed else ())
         differences = [_difference(name, getattr(run, name), getattr(other, name)) for name in columns]
         if other.method == run.method:
             differences.append(_difference("options", run.options, other.options))

@@ -16,6 +16,7 @@ from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.options import ComparisonOptions
 from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
 from fgd_yolo.compare.run_process import EndedProcess, RunProcesses, failure_reason
+from fgd_yolo.compare.tables import accuracy_columns
 from fgd_yolo.console import display_path, format_duration, print_status, progress
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import remove_leftovers
@@ -175,7 +176,8 @@ def _save(job: Job, output: Path) -> str | None:
     copy_curve(output, run, job.run_folder / "results.csv")
     write_runs(output / RUNS, [*runs, run])
     epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
-    print_status(f"finished {run.name}: mAP50-95 {run.map50_95:.3f}, mAP50 {run.map50:.3f}, {epochs}")
+    accuracy = ", ".join(f"{name} {getattr(run, column):.3f}" for name, column in accuracy_columns(run.task).items())
+    print_status(f"finished {run.name}: {accuracy}, {epochs}")
     try:
         report.write_report(output)
     except Exception as error:  # must not stop the other runs; the report is written again at the end

@@ -15,6 +15,7 @@ from fgd_yolo.compare.results import Run
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file, resumable
 from fgd_yolo.workflow.resolve import resolve
@@ -63,6 +64,7 @@ def _job(folder: Path, output: Path) -> Job:
         data=data_name(str(dataset.source)),
         method=method.label,
         seed=arguments["seed"],
+        measured=TASKS[arguments["task"]].measured,
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
         **known_optimizer(arguments),
         arguments=common_arguments(train),

@@ -126,6 +126,7 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         data=data.name,
         method=method.label,
         seed=seed,
+        measured=plan.student.task.measured,
         **{key: arguments[key] for key in ("epochs", "batch", "imgsz")},
         **known_optimizer(arguments),
         arguments=common_arguments(train),

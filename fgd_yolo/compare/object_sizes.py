@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.utils import ops
 
 from fgd_yolo.compare.results import SIZES
@@ -33,8 +33,11 @@ class Boxes(NamedTuple):
     """Empty for ground truth."""
 
 
-class BoxRecords:
-    """Mix-in for a validator that records true and detected boxes of every image, in pixels of the original image."""
+class SizeRecorder(DetectionValidator):
+    """A mixin before Ultralytics' validator of a task with upright boxes.
+
+    It also records the boxes of ground truth and detections of every image, in pixels of the original image.
+    """
 
     def init_metrics(self, model) -> None:
         """Reset, as Ultralytics does before each validation."""
@@ -46,34 +49,23 @@ class BoxRecords:
         """Update the metrics as Ultralytics does, and record the boxes."""
         super().update_metrics(preds, batch)
         for index, detected in enumerate(preds):
-            image = self._prepare_batch(index, batch)
-            true = upright_boxes(image["bboxes"])
-            true = ops.scale_boxes(image["imgsz"], true, image["ori_shape"], image["ratio_pad"])
+            image = DetectionValidator._prepare_batch(self, index, batch)  # without masks or keypoints
+            true = ops.scale_boxes(image["imgsz"], image["bboxes"].clone(), image["ori_shape"], image["ratio_pad"])
             self.truth.append(Boxes(_ltwh(true), image["cls"].int().tolist(), []))
-            found = upright_boxes(self.scale_preds(detected, image)["bboxes"])
+            scaled = DetectionValidator.scale_preds(self, detected, image)
             self.detections.append(
-                Boxes(_ltwh(found), detected["cls"].int().tolist(), detected["conf"].float().tolist())
+                Boxes(_ltwh(scaled["bboxes"]), detected["cls"].int().tolist(), detected["conf"].float().tolist())
             )
 
 
-def size_validator(task: YoloTask) -> type[BaseValidator]:
-    """Return Ultralytics' validator of a task with records of the boxes."""
-    return type("SizeValidator", (BoxRecords, task.validator), {})
+def _size_validator(task: YoloTask) -> type[DetectionValidator]:
+    """Return the validator of a task, which records boxes if they are upright: COCO's sizes are of such boxes."""
+    rotated = issubclass(task.validator, OBBValidator)
+    return task.validator if rotated else type("SizeValidator", (SizeRecorder, task.validator), {})
 
 
-def upright_boxes(boxes: torch.Tensor) -> torch.Tensor:
-    """Return upright boxes as they are, or those around rotated boxes.
-
-    Args:
-        boxes: (N, 4) left, top, right, bottom; or (N, 5) centre, width, height and angle in radians.
-
-    Returns:
-        A new (N, 4) tensor of left, top, right, bottom.
-    """
-    if boxes.shape[1] == 4:
-        return boxes.clone()
-    corners = ops.xywhr2xyxyxyxy(boxes)
-    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+SIZE_VALIDATORS = {name: _size_validator(task) for name, task in TASKS.items()}
+"""Validators that record boxes where sizes can be measured, by task."""
 
 
 def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | None]:
@@ -123,24 +115,26 @@ def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict
     """Return the accuracy of a checkpoint as columns of a run.
 
     Args:
-        weights: checkpoint of a model of any task.
+        weights: checkpoint of a YOLO.
         data: dataset YAML.
         train: Ultralytics train arguments; those that apply to validation are used.
 
     Raises:
-        FGDError: the checkpoint is not a YOLO of these tasks, or Ultralytics' mAP is not in [0, 1].
+        FGDError: the checkpoint is not a YOLO, or Ultralytics' mAP is not in [0, 1].
     """
     task = TASKS[load_model(weights)[0].task]
     arguments = {"data": data, **validation_arguments(train)}
-    validator = validate(weights, arguments, task=task.name, validator=size_validator(task))
-    values, own = accuracy(validator.metrics, task), getattr(validator.metrics, task.metric)
-    if not 0 <= values.map50_95 <= 1:
-        raise FGDError(f"the validation of {weights} returned mAP50-95 {own.map}, which is not between 0 and 1")
+    validator = validate(weights, arguments, task=task.name, validator=SIZE_VALIDATORS[task.name])
+    measured, own = accuracy(validator.metrics, task), getattr(validator.metrics, task.metric)
+    if not 0 <= measured.map50_95 <= 1:
+        raise FGDError(
+            f"the validation of {weights} returned mAP50-95 {measured.map50_95}, which is not between 0 and 1"
+        )
     names = _unique_names(printable_names(validator.names))
-    sizes = size_ap(validator.truth, validator.detections)
+    sizes = size_ap(validator.truth, validator.detections) if isinstance(validator, SizeRecorder) else {}
     return {
         "measured": task.measured,
-        **values._asdict(),
+        **measured._asdict(),
         "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(own.ap_class_index, own.ap, strict=True)},
         **{f"ap_{size}": value for size, value in sizes.items()},
     }

@@ -84,10 +84,17 @@ def verdict(result: Estimate) -> str:
     return "a loss" if result.high < 0 else "no gain shown"
 
 
-def verdict_line(method: str, other: str, result: Estimate) -> str:
-    """Return the conclusion with its numbers, as one line."""
+def verdict_line(method: str, other: str, result: Estimate, map_name: str = "mAP50-95") -> str:
+    """Return the conclusion with its numbers, as one line.
+
+    Args:
+        method: first method of the comparison.
+        other: second method.
+        result: estimate of the difference, in points.
+        map_name: name of the accuracy that the points are of.
+    """
     interval = "" if result.low is None else f", 95 % interval {result.low:+.2f} to {result.high:+.2f}"
-    return f"{method} over {other}: {result.mean:+.2f} mAP50-95 points{interval}, n={result.n}: {verdict(result)}"
+    return f"{method} over {other}: {result.mean:+.2f} {map_name} points{interval}, n={result.n}: {verdict(result)}"
 
 
 def sort_methods(methods: Sequence[str]) -> list[str]:

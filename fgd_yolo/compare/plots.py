@@ -28,7 +28,6 @@ from fgd_yolo.methods import METHODS
 WIDTH = 5.6
 LONG_EPOCHS = 20
 _MARKERS = "osv^DPX*"
-_CURVE_PLOTS = (("curves", TASK_MAP50_95, "mAP50-95"), ("gradient-ratio", GRADIENT_RATIO, "gradient ratio"))
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
 _METHOD_COLOURS = ("#009E73", "#D9822B")  # for the first rows of METHODS; the others get the next of _COLOURS
@@ -82,22 +81,25 @@ def plan_plots(runs: Sequence[Run], curves: Curves) -> dict[str, Plot]:
         curves: learning curves of the runs.
     """
     methods = sort_methods([run.method for run in runs])
+    map_name = runs[0].task.map_name
     plots: dict[str, Plot] = {}
     compared = [pair for pair in comparisons(methods) if pairs(runs, *pair)]
     if compared:
         words = "; ".join(f"{a} over {b} {_mean_difference(runs, a, b):+.2f}" for a, b in compared)
         draw = partial(draw_differences, runs, compared)
-        plots["differences"] = Plot("differences", f"Paired differences in mAP50-95 points: {words}", draw)
+        plots["differences"] = Plot("differences", f"Paired differences in {map_name} points: {words}", draw)
     for data in tables.data_names(runs):
         name = data.replace(" ", "-")
-        for kind, column, label in _CURVE_PLOTS:
+        accuracy = ("curves", TASK_MAP50_95, map_name)
+        for kind, column, label in (accuracy, ("gradient-ratio", GRADIENT_RATIO, "gradient ratio")):
             bands = {method: seed_band(curves, data, method, column) for method in methods}
             bands = {method: rows for method, rows in bands.items() if len(rows) > 1}
             if bands:
                 title = f"{data}: {label} after each epoch"
                 plots[f"{kind}-{name}"] = Plot(kind, title, partial(draw_bands, bands, methods, title, label))
         draw = partial(draw_classes, runs, data, methods)
-        plots[f"classes-{name}"] = Plot("classes", f"{data}: average precision by class and size", draw)
+        alt = f"{data}: average precision by class{' and size' * bool(tables.known_sizes(runs))}"
+        plots[f"classes-{name}"] = Plot("classes", alt, draw)
     base = PLAIN if PLAIN in methods else methods[0]
     ratios = {method: cost_ratios(runs, method, base) for method in methods}
     if sum(map(bool, ratios.values())) > 1:
@@ -163,7 +165,7 @@ def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -
     axes.axvline(0, color="#888888", linewidth=1)
     axes.set_yticks(range(len(compared)), [f"{method}\nover {other}" for method, other in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
-    axes.set(title="Paired differences", xlabel="mAP50-95 points (right: the first method is better)")
+    axes.set(title="Paired differences", xlabel=f"{runs[0].task.map_name} points (right: the first method is better)")
     if len(names) > 1:
         axes.legend(fontsize=8)
     return figure
@@ -186,7 +188,10 @@ def draw_classes(runs: Sequence[Run], data: str, methods: Sequence[str]) -> Figu
                 label = None
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(title=f"{data}: by class and by object size", xlabel="average precision (IoU 0.5 to 0.95)")
+    sizes, task = tables.known_sizes(runs), runs[0].task
+    boxes_alone = "average precision (IoU 0.5 to 0.95)"
+    label = boxes_alone if task.metric == "box" else f"{task.map_name} of classes, AP of boxes of object sizes"
+    axes.set(title=f"{data}: by class{' and by object size' * bool(sizes)}", xlabel=label)
     axes.legend(fontsize=8)
     return figure
 

@@ -31,11 +31,11 @@ from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
 from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.files import atomic_path
+from fgd_yolo.task_table import YoloTask
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
-_BOXES = "boxes"  # what the accuracy of detectors is measured on
 _ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
 
 
@@ -126,17 +126,15 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     methods = sort_methods([run.method for run in runs])
     main = main_method(methods)
     others = [method for method in methods if method != main]
-    val_fraction = runs[0].val_fraction
+    val_fraction, task = runs[0].val_fraction, runs[0].task
     title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
-    measured = sorted({run.measured or _BOXES for run in runs})
-    of_what = "" if measured == [_BOXES] else f" of the {' or '.join(measured)}"
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
     return Report(
         title=f"Tuning on held-out train images: {title}" if val_fraction else title,
         lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method. "
-        f"Accuracy is mAP50-95{of_what} of the last epoch on images that were not used for training; one point is "
-        "0.01.",
-        verdicts=_verdicts(runs, main, others),
+        f"Accuracy is {_accuracy_words(task)} of the last epoch on images that were not used for training; one point "
+        "is 0.01.",
+        verdicts=_verdicts(runs, main, others, task.map_name),
         notes=_notes(runs, val_fraction),
         sections=[
             section
@@ -155,14 +153,19 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     )
 
 
-def _verdicts(runs: Sequence[Run], main: str, others: Sequence[str]) -> list[tuple[str, str]]:
+def _accuracy_words(task: YoloTask) -> str:
+    """Return the name of the accuracy that methods are compared by."""
+    return task.map_name if task.metric == "box" else f"{task.map_name}, with that of the boxes beside it,"
+
+
+def _verdicts(runs: Sequence[Run], main: str, others: Sequence[str], map_name: str) -> list[tuple[str, str]]:
     lines = []
     for other in others:
         result = estimate([pair.points for pair in pairs(runs, main, other)])
         if result is None:
             lines.append((f"{main} over {other}: no pair of runs with the same data and seed yet", "no pair"))
         else:
-            lines.append((verdict_line(main, other, result), verdict(result)))
+            lines.append((verdict_line(main, other, result, map_name), verdict(result)))
     return lines
 
 
@@ -210,8 +213,9 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
         rows.append([f"data: {data}", f"{counts} ({', '.join(map(str, names))})"])
         teacher = context["teachers"].get(data)
         if teacher:
-            accuracy = f"mAP50-95 {teacher['map50_95']:.4f}, mAP50 {teacher['map50']:.4f} on the val images"
-            rows.append([f"teacher for {data}", f"{teacher['name']}: {accuracy}"])
+            columns = tables.accuracy_columns(run.task)
+            known = [f"{name} {teacher[key]:.4f}" for name, key in columns.items() if teacher.get(key) is not None]
+            rows.append([f"teacher for {data}", f"{teacher['name']}: {', '.join(known)} on the val images"])
         extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
         rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
         budget = f"{run.epochs} epoch{'s' * (run.epochs != 1)}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
@@ -241,13 +245,15 @@ def _summary(base: str) -> str:
 
 
 def _classes(runs, methods, figures) -> Section:
-    text = [
-        "Mean over the seeds. Classes: mAP50-95 of Ultralytics' validation. Sizes: COCO's evaluation of the boxes (at "
-        "most 100 detections per image), by the area of the box in pixels of the original image: small up to 32 x 32, "
-        "medium up to 96 x 96, large above."
-    ]
+    text = f"Mean over the seeds. Classes: {runs[0].task.map_name} of Ultralytics' validation."
+    sizes = (
+        " Sizes: COCO's evaluation of the boxes (at most 100 detections per image), by the area of the box in pixels "
+        "of the original image: small up to 32 x 32, medium up to 96 x 96, large above."
+    )
+    known = bool(tables.known_sizes(runs))
     by_data = [tables.classes_table(runs, data, methods) for data in data_names(runs)]
-    return Section("Classes and object sizes", text, by_data, figures("classes"))
+    title = f"Classes{' and object sizes' * known}"
+    return Section(title, [text + sizes * known], by_data, figures("classes"))
 
 
 def _cost(runs, methods, figures) -> Section | None:

@@ -19,6 +19,7 @@ from fgd_yolo.compare.options import folder_name
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.task_table import TASKS, YoloTask
 from fgd_yolo.text import printable
 
 RUNS, CURVES, CONTEXT = "runs.csv", "curves", "compare.json"
@@ -31,6 +32,7 @@ TASK_MAP50_95 = "mAP50-95"
 _MAP50_95_OF_TASKS = ("metrics/mAP50-95(M)", "metrics/mAP50-95(P)", MAP50_95)
 GRADIENT_RATIO = "gradient_ratio"
 """Column of a learning curve: sum of the gradient ratios that FGDTrainer writes for features and heads."""
+_TASK_OF_MEASURED = {task.measured: task for task in TASKS.values()}
 _RATIOS = ("features/ratio", "heads/ratio")
 
 
@@ -44,11 +46,12 @@ class Run:
         seed: seed of initial weights, data order and augmentation.
         map50_95: mAP50-95 of the last epoch's EMA weights, measured by Ultralytics' validator, in [0, 1].
         map50: mAP50 of the same weights.
-        measured: what both are measured on: "boxes", "masks", "keypoints" or "rotated boxes"; None is "boxes".
-        box_map50_95: mAP50-95 of the boxes of the same weights; None is that of `map50_95`.
+        measured: what both are measured on, which the task decides: "boxes", "masks", "keypoints" or "rotated boxes".
+        box_map50_95: mAP50-95 of the boxes of the same weights; equal to `map50_95` for a task that predicts boxes
+            alone.
         box_map50: mAP50 of the boxes.
         ap_small: COCO average precision of the boxes of objects up to 32 x 32 pixels of the original image; None
-            without such objects.
+            without such objects, and for rotated boxes.
         ap_medium: the same of objects up to 96 x 96 pixels.
         ap_large: the same of larger objects.
         class_ap: mAP50-95 by class name.
@@ -83,7 +86,7 @@ class Run:
     seed: int
     map50_95: float | None = None
     map50: float | None = None
-    measured: str | None = None
+    measured: str = TASKS["detect"].measured
     box_map50_95: float | None = None
     box_map50: float | None = None
     ap_small: float | None = None
@@ -124,6 +127,11 @@ class Run:
         """Name of the run in messages."""
         return f"{self.data}, {self.method}, seed {self.seed}"
 
+    @property
+    def task(self) -> YoloTask:
+        """Task of the student."""
+        return _TASK_OF_MEASURED[self.measured]
+
     def with_values(self, **values: Any) -> Run:
         """Return a copy with other values."""
         return replace(self, **values)
@@ -131,8 +139,18 @@ class Run:
 
 COLUMNS = tuple(entry.name for entry in fields(Run))
 _TEXT_COLUMNS = (
-    *("data", "method", "optimizer", "student", "student_digest", "data_digest", "teacher", "teacher_digest"),
-    *("measured", "batches_digest", "init_digest", "device_type", "device", "versions"),
+    *(
+        "data",
+        "method",
+        "measured",
+        "optimizer",
+        "student",
+        "student_digest",
+        "data_digest",
+        "teacher",
+        "teacher_digest",
+    ),
+    *("batches_digest", "init_digest", "device_type", "device", "versions"),
 )
 
 
@@ -159,8 +177,8 @@ def read_runs(path: Path) -> list[Run]:
     for row in reader:
         try:
             values = {name: _parse_cell(name, row[name]) for name in COLUMNS if row.get(name)}
-            if "map50_95" not in values:
-                raise ValueError("no accuracy")
+            if "map50_95" not in values or values.get("measured", "boxes") not in _TASK_OF_MEASURED:
+                raise ValueError("no accuracy, or that of an unknown task")
             runs.append(Run(**values))
         except (TypeError, ValueError) as error:
             raise FGDError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from statistics import mean
 from typing import Any, NamedTuple
 
 from fgd_yolo.compare.paired_differences import Estimate, cost_ratios, estimate, pairs, sort_methods
 from fgd_yolo.compare.results import SIZES, Run
+from fgd_yolo.task_table import YoloTask
 from fgd_yolo.timing import UNKNOWN, format_number
 
 
@@ -49,6 +49,20 @@ def known_values(runs: Sequence[Run], read: Callable[[Run], Any]) -> list[Any]:
     return [value for value in map(read, runs) if value is not None]
 
 
+def accuracy_columns(task: YoloTask) -> dict[str, str]:
+    """Return the accuracies that a table of runs of a task shows: column of `Run` by name, the task's own first."""
+    own = task.map_name
+    columns = {own: "map50_95", own.replace("mAP50-95", "mAP50"): "map50"}
+    if task.metric != "box":
+        columns |= {"box mAP50-95": "box_map50_95", "box mAP50": "box_map50"}
+    return columns
+
+
+def known_sizes(runs: Sequence[Run]) -> list[str]:
+    """Return the object sizes with an average precision in one of the runs at least; none for rotated boxes."""
+    return [size for size in SIZES if any(getattr(run, f"ap_{size}") is not None for run in runs)]
+
+
 def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[str, dict[str, Any]]) -> Table:
     """Return mean and range over the seeds on each data set, below the teacher's accuracy.
 
@@ -57,21 +71,17 @@ def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[s
         methods: methods in the order of the rows.
         teachers: accuracy of the teachers, by data set.
     """
-    columns = {"map50_95": "mAP50-95", "map50": "mAP50"}
-    if any(run.box_map50_95 not in (None, run.map50_95) for run in runs):
-        columns |= {"box_map50_95": "boxes: mAP50-95", "box_map50": "boxes: mAP50"}
-    rows = []
+    rows, columns = [], accuracy_columns(runs[0].task)
     for data in data_names(runs):
         teacher = teachers.get(data)
         if teacher:
-            rows.append([data, "(the teacher)", UNKNOWN, *(number(teacher.get(name)) for name in columns)])
+            rows.append([data, "(the teacher)", UNKNOWN, *(number(teacher.get(name)) for name in columns.values())])
         for method in methods:
             seeds = select_runs(runs, data, method)
             if seeds:
-                values = [mean_and_range(known_values(seeds, attrgetter(name))) for name in columns]
-                rows.append([data, method, str(len(seeds)), *values])
-    head = ["data", "method", "seeds", *(f"{name}, mean (range)" for name in columns.values())]
-    return Table(head, rows, labels=2)
+                values = [known_values(seeds, lambda run, name=name: getattr(run, name)) for name in columns.values()]
+                rows.append([data, method, str(len(seeds)), *map(mean_and_range, values)])
+    return Table(["data", "method", "seeds", *(f"{name}, mean (range)" for name in columns)], rows, labels=2)
 
 
 def differences_table(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Table:
@@ -113,7 +123,7 @@ def classes_table(runs: Sequence[Run], data: str, methods: Sequence[str]) -> Tab
     for label, read in average_precisions(runs, data).items():
         values = [known_values(select_runs(runs, data, method), read) for method in methods]
         rows.append([data, label, *(number(mean(cell), 3) if cell else UNKNOWN for cell in values)])
-    return Table(["data", "class or size", *methods], rows, labels=2)
+    return Table(["data", f"class{' or size' * bool(known_sizes(runs))}", *methods], rows, labels=2)
 
 
 def cost_table(runs: Sequence[Run], methods: Sequence[str], base: str) -> Table:
@@ -131,17 +141,18 @@ def cost_table(runs: Sequence[Run], methods: Sequence[str], base: str) -> Table:
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """Return one row per run."""
+    columns = accuracy_columns(runs[0].task)
+    sizes = {f"AP {size}": f"ap_{size}" for size in (SIZES if known_sizes(runs) else ())}
+    measured = {**columns, **sizes}
     rank = {method: index for index, method in enumerate(sort_methods([run.method for run in runs]))}
     rows = [
         [
             *(run.data, run.method, str(run.seed)),
-            *(number(value) for value in (run.map50_95, run.map50, run.ap_small, run.ap_medium, run.ap_large)),
+            *(number(getattr(run, name)) for name in measured.values()),
             *(number(run.epoch_s, 2), number(run.gradient_ratio, 3)),
             ", ".join(str(epoch) for epoch in run.resumed) or UNKNOWN,
         ]
         for run in sorted(runs, key=lambda run: (run.data, rank[run.method], run.seed))
     ]
-    sizes = [f"AP {size}" for size in SIZES]
-    accuracy = ["mAP50-95", "mAP50", *sizes]
-    head = ["data", "method", "seed", *accuracy, "seconds per epoch", "gradient ratio", "resumed after epoch"]
+    head = ["data", "method", "seed", *measured, "seconds per epoch", "gradient ratio", "resumed after epoch"]
     return Table(head, rows, labels=3)

@@ -26,6 +26,7 @@ def test_runs_may_differ_in_method_seed_and_result():
         ({"optimizer": "MuSGD"}, r"optimizer \(MuSGD and AdamW\)"),
         ({"lr0": 0.01}, r"lr0 \(0.01 and 0.001429\)"),
         ({"arguments": {"mosaic": 0.0}}, r"cos_lr \(None and True\), mosaic \(0.0 and None\)"),
+        ({"measured": "masks"}, r"measured \(masks and boxes\)"),
         ({"data_digest": "other"}, "the images or labels"),
         ({"student_digest": "other"}, "the student"),
         ({"val_images": 71}, r"val_images \(71 and 72\)"),
@@ -55,6 +56,11 @@ def test_method_options_and_hold_out_are_shared_by_all_data_sets():
     assert find_difference(example_run("plain", 0, val_fraction=0.2), [other]).endswith(
         "differ in val_fraction (0.2 and 0.0)"
     )
+
+
+def test_runs_of_different_tasks_are_not_compared_even_on_other_data():
+    masks = example_run("fgd", 0, data="boards", measured="masks")
+    assert find_difference(masks, [PLAIN]).endswith("differ in measured (masks and boxes)")
 
 
 def test_a_run_that_is_listed_twice_is_named():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import yaml
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.compare.object_sizes import Boxes, measure_accuracy, size_ap, size_validator, upright_boxes
+from fgd_yolo.compare import object_sizes
+from fgd_yolo.compare.object_sizes import SIZE_VALIDATORS, Boxes, SizeRecorder, measure_accuracy, size_ap
 from fgd_yolo.task_table import TASKS
 from fixtures import IMAGE_PX, KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
 
@@ -44,10 +46,14 @@ def test_sizes_match_coco(side, size):
     assert ap[size] == pytest.approx(1)
 
 
-def test_boxes_are_recorded_in_pixels_of_the_original_image(tiny_data, teacher_pt, tmp_path):
-    arguments = {"data": str(tiny_data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
-    validator = size_validator(TASKS["detect"])(args={**arguments, "model": str(teacher_pt)}, save_dir=tmp_path)
-    validator(model=str(teacher_pt))
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
+def test_boxes_are_recorded_in_pixels_of_the_original_image(task, tiny_data, tmp_path):
+    data = draw_dataset(tmp_path / "data", task=task)
+    wide = narrow_yaml(tmp_path / "wide.yaml", 0.25, task, **(KEYPOINTS if task == "pose" else {}))
+    weights = str(save_checkpoint(tmp_path / "teacher.pt", wide, data, task=task))
+    arguments = {"data": str(data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
+    validator = SIZE_VALIDATORS[task](args={**arguments, "model": weights}, save_dir=tmp_path)
+    validator(model=weights)
     drawn = []
     for path in sorted((tiny_data.parent / "labels/val").iterdir()):
         lines = [[float(part) for part in line.split()] for line in path.read_text().splitlines()]
@@ -55,6 +61,27 @@ def test_boxes_are_recorded_in_pixels_of_the_original_image(tiny_data, teacher_p
     recorded = [box for image in validator.truth for box in image.ltwh]
     assert len(validator.truth) == len(validator.detections) == 6
     np.testing.assert_allclose(sorted(recorded), sorted((np.array(drawn) * IMAGE_PX).tolist()), atol=0.01)
+
+
+def test_rotated_boxes_have_no_sizes():
+    assert not issubclass(SIZE_VALIDATORS["obb"], SizeRecorder)
+
+
+@pytest.mark.parametrize(("task", "own"), [("detect", "box"), ("segment", "seg"), ("pose", "pose"), ("obb", "box")])
+def test_the_accuracy_is_that_of_what_the_task_predicts(task, own, monkeypatch):
+    parts = {
+        name: SimpleNamespace(map=value, map50=value + 0.125, ap_class_index=[1], ap=[value])
+        for name, value in (("box", 0.5), ("seg", 0.25), ("pose", 0.125))
+    }
+    validator = SimpleNamespace(metrics=SimpleNamespace(**parts), names={0: "disc", 1: "block"})
+    monkeypatch.setattr(object_sizes, "load_model", lambda path: (SimpleNamespace(task=task), {}))
+    monkeypatch.setattr(object_sizes, "validate", lambda *args, **options: validator)
+    expected = parts[own].map
+    assert measure_accuracy(Path("model.pt"), "data.yaml", {}) == {
+        "measured": TASKS[task].measured,
+        **{"map50_95": expected, "map50": expected + 0.125, "box_map50_95": 0.5, "box_map50": 0.625},
+        "class_ap": {"block": expected},
+    }
 
 
 @pytest.fixture
@@ -101,18 +128,6 @@ def test_two_classes_with_the_same_name_stay_separate(pseudo_labelled, teacher_p
     assert twice == {renamed[name]: value for name, value in once.items()}
 
 
-def test_the_upright_box_around_a_rotated_one_touches_its_corners():
-    degrees = 30
-    turned = torch.tensor([[50.0, 40.0, 20.0, 10.0, np.radians(degrees)]])
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    half_width, half_height = 10 * cos + 5 * sin, 10 * sin + 5 * cos
-    expected = [50 - half_width, 40 - half_height, 50 + half_width, 40 + half_height]
-    np.testing.assert_allclose(upright_boxes(turned)[0], expected, rtol=1e-5)
-    upright = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    assert upright_boxes(upright).tolist() == upright.tolist()
-    assert upright_boxes(torch.zeros(0, 5)).shape == (0, 4)
-
-
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_each_task_is_measured_by_its_own_accuracy_as_ultralytics_does(task, tmp_path):
     data = draw_dataset(tmp_path / "data", task=task.name)
@@ -127,4 +142,4 @@ def test_each_task_is_measured_by_its_own_accuracy_as_ultralytics_does(task, tmp
     assert measured["measured"] == task.measured
     assert measured["map50_95"] == pytest.approx(expected[f"metrics/mAP50-95({letter})"])
     assert measured["box_map50"] == pytest.approx(expected["metrics/mAP50(B)"])
-    assert measured["ap_medium"] is not None or measured["ap_small"] is not None
+    assert (task.name == "obb") == (measured.get("ap_medium") is None and measured.get("ap_small") is None)

@@ -96,6 +96,27 @@ def test_the_verdicts_come_first_in_both_reports(runs):
         assert "big.pt: mAP50-95 0.5917, mAP50 0.8882" in text
 
 
+def test_a_report_of_masks_names_them_and_shows_the_boxes_beside_them(runs):
+    masks = [run.with_values(measured="masks", box_map50_95=0.7, box_map50=0.9) for run in runs]
+    write_runs(OUT / "runs.csv", masks)
+    lines = [line for line, _ in report.write_report(OUT)]
+    assert lines[0].startswith("fgd over plain: +2.36 mask mAP50-95 points")
+    text = (OUT / "report.md").read_text()
+    columns = ("mask mAP50-95", "mask mAP50", "box mAP50-95", "box mAP50")
+    assert "".join(f" {name}, mean (range) |" for name in columns) in text
+    assert "Paired differences in mask mAP50-95 points" in text
+    assert "| 0.7000 | 0.9000 |" in text and "big.pt: mask mAP50-95 0.5917" in text
+
+
+def test_a_report_of_rotated_boxes_has_no_sizes(runs):
+    sizes = dict.fromkeys(("ap_small", "ap_medium", "ap_large"))
+    write_runs(OUT / "runs.csv", [run.with_values(measured="rotated boxes", **sizes) for run in runs])
+    report.write_report(OUT)
+    text = (OUT / "report.md").read_text()
+    assert "rotated-box mAP50-95" in text and "## Classes\n" in text
+    assert not any(word in text for word in ("AP small", "small objects", "object sizes", " box mAP50-95", "32 x 32"))
+
+
 def test_means_and_costs_match_the_runs(runs):
     report.write_report(OUT)
     rows = Page((OUT / "report.html").read_text()).rows

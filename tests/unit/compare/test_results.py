@@ -14,6 +14,7 @@ from fgd_yolo.compare.results import (
     write_runs,
 )
 from fgd_yolo.errors import FGDError
+from fgd_yolo.task_table import TASKS
 from unit.compare.example_runs import example_run
 
 FILE = Path("runs.csv")
@@ -54,6 +55,27 @@ def test_missing_columns_are_unknown_and_other_columns_are_ignored():
     FILE.write_text("data,method,seed,map50_95,colour\ncells,plain,0,0.5,red\n")
     [run] = read_runs(FILE)
     assert (run.key, run.map50_95, run.map50) == (("cells", "plain", 0), 0.5, None)
+
+
+def test_a_file_without_tasks_has_runs_of_detect():
+    FILE.write_text("data,method,seed,map50_95\ncells,plain,0,0.5\n")
+    [run] = read_runs(FILE)
+    assert run.task is TASKS["detect"]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_the_task_of_a_run_follows_from_what_was_measured(task):
+    write_runs(FILE, [example_run(measured=task.measured)])
+    [run] = read_runs(FILE)
+    assert run.task is task
+
+
+@pytest.mark.parametrize(("letters", "expected"), [("B", 0.25), ("BM", 0.5), ("BP", 0.5)])
+def test_the_curve_of_a_run_has_the_accuracy_of_its_task(letters, expected):
+    names = [f"metrics/mAP50-95({letter})" for letter in letters]
+    Path("results.csv").write_text(f"epoch,{','.join(names)}\n1,{','.join(['0.25', '0.5'][: len(names)])}\n")
+    [row] = read_curve(Path("results.csv"))
+    assert row["mAP50-95"] == expected
 
 
 @pytest.mark.parametrize("line", ["cells,plain,0,much", "cells,plain", ",plain,0,0.5", "cells,plain,0,"])
