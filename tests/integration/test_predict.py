@@ -299,10 +299,10 @@ def test_a_stopped_run_prints_its_summary_and_leaves_no_partial_file(model, monk
         save_image(name)
     load = predict.load_image
 
-    def stop_at_b(path, budget):
+    def stop_at_b(path, *options):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return load(path, budget)
+        return load(path, *options)
 
     monkeypatch.setattr(predict, "load_image", stop_at_b)
     assert (
