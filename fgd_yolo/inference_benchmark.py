@@ -30,6 +30,7 @@ from fgd_yolo.export.sample_images import images_to_compare
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import image_channels
 from fgd_yolo.timing import best_times, format_number, machine_name, ratio
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 
@@ -67,7 +68,7 @@ def benchmark_inference(
             measured = files if trained else {}
             accuracy = {file: measure_map(path, data, size, model.task) for file, path in measured.items()}
             runs = {count: time_networks(files, count, rounds) for count in threads}
-            image = _camera_image(data, model.yaml.get("channels", 3))
+            image = _camera_image(data, image_channels(model.yaml))
             stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
             yield f"{title}, {size} px, {machine_name()}, shortest of {rounds} rounds\n"
             yield format_table(runs, accuracy)

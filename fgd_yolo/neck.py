@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.task_table import image_channels
 
 
 class Level(NamedTuple):
@@ -136,7 +137,7 @@ def neck_channels(model: nn.Module) -> dict[int, int]:
     """Return {stride: channels} of a model's neck, finest first, by one forward pass on zeros without the head."""
     image_px = 2 * max(int(model.stride.max()), 32)
     first = next(model.parameters())
-    image = torch.zeros(1, model.yaml.get("channels", 3), image_px, image_px, device=first.device, dtype=first.dtype)
+    image = torch.zeros(1, image_channels(model.yaml), image_px, image_px, device=first.device, dtype=first.dtype)
     was_training = model.training
     model.eval()
     with _without_head(model):

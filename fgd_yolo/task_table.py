@@ -145,6 +145,11 @@ def task_of_model(model: nn.Module) -> YoloTask | None:
     return task if task is not None and type(model) is task.model else None
 
 
+def image_channels(config: Mapping[str, Any]) -> int:
+    """Return the number of channels of the images that a model takes, by the content of its YAML."""
+    return config.get("channels", 3)
+
+
 def task_of_yaml(config: Mapping[str, Any]) -> YoloTask | None:
     """Return the task of a model by the content of its YAML, or None as for `task_of_model`."""
     return TASK_OF_HEAD.get((config.get("head") or [[None] * 4])[-1][2])

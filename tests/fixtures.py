@@ -15,11 +15,13 @@ IMAGE_PX = 96
 KEYPOINTS = {"kpt_shape": [3, 3], "flip_idx": [0, 2, 1]}
 
 
-def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0, task: str = "detect") -> Path:
+def draw_dataset(
+    folder: Path, train: int = 12, val: int = 6, seed: int = 0, task: str = "detect", channels: int = 3
+) -> Path:
     """Draw discs, blocks and wedges on noise, in the layout Ultralytics reads; return the dataset YAML.
 
     The images are the same for every task; only the labels differ. The last image of each split is empty: it has no
-    objects and an empty label file.
+    objects and an empty label file. Images of 1 and 3 channels are PNGs, others the pages of a TIFF.
     """
     random = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):
@@ -27,7 +29,7 @@ def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0, tas
             (folder / kind / split).mkdir(parents=True)
         for index in range(count):
             image, label = draw_image(random, 0 if index == count - 1 else 1 + index % 3, task)
-            cv2.imwrite(str(folder / "images" / split / f"{index:02}.png"), image)
+            save_channels(folder / "images" / split / f"{index:02}.png", image, channels)
             (folder / "labels" / split / f"{index:02}.txt").write_text(label)
     description = {
         "path": str(folder),
@@ -35,10 +37,30 @@ def draw_dataset(folder: Path, train: int = 12, val: int = 6, seed: int = 0, tas
         "val": "images/val",
         "names": dict(enumerate(CLASSES)),
         **(KEYPOINTS if task == "pose" else {}),
+        **({"channels": channels} if channels != 3 else {}),
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(description))
     return path
+
+
+def save_channels(path: Path, image: np.ndarray, channels: int) -> Path:
+    """Save a BGR image as one of 1 to 6 channels, other numbers than 1 and 3 as `.tif`, and return its path."""
+    image = of_channels(image, channels)
+    if channels in (1, 3):
+        assert cv2.imwrite(str(path), image)
+        return path
+    assert cv2.imwritemulti(
+        str(path.with_suffix(".tif")), [np.ascontiguousarray(page) for page in np.moveaxis(image, 2, 0)]
+    )
+    return path.with_suffix(".tif")
+
+
+def of_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Return a BGR image with 1 to 6 channels: its brightest one, or its own and their negatives."""
+    if channels == 1:
+        return image.max(axis=2, keepdims=True)
+    return np.concatenate([image, 255 - image], axis=2)[..., :channels]
 
 
 def draw_image(random: np.random.Generator, objects: int, task: str = "detect") -> tuple[np.ndarray, str]:
@@ -108,7 +130,13 @@ def narrow_yaml(path: Path, width: float, task: str = "detect", **changes) -> Pa
 
 
 def save_checkpoint(
-    path: Path, model_yaml: str | Path, data: Path, seed: int = 0, task: str = "detect", small_boxes: bool = False
+    path: Path,
+    model_yaml: str | Path,
+    data: Path,
+    seed: int = 0,
+    task: str = "detect",
+    small_boxes: bool = False,
+    channels: int = 3,
 ) -> Path:
     """Save an untrained detector with varied outputs as Ultralytics saves a trained one, in half precision.
 
@@ -120,6 +148,7 @@ def save_checkpoint(
         task: detect, segment, pose or obb; must match the model.
         small_boxes: make boxes smaller than the image, as those of trained models are; Ultralytics' embedded NMS
             offsets classes by the image size, so that larger boxes would suppress those of other classes.
+        channels: number of channels of the images.
     """
     import torch
     from ultralytics import __version__
@@ -128,8 +157,8 @@ def save_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = {"detect": "Detection", "segment": "Segmentation", "pose": "Pose", "obb": "OBB"}[task]
-        model = getattr(tasks, f"{kind}Model")(str(model_yaml), nc=len(CLASSES), verbose=False)
-        _spread_outputs(model)
+        model = getattr(tasks, f"{kind}Model")(str(model_yaml), ch=channels, nc=len(CLASSES), verbose=False)
+        _spread_outputs(model, channels)
         for branch in model.model[-1].cv2 if small_boxes else ():
             branch[-1].bias.data -= torch.arange(16.0).repeat(4)
     model.names = dict(enumerate(CLASSES))
@@ -149,7 +178,7 @@ def save_checkpoint(
     return path
 
 
-def _spread_outputs(model) -> None:
+def _spread_outputs(model, channels: int) -> None:
     """Give initial weights the spread of trained ones; otherwise all boxes are equal and all scores below 0.01.
 
     Batch statistics are taken from drawn images, and the last convolutions of the head get unit gain.
@@ -157,7 +186,8 @@ def _spread_outputs(model) -> None:
     import torch
 
     random = np.random.default_rng(0)
-    images = np.stack([draw_image(random, objects=3)[0] for _ in range(8)]).transpose(0, 3, 1, 2) / 255
+    images = np.stack([of_channels(draw_image(random, objects=3)[0], channels) for _ in range(8)])
+    images = images.transpose(0, 3, 1, 2) / 255
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momentum = norms[0].momentum
     for norm in norms:

@@ -21,6 +21,7 @@ from fgd_yolo.attention.labelled_images import DETECTIONS, LabelledImage
 from fgd_yolo.attention.level_attention import LevelAttention
 from fgd_yolo.files import atomic_path
 from fgd_yolo.methods.attention_maps import AttentionSettings
+from fgd_yolo.runtime.images import as_bgr
 
 DPI = 110
 _SMALL = [cv2.IMWRITE_PNG_COMPRESSION, 3]
@@ -151,7 +152,8 @@ def _overlay(axes: Axes, image: LabelledImage, values: np.ndarray, colours: str,
     """Draw the values of a level over the grey image, with the boxes on top."""
     height, width = image.canvas.shape[:2]
     place = {"extent": (0, width, height, 0)}
-    axes.imshow(cv2.cvtColor(image.canvas, cv2.COLOR_BGR2GRAY), cmap="gray", vmin=_GREYS[0], vmax=_GREYS[1], **place)
+    grey = cv2.cvtColor(as_bgr(image.canvas), cv2.COLOR_BGR2GRAY)
+    axes.imshow(grey, cmap="gray", vmin=_GREYS[0], vmax=_GREYS[1], **place)
     drawn = axes.imshow(values, cmap=colours, norm=scale, alpha=_OPACITY, interpolation="nearest", **place)
     style = "--" if image.box_source == DETECTIONS else "-"
     for x, y, wide, tall in (image.boxes.numpy() * [width, height, width, height]).tolist():

@@ -15,9 +15,10 @@ from ultralytics.utils.nms import non_max_suppression
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.preprocessing import letterbox, place, to_planes
-from fgd_yolo.runtime.images import try_load_image
+from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
 from fgd_yolo.runtime.media import list_images
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
+from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
 
 LABELS = "labels"
 DETECTIONS = "teacher's detections"
@@ -28,7 +29,7 @@ class LabelledImage(NamedTuple):
 
     Args:
         name: file name.
-        canvas: (H, W, 3) BGR uint8, letterboxed.
+        canvas: (H, W, C) uint8, letterboxed.
         boxes: (M, 4), x centre, y centre, width, height as fractions of the canvas.
         box_source: "labels" or "teacher's detections".
     """
@@ -40,9 +41,9 @@ class LabelledImage(NamedTuple):
 
     @property
     def tensor(self) -> Tensor:
-        """The network's input, (1, 3, H, W) RGB in [0, 1]."""
-        height, width = self.canvas.shape[:2]
-        return torch.from_numpy(to_planes(self.canvas, np.empty((1, 3, height, width), np.float32)))
+        """The network's input, (1, C, H, W) in [0, 1], RGB for three channels."""
+        height, width, channels = self.canvas.shape
+        return torch.from_numpy(to_planes(self.canvas, np.empty((1, channels, height, width), np.float32)))
 
 
 def find_images(sources: list[str]) -> list[Path]:
@@ -60,7 +61,7 @@ def find_images(sources: list[str]) -> list[Path]:
     return split_images(datasets[0], "val", "to draw")
 
 
-def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int) -> LabelledImage:
+def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int, channels: int = 3) -> LabelledImage:
     """Read an image and letterbox it with its boxes to a square, as in training without augmentation.
 
     Args:
@@ -68,13 +69,15 @@ def load_letterboxed(path: Path, boxes: Tensor, box_source: str, side_px: int) -
         boxes: (M, 4), x centre, y centre, width, height as fractions of the image.
         box_source: source of the boxes, `LABELS` or `DETECTIONS`.
         side_px: side of the square, in pixels.
+        channels: number of channels that the models take.
 
     Raises:
-        FGDError: the file cannot be read as an image.
+        FGDError: the file cannot be read as an image of these channels.
     """
-    image = try_load_image(path)
-    if image is None:
-        raise FGDError(f"{path} cannot be read as an image: leave it out")
+    try:
+        image = load_image(path, channels=channels)
+    except (UnreadableImageError, ImageTooLargeError) as error:
+        raise FGDError(f"{path} cannot be read as an image{failure_detail(error)}: leave it out") from None
     placement = place(image.shape[:2], (side_px, side_px))
     (height, width), top, left = placement.content, placement.top, placement.left
     size, corner = boxes.new_tensor([width, height]), boxes.new_tensor([left, top])

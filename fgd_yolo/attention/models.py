@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import Level, NeckHook, neck_channels, pair_levels
+from fgd_yolo.task_table import image_channels
 from fgd_yolo.ultralytics import load_model
 
 BEFORE, AFTER = "before", "after"
@@ -35,6 +36,11 @@ class ComparedModels:
         """Largest stride of all models; the side of the network's input must be a multiple of it."""
         return max(int(model.stride.max()) for model in (self.teacher, *self.students.values()))
 
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images that all models take."""
+        return image_channels(self.teacher.yaml)
+
 
 def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: torch.device) -> ComparedModels:
     """Load the models in eval mode.
@@ -46,7 +52,8 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
         device: device to run on.
 
     Raises:
-        FGDError: a file is not a detector, the two students differ in architecture, or no stride is in common.
+        FGDError: a file is not a detector, the two students differ in architecture, no stride is in common, or teacher
+            and students take images of different channels.
     """
     teacher_model, _ = load_model(teacher)
     after_model, _ = load_model(after)
@@ -57,6 +64,13 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
             f"before and after are not the same student (channels by stride {widths[0]} and {widths[1]}): "
             "give two checkpoints of one architecture"
         )
+    channels = image_channels(teacher_model.yaml)
+    for state, model in ((BEFORE, before_model), (AFTER, after_model)):
+        if image_channels(model.yaml) != channels:
+            raise FGDError(
+                f"teacher {teacher} reads {channels}-channel images, student '{state}' {image_channels(model.yaml)}: "
+                "give models of the same images"
+            )
     levels = pair_levels(after_model, teacher_model)
     students = {BEFORE: before_model, AFTER: after_model}
     for model in (teacher_model, *students.values()):

@@ -139,6 +139,7 @@ def _export(
     from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
     from fgd_yolo.export.sample_images import images_to_compare
+    from fgd_yolo.task_table import image_channels
     from fgd_yolo.ultralytics import load_model
 
     model, checkpoint = load_model(weights)
@@ -148,8 +149,7 @@ def _export(
         options = replace(options, data=moved_dataset(trained.get("data"), Path(weights)))
     size = input_size(model, imgsz, trained.get("imgsz"))
     target = target_path(Path(weights), output)
-    channels = model.yaml.get("channels", 3)
-    images, unreadable = images_to_compare(options.data, check_images, channels=channels)
+    images, unreadable = images_to_compare(options.data, check_images, channels=image_channels(model.yaml))
     try:
         remove_leftovers(target.parent)
         with partial_folder(target) as folder:

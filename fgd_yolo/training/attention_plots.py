@@ -15,6 +15,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
+from fgd_yolo.task_table import image_channels
 from fgd_yolo.training.distiller import Distiller
 
 IMAGES = 3
@@ -65,7 +66,7 @@ def plot_attention(
         (H, W, 3) RGB uint8.
 
     Raises:
-        FGDError: the student does not read colour images, or there is no image.
+        FGDError: there is no image, or one cannot be read.
     """
     # Imported here: a training without plots does not need matplotlib.
     from fgd_yolo.attention.figure import draw_figure, explain_symbols, render
@@ -73,8 +74,8 @@ def plot_attention(
     from fgd_yolo.attention.level_attention import compare_levels
     from fgd_yolo.attention.models import neck_maps
 
-    if student.yaml.get("channels", 3) != 3 or not images:
-        raise FGDError("only colour images with boxes are plotted, and the val images include none")
+    if not images:
+        raise FGDError("only images with boxes are plotted, and the val images include none")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
     settings = AttentionSettings.of(distiller.config.features)
@@ -85,7 +86,7 @@ def plot_attention(
     note = f"{explain_symbols(settings)} The student is the EMA, its maps are {maps}."
     figures = []
     for path, boxes in images:
-        image = load_letterboxed(path, boxes, LABELS, side_px)
+        image = load_letterboxed(path, boxes, LABELS, side_px, image_channels(student.yaml))
         tensor = image.tensor.to(device)
         students = {f"student, {name}": neck_maps(student, tensor)[0]}
         levels = compare_levels(distiller.levels, distiller.teacher(tensor), students, image.boxes, settings, aligns)

@@ -20,7 +20,7 @@ from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels
 from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
@@ -78,7 +78,7 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
     Raises:
         FGDError: it does not.
     """
-    channels = teacher.yaml.get("channels", 3)
+    channels = image_channels(teacher.yaml)
     if channels != data_channels:
         raise FGDError(
             f"the teacher reads {channels}-channel images, the data has {data_channels}: train the teacher on this data"

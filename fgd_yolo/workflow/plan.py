@@ -112,11 +112,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         teacher_train["task"] = teacher.task.name
     data = demo_data(student.task.name) if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
-    if dataset.channels != 3:
-        raise FGDError(
-            f"data {dataset.source} has {dataset.channels}-channel images: only 3-channel images can be exported yet, "
-            "set `channels: 3` in it or leave that line out"
-        )
+    _check_channels(teacher, student, dataset)
     selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     if teacher is not None:
         check_fine_tuning(teacher, dataset, recipe.teacher_epochs)
@@ -157,6 +153,26 @@ def _check_options(recipe: Recipe) -> None:
         raise UsageError("missing --student: give a model, such as --student yolov8n")
     if recipe.teacher is None and recipe.active:
         raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
+
+
+def _check_channels(teacher: Model | None, student: Model, dataset: Dataset) -> None:
+    """Check that a teacher with weights reads images like those of the data, and report a student that does not.
+
+    Raises:
+        FGDError: the teacher reads images with another number of channels.
+    """
+    channels = dataset.channels
+    if teacher is not None and teacher.names is not None and teacher.channels != channels:
+        raise FGDError(
+            f"teacher {teacher.file} reads {teacher.channels}-channel images, data {dataset.source} has {channels}: "
+            f"give a teacher of {channels}-channel images (--teacher path.pt), or an architecture, which is trained on "
+            "the data first (--teacher yolov8l.yaml)"
+        )
+    if student.names is not None and student.channels != channels:
+        print_status(
+            f"student {student.file} reads {student.channels}-channel images, the data has {channels}: its first "
+            "convolution starts from random weights"
+        )
 
 
 def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:

@@ -18,7 +18,7 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, task_of_yaml
+from fgd_yolo.task_table import TASKS, YoloTask, image_channels, task_of_yaml
 from fgd_yolo.text import printable
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
@@ -93,7 +93,7 @@ def _checkpoint(path: Path) -> Model:
     model, _ = load_model(path)
     digest = sha256_of_file(path)
     task, names = TASKS[model.task], dict(model.names)
-    return Model(printable(path.stem), str(path), task, names, model.yaml.get("channels", 3), digest)
+    return Model(printable(path.stem), str(path), task, names, image_channels(model.yaml), digest)
 
 
 def _architecture(path: Path, role: str) -> Model:
@@ -110,7 +110,7 @@ def _architecture(path: Path, role: str) -> Model:
     file = str(path.absolute()) if path.is_file() else str(path)
     content = {key: value for key, value in model.items() if key != "yaml_file"}
     digest = sha256_of_json(content)
-    return Model(printable(path.stem), file, task, None, model.get("channels", 3), digest)
+    return Model(printable(path.stem), file, task, None, image_channels(model), digest)
 
 
 @safe_loading()

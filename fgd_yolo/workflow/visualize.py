@@ -42,7 +42,7 @@ from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS
+from fgd_yolo.task_table import TASKS, image_channels
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
@@ -187,7 +187,8 @@ def compare_image(
         settings: settings of the attention.
     """
     boxes = labelled_boxes(path)
-    image = load_letterboxed(path, torch.zeros(0, 4) if boxes is None else boxes, LABELS, side_px)
+    boxes_or_none = torch.zeros(0, 4) if boxes is None else boxes
+    image = load_letterboxed(path, boxes_or_none, LABELS, side_px, models.channels)
     tensor = image.tensor.to(next(models.teacher.parameters()).device)
     teacher_maps, outputs = neck_maps(models.teacher, tensor)
     if boxes is None:
@@ -281,7 +282,7 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
     trained, _ = load_model(after)
     # Seeded as in Ultralytics' trainer, which builds the model before it draws any other random number.
     with preserve_random_state(seed=train["seed"]):
-        model = TASKS[trained.task].model(trained.yaml, verbose=False)
+        model = TASKS[trained.task].model(trained.yaml, ch=image_channels(trained.yaml), verbose=False)
     if pretrained and Path(str(recipe.student)).suffix == ".pt":
         model.load(load_model(recipe.student)[0], verbose=False)
     model.names = trained.names
