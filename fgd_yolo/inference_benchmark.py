@@ -30,7 +30,7 @@ from fgd_yolo.export.sample_images import images_to_compare
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import image_channels
+from fgd_yolo.task_table import TASKS, Accuracy, image_channels
 from fgd_yolo.timing import best_times, format_number, machine_name, ratio
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 
@@ -71,7 +71,7 @@ def benchmark_inference(
             image = _camera_image(data, image_channels(model.yaml))
             stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
             yield f"{title}, {size} px, {machine_name()}, shortest of {rounds} rounds\n"
-            yield format_table(runs, accuracy)
+            yield format_table(runs, accuracy, TASKS[model.task].map_name)
             yield from (format_stages(count, times) for count, times in stages.items())
 
 
@@ -108,8 +108,6 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
         folder: folder for the checkpoint.
     """
     from ultralytics import YOLO
-
-    from fgd_yolo.task_table import TASKS
 
     dataset = read_dataset(data)
     detector = YOLO(model)
@@ -217,20 +215,23 @@ def _open_quietly(path: Path, device: str, threads: int) -> Session:
         return open_session(path, device, threads)
 
 
-def format_table(runs: Mapping[int, Mapping[str, float]], accuracy: Mapping[str, Mapping[str, float]]) -> str:
+def format_table(
+    runs: Mapping[int, Mapping[str, float]], accuracy: Mapping[str, Accuracy], map_name: str = "mAP50-95"
+) -> str:
     """Format the times of the networks as a Markdown table.
 
     Args:
         runs: seconds of each variant, by number of threads.
-        accuracy: mAP of each exported file, in [0, 1]; empty for random weights.
+        accuracy: accuracy of each exported file; empty for random weights.
+        map_name: name of its mAP50-95.
     """
     columns = (f"{count} thread{'s' * (count != 1)} | times fp32" for count in runs)
-    header = ["", *columns, *["mAP50-95"] * bool(accuracy)]
+    header = ["", *columns, *[map_name] * bool(accuracy)]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * (1 + 2 * len(runs) + bool(accuracy))]
     for variant in next(iter(runs.values())):
         cells = [f"{times[variant] * 1e3:.1f} ms | {_speedup(times, 'fp32', variant)}" for times in runs.values()]
         if accuracy:
-            cells.append(format_number(100 * accuracy[variant]["map50_95"], ".1f") if variant in accuracy else "")
+            cells.append(format_number(100 * accuracy[variant].map50_95, ".1f") if variant in accuracy else "")
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     speedups = (f"{_speedup(times, ULTRALYTICS_INT8, 'int8')} ({count})" for count, times in runs.items())
     return "\n".join([*lines, f"\nint8 over {ULTRALYTICS_INT8}, by threads: {', '.join(speedups)}"])

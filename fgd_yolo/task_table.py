@@ -41,6 +41,7 @@ class YoloTask:
         trainer: Ultralytics' trainer.
         validator: Ultralytics' validator.
         metric: attribute of the validator's metrics with the accuracy of the task.
+        letter: letter that Ultralytics appends to that accuracy in the columns of its files.
         map_name: name of its mAP50-95, as in the tables of reports.
         measured: what that accuracy is measured on, in words.
         head_terms: terms by which a head of this task can be imitated.
@@ -53,10 +54,17 @@ class YoloTask:
     trainer: type[DetectionTrainer]
     validator: type[BaseValidator]
     metric: str
+    letter: str
     map_name: str
     measured: str
     head_terms: tuple[str, ...]
     foreground: Foreground | None = None
+
+    @property
+    def accuracies(self) -> dict[str, str]:
+        """What the accuracy of a model is measured on, in words, with the prefix of its fields in `Accuracy`."""
+        own = {self.measured: ""}
+        return own if self.metric == "box" else {**own, "boxes": "box_"}
 
 
 TASKS = {
@@ -69,6 +77,7 @@ TASKS = {
             trainer=DetectionTrainer,
             validator=DetectionValidator,
             metric="box",
+            letter="B",
             map_name="mAP50-95",
             measured="boxes",
             head_terms=("cls", "box"),
@@ -80,6 +89,7 @@ TASKS = {
             trainer=SegmentationTrainer,
             validator=SegmentationValidator,
             metric="seg",
+            letter="M",
             map_name="mask mAP50-95",
             measured="masks",
             head_terms=("cls", "box", "mask"),
@@ -92,6 +102,7 @@ TASKS = {
             trainer=PoseTrainer,
             validator=PoseValidator,
             metric="pose",
+            letter="P",
             map_name="keypoint mAP50-95",
             measured="keypoints",
             head_terms=("cls", "box", "keypoint", "visibility"),
@@ -103,6 +114,7 @@ TASKS = {
             trainer=OBBTrainer,
             validator=OBBValidator,
             metric="box",
+            letter="B",
             map_name="rotated-box mAP50-95",
             measured="rotated boxes",
             head_terms=("cls", "box", "angle"),
@@ -136,6 +148,17 @@ def accuracy(metrics: Any, task: YoloTask) -> Accuracy:
     """Return the accuracy that the metrics of a validator of this task hold."""
     own, box = getattr(metrics, task.metric), metrics.box
     return Accuracy(float(own.map), float(own.map50), float(box.map), float(box.map50))
+
+
+def recorded_accuracy(columns: Mapping[str, Any], task: YoloTask) -> Accuracy | None:
+    """Return the accuracy in a row of Ultralytics' results, or None if it has none.
+
+    Args:
+        columns: values by Ultralytics' names, such as `metrics/mAP50-95(M)`; also `train_metrics` of a checkpoint.
+        task: task of the model.
+    """
+    names = [f"metrics/{name}({letter})" for letter in (task.letter, "B") for name in ("mAP50-95", "mAP50")]
+    return Accuracy(*(float(columns[name]) for name in names)) if all(name in columns for name in names) else None
 
 
 def task_of_model(model: nn.Module) -> YoloTask | None:

@@ -61,7 +61,8 @@ def build(
         float_input, file = file, folder / "uint8.onnx"
         convert_to_uint8_input(float_input, file)
         compare_files(float_input, file, batches)
-    write_metadata(file, read_metadata(float32), describe(options, weights, checkpoint, report, images[0].shape[2]))
+    entry = describe(options, weights, checkpoint, report, images[0].shape[2], model.task)
+    write_metadata(file, read_metadata(float32), entry)
     check_onnx(file)
     return file, compare_with_torch(file, model, batches, options.precision), report
 

@@ -18,16 +18,16 @@ from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export.cpu_session import open_cpu_session
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS, Accuracy, accuracy
 from fgd_yolo.timing import best_times
 from fgd_yolo.ultralytics import quiet_ultralytics, validate
 
 _NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
-_METRIC_PREFIXES = {"B": "", "M": "mask_", "P": "pose_"}  # by Ultralytics' letter for boxes, masks and keypoints
 
 
 @safe_loading()
-def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str = "detect") -> dict[str, float]:
-    """Return the mAPs of an ONNX file on the val split of a dataset, on the CPU.
+def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task: str = "detect") -> Accuracy:
+    """Return the accuracy of an ONNX file on the val split of a dataset, on the CPU.
 
     Args:
         path: a file with Ultralytics' metadata and a float input.
@@ -35,8 +35,7 @@ def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task
         imgsz: height and width, or the side of a square, for a file of dynamic size, in pixels.
         task: detect, segment, pose or obb.
     Returns:
-        `map50_95` and `map50` of the boxes, in [0, 1]; also of masks and keypoints, as `mask_map50_95`,
-        `pose_map50_95` and so on, if the task has them.
+        What Ultralytics' validator of the task measures.
     Raises:
         FGDError: the split has no labels, or Ultralytics cannot validate the file on it.
     """
@@ -50,12 +49,7 @@ def measure_map(path: Path, data: str | Path, imgsz: int | tuple[int, int], task
         raise FGDError(f"Ultralytics cannot validate {path.name} on {data}: {one_line(error)}") from error
     if not np.sum(metrics.nt_per_class):
         raise FGDError(f"the val split of {data} has no labels, so the mAP of {path.name} cannot be measured: label it")
-    return {
-        f"{_METRIC_PREFIXES[key[-2]]}{name}": float(value)
-        for key, value in metrics.results_dict.items()
-        for name in [key[len("metrics/") : -3].lower().replace("-", "_")]
-        if name in ("map50_95", "map50")
-    }
+    return accuracy(metrics, TASKS[task])
 
 
 def seconds_per_run(

@@ -21,6 +21,7 @@ from fgd_yolo.export.metadata import read_metadata
 from fgd_yolo.export.precisions import Conversion
 from fgd_yolo.export.quantize import always_float, quantize, rank_layers
 from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
 from fgd_yolo.text import listed
 
 SENSITIVITY_IMAGES = 8
@@ -34,9 +35,11 @@ class Int8Report:
         float_nodes: nodes that had to stay float32 for accuracy, besides the decode tail and the layer that
             reads the image; usually none.
         calibration: number of images, number of unreadable ones, sha256 of their content, data, method.
-        map_fp32: mAPs of the float32 file on the val split, in [0, 1].
-        map_int8: mAPs of the int8 file.
-        drop_points: largest loss of an mAP50-95, in points (hundredths); negative for a gain.
+        task: task of the model.
+        map_fp32: accuracy of the float32 file on the val split.
+        map_int8: accuracy of the int8 file.
+        drop_points: largest loss of an mAP50-95, of what the task predicts or of the boxes, in points (hundredths);
+            negative for a gain.
         speed_ratio: speed relative to float32 on this machine's CPU, one thread.
         refusal: why the file should not be used: it is not faster, loses more than allowed, or the mAP of float32
             itself is no more than that. None if it may be used.
@@ -44,8 +47,9 @@ class Int8Report:
 
     float_nodes: tuple[str, ...]
     calibration: dict[str, Any]
-    map_fp32: dict[str, float]
-    map_int8: dict[str, float]
+    task: YoloTask
+    map_fp32: Accuracy
+    map_int8: Accuracy
     drop_points: float
     speed_ratio: float
     refusal: str | None = None
@@ -58,8 +62,8 @@ class Int8Report:
     def metadata(self) -> dict[str, Any]:
         """Return entries for the file's metadata; the mAPs are those of the int8 file."""
         return {
-            **self.map_int8,
-            "fp32": dict(self.map_fp32),
+            **self.map_int8._asdict(),
+            "fp32": self.map_fp32._asdict(),
             "drop_points": self.drop_points,
             "speed_ratio": self.speed_ratio,
             "calibration": dict(self.calibration),
@@ -69,10 +73,8 @@ class Int8Report:
 
     def summary(self) -> list[str]:
         """Return the change of accuracy on the val images and of speed on this machine."""
-        before, after = (f"{100 * maps['map50_95']:.2f}" for maps in (self.map_fp32, self.map_int8))
-        change = "lost" if self.drop_points >= 0 else "gained"
         lines = [
-            f"mAP50-95 {before} in fp32, {after} in int8: {abs(self.drop_points):.2f} points {change}",
+            *_changes(self.task, self.map_fp32, self.map_int8),
             f"{self.speed_ratio:.2f} times as fast as fp32 on this machine's CPU",
         ]
         if self.float_nodes:
@@ -104,8 +106,8 @@ def convert(conversion: Conversion) -> Int8Report:
     _check_data(metadata, channels, data)
     images = calibration_images(data, channels=channels)
     ranges = measure_ranges(without_decode_tail(model), images.paths, imgsz)
-    task = metadata.get("task", "detect")
-    map_fp32 = measure_map(source, data, imgsz, task)
+    task = TASKS[metadata.get("task", "detect")]
+    map_fp32 = measure_map(source, data, imgsz, task.name)
     search = _Search(source, conversion.target.parent, model, ranges, images.paths, data, imgsz, task, map_fp32)
     best = _best(list(_attempts(search, max_map_drop)), max_map_drop)
     onnx.save(best.model, conversion.target)
@@ -117,9 +119,15 @@ def convert(conversion: Conversion) -> Int8Report:
         "method": "minmax",
     }
     accepted = best.accepted(max_map_drop) and not _is_inconclusive(map_fp32, max_map_drop)
-    refusal = None if accepted else _refusal(best, map_fp32, max_map_drop)
     return Int8Report(
-        best.float_nodes, calibration, map_fp32, best.maps, best.drop_points, best.speed_ratio, refusal=refusal
+        best.float_nodes,
+        calibration,
+        task,
+        map_fp32,
+        best.maps,
+        best.drop_points,
+        best.speed_ratio,
+        refusal=None if accepted else _refusal(best, task, map_fp32, max_map_drop),
     )
 
 
@@ -129,7 +137,7 @@ class _Attempt:
 
     model: ModelProto
     float_nodes: tuple[str, ...]
-    maps: dict[str, float]
+    maps: Accuracy
     drop_points: float
     speed_ratio: float
 
@@ -148,8 +156,8 @@ class _Search:
     images: tuple[Path, ...]
     data: str | Path
     imgsz: int | tuple[int, int]
-    task: str
-    map_fp32: dict[str, float]
+    task: YoloTask
+    map_fp32: Accuracy
 
     def attempt(self, float_nodes: Sequence[str]) -> _Attempt:
         """Quantize all but some nodes, and measure the result."""
@@ -157,7 +165,7 @@ class _Search:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".int8-") as folder:
             path = Path(folder) / "int8.onnx"
             onnx.save(quantized, path)
-            maps = measure_map(path, self.data, self.imgsz, self.task)
+            maps = measure_map(path, self.data, self.imgsz, self.task.name)
             fp32_s, int8_s = seconds_per_run([self.source, path], imgsz=self.imgsz)
         return _Attempt(quantized, tuple(float_nodes), maps, _largest_drop(self.map_fp32, maps), fp32_s / int8_s)
 
@@ -209,24 +217,38 @@ def _best(attempts: Sequence[_Attempt], max_map_drop: float) -> _Attempt:
     return min(attempts, key=lambda attempt: (attempt.speed_ratio <= 1, max(attempt.drop_points, max_map_drop)))
 
 
-def _largest_drop(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    return max(100 * (value - after[name]) for name, value in before.items() if name.endswith("map50_95"))
+def _largest_drop(before: Accuracy, after: Accuracy) -> float:
+    return 100 * max(before.map50_95 - after.map50_95, before.box_map50_95 - after.box_map50_95)
 
 
-def _is_inconclusive(map_fp32: Mapping[str, float], max_map_drop: float) -> bool:
+def _changes(task: YoloTask, before: Accuracy, after: Accuracy) -> list[str]:
+    """Return a line for each mAP50-95 of a task: in float32, in int8, and the difference in points."""
+    lines = []
+    for words, prefix in task.accuracies.items():
+        fp32, int8 = (100 * getattr(measured, f"{prefix}map50_95") for measured in (before, after))
+        change = f"{abs(fp32 - int8):.2f} points {'lost' if fp32 >= int8 else 'gained'}"
+        of_words = f" of {words}" if len(task.accuracies) > 1 else ""
+        lines.append(f"mAP50-95{of_words} {fp32:.2f} in fp32, {int8:.2f} in int8: {change}")
+    return lines
+
+
+def _is_inconclusive(map_fp32: Accuracy, max_map_drop: float) -> bool:
     """Return whether every loss would be accepted, as on data with other classes; a limit of 100 requests just that."""
-    return 100 * map_fp32["map50_95"] <= max_map_drop < 100
+    return 100 * map_fp32.map50_95 <= max_map_drop < 100
 
 
-def _refusal(attempt: _Attempt, map_fp32: Mapping[str, float], max_map_drop: float) -> str:
-    before, after = map_fp32["map50_95"], attempt.maps["map50_95"]
+def _refusal(attempt: _Attempt, task: YoloTask, map_fp32: Accuracy, max_map_drop: float) -> str:
     if _is_inconclusive(map_fp32, max_map_drop):
         return (
-            f"float32 itself has {100 * before:.2f} mAP50-95 points on the val split, no more than int8 may lose "
-            f"({max_map_drop:g}), so the loss cannot be measured: train the model longer, or pass the data= (--data) "
-            "that it was trained on"
+            f"float32 itself has {100 * map_fp32.map50_95:.2f} {task.map_name} points on the val split, no more than "
+            f"int8 may lose ({max_map_drop:g}), so the loss cannot be measured: train the model longer, or pass the "
+            "data= (--data) that it was trained on"
         )
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
-    loss = f"loses {attempt.drop_points:.2f} mAP50-95 points (boxes: {before:.4f} to {after:.4f})"
+    numbers = (
+        f"{words}: {getattr(map_fp32, f'{prefix}map50_95'):.4f} to {getattr(attempt.maps, f'{prefix}map50_95'):.4f}"
+        for words, prefix in task.accuracies.items()
+    )
+    loss = f"loses {attempt.drop_points:.2f} mAP50-95 points ({', '.join(numbers)})"
     float_layers = f" even with {len(attempt.float_nodes)} sensitive nodes in float32" if attempt.float_nodes else ""
     return f"int8 {speed} and {loss}{float_layers}; it must be faster and may lose {max_map_drop:g}"

@@ -17,9 +17,7 @@ from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
 from fgd_yolo.strict_json import to_json
-
-# The keys of this package, and those of Ultralytics in a checkpoint.
-_METRICS = {"map50_95": "metrics/mAP50-95(B)", "map50": "metrics/mAP50(B)"}
+from fgd_yolo.task_table import TASKS, recorded_accuracy
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -41,6 +39,7 @@ def describe(
     checkpoint: Mapping[str, Any],
     report: ConversionReport | None,
     channels: int = 3,
+    task: str = "detect",
 ) -> dict[str, Any]:
     """Return this package's entry: precision, provenance of the weights, accuracy and input format.
 
@@ -50,15 +49,16 @@ def describe(
         checkpoint: its content.
         report: report of the conversion to a lower precision.
         channels: number of channels that the model takes.
+        task: task of the model.
     Returns:
-        Plain values. `teacher`, `recipe`, `map50_95` and `map50` are omitted if unknown.
+        Plain values. `teacher`, `recipe` and the fields of `Accuracy` are omitted if unknown.
     """
-    metrics = checkpoint.get("train_metrics") or {}
+    measured = recorded_accuracy(checkpoint.get("train_metrics") or {}, TASKS[task])
     return {
         "version": __version__,
         "precision": options.precision,
         **_provenance(weights),
-        **{key: metrics[name] for key, name in _METRICS.items() if name in metrics},
+        **(measured._asdict() if measured else {}),
         **(report.metadata() if report else {}),
         PREPROCESSING_KEY: (UINT8_INPUT if options.uint8_input else FLOAT_INPUT).of_channels(channels)._asdict(),
     }

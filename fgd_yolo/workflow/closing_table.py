@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import get_flops
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, accuracy
+from fgd_yolo.task_table import TASKS, YoloTask, accuracy
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
@@ -25,6 +25,7 @@ from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
 _WARM_UPS, _ROUNDS = 2, 8
+_MAP_WIDTHS = {"map50_95": 10, "map50": 9}  # characters of the columns of accuracy, without their prefix
 
 
 @dataclass(frozen=True)
@@ -164,23 +165,43 @@ def format_table(result: Mapping[str, Any]) -> str:
     if twin:
         rows.append(Row(**{**twin["student"], "name": f"the same student, {twin['method']} ({twin['run']})"}))
     width = max(len(row.name) for row in rows) + 2
-    lines = [f"{'':{width}}{'mAP50-95':>10}{'mAP50':>9}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"]
+    task = TASKS[result["task"]]
+    lines = _header(task, width)
     for row in rows:
-        accuracy = f"{format_number(row.map50_95, '.3f'):>10}{format_number(row.map50, '.3f'):>9}"
+        maps = "".join(f"{format_number(getattr(row, key), '.3f'):>{space}}" for key, space in _map_columns(task))
         speed = f"{format_number(row.gflops, '.2f'):>9}{format_number(row.cpu_ms, '.1f'):>9}"
-        lines.append(f"{row.name:{width}}{accuracy}{row.parameters / 1e6:>11.2f} M{speed}")
+        lines.append(f"{row.name:{width}}{maps}{row.parameters / 1e6:>11.2f} M{speed}")
     if twin:
         distilled, plain = result["student"], twin["student"]
         if result["method"] == PLAIN:
             distilled, plain = plain, distilled
-        gains = (_gain(distilled[key], plain[key]) for key in ("map50_95", "map50"))
-        lines.append(f"{'distilled - plain':{width}}{next(gains):>10}{next(gains):>9}   one seed ({result['seed']})")
+        gains = "".join(f"{_gain(distilled[key], plain[key]):>{space}}" for key, space in _map_columns(task))
+        lines.append(f"{'distilled - plain':{width}}{gains}   one seed ({result['seed']})")
+    return "\n".join(map(printable, [*lines, _note(task, result)]))
+
+
+def _map_columns(task: YoloTask) -> list[tuple[str, int]]:
+    """Return the fields of the columns of accuracy, with their widths."""
+    return [(f"{prefix}{name}", space) for prefix in task.accuracies.values() for name, space in _MAP_WIDTHS.items()]
+
+
+def _header(task: YoloTask, width: int) -> list[str]:
+    """Return the titles of the columns; a line above them says what accuracy is measured on, if that differs."""
+    space = sum(_MAP_WIDTHS.values())
+    groups = f"{'':{width}}" + "".join(f"{words:>{space}}" for words in task.accuracies)
+    maps = f"{'mAP50-95':>{_MAP_WIDTHS['map50_95']}}{'mAP50':>{_MAP_WIDTHS['map50']}}" * len(task.accuracies)
+    titles = f"{'':{width}}{maps}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"
+    return [groups, titles] if len(task.accuracies) > 1 else [titles]
+
+
+def _note(task: YoloTask, result: Mapping[str, Any]) -> str:
+    """Return the line below the table: what the numbers were measured on."""
+    of_words = "" if task.map_name == "mAP50-95" else f" of {' and '.join(task.accuracies)}"
     threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
-    lines.append(
-        f"mAP on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
+    return (
+        f"mAP{of_words} on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
         f"CPU ms: PyTorch, one image, {threads}, always on the CPU."
     )
-    return "\n".join(map(printable, lines))
 
 
 def _gain(distilled: float | None, plain: float | None) -> str:

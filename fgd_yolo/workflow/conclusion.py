@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fgd_yolo.console import command_name, display_path
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.text import printable
 from fgd_yolo.workflow.plan import FEW_STEPS, PLAIN
 from fgd_yolo.workflow.run_folder import PLAIN_RECIPE, RECIPE
@@ -29,7 +30,9 @@ _EQUAL = 0.0005  # differences below this are 0.000 in the table
 
 @dataclass(frozen=True)
 class Outcome:
-    """The numbers of a run that its conclusion depends on; an accuracy is mAP50-95, None if it is not known.
+    """The numbers of a run that its conclusion depends on.
+
+    An accuracy is mAP50-95 of what the task predicts, None if it is not known.
 
     Args:
         result: content of `result.json`.
@@ -51,6 +54,11 @@ class Outcome:
     def twin(self) -> float | None:
         """Accuracy of the same student with the distillation, if this run has none, or without it."""
         return _accuracy((self.result.get("twin") or {}).get("student"))
+
+    @property
+    def map_name(self) -> str:
+        """Name of the accuracy."""
+        return TASKS[self.result["task"]].map_name
 
     @property
     def is_plain(self) -> bool:
@@ -138,7 +146,7 @@ def _pair(run: Outcome) -> str:
 
 
 def _loss(run: Outcome) -> str:
-    return "gained nothing over" if run.gain > -_EQUAL else f"lost {-run.gain:.3f} mAP50-95 against"
+    return "gained nothing over" if run.gain > -_EQUAL else f"lost {-run.gain:.3f} {run.map_name} against"
 
 
 def _price(run: Outcome) -> str:
@@ -147,7 +155,7 @@ def _price(run: Outcome) -> str:
     parts = [f"{student['parameters'] / teacher['parameters']:.0%} of its parameters"]
     if teacher["cpu_ms"] and student["cpu_ms"]:
         parts.append(f"{student['cpu_ms'] / teacher['cpu_ms']:.0%} of its time on a CPU")
-    return f"{run.student / run.teacher:.0%} of its teacher's mAP50-95 with {' and '.join(parts)}"
+    return f"{run.student / run.teacher:.0%} of its teacher's {run.map_name} with {' and '.join(parts)}"
 
 
 def conclude(result: Mapping[str, Any]) -> str:
@@ -244,7 +252,7 @@ CASES = (
     Case(
         lambda run: run.student is None,
         lambda run: (
-            "The student's mAP50-95 could not be measured, so these numbers say nothing about it: look for nan "
+            f"The student's {run.map_name} could not be measured, so these numbers say nothing about it: look for nan "
             "in student/results.csv."
         ),
         (_look,),
@@ -257,14 +265,14 @@ CASES = (
     Case(
         lambda run: run.is_unusable,
         lambda run: (
-            f"The student has less than a tenth of its teacher's mAP50-95; the likeliest cause is {_cause(run)}."
+            f"The student has less than a tenth of its teacher's {run.map_name}; the likeliest cause is {_cause(run)}."
         ),
         (_weaker, _longer, _plain_run, _look),
     ),
     Case(
         lambda run: run.gain is not None and run.gain >= _EQUAL,
         lambda run: (
-            f"Distillation gained {run.gain:.3f} mAP50-95 over plain training {_pair(run)} with this seed; one "
+            f"Distillation gained {run.gain:.3f} {run.map_name} over plain training {_pair(run)} with this seed; one "
             "seed proves nothing, so repeat both runs with others."
         ),
         (_export_int8, _look, _other_seed),
@@ -301,7 +309,7 @@ CASES = (
     Case(
         lambda run: True,
         lambda run: (
-            f"The student reaches mAP50-95 {run.student:.3f} without distillation; a distilled run with the "
+            f"The student reaches {run.map_name} {run.student:.3f} without distillation; a distilled run with the "
             "same options becomes a row of this table."
         ),
         (_export_int8, _look),

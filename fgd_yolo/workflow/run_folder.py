@@ -26,6 +26,7 @@ from fgd_yolo.datasets import Dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import atomic_path, numbered_folder, sha256_of_file
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.task_table import Accuracy
 from fgd_yolo.text import shortened
 
 RUNS_FOLDER = "runs/distill"
@@ -40,7 +41,7 @@ STUDENT, TEACHER, CHECKPOINT, DATA = "student", "teacher", "teacher's checkpoint
 """Names of a run's inputs; the teacher's checkpoint is the file that is distilled from, fine-tuned if necessary."""
 _INPUT_CHARACTERS = 90  # of each of the two descriptions in a message
 _RESULT_TYPES = {
-    **dict.fromkeys(("method", "fingerprint", "split", "images"), str),
+    **dict.fromkeys(("task", "method", "fingerprint", "split", "images"), str),
     **dict.fromkeys(("seed", "epochs", "nbs", "imgsz", "train_images", "val_images", "cpu_threads"), int),
     **dict.fromkeys(("student", "files"), dict),
     **dict.fromkeys(("batches", "optimizer_steps"), (int, type(None))),
@@ -50,7 +51,7 @@ _RESULT_TYPES = {
 _ROW_TYPES = {
     "name": str,
     "parameters": int,
-    **dict.fromkeys(("map50_95", "map50", "gflops", "cpu_ms"), (int, float, type(None))),  # None: not measured
+    **dict.fromkeys((*Accuracy._fields, "gflops", "cpu_ms"), (int, float, type(None))),  # None: not measured
 }
 
 

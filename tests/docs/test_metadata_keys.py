@@ -16,6 +16,7 @@ from fgd_yolo.export.fp16 import Fp16Report
 from fgd_yolo.export.int8 import Int8Report
 from fgd_yolo.export.metadata import describe, read_metadata
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY
+from fgd_yolo.task_table import TASKS, Accuracy
 from fgd_yolo.workflow.run_folder import save_recipe, save_result
 from fixtures import narrow_yaml, save_checkpoint
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/metadata.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^##+ (\w+)\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE))
 TABLES = {name: set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) for name, text in SECTIONS.items()}
+ACCURACY = Accuracy(0.4, 0.6, 0.4, 0.6)
 METRICS = {"metrics/mAP50-95(B)": 0.4, "metrics/mAP50(B)": 0.6}
 
 
@@ -49,7 +51,7 @@ def files(exported) -> list[dict[str, str]]:
 def entries(files, tmp_path_factory) -> list[dict]:
     """This package's entry of both files, of an fp16 file, and of an int8 file that was refused."""
     real = [json.loads(metadata[FGD_YOLO_KEY]) for metadata in files]
-    int8 = Int8Report((), {}, {}, {}, 3.0, 0.5, refusal="int8 loses 3.00 points")
+    int8 = Int8Report((), {}, TASKS["detect"], ACCURACY, ACCURACY, 3.0, 0.5, refusal="int8 loses 3.00 points")
     weights = tmp_path_factory.mktemp("weights") / "best.pt"
     described = [
         describe(ExportOptions(precision=precision), weights, {}, report)
@@ -78,4 +80,4 @@ def test_the_keys_of_a_nested_object_are_those_of_real_files(key, entries):
 def test_objects_that_are_not_described_key_by_key_have_the_two_metrics_or_the_options(entries):
     described = {name for entry in entries for name, value in entry.items() if isinstance(value, dict)}
     assert described == {"preprocessing", "recipe", "range", "calibration", "fp32"}
-    assert keys(*(entry.get("fp32", {}) for entry in entries)) == {"map50_95", "map50"}
+    assert keys(*(entry.get("fp32", {}) for entry in entries)) == set(Accuracy._fields)

@@ -12,6 +12,7 @@ from fgd_yolo import export_onnx
 from fgd_yolo.cli.export_command import main
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import build, int8
+from fgd_yolo.task_table import TASKS, Accuracy
 from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 
 TRAIN_IMAGES = 16
@@ -27,10 +28,12 @@ def weights(tmp_path_factory):
 def report(accepted):
     """A fixed report, since the measurements of narrow models on this machine are random."""
     refusal = "int8 runs 0.50 times as fast as float32 here and loses 3.00 mAP50-95 points (boxes: 0.4800 to 0.4500)"
-    maps = {"map50_95": 0.48, "map50": 0.8}, {"map50_95": 0.45, "map50": 0.79}
+    maps = Accuracy(0.48, 0.8, 0.48, 0.8), Accuracy(0.45, 0.79, 0.45, 0.79)
     calibration = {"images": 12, "unreadable": 0, "sha256": "ab", "data": "tiny.yaml", "method": "minmax"}
     speed = 2.0 if accepted else 0.5
-    return int8.Int8Report(("/model.0/conv/Conv",), calibration, *maps, 3.0, speed, None if accepted else refusal)
+    return int8.Int8Report(
+        ("/model.0/conv/Conv",), calibration, TASKS["detect"], *maps, 3.0, speed, None if accepted else refusal
+    )
 
 
 def replace_report(monkeypatch, accepted):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo.inference_benchmark import ULTRALYTICS_INT8, StageTimes, format_stages, format_table
+from fgd_yolo.task_table import Accuracy
 
 RUNS = {
     1: {"fp32": 0.020, "int8": 0.010, ULTRALYTICS_INT8: 0.030, "int8, OpenVINO": 0.008},
@@ -29,7 +30,7 @@ def test_the_last_line_compares_both_int8_files():
 
 def test_trained_weights_add_a_column_of_points_for_the_files_that_were_measured():
     accuracy = {
-        name: {"map50": 0.9, "map50_95": value}
+        name: Accuracy(value, 0.9, 0.99, 0.99)
         for name, value in (("fp32", 0.4819), ("int8", 0.4812), (ULTRALYTICS_INT8, 0.4))
     }
     lines = format_table(RUNS, accuracy).split("\n")

@@ -16,6 +16,7 @@ from fgd_yolo.export.fp16 import Fp16Report
 from fgd_yolo.export.int8 import Int8Report
 from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY
+from fgd_yolo.task_table import TASKS, Accuracy
 
 CHECKPOINT = {"train_metrics": {"metrics/mAP50-95(B)": 0.485, "metrics/mAP50(B)": 0.827, "fitness": 0.485}}
 
@@ -76,6 +77,14 @@ def test_accuracy_is_that_of_the_checkpoint(tmp_path):
     assert (entry["precision"], entry["map50_95"], entry["map50"]) == ("fp16", 0.485, 0.827)
 
 
+def test_the_accuracy_of_a_mask_model_is_that_of_its_masks_with_the_boxes_beside_it(tmp_path):
+    names = ("mAP50-95(M)", "mAP50(M)", "mAP50-95(B)", "mAP50(B)")
+    metrics = {f"metrics/{name}": value for name, value in zip(names, (0.3, 0.5, 0.4, 0.6), strict=True)}
+    entry = describe(ExportOptions(), tmp_path / "best.pt", {"train_metrics": metrics}, None, task="segment")
+    measured = [entry[key] for key in ("map50_95", "map50", "box_map50_95", "box_map50")]
+    assert measured == [0.3, 0.5, 0.4, 0.6]
+
+
 @pytest.mark.parametrize(("largest", "expected"), [(31.5, 31.5), (float("inf"), None)])
 def test_the_range_of_fp16_is_valid_json(largest, expected, tmp_path):
     report = Fp16Report(("/model.2/conv/Conv",), 136, largest)
@@ -94,8 +103,9 @@ def test_both_input_formats_are_described(tmp_path):
 INT8 = Int8Report(
     float_nodes=("/model.0/Conv",),
     calibration={"images": 12, "sha256": "ab"},
-    map_fp32={"map50_95": 0.48, "map50": 0.8},
-    map_int8={"map50_95": 0.47, "map50": 0.79},
+    task=TASKS["detect"],
+    map_fp32=Accuracy(0.48, 0.8, 0.48, 0.8),
+    map_int8=Accuracy(0.47, 0.79, 0.47, 0.79),
     drop_points=1.0,
     speed_ratio=2.0,
 )
@@ -103,7 +113,8 @@ INT8 = Int8Report(
 
 def test_an_int8_file_has_its_own_accuracy_beside_that_of_float32(tmp_path):
     entry = describe(ExportOptions(precision="int8"), tmp_path / "best.pt", CHECKPOINT, INT8)
-    assert (entry["map50_95"], entry["map50"], entry["fp32"]) == (0.47, 0.79, {"map50_95": 0.48, "map50": 0.8})
+    assert (entry["map50_95"], entry["map50"]) == (0.47, 0.79)
+    assert entry["fp32"] == {"map50_95": 0.48, "map50": 0.8, "box_map50_95": 0.48, "box_map50": 0.8}
     assert (entry["drop_points"], entry["speed_ratio"], entry["float_nodes"]) == (1.0, 2.0, ["/model.0/Conv"])
     assert entry["calibration"] == {"images": 12, "sha256": "ab"}
     assert "refused" not in entry

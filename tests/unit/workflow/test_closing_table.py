@@ -20,6 +20,7 @@ def row(name, map50_95, map50):
 
 def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
     result = {
+        "task": "detect",
         "method": method,
         "fingerprint": "same",
         "seed": 7,
@@ -49,6 +50,25 @@ def test_the_table_has_a_row_for_teacher_and_student():
     assert lines[1].split() == ["teacher", "yolov8s", "0.591", "0.900", "3.01", "M", "8.19", "41.3"]
     assert lines[2].split() == ["student", "yolov8n", "0.432", "0.700", "3.01", "M", "8.19", "41.3"]
     assert "72 val images at 320 px" in lines[3] and "1 thread," in lines[3] and len(lines) == 4
+
+
+def test_a_student_that_predicts_more_than_boxes_has_columns_for_both():
+    student = row("student yolov8n-seg", 0.3, 0.5) | {"box_map50_95": 0.4, "box_map50": 0.6}
+    twin = row("student", 0.25, 0.55) | {"box_map50_95": 0.41, "box_map50": 0.6}
+    result = make_result(task="segment", student=student, twin={"run": "p", "method": "plain", "student": twin})
+    lines = format_table(result).splitlines()
+    assert lines[0].split() == ["masks", "boxes"]
+    assert lines[1].split()[:4] == ["mAP50-95", "mAP50", "mAP50-95", "mAP50"]
+    assert lines[3].split()[2:6] == ["0.300", "0.500", "0.400", "0.600"]
+    assert lines[5].split()[3:7] == ["+0.050", "-0.050", "-0.010", "+0.000"]
+    assert lines[0].index("boxes") + len("boxes") == lines[1].rindex("mAP50") + len("mAP50")
+    assert lines[6].startswith("mAP of masks and boxes on 72 val images")
+
+
+def test_the_note_says_that_boxes_are_rotated():
+    lines = format_table(make_result(task="obb")).splitlines()
+    assert lines[0].split()[:3] == ["mAP50-95", "mAP50", "parameters"]
+    assert lines[3].startswith("mAP of rotated boxes on 72 val images")
 
 
 @pytest.mark.parametrize("method", ["fgd", "plain"])

@@ -26,6 +26,7 @@ def row(map50_95, parameters=3_000_000, cpu_ms=40.0):
 def make_result(student=0.45, teacher=0.60, twin=None, method="fgd", **changes):
     """The result of 100 epochs of 1600 images in batches of 16, which are 10 000 batches and 2500 optimizer steps."""
     result = {
+        "task": "detect",
         "method": method,
         "seed": 0,
         **{"epochs": 100, "batch": 16, "nbs": 64, "batches": 10_000, "optimizer_steps": 2500},

@@ -55,6 +55,7 @@ def test_a_folder_without_a_run_is_a_usage_error(tmp_path):
 ACCURACY = {"map50_95": 0.4, "map50": 0.7, "box_map50_95": 0.4, "box_map50": 0.7}
 ROW = {"name": "student n", **ACCURACY, "parameters": 3_011_433, "gflops": 8.2, "cpu_ms": 41}
 RESULT = {
+    "task": "detect",
     "method": "fgd",
     "fingerprint": "abc",
     "seed": 0,

@@ -50,7 +50,15 @@ def run(tmp_path, teacher_pt, student_yaml):
             DATA: Input(scan_dataset(str(data), {}).scan.digest, str(data)),
         },
     )
-    facts = {"method": "fgd", "fingerprint": "", "seed": 0, "imgsz": 96, "split": "val", "val_images": 6}
+    facts = {
+        "task": "detect",
+        "method": "fgd",
+        "fingerprint": "",
+        "seed": 0,
+        "imgsz": 96,
+        "split": "val",
+        "val_images": 6,
+    }
     facts |= {"cpu_threads": 1, "data": None, "images": str(data.parent), "train_images": 12}
     facts |= {"epochs": 1, "batch": 16, "nbs": 64, "batches": 1, "optimizer_steps": 0}
     files = {"weights": str(run_dir / "student.pt"), "onnx": None, "teacher": str(teacher)}
