@@ -13,7 +13,8 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
-- `neck`: hooks on neck maps and heads. `ultralytics`: the door to models. `ultralytics_log`: what it prints.
+- `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: the door to models.
+  `ultralytics_log`: what it prints.
 - `task_table`: detect, segment, pose and obb, and what differs between them
 - `safe_loading`: keeps Ultralytics from executing files. `random_state`: preserves random states.
 - `methods`: the distillation methods
