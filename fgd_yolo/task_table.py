@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
@@ -144,10 +145,25 @@ class Accuracy(NamedTuple):
     box_map50: float
 
 
-def accuracy(metrics: Any, task: YoloTask) -> Accuracy:
-    """Return the accuracy that the metrics of a validator of this task hold."""
+def accuracy(metrics: Any, task: YoloTask, classes: Collection[int] | None = None) -> Accuracy:
+    """Return the accuracy that the metrics of a validator of this task hold.
+
+    Args:
+        metrics: metrics of the validator.
+        task: its task.
+        classes: classes over which the mean is taken, of those that have labels; None for all. With no label of any
+            of them the accuracy is 0.
+    """
     own, box = getattr(metrics, task.metric), metrics.box
-    return Accuracy(float(own.map), float(own.map50), float(box.map), float(box.map50))
+    if classes is None:
+        return Accuracy(float(own.map), float(own.map50), float(box.map), float(box.map50))
+    return Accuracy(*_mean_precision(own, classes), *_mean_precision(box, classes))
+
+
+def _mean_precision(metric: Any, classes: Collection[int]) -> tuple[float, float]:
+    """Return mAP50-95 and mAP50 over some classes; `all_ap` has a row per class of `ap_class_index`, first IoU 0.5."""
+    rows = [row for row, number in zip(metric.all_ap, metric.ap_class_index, strict=True) if int(number) in classes]
+    return (float(np.mean(rows)), float(np.mean([row[0] for row in rows]))) if rows else (0.0, 0.0)
 
 
 def recorded_accuracy(columns: Mapping[str, Any], task: YoloTask) -> Accuracy | None:

@@ -178,6 +178,16 @@ def save_checkpoint(
     return path
 
 
+def rename_classes(checkpoint: Path, path: Path, *names: str) -> Path:
+    """Save a checkpoint again with other names of its classes, in the order of their numbers; return the new file."""
+    import torch
+
+    content = torch.load(checkpoint, weights_only=False)
+    content["model"].names = dict(enumerate(names))
+    torch.save(content, path)
+    return path
+
+
 def _spread_outputs(model, channels: int) -> None:
     """Give initial weights the spread of trained ones; otherwise all boxes are equal and all scores below 0.01.
 

@@ -48,7 +48,7 @@ def _groups() -> list[tuple[str, str | None, dict[str, FieldInfo]]]:
             for option, entry in part.model_fields.items():
                 fields.setdefault(f"{name}.{option}", entry)
         groups.append((f"distillation: {name}", _text(field), fields))
-    return [*groups, ("distillation: pictures", None, ungrouped)]
+    return [*groups, ("distillation: classes and pictures", None, ungrouped)]
 
 
 def _help(name: str, field: FieldInfo, values: Mapping[str, Any]) -> str:
@@ -88,4 +88,6 @@ def _choices(name: str, field: FieldInfo) -> tuple[str, ...]:
 def _metavar(field: FieldInfo, choices: tuple[str, ...]) -> str:
     if choices:
         return "BOOL" if field.annotation is bool else "|".join(choices)
+    if get_origin(field.annotation) is dict:
+        return "TEACHER=DATA,..."
     return "N" if field.annotation is int else "F"

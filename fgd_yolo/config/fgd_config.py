@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fgd_yolo.checked_options import Options, unknown_choice
 from fgd_yolo.config.method_options import (
@@ -77,6 +77,20 @@ class CheckOptions(Options):
     """The run stops with advice if a measured gradient ratio stays above this for a whole epoch."""
 
 
+def _read_map(value: Any) -> Any:
+    """Return a class map that was written as `truck=car,bus=car`, or given as a mapping, as a mapping of texts."""
+    if isinstance(value, Mapping):
+        return {str(source): str(target) for source, target in value.items()}
+    if value is None:
+        return {}
+    pairs = [[name.strip() for name in entry.split("=")] for entry in str(value).split(",")]
+    if not isinstance(value, str) or not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ValueError(f"must have the form TEACHER=DATA, such as truck=car,bus=car, got {value!r}")
+    if len({source for source, _ in pairs}) < len(pairs):
+        raise ValueError(f"names a class of the teacher twice, got {value!r}")
+    return dict(pairs)
+
+
 class FGDConfig(Options):
     """Options of a distillation: the method, its weights, its strength relative to the detection loss, and its checks.
 
@@ -103,6 +117,9 @@ class FGDConfig(Options):
     """When the distillation acts."""
     checks: CheckOptions = Field(default_factory=CheckOptions)
     """When a run stops because the distillation cannot help."""
+    map: Annotated[dict[str, str], BeforeValidator(_read_map)] = Field(default_factory=dict)
+    """Classes of a teacher that stand for classes of the data with another name: `{truck: car, bus: car}`, on the
+    command line `truck=car,bus=car`. By default a class stands for the one of the same name."""
     pictures_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between two attention figures in the run folder; 0 draws none."""
 

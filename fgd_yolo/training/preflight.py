@@ -16,11 +16,14 @@ from torch import nn
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.torch_utils import get_flops
 
+from fgd_yolo.class_columns import predict_classes, same_classes
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels
+from fgd_yolo.text import printable
 from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
@@ -50,26 +53,64 @@ def selected_classes(classes: int | Sequence[int] | None, single_cls: bool, coun
     return sorted({int(number) for number in chosen})
 
 
-def check_classes(teacher_names: Mapping[int, str], data_names: Mapping[int, str]) -> None:
-    """Stop unless the teacher's classes are the data's, in the same order.
+def taught_classes(known: Sequence[int], selected: Sequence[int] | None, count: int) -> list[int] | None:
+    """Return the classes whose scores a teacher can teach, or None for all classes of the data.
+
+    Args:
+        known: classes of the data that the teacher knows.
+        selected: classes that the training selects; None for all.
+        count: number of classes of the data.
+    """
+    taught = [number for number in range(count) if number in known and (selected is None or number in selected)]
+    return None if len(taught) == count else taught
+
+
+def describe_classes(teacher: str, known: Sequence[int], data_names: Mapping[int, str]) -> str:
+    """Return a line that lists which classes of the data a teacher knows.
+
+    Args:
+        teacher: name of the teacher.
+        known: classes of the data that it knows.
+        data_names: classes of the data.
+    """
+    if len(known) == len(data_names):
+        return f"teacher {teacher} knows all {format_classes(data_names)} of the data"
+    unknown = [number for number in data_names if number not in known]
+    return (
+        f"teacher {teacher} knows {len(known)} of the {len(data_names)} classes of the data: "
+        f"{_listed(data_names, known)}; unknown: {_listed(data_names, unknown)}, whose scores it does not teach"
+    )
+
+
+def without_heads(config: FGDConfig, teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> FGDConfig:
+    """Return the options without imitation of the head, for a teacher that knows none of the classes, with a warning.
+
+    Args:
+        config: options of the distillation.
+        teacher: name of the teacher.
+        own: classes of the teacher.
+        data_names: classes of the data that the training selects.
 
     Raises:
-        FGDError: they differ; the message names `distill()`, which fine-tunes a teacher first.
+        FGDError: nothing else is left to teach.
     """
-    if not same_classes(teacher_names, data_names):
+    sides = f"teacher {teacher} has {format_classes(own)}, none of the data's {format_classes(data_names)}"
+    names = f"map={next(iter(own.values()), 'a')}={next(iter(data_names.values()), 'b')}"
+    remaining = config.replace(heads={"enabled": False})
+    if not remaining.active:
         raise FGDError(
-            f"the teacher has {format_classes(teacher_names)}, the data has {format_classes(data_names)}: distil "
-            "with fgd_yolo.distill() or tools/distill.py, which fine-tune the teacher on the data first"
+            f"{sides}, so its head can teach nothing: name equal classes ({names}), train the teacher on this data, "
+            "or distil features too (recipe=fgd)"
         )
+    LOGGER.warning(
+        f"{colorstr('FGD:')} {sides}: only its features teach, its head is not imitated and its mAP is not checked; "
+        f"if classes are equal, name them ({names})"
+    )
+    return remaining
 
 
-def same_classes(one: Mapping[int, str], other: Mapping[int, str]) -> bool:
-    """Return whether two class maps name the same classes by the same numbers, ignoring case and spacing."""
-    return _normalized(one) == _normalized(other)
-
-
-def _normalized(names: Mapping[int, str]) -> dict[int, str]:
-    return {int(number): " ".join(str(name).lower().split()) for number, name in names.items()}
+def _listed(names: Mapping[int, str], numbers: Sequence[int]) -> str:
+    return ", ".join(printable(names[number]) for number in numbers)
 
 
 def check_channels(teacher: nn.Module, data_channels: int) -> None:
@@ -85,10 +126,11 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         )
 
 
-def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], min_map: float) -> None:
+def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], config: FGDConfig) -> None:
     """Measure a teacher on the student's validation images, and log the reasons why it may teach little.
 
-    No random number is drawn and neither model changes.
+    Its accuracy is the mean over the classes that it teaches; without any it is not measured. No random number is drawn
+    and neither model changes.
 
     Args:
         path: the teacher's checkpoint.
@@ -96,26 +138,37 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
         loader: the trainer's validation loader.
         args: the trainer's arguments.
         names: classes of the data.
-        min_map: lowest mAP50-95 that is accepted.
+        config: options of the distillation, with the class map and the lowest mAP50-95 that is accepted.
 
     Raises:
-        FGDError: the teacher's mAP50-95 is below `min_map`.
+        FGDError: the teacher's mAP50-95 is too low.
     """
     teacher, checkpoint = load_model(path)
+    known = predict_classes(teacher, names, config.map)
+    classes = taught_classes(known, selected_classes(args.classes, args.single_cls, len(names)), len(names))
     trained = checkpoint.get("train_args") or {}
     with preserve_random_state():
         warnings = model_warnings(teacher, student, args.imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    task = TASKS[teacher.task]
-    measured = accuracy(validate(teacher, vars(args), task=task.name, loader=loader).metrics, task)
-    check_teacher_map(measured.map50_95, min_map)
-    LOGGER.info(f"{colorstr('FGD:')} teacher {path.name}: {describe_accuracy(measured, task)} on this val set")
-    if starts_with_classes(args.model, args.pretrained, names):
-        start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
-        warnings += start_warnings(measured.map50_95, accuracy(start.metrics, TASKS[args.task]).map50_95)
+    if classes != []:
+        measured = _teacher_accuracy(teacher, path.name, classes, loader, args)
+        check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
+        if starts_with_classes(args.model, args.pretrained, names):
+            start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
+            begins_at = accuracy(start.metrics, TASKS[args.task], classes).map50_95
+            warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
         LOGGER.warning(f"{colorstr('FGD:')} {warning}")
+
+
+def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy:
+    """Return, and log, the accuracy of a teacher over the classes that it teaches; None for all."""
+    task = TASKS[teacher.task]
+    measured = accuracy(validate(teacher, vars(args), task=task.name, loader=loader).metrics, task, classes)
+    over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
+    LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {describe_accuracy(measured, task)} on this val set{over}")
+    return measured
 
 
 def describe_accuracy(measured: Accuracy, task: YoloTask) -> str:

@@ -18,6 +18,7 @@ from torch import nn
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
+from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
@@ -32,7 +33,14 @@ from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_channels, check_classes, check_teacher, selected_classes
+from fgd_yolo.training.preflight import (
+    check_channels,
+    check_teacher,
+    describe_classes,
+    selected_classes,
+    taught_classes,
+    without_heads,
+)
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
@@ -70,7 +78,8 @@ class FGDTrainer(LockedTrainer):
         """Return a trainer class with a teacher and options.
 
         Args:
-            teacher: checkpoint of a YOLO that knows the classes of the data. May be None if every weight is 0.
+            teacher: checkpoint of a YOLO. Its classes are matched to those of the data by name; what it does not know
+                it does not teach. May be None if every weight is 0.
             config: options of the distillation; None for the default.
             allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
                 are printed first.
@@ -157,9 +166,8 @@ class FGDTrainer(LockedTrainer):
     def _build_distiller(self, student: nn.Module) -> Distiller:
         self.teacher_digest = sha256_of_file(self.teacher)  # taken now, since the file may change during the training
         teacher, _ = load_model(self.teacher)
-        check_classes(teacher.names, self.data["names"])
         check_channels(teacher, self.data["channels"])
-        classes = selected_classes(self.args.classes, self.args.single_cls, len(self.data["names"]))
+        classes = self._choose_classes(teacher)
         levels = pair_levels(student, teacher)
         for level in levels:
             LOGGER.info(
@@ -174,6 +182,21 @@ class FGDTrainer(LockedTrainer):
         distiller = Distiller(frozen, levels, self.config, classes, paint)
         distiller.losses.to(self.device)
         return distiller
+
+    def _choose_classes(self, teacher: nn.Module) -> list[int] | None:
+        """Let the teacher predict the classes of the data, and return those that it teaches; None for all."""
+        names, own, name = self.data["names"], teacher.names, self.teacher.name
+        selected = selected_classes(self.args.classes, self.args.single_cls, len(names))
+        if not same_classes(own, names):
+            check_class_map(self.config.map, [own], names)
+        known = predict_classes(teacher, names, self.config.map)
+        classes = taught_classes(known, selected, len(names))
+        if classes == []:
+            wanted = names if selected is None else {number: names[number] for number in selected}
+            self.config = without_heads(self.config, name, own, wanted)
+        elif not same_classes(own, names):
+            LOGGER.info(f"{colorstr('FGD:')} {describe_classes(name, known, names)}")
+        return classes or None
 
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
@@ -219,7 +242,7 @@ class FGDTrainer(LockedTrainer):
                 self.test_loader,
                 self.args,
                 self.data["names"],
-                self.config.checks.min_teacher_map,
+                self.config,
             )
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.

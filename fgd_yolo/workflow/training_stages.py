@@ -14,6 +14,7 @@ from typing import Any
 
 from ultralytics import YOLO
 
+from fgd_yolo.class_columns import same_classes
 from fgd_yolo.config import load_recipe
 from fgd_yolo.console import display_path, format_classes, format_duration, print_status
 from fgd_yolo.datasets import Dataset
@@ -24,7 +25,6 @@ from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
-from fgd_yolo.training.preflight import same_classes
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model

@@ -91,6 +91,11 @@ def test_none_is_a_value_that_a_recipe_may_be_changed_to(tmp_path):
     assert (recipe.data, recipe.teacher_epochs) == (None, None)
 
 
+def test_a_class_map_is_written_in_one_word():
+    for words in (["--map", "truck=car,bus=car"], ["map=truck=car,bus=car"], ["--map=truck=car,bus=car"]):
+        assert parse_distill(words)["recipe"].map == {"truck": "car", "bus": "car"}
+
+
 def test_a_change_of_the_method_brings_its_default_of_the_heads():
     recipe = parse_distill(["recipe=fitnet", "features.method=fgd"])["recipe"]
     assert recipe.heads.enabled and recipe.features.ratio == 0.25, "the ratio is one of the recipe"

@@ -18,7 +18,7 @@ PROMISED = {
 
 def test_the_options_are_in_groups():
     flat = {f"{group}.{option}" for group, options in PROMISED.items() for option in options}
-    assert set(FGDConfig().flat()) == flat | {"pictures_every"}
+    assert set(FGDConfig().flat()) == flat | {"map", "pictures_every"}
     assert flat < set(FGDConfig.option_names())
 
 
@@ -155,3 +155,18 @@ def test_a_value_out_of_range_is_a_usage_error_of_one_line_that_names_it(options
         FGDConfig.from_dict(options)
     assert next(iter(options)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_map_is_a_mapping_or_text_and_part_of_the_options_of_a_run():
+    config = FGDConfig(map="truck=car, big bus = car")
+    assert config.map == FGDConfig(map={"truck": "car", "big bus": "car"}).map == {"truck": "car", "big bus": "car"}
+    assert config.flat()["map"] == config.map, "so that a resumed run compares it"
+    assert FGDConfig.from_dict(config.to_dict()) == config
+    assert FGDConfig.from_dict({"map": {"a.b": "c", 1: 2}}).map == {"a.b": "c", "1": "2"}
+    assert FGDConfig(map=None).map == FGDConfig().map == {}
+
+
+@pytest.mark.parametrize("value", ["truck", "a=b=c", "=car", "truck=", "a=b,", 3, "a=b,a=c"])
+def test_a_class_map_of_another_form_is_a_usage_error(value):
+    with pytest.raises(UsageError, match=r"^map .*, got "):
+        FGDConfig(map=value)

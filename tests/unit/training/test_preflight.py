@@ -9,20 +9,23 @@ import pytest
 import yaml
 from ultralytics.nn.tasks import DetectionModel
 
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
 from fgd_yolo.training.preflight import (
     check_channels,
-    check_classes,
+    describe_classes,
     image_size_warnings,
     model_warnings,
-    same_classes,
     selected_classes,
     start_warnings,
     starts_with_classes,
+    taught_classes,
     val_image_warnings,
+    without_heads,
 )
 from fgd_yolo.ultralytics import load_model
 from fixtures import draw_dataset
+from training import OFF
 
 
 @pytest.mark.parametrize(
@@ -40,23 +43,41 @@ def test_an_empty_or_unknown_selection_of_classes_is_refused(classes):
 
 
 @pytest.mark.parametrize(
-    ("names", "same"),
+    ("known", "selected", "taught"),
     [
-        ({0: "RBC", 1: "WBC"}, True),
-        ({0: " rbc", 1: "Wbc "}, True),
-        ({0: "WBC", 1: "RBC"}, False),
-        ({0: "RBC"}, False),
-        ({0: "RBC", 1: "WBC", 2: "Platelets"}, False),
+        ([0, 1, 2], None, None),
+        ([0, 2], None, [0, 2]),
+        ([0, 2], [1, 2], [2]),
+        ([0, 1, 2], [1], [1]),
+        ([0], [1], []),
+        ([], None, []),
     ],
 )
-def test_classes_are_compared_in_order(names, same):
-    assert same_classes(names, {0: "RBC", 1: "WBC"}) is same
+def test_a_teacher_teaches_the_selected_classes_that_it_knows(known, selected, taught):
+    assert taught_classes(known, selected, count=3) == taught
 
 
-def test_other_classes_stop_with_both_lists_and_the_remedy():
-    coco = {number: f"class{number}" for number in range(80)}
-    with pytest.raises(FGDError, match=r"80 classes \(class0, .*\.\.\.\), the data has 1 class \(cat\).*distill\(\)"):
-        check_classes(coco, {0: "cat"})
+def test_known_and_unknown_classes_are_listed():
+    names = {0: "person", 1: "car", 2: "cat"}
+    line = describe_classes("coco.pt", [1, 0], names)
+    assert "coco.pt knows 2 of the 3 classes of the data: car, person; unknown: cat" in line
+    assert describe_classes("coco.pt", [0, 1, 2], names).endswith("all 3 classes (person, car, cat) of the data")
+
+
+def test_without_a_shared_class_the_features_still_teach_with_one_warning(caplog):
+    config = without_heads(FGDConfig(), "coco.pt", {0: "dog"}, {0: "cat", 1: "emu"})
+    assert not config.heads.enabled and config.features == FGDConfig().features
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "coco.pt has 1 class (dog), none of the data's 2 classes (cat, emu)" in record.message
+    assert "map=dog=cat" in record.message
+
+
+def test_without_a_shared_class_heads_alone_can_teach_nothing():
+    config = FGDConfig.from_dict({**OFF, "heads.enabled": True})
+    with pytest.raises(FGDError, match=r"1 class \(dog\), none of the data's 1 class \(cat\).*map=dog=cat") as caught:
+        without_heads(config, "coco.pt", {0: "dog"}, {0: "cat"})
+    assert "\n" not in str(caught.value)
 
 
 def test_other_channels_stop():
