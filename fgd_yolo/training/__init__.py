@@ -6,6 +6,7 @@
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
 - `teacher.py`: the teacher, frozen and cut at its neck
 - `head_outputs.py`: outputs of two detection heads, paired by branch and level
+- `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `preflight.py`: checks before the first epoch
 - `first_batch.py`: checks on the first batch with boxes
 - `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment

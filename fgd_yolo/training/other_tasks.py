@@ -1,0 +1,128 @@
+"""A teacher of another task than its student's: what it can teach, and how its accuracy is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.detect import DetectionValidator
+
+from fgd_yolo.task_table import TASKS, YoloTask, task_of_model
+
+_WORDS = {
+    "cls": "class scores",
+    "box": "boxes",
+    "mask": "masks",
+    "keypoint": "keypoints",
+    "visibility": "visibility of keypoints",
+    "angle": "angles",
+}
+_FINE_TUNED_ON = {"detect": ("segment", "obb")}  # labels of other tasks that Ultralytics turns into boxes
+
+
+def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...], str | None]:
+    """Return the terms by which a student can imitate the head of a teacher.
+
+    A task teaches what both tasks predict. Rotated and upright boxes are different boxes, so that only class scores are
+    left between them. Keypoints are imitated if both models predict as many, and their visibility if both predict it.
+
+    Args:
+        student: Ultralytics model of a task of `TASKS`.
+        teacher: model of the same task or another one.
+
+    Returns:
+        Names of head terms, in the order of the student's task, and a line to print: it says what is not imitated, and
+        which teacher would teach that. It is None if the tasks are the same and nothing is left out.
+    """
+    own, other = task_of_model(student), task_of_model(teacher)
+    if own is not other:
+        terms = _shared_terms(own, other)
+        return terms, _task_note(own, other, terms)
+    if own.name != "pose":
+        return own.head_terms, None
+    return _pose_terms(own, tuple(student.model[-1].kpt_shape), tuple(teacher.model[-1].kpt_shape))
+
+
+def _shared_terms(student: YoloTask, teacher: YoloTask) -> tuple[str, ...]:
+    shared = tuple(term for term in student.head_terms if term in teacher.head_terms)
+    return shared if _rotated(student) == _rotated(teacher) else ("cls",)
+
+
+def _rotated(task: YoloTask) -> bool:
+    return "angle" in task.head_terms
+
+
+def _task_note(student: YoloTask, teacher: YoloTask, terms: tuple[str, ...]) -> str:
+    taught = [_WORDS[term] for term in terms] + ["features"]
+    missing = [_WORDS[term] for term in student.head_terms if term not in terms]
+    note = f"the teacher is a model for {teacher.name}, the student for {student.name}: it teaches {_listed(taught)}"
+    if not missing:
+        return note
+    return f"{note}, not {_listed(missing)}; a teacher for {student.name} would teach those too"
+
+
+def _pose_terms(
+    task: YoloTask, student: tuple[int, ...], teacher: tuple[int, ...]
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the terms and the line for two pose models of shapes (keypoints, values of each)."""
+    remedy = "a teacher of the same keypoints would teach them"
+    if student[0] != teacher[0]:
+        note = f"the teacher predicts {teacher[0]} keypoints, the student {student[0]}: they are not imitated; {remedy}"
+        return ("cls", "box"), note
+    has_visibility = {"student": student[1] == 3, "teacher": teacher[1] == 3}
+    if all(has_visibility.values()):
+        return task.head_terms, None
+    terms = tuple(term for term in task.head_terms if term != "visibility")
+    if has_visibility["student"]:
+        note = "the student predicts the visibility of keypoints, the teacher does not: it is not imitated; "
+        return terms, f"{note}{remedy.replace('them', 'it')}"
+    return terms, None
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def shared_task(student: YoloTask, teacher: YoloTask) -> YoloTask | None:
+    """Return the task by which a teacher is measured on the labels of a student's task.
+
+    Returns:
+        Their task if it is the same; `detect` if both predict upright boxes, which are measured then; None if only one
+        of them predicts rotated boxes, since nothing of both can be measured.
+    """
+    if student is teacher:
+        return teacher
+    return None if _rotated(student) or _rotated(teacher) else TASKS["detect"]
+
+
+def teacher_validator(student: YoloTask, teacher: YoloTask) -> type[BaseValidator]:
+    """Return the validator that measures a teacher by `shared_task` on labels of the student's task."""
+    if student is teacher:
+        return teacher.validator
+    return type("BoxValidator", (BoxValidator,), {"label_task": student.name})
+
+
+def can_be_fine_tuned(teacher: YoloTask, student: YoloTask) -> bool:
+    """Return whether a teacher can be trained on labels of the student's task.
+
+    Labels of masks and rotated boxes can be read as boxes. Those of keypoints cannot, though Ultralytics does not say
+    so: it takes them for the corners of a mask.
+    """
+    return teacher is student or student.name in _FINE_TUNED_ON.get(teacher.name, ())
+
+
+class BoxValidator(DetectionValidator):
+    """Measures the upright boxes of a model, whatever else it predicts, on labels of any task with upright boxes."""
+
+    label_task = "detect"
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.args.task = self.label_task  # which format Ultralytics reads the labels in
+
+    def postprocess(self, preds: Any) -> list[dict[str, Any]]:
+        """Suppress overlapping boxes as Ultralytics does, without masks or keypoints."""
+        while isinstance(preds, (list, tuple)):  # a segmentation head returns its prototypes beside its boxes
+            preds = preds[0]
+        return super().postprocess(preds if self.end2end else preds[:, : 4 + self.nc])
