@@ -9,7 +9,9 @@ A method is one file with its loss module and one row of `METHODS`; its options 
 
 Shared by them:
 
-- `head_loss`: imitation of the head's outputs, which can be combined with any method
+- `head_loss`: imitation of the heads' outputs, which can be combined with any method
+- `predictions`: these outputs, of a student and of its teachers
+- `class_term`, `box_terms`, `mask_term`, `keypoint_terms`: its terms, by kind of output
 - `alignment`: makes a student's map comparable with its teacher's
 - `attention_maps`, `box_masks`, `global_context`: the formulas of FGD
 - `rotated_masks`, `segment_masks`: the foreground of rotated boxes and of instance masks, in the place of boxes
@@ -21,8 +23,9 @@ from fgd_yolo.config import FeatureOptions
 from fgd_yolo.methods.cwd import CWDLoss
 from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
 from fgd_yolo.methods.fitnet import FitNetLoss
-from fgd_yolo.methods.head_loss import HeadLoss, HeadTerms
+from fgd_yolo.methods.head_loss import HEAD_TERMS, HeadLoss, HeadTerms
 from fgd_yolo.methods.method import LabelledObjects, LevelLoss
+from fgd_yolo.methods.predictions import Predictions, TeacherPredictions
 
 METHODS: dict[str, type[LevelLoss]] = {
     "fgd": FGDLoss,
@@ -38,6 +41,7 @@ def build_level_loss(student_channels: int, teacher_channels: int, options: Feat
 
 
 __all__ = [
+    "HEAD_TERMS",
     "METHODS",
     "FGDLoss",
     "FGDTerms",
@@ -45,5 +49,7 @@ __all__ = [
     "HeadTerms",
     "LabelledObjects",
     "LevelLoss",
+    "Predictions",
+    "TeacherPredictions",
     "build_level_loss",
 ]

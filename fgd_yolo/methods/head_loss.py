@@ -1,105 +1,87 @@
-"""Imitation of the teacher's head: class scores and box edges of every anchor, combined with any method."""
+"""Imitation of the teachers' heads, combined with any method: one term for each kind of output."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import at_least_float32
+from fgd_yolo.methods.box_terms import angle_term, box_term
+from fgd_yolo.methods.class_term import class_term
+from fgd_yolo.methods.keypoint_terms import keypoint_term, visibility_term
+from fgd_yolo.methods.mask_term import mask_term
+from fgd_yolo.methods.predictions import Predictions, Sums, Target, TeacherPredictions, in_float32, target_of
 
-BOX_TEMPERATURE = 10.0
-
-
-class Predictions(NamedTuple):
-    """Raw outputs of a head: `boxes` (B, 4 * bins, A) and class logits `scores` (B, classes, A), for A anchors."""
-
-    boxes: Tensor
-    scores: Tensor
+HEAD_TERMS: dict[str, Callable[[Predictions, Sequence[Target]], Sums | None]] = {
+    "cls": class_term,
+    "box": box_term,
+    "mask": mask_term,
+    "keypoint": keypoint_term,
+    "visibility": visibility_term,
+    "angle": angle_term,
+}
+"""Function of each term by its name; None means that no teacher can be compared with the student in this."""
 
 
 class HeadTerms(NamedTuple):
-    """The weighted terms of one branch of a head."""
+    """The weighted terms of one branch of a head.
 
-    cls: Tensor
-    box: Tensor
+    Args:
+        terms: scalars by name, in the order of the weights.
+        shares: (teachers,), sum of each teacher's confidences over anchors and images; without gradient.
+    """
+
+    terms: dict[str, Tensor]
+    shares: Tensor
 
 
 class HeadLoss(nn.Module):
-    """Class and box terms between the raw outputs of a student's head and its teacher's, anchor by anchor.
+    """Terms between the outputs of a student's head and its teachers', anchor by anchor.
 
     Convention:
-        The teacher's confidence in an anchor is its largest class probability there. Both terms are divided by the
-        sum of the confidences over the batch (at least 1), as Ultralytics divides its own losses by the sum of its
-        target scores: background counts where the student sees an object that the teacher does not.
-        cls: binary cross-entropy of every class less the teacher's own entropy, so 0 where both agree, weighted
-        by the difference of the two probabilities.
-        box: weighted by the teacher's confidence, mean over the four edges. Where both heads predict the same number
-        of bins per edge (DFL), it is the Kullback-Leibler divergence of the bins, softened by a temperature of 10
-        and multiplied by its square. Otherwise the absolute difference of the distances, in halves of the
-        teacher's box size in that direction.
+        A teacher's confidence in an anchor is the largest probability of the classes that it knows there. The cost of
+        an anchor is weighted by it, and the sum over teachers, anchors and images is divided by the sum of the
+        confidences (at least 1), as Ultralytics divides its own losses by the sum of its target scores: a teacher has
+        the share in a term that its confidences have. The class term joins the teachers to one target instead, and
+        background counts in it where the student sees an object that the target does not. A term that no teacher has is
+        0.
 
     Args:
-        cls_weight: factor of the class term; at 0 it is not computed.
-        box_weight: factor of the box term; at 0 it is not computed.
+        weights: factor of each term, by its name in `HEAD_TERMS`; at 0 the term is not computed.
 
-    Source:
-        Class term: BCKD, arXiv:2308.14286, with the weight held constant and another divisor. Box term: LD,
-        arXiv:2102.12252, with the teacher's confidence in place of its regions.
+    Raises:
+        ValueError: a term does not exist.
     """
 
-    def __init__(self, cls_weight: float = 1.0, box_weight: float = 1.0):
+    def __init__(self, weights: Mapping[str, float]):
         super().__init__()
-        self.weights = HeadTerms(cls_weight, box_weight)
+        unknown = [name for name in weights if name not in HEAD_TERMS]
+        if unknown:
+            raise ValueError(f"no head term is called {unknown[0]!r}: there are {', '.join(HEAD_TERMS)}")
+        self.weights = dict(weights)
 
-    def forward(self, student: Predictions, teacher: Predictions) -> HeadTerms:
-        """Compare two heads' outputs for the same anchors, in float32 (float64 for float64 outputs).
+    def forward(self, student: Predictions, teachers: Sequence[TeacherPredictions]) -> HeadTerms:
+        """Compare heads' outputs for the same anchors, in float32 (float64 for float64 outputs) under autocast too.
 
         Args:
-            student: raw outputs of the student's head, with gradient.
-            teacher: raw outputs of the teacher's head for the same anchors and classes; gets no gradient.
+            student: outputs of the student's head, with gradient.
+            teachers: outputs of the teachers' heads, at least one; they get no gradient.
 
         Returns:
-            Both weighted terms, scalars, averaged over the batch's confident anchors.
+            The weighted terms, averaged over the batch's confident anchors, and the teachers' shares.
+
+        Raises:
+            ValueError: a teacher knows none of the classes.
         """
         with torch.autocast(student.scores.device.type, enabled=False):
-            student = Predictions(*map(at_least_float32, student))
-            teacher = Predictions(*(at_least_float32(output.detach()) for output in teacher))
-            probability = teacher.scores.sigmoid()
-            confidence = probability.amax(dim=1)
-            total = confidence.sum().clamp(min=1)
-            cls_term = box_term = total.new_zeros(())
-            if self.weights.cls:
-                cost = F.binary_cross_entropy_with_logits(student.scores, probability, reduction="none")
-                entropy = F.binary_cross_entropy_with_logits(teacher.scores, probability, reduction="none")
-                gap = (student.scores.detach().sigmoid() - probability).abs()
-                cls_term = self.weights.cls * ((cost - entropy) * gap).sum() / total
-            if self.weights.box:
-                same_bins = student.boxes.shape == teacher.boxes.shape and student.boxes.shape[1] > 4
-                cost = (divergence if same_bins else edge_gap)(student.boxes, teacher.boxes)
-                box_term = self.weights.box * (cost * confidence).sum() / total
-            return HeadTerms(cls_term, box_term)
+            student, targets = in_float32(student), [target_of(teacher) for teacher in teachers]
+            terms = {name: self._term(name, student, targets) for name in self.weights}
+            return HeadTerms(terms, torch.stack([target.confidence.sum() for target in targets]))
 
-
-def divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the softened divergence of the edges' bins, (B, 4 * bins, A) each, as (B, A)."""
-    softened = [F.log_softmax(boxes.unflatten(1, (4, -1)) / BOX_TEMPERATURE, dim=2) for boxes in (student, teacher)]
-    return BOX_TEMPERATURE**2 * F.kl_div(*softened, reduction="none", log_target=True).sum(dim=2).mean(dim=1)
-
-
-def edge_gap(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean gap of the four edges in halves of the teacher's box, (B, 4 * bins, A) each, as (B, A)."""
-    student, teacher = edge_distances(student), edge_distances(teacher)
-    half_size = ((teacher[:, :2] + teacher[:, 2:]) / 2).clamp(min=0.5).repeat(1, 2, 1)  # at least half a cell
-    return ((student - teacher).abs() / half_size).mean(dim=1)
-
-
-def edge_distances(boxes: Tensor) -> Tensor:
-    """Return left, top, right and bottom distances from the anchor in cells, (B, 4 * bins, A) as (B, 4, A)."""
-    bins = boxes.unflatten(1, (4, -1))
-    if bins.shape[2] == 1:
-        return bins.squeeze(2)
-    numbers = torch.arange(bins.shape[2], device=boxes.device, dtype=boxes.dtype)
-    return (bins.softmax(dim=2) * numbers[:, None]).sum(dim=2)
+    def _term(self, name: str, student: Predictions, targets: Sequence[Target]) -> Tensor:
+        sums = HEAD_TERMS[name](student, targets) if self.weights[name] else None
+        if sums is None:
+            return student.scores.new_zeros(())
+        return self.weights[name] * sums.cost / sums.confidence.clamp(min=1)

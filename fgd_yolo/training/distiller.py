@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
+from fgd_yolo.methods import HeadLoss, LabelledObjects, TeacherPredictions, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
@@ -81,7 +81,7 @@ class Distiller:
         feature_ratio = GradientRatio(features.group, features.ratio, **measurement, **decay)
         head_ratio = GradientRatio(heads.group, heads.ratio, **measurement)
         self.losses = nn.ModuleList()
-        self.head_loss = HeadLoss(heads.cls_weight, heads.box_weight)
+        self.head_loss = HeadLoss({"cls": heads.cls_weight, "box": heads.box_weight})
         self.features = TermGroup(features.weights, feature_ratio, self.losses)
         self.heads = TermGroup(heads.weights, head_ratio, nn.ModuleList())
         if self.features.names:  # heads alone need no alignments
@@ -170,7 +170,10 @@ class Distiller:
 
     def _compare_heads(self, student_outputs, teacher_outputs) -> list[tuple[Tensor, ...]]:
         branches = paired_branches(student_outputs, teacher_outputs, self.levels, self.classes)
-        return [self.head_loss(*branch) for branch in branches]
+        return [
+            tuple(self.head_loss(student, [TeacherPredictions(teacher)]).terms.values())
+            for student, teacher in branches
+        ]
 
     def _sum_by_name(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
         """Return the sums of all enabled terms that were computed, by name.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.methods.head_loss import Predictions
+from fgd_yolo.methods import Predictions
 from fgd_yolo.neck import Level
 
 BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
@@ -58,6 +58,6 @@ def _select(outputs: dict[str, Any], indices: list[int], classes: Sequence[int] 
     cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
     boxes, scores = (
         torch.cat([outputs[name].split(cells, dim=2)[index] for index in indices], dim=2)
-        for name in Predictions._fields
+        for name in ("boxes", "scores")
     )
     return Predictions(boxes, scores if classes is None else scores[:, list(classes)])

@@ -100,6 +100,11 @@ def test_a_box_on_cell_borders_fills_the_cells_between_them_whatever_the_roundin
         assert torch.allclose(weights[weights > 0], torch.tensor(1 / 8))
 
 
+def test_a_corner_on_a_cell_border_does_not_fill_the_next_cell():
+    weights = painted([rotated_box(10.5, 6.5, *[3 / math.sqrt(2)] * 2, math.pi / 4)])[0]  # corners at 9 and 12
+    assert (weights > 0).nonzero().tolist() == [[row, column] for row in (5, 6, 7) for column in (9, 10, 11)]
+
+
 @pytest.mark.parametrize("centre", [(3.0, 4.0), (3.5, 4.5), (3.99, 4.01)])
 def test_an_object_smaller_than_a_cell_fills_at_least_one(centre):
     for size in (0.0, 1e-4, 0.2):

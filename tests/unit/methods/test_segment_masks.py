@@ -116,6 +116,8 @@ def test_a_wrong_number_of_masks_is_refused():
         mask_foreground(torch.zeros(3, 4, 4), torch.zeros(3), 2, GRID, indexed=True)
     with pytest.raises(ValueError, match=r"\(2, h, w\), one per object, got \(3, 4, 4\)"):
         mask_foreground(torch.zeros(3, 4, 4), torch.zeros(2), 2, GRID, indexed=False)
+    with pytest.raises(ValueError, match=r"got \(2, 1, 4, 4\)"):
+        mask_foreground(torch.zeros(2, 1, 4, 4), torch.zeros(2), 2, GRID, indexed=True)
 
 
 @pytest.mark.parametrize("overlap", [True, False])

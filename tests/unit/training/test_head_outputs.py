@@ -6,8 +6,7 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from fgd_yolo.methods import HeadLoss
-from fgd_yolo.methods.head_loss import Predictions
+from fgd_yolo.methods import HeadLoss, Predictions, TeacherPredictions
 from fgd_yolo.neck import HeadHook, NeckHook, pair_levels
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.head_outputs import keep_both_branches, paired_branches, run_branches
@@ -92,7 +91,9 @@ def test_dropped_classes_are_not_imitated_and_do_not_weight_boxes(heads_joined):
     outputs = head_hook.pop()
     teacher_output = all_classes.teacher.predictions(all_classes.teacher(batch()["img"]))
     one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (outputs, teacher_output["one2many"])]
-    wanted = HeadLoss(all_classes.config.heads.cls_weight, all_classes.config.heads.box_weight)(*one)
-    torch.testing.assert_close(torch.stack([computed["head_cls"], computed["head_box"]]), torch.stack(wanted))
+    heads = all_classes.config.heads
+    loss = HeadLoss({"cls": heads.cls_weight, "box": heads.box_weight})
+    wanted = loss(one[0], [TeacherPredictions(one[1])]).terms.values()
+    torch.testing.assert_close(torch.stack([computed["head_cls"], computed["head_box"]]), torch.stack([*wanted]))
     (gradient,) = torch.autograd.grad(computed["head_cls"], outputs["scores"])
     assert not gradient[:, [0, 2]].any() and gradient[:, 1].any()

@@ -1,0 +1,77 @@
+"""The term of the heads about instance masks, which compares the masks that coefficients and prototypes make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fgd_yolo.methods.box_terms import edge_distances
+from fgd_yolo.methods.predictions import Predictions, Sums, Target, confident_sums, cross_entropy_excess
+
+ANCHORS_PER_IMAGE = 16
+
+
+def mask_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+    """Compare assembled masks at the 16 anchors of each image in which the teacher is most confident.
+
+    Convention:
+        A mask is the sum of the model's own prototypes times the anchor's coefficients; coefficients alone mean nothing
+        in another model. The number of prototypes may differ. The student's masks are resized (bilinear) to the
+        teacher's grid if that is another.
+        The cost is the binary cross-entropy of every pixel less the teacher's own entropy, so 0 where both agree, mean
+        over the pixels inside the teacher's box: those whose centre is in it, and the pixel that holds its centre.
+    """
+
+    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+        teacher = target.outputs
+        if student.coefficients is None or teacher.coefficients is None:
+            return None
+        confidence, anchors = target.confidence.topk(min(ANCHORS_PER_IMAGE, target.confidence.shape[1]), dim=1)
+        wanted = assembled_masks(teacher, anchors)
+        actual = assembled_masks(student, anchors)
+        if actual.shape != wanted.shape:
+            actual = F.interpolate(actual, wanted.shape[2:], mode="bilinear", align_corners=False)
+        inside = box_pixels(teacher, anchors)
+        cost = cross_entropy_excess(actual, wanted, wanted.sigmoid()) * inside
+        return cost.sum(dim=(2, 3)) / inside.sum(dim=(2, 3)), confidence
+
+    return confident_sums(targets, compare)
+
+
+def assembled_masks(outputs: Predictions, anchors: Tensor) -> Tensor:
+    """Return the mask logits of chosen anchors, (B, chosen) anchor numbers, as (B, chosen, h, w)."""
+    return torch.einsum("bkn,bkhw->bnhw", _chosen(outputs.coefficients, anchors), outputs.prototypes)
+
+
+def box_pixels(outputs: Predictions, anchors: Tensor) -> Tensor:
+    """Return which pixels of the prototypes are inside the boxes of chosen anchors, (B, chosen, h, w) of 0 and 1.
+
+    Args:
+        outputs: with boxes, prototypes, anchors and strides.
+        anchors: (B, chosen) integers, numbers of the anchors.
+    """
+    h, w = outputs.prototypes.shape[2:]
+    # Anchors are centres of cells, and every level covers the whole input: its last cell ends where the input ends.
+    input_size = ((outputs.anchors + 0.5) * outputs.strides).amax(dim=1)  # width and height in pixels
+    scale = input_size.new_tensor([w, h]) / input_size
+    edges = edge_distances(_chosen(outputs.boxes, anchors))  # B, 4, chosen
+    centre = outputs.anchors.transpose(0, 1)[anchors]  # B, chosen, 2
+    stride = outputs.strides[anchors].unsqueeze(2) * scale
+    first = (centre - edges[:, :2].transpose(1, 2)) * stride
+    last = (centre + edges[:, 2:].transpose(1, 2)) * stride
+    middle = ((first + last) / 2).floor()
+    inside = []
+    for axis, pixels in enumerate((w, h)):
+        pixel = torch.arange(pixels, device=first.device, dtype=first.dtype)
+        start, end, held = (edge[..., axis : axis + 1] for edge in (first, last, middle))
+        inside.append(((pixel + 0.5 >= start) & (pixel + 0.5 <= end)) | (pixel == held.clamp(0, pixels - 1)))
+    columns, rows = inside
+    return (rows.unsqueeze(3) & columns.unsqueeze(2)).to(first)
+
+
+def _chosen(outputs: Tensor, anchors: Tensor) -> Tensor:
+    """Return the outputs (B, C, A) of the anchors (B, chosen) as (B, C, chosen)."""
+    return outputs.gather(2, anchors.unsqueeze(1).expand(-1, outputs.shape[1], -1))

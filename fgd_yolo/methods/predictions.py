@@ -1,0 +1,124 @@
+"""What the head terms compare: the outputs of a student's head and those of its teachers, for the same anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fgd_yolo.methods.alignment import at_least_float32
+
+
+class Predictions(NamedTuple):
+    """Outputs of one branch of a head for A anchors; what a task does not have is None.
+
+    Args:
+        boxes: (B, 4 * bins, A), raw edges; with one bin they are distances from the anchor in cells.
+        scores: (B, classes, A), logits of the data's classes.
+        angles: (B, 1, A), decoded, in radians.
+        keypoints: (B, K, 2, A), decoded offsets x and y from the anchor, in cells of its level.
+        visibility: (B, K, A), logits.
+        coefficients: (B, k, A), factors of the prototypes.
+        prototypes: (B, k, h, w).
+        anchors: (2, A), x and y of the anchors in cells of their level: the centres of its cells.
+        strides: (A,), pixels per cell of each anchor's level.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    angles: Tensor | None = None
+    keypoints: Tensor | None = None
+    visibility: Tensor | None = None
+    coefficients: Tensor | None = None
+    prototypes: Tensor | None = None
+    anchors: Tensor | None = None
+    strides: Tensor | None = None
+
+
+class TeacherPredictions(NamedTuple):
+    """Outputs of a teacher's head, with the classes that it knows.
+
+    Args:
+        outputs: for the student's anchors; `scores` has a column for each of the data's classes.
+        known: numbers of the classes that the teacher knows, at least one; None for all. Its other scores are not read.
+    """
+
+    outputs: Predictions
+    known: Sequence[int] | None = None
+
+
+class Target(NamedTuple):
+    """A teacher as the terms compare with it, in float32 and without gradient.
+
+    Args:
+        outputs: of its head.
+        columns: numbers of the classes that it knows, or None for all.
+        logits: (B, known, A), scores of these classes.
+        probability: (B, known, A), their sigmoid.
+        confidence: (B, A), the largest probability in each anchor.
+    """
+
+    outputs: Predictions
+    columns: list[int] | None
+    logits: Tensor
+    probability: Tensor
+    confidence: Tensor
+
+
+class Sums(NamedTuple):
+    """A term before division: the cost, weighted by confidence, and the confidence, summed over anchors and images."""
+
+    cost: Tensor
+    confidence: Tensor
+
+
+def in_float32(outputs: Predictions) -> Predictions:
+    """Return the outputs at least in float32."""
+    return Predictions(*(output if output is None else at_least_float32(output) for output in outputs))
+
+
+def target_of(teacher: TeacherPredictions) -> Target:
+    """Return a teacher as the terms compare with it.
+
+    Raises:
+        ValueError: the teacher knows none of the classes.
+    """
+    outputs = in_float32(Predictions(*(output if output is None else output.detach() for output in teacher.outputs)))
+    columns = None if teacher.known is None else list(teacher.known)
+    if columns == []:
+        raise ValueError("a teacher of the heads must know at least one of the data's classes")
+    logits = outputs.scores if columns is None else outputs.scores[:, columns]
+    probability = logits.sigmoid()
+    return Target(outputs, columns, logits, probability, probability.amax(dim=1))
+
+
+def confident_sums(targets: Sequence[Target], compare: Callable[[Target], tuple[Tensor, Tensor] | None]) -> Sums | None:
+    """Sum the cost of each teacher's anchors, weighted by its confidence in them, over all teachers.
+
+    Args:
+        targets: the teachers.
+        compare: returns the cost and the confidence of a teacher's anchors, (B, anchors) each, or None if the student
+            cannot be compared with it.
+
+    Returns:
+        The sums, or None if no teacher can be compared.
+    """
+    compared = [pair for target in targets if (pair := compare(target)) is not None]
+    if not compared:
+        return None
+    costs = [(cost * confidence).sum() for cost, confidence in compared]
+    return Sums(sum(costs), sum(confidence.sum() for _, confidence in compared))
+
+
+def cross_entropy_excess(student: Tensor, teacher: Tensor, probability: Tensor) -> Tensor:
+    """Return the binary cross-entropy between two logits less the teacher's entropy: at least 0, and 0 where equal.
+
+    Args:
+        student: logits, any shape.
+        teacher: logits of the same shape.
+        probability: sigmoid of the teacher's logits.
+    """
+    cost = torch.nn.functional.binary_cross_entropy_with_logits(student, probability, reduction="none")
+    return cost - torch.nn.functional.binary_cross_entropy_with_logits(teacher, probability, reduction="none")
