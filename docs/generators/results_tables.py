@@ -111,7 +111,7 @@ def comparison() -> str:
         best = max(means.values())
         cells = [bold(number(value, 3)) if value == best else number(value, 3) for value in means.values()]
         seeds = len(select_runs(runs, data, FGD))
-        rows.append([name, str(seeds), number(teachers[data]["map50_95"], 3), *cells])
+        rows.append([name, str(seeds), number(teachers[data][0]["map50_95"], 3), *cells])
     gains = [gain(runs, FGD, other) for other in METHODS if other != FGD]
     rows.append(["gain of fgd_yolo, points", f"{gains[0].n} pairs", "", *(bold(f"{g.mean:+.2f}") for g in gains), ""])
     rows.append(["its 95 % interval", "", "", *map(interval, gains), ""])

@@ -12,7 +12,7 @@ from fgd_yolo.compare.plots import colours
 from fgd_yolo.compare.results import MAP50_95, read_curve
 from fgd_yolo.config import DEFAULT_METHOD
 from fgd_yolo.errors import FGDError
-from fgd_yolo.workflow.run_folder import STUDENT, STUDENT_STAGE, TEACHER, read_result
+from fgd_yolo.workflow.run_folder import STUDENT, STUDENT_STAGE, read_result
 
 _DETECTION = {"box_loss": "#0072B2", "cls_loss": "#D9822B", "dfl_loss": "#7A6FD0"}
 _FEATURES = {"fg_loss": "#009E73", "bg_loss": "#40B8CC", "attn_loss": "#B5A300", "rel_loss": "#A0724A"}
@@ -30,7 +30,7 @@ def draw_training_curves(run: Path) -> Figure:
     """
     result = read_result(run)
     rows = read_curve(run / STUDENT_STAGE / "results.csv")
-    if not (result and result.get(TEACHER) and rows):
+    if not (result and result["teachers"] and rows):
         raise FGDError(f"{run} is not a finished distillation: finish it, or name another run")
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
@@ -52,12 +52,12 @@ def draw_training_curves(run: Path) -> Figure:
 
 
 def _draw_accuracy(axes: Axes, rows: Rows, result: dict) -> None:
-    """Draw the student's accuracy after each epoch, and the teacher's as a line."""
-    teacher, student = result[TEACHER], result[STUDENT]
+    """Draw the student's accuracy after each epoch, and that of each teacher as a line."""
+    student = result[STUDENT]
     shade = colours([DEFAULT_METHOD])[DEFAULT_METHOD]
-    axes.axhline(
-        teacher["map50_95"], color="#444444", linestyle=":", label=f"{teacher['name']}: {teacher['map50_95']:.3f}"
-    )
+    for teacher in result["teachers"]:
+        label = f"{teacher['name']}: {teacher['map50_95']:.3f}"
+        axes.axhline(teacher["map50_95"], color="#444444", linestyle=":", label=label)
     label = f"{student['name']}: {student['map50_95']:.3f}"
     draw_line(axes, rows, MAP50_95, color=shade, label=label, linewidth=1.8)
     axes.set(title="mAP50-95 on the val images", ylim=(0, None))

@@ -7,11 +7,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fgd_yolo.compare import report
 from fgd_yolo.compare.comparability import check_comparable, find_difference
 from fgd_yolo.compare.finished_runs import finished_run_jobs
-from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, plan_jobs, prepare_data, read_job, read_result
+from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, content_digest, plan_jobs, prepare_data, read_job, read_result
 from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.options import ComparisonOptions
 from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
@@ -79,7 +80,7 @@ def rewrite_report(output: Path) -> None:
 
 
 def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
-    """Add command, machine and the accuracy of the teachers to `compare.json`.
+    """Add command, machine and the accuracy of each teacher to `compare.json`.
 
     Args:
         output: folder of the comparison.
@@ -94,16 +95,25 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
     for key, value in (("commands", without_folders(command)), ("machines", describe_machine())):
         if value not in context[key]:
             context[key].append(value)
-    teachers = context["teachers"]
+    measured = context["teachers"]
     for job in jobs:
-        key = f"{job.planned.teacher_digest} {job.planned.data_digest}"
-        if job.teacher and teachers.get(job.planned.data, {}).get("key") != key:
-            accuracy = measure_accuracy(Path(job.teacher), job.data, job.train)
-            teachers[job.planned.data] = {"key": key, "name": job.planned.teacher, **accuracy}
+        known = {row["key"]: row for row in measured.get(job.planned.data, [])}
+        rows = [known.get(_teacher_key(job, file)) or _teacher_row(job, file) for file in job.teachers]
+        measured |= {job.planned.data: rows} if rows else {}
     write_context(output, context)
     for job in jobs:
-        if job.teacher and job.method.config:
-            check_teacher_map(teachers[job.planned.data]["map50_95"], job.method.config.checks.min_teacher_map)
+        for row in measured[job.planned.data] if job.teachers and job.method.config else []:
+            check_teacher_map(row["map50_95"], job.method.config.checks.min_teacher_map)
+
+
+def _teacher_key(job: Job, file: str) -> str:
+    return f"{content_digest(Path(file))} {job.planned.data_digest}"
+
+
+def _teacher_row(job: Job, file: str) -> dict[str, Any]:
+    """Measure a teacher on the data of a run."""
+    accuracy = measure_accuracy(Path(file), job.data, job.train)
+    return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
 
 
 def describe_machine() -> str:
@@ -118,7 +128,10 @@ def without_folders(command: str) -> str:
     words = []
     for word in shlex.split(command):
         key, equals, value = word.rpartition("=")
-        words.append(f"{key}{equals}{Path(value).name if value.startswith('/') else value}")
+        parts = value.split(",/")  # several teachers
+        if value.startswith("/"):
+            value = ",".join(Path(part).name for part in parts)
+        words.append(f"{key}{equals}{value}")
     return shlex.join(words)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
-from fgd_yolo.compare.jobs import Job, content_digest
+from fgd_yolo.compare.jobs import Job, teacher_columns
 from fgd_yolo.compare.options import PLAIN, ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import FGDConfig
@@ -23,12 +23,12 @@ from fgd_yolo.workflow.run_folder import (
     DATA,
     RECIPE,
     STUDENT,
-    TEACHER,
     Input,
     data_input,
     input_differences,
     read_inputs,
     read_recipe,
+    teacher_input,
 )
 
 
@@ -57,9 +57,9 @@ def _job(folder: Path, output: Path) -> Job:
     train = {
         key: value for key, value in arguments.items() if key in ultralytics_defaults() and key not in {"cfg", "resume"}
     }
-    method, student, teacher, teacher_digest = _origin(folder, arguments)
+    method, student, teachers, teacher_digest = _origin(folder, arguments)
     dataset = scan_dataset(str(run_dataset(folder) or arguments["data"]), train, recorded=True)
-    _check_inputs(folder, dataset, student, teacher)
+    _check_inputs(folder, dataset, student, teachers)
     planned = Run(
         data=data_name(str(dataset.source)),
         method=method.label,
@@ -74,7 +74,7 @@ def _job(folder: Path, output: Path) -> Job:
         train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
         val_fraction=0.0,
-        teacher=Path(teacher).name if teacher else None,
+        teacher=",".join(Path(teacher).name for teacher in teachers) or None,
         teacher_digest=teacher_digest,
         options=method.options,
     )
@@ -84,7 +84,7 @@ def _job(folder: Path, output: Path) -> Job:
         run_folder=training,
         data=str(dataset.copy_to(job_folder / DATA_FOLDER).file),
         student=None,
-        teacher=teacher if teacher and Path(teacher).is_file() else None,
+        teachers=teachers if all(Path(teacher).is_file() for teacher in teachers) else [],
         method=method,
         train=train,
         planned=planned,
@@ -104,42 +104,44 @@ def _arguments(path: Path) -> dict[str, Any]:
         raise FGDError(f"{path} is damaged ({one_line(error)[:160]}): leave this run out") from error
 
 
-def _check_inputs(folder: Path, dataset: Dataset, student: str | None, teacher: str | None) -> None:
+def _check_inputs(folder: Path, dataset: Dataset, student: str | None, teachers: Sequence[str]) -> None:
     """Check that models and data of a run of distill have not changed since it was started.
 
     Raises:
         FGDError: an input has changed.
     """
     current = {DATA: data_input(dataset)}
-    for name, model in ((STUDENT, student), (TEACHER, teacher)):
+    models = [(STUDENT, student), *((teacher_input(place), file) for place, file in enumerate(teachers, start=1))]
+    for name, model in models:
         if model is not None and Path(model).is_file():  # a missing model cannot be checked
-            current[name] = Input(resolve(model, name).digest, model)
+            current[name] = Input(resolve(model, name.partition(" ")[0]).digest, model)
     changed = input_differences(read_inputs(folder) or {}, current)
     if changed:
         raise FGDError(f"{folder} was started with {changed}: put back the originals, or leave this run out")
 
 
-def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, str | None, str | None]:
-    """Return method, student, teacher and the teacher's digest of a run, as far as they are recorded."""
+def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | None, Sequence[str], str | None]:
+    """Return method, student, teachers and the teachers' digest of a run, as far as they are recorded."""
     if (folder / RECIPE).is_file():
         recipe = read_recipe(folder)
-        teacher = recipe.teacher if recipe.active else None
-        return method_of(recipe.config), recipe.student, teacher, _teacher_digest(teacher)
+        teachers = recipe.teachers if recipe.active else ()
+        return method_of(recipe.config), recipe.student, teachers, _teacher_digest(teachers)
     student = None if arguments.get("resume") else str(arguments["model"])  # a resumed run names its own checkpoint
     side_file = folder / "weights" / SIDE
     if side_file.is_file():  # FGDTrainer, used without the command
         side = read_side_file(side_file)
-        return method_of(FGDConfig.from_dict(side["options"])), student, None, side["teacher"][:16]
+        return method_of(FGDConfig.from_dict(side["options"])), student, (), side["teacher"][:16]
     teacher = arguments.get("distill_model")
     if teacher is None:
-        return parse_method(PLAIN), student, None, None
+        return parse_method(PLAIN), student, (), None
     dis = arguments["dis"]
     method = parse_method(ULTRALYTICS if dis == ultralytics_defaults()["dis"] else f"{ULTRALYTICS}:dis={dis:g}")
-    return method, student, str(teacher), _teacher_digest(teacher)
+    return method, student, (str(teacher),), _teacher_digest([teacher])
 
 
-def _teacher_digest(teacher: str | None) -> str | None:
-    return content_digest(Path(teacher)) if teacher and Path(teacher).is_file() else None
+def _teacher_digest(teachers: Sequence[str]) -> str | None:
+    present = all(Path(teacher).is_file() for teacher in teachers)
+    return teacher_columns(teachers)["teacher_digest"] if present else None
 
 
 def _student_digest(student: str | None) -> str | None:

@@ -42,7 +42,7 @@ class Job:
             is resumed.
         data: dataset YAML.
         student: initial model; None measures a finished training.
-        teacher: checkpoint of the teacher; None without distillation.
+        teachers: checkpoints of the teachers; empty without distillation.
         method: distillation method.
         train: train arguments of all methods, and the seed.
         planned: row of the run, with the values that are known before it.
@@ -52,7 +52,7 @@ class Job:
     run_folder: Path
     data: str
     student: str | None
-    teacher: str | None
+    teachers: Sequence[str]
     method: Method
     train: dict[str, Any]
     planned: Run
@@ -60,17 +60,17 @@ class Job:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A data set with its teacher, ready for every method.
+    """A data set with its teachers, ready for every method.
 
     Args:
         name: name of the data set.
         plan: validated plan, as for a distillation.
-        teacher: checkpoint that is trained for the data; None if no method needs one.
+        teachers: checkpoints that are trained for the data; empty if no method needs one.
     """
 
     name: str
     plan: Plan
-    teacher: Path | None
+    teachers: Sequence[Path]
 
     @property
     def train(self) -> dict[str, Any]:
@@ -90,8 +90,11 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
     for name, plan in plans:
         folder = work_folder(options.output, name)
         plan = plan.with_data_copy(folder)
-        teacher = plan.teacher and prepare_teacher(plan.teacher, plan.dataset, plan.recipe.teacher_train, folder)
-        prepared.append(PreparedData(name, plan, teacher))
+        teachers = [
+            prepare_teacher(teacher, plan.dataset, plan.recipe.teacher_train, folder, place=place)
+            for place, teacher in enumerate(plan.teachers, start=1)
+        ]
+        prepared.append(PreparedData(name, plan, teachers))
     return prepared
 
 
@@ -121,7 +124,7 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
 def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: int) -> Job:
     plan, train = data.plan, data.train
     arguments = {**ultralytics_defaults(), **train}
-    teacher = data.teacher if method.needs_teacher else None
+    teachers = data.teachers if method.needs_teacher else []
     planned = Run(
         data=data.name,
         method=method.label,
@@ -136,8 +139,7 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         train_images=plan.dataset.scan.train_images,
         val_images=plan.dataset.scan.val_images,
         val_fraction=options.val_fraction,
-        teacher=teacher and teacher.name,
-        teacher_digest=teacher and content_digest(teacher),
+        **teacher_columns(teachers),
         options=method.options,
         device_type=plan.device_type,
     )
@@ -147,11 +149,18 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         run_folder=folder,
         data=str(plan.dataset.file),
         student=plan.student.file,
-        teacher=teacher and str(teacher),
+        teachers=[str(teacher) for teacher in teachers],
         method=method,
         train={**train, "seed": seed},
         planned=planned,
     )
+
+
+def teacher_columns(teachers: Sequence[str | Path]) -> dict[str, str | None]:
+    """Return `teacher` and `teacher_digest` of a run: file names, and digests of the contents, with commas."""
+    files = [Path(teacher) for teacher in teachers]
+    names, digests = ",".join(file.name for file in files), ",".join(map(content_digest, files))
+    return {"teacher": names or None, "teacher_digest": digests or None}
 
 
 def content_digest(file: Path) -> str:
@@ -181,7 +190,7 @@ def read_job(folder: Path) -> Job:
         config = values["method"].pop("config")
         method = Method(**values.pop("method"), config=config and FGDConfig.from_dict(config))
         return Job(
-            **{key: values[key] for key in ("data", "student", "teacher", "train")},
+            **{key: values[key] for key in ("data", "student", "teachers", "train")},
             folder=Path(values["folder"]),
             run_folder=Path(values["run_folder"]),
             method=method,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.cfg import recipe_names
-from fgd_yolo.config import FGDConfig, load_recipe
+from fgd_yolo.config import FGDConfig, load_recipe, model_names
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import check_train_args, parse_assignments, ultralytics_defaults
@@ -73,7 +73,8 @@ class ComparisonOptions:
     Args:
         output: folder of all results.
         data: dataset YAMLs, or "demo".
-        teachers: one teacher for all data sets, or one for each; empty if no method needs one.
+        teachers: one teacher for all data sets, or one for each, each of which may be several with commas; empty if no
+            method needs one.
         student: model name or file.
         methods: methods to compare.
         seeds: seeds of each method on each data set.
@@ -123,6 +124,7 @@ class ComparisonOptions:
                 f"got {len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data "
                 "sets, or one for each --data"
             )
+        _check_teachers(self.teachers, self.methods)
         if self.runs and self.val_fraction:
             raise UsageError("--val-fraction cannot be used with --runs, which were measured on their val split")
         names = [folder_name(data_name(data)) for data in self.data]
@@ -134,6 +136,19 @@ class ComparisonOptions:
         if not any(method.needs_teacher for method in self.methods):
             return None
         return self.teachers[list(self.data).index(data) if len(self.teachers) > 1 else 0]
+
+
+def _check_teachers(teachers: Sequence[str], methods: Sequence[Method]) -> None:
+    """Raise if a method needs one teacher and there are several, or takes its features from one that is not there."""
+    taught = [method for method in methods if method.needs_teacher]
+    for words in teachers:
+        count = len(model_names(words))
+        if count > 1 and any(method.config is None for method in taught):
+            raise UsageError(f"{ULTRALYTICS} distils from one teacher, not from {words}: leave out the method")
+        for method in taught:
+            place = method.config.features.teacher if method.config else 1
+            if place > count:
+                raise UsageError(f"{method.label} needs teacher {place}, but --teacher {words} names {count}")
 
 
 def data_name(data: str) -> str:

@@ -211,8 +211,7 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
         names = run.class_ap or {}
         counts = f"{run.train_images} train images, {run.val_images} val images, {len(names)} classes"
         rows.append([f"data: {data}", f"{counts} ({', '.join(map(str, names))})"])
-        teacher = context["teachers"].get(data)
-        if teacher:
+        for teacher in context["teachers"].get(data, []):
             columns = tables.accuracy_columns(run.task)
             known = [f"{name} {teacher[key]:.4f}" for name, key in columns.items() if teacher.get(key) is not None]
             rows.append([f"teacher for {data}", f"{teacher['name']}: {', '.join(known)} on the val images"])

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from fgd_yolo import __version__
 from fgd_yolo.compare.comparability import COLUMN_DESCRIPTIONS
-from fgd_yolo.compare.jobs import LOG, Job, content_digest, read_job, write_job, write_result
+from fgd_yolo.compare.jobs import LOG, Job, read_job, teacher_columns, write_job, write_result
 from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.results import GRADIENT_RATIO, Run, read_curve
 from fgd_yolo.compare.training_record import DIGEST_EPOCHS, RECORD, batches_digest, read_record, with_record
@@ -141,13 +141,13 @@ def _check_inputs(job: Job) -> None:
     Raises:
         FGDError: an input has changed.
     """
-    current = {"data_digest": scan_dataset(job.data, job.train, recorded=True).scan.digest}
-    if job.teacher is not None:
-        current["teacher_digest"] = content_digest(Path(job.teacher))
+    current = {"data_digest": scan_dataset(job.data, job.train, recorded=True).scan.digest[:16]}
+    if job.teachers:
+        current["teacher_digest"] = teacher_columns(job.teachers)["teacher_digest"]
     if job.student is not None:
-        current["student_digest"] = resolve(job.student, "student").digest
+        current["student_digest"] = resolve(job.student, "student").digest[:16]
     planned = {name: getattr(job.planned, name) for name in current}
-    changed = [name for name, digest in current.items() if planned[name] and digest[:16] != planned[name]]
+    changed = [name for name, digest in current.items() if planned[name] and digest != planned[name]]
     if changed:
         names = " and ".join(COLUMN_DESCRIPTIONS[name] for name in changed)
         raise FGDError(f"{names} changed since the run was planned: start the comparison again")
@@ -157,8 +157,9 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     """Return the trainer class of a method, and its train arguments."""
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
-        return resolve(job.student, "student").task.trainer, {**train, "distill_model": job.teacher}
-    return FGDTrainer.with_teacher(job.teacher, job.method.config.replace(pictures_every=0)), train
+        return resolve(job.student, "student").task.trainer, {**train, "distill_model": job.teachers[0]}
+    teachers = job.teachers if len(job.teachers) > 1 else next(iter(job.teachers), None)
+    return FGDTrainer.with_teacher(teachers, job.method.config.replace(pictures_every=0)), train
 
 
 def _remove_unresumable(job: Job) -> None:

@@ -63,8 +63,8 @@ def known_sizes(runs: Sequence[Run]) -> list[str]:
     return [size for size in SIZES if any(getattr(run, f"ap_{size}") is not None for run in runs)]
 
 
-def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[str, dict[str, Any]]) -> Table:
-    """Return mean and range over the seeds on each data set, below the teacher's accuracy.
+def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[str, list[dict[str, Any]]]) -> Table:
+    """Return mean and range over the seeds on each data set, below the accuracy of its teachers.
 
     Args:
         runs: finished runs.
@@ -73,9 +73,10 @@ def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[s
     """
     rows, columns = [], accuracy_columns(runs[0].task)
     for data in data_names(runs):
-        teacher = teachers.get(data)
-        if teacher:
-            rows.append([data, "(the teacher)", UNKNOWN, *(number(teacher.get(name)) for name in columns.values())])
+        own = teachers.get(data, [])
+        for teacher in own:
+            label = f"(teacher {teacher['name']})" if len(own) > 1 else "(the teacher)"
+            rows.append([data, label, UNKNOWN, *(number(teacher.get(name)) for name in columns.values())])
         for method in methods:
             seeds = select_runs(runs, data, method)
             if seeds:

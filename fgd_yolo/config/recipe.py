@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,43 @@ from fgd_yolo.checked_options import unknown_choice
 from fgd_yolo.config.fgd_config import FGDConfig
 from fgd_yolo.errors import UsageError, one_line
 
-NameOrPath = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+
+def model_names(models: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
+    """Return the models of a list, which may be written as text with commas; the name of an existing file is not split.
+
+    Raises:
+        UsageError: a name is empty, or given more than once.
+    """
+    if models is None:
+        return ()
+    if isinstance(models, (str, Path)):
+        models = [models] if Path(models).is_file() else str(models).split(",")
+    names = tuple(str(name).strip() for name in models)
+    for index, name in enumerate(names):
+        if name in ("", "."):
+            raise UsageError(f"teacher '{','.join(names)}' has an empty name: write names or files, such as a.pt,b.pt")
+        if name in names[:index]:
+            raise UsageError(f"teacher {name} given more than once: leave out one")
+    return names
+
+
+def _plain(value: Any) -> Any:
+    """Return paths as text, and lists as tuples."""
+    if isinstance(value, Path):
+        return str(value)
+    return tuple(_plain(entry) for entry in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_teacher(value: Any) -> Any:
+    models = _plain(value)
+    names = models if isinstance(models, tuple) else (models,)
+    if models is not None and not (names and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"must be a model name or file, or a list of them, got {value!r}")
+    model_names(models)
+    return models
+
+
+NameOrPath = Annotated[str, BeforeValidator(_plain)]
 
 
 class Recipe(FGDConfig):
@@ -23,8 +60,8 @@ class Recipe(FGDConfig):
         UsageError: an unknown option (the message names the closest one) or a wrong value.
     """
 
-    teacher: NameOrPath | None = None
-    """Model name or file of the teacher."""
+    teacher: Annotated[str | tuple[str, ...] | None, BeforeValidator(_check_teacher)] = None
+    """Model name or file of the teacher; several as a list, or as text with commas."""
     student: NameOrPath | None = None
     """Model name or file of the student."""
     data: NameOrPath | None = None
@@ -36,6 +73,11 @@ class Recipe(FGDConfig):
     """Ultralytics train arguments, passed on unchanged."""
     teacher_train: dict[str, Any] | None = None
     """Train arguments of the teacher's fine-tuning; None for the student's, with `teacher_epochs`."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Model names or files of the teachers, in their order; empty without a teacher."""
+        return model_names(self.teacher)
 
     @property
     def config(self) -> FGDConfig:

@@ -11,7 +11,7 @@ import onnx
 import yaml
 
 from fgd_yolo import __version__
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import FGDConfig, model_names
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
@@ -72,8 +72,11 @@ def _provenance(weights: Path) -> dict[str, Any]:
         if Path(result["files"]["weights"]).name != weights.name:
             return {}
         # Names instead of paths: the file may leave this machine.
-        names = {key: Path(recipe[key]).name for key in ("teacher", "student", "data") if recipe.get(key)}
-        teacher = {"teacher": Path(names["teacher"]).stem} if "teacher" in names else {}
+        names = {key: Path(recipe[key]).name for key in ("student", "data") if recipe.get(key)}
+        teachers = [Path(teacher) for teacher in model_names(recipe.get("teacher"))]
+        if teachers:
+            names = {"teacher": ",".join(file.name for file in teachers), **names}
+        teacher = {"teacher": ",".join(file.stem for file in teachers)} if teachers else {}
         options = {key: recipe[key] for key in ("train", *FGDConfig.model_fields) if key in recipe}
         if "train" in options:
             options["train"] = {key: value for key, value in options["train"].items() if "/" not in str(value)}

@@ -1,11 +1,11 @@
-"""The closing table of a run: accuracy, size and speed of teacher and student.
+"""The closing table of a run: accuracy, size and speed of its teachers and its student.
 
 If it exists, the twin of the run is a further row: the same run without the distillation, or with one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,19 +53,22 @@ class Row:
     cpu_ms: float | None
 
 
-def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | None, run_dir: Path) -> dict[str, Any]:
-    """Measure teacher and student on the same images, and return the numbers of the table.
+def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[Path], run_dir: Path) -> dict[str, Any]:
+    """Measure teachers and student on the same images, and return the numbers of the table.
 
     Args:
         plan: plan of the run.
         dataset: data set, scanned after the training, with a copy in the run folder.
         weights: the student's checkpoint.
-        teacher: the teacher's checkpoint, None without a teacher.
+        teachers: the teachers' checkpoints, in the order of the plan.
         run_dir: the run folder.
     """
     train = plan.recipe.train
     arguments = train if plan.device is None else {**train, "device": plan.device}
-    teacher_row = None if teacher is None else measure(f"teacher {plan.teacher.name}", teacher, dataset, arguments)
+    teacher_rows = [
+        measure(f"teacher {teacher.name}", file, dataset, arguments)
+        for teacher, file in zip(plan.teachers, teachers, strict=True)
+    ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
     effective = {**ultralytics_defaults(), **train}
     batches, steps = count_steps(train, dataset.scan.train_images)
@@ -81,12 +84,12 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teacher: Path | Non
         "data": plan.recipe.data,
         "images": str(dataset.images(effective["split"])[0].parent),
         "cpu_threads": torch.get_num_threads(),
-        "teacher": None if teacher_row is None else asdict(teacher_row),
+        "teachers": [asdict(row) for row in teacher_rows],
         "student": asdict(student_row),
         "files": {
             "weights": str(weights),
             "onnx": None,
-            "teacher": None if teacher is None else str(teacher),
+            "teachers": [str(file) for file in teachers],
             "training": str(run_dir / STUDENT_STAGE),
         },
     }
@@ -157,10 +160,9 @@ def format_table(result: Mapping[str, Any]) -> str:
     """Return the table as text.
 
     Args:
-        result: numbers of the table: `student`, `method`, and `teacher` and `twin` if present.
+        result: numbers of the table: `teachers`, `student`, `method`, and `twin` if present.
     """
-    rows = [Row(**result["teacher"])] if result.get("teacher") else []
-    rows.append(Row(**result["student"]))
+    rows = [Row(**row) for row in (*result["teachers"], result["student"])]
     twin = result.get("twin")
     if twin:
         rows.append(Row(**{**twin["student"], "name": f"the same student, {twin['method']} ({twin['run']})"}))

@@ -46,9 +46,15 @@ class Outcome:
         return _accuracy(self.result["student"])
 
     @property
+    def teacher_row(self) -> Mapping[str, Any] | None:
+        """The most accurate teacher, None if no accuracy of a teacher is known."""
+        known = [row for row in self.result["teachers"] if _accuracy(row) is not None]
+        return max(known, key=_accuracy, default=None)
+
+    @property
     def teacher(self) -> float | None:
-        """Accuracy of the teacher."""
-        return _accuracy(self.result.get("teacher"))
+        """Accuracy of that teacher."""
+        return _accuracy(self.teacher_row)
 
     @property
     def twin(self) -> float | None:
@@ -151,7 +157,7 @@ def _loss(run: Outcome) -> str:
 
 def _price(run: Outcome) -> str:
     """Return accuracy, size and time of the student as fractions of its teacher's."""
-    teacher, student = run.result["teacher"], run.result["student"]
+    teacher, student = run.teacher_row, run.result["student"]
     parts = [f"{student['parameters'] / teacher['parameters']:.0%} of its parameters"]
     if teacher["cpu_ms"] and student["cpu_ms"]:
         parts.append(f"{student['cpu_ms'] / teacher['cpu_ms']:.0%} of its time on a CPU")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
 from fgd_yolo.workflow.conclusion import conclude, next_commands
 from fgd_yolo.workflow.plan import PLAIN, Plan, as_recipe, make_plan
 from fgd_yolo.workflow.run_folder import (
-    CHECKPOINT,
     DATA,
     PLAIN_RECIPE,
     RECIPE,
@@ -50,10 +50,10 @@ from fgd_yolo.workflow.run_folder import (
     STUDENT_ONNX,
     STUDENT_PT,
     STUDENT_STAGE,
-    TEACHER,
     Input,
     check_inputs,
     check_places,
+    checkpoint_input,
     data_input,
     file_input,
     is_run,
@@ -64,6 +64,7 @@ from fgd_yolo.workflow.run_folder import (
     record_inputs,
     save_recipe,
     save_result,
+    teacher_input,
 )
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
@@ -89,7 +90,7 @@ class DistillResult:
 
 @readable_log()
 def distill(
-    teacher: str | Path | None = None,
+    teacher: str | Path | Sequence[str | Path] | None = None,
     student: str | Path | None = None,
     data: str | Path | None = None,
     *,
@@ -105,7 +106,8 @@ def distill(
     `runs/distill/NAME` in the current folder; `project=` and `name=` change it.
 
     Args:
-        teacher: model name or file, such as `yolov8l`; None if `recipe` names it or has all weights 0.
+        teacher: model name or file, such as `yolov8l`, or a list of them; None if `recipe` names it or has all weights
+            0.
         student: model name or file, such as `yolov8n`; None if `recipe` names it.
         data: Ultralytics data YAML; None is the built-in demo data, unless `recipe` names one.
         recipe: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
@@ -168,8 +170,8 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
     # The copy names the original images even if the YAML or its lists have changed, unless the images were moved.
     if data is not None and copy is not None and (has_images(copy) or not has_images(data)):
         recipe = recipe.replace(data=str(copy))
-    for key in ("teacher", "student", "data"):
-        path = getattr(recipe, key)
+    paths = [("teacher", path) for path in recipe.teachers] + [("student", recipe.student), ("data", recipe.data)]
+    for key, path in paths:
         if path is not None and Path(path).is_absolute() and not Path(path).exists():
             raise FGDError(f"{key} {path} does not exist: put it back, or write its new path into {file}")
     print_status("Data and models", stage=1)
@@ -187,7 +189,8 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
 
 def _inputs(plan: Plan) -> dict[str, Input]:
     """Return the inputs of a run before its training: models and data set."""
-    models = {STUDENT: plan.student} if plan.teacher is None else {STUDENT: plan.student, TEACHER: plan.teacher}
+    teachers = {teacher_input(place): teacher for place, teacher in enumerate(plan.teachers, start=1)}
+    models = {STUDENT: plan.student, **teachers}
     inputs = {name: Input(model.digest, model.file) for name, model in models.items()}
     return {**inputs, DATA: data_input(plan.dataset)}
 
@@ -237,40 +240,51 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
     except Exception as error:  # invalid ONNX raises errors of the parser
         print_status(f"!! {display_path(weights)} or {onnx.name} is damaged and is written again ({one_line(error)})")
         return None
-    teacher = Path(result["files"].get("teacher") or "")
-    if teacher.is_file():  # it may be missing from the cache: the table remains valid
-        check_inputs(run_dir, {CHECKPOINT: file_input(teacher)})
+    # A teacher may be missing from the cache: the table remains valid.
+    check_inputs(run_dir, _checkpoint_inputs(result["files"]["teachers"], present=True))
     return result
 
 
 def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     """Run stages 2 to 5 and return the numbers of the closing table."""
-    teacher = _teacher(plan, lock.folder)
-    weights = _distil(plan, teacher, lock)
-    result = _measure(plan, weights, teacher, lock)
+    teachers = _teachers(plan, lock.folder)
+    weights = _distil(plan, teachers, lock)
+    result = _measure(plan, weights, teachers, lock)
     return _export(plan, weights, result, lock)
 
 
-def _teacher(plan: Plan, run_dir: Path) -> Path | None:
-    """Return the teacher's checkpoint, the same one whenever the run is resumed."""
-    if plan.teacher is None:
+def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
+    """Return the teachers' checkpoints, the same ones whenever the run is resumed."""
+    if not plan.teachers:
         print_status("Teacher: none, all weights are 0", stage=2)
-        return None
-    print_status(f"Teacher {plan.teacher.name}", stage=2)
-    recorded = (read_inputs(run_dir) or {}).get(CHECKPOINT)
-    started_with = None if recorded is None else recorded.digest
-    train = plan.recipe.teacher_train
-    checkpoint = prepare_teacher(plan.teacher, plan.dataset, train, run_dir, plan.device, started_with)
-    check_inputs(run_dir, {CHECKPOINT: file_input(checkpoint)})
-    return checkpoint
+        return []
+    several = len(plan.teachers) > 1
+    print_status(f"Teacher{'s' * several} {', '.join(teacher.name for teacher in plan.teachers)}", stage=2)
+    checkpoints: list[Path] = []
+    for place, teacher in enumerate(plan.teachers, start=1):
+        if several:
+            print_status(f"teacher {place}: {teacher.name}, a model for {teacher.task.name}")
+        recorded = (read_inputs(run_dir) or {}).get(checkpoint_input(place))
+        started_with = None if recorded is None else recorded.digest
+        train = plan.recipe.teacher_train
+        checkpoint = prepare_teacher(teacher, plan.dataset, train, run_dir, plan.device, started_with, place)
+        check_inputs(run_dir, {checkpoint_input(place): file_input(checkpoint)})
+        checkpoints.append(checkpoint)
+    return checkpoints
+
+
+def _checkpoint_inputs(checkpoints: Sequence[str | Path], present: bool = False) -> dict[str, Input]:
+    """Return the teachers' checkpoints, or those that are present, as inputs of a run."""
+    files = {checkpoint_input(place): Path(file) for place, file in enumerate(checkpoints, start=1)}
+    return {name: file_input(file) for name, file in files.items() if not present or file.is_file()}
 
 
 @safe_loading()
-def _distil(plan: Plan, teacher: Path | None, lock: FolderLock) -> Path:
+def _distil(plan: Plan, teachers: Sequence[Path], lock: FolderLock) -> Path:
     """Train the student, and return its best checkpoint without optimizer at the top of the run folder."""
     config, run_dir = plan.recipe.config, lock.folder
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
-    trainer = FGDTrainer.with_teacher(teacher, config)
+    trainer = FGDTrainer.with_teacher(teachers if len(teachers) > 1 else next(iter(teachers), None), config)
     train, data = plan.recipe.train, str(plan.dataset.file)
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()
@@ -284,16 +298,15 @@ def _distil(plan: Plan, teacher: Path | None, lock: FolderLock) -> Path:
     return weights
 
 
-def _measure(plan: Plan, weights: Path, teacher: Path | None, lock: FolderLock) -> dict[str, Any]:
-    """Measure teacher and student on the data of the training, and write the numbers."""
+def _measure(plan: Plan, weights: Path, teachers: Sequence[Path], lock: FolderLock) -> dict[str, Any]:
+    """Measure teachers and student on the data of the training, and write the numbers."""
     run_dir = lock.folder
     print_status("Measuring on the same images", stage=4)
     # Scanned again, since the data may have changed during the training.
     with quiet_ultralytics():
         dataset = scan_dataset(plan.dataset.file, plan.recipe.train, recorded=True).copy_to(run_dir / DATA_FOLDER)
-    checkpoint = {} if teacher is None else {CHECKPOINT: file_input(teacher)}
-    check_inputs(run_dir, {DATA: data_input(dataset), **checkpoint})
-    result = measure_run(plan, dataset, weights, teacher, run_dir)
+    check_inputs(run_dir, {DATA: data_input(dataset), **_checkpoint_inputs(teachers)})
+    result = measure_run(plan, dataset, weights, teachers, run_dir)
     lock.check()
     if plan.method != PLAIN:
         save_recipe(run_dir, plan.plain_twin(run_dir), PLAIN_RECIPE)
@@ -317,7 +330,7 @@ def _export(plan: Plan, weights: Path, result: dict[str, Any], lock: FolderLock)
         raise
     result = {**result, "imgsz": exported.imgsz, "files": {**result["files"], "onnx": str(exported.path)}}
     lock.check()
-    missing = [file for file in result["files"].values() if file and not Path(file).exists()]
+    missing = [file for _, file in _files(result) if not Path(file).exists()]
     if missing:
         raise FGDError(f"{', '.join(missing)} was removed before the run was finished")
     save_result(run_dir, result)
@@ -333,10 +346,17 @@ def _with_twin(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _files(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the files of a run, each after its name; those that do not exist yet are left out."""
+    listed = {name: paths if isinstance(paths, list) else [paths] for name, paths in result["files"].items()}
+    names = {"teachers": "teacher"}
+    return [(names.get(name, name), path) for name, paths in listed.items() for path in paths if path]
+
+
 def _close(run_dir: Path, result: dict[str, Any]) -> DistillResult:
     """Print the closing table, what it means, the files, and what to run next."""
     result = _with_twin(run_dir, result)
-    files = [f"{name:9}{printable(display_path(Path(path)))}" for name, path in result["files"].items() if path]
+    files = [f"{name:9}{printable(display_path(Path(path)))}" for name, path in _files(result)]
     meaning = textwrap.fill(conclude(result), _LINE, break_long_words=False, break_on_hyphens=False)
     print(f"\n{format_table(result)}\n\n{meaning}\n\nfiles", *files, sep="\n  ")
     steps = [line for purpose, command in next_commands(result) for line in (f"# {purpose}", command)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -40,7 +40,7 @@ class Plan:
         recipe: resolved recipe, with absolute paths and without the train arguments `project` and `name`.
         dataset: scanned data set.
         student: initial model of the student.
-        teacher: model before fine-tuning; None without distillation.
+        teachers: models before fine-tuning; empty without distillation.
         device_type: "cpu" or "cuda".
         device: device that replaces the recorded one of a resumed run.
         project: requested parent folder of the run folder.
@@ -50,7 +50,7 @@ class Plan:
     recipe: Recipe
     dataset: Dataset
     student: Model
-    teacher: Model | None
+    teachers: tuple[Model, ...]
     device_type: str
     device: Any = None
     project: str | None = None
@@ -107,26 +107,46 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_task(train.get("task"), student)
     train["task"] = student.task.name
     _check_frozen(train.get("freeze"), student)
-    teacher = resolve(recipe.teacher, "teacher", demo) if recipe.active else None
-    if teacher is not None:
-        teacher_train["task"] = teacher.task.name
+    teachers = _resolve_teachers(recipe, demo)
     data = demo_data(student.task.name) if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
-    _check_channels(teacher, student, dataset)
+    _check_channels(teachers, student, dataset)
     selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
-    if teacher is not None:
-        check_fine_tuning(teacher, dataset, recipe.teacher_epochs)
-    elif recipe.teacher is not None:
-        print_status(f"teacher {recipe.teacher} is not used: all weights are 0")
+    for teacher in teachers:
+        check_fine_tuning(teacher, dataset, student.task.name, recipe.teacher_epochs)
+    for name in () if recipe.active else recipe.teachers:
+        print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset)
     resolved = recipe.replace(
-        teacher=None if teacher is None else teacher.file,
+        teacher=_teacher_option(teachers),
         student=student.file,
         data=None if demo else str(dataset.source),
         train=train,
         teacher_train=teacher_train,
     )
-    return Plan(resolved, dataset, student, teacher, device_type, device, **place)
+    return Plan(resolved, dataset, student, teachers, device_type, device, **place)
+
+
+def _resolve_teachers(recipe: Recipe, demo: bool) -> tuple[Model, ...]:
+    """Return the teachers of a recipe; none if all weights are 0.
+
+    Raises:
+        UsageError: two of them are the same model.
+    """
+    teachers: list[Model] = []
+    for name in recipe.teachers if recipe.active else ():
+        teacher = resolve(name, "teacher", demo)
+        same = next((other for other in teachers if other.digest == teacher.digest), None)
+        if same is not None:
+            raise UsageError(f"teachers {same.file} and {teacher.file} are the same model: leave out one")
+        teachers.append(teacher)
+    return tuple(teachers)
+
+
+def _teacher_option(teachers: tuple[Model, ...]) -> str | list[str] | None:
+    """Return the option of a recipe that names these teachers."""
+    files = [teacher.file for teacher in teachers]
+    return files if len(files) > 1 else next(iter(files), None)
 
 
 def demo_arguments(given: Mapping[str, Any], device_type: str, task: YoloTask) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -151,18 +171,26 @@ def demo_arguments(given: Mapping[str, Any], device_type: str, task: YoloTask) -
 def _check_options(recipe: Recipe) -> None:
     if recipe.student is None:
         raise UsageError("missing --student: give a model, such as --student yolov8n")
-    if recipe.teacher is None and recipe.active:
+    if not recipe.active:
+        return
+    if not recipe.teachers:
         raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
+    if recipe.features.teacher > len(recipe.teachers):
+        raise UsageError(
+            f"features.teacher={recipe.features.teacher} is not the place of a teacher: "
+            f"--teacher names {len(recipe.teachers)}, {', '.join(recipe.teachers)}"
+        )
 
 
-def _check_channels(teacher: Model | None, student: Model, dataset: Dataset) -> None:
-    """Check that a teacher with weights reads images like those of the data, and report a student that does not.
+def _check_channels(teachers: Sequence[Model], student: Model, dataset: Dataset) -> None:
+    """Check that all teachers with weights read images like those of the data, and report a student that does not.
 
     Raises:
-        FGDError: the teacher reads images with another number of channels.
+        FGDError: a teacher reads images with another number of channels.
     """
     channels = dataset.channels
-    if teacher is not None and teacher.names is not None and teacher.channels != channels:
+    teacher = next((model for model in teachers if model.names is not None and model.channels != channels), None)
+    if teacher is not None:
         raise FGDError(
             f"teacher {teacher.file} reads {teacher.channels}-channel images, data {dataset.source} has {channels}: "
             f"give a teacher of {channels}-channel images (--teacher path.pt), or an architecture, which is trained on "

@@ -5,7 +5,7 @@ plain.yaml     recipe of the same training without distillation
 inputs.json    SHA-256 of models and data set, checked whenever the run uses them again
 result.json    closing table
 data/          data YAML as given to Ultralytics
-teacher/       Ultralytics' run folder of the teacher's fine-tuning, if there was one
+teacher/       Ultralytics' run folder of the teacher's fine-tuning, if there was one; teacher-2/ of the second's
 student/       Ultralytics' run folder of the student
 student.pt, student.onnx
 """
@@ -36,14 +36,14 @@ INPUTS = "inputs.json"
 RESULT = "result.json"
 STUDENT_PT, STUDENT_ONNX = "student.pt", "student.onnx"
 STUDENT_STAGE, TEACHER_STAGE = "student", "teacher"
-_FOLDERS = (STUDENT_STAGE, TEACHER_STAGE, f"{STUDENT_STAGE}/weights", f"{TEACHER_STAGE}/weights")
-STUDENT, TEACHER, CHECKPOINT, DATA = "student", "teacher", "teacher's checkpoint", "data"
-"""Names of a run's inputs; the teacher's checkpoint is the file that is distilled from, fine-tuned if necessary."""
+STUDENT, DATA = "student", "data"
+"""Names of a run's inputs, beside those of `teacher_input` and `checkpoint_input`."""
 _INPUT_CHARACTERS = 90  # of each of the two descriptions in a message
 _RESULT_TYPES = {
     **dict.fromkeys(("task", "method", "fingerprint", "split", "images"), str),
     **dict.fromkeys(("seed", "epochs", "nbs", "imgsz", "train_images", "val_images", "cpu_threads"), int),
     **dict.fromkeys(("student", "files"), dict),
+    "teachers": list,
     **dict.fromkeys(("batches", "optimizer_steps"), (int, type(None))),
     "batch": (int, float),
     "data": (str, type(None)),
@@ -81,6 +81,21 @@ def new_run_folder(project: str | Path | None, name: str | None, student: str) -
     return numbered_folder(Path(project or RUNS_FOLDER).absolute() / (name or Path(student).stem))
 
 
+def teacher_stage(place: int) -> str:
+    """Return the folder of a teacher's fine-tuning by its place in the list of teachers, from 1."""
+    return TEACHER_STAGE if place == 1 else f"{TEACHER_STAGE}-{place}"
+
+
+def teacher_input(place: int) -> str:
+    """Return the name of the input that is a teacher, by its place in the list of teachers, from 1."""
+    return "teacher" if place == 1 else f"teacher {place}"
+
+
+def checkpoint_input(place: int) -> str:
+    """Return the name of the input that is the file distilled from: a teacher, fine-tuned if necessary."""
+    return f"{teacher_input(place)}'s checkpoint"
+
+
 def is_run(run_dir: Path) -> bool:
     """Return whether a folder contains the options file of a run, which may be damaged."""
     return (run_dir / RECIPE).exists()
@@ -95,7 +110,8 @@ def check_places(run_dir: Path) -> None:
     folders = [run_dir / name for name in (RECIPE, RESULT, STUDENT_PT, STUDENT_ONNX) if (run_dir / name).is_dir()]
     if folders:
         raise FGDError(f"{folders[0]} is a folder and should be a file: move it away")
-    files = [run_dir / name for name in _FOLDERS if (run_dir / name).is_file()]
+    stages = [run_dir / STUDENT_STAGE, run_dir / TEACHER_STAGE, *run_dir.glob(f"{TEACHER_STAGE}-*")]
+    files = [place for stage in stages for place in (stage, stage / "weights") if place.is_file()]
     if files:
         raise FGDError(f"{files[0]} is a file and should be a folder: move it away")
 
@@ -152,14 +168,23 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
         return None
     if not _has_types(result, _RESULT_TYPES):
         return None
-    teacher = result.get("teacher")
-    rows = [result["student"], *([] if teacher is None else [teacher])]
-    files = all(isinstance(file, (str, type(None))) for file in result["files"].values())
-    if not (files and all(_has_types(row, _ROW_TYPES) for row in rows)):
+    rows = (result["student"], *result["teachers"])
+    if not (_are_files(result["files"]) and all(_has_types(row, _ROW_TYPES) for row in rows)):
         return None
     names = {"weights": STUDENT_PT, "onnx": STUDENT_ONNX, "training": STUDENT_STAGE}
     present = {key: str(run_dir / name) for key, name in names.items() if result["files"].get(key)}
     return {**result, "files": {**result["files"], **present}}
+
+
+def _are_files(files: Mapping[str, Any]) -> bool:
+    """Return whether the values of `files` are a list of paths for the teachers, and a path or None for the others."""
+    teachers = files.get("teachers")
+    others = [file for name, file in files.items() if name != "teachers"]
+    return (
+        isinstance(teachers, list)
+        and all(isinstance(file, str) for file in teachers)
+        and all(isinstance(file, (str, type(None))) for file in others)
+    )
 
 
 def _has_types(values: Any, types: Mapping[str, type | tuple[type, ...]]) -> bool:

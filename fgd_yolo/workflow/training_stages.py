@@ -23,15 +23,16 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
 from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model
-from fgd_yolo.workflow.run_folder import TEACHER_STAGE, file_input
+from fgd_yolo.workflow.run_folder import file_input, teacher_stage
 from fgd_yolo.workflow.time_estimate import epoch_seconds
 
-_STUDENT_ONLY = ("pretrained", "freeze", "time")
+_STUDENT_ONLY = ("pretrained", "freeze", "time", "task")
 
 
 @safe_loading()
@@ -78,13 +79,27 @@ def is_trained_for(teacher: Model, dataset: Dataset) -> bool:
     return trained and same_classes(teacher.names, dataset.names)
 
 
-def check_fine_tuning(teacher: Model, dataset: Dataset, epochs: int | None) -> None:
-    """Check that a teacher is trained for the data, unless fine-tuning is allowed.
+def check_fine_tuning(teacher: Model, dataset: Dataset, task: str, epochs: int | None) -> None:
+    """Check that a teacher is trained for the data, unless it can and may be fine-tuned.
+
+    Args:
+        teacher: model that the user named.
+        dataset: scanned data set.
+        task: the student's task, which is that of the labels.
+        epochs: the option `teacher_epochs`.
 
     Raises:
-        FGDError: the teacher needs fine-tuning, and `teacher_epochs` is 0.
+        FGDError: the teacher needs fine-tuning, and its task cannot be trained on these labels, or `epochs` is 0.
     """
-    if epochs == 0 and not is_trained_for(teacher, dataset):
+    if is_trained_for(teacher, dataset):
+        return
+    if task not in teacher.task.trains_on:
+        tasks = " or ".join(name for name, other in TASKS.items() if task in other.trains_on)
+        raise FGDError(
+            f"teacher {teacher.file} {_state(teacher)} and is a model for {teacher.task.name}, which cannot be trained "
+            f"on labels for {task}: give trained weights (--teacher path.pt), or a teacher for {tasks}"
+        )
+    if epochs == 0:
         raise FGDError(
             f"teacher {teacher.file} {_state(teacher)}, the data has {format_classes(dataset.names)}: allow its "
             "fine-tuning (--teacher-epochs N), or give a teacher with the classes of the data (--teacher path.pt)"
@@ -115,8 +130,9 @@ def prepare_teacher(
     run_dir: Path,
     device: Any = None,
     started_with: str | None = None,
+    place: int = 1,
 ) -> Path:
-    """Return the checkpoint of a teacher that is trained for the data; fine-tune it in `RUN/teacher` if needed.
+    """Return the checkpoint of a teacher that is trained for the data; fine-tune it in the run folder if needed.
 
     Args:
         teacher: model that the user named.
@@ -125,6 +141,7 @@ def prepare_teacher(
         run_dir: the run folder.
         device: device that replaces that of the arguments when a run is resumed.
         started_with: SHA-256 of the teacher's checkpoint that a resumed run has used so far, if any.
+        place: place of the teacher in the list of teachers, which names the folder of its fine-tuning.
 
     Raises:
         FGDError: that checkpoint is missing or changed, or the fine-tuning failed.
@@ -132,9 +149,10 @@ def prepare_teacher(
     if is_trained_for(teacher, dataset):
         print_status(f"teacher {teacher.file} has the classes of the data: used without fine-tuning")
         return Path(teacher.file)
+    folder, train = run_dir / teacher_stage(place), {**train, "task": teacher.task.name}
     cached = cached_teacher(teacher, dataset, train)
     if started_with is not None:
-        return _same_checkpoint((cached, run_dir / TEACHER_STAGE / "weights" / BEST), started_with)
+        return _same_checkpoint((cached, folder / "weights" / BEST), started_with)
     if cached.is_file() and _readable(cached):
         print_status(f"teacher: reused from an earlier run, fine-tuned: {cached}")
         return cached
@@ -146,7 +164,7 @@ def prepare_teacher(
     print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px, {estimate} on this device")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
     plain = FGDTrainer.with_teacher(None, load_recipe("plain").config)
-    best = train_stage(teacher.file, plain, str(dataset.file), run_dir / TEACHER_STAGE, train, device)
+    best = train_stage(teacher.file, plain, str(dataset.file), folder, train, device)
     return _cache(best, cached)
 
 

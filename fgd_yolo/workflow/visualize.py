@@ -49,12 +49,12 @@ from fgd_yolo.training.checkpoints import SIDE, read_side_file
 from fgd_yolo.ultralytics import find_device, load_model
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
-    CHECKPOINT,
     DATA,
     INPUTS,
     RECIPE,
     STUDENT,
     Input,
+    checkpoint_input,
     data_input,
     file_input,
     input_differences,
@@ -247,9 +247,10 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     if result is None or not (run_dir / "student.pt").is_file():
         raise FGDError(f"{run_dir} is not finished: resume it with {resume_command(run_dir)}")
     recipe = read_recipe(run_dir)
-    teacher = options.teacher or result["files"].get("teacher")
-    if teacher is None:
+    teachers = result["files"]["teachers"]
+    if not (options.teacher or teachers):
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
+    teacher = options.teacher or teachers[recipe.features.teacher - 1]
     _check_inputs(run_dir, options, recipe, Path(teacher))
     settings = AttentionSettings.of(recipe.features)
     return VisualizeOptions(
@@ -304,7 +305,7 @@ def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teac
         file = display_path(run_dir / INPUTS)
         print_status(f"!! {file} is missing or damaged: cannot check that models and data are unchanged")
         return
-    current = {} if options.teacher else {CHECKPOINT: file_input(teacher)}
+    current = {} if options.teacher else {checkpoint_input(recipe.features.teacher): file_input(teacher)}
     if options.before is None:
         current[STUDENT] = Input(resolve(recipe.student, "student").digest, str(recipe.student))
     if not options.sources:

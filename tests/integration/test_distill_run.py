@@ -23,7 +23,7 @@ def test_a_teacher_that_is_not_trained_for_the_data_is_fine_tuned_first(shell, f
     assert "is untrained" in first_run.stdout
     assert re.search(rf"teacher: {TEACHER_EPOCHS} epochs at {IMAGE_PX} px, about \d+ (s|min) at most", first_run.stdout)
     assert shell.epochs("first", "teacher") == list(range(1, TEACHER_EPOCHS + 1))
-    assert shell.result("first")["teacher"]["map50_95"] > 0.05
+    assert shell.result("first")["teachers"][0]["map50_95"] > 0.05
 
 
 def test_every_stage_is_announced_and_nothing_is_on_stderr(first_run):
@@ -60,7 +60,7 @@ def test_the_table_has_teacher_and_student_with_every_column(shell, first_run):
 def test_every_value_and_every_column_that_a_run_writes_is_explained_in_the_page_of_the_metrics(shell, first_run):
     result = shell.result("first")
     assert sorted(documented("result.json")) == sorted({*result, "twin"})
-    assert documented("A model in result.json") == [*result["teacher"]] == [*result["student"]]
+    assert documented("A model in result.json") == [*result["teachers"][0]] == [*result["student"]]
     tables = [shell.folder / "runs/distill/first" / stage / "results.csv" for stage in ("student", "teacher")]
     student, teacher = ({*table.read_text().splitlines()[0].split(",")} for table in tables)
     own = student - teacher  # the teacher's training is Ultralytics' own
@@ -177,6 +177,6 @@ def test_the_demo_goes_from_two_names_to_a_table_without_network_or_weights(shel
     assert run.stdout.count("RANDOM WEIGHTS") == 2
     assert "data: 16 train and 8 val images, 6 classes" in run.stdout
     result = shell.result("demo")
-    assert result["teacher"]["parameters"] > 40e6 > 4e6 > result["student"]["parameters"]
+    assert result["teachers"][0]["parameters"] > 40e6 > 4e6 > result["student"]["parameters"]
     assert Path(result["files"]["onnx"]).is_file()
     assert (shell.folder / "runs/distill/demo/teacher").is_dir()

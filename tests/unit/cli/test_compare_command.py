@@ -91,6 +91,9 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
     shared = parse(["data=a.yaml", "--data", "b.yaml", *ASKED.split()])
     assert [shared.teacher_of(data) for data in shared.data] == ["t.pt", "t.pt"]
     assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo") is None
+    words = "--data a.yaml --teacher a.pt,b.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
+    options = parse(words.split())
+    assert [options.teacher_of(data) for data in options.data] == ["a.pt,b.pt", "b.pt"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,15 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         ("--student s.yaml --methods fgd", "1 data sets and 0 teachers"),
         (f"{ASKED} --data a.yaml --data b.yaml --data c.yaml --teacher u.pt", "3 data sets and 2 teachers"),
         (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are named a"),
+        (
+            "teacher=t.pt,u.pt student=s.yaml methods=plain,ultralytics",
+            "distils from one teacher, not from t.pt,u.pt",
+        ),
+        ("teacher=t.pt,t.pt student=s.yaml methods=fgd", "teacher t.pt given more than once"),
+        (
+            "data=a.yaml teacher=t.pt,u.pt data=b.yaml teacher=t.pt student=s.yaml methods=fgd:features.teacher=2",
+            "needs teacher 2, but --teacher t.pt names 1",
+        ),
         (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are named my-a"),
         (f"{ASKED} seed=3", "--seeds"),
         (f"{ASKED} time=1", "different numbers of epochs"),

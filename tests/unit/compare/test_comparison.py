@@ -19,7 +19,7 @@ def test_a_started_run_without_a_checkpoint_does_not_prevent_another(tmp_path):
     def job(teacher_digest: str) -> Job:
         planned = example_run("fgd", 0, teacher_digest=teacher_digest)
         folder = tmp_path / "run"
-        return Job(folder, folder, "cells.yaml", "s.yaml", "t.pt", parse_method("fgd"), {}, planned)
+        return Job(folder, folder, "cells.yaml", "s.yaml", ["t.pt"], parse_method("fgd"), {}, planned)
 
     write_job(job("wrong"))
     _check_output([job("right")], [], tmp_path)
@@ -44,8 +44,9 @@ def test_a_second_comparison_in_a_folder_names_the_process_that_uses_it(tmp_path
 
 
 def test_the_recorded_command_has_no_absolute_paths():
-    command = "fgd-yolo compare --data /home/me/a.yaml --teacher ../t.pt --project=/tmp/x 'pretrained=/m/w.pt'"
-    expected = "fgd-yolo compare --data a.yaml --teacher ../t.pt --project=x pretrained=w.pt"
+    command = "fgd-yolo compare --data /home/me/a.yaml --teacher ../t.pt --project=/tmp/x 'pretrained=/m/w.pt' "
+    command += "--teacher /home/me/t.pt,/home/you/u.pt"
+    expected = "fgd-yolo compare --data a.yaml --teacher ../t.pt --project=x pretrained=w.pt --teacher t.pt,u.pt"
     assert without_folders(command) == expected
 
 

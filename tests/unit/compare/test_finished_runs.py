@@ -10,7 +10,7 @@ from fgd_yolo.compare.finished_runs import _check_inputs
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.run_folder import DATA, STUDENT, TEACHER, Input, record_inputs
+from fgd_yolo.workflow.run_folder import DATA, STUDENT, Input, record_inputs, teacher_input
 from fixtures import draw_dataset, save_checkpoint
 
 
@@ -22,11 +22,11 @@ def test_a_run_whose_teacher_or_data_changed_is_refused(tmp_path, teacher_pt, st
         run_dir,
         {
             STUDENT: Input(resolve(student_yaml, "student").digest, str(student_yaml)),
-            TEACHER: Input(sha256(teacher.read_bytes()).hexdigest(), str(teacher)),
+            teacher_input(1): Input(sha256(teacher.read_bytes()).hexdigest(), str(teacher)),
             DATA: Input(scan_dataset(str(data), {}).scan.digest, str(data)),
         },
     )
-    models = (str(student_yaml), str(teacher))
+    models = (str(student_yaml), [str(teacher)])
     _check_inputs(run_dir, scan_dataset(str(data), {}), *models)
     save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
     with pytest.raises(FGDError, match=r"was started with another teacher .*or leave this run out"):

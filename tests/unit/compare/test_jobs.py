@@ -14,7 +14,7 @@ from unit.compare.example_runs import example_run
 def job(tmp_path) -> Job:
     folder = tmp_path / "run"
     planned = example_run("fgd", 0, teacher_digest="t")
-    return Job(folder, folder, "cells.yaml", "s.yaml", "t.pt", parse_method("fgd"), {}, planned)
+    return Job(folder, folder, "cells.yaml", "s.yaml", ["t.pt"], parse_method("fgd"), {}, planned)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"null", b'{"method": 3}', bytes(range(256))])

@@ -70,7 +70,7 @@ def runs():
         rows = [f"{epoch},{run.map50_95 * epoch / 30},0.25" for epoch in range(1, 31)]
         file.write_text("\n".join(["epoch,metrics/mAP50-95(B),features/ratio", *rows]))
     teacher = {"key": "k", "name": "big.pt", "map50_95": 0.5917, "map50": 0.8882}
-    context = {"commands": ["fgd-yolo compare"], "machines": ["2 CPU cores"], "teachers": {"cells": teacher}}
+    context = {"commands": ["fgd-yolo compare"], "machines": ["2 CPU cores"], "teachers": {"cells": [teacher]}}
     (OUT / "compare.json").write_text(json.dumps(context))
     return runs
 
@@ -115,6 +115,16 @@ def test_a_report_of_rotated_boxes_has_no_sizes(runs):
     text = (OUT / "report.md").read_text()
     assert "rotated-box mAP50-95" in text and "## Classes\n" in text
     assert not any(word in text for word in ("AP small", "small objects", "object sizes", " box mAP50-95", "32 x 32"))
+
+
+def test_each_of_several_teachers_has_a_row_with_its_name(runs):
+    context = json.loads((OUT / "compare.json").read_text())
+    context["teachers"]["cells"] += [{"key": "l", "name": "other.pt", "map50_95": 0.5, "map50": 0.75}]
+    (OUT / "compare.json").write_text(json.dumps(context))
+    report.write_report(OUT)
+    rows = Page((OUT / "report.html").read_text()).rows
+    assert ["cells", "(teacher other.pt)", "-", "0.5000", "0.7500"] in rows
+    assert sum("other.pt: mAP50-95 0.5000" in cell for row in rows for cell in row) == 1
 
 
 def test_means_and_costs_match_the_runs(runs):

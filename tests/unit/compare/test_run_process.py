@@ -15,7 +15,7 @@ from unit.compare.example_runs import example_run
 
 
 def test_the_reason_of_a_failure_is_the_last_line_of_the_log_or_the_signal(tmp_path):
-    job = Job(tmp_path, tmp_path, "cells.yaml", "s.yaml", "t.pt", parse_method("fgd"), {}, example_run("fgd", 0))
+    job = Job(tmp_path, tmp_path, "cells.yaml", "s.yaml", ["t.pt"], parse_method("fgd"), {}, example_run("fgd", 0))
     (tmp_path / LOG).write_text("epoch 3 of 100\nerror: no room\n\n")
     assert failure_reason(EndedProcess(job, 1, 2.0)) == "error: no room"
     assert failure_reason(EndedProcess(job, -signal.SIGKILL, 2.0)).startswith("killed by SIGKILL")
@@ -30,7 +30,7 @@ def test_a_run_is_refused_if_models_or_data_changed_since_it_was_planned(tmp_pat
 
     def job(**changes) -> Job:
         planned = example_run("fgd", 0, **{**digests, **changes})
-        models = (str(student_yaml), str(teacher_pt))
+        models = (str(student_yaml), [str(teacher_pt)])
         return Job(tmp_path, tmp_path, str(tiny_data), *models, parse_method("fgd"), {}, planned)
 
     _check_inputs(job())

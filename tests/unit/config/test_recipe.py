@@ -92,13 +92,53 @@ def test_a_path_is_a_model_name_too():
     assert Recipe(teacher=Path("a") / "b.pt").teacher == "a/b.pt"
 
 
+@pytest.mark.parametrize("teacher", ["a.pt,b.pt", "a.pt , b.pt", ["a.pt", Path("b.pt")], ("a.pt", "b.pt")])
+def test_several_teachers_are_a_list_or_text_with_commas(teacher):
+    assert Recipe(teacher=teacher).teachers == ("a.pt", "b.pt")
+    assert Recipe(teacher="x.pt").override(teacher=teacher).teachers == ("a.pt", "b.pt")
+
+
+def test_one_teacher_is_a_list_of_one_and_none_is_an_empty_list():
+    assert Recipe(teacher="yolov8l").teachers == ("yolov8l",) and Recipe().teachers == ()
+
+
+def test_the_name_of_an_existing_file_is_not_split_at_its_commas(tmp_path):
+    file = tmp_path / "a,b.pt"
+    assert len(Recipe(teacher=str(file)).teachers) == 2
+    file.touch()
+    assert Recipe(teacher=str(file)).teachers == Recipe(teacher=[file]).teachers == (str(file),)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("a.pt,b.pt,a.pt", "teacher a.pt given more than once: leave out one"),
+        (["a.pt", "a.pt"], "teacher a.pt given more than once: leave out one"),
+        ("a.pt,", "teacher 'a.pt,' has an empty name"),
+        (["a.pt", 3], r"teacher must be a model name or file, or a list of them, got \['a.pt', 3\]"),
+        ([], "teacher must be a model name or file, or a list of them"),
+    ],
+)
+def test_a_wrong_list_of_teachers_is_a_usage_error_that_names_it(teacher, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        Recipe(teacher=teacher)
+
+
+def test_an_option_of_the_top_level_is_suggested_before_one_of_the_same_name_in_a_group():
+    with pytest.raises(UsageError, match="did you mean 'teacher'"):
+        Recipe.from_dict({"teachr": "t.pt"})
+    with pytest.raises(UsageError, match=r"did you mean 'features\.teacher'"):
+        Recipe.from_dict({"features": {"teachr": 2}})
+
+
 def test_a_zero_is_an_override_and_none_is_not():
     assert Recipe(teacher_epochs=5).override(teacher_epochs=0).teacher_epochs == 0
 
 
 def test_a_recipe_survives_a_round_trip_through_yaml():
     recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, features={"ratio": None, "fg_weight": 1e-3})
-    assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
+    for same in (recipe, recipe.override(teacher=["a.pt", "b.pt"])):
+        assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(same.to_dict()))) == same
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "features: [unclosed\n", "train: 3\n"])

@@ -52,6 +52,13 @@ def test_teacher_and_recipe_are_those_of_the_run_without_paths_of_this_machine(r
     assert "/home" not in json.dumps(entry)
 
 
+@pytest.mark.parametrize("teachers", [["/home/me/a.pt", "/home/you/b.pt"], "/home/me/a.pt,/home/you/b.pt"])
+def test_the_names_of_several_teachers_have_commas(run, teachers):
+    (run / "distill.yaml").write_text(yaml.safe_dump({"student": "yolov8n", "teacher": teachers}))
+    entry = describe(ExportOptions(), run / "student.pt", CHECKPOINT, None)
+    assert (entry["teacher"], entry["recipe"]["teacher"]) == ("a,b", "a.pt,b.pt")
+
+
 @pytest.mark.parametrize("spoil", ["other weights", "no result", "broken result", "empty recipe"])
 def test_weights_that_are_not_a_runs_student_have_no_provenance(run, spoil):
     if spoil == "no result":

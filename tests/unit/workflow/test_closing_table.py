@@ -28,9 +28,9 @@ def make_result(method="fgd", map50_95=0.4321, map50=0.7, **changes):
         "split": "val",
         "val_images": 72,
         "cpu_threads": 1,
-        "teacher": row("teacher yolov8s", 0.591, 0.9) if method != "plain" else None,
+        "teachers": [row("teacher yolov8s", 0.591, 0.9)] if method != "plain" else [],
         "student": row("student yolov8n", map50_95, map50),
-        "files": {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx"},
+        "files": {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx", "teachers": []},
         **{"epochs": 3, "batch": 16, "nbs": 64, "batches": 30, "optimizer_steps": 7, "train_images": 160},
         **{"data": "/my data/d.yaml", "images": "/my data/images/val"},
     }
@@ -69,6 +69,12 @@ def test_the_note_says_that_boxes_are_rotated():
     lines = format_table(make_result(task="obb")).splitlines()
     assert lines[0].split()[:3] == ["mAP50-95", "mAP50", "parameters"]
     assert lines[3].startswith("mAP of rotated boxes on 72 val images")
+
+
+def test_each_teacher_has_a_row_in_the_order_of_the_list():
+    rows = [row("teacher s", 0.591, 0.9), row("teacher m", 0.6, 0.8)]
+    lines = format_table(make_result(teachers=rows)).splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [["teacher", "s", "0.591"], ["teacher", "m", "0.600"]]
 
 
 @pytest.mark.parametrize("method", ["fgd", "plain"])

@@ -31,7 +31,7 @@ def make_result(student=0.45, teacher=0.60, twin=None, method="fgd", **changes):
         "seed": 0,
         **{"epochs": 100, "batch": 16, "nbs": 64, "batches": 10_000, "optimizer_steps": 2500},
         **{"train_images": 1600, "val_images": 72, "data": "data.yaml", "images": "images/val"},
-        "teacher": None if method == "plain" else row(teacher, 12_000_000, 200.0),
+        "teachers": [] if method == "plain" else [row(teacher, 12_000_000, 200.0)],
         "student": row(student),
         "files": FILES,
     }
@@ -141,6 +141,11 @@ def test_an_accuracy_that_is_not_a_number_was_not_measured(value):
     assert "could not be measured" in conclude(make_result(student=value))
     assert "of its teacher" not in conclude(make_result(teacher=value))
     assert conclude(make_result(twin=0.4, student=0.45)) != conclude(make_result(student=value, twin=0.4))
+
+
+def test_the_student_is_compared_with_its_best_teacher():
+    teachers = [row(0.5, 30_000_000), row(0.9, 12_000_000, 200.0), row(None)]
+    assert "50% of its teacher's mAP50-95 with 25% of its parameters" in conclude(make_result(teachers=teachers))
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -12,16 +13,17 @@ from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, count_steps, demo_arguments, make_plan
+from fixtures import save_checkpoint
 
 
 @pytest.fixture
 def plan(tiny_data, student_yaml, teacher_pt):
     """Make the plan of a run with these train arguments."""
 
-    def make(teacher=None, data=tiny_data, **train):
+    def make(teacher=None, data=tiny_data, features_from=None, **train):
         recipe = Recipe() if teacher else load_recipe("plain")
-        models = {"teacher": teacher and str(teacher), "student": str(student_yaml)}
-        return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **models))
+        options = {"teacher": teacher, "student": str(student_yaml), "features.teacher": features_from}
+        return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **options))
 
     return make
 
@@ -31,6 +33,26 @@ def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_wit
     assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
     assert "imgsz 100 is not a multiple of 32: using 128 throughout" in capsys.readouterr().out
     assert plan(imgsz=1).recipe.train["imgsz"] == 32
+
+
+def test_several_teachers_are_recorded_in_their_order_with_absolute_paths(plan, teacher_pt, tiny_data, tmp_path):
+    other = save_checkpoint(tmp_path / "other.pt", "yolov8n.yaml", tiny_data, seed=3)
+    made = plan(teacher=f"{other},{teacher_pt}", features_from=2)
+    assert [teacher.name for teacher in made.teachers] == ["other", "teacher"]
+    assert made.recipe.teachers == (str(other), str(teacher_pt))
+    assert plan(teacher=teacher_pt).recipe.teacher == str(teacher_pt), "one is recorded as before"
+    assert plan().teachers == () and plan().recipe.teacher is None
+
+
+def test_the_same_teacher_under_two_names_is_a_usage_error(plan, teacher_pt, tmp_path):
+    copy = shutil.copy(teacher_pt, tmp_path / "copy.pt")
+    with pytest.raises(UsageError, match=r"teachers .*teacher\.pt and .*copy\.pt are the same model: leave out one"):
+        plan(teacher=[teacher_pt, copy])
+
+
+def test_features_from_a_teacher_that_is_not_there_are_a_usage_error(plan, teacher_pt):
+    with pytest.raises(UsageError, match=r"^features\.teacher=2 is not the place of a teacher: --teacher names 1, "):
+        plan(teacher=teacher_pt, features_from=2)
 
 
 def test_an_image_size_of_whole_strides_stays_and_a_missing_one_is_not_filled_in(plan, capsys):

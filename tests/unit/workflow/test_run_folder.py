@@ -10,10 +10,10 @@ from fgd_yolo.config import Recipe
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.workflow.run_folder import (
     DATA,
-    TEACHER,
     Input,
     check_inputs,
     check_places,
+    checkpoint_input,
     file_input,
     new_run_folder,
     read_inputs,
@@ -22,6 +22,8 @@ from fgd_yolo.workflow.run_folder import (
     record_inputs,
     save_recipe,
     save_result,
+    teacher_input,
+    teacher_stage,
 )
 
 
@@ -65,18 +67,18 @@ RESULT = {
     "cpu_threads": 1,
     **{"epochs": 3, "batch": 16, "nbs": 64, "batches": 30, "optimizer_steps": 7, "train_images": 160},
     **{"data": "/data/d.yaml", "images": "/data/images/val"},
-    "teacher": ROW,
+    "teachers": [ROW],
     "student": ROW,
-    "files": {"weights": "/run/student.pt", "onnx": None},
+    "files": {"weights": "/run/student.pt", "onnx": None, "teachers": ["/t.pt"]},
 }
 
 
-@pytest.mark.parametrize("teacher", [ROW, None])
-def test_a_complete_result_is_read_back(teacher, tmp_path):
+@pytest.mark.parametrize("teachers", [[], [ROW], [ROW, {**ROW, "map50": None}]])
+def test_a_complete_result_is_read_back(teachers, tmp_path):
     assert read_result(tmp_path) is None
-    save_result(tmp_path, {**RESULT, "teacher": teacher})
-    here = {"weights": str(tmp_path / "student.pt"), "onnx": None}
-    assert read_result(tmp_path) == {**RESULT, "teacher": teacher, "files": here}
+    save_result(tmp_path, {**RESULT, "teachers": teachers})
+    here = {"weights": str(tmp_path / "student.pt"), "onnx": None, "teachers": ["/t.pt"]}
+    assert read_result(tmp_path) == {**RESULT, "teachers": teachers, "files": here}
 
 
 @pytest.mark.parametrize("key", ["data", "batches", "optimizer_steps"])
@@ -87,7 +89,7 @@ def test_a_value_that_may_be_unknown_is_null_or_of_its_type(key, tmp_path):
     assert read_result(tmp_path) is None
 
 
-@pytest.mark.parametrize("key", [key for key in RESULT if key not in {"teacher", "data", "batches", "optimizer_steps"}])
+@pytest.mark.parametrize("key", [key for key in RESULT if key not in {"data", "batches", "optimizer_steps"}])
 def test_a_result_without_a_required_key_is_ignored(key, tmp_path):
     for value in (None, [1], float("nan")):
         save_result(tmp_path, {**RESULT, key: value})
@@ -96,10 +98,17 @@ def test_a_result_without_a_required_key_is_ignored(key, tmp_path):
     assert read_result(tmp_path) is None
 
 
-@pytest.mark.parametrize("row", ["teacher", "student"])
+@pytest.mark.parametrize("role", ["teachers", "student"])
 @pytest.mark.parametrize("odd", [{"map50": float("nan")}, {"cpu_ms": float("inf")}, {"gflops": "8"}, {"name": None}])
-def test_a_result_with_a_value_of_the_wrong_type_is_ignored(row, odd, tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({**RESULT, row: {**ROW, **odd}}))
+def test_a_result_with_a_value_of_the_wrong_type_is_ignored(role, odd, tmp_path):
+    row = {**ROW, **odd}
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, role: [ROW, row] if role == "teachers" else row}))
+    assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("odd", [{"teachers": None}, {"teachers": "/t.pt"}, {"teachers": [3]}, {"weights": 3}])
+def test_a_result_with_files_of_the_wrong_type_is_ignored(odd, tmp_path):
+    save_result(tmp_path, {**RESULT, "files": {**RESULT["files"], **odd}})
     assert read_result(tmp_path) is None
 
 
@@ -142,7 +151,7 @@ def test_a_folder_in_place_of_a_file_is_named(name, tmp_path):
         check_places(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["student", "teacher", "student/weights"])
+@pytest.mark.parametrize("name", ["student", "teacher", "student/weights", "teacher-2", "teacher-2/weights"])
 def test_a_file_in_place_of_a_folder_is_named(name, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
@@ -151,18 +160,26 @@ def test_a_file_in_place_of_a_folder_is_named(name, tmp_path):
 
 
 def test_a_run_that_was_copied_names_its_own_files(tmp_path):
-    files = {"weights": "/run/student.pt", "onnx": "/run/student.onnx", "training": "/run/student", "teacher": "/t.pt"}
+    files = {"weights": "/run/student.pt", "onnx": "/run/student.onnx", "training": "/run/student"}
+    files |= {"teachers": ["/t.pt", "/u.pt"]}
     save_result(tmp_path, {**RESULT, "files": files})
     assert read_result(tmp_path)["files"] == {
         "weights": str(tmp_path / "student.pt"),
         "onnx": str(tmp_path / "student.onnx"),
         "training": str(tmp_path / "student"),
-        "teacher": "/t.pt",
+        "teachers": ["/t.pt", "/u.pt"],
     }
     save_result(tmp_path, RESULT)
-    assert read_result(tmp_path)["files"] == {"weights": str(tmp_path / "student.pt"), "onnx": None}
+    assert read_result(tmp_path)["files"] == {**RESULT["files"], "weights": str(tmp_path / "student.pt")}
 
 
+def test_the_names_of_one_teacher_have_no_number_and_those_of_further_ones_have_their_place():
+    assert [teacher_stage(place) for place in (1, 2, 3)] == ["teacher", "teacher-2", "teacher-3"]
+    assert [teacher_input(place) for place in (1, 2)] == ["teacher", "teacher 2"]
+    assert [checkpoint_input(place) for place in (1, 2)] == ["teacher's checkpoint", "teacher 2's checkpoint"]
+
+
+TEACHER = teacher_input(1)
 INPUTS = {TEACHER: Input("abc", "/models/t.pt"), DATA: Input("def", "/data/d.yaml")}
 
 

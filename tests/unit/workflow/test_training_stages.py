@@ -12,6 +12,7 @@ import torch
 
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.time_estimate import epoch_seconds
 from fgd_yolo.workflow.training_stages import (
@@ -54,10 +55,35 @@ def test_a_teacher_trained_for_the_data_is_used_without_fine_tuning(teacher, dat
 
 
 def test_epochs_0_is_an_error_only_if_the_teacher_needs_fine_tuning(teacher, dataset):
-    check_fine_tuning(teacher, dataset, 0)
-    check_fine_tuning(named(teacher, "cat"), dataset, None)
+    check_fine_tuning(teacher, dataset, "detect", 0)
+    check_fine_tuning(named(teacher, "cat"), dataset, "detect", None)
     with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
-        check_fine_tuning(named(teacher, "cat"), dataset, 0)
+        check_fine_tuning(named(teacher, "cat"), dataset, "detect", 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"), [("segment", "detect"), ("detect", "pose"), ("obb", "segment"), ("pose", "obb")]
+)
+def test_a_teacher_that_cannot_be_trained_on_the_labels_is_an_error_that_names_both(teacher, dataset, task, labels):
+    other = replace(named(teacher, "cat"), task=TASKS[task])
+    with pytest.raises(FGDError, match=rf"a model for {task}, which cannot be trained on labels for {labels}: give"):
+        check_fine_tuning(other, dataset, labels, None)
+    check_fine_tuning(replace(teacher, task=TASKS[task]), dataset, labels, 0)
+    check_fine_tuning(named(teacher, "cat"), dataset, "segment", None)  # polygons have boxes
+
+
+def test_each_of_several_teachers_is_fine_tuned_in_a_folder_of_its_own(teacher, dataset, tmp_path, monkeypatch):
+    folders = []
+
+    def train_stage(model, trainer, data, folder, train, device):
+        folders.append((folder.name, train["task"]))
+        return Path(teacher.file)
+
+    monkeypatch.setattr("fgd_yolo.workflow.training_stages.train_stage", train_stage)
+    train = {"epochs": 1, "imgsz": 64, "device": "cpu"}
+    for place in (1, 2):
+        prepare_teacher(named(replace(teacher, digest=str(place)), "cat"), dataset, train, tmp_path, place=place)
+    assert folders == [("teacher", "detect"), ("teacher-2", "detect")]
 
 
 def test_the_teacher_has_the_students_arguments_without_those_about_its_weights_and_layers():

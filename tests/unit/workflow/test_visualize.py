@@ -17,15 +17,15 @@ from fgd_yolo.neck import Level
 from fgd_yolo.training.checkpoints import SIDE, write_side_file
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.run_folder import (
-    CHECKPOINT,
     DATA,
     INPUTS,
     STUDENT,
-    TEACHER,
     Input,
+    checkpoint_input,
     record_inputs,
     save_recipe,
     save_result,
+    teacher_input,
 )
 from fgd_yolo.workflow.visualize import VisualizeOptions, find_alignments, run_options
 from fixtures import draw_dataset, save_checkpoint
@@ -46,7 +46,7 @@ def run(tmp_path, teacher_pt, student_yaml):
         run_dir,
         {
             STUDENT: Input(resolve(student_yaml, "student").digest, str(student_yaml)),
-            **{name: Input(key, str(teacher)) for name in (TEACHER, CHECKPOINT)},
+            **{name: Input(key, str(teacher)) for name in (teacher_input(1), checkpoint_input(1))},
             DATA: Input(scan_dataset(str(data), {}).scan.digest, str(data)),
         },
     )
@@ -61,8 +61,8 @@ def run(tmp_path, teacher_pt, student_yaml):
     }
     facts |= {"cpu_threads": 1, "data": None, "images": str(data.parent), "train_images": 12}
     facts |= {"epochs": 1, "batch": 16, "nbs": 64, "batches": 1, "optimizer_steps": 0}
-    files = {"weights": str(run_dir / "student.pt"), "onnx": None, "teacher": str(teacher)}
-    save_result(run_dir, {**facts, "teacher": ROW, "student": ROW, "files": files})
+    files = {"weights": str(run_dir / "student.pt"), "onnx": None, "teachers": [str(teacher)]}
+    save_result(run_dir, {**facts, "teachers": [ROW], "student": ROW, "files": files})
     (run_dir / "student.pt").touch()
     return run_dir, teacher, data
 
