@@ -38,7 +38,6 @@ class YoloTask:
     Args:
         name: Ultralytics' name of the task.
         heads: class names of the heads that models of this task have.
-        trains_on: tasks whose labels a model of this task can be trained on.
         model: class of the models.
         trainer: Ultralytics' trainer.
         validator: Ultralytics' validator.
@@ -52,7 +51,6 @@ class YoloTask:
 
     name: str
     heads: tuple[str, ...]
-    trains_on: tuple[str, ...]
     model: type[DetectionModel]
     trainer: type[DetectionTrainer]
     validator: type[BaseValidator]
@@ -76,7 +74,6 @@ TASKS = {
         YoloTask(
             name="detect",
             heads=("Detect", "v10Detect"),
-            trains_on=("detect", "segment", "obb"),  # polygons have boxes; keypoints would be read as polygons
             model=DetectionModel,
             trainer=DetectionTrainer,
             validator=DetectionValidator,
@@ -89,7 +86,6 @@ TASKS = {
         YoloTask(
             name="segment",
             heads=("Segment", "Segment26"),
-            trains_on=("segment",),
             model=SegmentationModel,
             trainer=SegmentationTrainer,
             validator=SegmentationValidator,
@@ -103,7 +99,6 @@ TASKS = {
         YoloTask(
             name="pose",
             heads=("Pose", "Pose26"),
-            trains_on=("pose",),
             model=PoseModel,
             trainer=PoseTrainer,
             validator=PoseValidator,
@@ -116,7 +111,6 @@ TASKS = {
         YoloTask(
             name="obb",
             heads=("OBB", "OBB26"),
-            trains_on=("obb",),
             model=OBBModel,
             trainer=OBBTrainer,
             validator=OBBValidator,

@@ -26,6 +26,7 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
+from fgd_yolo.training.other_tasks import can_be_fine_tuned
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model
@@ -93,8 +94,8 @@ def check_fine_tuning(teacher: Model, dataset: Dataset, task: str, epochs: int |
     """
     if is_trained_for(teacher, dataset):
         return
-    if task not in teacher.task.trains_on:
-        tasks = " or ".join(name for name, other in TASKS.items() if task in other.trains_on)
+    if not can_be_fine_tuned(teacher.task, TASKS[task]):
+        tasks = " or ".join(name for name, other in TASKS.items() if can_be_fine_tuned(other, TASKS[task]))
         raise FGDError(
             f"teacher {teacher.file} {_state(teacher)} and is a model for {teacher.task.name}, which cannot be trained "
             f"on labels for {task}: give trained weights (--teacher path.pt), or a teacher for {tasks}"
