@@ -128,8 +128,11 @@ def _is_tag(part: int | str) -> bool:
 def unknown_option(name: str, known: Iterable[str]) -> str:
     """Return the message about an option that does not exist; dots in the name separate nested options."""
     known = list(known)
-    names = {option.rpartition(".")[2]: option for option in reversed(known)}
-    near = nearest(name.rpartition(".")[2], names)
+    group, _, option = name.rpartition(".")
+    # Two groups may have an option of the same name: that of the same group comes first.
+    ordered = sorted(reversed(known), key=lambda other: other.rpartition(".")[0] == group)
+    names = {other.rpartition(".")[2]: other for other in ordered}
+    near = nearest(option, names)
     hint = f", did you mean '{names[near]}'?" if near else f" (known: {', '.join(known)})"
     return f"unknown option '{name}'{hint}"
 

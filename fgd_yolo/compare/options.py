@@ -146,7 +146,7 @@ def _check_teachers(teachers: Sequence[str], methods: Sequence[Method]) -> None:
         if count > 1 and any(method.config is None for method in taught):
             raise UsageError(f"{ULTRALYTICS} distils from one teacher, not from {words}: leave out the method")
         for method in taught:
-            place = method.config.features.from_teacher if method.config else 1
+            place = method.config.features.teacher if method.config else 1
             if place > count:
                 raise UsageError(f"{method.label} needs teacher {place}, but --teacher {words} names {count}")
 

@@ -30,8 +30,8 @@ class FeatureOptions(Options):
     ratio: Ratio | None = 0.1
     """Target of the gradient norm of the features' terms over that of the detection loss, at the student's neck maps;
     the terms are scaled to it. None keeps the weights fixed, as in the paper."""
-    from_teacher: Annotated[int, Field(ge=1)] = 1
-    """Which of several teachers the features are compared with, by its place in `--teacher`."""
+    teacher: Annotated[int, Field(ge=1)] = 1
+    """Which of several teachers the features come from, by its place in `--teacher`."""
 
     @property
     def weights(self) -> dict[str, float]:

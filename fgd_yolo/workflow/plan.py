@@ -175,9 +175,9 @@ def _check_options(recipe: Recipe) -> None:
         return
     if not recipe.teachers:
         raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
-    if recipe.features.from_teacher > len(recipe.teachers):
+    if recipe.features.teacher > len(recipe.teachers):
         raise UsageError(
-            f"features.from_teacher={recipe.features.from_teacher} is not the place of a teacher: "
+            f"features.teacher={recipe.features.teacher} is not the place of a teacher: "
             f"--teacher names {len(recipe.teachers)}, {', '.join(recipe.teachers)}"
         )
 

@@ -250,7 +250,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     teachers = result["files"]["teachers"]
     if not (options.teacher or teachers):
         raise FGDError(f"{run_dir} was trained without a teacher: name one with --teacher")
-    teacher = options.teacher or teachers[recipe.features.from_teacher - 1]
+    teacher = options.teacher or teachers[recipe.features.teacher - 1]
     _check_inputs(run_dir, options, recipe, Path(teacher))
     settings = AttentionSettings.of(recipe.features)
     return VisualizeOptions(
@@ -305,7 +305,7 @@ def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teac
         file = display_path(run_dir / INPUTS)
         print_status(f"!! {file} is missing or damaged: cannot check that models and data are unchanged")
         return
-    current = {} if options.teacher else {checkpoint_input(recipe.features.from_teacher): file_input(teacher)}
+    current = {} if options.teacher else {checkpoint_input(recipe.features.teacher): file_input(teacher)}
     if options.before is None:
         current[STUDENT] = Input(resolve(recipe.student, "student").digest, str(recipe.student))
     if not options.sources:

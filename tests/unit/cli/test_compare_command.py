@@ -110,7 +110,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         ),
         ("teacher=t.pt,t.pt student=s.yaml methods=fgd", "teacher t.pt given more than once"),
         (
-            "data=a.yaml teacher=t.pt,u.pt data=b.yaml teacher=t.pt student=s.yaml methods=fgd:features.from_teacher=2",
+            "data=a.yaml teacher=t.pt,u.pt data=b.yaml teacher=t.pt student=s.yaml methods=fgd:features.teacher=2",
             "needs teacher 2, but --teacher t.pt names 1",
         ),
         (f"{ASKED} --data my-a.yaml --data 'my a.yaml'", "two data sets are named my-a"),

@@ -10,7 +10,7 @@ from fgd_yolo.errors import UsageError
 
 PROMISED = {
     "features": {"method", "scale", "temperature", "fg_weight", "bg_weight", "attn_weight", "rel_weight", "ratio"}
-    | {"from_teacher"},
+    | {"teacher"},
     "heads": {"enabled", "cls_weight", "box_weight", "ratio"},
     "schedule": {"warmup_epochs", "decay_start", "decay_end", "measure_every"},
     "checks": {"min_teacher_map", "max_ratio"},

@@ -124,6 +124,13 @@ def test_a_wrong_list_of_teachers_is_a_usage_error_that_names_it(teacher, messag
         Recipe(teacher=teacher)
 
 
+def test_an_option_of_the_top_level_is_suggested_before_one_of_the_same_name_in_a_group():
+    with pytest.raises(UsageError, match="did you mean 'teacher'"):
+        Recipe.from_dict({"teachr": "t.pt"})
+    with pytest.raises(UsageError, match=r"did you mean 'features\.teacher'"):
+        Recipe.from_dict({"features": {"teachr": 2}})
+
+
 def test_a_zero_is_an_override_and_none_is_not():
     assert Recipe(teacher_epochs=5).override(teacher_epochs=0).teacher_epochs == 0
 

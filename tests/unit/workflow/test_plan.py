@@ -22,7 +22,7 @@ def plan(tiny_data, student_yaml, teacher_pt):
 
     def make(teacher=None, data=tiny_data, features_from=None, **train):
         recipe = Recipe() if teacher else load_recipe("plain")
-        options = {"teacher": teacher, "student": str(student_yaml), "features.from_teacher": features_from}
+        options = {"teacher": teacher, "student": str(student_yaml), "features.teacher": features_from}
         return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **options))
 
     return make
@@ -51,9 +51,7 @@ def test_the_same_teacher_under_two_names_is_a_usage_error(plan, teacher_pt, tmp
 
 
 def test_features_from_a_teacher_that_is_not_there_are_a_usage_error(plan, teacher_pt):
-    with pytest.raises(
-        UsageError, match=r"^features\.from_teacher=2 is not the place of a teacher: --teacher names 1, "
-    ):
+    with pytest.raises(UsageError, match=r"^features\.teacher=2 is not the place of a teacher: --teacher names 1, "):
         plan(teacher=teacher_pt, features_from=2)
 
 
