@@ -76,9 +76,9 @@ def rotated_box_rows(scene: Scene) -> Iterable[np.ndarray]:
 def upright_keypoints(sign: Sign, placement: Placement) -> np.ndarray:
     """Return the keypoints of a placed sign, (6, 2) in pixels.
 
-    A symmetric sign looks the same after some rotations, so that its points cannot be told apart by the image alone.
-    Of the equal ways to name them, the one whose `top` is uppermost in the image is taken. This stays right under a
-    horizontal flip, but not under a vertical flip or a rotation of the image.
+    After some rotations the points of a sign are where they were, and only a mark, if any, tells them apart, which is
+    too small to be learnt in a short training. Of the equal ways to name them, the one whose `top` is uppermost in the
+    image is taken. This stays right under a horizontal flip, but not under a vertical flip or a rotation of the image.
     """
     candidates = []
     for turn in np.arange(sign.symmetry) * (2 * np.pi / sign.symmetry):

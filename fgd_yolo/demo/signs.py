@@ -18,7 +18,7 @@ class Sign(NamedTuple):
         Contours are (N, 2) float arrays of x to the right and y down, around the origin, with a radius of about 1;
         where contours of one tuple overlap, there is a hole. Colours are (hue in degrees, saturation, value), the
         last two in [0, 1]. `keypoints` is (6, 2) in the order of `KEYPOINTS`, or None. `symmetry` is how many rotations
-        within one turn leave the sign as it is.
+        within one turn leave the keypoints where they are, so that only their names tell them apart.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Sign(NamedTuple):
 
 
 KEYPOINTS = ("outer_left", "outer_right", "inner_left", "inner_right", "top", "bottom")
-"""Names of the keypoints, seen with the sign upright; the uppermost end of a symmetric sign counts as its top."""
+"""Names of the keypoints, seen with the sign upright; the uppermost of a sign's equal ends counts as its top."""
 MIRRORED_KEYPOINTS = (1, 0, 3, 2, 4, 5)
 """The index of each keypoint's counterpart in the mirrored image."""
 
@@ -75,13 +75,13 @@ def _mirrored(outer_left: Point, inner_left: Point, top: float, bottom: float) -
     return np.array([*left_and_right, [0, top], [0, bottom]])
 
 
-_TRIANGLE_POINTS = _mirrored((-np.sqrt(0.75), 0.5), (-np.sqrt(0.1875), -0.25), -1.0, 0.31)  # ends of sides, the dot
+_TRIANGLE_POINTS = _mirrored((-np.sqrt(0.75), 0.5), (-np.sqrt(0.1875), -0.25), -1.0, 0.5)  # corners, middles of sides
 _SQUARE_POINTS = _mirrored((-1.0, -1.0), (-1.0, 1.0), -1.0, 1.0)  # corners, and the ends between the bars
 _CROSS_POINTS = _mirrored((-1.0, 0.0), (-0.36, -0.36), -1.0, 1.0)  # ends of the arms, and the upper inner corners
 
 SIGNS = (
     Sign("disc", (_regular_polygon(48),), (_rectangle(-0.68, -0.2, 0.68, 0.2),), (2, 0.88, 0.82), _WHITE),
-    Sign("triangle", (_regular_polygon(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK, _TRIANGLE_POINTS),
+    Sign("triangle", (_regular_polygon(3),), _EXCLAMATION, (50, 0.9, 0.95), _BLACK, _TRIANGLE_POINTS, symmetry=3),
     Sign("square", (_rectangle(-1, -1, 1, 1),), _TWO_BARS, (218, 0.85, 0.8), _WHITE, _SQUARE_POINTS, symmetry=2),
     Sign("ring", (_regular_polygon(48), _regular_polygon(48, 0.55)), (), (128, 0.8, 0.68), _WHITE),
     Sign("checker", (_rectangle(-1, -1, 1, 1),), _checks(3), _WHITE, _BLACK),
