@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, Polygon
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from fgd_yolo.attention.labelled_images import DETECTIONS, LabelledImage
@@ -31,7 +31,7 @@ _GAP, _BAR_GAP, _LABELS, _MARGIN = 0.12, 0.06, 0.5, 0.45
 _TOP, _BELOW, _BOTTOM = 0.8, 0.36, 0.66
 _HEAT, _SIZES = "inferno", "viridis"
 _COLOURS = ("#d9822b", "#1f6fb4", "#3a8f5c")  # safe for colour-blind readers
-_BOX = "#40e0ff"
+_OUTLINE = "#40e0ff"
 _OPACITY = 0.66
 _GREYS = (-160, 340)  # grey levels of black and white: low contrast, so that the image hardly tints the colours
 
@@ -43,7 +43,7 @@ def draw_figure(image: LabelledImage, levels: Sequence[LevelAttention], title: s
     difference in attention of each channel, if the channels can be compared.
 
     Args:
-        image: the image with its boxes.
+        image: the image with its objects.
         levels: attention at each level, finest first; at least one.
         title: title above the panels.
         note: text below the panels; it is wrapped.
@@ -126,14 +126,18 @@ def _draw_level(level: LevelAttention, axes: dict[str, Axes], image: LabelledIma
     maps = {"teacher": level.teacher, **level.students}
     low, high = np.percentile(np.stack(list(maps.values())), (1, 99))
     titles = {name: f"{name}, $A_S$" for name in maps}
-    titles |= {"M": "mask M (boxes)", "S": "mask S (cell weights)", "channels": "$|A_C$ student − $A_C$ teacher$|$"}
+    titles |= {
+        "M": f"mask M ({image.drawn})",
+        "S": "mask S (cell weights)",
+        "channels": "$|A_C$ student − $A_C$ teacher$|$",
+    }
     for name, values in maps.items():
         heat = _overlay(axes[name], image, values, _HEAT, Normalize(low, high))
         if name in level.students:
             axes[name].set_xlabel(f"difference from the teacher {level.spatial_difference(name):.3f}")
     _bar(axes["scale"], heat, extend="both")
-    _overlay(axes["M"], image, level.box_mask.astype(float), "gray", Normalize(0, 1))
-    axes["M"].set_xlabel(f"{level.box_mask.mean():.0%} of the cells")
+    _overlay(axes["M"], image, level.object_mask.astype(float), "gray", Normalize(0, 1))
+    axes["M"].set_xlabel(f"{level.object_mask.mean():.0%} of the cells")
     bounds = level.scale_mask.min(), level.scale_mask.max()
     # If all weights are equal, as in an image without boxes, a scale still needs a range above them.
     scale = LogNorm(bounds[0], bounds[1] if bounds[1] > bounds[0] else 1.1 * bounds[0])
@@ -149,16 +153,16 @@ def _draw_level(level: LevelAttention, axes: dict[str, Axes], image: LabelledIma
 
 
 def _overlay(axes: Axes, image: LabelledImage, values: np.ndarray, colours: str, scale: Normalize):
-    """Draw the values of a level over the grey image, with the boxes on top."""
+    """Draw the values of a level over the grey image, with the outlines of the objects on top."""
     height, width = image.canvas.shape[:2]
     place = {"extent": (0, width, height, 0)}
     grey = cv2.cvtColor(as_bgr(image.canvas), cv2.COLOR_BGR2GRAY)
     axes.imshow(grey, cmap="gray", vmin=_GREYS[0], vmax=_GREYS[1], **place)
     drawn = axes.imshow(values, cmap=colours, norm=scale, alpha=_OPACITY, interpolation="nearest", **place)
-    style = "--" if image.box_source == DETECTIONS else "-"
-    for x, y, wide, tall in (image.boxes.numpy() * [width, height, width, height]).tolist():
-        place_box = (x - wide / 2, y - tall / 2), wide, tall
-        axes.add_patch(Rectangle(*place_box, fill=False, edgecolor=_BOX, linewidth=0.9, linestyle=style))
+    style = "--" if image.source == DETECTIONS else "-"
+    for corners in image.objects.corners():
+        outline = corners.numpy() * [width, height]
+        axes.add_patch(Polygon(outline, fill=False, edgecolor=_OUTLINE, linewidth=0.9, linestyle=style))
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     return drawn
@@ -199,13 +203,15 @@ def _draw_channels(axes: Axes, level: LevelAttention) -> None:
 
 
 def _draw_legend(figure: Figure, image: LabelledImage, note: str) -> None:
-    """Draw the legend of the boxes and the note below the panels."""
+    """Draw the legend of the outlines and the note below the panels."""
     width, height = figure.get_size_inches()
-    if len(image.boxes):
-        style = "--" if image.box_source == DETECTIONS else "-"
-        boxes = Patch(facecolor="none", edgecolor=_BOX, linestyle=style, label=f"boxes: {image.box_source}")
+    if len(image.objects.boxes):
+        style = "--" if image.source == DETECTIONS else "-"
+        objects = Patch(facecolor="none", edgecolor=_OUTLINE, linestyle=style, label=f"{image.drawn}: {image.source}")
     else:
-        boxes = Patch(facecolor="none", edgecolor="none", label=f"boxes: none ({image.box_source})")
+        objects = Patch(facecolor="none", edgecolor="none", label=f"{image.drawn}: none ({image.source})")
     place = (_MARGIN / width, 0.44 / height)
-    figure.legend(handles=[boxes], loc="lower left", bbox_to_anchor=place, frameon=False, borderpad=0, borderaxespad=0)
+    figure.legend(
+        handles=[objects], loc="lower left", bbox_to_anchor=place, frameon=False, borderpad=0, borderaxespad=0
+    )
     figure.text(_MARGIN / width, 0.36 / height, fill(note, int(width * 15)), fontsize=8.5, va="top", color="#444444")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.methods.alignment import align_maps
 from fgd_yolo.methods.attention_maps import AttentionSettings
-from fgd_yolo.methods.box_masks import background_weights, foreground_weights
+from fgd_yolo.methods.box_masks import background_weights
 from fgd_yolo.neck import Level
 
 
@@ -22,15 +22,15 @@ class LevelAttention(NamedTuple):
         stride: input pixels per cell.
         teacher: (H, W), spatial attention of the teacher, mean 1.
         students: (H, W) by name, spatial attention of each student, mean 1.
-        box_mask: (H, W) bool, mask M: True for cells inside a box.
-        scale_mask: (H, W), mask S: 1 / (cells of the box) inside a box, 1 / (cells outside all boxes) elsewhere.
+        object_mask: (H, W) bool, mask M: True for cells inside an object.
+        scale_mask: (H, W), mask S: 1 / (cells of the object) inside one, 1 / (cells outside all objects) elsewhere.
         channel_differences: (C,) by name, |A_C student - A_C teacher| of each channel; empty if the widths differ.
     """
 
     stride: int
     teacher: np.ndarray
     students: dict[str, np.ndarray]
-    box_mask: np.ndarray
+    object_mask: np.ndarray
     scale_mask: np.ndarray
     channel_differences: dict[str, np.ndarray]
 
@@ -48,7 +48,7 @@ def compare_levels(
     levels: Sequence[Level],
     teacher_maps: Sequence[Tensor],
     student_maps: Mapping[str, Sequence[Tensor]],
-    boxes: Tensor,
+    foreground: Callable[[tuple[int, int]], Tensor],
     settings: AttentionSettings,
     aligns: Sequence[nn.Module | None],
 ) -> list[LevelAttention]:
@@ -58,7 +58,7 @@ def compare_levels(
         levels: pairs of neck maps, the same for every student.
         teacher_maps: neck maps (1, C, H, W) of the image.
         student_maps: neck maps of each student, by name.
-        boxes: (M, 4), as in `compare_level`.
+        foreground: returns the weights (1, H, W) of the foreground on a grid (H, W) of cells, on the CPU.
         settings: settings of the attention.
         aligns: the alignment of each level, or None to use the student's maps unaligned.
     """
@@ -67,7 +67,7 @@ def compare_levels(
             level.stride,
             teacher_maps[level.teacher_index],
             {name: maps[level.student_index] for name, maps in student_maps.items()},
-            boxes,
+            foreground(tuple(teacher_maps[level.teacher_index].shape[2:])),
             settings,
             align,
         )
@@ -80,7 +80,7 @@ def compare_level(
     stride: int,
     teacher_map: Tensor,
     student_maps: Mapping[str, Tensor],
-    boxes: Tensor,
+    foreground: Tensor,
     settings: AttentionSettings,
     align: nn.Module | None,
 ) -> LevelAttention:
@@ -90,7 +90,7 @@ def compare_level(
         stride: input pixels per cell.
         teacher_map: (1, C, H, W).
         student_maps: (1, C', H, W) of each student, by name.
-        boxes: (M, 4), x centre, y centre, width, height as fractions of the network's input; on the CPU.
+        foreground: (1, H, W), weights of the cells, 0 in the background; on the CPU.
         settings: settings of the attention.
         align: alignment from the students' width to the teacher's; None leaves their maps unaligned.
 
@@ -104,7 +104,6 @@ def compare_level(
         spatial[name] = _array(student.spatial)
         if student.channel.shape == teacher.channel.shape:
             channel_differences[name] = _array((student.channel - teacher.channel).abs())
-    foreground = foreground_weights(boxes, torch.zeros(len(boxes), dtype=torch.long), 1, teacher_map.shape[2:])
     return LevelAttention(
         stride,
         _array(teacher.spatial),

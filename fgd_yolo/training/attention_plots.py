@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
+from fgd_yolo.attention.image_objects import ImageObjects
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.task_table import image_channels
+from fgd_yolo.task_table import YoloTask, image_channels, task_of_model
 from fgd_yolo.training.distiller import Distiller
 
 IMAGES = 3
@@ -41,7 +42,7 @@ def plot_if_due(trainer, every: int) -> None:
             plot = plot_attention(
                 trainer.distiller,
                 unwrap_model(trainer.ema.ema),
-                choose_images(trainer.test_loader.dataset.labels),
+                choose_images(trainer.test_loader.dataset.labels, trainer.task),
                 int(trainer.args.imgsz),
                 f"epoch {epoch}",
             )
@@ -51,14 +52,14 @@ def plot_if_due(trainer, every: int) -> None:
 
 
 def plot_attention(
-    distiller: Distiller, student: nn.Module, images: list[tuple[Path, Tensor]], side_px: int, name: str
+    distiller: Distiller, student: nn.Module, images: list[tuple[Path, ImageObjects]], side_px: int, name: str
 ) -> np.ndarray:
     """Plot the attention of teacher and student, one figure per image, stacked vertically.
 
     Args:
         distiller: provides the teacher, the levels and the alignments.
         student: the model to plot; a copy of it is run.
-        images: image files with their boxes (M, 4): x centre, y centre, width, height as fractions of the image.
+        images: image files with their objects, as fractions of the image.
         side_px: side of the network's input, in pixels.
         name: label of the student's state, such as its epoch.
 
@@ -78,6 +79,7 @@ def plot_attention(
         raise FGDError("only images with boxes are plotted, and the val images include none")
     student = deepcopy(student).float().eval()
     device = next(student.parameters()).device
+    task = task_of_model(student)
     settings = AttentionSettings.of(distiller.config.features)
     aligns = [loss.align for loss in distiller.losses] or [None] * len(distiller.levels)
     until = "until the feature terms ended" if distiller.features.ratio.ended else "so far"
@@ -85,27 +87,36 @@ def plot_attention(
     maps = aligned if distiller.losses else "not aligned"
     note = f"{explain_symbols(settings)} The student is the EMA, its maps are {maps}."
     figures = []
-    for path, boxes in images:
-        image = load_letterboxed(path, boxes, LABELS, side_px, image_channels(student.yaml))
+    for path, objects in images:
+        image = load_letterboxed(path, objects, LABELS, side_px, image_channels(student.yaml), task)
         tensor = image.tensor.to(device)
         students = {f"student, {name}": neck_maps(student, tensor)[0]}
-        levels = compare_levels(distiller.levels, distiller.teacher(tensor), students, image.boxes, settings, aligns)
+        teacher_maps = distiller.teacher(tensor)
+        levels = compare_levels(distiller.levels, teacher_maps, students, image.foreground, settings, aligns)
         figures.append(render(draw_figure(image, levels, f"{image.name}, {name}", note)))
     return np.concatenate(figures)
 
 
-def choose_images(labels: list[dict]) -> list[tuple[Path, Tensor]]:
+def choose_images(labels: list[dict], task: YoloTask) -> list[tuple[Path, ImageObjects]]:
     """Choose images with boxes, evenly spread over the sorted file names, so the same ones at every epoch.
 
     Args:
-        labels: labels of Ultralytics' dataset, with `im_file` and `bboxes` (M, 4) centre-size fractions.
+        labels: labels of Ultralytics' dataset, with `im_file`, `bboxes` (M, 4) centre-size fractions, and `segments`,
+            polygons (N, 2) as fractions.
+        task: task of the student, whose foreground is drawn.
 
     Returns:
-        Each image file with its boxes.
+        Each image file with its objects.
     """
     by_name = sorted((label for label in labels if len(label["bboxes"])), key=lambda label: label["im_file"])
     picks = np.linspace(0, len(by_name) - 1, min(IMAGES, len(by_name))).round().astype(int)
-    return [(Path(by_name[pick]["im_file"]), torch.from_numpy(by_name[pick]["bboxes"].copy())) for pick in picks]
+    return [(Path(by_name[pick]["im_file"]), _objects(by_name[pick], task)) for pick in picks]
+
+
+def _objects(label: dict, task: YoloTask) -> ImageObjects:
+    if task.foreground is None:
+        return ImageObjects(torch.from_numpy(label["bboxes"].copy()))
+    return ImageObjects.of_outlines([torch.from_numpy(polygon.copy()) for polygon in label["segments"]])
 
 
 def write_plot(plot: np.ndarray, path: Path, epoch: int) -> None:

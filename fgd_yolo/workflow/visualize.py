@@ -21,13 +21,12 @@ from fgd_yolo.attention.differences import (
     write_differences,
 )
 from fgd_yolo.attention.figure import draw_figure, explain_symbols, render, write_png
+from fgd_yolo.attention.image_objects import ImageObjects, detected_objects, read_labels
 from fgd_yolo.attention.labelled_images import (
     DETECTIONS,
     LABELS,
     LabelledImage,
-    detected_boxes,
     find_images,
-    labelled_boxes,
     load_letterboxed,
 )
 from fgd_yolo.attention.level_attention import LevelAttention, compare_levels
@@ -180,21 +179,23 @@ def compare_image(
     """Run all models on an image and return it with the attention at each level.
 
     Args:
-        path: image file. Boxes come from its label file, or from the teacher if there is none.
+        path: image file. Objects come from its label file, or from the teacher if there is none.
         models: teacher and students, on one device.
         aligns: alignment of each level on the same device, or None for unaligned maps of the student.
         side_px: side of the network's input in pixels.
         settings: settings of the attention.
     """
-    boxes = labelled_boxes(path)
-    boxes_or_none = torch.zeros(0, 4) if boxes is None else boxes
-    image = load_letterboxed(path, boxes_or_none, LABELS, side_px, models.channels)
+    task, teacher = (TASKS[model.task] for model in (models.students[AFTER], models.teacher))
+    labels = read_labels(path, task)
+    objects = ImageObjects(torch.zeros(0, 4)) if labels is None else labels
+    image = load_letterboxed(path, objects, LABELS, side_px, models.channels, task)
     tensor = image.tensor.to(next(models.teacher.parameters()).device)
     teacher_maps, outputs = neck_maps(models.teacher, tensor)
-    if boxes is None:
-        image = image._replace(boxes=detected_boxes(outputs, side_px), box_source=DETECTIONS)
+    if labels is None:
+        found = detected_objects(outputs, teacher, len(models.teacher.names), side_px)
+        image = image._replace(objects=found, source=DETECTIONS, task=teacher)
     student_maps = {name: neck_maps(model, tensor)[0] for name, model in models.students.items()}
-    return image, compare_levels(models.levels, teacher_maps, student_maps, image.boxes, settings, aligns)
+    return image, compare_levels(models.levels, teacher_maps, student_maps, image.foreground, settings, aligns)
 
 
 def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[list[nn.Module | None], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ def example():
     """Neck maps of teacher and students at strides 8 and 16, alignments, the image with boxes, and its attention."""
     import torch
 
+    from fgd_yolo.attention.image_objects import ImageObjects
     from fgd_yolo.attention.labelled_images import LABELS, LabelledImage
     from fgd_yolo.attention.level_attention import compare_levels
     from fgd_yolo.methods.attention_maps import AttentionSettings
@@ -34,13 +36,26 @@ def example():
         for name in ("before", "after")
     }
     aligns = [torch.nn.Conv2d(level.student_channels, level.teacher_channels, 1) for level in levels]
-    boxes = torch.tensor([[0.3, 0.3, 0.2, 0.4], [0.7, 0.6, 0.5, 0.5]])
+    boxes = ImageObjects(torch.tensor([[0.3, 0.3, 0.2, 0.4], [0.7, 0.6, 0.5, 0.5]]))
     canvas = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    image = LabelledImage("a$b$.jpg", canvas, boxes, LABELS)
     return SimpleNamespace(
         levels=levels,
         teacher=teacher,
         students=students,
         aligns=aligns,
-        image=LabelledImage("a$b$.jpg", canvas, boxes, LABELS),
-        attention=compare_levels(levels, teacher, students, boxes, AttentionSettings(0.5, "paper"), aligns),
+        image=image,
+        attention=compare_levels(levels, teacher, students, image.foreground, AttentionSettings(0.5, "paper"), aligns),
     )
+
+
+@pytest.fixture
+def image_file(tmp_path):
+    """A wide black image with a white block and its label file, in Ultralytics' folder layout."""
+    image = np.zeros((60, 120, 3), np.uint8)
+    image[20:40, 30:90] = 255
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), image)
+    (tmp_path / "labels/a.txt").write_text("2 0.5 0.5 0.5 0.333333\n\n")
+    return tmp_path / "images/a.png"

@@ -6,8 +6,10 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 from fgd_yolo.attention.figure import draw_figure, explain_symbols, render, write_png
+from fgd_yolo.attention.image_objects import ImageObjects
 from fgd_yolo.attention.labelled_images import DETECTIONS
 from fgd_yolo.methods.attention_maps import AttentionSettings
 
@@ -50,7 +52,7 @@ def test_a_panel_shows_the_values_of_its_level(figure, example):
         heat = {name: axes[number].images[-1] for name, axes in panels(figure).items() if axes[number].images}
         np.testing.assert_array_equal(heat["teacher"].get_array(), level.teacher)
         np.testing.assert_array_equal(heat["after"].get_array(), level.students["after"])
-        np.testing.assert_array_equal(heat["M"].get_array(), level.box_mask)
+        np.testing.assert_array_equal(heat["M"].get_array(), level.object_mask)
         np.testing.assert_array_equal(heat["S"].get_array(), level.scale_mask)
         assert panels(figure)["after"][number].get_xlabel().endswith(f" {level.spatial_difference('after'):.3f}")
 
@@ -63,13 +65,15 @@ def test_the_attention_maps_of_a_row_share_one_colour_scale(figure):
 def test_boxes_are_drawn_at_their_place_on_the_canvas(figure):
     for name in ("teacher", "before", "after", "M", "S"):
         for axes in panels(figure)[name]:
-            drawn = [(box.get_x(), box.get_y(), box.get_width(), box.get_height()) for box in axes.patches]
+            corners = np.array([box.get_xy()[:4] for box in axes.patches])
+            drawn = np.concatenate([corners[:, 0], corners[:, 2] - corners[:, 0]], axis=1)
             np.testing.assert_allclose(drawn, [[12.8, 6.4, 12.8, 25.6], [28.8, 22.4, 32, 32]], rtol=1e-5)
+            np.testing.assert_allclose(corners[0, 1::2], [[25.6, 6.4], [12.8, 32]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("origin", ["labels", DETECTIONS])
 def test_the_legend_names_the_source_of_the_boxes(example, origin):
-    figure = draw_figure(example.image._replace(box_source=origin), example.attention, "", "")
+    figure = draw_figure(example.image._replace(source=origin), example.attention, "", "")
     assert figure.legends[0].get_texts()[0].get_text() == f"boxes: {origin}"
     solid = panels(figure)["teacher"][0].patches[0].get_linestyle()
     assert solid == ("--" if origin == DETECTIONS else "-")
@@ -77,8 +81,8 @@ def test_the_legend_names_the_source_of_the_boxes(example, origin):
 
 def test_an_image_without_boxes_is_drawn(example):
     weights = np.full((8, 8), 1 / 64, np.float32)
-    level = example.attention[0]._replace(box_mask=weights > 1, scale_mask=weights)
-    figure = draw_figure(example.image._replace(boxes=example.image.boxes[:0]), [level], "", "")
+    level = example.attention[0]._replace(object_mask=weights > 1, scale_mask=weights)
+    figure = draw_figure(example.image._replace(objects=ImageObjects(torch.zeros(0, 4))), [level], "", "")
     assert "none" in figure.legends[0].get_texts()[0].get_text()
     assert render(figure).std() > 10
     least, *_ = panels(figure)["S scale"][0].get_yticklabels()

@@ -28,15 +28,15 @@ def test_attention_is_that_of_the_loss_with_the_student_aligned(example):
 def test_masks_are_those_of_the_loss(example):
     index = torch.zeros(2, dtype=torch.long)
     for level in example.attention:
-        foreground = foreground_weights(example.image.boxes, index, 1, (64 // level.stride,) * 2)
-        np.testing.assert_array_equal(level.box_mask, foreground[0] > 0)
+        foreground = foreground_weights(example.image.objects.boxes, index, 1, (64 // level.stride,) * 2)
+        np.testing.assert_array_equal(level.object_mask, foreground[0] > 0)
         np.testing.assert_array_equal(level.scale_mask, (foreground + background_weights(foreground))[0])
         assert level.scale_mask.min() > 0, "every cell has a weight"
 
 
 def test_an_image_without_boxes_is_all_background(example):
-    level = compare_level(8, example.teacher[0], {}, torch.zeros(0, 4), PAPER, None)
-    assert not level.box_mask.any()
+    level = compare_level(8, example.teacher[0], {}, torch.zeros(1, 8, 8), PAPER, None)
+    assert not level.object_mask.any()
     np.testing.assert_allclose(level.scale_mask, 1 / 64)
 
 
@@ -45,14 +45,14 @@ def test_differences_are_mean_absolute_differences_of_attention():
     even = torch.zeros(1, 2, 1, 2)
     cells, channels = even.clone(), even.clone()
     cells[..., 1] = channels[:, 1] = 0.5 * log(3)
-    level = compare_level(8, even, {"cells": cells, "channels": channels}, torch.zeros(0, 4), PAPER, None)
+    level = compare_level(8, even, {"cells": cells, "channels": channels}, torch.zeros(1, 1, 2), PAPER, None)
     assert [level.spatial_difference(name) for name in level.students] == pytest.approx([0.5, 0], abs=1e-6)
     assert [level.channel_difference(name) for name in level.students] == pytest.approx([0, 0.5], abs=1e-6)
 
 
 def test_without_alignment_the_students_own_map_is_used_and_its_channels_are_not_compared(example):
     students = {name: maps[0] for name, maps in example.students.items()}
-    level = compare_level(8, example.teacher[0], students, example.image.boxes, PAPER, None)
+    level = compare_level(8, example.teacher[0], students, example.image.foreground((8, 8)), PAPER, None)
     np.testing.assert_array_equal(level.students["after"], attention(students["after"], 0.5).spatial[0])
     assert level.channel_differences == {} and level.channel_difference("after") is None
 
@@ -64,8 +64,8 @@ def test_the_free_scale_standardises_channels_and_caps_the_attention(example):
     one_hot = torch.zeros_like(example.teacher[0])
     one_hot[..., 3, 4] = 1
     students = {"same": factors * example.teacher[0] + levels, "one hot": one_hot}
-    level = compare_level(8, example.teacher[0], students, example.image.boxes, FREE, None)
+    level = compare_level(8, example.teacher[0], students, example.image.foreground((8, 8)), FREE, None)
     assert [level.spatial_difference("same"), level.channel_difference("same")] == pytest.approx([0, 0], abs=1e-4)
     assert level.students["one hot"].max() == level.students["one hot"][3, 4] == 10
-    paper = compare_level(8, example.teacher[0], students, example.image.boxes, PAPER, None)
+    paper = compare_level(8, example.teacher[0], students, example.image.foreground((8, 8)), PAPER, None)
     assert paper.spatial_difference("same") > 0.1

@@ -12,8 +12,11 @@ import torch
 from ultralytics.utils.callbacks import tensorboard
 
 from fgd_yolo import FGDConfig, FGDTrainer
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.training import attention_plots
 from fgd_yolo.training.attention_plots import choose_images, plot_attention, plot_if_due
+
+DETECT = TASKS["detect"]
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def trainer(joined, labels, tmp_path):
         ema=SimpleNamespace(ema=joined.student.eval()),
         test_loader=SimpleNamespace(dataset=SimpleNamespace(labels=labels[:1])),
         args=SimpleNamespace(imgsz=64),
+        task=DETECT,
         save_dir=tmp_path / "student",
         epoch=1,
         stop=False,
@@ -72,7 +76,7 @@ def test_a_training_without_distillation_has_no_plots_and_no_warning(trainer, ca
 @pytest.mark.slow
 def test_a_plot_shows_every_chosen_image(trainer, labels):
     trainer.test_loader.dataset.labels = labels
-    one = plot_attention(trainer.distiller, trainer.ema.ema, choose_images(labels)[:1], 64, "epoch 2")
+    one = plot_attention(trainer.distiller, trainer.ema.ema, choose_images(labels, DETECT)[:1], 64, "epoch 2")
     plot_if_due(trainer, 1)
     plot = cv2.imread(str(trainer.save_dir / "attention/epoch002.png"))
     assert plot.shape == (attention_plots.IMAGES * one.shape[0], *one.shape[1:])
@@ -102,11 +106,11 @@ def test_a_failure_is_a_warning(trainer, labels, caplog):
 
 
 def test_the_images_are_spread_over_those_with_boxes_in_any_order_of_the_labels(labels):
-    chosen = choose_images(labels)
+    chosen = choose_images(labels, DETECT)
     assert [path.name for path, _ in chosen] == ["00.png", "02.png", "04.png"]
-    assert [path for path, _ in choose_images(labels[::-1])] == [path for path, _ in chosen]
-    np.testing.assert_array_equal(chosen[1][1], labels[2]["bboxes"])
-    assert choose_images(labels[-1:]) == []
+    assert [path for path, _ in choose_images(labels[::-1], DETECT)] == [path for path, _ in chosen]
+    np.testing.assert_array_equal(chosen[1][1].boxes, labels[2]["bboxes"])
+    assert choose_images(labels[-1:], DETECT) == []
 
 
 def test_another_plot_interval_does_not_prevent_a_resume():
