@@ -178,7 +178,12 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add = parser.add_argument_group("models and data").add_argument
     help_text = "dataset, or demo for the demo scenes; repeatable (default: demo)"
     add("--data", metavar="YAML", help=help_text, **repeatable)
-    add("--teacher", metavar="MODEL", help="teacher: one for all data sets, or one for each, in order", **repeatable)
+    add(
+        "--teacher",
+        metavar="MODEL",
+        help="teacher: one for all data sets, or one for each; several at once with commas",
+        **repeatable,
+    )
     add("--student", metavar="MODEL", help="student: a name such as yolov8n, or a .pt or .yaml file")
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
     add = parser.add_argument_group("comparison").add_argument

@@ -108,7 +108,7 @@ def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
     fine_tuning = "epochs of fine-tuning for a teacher that does not know the classes of the data (default: --epochs;"
     return {
         "models and data": {
-            "teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file"),
+            "teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file; several with commas"),
             "student": ("MODEL", "small model: a name such as yolov8n, or a .pt or .yaml file"),
             "data": ("YAML", "dataset (default: the built-in demo scenes)"),
         },

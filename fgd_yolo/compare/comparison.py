@@ -12,7 +12,7 @@ from typing import Any
 from fgd_yolo.compare import report
 from fgd_yolo.compare.comparability import check_comparable, find_difference
 from fgd_yolo.compare.finished_runs import finished_run_jobs
-from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, content_digest, plan_jobs, prepare_data, read_job, read_result
+from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, plan_jobs, prepare_data, read_job, read_result, teacher_columns
 from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.options import ComparisonOptions
 from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
@@ -107,7 +107,7 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
 
 
 def _teacher_key(job: Job, file: str) -> str:
-    return f"{content_digest(Path(file))} {job.planned.data_digest}"
+    return f"{teacher_columns([file])['teacher_digest']} {job.planned.data_digest}"
 
 
 def _teacher_row(job: Job, file: str) -> dict[str, Any]:

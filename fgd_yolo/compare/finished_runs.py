@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
-from fgd_yolo.compare.jobs import Job, teacher_columns
+from fgd_yolo.compare.jobs import Job, shortened_digests, teacher_columns
 from fgd_yolo.compare.options import PLAIN, ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import FGDConfig
@@ -130,7 +130,12 @@ def _origin(folder: Path, arguments: Mapping[str, Any]) -> tuple[Method, str | N
     side_file = folder / "weights" / SIDE
     if side_file.is_file():  # FGDTrainer, used without the command
         side = read_side_file(side_file)
-        return method_of(FGDConfig.from_dict(side["options"])), student, (), side["teacher"][:16]
+        return (
+            method_of(FGDConfig.from_dict(side["options"])),
+            student,
+            (),
+            shortened_digests(side["teacher"].split(",")),
+        )
     teacher = arguments.get("distill_model")
     if teacher is None:
         return parse_method(PLAIN), student, (), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -158,14 +158,14 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
 
 def teacher_columns(teachers: Sequence[str | Path]) -> dict[str, str | None]:
     """Return `teacher` and `teacher_digest` of a run: file names, and digests of the contents, with commas."""
-    files = [Path(teacher) for teacher in teachers]
-    names, digests = ",".join(file.name for file in files), ",".join(map(content_digest, files))
+    names = ",".join(Path(teacher).name for teacher in teachers)
+    digests = shortened_digests(sha256_of_file(Path(teacher)) for teacher in teachers)
     return {"teacher": names or None, "teacher_digest": digests or None}
 
 
-def content_digest(file: Path) -> str:
-    """Return the SHA-256 of a file, shortened to 16 characters."""
-    return sha256_of_file(file)[:16]
+def shortened_digests(digests: Iterable[str]) -> str:
+    """Return digests as in the columns of a run: 16 characters of each, with commas."""
+    return ",".join(digest[:16] for digest in digests)
 
 
 def write_job(job: Job) -> None:

@@ -203,7 +203,7 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
 
     Args:
         levels: pairs of neck maps.
-        teacher: checkpoint of the teacher.
+        teacher: checkpoint of the teacher, of several the one whose features were distilled.
         after: checkpoint of the student; the side file is beside it, or in `student/weights` beside it.
     """
     unaligned: list[nn.Module | None] = [None] * len(levels)
@@ -218,9 +218,9 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
         side = read_side_file(side_file)
     except FGDError:
         return unaligned, f"{without}{SIDE} is damaged."
-    if side["teacher"] != file_input(teacher).digest:
-        return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
     config = FGDConfig.from_dict(side["options"])
+    if side["teacher"].split(",")[config.features.teacher - 1] != file_input(teacher).digest:
+        return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
     if not any(config.features.weights.values()):
         return unaligned, f"{without}the distillation of {SIDE} compared no maps."
     aligns = build_alignments(side["losses"], levels)

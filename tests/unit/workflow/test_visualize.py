@@ -22,6 +22,9 @@ from fgd_yolo.workflow.run_folder import (
     STUDENT,
     Input,
     checkpoint_input,
+    read_inputs,
+    read_recipe,
+    read_result,
     record_inputs,
     save_recipe,
     save_result,
@@ -87,6 +90,20 @@ def test_a_run_is_drawn_with_its_own_teacher_and_data(run, tiny_data, capsys):
     assert "inputs.json is missing or damaged" in capsys.readouterr().out
 
 
+def test_a_run_of_several_teachers_is_drawn_with_that_of_the_features(run):
+    run_dir, teacher, data = run
+    teachers = ["other.pt", str(teacher)]
+    save_recipe(run_dir, read_recipe(run_dir).replace(teacher=teachers, **{"features.teacher": 2}))
+    result = read_result(run_dir)
+    save_result(run_dir, {**result, "files": {**result["files"], "teachers": teachers}})
+    digest = sha256(teacher.read_bytes()).hexdigest()
+    record_inputs(run_dir, {**read_inputs(run_dir), checkpoint_input(2): Input(digest, str(teacher))})
+    assert run_options(run_dir, VisualizeOptions()).teacher == teacher
+    save_checkpoint(teacher, "yolov8n.yaml", data, seed=3)
+    with pytest.raises(FGDError, match="was started with another teacher 2's checkpoint"):
+        run_options(run_dir, VisualizeOptions())
+
+
 @pytest.fixture
 def side(tmp_path):
     """Write a side file beside `student.pt` with these changes; return its loss modules and both checkpoints' paths."""
@@ -121,10 +138,18 @@ def test_the_side_file_of_fitnet_is_read_too(side):
     assert torch.equal(second.weight, losses[1].align.weight)
 
 
+def test_of_several_teachers_the_one_of_the_features_is_aligned(side):
+    digest = sha256(b"teacher").hexdigest()
+    losses, teacher, student = side(teacher=f"another,{digest}", config={"features.teacher": 2})
+    (_, second), _ = find_alignments(LEVELS, teacher, student)
+    assert torch.equal(second.weight, losses[1].align.weight)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"teacher": "another"}, "by another teacher"),
+        ({"teacher": f"another,{sha256(b'teacher').hexdigest()}"}, "by another teacher"),
         ({"levels": [LEVELS[0], Level(16, 1, 1, 5, 6)]}, "of another width"),
         ({"levels": [LEVELS[0], Level(16, 1, 1, 6, 6)]}, "of another width"),
         (
