@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 # Ultralytics and matplotlib read these at import, so they are set before any test module is imported.
 _HOME = tempfile.TemporaryDirectory(prefix="fgd_yolo-tests-")
@@ -89,3 +91,24 @@ def student_yaml(tmp_path_factory) -> Path:
     from fixtures import narrow_yaml
 
     return narrow_yaml(tmp_path_factory.mktemp("student") / "narrow.yaml", width=0.125)
+
+
+@pytest.fixture
+def pseudo_labelled(tiny_data, teacher_pt, tmp_path) -> Path:
+    """Data labelled with some of the teacher's detections, so that its accuracy is not zero."""
+    from ultralytics import YOLO
+
+    folder = tmp_path / "pseudo_labelled"
+    shutil.copytree(tiny_data.parent / "images", folder / "images")
+    for split in ("train", "val"):
+        (folder / "labels" / split).mkdir(parents=True)
+        for result in YOLO(str(teacher_pt)).predict(folder / "images" / split, imgsz=96, conf=0.001, verbose=False):
+            some = result.boxes[::3]
+            lines = [
+                f"{int(label)} {' '.join(map(str, box))}"
+                for label, box in zip(some.cls, some.xywhn.tolist(), strict=True)
+            ]
+            (folder / "labels" / split / f"{Path(result.path).stem}.txt").write_text("\n".join(lines[:5]))
+    description = {**yaml.safe_load(tiny_data.read_text()), "path": str(folder)}
+    (folder / "pseudo_labelled.yaml").write_text(yaml.safe_dump(description))
+    return folder / "pseudo_labelled.yaml"

@@ -163,7 +163,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     """
     elsewhere = {name: f"write it after a method, such as fgd:{name}=..." for name in FGDConfig.option_names()}
     elsewhere["recipe"] = "write the recipe as a method, such as --methods plain fitnet mine.yaml"
-    elsewhere["teacher_epochs"] = "a teacher that does not know its data is fine-tuned for --epochs"
+    elsewhere["teacher_epochs"] = "a teacher that does not know all classes of its data is fine-tuned for --epochs"
     parser = AssignmentParser(
         prog=prog,
         usage="%(prog)s --student MODEL --methods METHOD [METHOD ...] [options]",

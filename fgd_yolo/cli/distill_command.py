@@ -105,7 +105,10 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
 def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
     """Return metavar and help of the options of a run, by group and name."""
     default = {name: f"(default: {value})" for name, value in ultralytics_defaults().items()}
-    fine_tuning = "epochs of fine-tuning for a teacher that does not know the classes of the data (default: --epochs;"
+    fine_tuning = (
+        "epochs of fine-tuning for a teacher that does not know all classes of the data; 0 uses it as it is, auto "
+        "decides by the classes that it knows and takes --epochs (default: auto)"
+    )
     return {
         "models and data": {
             "teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file; several with commas"),
@@ -117,7 +120,7 @@ def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
             "imgsz": ("N", f"input size in pixels {default['imgsz']}"),
             "batch": ("N", f"images per batch; -1 for AutoBatch {default['batch']}"),
             "device": ("DEVICE", "cpu, 0, mps, ... (default: the first GPU, or the CPU)"),
-            "teacher-epochs": ("N", f"{fine_tuning} 0 forbids it)"),
+            "teacher-epochs": ("N|auto", fine_tuning),
             "resume": ("RUN", "run folder to resume, with the options it was started with"),
         },
         "output": {

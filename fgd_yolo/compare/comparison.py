@@ -19,6 +19,7 @@ from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_r
 from fgd_yolo.compare.run_process import EndedProcess, RunProcesses, failure_reason
 from fgd_yolo.compare.tables import accuracy_columns
 from fgd_yolo.console import display_path, format_duration, print_status, progress
+from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
@@ -112,7 +113,8 @@ def _teacher_key(job: Job, file: str) -> str:
 
 def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     """Measure a teacher on the data of a run."""
-    accuracy = measure_accuracy(Path(file), job.data, job.train)
+    names = {0: "item"} if job.train.get("single_cls") else read_dataset(job.data, recorded=True).names
+    accuracy = measure_accuracy(Path(file), job.data, job.train, names)
     return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
 
 

@@ -90,9 +90,10 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
     for name, plan in plans:
         folder = work_folder(options.output, name)
         plan = plan.with_data_copy(folder)
+        train = plan.recipe.teacher_train
         teachers = [
-            prepare_teacher(teacher, plan.dataset, plan.recipe.teacher_train, folder, place=place)
-            for place, teacher in enumerate(plan.teachers, start=1)
+            prepare_teacher(teacher, plan.dataset, train, folder, place=place, fine_tuned=fine_tuned)
+            for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1)
         ]
         prepared.append(PreparedData(name, plan, teachers))
     return prepared

@@ -20,7 +20,8 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.task_table import TASKS, YoloTask, accuracy
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
-from fgd_yolo.ultralytics import load_model, validate
+from fgd_yolo.training.validation_by_name import validate_by_name
+from fgd_yolo.ultralytics import load_model
 
 
 class Boxes(NamedTuple):
@@ -111,31 +112,42 @@ def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | No
     }
 
 
-def measure_accuracy(weights: Path, data: str, train: Mapping[str, Any]) -> dict[str, Any]:
+def measure_accuracy(
+    weights: Path, data: str, train: Mapping[str, Any], names: Mapping[int, str] | None = None
+) -> dict[str, Any]:
     """Return the accuracy of a checkpoint as columns of a run.
 
     Args:
         weights: checkpoint of a YOLO.
         data: dataset YAML.
         train: Ultralytics train arguments; those that apply to validation are used.
+        names: classes of the data, for a model that may have others, which is measured on those that it knows; None if
+            it has them.
 
     Raises:
         FGDError: the checkpoint is not a YOLO, or Ultralytics' mAP is not in [0, 1].
     """
-    task = TASKS[load_model(weights)[0].task]
+    model, _ = load_model(weights)
+    task = TASKS[model.task]
     arguments = {"data": data, **validation_arguments(train)}
-    validator = validate(weights, arguments, task=task.name, validator=SIZE_VALIDATORS[task.name])
-    measured, own = accuracy(validator.metrics, task), getattr(validator.metrics, task.metric)
+    recorder = SIZE_VALIDATORS[task.name]
+    validator, known = validate_by_name(weights, names or model.names, arguments, validator=recorder)
+    measured, own = accuracy(validator.metrics, task, known), getattr(validator.metrics, task.metric)
     if not 0 <= measured.map50_95 <= 1:
         raise FGDError(
             f"the validation of {weights} returned mAP50-95 {measured.map50_95}, which is not between 0 and 1"
         )
-    names = _unique_names(printable_names(validator.names))
-    sizes = size_ap(validator.truth, validator.detections) if isinstance(validator, SizeRecorder) else {}
+    labels = _unique_names(printable_names(validator.names))
+    has_sizes = isinstance(validator, SizeRecorder) and known is None  # they are means over all classes
+    sizes = size_ap(validator.truth, validator.detections) if has_sizes else {}
     return {
         "measured": task.measured,
         **measured._asdict(),
-        "class_ap": {names[int(i)]: round(float(ap), 6) for i, ap in zip(own.ap_class_index, own.ap, strict=True)},
+        "class_ap": {
+            labels[int(number)]: round(float(ap), 6)
+            for number, ap in zip(own.ap_class_index, own.ap, strict=True)
+            if known is None or number in known
+        },
         **{f"ap_{size}": value for size, value in sizes.items()},
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.cfg import recipe_names
-from fgd_yolo.config import FGDConfig, load_recipe, model_names
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe, model_names
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import check_train_args, parse_assignments, ultralytics_defaults
@@ -206,7 +206,7 @@ def method_of(config: FGDConfig) -> Method:
     if not config.active:
         return parse_method(PLAIN)
     known = {name: parse_method(name).config.flat() for name in recipe_names()}
-    options = config.flat()
+    options = config.replace(map=None).flat()  # the map belongs to teacher and data
     same = next((name for name, values in known.items() if values == options), None)
     base = same or config.features.method
     changes = ",".join(f"{key}={_short(value)}" for key, value in options.items() if value != known[base][key])
@@ -224,7 +224,7 @@ def _distillation(name: str) -> FGDConfig:
         raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
     recipe = load_recipe(name)
     parts = ("train", "teacher_train", "teacher", "student", "data", "teacher_epochs")
-    set_parts = [part for part in parts if getattr(recipe, part)]
+    set_parts = [part for part in parts if getattr(recipe, part) != getattr(Recipe(), part)]
     if set_parts:
         raise UsageError(f"recipe {name} sets {', '.join(set_parts)}: set that on the command line, for all methods")
     return recipe.config

@@ -7,6 +7,15 @@
 
 from fgd_yolo.config.fgd_config import FGDConfig
 from fgd_yolo.config.method_options import DEFAULT_METHOD, METHOD_OPTIONS, FeatureOptions
-from fgd_yolo.config.recipe import Recipe, load_recipe, model_names
+from fgd_yolo.config.recipe import AUTO, Recipe, load_recipe, model_names
 
-__all__ = ["DEFAULT_METHOD", "METHOD_OPTIONS", "FGDConfig", "FeatureOptions", "Recipe", "load_recipe", "model_names"]
+__all__ = [
+    "AUTO",
+    "DEFAULT_METHOD",
+    "METHOD_OPTIONS",
+    "FGDConfig",
+    "FeatureOptions",
+    "Recipe",
+    "load_recipe",
+    "model_names",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -53,6 +53,18 @@ def _check_teacher(value: Any) -> Any:
 NameOrPath = Annotated[str, BeforeValidator(_plain)]
 
 
+AUTO = "auto"
+"""`teacher_epochs` if it is not given."""
+
+
+def _read_epochs(value: Any) -> Any:
+    if value is None:
+        return AUTO
+    if value != AUTO and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError(f"must be a number of epochs, 0 to use the teacher as it is, or {AUTO}, got {value!r}")
+    return value
+
+
 class Recipe(FGDConfig):
     """One experiment as a file: a distillation, and models, data and Ultralytics train arguments.
 
@@ -66,13 +78,13 @@ class Recipe(FGDConfig):
     """Model name or file of the student."""
     data: NameOrPath | None = None
     """Ultralytics dataset YAML; None for the built-in demo data."""
-    teacher_epochs: Annotated[int, Field(ge=0)] | None = None
-    """Epochs of the teacher's fine-tuning if it does not know the data; None for as many as the student's, 0 to forbid
-    fine-tuning."""
+    teacher_epochs: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], BeforeValidator(_read_epochs)] = AUTO
+    """Fine-tuning of a teacher that does not know all classes of the data: its epochs, or 0 to use it as it is; auto
+    decides by the classes that it knows, and takes the epochs of the student."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Ultralytics train arguments, passed on unchanged."""
     teacher_train: dict[str, Any] | None = None
-    """Train arguments of the teacher's fine-tuning; None for the student's, with `teacher_epochs`."""
+    """Train arguments of the teacher's fine-tuning; None for the student's, with the epochs of `teacher_epochs`."""
 
     @property
     def teachers(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 - `teacher.py`: the teacher, frozen and cut at its neck
 - `head_outputs.py`: outputs of two detection heads, paired by branch and level
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
+- `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `preflight.py`: checks before the first epoch
 - `first_batch.py`: checks on the first batch with boxes
 - `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment

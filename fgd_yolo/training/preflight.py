@@ -94,19 +94,33 @@ def without_heads(config: FGDConfig, teacher: str, own: Mapping[int, str], data_
     Raises:
         FGDError: nothing else is left to teach.
     """
-    sides = f"teacher {teacher} has {format_classes(own)}, none of the data's {format_classes(data_names)}"
-    names = f"map={next(iter(own.values()), 'a')}={next(iter(data_names.values()), 'b')}"
-    remaining = config.replace(heads={"enabled": False})
-    if not remaining.active:
-        raise FGDError(
-            f"{sides}, so its head can teach nothing: name equal classes ({names}), train the teacher on this data, "
-            "or distil features too (recipe=fgd)"
-        )
+    check_features(config, teacher, own, data_names)
     LOGGER.warning(
-        f"{colorstr('FGD:')} {sides}: only its features teach, its head is not imitated and its mAP is not checked; "
-        f"if classes are equal, name them ({names})"
+        f"{colorstr('FGD:')} {_nothing_shared(teacher, own, data_names)}: only its features teach, its head is not "
+        f"imitated and its mAP is not checked; if classes are equal, name them ({_example_map(own, data_names)})"
     )
-    return remaining
+    return config.replace(heads={"enabled": False})
+
+
+def check_features(config: FGDConfig, teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> None:
+    """Stop if the features are not distilled either, for a teacher that knows none of the classes.
+
+    Raises:
+        FGDError: only the head would teach; the message has the classes of both sides.
+    """
+    if not any(config.features.weights.values()):
+        raise FGDError(
+            f"{_nothing_shared(teacher, own, data_names)}, so its head can teach nothing: name equal classes "
+            f"({_example_map(own, data_names)}), train the teacher on this data, or distil features too (recipe=fgd)"
+        )
+
+
+def _nothing_shared(teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
+    return f"teacher {teacher} has {format_classes(own)}, none of the data's {format_classes(data_names)}"
+
+
+def _example_map(own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
+    return f"map={printable(next(iter(own.values()), 'a'))}={printable(next(iter(data_names.values()), 'b'))}"
 
 
 def _listed(names: Mapping[int, str], numbers: Sequence[int]) -> str:

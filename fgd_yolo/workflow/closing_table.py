@@ -16,11 +16,12 @@ from ultralytics.utils.torch_utils import get_flops
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, accuracy
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
-from fgd_yolo.ultralytics import load_model, round_imgsz, validate
+from fgd_yolo.training.validation_by_name import validate_by_name
+from fgd_yolo.ultralytics import load_model, round_imgsz
 from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
@@ -41,6 +42,8 @@ class Row:
         parameters: number of parameters of the fused model.
         gflops: GFLOPs of the fused model for one image.
         cpu_ms: shortest time of a forward pass of one image through the fused model on the CPU, in milliseconds.
+        known: names of the classes of the data that the model knows, over which the accuracy is the mean; None for all.
+        unknown: names of the others.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Row:
     parameters: int
     gflops: float | None
     cpu_ms: float | None
+    known: list[str] | None = None
+    unknown: list[str] | None = None
 
 
 def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[Path], run_dir: Path) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     train = plan.recipe.train
     arguments = train if plan.device is None else {**train, "device": plan.device}
     teacher_rows = [
-        measure(f"teacher {teacher.name}", file, dataset, arguments)
+        measure(f"teacher {teacher.name}", file, dataset, arguments, plan.recipe.map)
         for teacher, file in zip(plan.teachers, teachers, strict=True)
     ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
@@ -95,19 +100,37 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     }
 
 
-def measure(name: str, weights: Path, dataset: Dataset, train: Mapping[str, Any]) -> Row:
+def measure(
+    name: str,
+    weights: Path,
+    dataset: Dataset,
+    train: Mapping[str, Any],
+    class_map: Mapping[str, str] | None = None,
+) -> Row:
     """Return a model's row: accuracy on the reported split, size, and speed on one CPU.
 
     Args:
         name: label of the row.
         weights: checkpoint of a model.
-        dataset: data set to validate on.
+        dataset: scanned data set to validate on.
         train: train arguments of the run, the same for teacher and student.
+        class_map: class of the data by class of the model, if it has others.
     """
-    arguments = validation_arguments(train)
+    arguments = {"data": str(dataset.file), **validation_arguments(train)}
+    run, known = validate_by_name(weights, dataset.names, arguments, class_map=class_map)
+    cost = _cost(weights, int(arguments["imgsz"]), dataset.channels)
     task = TASKS[load_model(weights)[0].task]
-    metrics = validate(weights, {"data": str(dataset.file), **arguments}, task=task.name).metrics
-    return Row(name, **accuracy(metrics, task)._asdict(), **_cost(weights, int(arguments["imgsz"]), dataset.channels))
+    if known is None:
+        return Row(name, **accuracy(run.metrics, task)._asdict(), **cost)
+    measured = accuracy(run.metrics, task, known)._asdict() if known else dict.fromkeys(Accuracy._fields)
+    names = dataset.names.items()
+    return Row(
+        name,
+        **measured,
+        **cost,
+        known=[label for number, label in names if number in known],
+        unknown=[label for number, label in names if number not in known],
+    )
 
 
 @safe_loading()
@@ -179,6 +202,7 @@ def format_table(result: Mapping[str, Any]) -> str:
             distilled, plain = plain, distilled
         gains = "".join(f"{_gain(distilled[key], plain[key]):>{space}}" for key, space in _map_columns(task))
         lines.append(f"{'distilled - plain':{width}}{gains}   one seed ({result['seed']})")
+    lines += [_classes_note(row) for row in rows if row.unknown]
     return "\n".join(map(printable, [*lines, _note(task, result)]))
 
 
@@ -204,6 +228,14 @@ def _note(task: YoloTask, result: Mapping[str, Any]) -> str:
         f"mAP{of_words} on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
         f"CPU ms: PyTorch, one image, {threads}, always on the CPU."
     )
+
+
+def _classes_note(row: Row) -> str:
+    """Return a line about a row whose accuracy is not over all classes."""
+    count = len(row.known) + len(row.unknown)
+    if not row.known:
+        return f"{row.name}: knows none of the {count} classes, so its mAP is not measured"
+    return f"{row.name}: mAP over {len(row.known)} of {count} classes: {', '.join(row.known)}"
 
 
 def _gain(distilled: float | None, plain: float | None) -> str:

@@ -47,8 +47,8 @@ class Outcome:
 
     @property
     def teacher_row(self) -> Mapping[str, Any] | None:
-        """The most accurate teacher, None if no accuracy of a teacher is known."""
-        known = [row for row in self.result["teachers"] if _accuracy(row) is not None]
+        """The most accurate teacher over all classes, None if no such accuracy of a teacher is known."""
+        known = [row for row in self.result["teachers"] if _accuracy(row) is not None and not row.get("unknown")]
         return max(known, key=_accuracy, default=None)
 
     @property
@@ -310,6 +310,14 @@ CASES = (
     Case(
         lambda run: run.teacher is not None,
         lambda run: f"The student reaches {_price(run)}; only the same run without distillation shows what it gained.",
+        (_plain_run, _export_int8, _look),
+    ),
+    Case(
+        lambda run: not run.is_plain,
+        lambda run: (
+            f"The student reaches {run.map_name} {run.student:.3f}; only the same run without distillation shows what "
+            "it gained."
+        ),
         (_plain_run, _export_int8, _look),
     ),
     Case(

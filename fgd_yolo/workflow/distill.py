@@ -3,7 +3,7 @@
 `distill` plans a run and carries it out; with `resume` it continues a run folder. A run has five stages:
 
     1  plan      resolve the models, scan the data set, check the options
-    2  teacher   fine-tune the teacher if it does not know the classes of the data
+    2  teacher   fine-tune the teacher if it does not know the classes of the data and this is asked for
     3  student   check that the models can be distilled (preflight, in the trainer), then train
     4  measure   validate teacher and student on the same images
     5  export    write the student as ONNX and compare it with PyTorch
@@ -95,15 +95,16 @@ def distill(
     data: str | Path | None = None,
     *,
     recipe: FGDConfig | str | Path | None = None,
-    teacher_epochs: int | None = None,
+    teacher_epochs: int | str | None = None,
     resume: str | Path | None = None,
     allow_download: bool = False,
     **train_args: Any,
 ) -> DistillResult:
     """Distil a student, measure it beside its teacher, and export it to ONNX.
 
-    A teacher that does not know the classes of the data is fine-tuned on it first, once. The run folder is
-    `runs/distill/NAME` in the current folder; `project=` and `name=` change it.
+    The teacher's classes are matched to those of the data by name. A teacher that does not know all of them may be
+    fine-tuned on the data first, once. The run folder is `runs/distill/NAME` in the current folder; `project=` and
+    `name=` change it.
 
     Args:
         teacher: model name or file, such as `yolov8l`, or a list of them; None if `recipe` names it or has all weights
@@ -111,7 +112,8 @@ def distill(
         student: model name or file, such as `yolov8n`; None if `recipe` names it.
         data: Ultralytics data YAML; None is the built-in demo data, unless `recipe` names one.
         recipe: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
-        teacher_epochs: epochs of the teacher's fine-tuning; None is the student's, 0 forbids it.
+        teacher_epochs: epochs of the fine-tuning of a teacher that does not know all classes of the data; 0 to use it
+            as it is, "auto" to decide by the classes that it knows. None is the recipe's, which is "auto" by default.
         resume: run folder to resume; no other option but `device` may then be given.
         allow_download: run the download script of the data YAML if images are missing, or fetch data from an
             address; either is printed first. Ultralytics' own data sets need no permission.
@@ -261,13 +263,13 @@ def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
     several = len(plan.teachers) > 1
     print_status(f"Teacher{'s' * several} {', '.join(teacher.name for teacher in plan.teachers)}", stage=2)
     checkpoints: list[Path] = []
-    for place, teacher in enumerate(plan.teachers, start=1):
+    for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1):
         if several:
             print_status(f"teacher {place}: {teacher.name}, a model for {teacher.task.name}")
         recorded = (read_inputs(run_dir) or {}).get(checkpoint_input(place))
         started_with = None if recorded is None else recorded.digest
-        train = plan.recipe.teacher_train
-        checkpoint = prepare_teacher(teacher, plan.dataset, train, run_dir, plan.device, started_with, place)
+        train, rules = plan.recipe.teacher_train, {"fine_tuned": fine_tuned, "class_map": plan.recipe.map}
+        checkpoint = prepare_teacher(teacher, plan.dataset, train, run_dir, plan.device, started_with, place, **rules)
         check_inputs(run_dir, {checkpoint_input(place): file_input(checkpoint)})
         checkpoints.append(checkpoint)
     return checkpoints

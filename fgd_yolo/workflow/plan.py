@@ -20,7 +20,7 @@ from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultra
 from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
-from fgd_yolo.workflow.training_stages import check_fine_tuning, teacher_arguments
+from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
 
 PLAIN = "plain"
 """Method of a run without distillation, and the recipe for it."""
@@ -41,6 +41,7 @@ class Plan:
         dataset: scanned data set.
         student: initial model of the student.
         teachers: models before fine-tuning; empty without distillation.
+        fine_tuned: whether each teacher is trained on the data first.
         device_type: "cpu" or "cuda".
         device: device that replaces the recorded one of a resumed run.
         project: requested parent folder of the run folder.
@@ -51,6 +52,7 @@ class Plan:
     dataset: Dataset
     student: Model
     teachers: tuple[Model, ...]
+    fine_tuned: tuple[bool, ...]
     device_type: str
     device: Any = None
     project: str | None = None
@@ -111,9 +113,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     data = demo_data(student.task.name) if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
     _check_channels(teachers, student, dataset)
-    selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
-    for teacher in teachers:
-        check_fine_tuning(teacher, dataset, student.task.name, recipe.teacher_epochs)
+    selected = selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
+    fine_tuned = choose_fine_tuning(teachers, dataset, student.task.name, recipe, selected)
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset)
@@ -124,7 +125,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         train=train,
         teacher_train=teacher_train,
     )
-    return Plan(resolved, dataset, student, teachers, device_type, device, **place)
+    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **place)
 
 
 def _resolve_teachers(recipe: Recipe, demo: bool) -> tuple[Model, ...]:

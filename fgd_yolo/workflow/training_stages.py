@@ -1,6 +1,6 @@
 """The two trainings of a run, both resumable: fine-tuning of the teacher, if needed, and training of the student.
 
-A teacher that was not trained on the classes of the data is fine-tuned once, and cached for later runs.
+A teacher that does not know all classes of the data may be fine-tuned, once; it is cached for later runs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from ultralytics import YOLO
 
-from fgd_yolo.class_columns import same_classes
-from fgd_yolo.config import load_recipe
+from fgd_yolo.class_columns import check_class_map, choose_columns, known_classes, same_classes
+from fgd_yolo.config import AUTO, Recipe, load_recipe
 from fgd_yolo.console import display_path, format_classes, format_duration, print_status
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.demo.cache import cache_root
@@ -27,6 +27,7 @@ from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.training.other_tasks import can_be_fine_tuned
+from fgd_yolo.training.preflight import check_features, describe_classes, taught_classes
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model
@@ -74,26 +75,65 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     return best
 
 
-def is_trained_for(teacher: Model, dataset: Dataset) -> bool:
-    """Return whether a teacher needs no fine-tuning: it has weights, and the data's classes and channels."""
-    trained = teacher.names is not None and teacher.channels == dataset.channels
-    return trained and same_classes(teacher.names, dataset.names)
+def choose_fine_tuning(
+    teachers: Sequence[Model], dataset: Dataset, task: str, recipe: Recipe, selected: Sequence[int] | None = None
+) -> tuple[bool, ...]:
+    """Return which teachers are trained on the data before they teach, and check that each can be, or can teach.
 
-
-def check_fine_tuning(teacher: Model, dataset: Dataset, task: str, epochs: int | None) -> None:
-    """Check that a teacher is trained for the data, unless it can and may be fine-tuned.
+    Convention:
+        A teacher without weights, or of other channels, must be trained. One that knows all classes of the data, by
+        name or by the class map, never is. Otherwise `teacher_epochs` decides: 0 is never, a number always; with
+        "auto", `worth_fine_tuning` decides by the classes that the teachers know together.
 
     Args:
-        teacher: model that the user named.
+        teachers: models that the user named.
         dataset: scanned data set.
         task: the student's task, which is that of the labels.
-        epochs: the option `teacher_epochs`.
+        recipe: recipe of the run.
+        selected: classes that the training selects; None for all.
 
     Raises:
-        FGDError: the teacher needs fine-tuning, and its task cannot be trained on these labels, or `epochs` is 0.
+        UsageError: the class map names a class that does not exist.
+        FGDError: a teacher must be trained and cannot or may not be; or the teachers know no class of the data, and
+            only their heads would teach.
     """
-    if is_trained_for(teacher, dataset):
-        return
+    named = [teacher.names for teacher in teachers if teacher.names is not None]
+    if named:
+        check_class_map(recipe.map, named, dataset.names)
+    known = [_known(teacher, dataset, recipe.map) for teacher in teachers]
+    together = set().union(*known)
+    count = len(dataset.names)
+    may_be = {AUTO: worth_fine_tuning(len(together), count), 0: False}.get(recipe.teacher_epochs, True)
+    fine_tuned = []
+    for teacher, own in zip(teachers, known, strict=True):
+        must_be = teacher.names is None or teacher.channels != dataset.channels
+        possible = can_be_fine_tuned(teacher.task, TASKS[task]) or recipe.teacher_epochs != AUTO
+        fine_tuned.append(must_be or (may_be and possible and len(own) < count))
+        if fine_tuned[-1]:
+            _check_trainable(teacher, dataset, task, recipe.teacher_epochs)
+    if teachers and not any(fine_tuned) and taught_classes(together, selected, count) == []:
+        names = ", ".join(teacher.name for teacher in teachers)
+        check_features(recipe, names, dict(enumerate(name for own in named for name in own.values())), dataset.names)
+    return tuple(fine_tuned)
+
+
+def worth_fine_tuning(known: int, count: int) -> bool:
+    """Return whether `teacher_epochs=auto` fine-tunes teachers that know only some of the classes of the data.
+
+    Args:
+        known: number of classes that the teachers know together.
+        count: number of classes of the data.
+    """
+    return known < count
+
+
+def _known(teacher: Model, dataset: Dataset, class_map: Mapping[str, str]) -> set[int]:
+    names = {} if teacher.names is None else teacher.names
+    return set(known_classes(choose_columns(names, dataset.names, class_map)))
+
+
+def _check_trainable(teacher: Model, dataset: Dataset, task: str, epochs: int | str) -> None:
+    """Stop if a teacher that must be trained cannot be trained on labels of a task, or may not be."""
     if not can_be_fine_tuned(teacher.task, TASKS[task]):
         tasks = " or ".join(name for name, other in TASKS.items() if can_be_fine_tuned(other, TASKS[task]))
         raise FGDError(
@@ -107,15 +147,15 @@ def check_fine_tuning(teacher: Model, dataset: Dataset, task: str, epochs: int |
         )
 
 
-def teacher_arguments(train: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
+def teacher_arguments(train: Mapping[str, Any], epochs: int | str) -> dict[str, Any]:
     """Return the train arguments of the teacher: the student's, without those about the student's weights and layers.
 
     Args:
         train: train arguments of the student.
-        epochs: epochs of the fine-tuning; None is those of the student.
+        epochs: epochs of the fine-tuning; "auto" is those of the student.
     """
     shared = {key: value for key, value in train.items() if key not in _STUDENT_ONLY}
-    return shared if epochs is None else {**shared, "epochs": epochs}
+    return shared if epochs == AUTO else {**shared, "epochs": epochs}
 
 
 def cached_teacher(teacher: Model, dataset: Dataset, train: Mapping[str, Any]) -> Path:
@@ -132,8 +172,11 @@ def prepare_teacher(
     device: Any = None,
     started_with: str | None = None,
     place: int = 1,
+    *,
+    fine_tuned: bool = True,
+    class_map: Mapping[str, str] | None = None,
 ) -> Path:
-    """Return the checkpoint of a teacher that is trained for the data; fine-tune it in the run folder if needed.
+    """Return the checkpoint of a teacher: its own, or that of its fine-tuning on the data, in the run folder.
 
     Args:
         teacher: model that the user named.
@@ -143,12 +186,14 @@ def prepare_teacher(
         device: device that replaces that of the arguments when a run is resumed.
         started_with: SHA-256 of the teacher's checkpoint that a resumed run has used so far, if any.
         place: place of the teacher in the list of teachers, which names the folder of its fine-tuning.
+        fine_tuned: whether it is fine-tuned, as `choose_fine_tuning` decides.
+        class_map: class of the data by class of the teacher, for what is printed.
 
     Raises:
         FGDError: that checkpoint is missing or changed, or the fine-tuning failed.
     """
-    if is_trained_for(teacher, dataset):
-        print_status(f"teacher {teacher.file} has the classes of the data: used without fine-tuning")
+    if not fine_tuned:
+        print_status(_as_it_is(teacher, dataset, class_map))
         return Path(teacher.file)
     folder, train = run_dir / teacher_stage(place), {**train, "task": teacher.task.name}
     cached = cached_teacher(teacher, dataset, train)
@@ -167,6 +212,14 @@ def prepare_teacher(
     plain = FGDTrainer.with_teacher(None, load_recipe("plain").config)
     best = train_stage(teacher.file, plain, str(dataset.file), folder, train, device)
     return _cache(best, cached)
+
+
+def _as_it_is(teacher: Model, dataset: Dataset, class_map: Mapping[str, str] | None) -> str:
+    """Return the line about a teacher that is not fine-tuned, with the classes that it knows if it has others."""
+    if same_classes(teacher.names, dataset.names):
+        return f"teacher {teacher.file} has the classes of the data: used without fine-tuning"
+    known = known_classes(choose_columns(teacher.names, dataset.names, class_map))
+    return f"{describe_classes(teacher.name, known, dataset.names)}: used without fine-tuning"
 
 
 def _same_checkpoint(files: Sequence[Path], digest: str) -> Path:

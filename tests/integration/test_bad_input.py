@@ -160,12 +160,26 @@ def test_an_exported_teacher(refused, data, student_yaml, tmp_path):
     assert "not a .pt checkpoint" in line
 
 
-def test_a_teacher_of_other_classes_that_must_not_be_fine_tuned(refused, data, student_yaml, teacher_pt):
+@pytest.mark.parametrize(
+    ("words", "problem", "code"),
+    [
+        (["--recipe", "heads", "--teacher-epochs", 0], "map=disc=cat", 1),
+        (["--map", "disk=cat"], "no class 'disk', did you mean 'disc'?", 2),
+        (["--map", "disc=cta"], "no class 'cta', did you mean 'cat'?", 2),
+    ],
+    ids=["nothing to teach", "a map from a missing class", "a map to a missing class"],
+)
+def test_a_teacher_of_other_classes_that_cannot_teach(words, problem, code, refused, data, student_yaml, teacher_pt):
     description = yaml.safe_load(data.read_text())
     data.write_text(yaml.safe_dump({**description, "names": {0: "cat", 1: "dog", 2: "emu"}}))
-    words = ["--teacher", teacher_pt, "--student", student_yaml, "--data", data, "--teacher-epochs", 0]
+    line = refused("--teacher", teacher_pt, "--student", student_yaml, "--data", data, *words, code=code)
+    assert all(part in line for part in (problem, "disc, block, wedge", "cat, dog, emu"))
+
+
+def test_an_untrained_teacher_that_must_not_be_trained(refused, data, student_yaml):
+    words = ["--teacher", student_yaml, "--student", student_yaml, "--data", data, "--teacher-epochs", 0]
     line = refused(*words)
-    assert "disc, block, wedge" in line and "cat, dog, emu" in line and "--teacher-epochs N" in line
+    assert "is untrained" in line and "disc, block, wedge" in line and "--teacher-epochs N" in line
 
 
 def test_a_teacher_without_accuracy_on_the_data_leaves_no_run_folder(refused, data, student_yaml, teacher_pt, capsys):

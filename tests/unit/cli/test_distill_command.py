@@ -88,7 +88,7 @@ def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_
 def test_none_is_a_value_that_a_recipe_may_be_changed_to(tmp_path):
     (tmp_path / "mine.yaml").write_text("data: d.yaml\nteacher_epochs: 5\n")
     recipe = parse_distill([f"recipe={tmp_path / 'mine.yaml'}", "data=None", "--teacher-epochs", "none"])["recipe"]
-    assert (recipe.data, recipe.teacher_epochs) == (None, None)
+    assert (recipe.data, recipe.teacher_epochs) == (None, "auto")
 
 
 def test_a_class_map_is_written_in_one_word():
@@ -125,6 +125,7 @@ def test_a_resumed_run_keeps_its_options():
 def test_values_of_options_are_read_like_those_of_assignments():
     read = parse_distill(["--batch", "-1", "--device", "cpu", "--teacher-epochs", "0", "--imgsz=64"])
     assert read == {"batch": -1, "device": "cpu", "teacher_epochs": 0, "imgsz": 64}
+    assert parse_distill(["teacher_epochs=auto"]) == {"teacher_epochs": "auto"}
     assert parse_distill(["data=d.yaml"]) == {"data": "d.yaml"}
     assert parse_distill(["name=007", "--project", "2024-01-01"]) == {"name": "007", "project": "2024-01-01"}
     assert parse_distill(["data=2024", "student=1e3"]) == {"data": "2024", "student": "1e3"}

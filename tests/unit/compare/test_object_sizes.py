@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 
 from fgd_yolo.compare import object_sizes
@@ -74,33 +71,16 @@ def test_the_accuracy_is_that_of_what_the_task_predicts(task, own, monkeypatch):
         for name, value in (("box", 0.5), ("seg", 0.25), ("pose", 0.125))
     }
     validator = SimpleNamespace(metrics=SimpleNamespace(**parts), names={0: "disc", 1: "block"})
-    monkeypatch.setattr(object_sizes, "load_model", lambda path: (SimpleNamespace(task=task), {}))
-    monkeypatch.setattr(object_sizes, "validate", lambda *args, **options: validator)
+    monkeypatch.setattr(
+        object_sizes, "load_model", lambda path: (SimpleNamespace(task=task, names=validator.names), {})
+    )
+    monkeypatch.setattr(object_sizes, "validate_by_name", lambda *args, **options: (validator, None))
     expected = parts[own].map
     assert measure_accuracy(Path("model.pt"), "data.yaml", {}) == {
         "measured": TASKS[task].measured,
         **{"map50_95": expected, "map50": expected + 0.125, "box_map50_95": 0.5, "box_map50": 0.625},
         "class_ap": {"block": expected},
     }
-
-
-@pytest.fixture
-def pseudo_labelled(tiny_data, teacher_pt, tmp_path) -> Path:
-    """Data labelled with some of the teacher's detections, so that its accuracy is not zero."""
-    folder = tmp_path / "pseudo_labelled"
-    shutil.copytree(tiny_data.parent / "images", folder / "images")
-    for split in ("train", "val"):
-        (folder / "labels" / split).mkdir(parents=True)
-        for result in YOLO(str(teacher_pt)).predict(folder / "images" / split, imgsz=96, conf=0.001, verbose=False):
-            some = result.boxes[::3]
-            lines = [
-                f"{int(label)} {' '.join(map(str, box))}"
-                for label, box in zip(some.cls, some.xywhn.tolist(), strict=True)
-            ]
-            (folder / "labels" / split / f"{Path(result.path).stem}.txt").write_text("\n".join(lines[:5]))
-    description = {**yaml.safe_load(tiny_data.read_text()), "path": str(folder)}
-    (folder / "pseudo_labelled.yaml").write_text(yaml.safe_dump(description))
-    return folder / "pseudo_labelled.yaml"
 
 
 def test_the_accuracy_matches_ultralytics(pseudo_labelled, teacher_pt, tmp_path):

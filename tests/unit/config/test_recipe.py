@@ -78,6 +78,7 @@ def test_an_override_replaces_what_it_gives_and_keeps_the_rest():
         {"teacher_epochs": -1},
         {"teacher_epochs": "5"},
         {"teacher_epochs": True},
+        {"teacher_epochs": "never"},
         {"train": 3},
         {"heads": 3},
     ],
@@ -86,6 +87,11 @@ def test_a_wrong_value_in_a_recipe_is_a_usage_error_of_one_line_that_names_it(op
     with pytest.raises(UsageError, match=f"^{next(iter(options))} must be .*, got ") as caught:
         Recipe.from_dict(options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_epochs_of_the_teacher_are_a_number_or_auto_which_is_the_default():
+    assert Recipe().teacher_epochs == Recipe(teacher_epochs=None).teacher_epochs == "auto"
+    assert Recipe(teacher_epochs=5).override(teacher_epochs="auto").teacher_epochs == "auto"
 
 
 def test_a_path_is_a_model_name_too():

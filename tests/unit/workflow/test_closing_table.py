@@ -9,7 +9,7 @@ from ultralytics.nn.tasks import DetectionModel
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.workflow.closing_table import find_twin, fingerprint, format_table, measure
 from fgd_yolo.workflow.run_folder import read_result, save_result
-from fixtures import CLASSES
+from fixtures import CLASSES, rename_classes
 
 
 def row(name, map50_95, map50):
@@ -50,6 +50,33 @@ def test_the_table_has_a_row_for_teacher_and_student():
     assert lines[1].split() == ["teacher", "yolov8s", "0.591", "0.900", "3.01", "M", "8.19", "41.3"]
     assert lines[2].split() == ["student", "yolov8n", "0.432", "0.700", "3.01", "M", "8.19", "41.3"]
     assert "72 val images at 320 px" in lines[3] and "1 thread," in lines[3] and len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "note"),
+    [
+        (["a", "b"], ["c"], "teacher yolov8s: mAP over 2 of 3 classes: a, b"),
+        ([], ["a", "b"], "teacher yolov8s: knows none of the 2 classes, so its mAP is not measured"),
+    ],
+)
+def test_a_note_says_which_classes_a_teacher_was_measured_on(known, unknown, note):
+    teacher = row("teacher yolov8s", 0.5, 0.6) | {"known": known, "unknown": unknown}
+    assert format_table(make_result(teachers=[teacher])).splitlines()[3] == note
+
+
+def test_a_teacher_with_other_classes_is_measured_on_those_that_it_shares(teacher_pt, pseudo_labelled, tmp_path):
+    train = {"imgsz": 96, "batch": 4, "device": "cpu", "conf": 0.001}
+    dataset = scan_dataset(str(pseudo_labelled), train)
+    own = measure("teacher", teacher_pt, dataset, train)
+    assert own.known is own.unknown is None
+    renamed = rename_classes(teacher_pt, tmp_path / "t.pt", "round", "block", "wedge")
+    mapped = measure("teacher", renamed, dataset, train, {"round": "disc"})
+    assert mapped.map50_95 == own.map50_95 > 0 and mapped.unknown is None
+    partial = measure("teacher", renamed, dataset, train)
+    assert (partial.known, partial.unknown) == (["block", "wedge"], ["disc"])
+    assert partial.map50_95 != own.map50_95 and partial.parameters == own.parameters
+    none = measure("teacher", rename_classes(teacher_pt, tmp_path / "n.pt", "x", "y", "z"), dataset, train)
+    assert (none.map50_95, none.box_map50, none.known) == (None, None, [])
 
 
 def test_a_student_that_predicts_more_than_boxes_has_columns_for_both():

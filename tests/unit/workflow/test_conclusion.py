@@ -82,6 +82,10 @@ SENTENCES = {
         "The teacher is no better than the student (0.440 against 0.450), so there is nothing to learn from it: give a "
         "better teacher.",
     ),
+    "distilled by a teacher of other classes": (
+        make_result(teachers=[{**row(0.2), "known": ["a"], "unknown": ["b"]}]),
+        "The student reaches mAP50-95 0.450; only the same run without distillation shows what it gained.",
+    ),
     "plain": (
         make_result(method="plain"),
         "The student reaches mAP50-95 0.450 without distillation; a distilled run with the same options becomes a row "

@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from fgd_yolo.config import Recipe
 from fgd_yolo.datasets import scan_dataset
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.time_estimate import epoch_seconds
 from fgd_yolo.workflow.training_stages import (
     cached_teacher,
-    check_fine_tuning,
-    is_trained_for,
+    choose_fine_tuning,
     prepare_teacher,
     teacher_arguments,
     train_stage,
 )
 from fixtures import save_checkpoint
+from training import OFF
 
 
 @pytest.fixture
@@ -40,25 +41,90 @@ def named(model, *names):
     return replace(model, names=dict(enumerate(names)))
 
 
-def test_a_teacher_is_trained_for_data_of_its_classes_in_their_order(teacher, dataset):
-    assert is_trained_for(teacher, dataset)
-    assert is_trained_for(named(teacher, "Disc ", "BLOCK", " wedge"), dataset), "case and spaces do not matter"
-    assert not is_trained_for(named(teacher, "block", "disc", "wedge"), dataset), "the order matters"
-    assert not is_trained_for(named(teacher, "disc", "block"), dataset)
-    assert not is_trained_for(replace(teacher, names=None), dataset), "an architecture without weights has no classes"
-    assert not is_trained_for(replace(teacher, channels=1), dataset)
+UNCHANGED = {"fine_tuned": False}
+
+
+def is_fine_tuned(teacher, dataset, recipe, task="detect", selected=None):
+    (fine_tuned,) = choose_fine_tuning([teacher], dataset, task, recipe, selected)
+    return fine_tuned
+
+
+# Teachers of the data's classes disc, block, wedge; whether each is fine-tuned with teacher_epochs 0, 5 and auto.
+@pytest.mark.parametrize(
+    ("names", "class_map", "fine_tuned"),
+    [
+        (["Disc ", "BLOCK", " wedge"], {}, {0: False, 5: False, "auto": False}),
+        (["wedge", "cat", "block", "disc"], {}, {0: False, 5: False, "auto": False}),
+        (["ball", "block", "wedge"], {"ball": "disc"}, {0: False, 5: False, "auto": False}),
+        (["disc", "block"], {}, {0: False, 5: True, "auto": True}),
+        (["cat"], {}, {0: False, 5: True, "auto": True}),
+        (None, {}, {5: True, "auto": True}),
+    ],
+    ids=["the same", "all, by name", "all, by map", "some", "none", "no weights"],
+)
+def test_a_teacher_is_fine_tuned_if_it_may_be_and_does_not_know_the_data(
+    names, class_map, fine_tuned, teacher, dataset
+):
+    model = replace(teacher, names=names and dict(enumerate(names)))
+    for epochs, expected in fine_tuned.items():
+        assert is_fine_tuned(model, dataset, Recipe(teacher_epochs=epochs, map=class_map)) is expected, epochs
+    assert is_fine_tuned(replace(model, channels=1), dataset, Recipe(map=class_map))
+
+
+def test_a_teacher_with_other_classes_is_used_as_it_is_and_its_classes_are_listed(teacher, dataset, tmp_path, capsys):
+    partial = named(teacher, "disc", "cat", "ball")
+    assert prepare_teacher(partial, dataset, {}, tmp_path, **UNCHANGED, class_map={"ball": "wedge"}) == Path(
+        teacher.file
+    )
+    printed = capsys.readouterr().out
+    assert "knows 2 of the 3 classes of the data: disc, wedge; unknown: block" in printed
+    assert "used without fine-tuning" in printed
 
 
 def test_a_teacher_trained_for_the_data_is_used_without_fine_tuning(teacher, dataset, tmp_path):
-    assert prepare_teacher(teacher, dataset, {}, tmp_path) == Path(teacher.file)
+    assert prepare_teacher(teacher, dataset, {}, tmp_path, **UNCHANGED) == Path(teacher.file)
     assert list(tmp_path.glob("teacher")) == []
 
 
-def test_epochs_0_is_an_error_only_if_the_teacher_needs_fine_tuning(teacher, dataset):
-    check_fine_tuning(teacher, dataset, "detect", 0)
-    check_fine_tuning(named(teacher, "cat"), dataset, "detect", None)
-    with pytest.raises(FGDError, match=r"knows 1 class \(cat\).*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
-        check_fine_tuning(named(teacher, "cat"), dataset, "detect", 0)
+HEADS_ALONE = {**OFF, "heads.enabled": True}
+
+
+def test_epochs_0_is_an_error_only_if_the_teacher_must_be_trained(teacher, dataset):
+    for names in ("disc block wedge", "disc", "cat"):
+        assert not is_fine_tuned(named(teacher, *names.split()), dataset, Recipe(teacher_epochs=0))
+    with pytest.raises(FGDError, match=r"is untrained.*3 classes \(disc, block, wedge\).*--teacher-epochs N"):
+        is_fine_tuned(replace(teacher, names=None), dataset, Recipe(teacher_epochs=0))
+
+
+def test_heads_alone_need_a_shared_class_or_fine_tuning(teacher, dataset):
+    heads = Recipe.from_dict({**HEADS_ALONE, "teacher_epochs": 0})
+    assert not is_fine_tuned(named(teacher, "disc"), dataset, heads)
+    assert not is_fine_tuned(named(teacher, "cat"), dataset, heads.replace(map={"cat": "disc"}))
+    assert is_fine_tuned(named(teacher, "cat"), dataset, heads.replace(teacher_epochs=3))
+    for model, selected in ((named(teacher, "cat"), None), (named(teacher, "disc"), [1, 2])):
+        with pytest.raises(FGDError, match=r"none of the data's 3 classes \(disc, block, wedge\), so its head can"):
+            is_fine_tuned(model, dataset, heads, selected=selected)
+
+
+def test_a_map_to_or_from_a_missing_class_is_a_usage_error(teacher, dataset):
+    for class_map in ({"dics": "disc"}, {"disc": "dics"}):
+        with pytest.raises(UsageError, match=r"has no class 'dics', did you mean 'disc'\?.*\(disc, block, wedge\)"):
+            is_fine_tuned(teacher, dataset, Recipe(map=class_map))
+
+
+def test_several_teachers_are_fine_tuned_only_if_they_do_not_know_all_classes_together(teacher, dataset):
+    def tuned(*names, **options):
+        recipe = Recipe.from_dict(options)
+        teachers = [named(replace(teacher, digest=own), *own.split()) for own in names]
+        return choose_fine_tuning(teachers, dataset, "detect", recipe)
+
+    assert tuned("disc cat", "block wedge") == (False, False)
+    assert tuned("disc", "ball wedge", map={"ball": "block"}) == (False, False)
+    assert tuned("disc", "block wedge", teacher_epochs=2) == (True, True)
+    assert tuned("disc", "disc block wedge", teacher_epochs=2) == (True, False)
+    assert tuned("disc", "cat", teacher_epochs=0) == (False, False)
+    with pytest.raises(FGDError, match=r"2 classes \(cat, dog\), none of the data's 3 classes"):
+        tuned("cat", "dog", **HEADS_ALONE, teacher_epochs=0)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +132,14 @@ def test_epochs_0_is_an_error_only_if_the_teacher_needs_fine_tuning(teacher, dat
 )
 def test_a_teacher_that_cannot_be_trained_on_the_labels_is_an_error_that_names_both(teacher, dataset, task, labels):
     other = replace(named(teacher, "cat"), task=TASKS[task])
-    with pytest.raises(FGDError, match=rf"a model for {task}, which cannot be trained on labels for {labels}: give"):
-        check_fine_tuning(other, dataset, labels, None)
-    check_fine_tuning(replace(teacher, task=TASKS[task]), dataset, labels, 0)
-    check_fine_tuning(named(teacher, "cat"), dataset, "segment", None)  # polygons have boxes
+    message = rf"a model for {task}, which cannot be trained on labels for {labels}: give"
+    with pytest.raises(FGDError, match=message):
+        is_fine_tuned(other, dataset, Recipe(teacher_epochs=5), labels)
+    with pytest.raises(FGDError, match=message):
+        is_fine_tuned(replace(other, names=None), dataset, Recipe(), labels)
+    assert not is_fine_tuned(replace(teacher, task=TASKS[task]), dataset, Recipe(teacher_epochs=5), labels)
+    assert not is_fine_tuned(other, dataset, Recipe(), labels), "auto uses it as it is"
+    assert is_fine_tuned(named(teacher, "cat"), dataset, Recipe(teacher_epochs=5), "segment"), "polygons have boxes"
 
 
 def test_each_of_several_teachers_is_fine_tuned_in_a_folder_of_its_own(teacher, dataset, tmp_path, monkeypatch):
@@ -96,7 +166,7 @@ def test_the_teacher_has_the_students_arguments_without_those_about_its_weights_
         "freeze": 10,
         "time": 1.0,
     }
-    assert teacher_arguments(student, None) == {"epochs": 30, "imgsz": 320, "seed": 3, "lr0": 0.1}
+    assert teacher_arguments(student, "auto") == {"epochs": 30, "imgsz": 320, "seed": 3, "lr0": 0.1}
     assert teacher_arguments(student, 5)["epochs"] == 5
     assert student["epochs"] == 30
 
