@@ -13,6 +13,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
+  `label_checks`: labels that a task can be trained on.
 - `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: the door to models.
   `ultralytics_log`: what it prints.
 - `task_table`: detect, segment, pose and obb, and what differs between them

@@ -35,6 +35,7 @@ from fgd_yolo.console import print_status
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
+from fgd_yolo.label_checks import check_keypoint_shape, corner_note, explain_labels, no_objects
 from fgd_yolo.safe_loading import safe_loading, user_settings
 from fgd_yolo.text import clean_record, printable, printable_names
 from fgd_yolo.ultralytics import quiet_ultralytics
@@ -48,6 +49,7 @@ not distinguish uncompressed images, and reading all files would delay every run
 _SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
 # The other keys of a data YAML are descriptions, or `download`.
 _COPIED_KEYS = ("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir")
+_KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_oks_sigmas")  # they decide what a pose student learns
 _ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # at least two letters: C:/ is a drive
 _YAML = {".yaml", ".yml"}
 _HOW_TO_ALLOW = "--allow-download (allow_download=True)"
@@ -65,8 +67,8 @@ class Scan(NamedTuple):
     skipped: int
     """Images that Ultralytics leaves out because they or their labels cannot be read."""
     digest: str
-    """SHA-256 of images, classes and boxes, independent of their folder. It covers name and size of each image, and a
-    part of the content of at most `SAMPLED_IMAGES` images of a split."""
+    """SHA-256 of images, classes, boxes, and masks or keypoints of the task, independent of their folder. It covers
+    name and size of each image, and a part of the content of at most `SAMPLED_IMAGES` images of a split."""
 
 
 @dataclass(frozen=True)
@@ -290,11 +292,14 @@ def scan_dataset(
         train_images=len(splits[0].labels),
         val_images=len(splits[1].labels),
         skipped=sum(len(split.label_files) - len(split.labels) for split in splits),
-        digest=_digest(info, splits),
+        digest=_digest(info, splits, arguments.task),
     )
     skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
     counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
+    note = corner_note((label for split in splits for label in split.labels), arguments.task)
     print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
+    if note:
+        print_status(f"data: {note}")
     return replace(dataset, scan=scan)
 
 
@@ -430,8 +435,15 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
     if not info.get(split):
         raise FGDError(f"data {info['yaml_file']} names no {split} images")
     mode = "train" if split == "train" else "val"
-    dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
+    check_keypoint_shape(info, arguments.task)
+    try:
+        dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
+    except ValueError as error:
+        raise explain_labels(error, info, arguments.task) from error
     if not any(len(label["cls"]) for label in dataset.labels):
+        reason = no_objects(info, arguments.task, split, len(dataset.label_files) - len(dataset.labels))
+        if reason:
+            raise FGDError(reason)
         kept = "" if arguments.classes is None else f" of classes={arguments.classes}"
         raise FGDError(
             f"data {info['yaml_file']} has no labelled object{kept} in its {split} images: labels are text files "
@@ -440,8 +452,10 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
     return dataset
 
 
-def _digest(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
+def _digest(info: dict[str, Any], splits: Sequence[YOLODataset], task: str) -> str:
     digest = hashlib.sha256(repr((sorted(info["names"].items()), info["channels"])).encode())
+    if task == "pose":
+        digest.update(repr([info.get(key) for key in _KEYPOINT_KEYS]).encode())
     for split in splits:
         digest.update(b"split")
         images = [Path(label["im_file"]).absolute() for label in split.labels]
@@ -451,9 +465,17 @@ def _digest(info: dict[str, Any], splits: Sequence[YOLODataset]) -> str:
             size = image.stat().st_size
             digest.update(f"{image.relative_to(root)} {size}".encode())
             digest.update(label["cls"].tobytes() + label["bboxes"].tobytes())
+            digest.update(_further_labels(label, task))
             if number % every == 0:
                 digest.update(_middle(image, size))
     return digest.hexdigest()
+
+
+def _further_labels(label: Mapping[str, Any], task: str) -> bytes:
+    """Return what a label of a task holds besides class and box."""
+    if task in ("segment", "obb"):
+        return b"".join(b"polygon" + polygon.tobytes() for polygon in label["segments"])
+    return label["keypoints"].tobytes() if task == "pose" else b""
 
 
 def _middle(image: Path, size: int) -> bytes:
