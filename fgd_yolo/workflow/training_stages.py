@@ -83,7 +83,7 @@ def choose_fine_tuning(
     Convention:
         A teacher without weights, or of other channels, must be trained. One that knows all classes of the data, by
         name or by the class map, never is. Otherwise `teacher_epochs` decides: 0 is never, a number always; with
-        "auto", `worth_fine_tuning` decides by the classes that the teachers know together.
+        "auto", `worth_fine_tuning` decides for a single teacher, and none of several is trained.
 
     Args:
         teachers: models that the user named.
@@ -103,7 +103,8 @@ def choose_fine_tuning(
     known = [_known(teacher, dataset, recipe.map) for teacher in teachers]
     together = set().union(*known)
     count = len(dataset.names)
-    may_be = {AUTO: worth_fine_tuning(len(together), count), 0: False}.get(recipe.teacher_epochs, True)
+    worth_it = len(teachers) == 1 and worth_fine_tuning(len(together), count)
+    may_be = {AUTO: worth_it, 0: False}.get(recipe.teacher_epochs, True)
     fine_tuned = []
     for teacher, own in zip(teachers, known, strict=True):
         must_be = teacher.names is None or teacher.channels != dataset.channels
@@ -118,10 +119,10 @@ def choose_fine_tuning(
 
 
 def worth_fine_tuning(known: int, count: int) -> bool:
-    """Return whether `teacher_epochs=auto` fine-tunes teachers that know only some of the classes of the data.
+    """Return whether `teacher_epochs=auto` fine-tunes a teacher that knows only some of the classes of the data.
 
     Args:
-        known: number of classes that the teachers know together.
+        known: number of classes that the teacher knows.
         count: number of classes of the data.
     """
     return known < count

@@ -112,7 +112,7 @@ def test_a_map_to_or_from_a_missing_class_is_a_usage_error(teacher, dataset):
             is_fine_tuned(teacher, dataset, Recipe(map=class_map))
 
 
-def test_several_teachers_are_fine_tuned_only_if_they_do_not_know_all_classes_together(teacher, dataset):
+def test_several_teachers_are_fine_tuned_only_if_this_is_asked_for(teacher, dataset):
     def tuned(*names, **options):
         recipe = Recipe.from_dict(options)
         teachers = [named(replace(teacher, digest=own), *own.split()) for own in names]
@@ -120,6 +120,7 @@ def test_several_teachers_are_fine_tuned_only_if_they_do_not_know_all_classes_to
 
     assert tuned("disc cat", "block wedge") == (False, False)
     assert tuned("disc", "ball wedge", map={"ball": "block"}) == (False, False)
+    assert tuned("disc", "block") == (False, False), "also if they do not know all classes together"
     assert tuned("disc", "block wedge", teacher_epochs=2) == (True, True)
     assert tuned("disc", "disc block wedge", teacher_epochs=2) == (True, False)
     assert tuned("disc", "cat", teacher_epochs=0) == (False, False)
