@@ -81,12 +81,12 @@ def choose_fine_tuning(
     """Return which teachers are trained on the data before they teach, and check that each can be, or can teach.
 
     Convention:
-        A teacher without weights, or of other channels, must be trained. One that knows all classes of the data, by
+        A teacher without weights must be trained. One that knows all classes of the data, by
         name or by the class map, never is. Otherwise `teacher_epochs` decides: 0 is never, a number always; with
         "auto", `worth_fine_tuning` decides for a single teacher, and none of several is trained.
 
     Args:
-        teachers: models that the user named.
+        teachers: models that the user named; those with weights have the channels of the data.
         dataset: scanned data set.
         task: the student's task, which is that of the labels.
         recipe: recipe of the run.
@@ -107,7 +107,7 @@ def choose_fine_tuning(
     may_be = {AUTO: worth_it, 0: False}.get(recipe.teacher_epochs, True)
     fine_tuned = []
     for teacher, own in zip(teachers, known, strict=True):
-        must_be = teacher.names is None or teacher.channels != dataset.channels
+        must_be = teacher.names is None
         possible = can_be_fine_tuned(teacher.task, TASKS[task]) or recipe.teacher_epochs != AUTO
         fine_tuned.append(must_be or (may_be and possible and len(own) < count))
         if fine_tuned[-1]:

@@ -62,11 +62,23 @@ def test_an_image_size_of_whole_strides_stays_and_a_missing_one_is_not_filled_in
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_data_that_cannot_be_exported_at_the_end_is_refused_at_the_start(plan, tiny_data, tmp_path, channels):
-    data = tmp_path / "grey.yaml"
+def test_a_teacher_of_other_channels_than_the_data_is_refused_and_a_student_of_others_reported(
+    plan, teacher_pt, student_yaml, tiny_data, tmp_path, capsys, channels
+):
+    data = tmp_path / "other.yaml"
     data.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "channels": channels}))
-    with pytest.raises(FGDError, match=f"grey.yaml has {channels}-channel images: only 3-channel"):
-        plan(data=data)
+    message = rf"^teacher .*teacher\.pt reads 3-channel images, data .*other\.yaml has {channels}: give a teacher of "
+    with pytest.raises(FGDError, match=message):
+        plan(teacher=teacher_pt, data=data)
+    own = save_checkpoint(tmp_path / "own.pt", student_yaml, data, channels=channels)
+    assert plan(teacher=own, data=data).dataset.channels == channels
+    with pytest.raises(FGDError, match=rf"own\.pt reads {channels}-channel images, data .* has 3"):
+        plan(teacher=f"{teacher_pt},{own}")
+    assert plan(teacher=student_yaml, data=data).teachers[0].names is None, "an architecture is trained on the data"
+    assert "first convolution" not in capsys.readouterr().out
+    make_plan(load_recipe("plain").override(student=str(teacher_pt), data=str(data), train={"device": "cpu"}))
+    line = f"reads 3-channel images, the data has {channels}: its first convolution starts from random weights"
+    assert line in capsys.readouterr().out
 
 
 def test_a_run_of_few_steps_prints_how_to_make_more(plan, capsys):

@@ -68,7 +68,6 @@ def test_a_teacher_is_fine_tuned_if_it_may_be_and_does_not_know_the_data(
     model = replace(teacher, names=names and dict(enumerate(names)))
     for epochs, expected in fine_tuned.items():
         assert is_fine_tuned(model, dataset, Recipe(teacher_epochs=epochs, map=class_map)) is expected, epochs
-    assert is_fine_tuned(replace(model, channels=1), dataset, Recipe(map=class_map))
 
 
 def test_a_teacher_with_other_classes_is_used_as_it_is_and_its_classes_are_listed(teacher, dataset, tmp_path, capsys):
