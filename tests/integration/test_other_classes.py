@@ -7,7 +7,8 @@ import logging
 import pytest
 import torch
 
-from fgd_yolo import FGDError, FGDTrainer
+from fgd_yolo import FGDError, FGDTrainer, distill
+from fgd_yolo.config import Recipe
 from fixtures import rename_classes
 from training import OFF, STEADY, TERMS, quick_config, rows, same_weights, train
 
@@ -79,3 +80,21 @@ def test_a_single_class_can_be_taught_by_mapped_classes(teacher_pt, student_yaml
     (row,) = rows(trainer)
     assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
     assert trainer.distiller.classes is None and trainer.model.names == {0: "item"}
+
+
+def test_a_run_uses_such_a_teacher_as_it_is_and_says_in_its_table_which_classes_it_was_measured_on(
+    teacher_pt, student_yaml, tiny_data, tmp_path, capsys
+):
+    teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "wedge", "cat", "ball")
+    recipe = Recipe.of(quick_config({"map": "ball=disc"}), teacher_epochs=0)
+    small = {"epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu", "plots": False, "project": str(tmp_path)}
+    result = distill(teacher, student_yaml, tiny_data, recipe=recipe, name="run", **small)
+    (row,) = result.metrics["teachers"]
+    assert (row["known"], row["unknown"]) == (["disc", "wedge"], ["block"])
+    assert "known" not in result.metrics["student"] or result.metrics["student"]["known"] is None
+    assert not (result.run_dir / "teacher").exists()
+    printed = capsys.readouterr().out
+    assert "other knows 2 of the 3 classes of the data: disc, wedge; unknown: block" in printed
+    assert "teacher other: mAP over 2 of 3 classes: disc, wedge" in printed
+    again = distill(resume=result.run_dir)
+    assert again.metrics == result.metrics
