@@ -46,6 +46,7 @@ class YoloTask:
         map_name: name of its mAP50-95, as in the tables of reports.
         measured: what that accuracy is measured on, in words.
         head_terms: terms by which a head of this task can be imitated.
+        sparse_terms: those among them that compare few anchors, so that a level may get no gradient from a batch.
         foreground: paints what the objects cover; None for their boxes.
     """
 
@@ -59,6 +60,7 @@ class YoloTask:
     map_name: str
     measured: str
     head_terms: tuple[str, ...]
+    sparse_terms: tuple[str, ...] = ()
     foreground: Foreground | None = None
 
     @property
@@ -94,6 +96,7 @@ TASKS = {
             map_name="mask mAP50-95",
             measured="masks",
             head_terms=("cls", "box", "mask"),
+            sparse_terms=("mask",),
             foreground=_masks,
         ),
         YoloTask(
@@ -119,6 +122,7 @@ TASKS = {
             map_name="rotated-box mAP50-95",
             measured="rotated boxes",
             head_terms=("cls", "box", "angle"),
+            sparse_terms=("box", "angle"),  # edges are compared where angles agree, angles where boxes are not square
             foreground=_rotated_boxes,
         ),
     )

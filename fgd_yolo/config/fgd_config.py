@@ -31,14 +31,24 @@ class HeadOptions(Options):
     """Weight of the class term."""
     box_weight: Weight = 1.0
     """Weight of the box term."""
+    mask_weight: Weight = 1.0
+    """Weight of the mask term, of segmentation models alone."""
+    keypoint_weight: Weight = 1.0
+    """Weight of the term of the keypoints' places, of pose models alone."""
+    visibility_weight: Weight = 1.0
+    """Weight of the term of the keypoints' visibility, of pose models alone."""
+    angle_weight: Weight = 1.0
+    """Weight of the angle term, of models for rotated boxes alone."""
     ratio: Ratio | None = 0.5
     """Target of the gradient norm of the heads' terms over that of the detection loss, at the student's neck maps.
     None keeps the weights fixed."""
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term, by the name of its loss item."""
-        return {"head_cls": self.cls_weight, "head_box": self.box_weight} if self.enabled else {}
+        """Weight of each term, by the name of its loss item; a student has those of its task."""
+        if not self.enabled:
+            return {}
+        return {f"head_{name.removesuffix('_weight')}": value for name, value in self if name.endswith("_weight")}
 
 
 class ScheduleOptions(Options):

@@ -91,7 +91,7 @@ def plot_attention(
         image = load_letterboxed(path, objects, LABELS, side_px, image_channels(student.yaml), task)
         tensor = image.tensor.to(device)
         students = {f"student, {name}": neck_maps(student, tensor)[0]}
-        teacher_maps = distiller.teacher(tensor)
+        teacher_maps = distiller.feature_teacher.frozen(tensor)
         levels = compare_levels(distiller.levels, teacher_maps, students, image.foreground, settings, aligns)
         figures.append(render(draw_figure(image, levels, f"{image.name}, {name}", note)))
     return np.concatenate(figures)

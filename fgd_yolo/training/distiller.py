@@ -12,13 +12,13 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
-from fgd_yolo.methods import HeadLoss, LabelledObjects, TeacherPredictions, build_level_loss
+from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
-from fgd_yolo.training.head_outputs import paired_branches
+from fgd_yolo.training.head_outputs import HeadOutputs, paired_branches
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.teacher import FrozenTeacher
+from fgd_yolo.training.teacher import Teacher, shared_strides
 
 MAX_DROPPED = 0.01  # of the batches so far
 MIN_DROPPED = 10  # batches; fewer never stop a run
@@ -55,24 +55,26 @@ class Distiller:
     Deliberately not a part of the student: modules registered on the student end up in its checkpoints.
 
     Args:
-        teacher: the frozen teacher, cut at its neck.
-        levels: pairs of neck maps.
+        teachers: at least one; heads imitate all, and `features.from_teacher` chooses whose neck maps are imitated.
         config: method, weights, gradient ratios and schedule.
-        classes: classes whose scores the terms of the heads compare; None for all.
+        head_terms: terms of the heads that the teachers can teach this student.
+        sparse_terms: those among them that may have no gradient on a level, since they compare few anchors.
         foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
     """
 
     def __init__(
         self,
-        teacher: FrozenTeacher,
-        levels: list[Level],
+        teachers: Sequence[Teacher],
         config: FGDConfig,
-        classes: Sequence[int] | None = None,
+        head_terms: Sequence[str] = ("cls", "box"),
+        sparse_terms: Sequence[str] = (),
         foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
     ):
-        self.teacher = teacher
-        self.levels = levels
-        self.classes = classes
+        self.teachers = list(teachers)
+        self.feature_teacher = self.teachers[config.features.from_teacher - 1]
+        self.head_teachers = [teacher for teacher in self.teachers if teacher.known != []]
+        self.head_strides = shared_strides(self.head_teachers)
+        self.sparse_items = {f"head_{term}" for term in sparse_terms}
         self.foreground = foreground
         self.config = config
         features, heads, schedule = config.features, config.heads, config.schedule
@@ -80,16 +82,27 @@ class Distiller:
         decay = {"decay_start": schedule.decay_start, "decay_end": schedule.decay_end}
         feature_ratio = GradientRatio(features.group, features.ratio, **measurement, **decay)
         head_ratio = GradientRatio(heads.group, heads.ratio, **measurement)
+        head_weights = {
+            name: weight
+            for name, weight in heads.weights.items()
+            if self.head_teachers and name.removeprefix("head_") in head_terms
+        }
         self.losses = nn.ModuleList()
-        self.head_loss = HeadLoss({"cls": heads.cls_weight, "box": heads.box_weight})
+        self.head_loss = HeadLoss({name.removeprefix("head_"): weight for name, weight in head_weights.items()})
         self.features = TermGroup(features.weights, feature_ratio, self.losses)
-        self.heads = TermGroup(heads.weights, head_ratio, nn.ModuleList())
+        self.heads = TermGroup(head_weights, head_ratio, nn.ModuleList())
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(
-                build_level_loss(level.student_channels, level.teacher_channels, features) for level in levels
+                build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
             )
+        self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0
         self.first_batch_checked = False
+
+    @property
+    def levels(self) -> list[Level]:
+        """Pairs of neck maps that the features compare."""
+        return self.feature_teacher.levels
 
     @property
     def groups(self) -> list[TermGroup]:
@@ -131,11 +144,11 @@ class Distiller:
         # 2. Terms per level of the neck and per branch of the heads, unscaled.
         level_terms, branch_terms = [], []
         if any(group.running for group in self.groups):
-            teacher_maps = self.teacher(batch["img"])
+            teacher_maps = {teacher: teacher.frozen(batch["img"]) for teacher in self._running_teachers()}
             if self.features.running:
-                level_terms = self._compare_levels(student_maps, teacher_maps, batch)
+                level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], batch)
             if self.heads.running:
-                branch_terms = self._compare_heads(student_outputs, self.teacher.predictions(teacher_maps))
+                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, teacher_maps)
 
         # 3. Sum by name; levels and branches that are not finite are dropped.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
@@ -168,12 +181,31 @@ class Distiller:
         painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
         return [LabelledObjects(boxes, image_index, foreground) for foreground in painted]
 
-    def _compare_heads(self, student_outputs, teacher_outputs) -> list[tuple[Tensor, ...]]:
-        branches = paired_branches(student_outputs, teacher_outputs, self.levels, self.classes)
-        return [
-            tuple(self.head_loss(student, [TeacherPredictions(teacher)]).terms.values())
-            for student, teacher in branches
+    def _running_teachers(self) -> list[Teacher]:
+        """Return the teachers that the groups which still run need, each once."""
+        chosen = [self.feature_teacher] if self.features.running else []
+        return list(dict.fromkeys(chosen + (self.head_teachers if self.heads.running else [])))
+
+    def _compare_heads(self, head, student_outputs, teacher_maps) -> list[tuple[Tensor, ...]]:
+        """Compare the heads on the levels that all teachers of the heads share with the student."""
+        levels = [teacher.levels_at(self.head_strides) for teacher in self.head_teachers]
+        student = HeadOutputs(head, student_outputs, [level.student_index for level in levels[0]])
+        teachers = [
+            HeadOutputs(
+                teacher.frozen.head,
+                teacher.frozen.predictions(teacher_maps[teacher]),
+                [level.teacher_index for level in own],
+                teacher.known,
+            )
+            for teacher, own in zip(self.head_teachers, levels, strict=True)
         ]
+        branch_terms = []
+        for branch in paired_branches(student, teachers):
+            terms, shares = self.head_loss(branch.student, list(branch.teachers.values()))
+            for number, share in zip(branch.teachers, shares, strict=True):
+                self.shares[number] += share
+            branch_terms.append(tuple(terms.values()))
+        return branch_terms
 
     def _sum_by_name(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
         """Return the sums of all enabled terms that were computed, by name.
@@ -211,7 +243,9 @@ class Distiller:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
                 objects = self._objects(batch, student_maps)
-                check_first_batch(own, self.levels, group.losses, student_maps, objects, amp_scale())
+                check_first_batch(
+                    own, self.levels, group.losses, student_maps, objects, amp_scale(), sparse=self.sparse_items
+                )
                 checked += own
         if checked:
             items = ", ".join(checked)
@@ -248,8 +282,18 @@ class Distiller:
         dropped = f", {self.dropped} batches with dropped terms" if self.dropped else ""
         ratios = ", ".join(group.ratio.summary() for group in self.groups)
         LOGGER.info(f"{colorstr('FGD:')} gradient ratios at the neck: {ratios}{dropped}")
+        if len(self.head_teachers) > 1:
+            self._log_shares()
         for group in self.groups:
             group.ratio.end_epoch()
+
+    def _log_shares(self) -> None:
+        """Log each teacher's share in the terms of the heads, its part of the confidences of the epoch."""
+        total = float(sum(self.shares)) or 1.0
+        parts = zip(self.head_teachers, self.shares, strict=True)
+        shares = ", ".join(f"{teacher.name} {float(share) / total:.0%}" for teacher, share in parts)
+        LOGGER.info(f"{colorstr('FGD:')} shares of the teachers in the heads: {shares}")
+        self.shares = [0.0] * len(self.head_teachers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs: tensors and plain numbers, without the teacher."""

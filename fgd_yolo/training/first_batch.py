@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ def check_first_batch(
     student_maps: list[Tensor],
     objects: Sequence[LabelledObjects],
     amp_scale: float = 1.0,
+    sparse: Collection[str] = (),
 ) -> None:
     """Stop unless every term with a weight is finite, not 0, and reaches all weights that it should train.
 
@@ -30,6 +31,7 @@ def check_first_batch(
         losses: loss modules of the terms, one per level; empty if the terms have no trainable modules.
         student_maps: the student's neck maps of that batch.
         objects: labelled objects of each level. If they fill a level completely, it has no background to learn from.
+        sparse: loss items that need reach only some of the weights, since they compare few anchors.
         amp_scale: the gradient scaler's factor; float16 loses the gradient of a weak term without it.
 
     Raises:
@@ -52,6 +54,8 @@ def check_first_batch(
         for scale in {amp_scale, amp_scale**0.5, 1.0}:  # the scaler's initial factor may overflow float16
             gradients = torch.autograd.grad(term * scale, list(targets.values()), retain_graph=True, allow_unused=True)
             reached = [before or _usable(gradient) for before, gradient in zip(reached, gradients, strict=True)]
+        if name in sparse and any(reached):
+            continue
         for target, usable in zip(targets, reached, strict=True):
             if not usable:
                 raise FGDError(

@@ -1,17 +1,29 @@
-"""The outputs of detection heads, branch by branch and level by level, as the head terms compare them."""
+"""The outputs of heads, branch by branch and level by level, as the head terms compare them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from ultralytics.utils.tal import make_anchors
 
-from fgd_yolo.methods import Predictions
-from fgd_yolo.neck import Level
+from fgd_yolo.methods import Predictions, TeacherPredictions
 
 BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
+
+_PROTOTYPES: dict[str, Callable[[nn.Module, list[Tensor]], Tensor]] = {
+    "Segment": lambda head, maps: head.proto(maps[0]),
+    "Segment26": lambda head, maps: head.proto(maps),
+}
+"""Prototypes of a head for its neck maps, by the head's class; Ultralytics adds them outside `forward_head`."""
+
+_ANCHOR_OFFSETS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Pose": lambda raw: 2 * raw - 0.5,
+    "Pose26": lambda raw: raw,
+}
+"""Offset of a keypoint from its anchor in cells, from the raw output, by the head's class."""
 
 
 def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
@@ -19,45 +31,91 @@ def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
     outputs = {"one2many": head.forward_head(maps, **head.one2many)}
     if getattr(head, "one2one_cv2", None) is not None:
         outputs["one2one"] = head.forward_head(maps, **head.one2one)
+    make_prototypes = _PROTOTYPES.get(type(head).__name__)
+    if make_prototypes is not None:
+        prototypes = make_prototypes(head, maps)
+        for branch in outputs.values():
+            branch["proto"] = prototypes
     return outputs
 
 
-def paired_branches(
-    student: dict[str, Any], teacher: dict[str, Any], levels: list[Level], classes: Sequence[int] | None = None
-) -> list[tuple[Predictions, Predictions]]:
-    """Pair the outputs of two heads: the branches that both have, restricted to the levels that both have.
+class HeadOutputs(NamedTuple):
+    """Outputs of a head, and which of its levels are compared.
 
     Args:
-        student: output of a head in training: `boxes`, `scores` and `feats`, or one such mapping per branch.
-        teacher: the same of the teacher's head.
-        levels: pairs of neck maps.
-        classes: classes whose scores are compared; None for all.
+        head: the head.
+        outputs: output of a head in training: `boxes`, `scores`, `feats` and those of its task, or one such mapping per
+            branch.
+        indices: numbers of the compared levels, finest first.
+        known: of a teacher, the numbers of the data's classes that it knows; None for all.
     """
-    student, teacher = _by_branch(student), _by_branch(teacher)
-    return [
-        (
-            _select(student[branch], [level.student_index for level in levels], classes),
-            _select(teacher[branch], [level.teacher_index for level in levels], classes),
-        )
-        for branch in BRANCHES
-        if branch in student and branch in teacher
-    ]
+
+    head: nn.Module
+    outputs: dict[str, Any]
+    indices: Sequence[int]
+    known: Sequence[int] | None = None
+
+    @property
+    def branches(self) -> dict[str, dict[str, Any]]:
+        """The outputs by branch; a head with one branch has the first of `BRANCHES`."""
+        return self.outputs if BRANCHES[0] in self.outputs else {BRANCHES[0]: self.outputs}
+
+
+class Branch(NamedTuple):
+    """One branch of the student's head, with the same branch of the teachers that have it, by their numbers."""
+
+    student: Predictions
+    teachers: dict[int, TeacherPredictions]
+
+
+def paired_branches(student: HeadOutputs, teachers: Sequence[HeadOutputs]) -> list[Branch]:
+    """Return the branches that the student and at least one teacher have."""
+    pairs = []
+    for branch in BRANCHES:
+        taught = {
+            number: TeacherPredictions(
+                read_outputs(teacher.head, teacher.branches[branch], teacher.indices), teacher.known
+            )
+            for number, teacher in enumerate(teachers)
+            if branch in teacher.branches
+        }
+        if branch in student.branches and taught:
+            own = read_outputs(student.head, student.branches[branch], student.indices)
+            pairs.append(Branch(own, taught))
+    return pairs
+
+
+def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int]) -> Predictions:
+    """Return the decoded outputs of one branch on chosen levels.
+
+    Args:
+        head: the head.
+        outputs: output of one branch: `boxes`, `scores` and `feats`, and those of the head's task.
+        indices: numbers of the levels, finest first.
+    """
+    cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
+
+    def chosen(name: str) -> Tensor:
+        return torch.cat([outputs[name].split(cells, dim=2)[index] for index in indices], dim=2)
+
+    extras: dict[str, Tensor] = {}
+    if "angle" in outputs:
+        extras["angles"] = chosen("angle")
+    if "kpts" in outputs:
+        keypoints = chosen("kpts").unflatten(1, tuple(head.kpt_shape))
+        extras["keypoints"] = _ANCHOR_OFFSETS[type(head).__name__](keypoints[:, :, :2])
+        if keypoints.shape[2] == 3:
+            extras["visibility"] = keypoints[:, :, 2]
+    if "mask_coefficient" in outputs:
+        prototypes = outputs["proto"]  # in training YOLO26 adds semantic logits
+        extras["prototypes"] = prototypes[0] if isinstance(prototypes, tuple) else prototypes
+        extras["coefficients"] = chosen("mask_coefficient")
+        maps = [outputs["feats"][index] for index in indices]
+        anchors, strides = make_anchors(maps, [head.stride[index] for index in indices], 0.5)
+        extras |= {"anchors": anchors.T, "strides": strides.flatten()}
+    return Predictions(chosen("boxes"), chosen("scores"), **extras)
 
 
 def keep_both_branches(head: nn.Module) -> None:
     """Prevent Ultralytics' `fuse` from removing a branch of a head; its convolutions are still fused."""
     head.fuse = lambda: None
-
-
-def _by_branch(outputs: dict[str, Any]) -> dict[str, Any]:
-    return outputs if "one2many" in outputs else {"one2many": outputs}
-
-
-def _select(outputs: dict[str, Any], indices: list[int], classes: Sequence[int] | None) -> Predictions:
-    """Select levels and classes from the output of one branch."""
-    cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
-    boxes, scores = (
-        torch.cat([outputs[name].split(cells, dim=2)[index] for index in indices], dim=2)
-        for name in ("boxes", "scores")
-    )
-    return Predictions(boxes, scores if classes is None else scores[:, list(classes)])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgd_yolo.neck import NeckEnd
+from fgd_yolo.errors import FGDError
+from fgd_yolo.neck import Level, NeckEnd
 from fgd_yolo.training.head_outputs import keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
@@ -67,20 +70,55 @@ class FrozenTeacher:
         return run_branches(self.head, maps)
 
 
+@dataclass(eq=False)
+class Teacher:
+    """A teacher as a training uses it.
+
+    Args:
+        name: name of its file, for messages.
+        frozen: the model.
+        levels: its neck maps, each paired with the student's of the same stride.
+        known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.
+    """
+
+    name: str
+    frozen: FrozenTeacher
+    levels: list[Level]
+    known: list[int] | None
+
+    def levels_at(self, strides: Collection[int]) -> list[Level]:
+        """Return the levels with these strides, finest first."""
+        return [level for level in self.levels if level.stride in strides]
+
+
+def shared_strides(teachers: Sequence[Teacher]) -> set[int]:
+    """Return the strides that all teachers share with the student.
+
+    Raises:
+        FGDError: there is none.
+    """
+    strides = [{level.stride for level in teacher.levels} for teacher in teachers]
+    shared = set.intersection(*strides) if strides else set()
+    if teachers and not shared:
+        names = ", ".join(teacher.name for teacher in teachers)
+        raise FGDError(f"the teachers {names} have no neck stride in common: their heads cannot teach together")
+    return shared
+
+
 class SideBySide(nn.Module):
-    """Student and teacher as one model, so that Ultralytics measures the memory of both.
+    """Student and teachers as one model, so that Ultralytics measures the memory of all.
 
     Args:
         student: the live model, compiled or not.
-        teacher: a model that is cut at its neck.
+        teachers: models that are cut at their necks.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module):
+    def __init__(self, student: nn.Module, teachers: Iterable[nn.Module]):
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student, self.teachers = student, nn.ModuleList(teachers)
         self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # read by Ultralytics
 
     def forward(self, image: Tensor):
         with torch.no_grad():
-            maps = self.teacher.predict(image)
+            maps = [teacher.predict(image) for teacher in self.teachers]
         return self.student(image), maps

@@ -7,6 +7,7 @@ checkpoints. A training step itself is `Distiller.step`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from operator import methodcaller
@@ -18,12 +19,10 @@ from torch import nn
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
-from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, YoloTask
@@ -34,15 +33,10 @@ from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import (
-    check_channels,
     check_teacher,
-    describe_classes,
-    selected_classes,
-    taught_classes,
-    without_heads,
 )
 from fgd_yolo.training.run_lock import LockedTrainer
-from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
+from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
 
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
@@ -63,7 +57,7 @@ class FGDTrainer(LockedTrainer):
         >>> YOLO("yolov8n.pt").train(trainer=trainer, data="data.yaml")  # doctest: +SKIP
     """
 
-    teacher: Path | None = None
+    teachers: tuple[Path, ...] = ()
     config: FGDConfig = FGDConfig()
     allow_download: bool = False
 
@@ -73,24 +67,31 @@ class FGDTrainer(LockedTrainer):
 
     @classmethod
     def with_teacher(
-        cls, teacher: str | Path | None, config: FGDConfig | None = None, *, allow_download: bool = False
+        cls,
+        teacher: str | Path | Sequence[str | Path] | None,
+        config: FGDConfig | None = None,
+        *,
+        allow_download: bool = False,
     ) -> type[FGDTrainer]:
         """Return a trainer class with a teacher and options.
 
         Args:
-            teacher: checkpoint of a YOLO. Its classes are matched to those of the data by name; what it does not know
-                it does not teach. May be None if every weight is 0.
+            teacher: checkpoint of a YOLO, or several. Their classes are matched to those of the data by name; what a
+                teacher does not know it does not teach. May be None if every weight is 0.
             config: options of the distillation; None for the default.
             allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
                 are printed first.
 
         Raises:
-            UsageError: a teacher is needed and none is given.
+            UsageError: a teacher is needed and none is given, or `features.from_teacher` is not one of them.
         """
         config = config or FGDConfig()
-        if config.active and teacher is None:
+        given = [teacher] if isinstance(teacher, (str, Path)) else teacher or []
+        teachers = tuple(Path(file) for file in given)
+        if config.active and not teachers:
             raise UsageError("a teacher checkpoint is needed: FGDTrainer.with_teacher('teacher.pt')")
-        options = {"teacher": Path(teacher) if teacher else None, "config": config, "allow_download": allow_download}
+        check_feature_teacher(config, len(teachers))
+        options = {"teachers": teachers, "config": config, "allow_download": allow_download}
         return type(cls.__name__, (cls,), options)
 
     def __new__(cls, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
@@ -102,9 +103,10 @@ class FGDTrainer(LockedTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
         LOGGER.addFilter(clean_record)  # adding it again has no effect
         if self.config.active:
-            if self.teacher is None:
+            if not self.teachers:
                 raise UsageError("FGDTrainer has no teacher: use FGDTrainer.with_teacher('teacher.pt')")
-            load_model(self.teacher)  # so that a wrong file stops the run before the run folder is created
+            for teacher in self.teachers:
+                load_model(teacher)  # so that a wrong file stops the run before the run folder is created
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
         if self.config.active:
@@ -164,39 +166,13 @@ class FGDTrainer(LockedTrainer):
         return checkpoint
 
     def _build_distiller(self, student: nn.Module) -> Distiller:
-        self.teacher_digest = sha256_of_file(self.teacher)  # taken now, since the file may change during the training
-        teacher, _ = load_model(self.teacher)
-        check_channels(teacher, self.data["channels"])
-        classes = self._choose_classes(teacher)
-        levels = pair_levels(student, teacher)
-        for level in levels:
-            LOGGER.info(
-                f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
-                f"teacher {level.teacher_channels}"
-            )
-        for line in unpaired_levels(student, teacher):
-            LOGGER.info(f"{colorstr('FGD:')} {line}")
-        memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        frozen = FrozenTeacher(teacher, self.device, memory_format, heads=self.config.heads.enabled)
+        # Taken now, since the files may change during the training.
+        self.teacher_digest = ",".join(sha256_of_file(file) for file in self.teachers)
+        teachers, self.config = load_teachers(self.teachers, student, self.data, self.config, self.args, self.device)
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
-        distiller = Distiller(frozen, levels, self.config, classes, paint)
+        distiller = Distiller(teachers, self.config, self.task.head_terms, self.task.sparse_terms, paint)
         distiller.losses.to(self.device)
         return distiller
-
-    def _choose_classes(self, teacher: nn.Module) -> list[int] | None:
-        """Let the teacher predict the classes of the data, and return those that it teaches; None for all."""
-        names, own, name = self.data["names"], teacher.names, self.teacher.name
-        selected = selected_classes(self.args.classes, self.args.single_cls, len(names))
-        if not same_classes(own, names):
-            check_class_map(self.config.map, [own], names)
-        known = predict_classes(teacher, names, self.config.map)
-        classes = taught_classes(known, selected, len(names))
-        if classes == []:
-            wanted = names if selected is None else {number: names[number] for number in selected}
-            self.config = without_heads(self.config, name, own, wanted)
-        elif not same_classes(own, names):
-            LOGGER.info(f"{colorstr('FGD:')} {describe_classes(name, known, names)}")
-        return classes or None
 
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
@@ -218,7 +194,7 @@ class FGDTrainer(LockedTrainer):
         if self.distiller is None:
             return super().auto_batch()
         student = self.model
-        self.model = SideBySide(student, self.distiller.teacher.model)
+        self.model = SideBySide(student, [teacher.frozen.model for teacher in self.distiller.teachers])
         try:
             return super().auto_batch()
         finally:
@@ -236,14 +212,8 @@ class FGDTrainer(LockedTrainer):
             return
         student = unwrap_model(self.model)
         if not self.resume:
-            check_teacher(
-                self.teacher,
-                student,
-                self.test_loader,
-                self.args,
-                self.data["names"],
-                self.config,
-            )
+            for file in self.teachers:
+                check_teacher(file, student, self.test_loader, self.args, self.data["names"], self.config)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
@@ -307,6 +277,17 @@ class FGDTrainer(LockedTrainer):
         with self.loss_hook.detached() if self.loss_hook else nullcontext():
             super()._load_checkpoint_state(ckpt)
         return None
+
+
+def check_feature_teacher(config: FGDConfig, teachers: int) -> None:
+    """Check that `features.from_teacher` names one of the teachers.
+
+    Raises:
+        UsageError: it does not.
+    """
+    place = config.features.from_teacher
+    if config.active and place > teachers:
+        raise UsageError(f"features.from_teacher={place}: the number of teachers is {teachers}")
 
 
 def _task_name(overrides: dict[str, Any] | None) -> str:

@@ -32,7 +32,7 @@ def finished(teacher_pt, student_yaml, tiny_data, tmp_path_factory):
         def _setup_train(self):
             super()._setup_train()
             before["losses"] = {k: v.clone() for k, v in self.distiller.losses.state_dict().items()}
-            before["teacher"] = {k: v.clone() for k, v in self.distiller.teacher.model.state_dict().items()}
+            before["teacher"] = {k: v.clone() for k, v in self.distiller.teachers[0].frozen.model.state_dict().items()}
 
     trainer = train(Watching, student_yaml, tiny_data, tmp_path_factory.mktemp("finished"))
     return trainer, before
@@ -49,9 +49,9 @@ def test_every_term_is_in_the_progress_bar_and_in_each_row_of_results(finished):
 
 def test_the_teacher_is_bit_identical_after_training(finished):
     trainer, before = finished
-    after = trainer.distiller.teacher.model.state_dict()
+    after = trainer.distiller.teachers[0].frozen.model.state_dict()
     assert all(torch.equal(before["teacher"][name], after[name]) for name in after)
-    assert not any(p.requires_grad for p in trainer.distiller.teacher.model.parameters())
+    assert not any(p.requires_grad for p in trainer.distiller.teachers[0].frozen.model.parameters())
 
 
 def test_alignments_and_both_context_blocks_train(finished):

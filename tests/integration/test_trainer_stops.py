@@ -63,9 +63,12 @@ def test_nan_in_the_teacher_is_dropped_and_counted(teacher_pt, student_yaml, tin
     class Spoiled(FGDTrainer.with_teacher(teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
-            teacher = self.distiller.teacher
+            teacher = self.distiller.feature_teacher.frozen
             if self.epoch == 0:  # from the second epoch on one level is not finite
-                self.distiller.teacher = lambda image: [*teacher(image)[:2], teacher(image)[2] * float("nan")]
+                self.distiller.feature_teacher.frozen = lambda image: [
+                    *teacher(image)[:2],
+                    teacher(image)[2] * float("nan"),
+                ]
 
     trainer = train(Spoiled, student_yaml, tiny_data, tmp_path)
     assert trainer.distiller.dropped == 3  # batches of an epoch
@@ -77,7 +80,7 @@ def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_d
     class Spoiled(FGDTrainer.with_teacher(teacher_pt, config=FEATURES)):
         def _end_epoch(self):
             super()._end_epoch()
-            self.distiller.teacher = lambda image, teacher=self.distiller.teacher: [
+            self.distiller.feature_teacher.frozen = lambda image, teacher=self.distiller.feature_teacher.frozen: [
                 m * float("nan") for m in teacher(image)
             ]
 

@@ -9,9 +9,14 @@ from fgd_yolo.config.method_options import FGDOptions
 from fgd_yolo.errors import UsageError
 
 PROMISED = {
-    "features": {"method", "scale", "temperature", "fg_weight", "bg_weight", "attn_weight", "rel_weight", "ratio"}
-    | {"teacher"},
-    "heads": {"enabled", "cls_weight", "box_weight", "ratio"},
+    "features": {
+        *("method", "scale", "temperature", "teacher"),
+        *("fg_weight", "bg_weight", "attn_weight", "rel_weight", "ratio"),
+    },
+    "heads": {
+        *("enabled", "ratio", "cls_weight", "box_weight"),
+        *("mask_weight", "keypoint_weight", "visibility_weight", "angle_weight"),
+    },
     "schedule": {"warmup_epochs", "decay_start", "decay_end", "measure_every"},
     "checks": {"min_teacher_map", "max_ratio"},
 }

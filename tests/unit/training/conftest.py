@@ -29,7 +29,7 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     from fgd_yolo.neck import pair_levels
     from fgd_yolo.training.distiller import Distiller
     from fgd_yolo.training.loss_hook import LossHook
-    from fgd_yolo.training.teacher import FrozenTeacher
+    from fgd_yolo.training.teacher import FrozenTeacher, Teacher
     from fgd_yolo.ultralytics import load_model
 
     torch.manual_seed(0)
@@ -38,7 +38,8 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     teacher, _ = load_model(teacher_pt)
     levels = pair_levels(student, teacher)
     config = FGDConfig.from_dict({"schedule.warmup_epochs": 0, **options})
-    distiller = Distiller(FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads.enabled), levels, config)
+    frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads.enabled)
+    distiller = Distiller([Teacher("teacher.pt", frozen, levels, known=None)], config)
     loss_hook = LossHook(student, distiller.step, head=config.heads.enabled)
     loss_hook.attach()
     return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

@@ -85,7 +85,7 @@ def test_a_plot_shows_every_chosen_image(trainer, labels):
 
 def test_drawing_changes_neither_student_nor_teacher_nor_a_random_stream(trainer):
     trainer.ema.ema.train()
-    watched = [trainer.ema.ema, trainer.distiller.teacher.model, trainer.distiller.losses]
+    watched = [trainer.ema.ema, trainer.distiller.teachers[0].frozen.model, trainer.distiller.losses]
     before = [{name: value.clone() for name, value in module.state_dict().items()} for module in watched]
     modes = [[part.training for part in module.modules()] for module in watched]
     streams = random_streams()

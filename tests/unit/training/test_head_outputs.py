@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.tal import make_anchors
 
 from fgd_yolo.methods import HeadLoss, Predictions, TeacherPredictions
 from fgd_yolo.neck import HeadHook, NeckHook, pair_levels
+from fgd_yolo.task_table import task_of_yaml
 from fgd_yolo.training.distiller import Distiller
-from fgd_yolo.training.head_outputs import keep_both_branches, paired_branches, run_branches
+from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, paired_branches, read_outputs, run_branches
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.teacher import FrozenTeacher
+from fgd_yolo.ultralytics import read_architecture
 from training import batch
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
@@ -19,7 +25,7 @@ IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
 
 def model(name: str) -> DetectionModel:
     torch.manual_seed(0)
-    return DetectionModel(name, nc=3, verbose=False)
+    return task_of_yaml(read_architecture(name)).model(name, nc=3, verbose=False)
 
 
 def trained_output(student: DetectionModel) -> dict:
@@ -36,10 +42,12 @@ def test_branches_that_both_heads_have_are_paired(student, teacher, branches):
     student, teacher = model(student), model(teacher)
     frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=True)
     pairs = paired_branches(
-        trained_output(student), frozen.predictions(frozen(IMAGE)), pair_levels(student, model("yolov8s.yaml"))
+        HeadOutputs(student.model[-1], trained_output(student), [0, 1, 2]),
+        [HeadOutputs(frozen.head, frozen.predictions(frozen(IMAGE)), [0, 1, 2])],
     )
     assert len(pairs) == branches
-    for student_output, teacher_output in pairs:
+    for student_output, teachers in pairs:
+        teacher_output = teachers[0].outputs
         assert student_output.scores.shape == teacher_output.scores.shape == (2, 3, 8 * 8 + 4 * 4 + 2 * 2)
         assert student_output.scores.requires_grad and not teacher_output.scores.requires_grad
 
@@ -49,7 +57,11 @@ def test_levels_that_only_one_head_has_are_left_out():
     levels = pair_levels(student, teacher)
     teacher.train()
     outputs = trained_output(student)
-    ((student_output, teacher_output),) = paired_branches(outputs, trained_output(teacher), levels)
+    ((student_output, teachers),) = paired_branches(
+        HeadOutputs(student.model[-1], outputs, [level.student_index for level in levels]),
+        [HeadOutputs(teacher.model[-1], trained_output(teacher), [level.teacher_index for level in levels])],
+    )
+    teacher_output = teachers[0].outputs
     cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
     assert torch.equal(student_output.scores, outputs["scores"][..., cells[0] :])
     assert student_output.boxes.shape == teacher_output.boxes.shape
@@ -82,14 +94,15 @@ def test_dropped_classes_are_not_imitated_and_do_not_weight_boxes(heads_joined):
     """The expected value is the loss of heads that have only the remaining class."""
     all_classes, student = heads_joined.distiller, heads_joined.student
     heads_joined.loss_hook.detach()
-    one_class = Distiller(all_classes.teacher, all_classes.levels, all_classes.config, classes=[1])
+    (teacher,) = all_classes.teachers
+    one_class = Distiller([replace(teacher, known=[1])], all_classes.config)
     computed = {}
     one_class._check_first_batch = lambda terms, *_: computed.update(terms)
     head_hook = HeadHook(student)
     LossHook(student, one_class.step, head=True).attach()
     student(batch())
     outputs = head_hook.pop()
-    teacher_output = all_classes.teacher.predictions(all_classes.teacher(batch()["img"]))
+    teacher_output = teacher.frozen.predictions(teacher.frozen(batch()["img"]))
     one = [Predictions(side["boxes"], side["scores"][:, 1:2]) for side in (outputs, teacher_output["one2many"])]
     heads = all_classes.config.heads
     loss = HeadLoss({"cls": heads.cls_weight, "box": heads.box_weight})
@@ -97,3 +110,53 @@ def test_dropped_classes_are_not_imitated_and_do_not_weight_boxes(heads_joined):
     torch.testing.assert_close(torch.stack([computed["head_cls"], computed["head_box"]]), torch.stack([*wanted]))
     (gradient,) = torch.autograd.grad(computed["head_cls"], outputs["scores"])
     assert not gradient[:, [0, 2]].any() and gradient[:, 1].any()
+
+
+def complete_outputs(name: str) -> tuple[nn.Module, dict, HeadOutputs]:
+    """Return a complete model's head, its raw outputs in evaluation, and the same read by a frozen teacher."""
+    complete, cut = model(name).eval(), model(name)
+    with torch.no_grad():
+        _, raw = complete(IMAGE)
+    frozen = FrozenTeacher(cut, torch.device("cpu"), heads=True)
+    outputs = HeadOutputs(frozen.head, frozen.predictions(frozen(IMAGE)), [0, 1, 2])
+    return complete.model[-1], raw.get("one2many", raw), outputs
+
+
+def close(actual, expected) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["yolov8n-pose.yaml", "yolo26n-pose.yaml"])
+def test_keypoints_are_offsets_from_the_anchors_in_cells_as_the_head_decodes_them(name):
+    head, raw, outputs = complete_outputs(name)
+    read = read_outputs(outputs.head, outputs.branches["one2many"], outputs.indices)
+    anchors, strides = make_anchors(raw["feats"], head.stride, 0.5)
+    head.anchors, head.strides = anchors.T, strides.T
+    expected = head.kpts_decode(raw["kpts"]).unflatten(1, (17, 3))
+    close((read.keypoints + anchors.T) * strides.T, expected[:, :, :2])
+    close(read.visibility.sigmoid(), expected[:, :, 2])
+
+
+@pytest.mark.parametrize("name", ["yolov8n-obb.yaml", "yolo26n-obb.yaml"])
+def test_angles_are_those_that_the_head_decodes_boxes_with(name):
+    _, raw, outputs = complete_outputs(name)
+    close(read_outputs(outputs.head, outputs.branches["one2many"], outputs.indices).angles, raw["angle"])
+
+
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-seg.yaml"])
+def test_masks_have_the_prototypes_of_the_complete_model_and_the_anchors_of_its_levels(name):
+    head, raw, outputs = complete_outputs(name)
+    read = read_outputs(outputs.head, outputs.branches["one2many"], outputs.indices)
+    close(read.prototypes, raw["proto"])
+    close(read.coefficients, raw["mask_coefficient"])
+    anchors, strides = make_anchors(raw["feats"], head.stride, 0.5)
+    assert torch.equal(read.anchors, anchors.T) and torch.equal(read.strides, strides[:, 0])
+    coarse = read_outputs(outputs.head, outputs.branches["one2many"], [2])
+    assert torch.equal(coarse.coefficients, read.coefficients[..., -4:]) and set(coarse.strides.tolist()) == {32}
+
+
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-seg.yaml"])
+def test_a_student_in_training_is_read_without_its_semantic_logits(name):
+    student = model(name)
+    read = read_outputs(student.model[-1], HeadOutputs(None, trained_output(student), []).branches["one2many"], [0])
+    assert read.prototypes.shape == (2, 32, 16, 16) and read.prototypes.requires_grad

@@ -45,7 +45,7 @@ def test_gradients_reach_student_and_own_modules_but_not_the_teacher(joined):
     joined.student(batch())[0].sum().backward()
     assert joined.student.model[15].cv2.conv.weight.grad.any()
     assert all(loss.align.weight.grad.any() for loss in joined.distiller.losses)
-    assert all(p.grad is None for p in joined.distiller.teacher.model.parameters())
+    assert all(p.grad is None for p in joined.distiller.teachers[0].frozen.model.parameters())
 
 
 def test_measuring_the_gradient_ratio_changes_no_gradient(joined):
@@ -70,7 +70,7 @@ def test_a_batch_without_boxes_trains_and_is_not_measured(joined):
 def test_after_the_end_the_loss_is_that_of_ultralytics_and_the_teacher_does_not_run(joined):
     end_after_one_batch(joined.distiller.features.ratio)
     joined.student(batch())
-    joined.distiller.teacher = None  # would fail if it were called
+    joined.distiller.feature_teacher.frozen = None  # would fail if it were called
     loss, items = joined.student(batch())
     joined.loss_hook.detach()
     plain, _ = joined.student(batch())
@@ -113,7 +113,7 @@ def test_heads_have_their_own_terms_and_gradient_ratio(heads_joined):
 def test_a_branch_that_is_not_finite_is_dropped(heads_joined):
     distiller = heads_joined.distiller
     heads_joined.student(batch())
-    distiller.teacher.head.cv3[0][-1].bias.data[:] = float("nan")
+    distiller.teachers[0].frozen.head.cv3[0][-1].bias.data[:] = float("nan")
     loss, items = heads_joined.student(batch())
     assert items["head_cls"] == 0 and items["fg_loss"] > 0 and loss.isfinite().all() and distiller.dropped == 1
 
@@ -149,7 +149,7 @@ def test_a_failed_loss_leaves_no_stored_map(joined):
 def test_a_check_that_failed_with_an_error_is_repeated(joined, monkeypatch):
     calls = []
 
-    def check(*_):
+    def check(*_, **options):
         calls.append(1)
         if len(calls) == 1:
             raise RuntimeError("CUDA out of memory")

@@ -60,22 +60,22 @@ def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_returns_maps_tha
 
 
 def test_the_memory_profile_of_ultralytics_can_run_the_pair(joined):
-    pair = SideBySide(_detached_student(joined), joined.distiller.teacher.model)
+    pair = SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen.model])
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result is not None
 
 
 def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
     """As Ultralytics' memory profile uses it: a copy in train mode, all outputs summed, backward."""
-    pair = deepcopy(SideBySide(_detached_student(joined), joined.distiller.teacher.model)).train()
+    pair = deepcopy(SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen.model])).train()
     ran = []
-    for name in ("student", "teacher"):
-        getattr(pair, name).model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
+    for name, model in (("student", pair.student), ("teacher", pair.teachers[0])):
+        model.model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
     outputs, _ = tree_flatten(pair(torch.rand(2, 3, 64, 64)))
     sum(output.sum() for output in outputs if isinstance(output, torch.Tensor)).backward()
     assert sorted(ran) == ["student", "teacher"]
     assert any(p.grad is not None for p in pair.student.parameters())
-    assert all(p.grad is None for p in pair.teacher.parameters())
+    assert all(p.grad is None for p in pair.teachers.parameters())
 
 
 def _detached_student(joined):

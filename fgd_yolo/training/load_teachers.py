@@ -1,0 +1,91 @@
+"""Load the teachers of a training: choose the classes that each teaches, pair its levels, and freeze it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.utils import LOGGER, colorstr
+
+from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
+from fgd_yolo.config import FGDConfig
+from fgd_yolo.neck import pair_levels, unpaired_levels
+from fgd_yolo.training.preflight import (
+    check_channels,
+    describe_classes,
+    selected_classes,
+    taught_classes,
+    without_heads,
+)
+from fgd_yolo.training.teacher import FrozenTeacher, Teacher
+from fgd_yolo.ultralytics import load_model
+
+
+def load_teachers(
+    files: Sequence[Path], student: nn.Module, data: dict[str, Any], config: FGDConfig, arguments: Any, device: Any
+) -> tuple[list[Teacher], FGDConfig]:
+    """Load the teachers of a training.
+
+    Args:
+        files: checkpoints, in the order of `--teacher`.
+        student: the live model, before its training.
+        data: what Ultralytics reads from the data YAML.
+        config: options of the distillation.
+        arguments: the trainer's arguments.
+        device: device to run on.
+
+    Returns:
+        The teachers, and the options, without imitation of the heads if no teacher knows a class of the data.
+
+    Raises:
+        FGDError: a teacher reads other channels, or nothing is left to teach.
+        UsageError: the class map names a class that does not exist.
+    """
+    models = [load_model(file)[0] for file in files]
+    for model in models:
+        check_channels(model, data["channels"])
+    own_names = [dict(model.names) for model in models]
+    taught = _choose_classes(files, models, data["names"], config, arguments)
+    if all(classes == [] for classes in taught):
+        selected = selected_classes(arguments.classes, arguments.single_cls, len(data["names"]))
+        wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
+        everything = dict(enumerate(name for names in own_names for name in names.values()))
+        config = without_heads(config, ", ".join(file.name for file in files), everything, wanted)
+    teachers = []
+    for file, model, classes in zip(files, models, taught, strict=True):
+        levels = pair_levels(student, model)
+        _log_levels(file if len(files) > 1 else None, student, model, levels)
+        memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
+        teachers.append(Teacher(file.name, frozen, levels, classes))
+    return teachers, config
+
+
+def _choose_classes(files, models, names, config, arguments) -> list[list[int] | None]:
+    """Let every teacher predict the classes of the data; return those that each teaches, None for all."""
+    own_names = [dict(model.names) for model in models]
+    if not all(same_classes(own, names) for own in own_names):
+        check_class_map(config.map, own_names, names)
+    selected = selected_classes(arguments.classes, arguments.single_cls, len(names))
+    taught = []
+    for file, model, own in zip(files, models, own_names, strict=True):
+        known = predict_classes(model, names, config.map)
+        taught.append(taught_classes(known, selected, len(names)))
+        if taught[-1] != [] and not same_classes(own, names):
+            LOGGER.info(f"{colorstr('FGD:')} {describe_classes(file.name, known, names)}")
+    return taught
+
+
+def _log_levels(file: Path | None, student: nn.Module, teacher: nn.Module, levels) -> None:
+    """Log which levels are paired; the file is named if there are several teachers."""
+    named = "teacher" if file is None else f"teacher {file.name}"
+    for level in levels:
+        LOGGER.info(
+            f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
+            f"{named} {level.teacher_channels}"
+        )
+    for line in unpaired_levels(student, teacher):
+        LOGGER.info(f"{colorstr('FGD:')} {line if file is None else f'{file.name}: {line}'}")
