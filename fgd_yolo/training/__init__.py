@@ -1,11 +1,12 @@
-"""Training: Ultralytics' detection trainer with a teacher.
+"""Training: Ultralytics' trainers with a teacher.
 
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
-- `teacher.py`: the teacher, frozen and cut at its neck
-- `head_outputs.py`: outputs of two detection heads, paired by branch and level
+- `load_teachers.py`: loads the teachers and chooses what each teaches
+- `teacher.py`: a teacher, frozen and cut at its neck
+- `head_outputs.py`: outputs of the heads, paired by branch and level
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `preflight.py`: checks before the first epoch

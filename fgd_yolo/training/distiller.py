@@ -55,7 +55,7 @@ class Distiller:
     Deliberately not a part of the student: modules registered on the student end up in its checkpoints.
 
     Args:
-        teachers: at least one; heads imitate all, and `features.from_teacher` chooses whose neck maps are imitated.
+        teachers: at least one; heads imitate all, and `features.teacher` chooses whose neck maps are imitated.
         config: method, weights, gradient ratios and schedule.
         head_terms: terms of the heads that the teachers can teach this student.
         sparse_terms: those among them that may have no gradient on a level, since they compare few anchors.
@@ -71,7 +71,7 @@ class Distiller:
         foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
     ):
         self.teachers = list(teachers)
-        self.feature_teacher = self.teachers[config.features.from_teacher - 1]
+        self.feature_teacher = self.teachers[config.features.teacher - 1]
         self.head_teachers = [teacher for teacher in self.teachers if teacher.known != []]
         self.head_strides = shared_strides(self.head_teachers)
         self.sparse_items = {f"head_{term}" for term in sparse_terms}

@@ -31,6 +31,7 @@ from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import (
     check_teacher,
@@ -83,7 +84,7 @@ class FGDTrainer(LockedTrainer):
                 are printed first.
 
         Raises:
-            UsageError: a teacher is needed and none is given, or `features.from_teacher` is not one of them.
+            UsageError: a teacher is needed and none is given, or `features.teacher` is not one of them.
         """
         config = config or FGDConfig()
         given = [teacher] if isinstance(teacher, (str, Path)) else teacher or []
@@ -280,14 +281,14 @@ class FGDTrainer(LockedTrainer):
 
 
 def check_feature_teacher(config: FGDConfig, teachers: int) -> None:
-    """Check that `features.from_teacher` names one of the teachers.
+    """Check that `features.teacher` names one of the teachers.
 
     Raises:
         UsageError: it does not.
     """
-    place = config.features.from_teacher
+    place = config.features.teacher
     if config.active and place > teachers:
-        raise UsageError(f"features.from_teacher={place}: the number of teachers is {teachers}")
+        raise UsageError(f"features.teacher={place}: the number of teachers is {teachers}")
 
 
 def _task_name(overrides: dict[str, Any] | None) -> str:
