@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
-from fgd_yolo.errors import FGDError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
@@ -57,8 +57,7 @@ class Distiller:
     Args:
         teachers: at least one; heads imitate all, and `features.teacher` chooses whose neck maps are imitated.
         config: method, weights, gradient ratios and schedule.
-        head_terms: terms of the heads that the teachers can teach this student.
-        sparse_terms: those among them that may have no gradient on a level, since they compare few anchors.
+        sparse_terms: terms of the heads that may have no gradient on a level, since they compare few anchors.
         foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
     """
 
@@ -66,7 +65,6 @@ class Distiller:
         self,
         teachers: Sequence[Teacher],
         config: FGDConfig,
-        head_terms: Sequence[str] = ("cls", "box"),
         sparse_terms: Sequence[str] = (),
         foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
     ):
@@ -82,11 +80,8 @@ class Distiller:
         decay = {"decay_start": schedule.decay_start, "decay_end": schedule.decay_end}
         feature_ratio = GradientRatio(features.group, features.ratio, **measurement, **decay)
         head_ratio = GradientRatio(heads.group, heads.ratio, **measurement)
-        head_weights = {
-            name: weight
-            for name, weight in heads.weights.items()
-            if self.head_teachers and name.removeprefix("head_") in head_terms
-        }
+        taught = {f"head_{term}" for teacher in self.head_teachers for term in teacher.terms}
+        head_weights = {name: weight for name, weight in heads.weights.items() if name in taught}
         self.losses = nn.ModuleList()
         self.head_loss = HeadLoss({name.removeprefix("head_"): weight for name, weight in head_weights.items()})
         self.features = TermGroup(features.weights, feature_ratio, self.losses)
@@ -94,6 +89,11 @@ class Distiller:
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(
                 build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
+            )
+        if not self.names:
+            wanted = ", ".join(name for name, weight in config.weights.items() if weight)
+            raise UsageError(
+                f"no teacher can teach {wanted}: give a teacher of the student's task, or other terms a weight"
             )
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0

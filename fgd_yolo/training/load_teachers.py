@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER, colorstr
 from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.neck import pair_levels, unpaired_levels
+from fgd_yolo.training.other_tasks import teachable_terms
 from fgd_yolo.training.preflight import (
     check_channels,
     describe_classes,
@@ -57,10 +58,13 @@ def load_teachers(
     teachers = []
     for file, model, classes in zip(files, models, taught, strict=True):
         levels = pair_levels(student, model)
+        terms, note = teachable_terms(student, model)
+        if note is not None and config.heads.enabled:
+            LOGGER.info(f"{colorstr('FGD:')} {file.name}: {note}")
         _log_levels(file if len(files) > 1 else None, student, model, levels)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
-        teachers.append(Teacher(file.name, frozen, levels, classes))
+        teachers.append(Teacher(file.name, frozen, levels, classes, terms))
     return teachers, config
 
 

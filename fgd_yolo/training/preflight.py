@@ -24,6 +24,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels
 from fgd_yolo.text import printable
+from fgd_yolo.training.other_tasks import shared_task, teacher_validator
 from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
@@ -167,8 +168,13 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
     if classes != []:
         measured = _teacher_accuracy(teacher, path.name, classes, loader, args)
-        check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
-        if starts_with_classes(args.model, args.pretrained, names):
+        if measured is not None:
+            check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
+        if (
+            measured is not None
+            and teacher.task == args.task
+            and starts_with_classes(args.model, args.pretrained, names)
+        ):
             start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
             begins_at = accuracy(start.metrics, TASKS[args.task], classes).map50_95
             warnings += start_warnings(measured.map50_95, begins_at)
@@ -176,10 +182,19 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
         LOGGER.warning(f"{colorstr('FGD:')} {warning}")
 
 
-def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy:
-    """Return, and log, the accuracy of a teacher over the classes that it teaches; None for all."""
-    task = TASKS[teacher.task]
-    measured = accuracy(validate(teacher, vars(args), task=task.name, loader=loader).metrics, task, classes)
+def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:
+    """Return, and log, the accuracy of a teacher over the classes that it teaches; None if it cannot be measured."""
+    own = TASKS[args.task]
+    task = shared_task(own, TASKS[teacher.task])
+    if task is None:
+        LOGGER.info(
+            f"{colorstr('FGD:')} teacher {name}: its {TASKS[teacher.task].measured} cannot be measured on labels for "
+            f"{own.name}, so its mAP is not checked"
+        )
+        return None
+    validator = teacher_validator(own, TASKS[teacher.task])
+    run = validate(teacher, vars(args), task=task.name, loader=loader, validator=validator)
+    measured = accuracy(run.metrics, task, classes)
     over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
     LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {describe_accuracy(measured, task)} on this val set{over}")
     return measured

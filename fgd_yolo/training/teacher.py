@@ -79,12 +79,14 @@ class Teacher:
         frozen: the model.
         levels: its neck maps, each paired with the student's of the same stride.
         known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.
+        terms: terms by which the student's head can imitate its head.
     """
 
     name: str
     frozen: FrozenTeacher
     levels: list[Level]
     known: list[int] | None
+    terms: tuple[str, ...] = ("cls", "box")
 
     def levels_at(self, strides: Collection[int]) -> list[Level]:
         """Return the levels with these strides, finest first."""

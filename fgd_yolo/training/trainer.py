@@ -171,7 +171,7 @@ class FGDTrainer(LockedTrainer):
         self.teacher_digest = ",".join(sha256_of_file(file) for file in self.teachers)
         teachers, self.config = load_teachers(self.teachers, student, self.data, self.config, self.args, self.device)
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
-        distiller = Distiller(teachers, self.config, self.task.head_terms, self.task.sparse_terms, paint)
+        distiller = Distiller(teachers, self.config, self.task.sparse_terms, paint)
         distiller.losses.to(self.device)
         return distiller
 

@@ -42,7 +42,7 @@ def test_the_scores_of_classes_that_the_teacher_does_not_know_are_not_imitated(
     teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "Wedge", "cat", "ball")
     config = quick_config({**STEADY, "map": {"ball": "disc"}})
     trainer = train(FGDTrainer.with_teacher(teacher, config), student_yaml, tiny_data, tmp_path, **SHORT)
-    assert trainer.distiller.classes == [0, 2]
+    assert [teacher.known for teacher in trainer.distiller.teachers] == [[0, 2]]
     (row,) = rows(trainer)
     assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
     (known,) = [line for line in messages(caplog) if "knows" in line]
@@ -79,7 +79,7 @@ def test_a_single_class_can_be_taught_by_mapped_classes(teacher_pt, student_yaml
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, single_cls=True, **SHORT)
     (row,) = rows(trainer)
     assert all(float(row[f"train/{name}"]) > 0 for name in TERMS)
-    assert trainer.distiller.classes is None and trainer.model.names == {0: "item"}
+    assert trainer.distiller.teachers[0].known is None and trainer.model.names == {0: "item"}
 
 
 def test_a_run_uses_such_a_teacher_as_it_is_and_says_in_its_table_which_classes_it_was_measured_on(
