@@ -153,10 +153,16 @@ def test_a_file_that_is_not_faster_than_its_source_is_refused_however_accurate(s
     assert "\n" not in report.refusal
 
 
-def test_data_of_other_classes_is_refused(source, data, tmp_path):
-    described = yaml.safe_load(data.read_text()) | {"names": {0: "disc", 1: "block"}}
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"names": {0: "disc", 1: "block"}}, "has 2 classes and the model 3"),
+        ({"channels": 1}, "has 1 channels and the model 3"),
+    ],
+)
+def test_data_of_other_classes_or_channels_is_refused(source, data, tmp_path, entry, message):
     other = tmp_path / "other.yaml"
-    other.write_text(yaml.safe_dump(described))
-    with pytest.raises(FGDError, match="has 2 classes and the model 3"):
+    other.write_text(yaml.safe_dump(yaml.safe_load(data.read_text()) | entry))
+    with pytest.raises(FGDError, match=message):
         quantized(source, tmp_path / "int8.onnx", other)
     assert not (tmp_path / "int8.onnx").exists()

@@ -14,6 +14,7 @@ from fgd_yolo.attention.labelled_images import (
 )
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
+from fixtures import of_channels, save_channels
 
 DETECT = TASKS["detect"]
 
@@ -31,6 +32,18 @@ def test_the_tensor_is_the_canvas_as_rgb_planes_in_0_to_1(image_file):
     labelled = load_letterboxed(image_file, ImageObjects(torch.zeros(0, 4)), LABELS, 64)
     expected = torch.from_numpy(labelled.canvas[..., ::-1].transpose(2, 0, 1).copy()).float() / 255
     assert torch.equal(labelled.tensor, expected[None])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_tensor_of_other_channels_keeps_their_order(channels, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save_channels(tmp_path / "a.png", image, channels)
+    labelled = load_letterboxed(path, ImageObjects(torch.zeros(0, 4)), LABELS, 64, channels)
+    assert np.array_equal(labelled.canvas, of_channels(image, channels))
+    expected = torch.from_numpy(of_channels(image, channels).transpose(2, 0, 1).copy()).float() / 255
+    assert torch.equal(labelled.tensor, expected[None])
+    with pytest.raises(FGDError, match=rf"{path.name} cannot be read as an image: it has {channels} .* takes 5"):
+        load_letterboxed(path, ImageObjects(torch.zeros(0, 4)), LABELS, 64, 5)
 
 
 def test_a_file_that_is_not_an_image_is_named(image_file):

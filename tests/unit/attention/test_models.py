@@ -27,3 +27,12 @@ def test_two_different_students_are_refused(teacher_pt, student_yaml, tiny_data,
     after = save_checkpoint(tmp_path / "after.pt", student_yaml, tiny_data)
     with pytest.raises(FGDError, match="not the same student"):
         load_models(teacher_pt, teacher_pt, after, CPU)
+
+
+def test_models_of_other_channels_are_refused_with_both_numbers(teacher_pt, student_yaml, tiny_data, tmp_path):
+    colour = save_checkpoint(tmp_path / "colour.pt", student_yaml, tiny_data)
+    grey = save_checkpoint(tmp_path / "grey.pt", student_yaml, tiny_data, channels=1)
+    assert load_models(teacher_pt, colour, colour, CPU).channels == 3
+    for before, after, state in ((grey, grey, "before"), (colour, grey, "after")):
+        with pytest.raises(FGDError, match=rf"teacher\.pt reads 3-channel images, student '{state}' 1: give models"):
+            load_models(teacher_pt, before, after, CPU)

@@ -105,6 +105,9 @@ def test_both_input_formats_are_described(tmp_path):
     uint8 = describe(ExportOptions(uint8_input=True), tmp_path / "best.pt", {}, None)["preprocessing"]
     assert floats == {"input": "float32", "layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "padding": 114}
     assert uint8 == {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+    for channels, order in ((1, "GRAY"), (4, "UNCHANGED")):
+        entry = describe(ExportOptions(), tmp_path / "best.pt", {}, None, channels=channels)["preprocessing"]
+        assert entry == {**floats, "channels": order}
 
 
 INT8 = Int8Report(

@@ -15,7 +15,7 @@ from fgd_yolo.export.sample_images import (
     letterbox_images,
     to_float_input,
 )
-from fixtures import draw_dataset
+from fixtures import draw_dataset, of_channels, save_channels
 
 
 def compared(data=None, files=None):
@@ -36,6 +36,20 @@ def test_an_image_is_centred_on_grey_and_turned_to_rgb(tmp_path):
     assert array[:, 39, 80] == pytest.approx([114 / 255] * 3)
     assert array[:, 40, 80] == pytest.approx([51 / 255, 0, 1])
     assert array[:, 120, 80] == pytest.approx([114 / 255] * 3)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_read_for_the_model_and_keep_their_order(channels, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save_channels(tmp_path / "a.png", image, channels)
+    images, unreadable = images_to_compare(None, [path], channels=channels)
+    assert unreadable == 0 and np.array_equal(images[0], of_channels(image, channels))
+    pixels = letterbox_images(images, 64, 64)
+    (array,) = to_float_input(pixels)
+    for channel in range(channels):
+        assert np.array_equal(array[channel], images[0][..., channel].astype(np.float32) / np.float32(255))
+    with pytest.raises(FGDError, match=rf"none of the 1 images .*: it has {channels} .*, but the model takes 5"):
+        images_to_compare(None, [path], channels=5)
 
 
 def test_a_letterbox_need_not_be_square():
