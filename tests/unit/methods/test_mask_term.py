@@ -135,4 +135,4 @@ def test_masks_and_crops_are_those_of_ultralytics():
         # Ultralytics asks where a pixel begins, not where its centre is: half a pixel of 4 pixels of the input earlier.
         chosen = boxes[image].T[anchors[image]] - 2
         expected = process_mask(outputs.prototypes[image].detach(), coefficients.detach(), chosen, INPUT).bool()
-        assert torch.equal((masks[image] > 0) & inside[image].bool(), expected) and expected.any()
+        assert torch.equal((masks[image] > 0) & inside[image], expected) and expected.any()
