@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -176,6 +177,24 @@ def save_checkpoint(
         path,
     )
     return path
+
+
+class TaskFiles(NamedTuple):
+    """A drawn dataset of a task, an untrained teacher that has its classes, and the YAML of a narrower student."""
+
+    data: Path
+    teacher: Path
+    student: Path
+
+
+def task_files(folder: Path, task: str, channels: int = 3, train: int = 8) -> TaskFiles:
+    """Write the files of a small training of a task into a new folder."""
+    folder.mkdir(parents=True)
+    data = draw_dataset(folder / "data", train=train, task=task, channels=channels)
+    keypoints = KEYPOINTS if task == "pose" else {}
+    wide = narrow_yaml(folder / "wide.yaml", 0.125, task, **keypoints)
+    teacher = save_checkpoint(folder / "teacher.pt", wide, data, task=task, channels=channels)
+    return TaskFiles(data, teacher, narrow_yaml(folder / "narrow.yaml", 0.0625, task, **keypoints))
 
 
 def rename_classes(checkpoint: Path, path: Path, *names: str) -> Path:

@@ -104,7 +104,10 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
     write_context(output, context)
     for job in jobs:
         for row in measured[job.planned.data] if job.teachers and job.method.config else []:
-            check_teacher_map(row["map50_95"], job.method.config.checks.min_teacher_map)
+            # That of the boxes for a teacher of another task; some can not be measured at all.
+            measured_map = row["box_map50_95"] if row["map50_95"] is None else row["map50_95"]
+            if measured_map is not None:
+                check_teacher_map(measured_map, job.method.config.checks.min_teacher_map)
 
 
 def _teacher_key(job: Job, file: str) -> str:
@@ -114,7 +117,7 @@ def _teacher_key(job: Job, file: str) -> str:
 def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     """Measure a teacher on the data of a run."""
     names = {0: "item"} if job.train.get("single_cls") else read_dataset(job.data, recorded=True).names
-    accuracy = measure_accuracy(Path(file), job.data, job.train, names)
+    accuracy = measure_accuracy(Path(file), job.data, job.train, names, job.planned.task)
     return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
 
 

@@ -214,7 +214,8 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
         for teacher in context["teachers"].get(data, []):
             columns = tables.accuracy_columns(run.task)
             known = [f"{name} {teacher[key]:.4f}" for name, key in columns.items() if teacher.get(key) is not None]
-            rows.append([f"teacher for {data}", f"{teacher['name']}: {', '.join(known)} on the val images"])
+            accuracy = f"{', '.join(known)} on the val images" if known else "its accuracy cannot be measured here"
+            rows.append([f"teacher for {data}", f"{teacher['name']}: {accuracy}"])
         extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
         rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
         budget = f"{run.epochs} epoch{'s' * (run.epochs != 1)}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.task_table import TASKS, YoloTask, task_of_model
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, task_of_model
 
 _WORDS = {
     "cls": "class scores",
@@ -94,6 +95,24 @@ def shared_task(student: YoloTask, teacher: YoloTask) -> YoloTask | None:
     if student is teacher:
         return teacher
     return None if _rotated(student) or _rotated(teacher) else TASKS["detect"]
+
+
+def accuracy_in_table(
+    run: BaseValidator | None, known: Collection[int] | None, student: YoloTask, teacher: YoloTask
+) -> dict[str, float | None]:
+    """Return what a table of the student's task shows of a teacher: the fields of `Accuracy`, None if not measured.
+
+    Args:
+        run: validator of `teacher_validator` after its run; None if nothing could be measured.
+        known: classes of the data that the teacher knows, over which the mean is taken; None for all.
+        student: the student's task.
+        teacher: the teacher's task.
+    """
+    task = shared_task(student, teacher)
+    if run is None or task is None or (known is not None and not known):
+        return dict.fromkeys(Accuracy._fields)
+    measured = accuracy(run.metrics, task, known)._asdict()
+    return measured if task is student else {**measured, "map50_95": None, "map50": None}
 
 
 def teacher_validator(student: YoloTask, teacher: YoloTask) -> type[BaseValidator]:

@@ -166,37 +166,36 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
         warnings = model_warnings(teacher, student, args.imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    if classes != []:
-        measured = _teacher_accuracy(teacher, path.name, classes, loader, args)
-        if measured is not None:
-            check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
-        if (
-            measured is not None
-            and teacher.task == args.task
-            and starts_with_classes(args.model, args.pretrained, names)
-        ):
+    measured = None if classes == [] else _teacher_accuracy(teacher, path.name, classes, loader, args)
+    if measured is not None:
+        check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
+        if starts_with_classes(args.model, args.pretrained, names):
             start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
-            begins_at = accuracy(start.metrics, TASKS[args.task], classes).map50_95
+            begins = accuracy(start.metrics, TASKS[args.task], classes)
+            begins_at = begins.map50_95 if teacher.task == args.task else begins.box_map50_95
             warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
         LOGGER.warning(f"{colorstr('FGD:')} {warning}")
 
 
 def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:
-    """Return, and log, the accuracy of a teacher over the classes that it teaches; None if it cannot be measured."""
-    own = TASKS[args.task]
-    task = shared_task(own, TASKS[teacher.task])
+    """Return, and log, the accuracy of a teacher over the classes that it teaches, None for all.
+
+    That of a teacher of another task is the accuracy of its boxes, or None if it cannot be measured.
+    """
+    student, own = TASKS[args.task], TASKS[teacher.task]
+    task = shared_task(student, own)
     if task is None:
         LOGGER.info(
-            f"{colorstr('FGD:')} teacher {name}: its {TASKS[teacher.task].measured} cannot be measured on labels for "
-            f"{own.name}, so its mAP is not checked"
+            f"{colorstr('FGD:')} teacher {name}: its {own.measured} cannot be measured on labels for {student.name}, "
+            "so its mAP is not checked"
         )
         return None
-    validator = teacher_validator(own, TASKS[teacher.task])
-    run = validate(teacher, vars(args), task=task.name, loader=loader, validator=validator)
+    run = validate(teacher, vars(args), task=own.name, loader=loader, validator=teacher_validator(student, own))
     measured = accuracy(run.metrics, task, classes)
+    text = describe_accuracy(measured, task) + " of its boxes" * (student is not own)
     over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
-    LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {describe_accuracy(measured, task)} on this val set{over}")
+    LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {text} on this val set{over}")
     return measured
 
 
