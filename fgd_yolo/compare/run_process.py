@@ -158,8 +158,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return resolve(job.student, "student").task.trainer, {**train, "distill_model": job.teachers[0]}
-    teachers = job.teachers if len(job.teachers) > 1 else next(iter(job.teachers), None)
-    return FGDTrainer.with_teacher(teachers, job.method.config.replace(pictures_every=0)), train
+    return FGDTrainer.with_teacher(job.teachers, job.method.config.replace(pictures_every=0)), train
 
 
 def _remove_unresumable(job: Job) -> None:

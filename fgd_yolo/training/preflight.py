@@ -229,7 +229,8 @@ def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int) -> list[s
         imgsz: side of the images, in pixels.
     """
     warnings, smaller = [], []
-    (teacher_size, teacher_flops), (student_size, student_flops) = (_cost(model, imgsz) for model in (teacher, student))
+    teacher_size, teacher_flops = model_cost(teacher, imgsz)
+    student_size, student_flops = model_cost(student, imgsz)
     if teacher_size < student_size:
         smaller.append(f"{teacher_size / 1e6:.2f} M parameters, the student {student_size / 1e6:.2f} M")
     if teacher_flops < student_flops:
@@ -302,7 +303,7 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
         return False
 
 
-def _cost(model: nn.Module, imgsz: int) -> tuple[int, float]:
+def model_cost(model: nn.Module, imgsz: int) -> tuple[int, float]:
     """Return parameters and GFLOPs of a model as it is deployed: fused."""
     fused = deepcopy(model).float().eval().fuse(verbose=False)
     return sum(weight.numel() for weight in fused.parameters()), float(get_flops(fused, imgsz))

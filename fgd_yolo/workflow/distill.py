@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from fgd_yolo.files import atomic_path, remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import printable
-from fgd_yolo.train_arguments import refuse_unsupported
+from fgd_yolo.train_arguments import refuse_unsupported, ultralytics_defaults
+from fgd_yolo.training.preflight import model_cost
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
@@ -272,7 +273,16 @@ def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
         checkpoint = prepare_teacher(teacher, plan.dataset, train, run_dir, plan.device, started_with, place, **rules)
         check_inputs(run_dir, {checkpoint_input(place): file_input(checkpoint)})
         checkpoints.append(checkpoint)
+        if several:
+            _print_cost(teacher.name, checkpoint, plan.recipe.train)
     return checkpoints
+
+
+def _print_cost(name: str, checkpoint: Path, train: Mapping[str, Any]) -> None:
+    """Print size and cost of a teacher at the image size of the training."""
+    imgsz = {**ultralytics_defaults(), **train}["imgsz"]
+    parameters, gflops = model_cost(load_model(checkpoint)[0], imgsz)
+    print_status(f"teacher {name} has {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at {imgsz} px")
 
 
 def _checkpoint_inputs(checkpoints: Sequence[str | Path], present: bool = False) -> dict[str, Input]:
@@ -286,7 +296,7 @@ def _distil(plan: Plan, teachers: Sequence[Path], lock: FolderLock) -> Path:
     """Train the student, and return its best checkpoint without optimizer at the top of the run folder."""
     config, run_dir = plan.recipe.config, lock.folder
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
-    trainer = FGDTrainer.with_teacher(teachers if len(teachers) > 1 else next(iter(teachers), None), config)
+    trainer = FGDTrainer.with_teacher(teachers, config)
     train, data = plan.recipe.train, str(plan.dataset.file)
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()
