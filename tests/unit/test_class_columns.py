@@ -122,15 +122,15 @@ MODELS = ["yolov8.yaml", "yolov8-seg.yaml", "yolov8-pose.yaml", "yolov8-obb.yaml
 MODELS += ["yolo26n.yaml", "yolo26n-seg.yaml", "yolo26n-pose.yaml", "yolo26n-obb.yaml"]
 WANTED = {0: "wedge", 1: "cat", 2: "round", 3: "disc"}
 CLASS_MAP = {"block": "round", "ball": "round"}
-NAMES = {0: "disc", 1: "block", 2: "wedge", 3: "ball"}
+NAMES = {0: "disc", 1: "block", 2: "wedge", 3: "ball", 4: "cone"}
 
 
 def teacher(name, tmp_path):
     """Return a model of a few classes with scores that differ between classes and cells."""
     task = task_of_yaml(read_architecture(name))
-    file = narrow_yaml(tmp_path / name, 0.125, task.name, nc=4) if name.startswith("yolov8") else name
+    file = narrow_yaml(tmp_path / name, 0.125, task.name, nc=5) if name.startswith("yolov8") else name
     torch.manual_seed(0)
-    model = task.model(str(file), nc=4, verbose=False).eval()
+    model = task.model(str(file), nc=5, verbose=False).eval()
     for key, parameter in model.model[-1].named_parameters():
         if "cv3" in key:
             parameter.data = torch.randn_like(parameter)
@@ -161,7 +161,7 @@ def test_a_head_predicts_the_classes_of_the_data(name, fused, tmp_path):
     assert (head.nc, changed.nc, changed.names) == (4, 4, WANTED) and head.no == 4 + 4 * head.reg_max
     assert len(after) == len(before) == (2 if hasattr(head, "one2one_cv3") and not fused else 1)
     for own, chosen in zip(before, after, strict=True):
-        disc, block, wedge, ball = own.unbind(1)
+        disc, block, wedge, ball, _ = own.unbind(1)
         expected = [wedge, torch.zeros_like(disc), 1 - (1 - block) * (1 - ball), disc]
         torch.testing.assert_close(chosen, torch.stack(expected, dim=1), rtol=1e-4, atol=1e-6)
 
@@ -184,7 +184,7 @@ def test_a_teacher_with_the_classes_of_the_data_is_not_changed(tmp_path):
     model = teacher("yolov8.yaml", tmp_path)
     modules = list(model.modules())
     names = {number: f" {name.upper()}" for number, name in NAMES.items()}
-    assert predict_classes(model, names, {"disc": "block"}) == [0, 1, 2, 3]
+    assert predict_classes(model, names, {"disc": "block"}) == [0, 1, 2, 3, 4]
     assert list(model.modules()) == modules and model.names == NAMES
 
 

@@ -11,7 +11,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from fgd_yolo.compare import object_sizes
 from fgd_yolo.compare.object_sizes import SIZE_VALIDATORS, Boxes, SizeRecorder, measure_accuracy, size_ap
 from fgd_yolo.task_table import TASKS
-from fixtures import IMAGE_PX, KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
+from fixtures import CLASSES, IMAGE_PX, KEYPOINTS, draw_dataset, narrow_yaml, rename_classes, save_checkpoint
 
 SMALL, MEDIUM, LARGE = [10.0, 10.0, 20.0, 20.0], [50.0, 50.0, 64.0, 64.0], [0.0, 0.0, 200.0, 150.0]
 
@@ -106,6 +106,16 @@ def test_two_classes_with_the_same_name_stay_separate(pseudo_labelled, teacher_p
     )
     renamed = {"disc": "cell (0)", "block": "cell (1)", "wedge": "rod?[2J"}
     assert twice == {renamed[name]: value for name, value in once.items()}
+
+
+def test_a_teacher_with_other_classes_is_measured_on_those_that_it_shares(pseudo_labelled, teacher_pt, tmp_path):
+    train, names = {"imgsz": 96, "batch": 4, "device": "cpu", "conf": 0.001}, dict(enumerate(CLASSES))
+    own = measure_accuracy(teacher_pt, str(pseudo_labelled), train, names)
+    teacher = rename_classes(teacher_pt, tmp_path / "t.pt", "disc", "cat", "wedge")
+    measured = measure_accuracy(teacher, str(pseudo_labelled), train, names)
+    assert measured["class_ap"].keys() == {"disc", "wedge"}
+    assert measured["map50_95"] == pytest.approx(np.mean(list(measured["class_ap"].values())), abs=1e-6)
+    assert "ap_small" in own and "ap_small" not in measured, "sizes are means over all classes"
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
