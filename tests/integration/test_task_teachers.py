@@ -1,15 +1,21 @@
-"""Teachers of students of each task: too weak, several that know some classes each, and of another task."""
+"""Teachers of students of each task: untrained, too weak, several with some classes each, and of another task."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
+import cv2
 import pytest
 
 from fgd_yolo import FGDError, FGDTrainer
+from fgd_yolo.cli.visualize_command import main as visualize
+from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.task_table import TASKS
-from fixtures import TaskFiles, rename_classes, task_files
+from fgd_yolo.ultralytics import load_model
+from fgd_yolo.workflow.resolve import resolve
+from fgd_yolo.workflow.training_stages import prepare_teacher
+from fixtures import CLASSES, TaskFiles, rename_classes, task_files
 from training import STEADY, quick_config, rows, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("task", TASKS)]
@@ -46,6 +52,24 @@ def terms(trainer) -> set[str]:
     items = {name: float(row[f"train/{name}"]) for name in trainer.distiller.names}
     assert all(value > 0 for value in items.values()), items
     return set(items)
+
+
+def test_a_teacher_without_weights_is_trained_on_the_data_first(task, files, tmp_path):
+    dataset = scan_dataset(files.data, {"task": task}).copy_to(tmp_path / "copy")
+    teacher = resolve(files.student, "teacher")
+    small = {"epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu", "plots": False, "task": teacher.task.name}
+    checkpoint = prepare_teacher(teacher, dataset, small, tmp_path / "run")
+    model, _ = load_model(checkpoint)
+    assert model.task == task and tuple(model.names.values()) == CLASSES
+    assert checkpoint.parent.name == "teachers"  # in the cache
+
+
+def test_the_attention_of_a_teacher_and_its_student_is_drawn(task, files, capsys):
+    models = {"--teacher": files.teacher, "--before": files.teacher, "--after": files.teacher}
+    words = [str(word) for pair in {**models, "--source": files.data}.items() for word in pair]
+    assert visualize([*words, "--device", "cpu", "--project", ".", "--name", "out", "--count", "1"]) == 0
+    (picture,) = Path("out").glob("*.png")
+    assert cv2.imread(str(picture)).std() > 10
 
 
 def test_a_teacher_below_the_minimum_stops_the_run(task, files, tmp_path):
