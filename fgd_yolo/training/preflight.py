@@ -203,7 +203,7 @@ def describe_accuracy(measured: Accuracy, task: YoloTask) -> str:
     """Return an accuracy as text, with that of the boxes where the task predicts more than boxes."""
     text = f"mAP50-95 {measured.map50_95:.3f}, mAP50 {measured.map50:.3f}"
     if task.metric == "box":
-        return text
+        return text if task.measured == "boxes" else f"{text} of {task.measured}"
     return f"{text} of {task.measured} (boxes {measured.box_map50_95:.3f}, {measured.box_map50:.3f})"
 
 

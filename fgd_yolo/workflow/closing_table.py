@@ -225,7 +225,7 @@ def _header(task: YoloTask, width: int) -> list[str]:
 
 def _note(task: YoloTask, result: Mapping[str, Any]) -> str:
     """Return the line below the table: what the numbers were measured on."""
-    of_words = "" if task.map_name == "mAP50-95" else f" of {' and '.join(task.accuracies)}"
+    of_words = "" if task.measured == "boxes" else f" of {' and '.join(task.accuracies)}"
     threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
     return (
         f"mAP{of_words} on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
