@@ -1,5 +1,7 @@
 """Rewrite the tables of results in README.md and docs/ from the committed rows, and draw the figures beside them.
 
+The table of the tasks is among them: what works for each is the result of tests, which `task_features` names.
+
     python docs/generators/results_tables.py          # rewrites the tables and draws the figures
     python docs/generators/results_tables.py --check  # fails if a table is not what the rows say
 
@@ -15,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+import task_features
 from matplotlib.figure import Figure
 
 from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
@@ -271,6 +274,11 @@ def _if_run(value: float | None) -> str:
     return "not run" if value is None else number(value, 3)
 
 
+def tasks() -> str:
+    """What works for each task, by the tests that are named for it."""
+    return markdown(["", *(f"`{task}`" for task in task_features.TASKS)], list(task_features.rows()))
+
+
 def trials(folder: str, names: dict[str, str]) -> str:
     """The trials of one choice, beside plain training."""
     runs = {run.method: run for run in rows_of(folder)}
@@ -301,6 +309,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-bccd": partial(trials, "choosing-bccd-900-steps", CHOOSING_BCCD),
     "choosing-demo": partial(trials, "choosing-demo-40-epochs", CHOOSING_DEMO),
     "choosing-yolo26n": partial(trials, "choosing-bccd-yolo26n", CHOOSING_YOLO26N),
+    "tasks": tasks,
 }
 
 
