@@ -217,7 +217,7 @@ def _map_columns(task: YoloTask) -> list[tuple[str, int]]:
 def _header(task: YoloTask, width: int) -> list[str]:
     """Return the titles of the columns; a line above them says what accuracy is measured on, if that differs."""
     space = sum(_MAP_WIDTHS.values())
-    groups = f"{'':{width}}" + "".join(f"{words:>{space}}" for words in task.accuracies)
+    groups = f"{'':{width}}" + "".join(f"  {f' {words} ':-^{space - 2}}" for words in task.accuracies)
     maps = f"{'mAP50-95':>{_MAP_WIDTHS['map50_95']}}{'mAP50':>{_MAP_WIDTHS['map50']}}" * len(task.accuracies)
     titles = f"{'':{width}}{maps}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"
     return [groups, titles] if len(task.accuracies) > 1 else [titles]

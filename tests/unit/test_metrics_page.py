@@ -21,7 +21,15 @@ ROW = {"name": "student n", **ACCURACY, "parameters": 3_011_433, "gflops": 8.2, 
 
 
 def test_the_columns_of_the_closing_table_are_explained():
-    result = {"task": "detect", "student": ROW, "cpu_threads": 1, "val_images": 6, "split": "val", "imgsz": 96}
+    result = {
+        "task": "detect",
+        "teachers": [],
+        "student": ROW,
+        "cpu_threads": 1,
+        "val_images": 6,
+        "split": "val",
+        "imgsz": 96,
+    }
     header = re.split(r" {2,}", format_table(result).splitlines()[0].strip())
     assert " ".join(documented("The closing table of a run")) == " ".join(header)
 

@@ -84,11 +84,11 @@ def test_a_student_that_predicts_more_than_boxes_has_columns_for_both():
     twin = row("student", 0.25, 0.55) | {"box_map50_95": 0.41, "box_map50": 0.6}
     result = make_result(task="segment", student=student, twin={"run": "p", "method": "plain", "student": twin})
     lines = format_table(result).splitlines()
-    assert lines[0].split() == ["masks", "boxes"]
+    assert lines[0].strip(" -").replace("-", " ").split() == ["masks", "boxes"]
     assert lines[1].split()[:4] == ["mAP50-95", "mAP50", "mAP50-95", "mAP50"]
     assert lines[3].split()[2:6] == ["0.300", "0.500", "0.400", "0.600"]
     assert lines[5].split()[3:7] == ["+0.050", "-0.050", "-0.010", "+0.000"]
-    assert lines[0].index("boxes") + len("boxes") == lines[1].rindex("mAP50") + len("mAP50")
+    assert len(lines[0]) == lines[1].rindex("mAP50") + len("mAP50")
     assert lines[6].startswith("mAP of masks and boxes on 72 val images")
 
 
