@@ -103,11 +103,13 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
         measured |= {job.planned.data: rows} if rows else {}
     write_context(output, context)
     for job in jobs:
-        for row in measured[job.planned.data] if job.teachers and job.method.config else []:
+        rows = measured[job.planned.data] if job.teachers and job.method.config else []
+        for row in rows:
             # That of the boxes for a teacher of another task; some can not be measured at all.
             measured_map = row["box_map50_95"] if row["map50_95"] is None else row["map50_95"]
             if measured_map is not None:
-                check_teacher_map(measured_map, job.method.config.checks.min_teacher_map)
+                label = f"the teacher {row['name']}" if len(rows) > 1 else "the teacher"
+                check_teacher_map(measured_map, job.method.config.checks.min_teacher_map, label)
 
 
 def _teacher_key(job: Job, file: str) -> str:

@@ -204,6 +204,17 @@ def _accuracy(runs, methods, context, figures) -> Section:
     return Section("Accuracy", text, [tables.accuracy_table(runs, methods, context["teachers"])], figures("curves"))
 
 
+def _teacher_accuracy(teacher: dict[str, Any], run: Run) -> str:
+    """Return the accuracy of a teacher, and over which classes if these are not those of a run on its data."""
+    columns = tables.accuracy_columns(run.task)
+    known = [f"{name} {teacher[key]:.4f}" for name, key in columns.items() if teacher.get(key) is not None]
+    if not known:
+        return "its accuracy cannot be measured here"
+    classes, own = run.class_ap or {}, teacher.get("class_ap") or {}
+    over = f", over {', '.join(map(str, own))}" if own and set(own) < set(classes) else ""
+    return f"{', '.join(known)} on the val images{over}"
+
+
 def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
     rows = [["student", ", ".join(sorted({run.student for run in runs if run.student}))]]
     for data in data_names(runs):
@@ -212,10 +223,7 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
         counts = f"{run.train_images} train images, {run.val_images} val images, {len(names)} classes"
         rows.append([f"data: {data}", f"{counts} ({', '.join(map(str, names))})"])
         for teacher in context["teachers"].get(data, []):
-            columns = tables.accuracy_columns(run.task)
-            known = [f"{name} {teacher[key]:.4f}" for name, key in columns.items() if teacher.get(key) is not None]
-            accuracy = f"{', '.join(known)} on the val images" if known else "its accuracy cannot be measured here"
-            rows.append([f"teacher for {data}", f"{teacher['name']}: {accuracy}"])
+            rows.append([f"teacher for {data}", f"{teacher['name']}: {_teacher_accuracy(teacher, run)}"])
         extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
         rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
         budget = f"{run.epochs} epoch{'s' * (run.epochs != 1)}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"

@@ -141,7 +141,9 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         )
 
 
-def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[int, str], config: FGDConfig) -> None:
+def check_teacher(
+    path: Path, student: nn.Module, loader, args, names: Mapping[int, str], config: FGDConfig, *, named: bool = False
+) -> None:
     """Measure a teacher on the student's validation images, and log the reasons why it may teach little.
 
     Its accuracy is the mean over the classes that it teaches; without any it is not measured. No random number is drawn
@@ -154,6 +156,7 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
         args: the trainer's arguments.
         names: classes of the data.
         config: options of the distillation, with the class map and the lowest mAP50-95 that is accepted.
+        named: whether warnings and errors name the checkpoint, as one of several teachers.
 
     Raises:
         FGDError: the teacher's mAP50-95 is too low.
@@ -168,14 +171,15 @@ def check_teacher(path: Path, student: nn.Module, loader, args, names: Mapping[i
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
     measured = None if classes == [] else _teacher_accuracy(teacher, path.name, classes, loader, args)
     if measured is not None:
-        check_teacher_map(measured.map50_95, config.checks.min_teacher_map)
+        label = f"the teacher {path.name}" if named else "the teacher"
+        check_teacher_map(measured.map50_95, config.checks.min_teacher_map, label)
         if starts_with_classes(args.model, args.pretrained, names):
             start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
             begins = accuracy(start.metrics, TASKS[args.task], classes)
             begins_at = begins.map50_95 if teacher.task == args.task else begins.box_map50_95
             warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
-        LOGGER.warning(f"{colorstr('FGD:')} {warning}")
+        LOGGER.warning(f"{colorstr('FGD:')} {f'{path.name}: ' * named}{warning}")
 
 
 def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:
@@ -207,7 +211,7 @@ def describe_accuracy(measured: Accuracy, task: YoloTask) -> str:
     return f"{text} of {task.measured} (boxes {measured.box_map50_95:.3f}, {measured.box_map50:.3f})"
 
 
-def check_teacher_map(map50_95: float, min_map: float) -> None:
+def check_teacher_map(map50_95: float, min_map: float, teacher: str = "the teacher") -> None:
     """Stop if a teacher's mAP50-95 is below `min_map`, since nothing could be learnt from it.
 
     Raises:
@@ -215,7 +219,7 @@ def check_teacher_map(map50_95: float, min_map: float) -> None:
     """
     if not map50_95 >= min_map:
         raise FGDError(
-            f"the teacher reaches mAP50-95 {map50_95:.3f} on this validation set, below {min_map:g}: it is the "
+            f"{teacher} reaches mAP50-95 {map50_95:.3f} on this validation set, below {min_map:g}: it is the "
             "wrong file, or trained on other data or another image size; train it on this data first"
         )
 

@@ -213,8 +213,9 @@ class FGDTrainer(LockedTrainer):
             return
         student = unwrap_model(self.model)
         if not self.resume:
+            named = len(self.teachers) > 1
             for file in self.teachers:
-                check_teacher(file, student, self.test_loader, self.args, self.data["names"], self.config)
+                check_teacher(file, student, self.test_loader, self.args, self.data["names"], self.config, named=named)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False

@@ -33,6 +33,11 @@ def teachers(teacher_pt, tiny_data, tmp_path) -> list[Path]:
     ]
 
 
+def test_a_teacher_below_the_minimum_is_named(teachers, student_yaml, tiny_data):
+    with pytest.raises(FGDError, match=r"the teacher discs\.pt reaches mAP50-95 0\.\d+ on .*, below 0\.9"):
+        distill(teachers, student_yaml, tiny_data, recipe=quick_config({"checks.min_teacher_map": 0.9}), **QUICK)
+
+
 @pytest.fixture
 def stopped(teachers, student_yaml, tiny_data, monkeypatch) -> list[Path]:
     """A run of two teachers that was stopped in its second epoch; returns the teachers."""

@@ -119,12 +119,14 @@ def test_a_report_of_rotated_boxes_has_no_sizes(runs):
 
 def test_each_of_several_teachers_has_a_row_with_its_name(runs):
     context = json.loads((OUT / "compare.json").read_text())
-    context["teachers"]["cells"] += [{"key": "l", "name": "other.pt", "map50_95": 0.5, "map50": 0.75}]
+    other = {"key": "l", "name": "other.pt", "map50_95": 0.5, "map50": 0.75, "class_ap": {"red": 0.5}}
+    context["teachers"]["cells"] += [other]
     (OUT / "compare.json").write_text(json.dumps(context))
     report.write_report(OUT)
     rows = Page((OUT / "report.html").read_text()).rows
     assert ["cells", "(teacher other.pt)", "-", "0.5000", "0.7500"] in rows
-    assert sum("other.pt: mAP50-95 0.5000" in cell for row in rows for cell in row) == 1
+    (setup,) = [cell for row in rows for cell in row if "other.pt: " in cell]
+    assert setup == "other.pt: mAP50-95 0.5000, mAP50 0.7500 on the val images, over red"
 
 
 def test_means_and_costs_match_the_runs(runs):
