@@ -105,14 +105,14 @@ def test_a_list_of_data_sets(refused, data):
 
 
 def test_a_teacher_that_is_not_a_detector(refused, data, student_yaml, tmp_path):
-    from ultralytics.nn.tasks import SegmentationModel
+    from ultralytics.nn.tasks import ClassificationModel
 
-    model = SegmentationModel("yolov8n-seg.yaml", nc=3, verbose=False)
-    model.names, model.task = dict(enumerate(CLASSES)), "segment"
-    file = tmp_path / "segment.pt"
-    torch.save({"model": model.half(), "train_args": {"task": "segment"}}, file)
+    model = ClassificationModel("yolov8n-cls.yaml", nc=3, verbose=False)
+    model.names, model.task = dict(enumerate(CLASSES)), "classify"
+    file = tmp_path / "classifier.pt"
+    torch.save({"model": model.half(), "train_args": {"task": "classify"}}, file)
     line = refused("--teacher", file, "--student", student_yaml, "--data", data)
-    assert "SegmentationModel" in line and "not a plain YOLO detector" in line
+    assert "ClassificationModel" in line and "not a YOLO for detect, segment, pose, obb" in line
 
 
 def test_a_truncated_teacher(refused, data, student_yaml, teacher_pt, tmp_path):
