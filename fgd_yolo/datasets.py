@@ -298,7 +298,7 @@ def scan_dataset(
     counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
     note = corner_note((label for split in splits for label in split.labels), arguments.task)
     print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
-    if note:
+    if note and not recorded:
         print_status(f"data: {note}")
     return replace(dataset, scan=scan)
 
@@ -439,7 +439,7 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
     try:
         dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
     except ValueError as error:
-        raise explain_labels(error, info, arguments.task) from error
+        raise explain_labels(error, info, arguments.task, split) from error
     if not any(len(label["cls"]) for label in dataset.labels):
         reason = no_objects(info, arguments.task, split, len(dataset.label_files) - len(dataset.labels))
         if reason:

@@ -41,18 +41,21 @@ def check_keypoint_shape(info: Mapping[str, Any], task: str) -> None:
         raise FGDError(_missing(info, task, stated))
 
 
-def explain_labels(error: Exception, info: Mapping[str, Any], task: str) -> Exception:
+def explain_labels(error: Exception, info: Mapping[str, Any], task: str, split: str) -> Exception:
     """Return an error that names data, student and remedy if an error of Ultralytics is about missing polygons.
 
     Args:
         error: raised when Ultralytics built its dataset.
         info: content of the data YAML, with its path as `yaml_file`.
         task: task of the student.
+        split: name of the split.
     """
     counts = _UNEQUAL.search(str(error))
     if counts is None or task not in _NEEDED:
         return error
-    return FGDError(_missing(info, task, f"has polygons for {counts[1]} of its {counts[2]} objects"))
+    return FGDError(
+        _missing(info, task, f"has polygons for {counts[1]} of the {counts[2]} objects in its {split} images")
+    )
 
 
 def no_objects(info: Mapping[str, Any], task: str, split: str, unreadable: int) -> str | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 from ultralytics import YOLO
 from ultralytics.utils.torch_utils import profile_ops
 
 from fgd_yolo.neck import NeckHook
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.training.teacher import FrozenTeacher, SideBySide
 from fgd_yolo.ultralytics import load_model
+from fixtures import narrow_yaml
 
 CPU = torch.device("cpu")
 
@@ -63,6 +66,15 @@ def test_the_memory_profile_of_ultralytics_can_run_the_pair(joined):
     pair = SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen.model])
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result is not None
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_the_memory_profile_includes_the_backward_pass_of_each_task(task, tmp_path):
+    file = narrow_yaml(tmp_path / "narrow.yaml", 0.125, task)
+    student, teacher = (TASKS[task].model(str(file), verbose=False) for _ in range(2))
+    pair = SideBySide(student, [FrozenTeacher(teacher, CPU).model]).train()
+    (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
+    assert result[4] > 0, "the time of the backward pass; nan if the outputs cannot be summed"
 
 
 def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
