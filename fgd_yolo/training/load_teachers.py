@@ -71,7 +71,8 @@ def load_teachers(
 def _choose_classes(files, models, names, config, arguments) -> list[list[int] | None]:
     """Let every teacher predict the classes of the data; return those that each teaches, None for all."""
     own_names = [dict(model.names) for model in models]
-    if not all(same_classes(own, names) for own in own_names):
+    # One that was fine-tuned has the classes of the data in place of those that the map may name.
+    if not any(same_classes(own, names) for own in own_names):
         check_class_map(config.map, own_names, names)
     selected = selected_classes(arguments.classes, arguments.single_cls, len(names))
     taught = []
