@@ -135,7 +135,9 @@ def _outline(numbers: list[float]) -> Tensor:
     return ImageObjects(values[None]).corners()[0] if len(numbers) == 4 else values.view(-1, 2)
 
 
-def detected_objects(outputs: Any, task: YoloTask, class_count: int, side_px: int) -> ImageObjects:
+def detected_objects(
+    outputs: Any, task: YoloTask, class_count: int, side_px: int, end2end: bool = False
+) -> ImageObjects:
     """Return detected objects, on the CPU, as fractions of the canvas.
 
     Args:
@@ -143,11 +145,13 @@ def detected_objects(outputs: Any, task: YoloTask, class_count: int, side_px: in
         task: its task.
         class_count: number of its classes.
         side_px: side of the canvas, in pixels.
+        end2end: whether the outputs are those of a head that needs no NMS.
     """
     raw = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
     raw, prototypes = raw if isinstance(raw, (tuple, list)) else (raw, None)
     rotated = task.name == "obb"
-    (rows,) = non_max_suppression(raw, DEFAULT_CONFIDENCE, DEFAULT_IOU, nc=class_count, rotated=rotated)
+    settings = {"nc": class_count, "rotated": rotated, "end2end": end2end}
+    (rows,) = non_max_suppression(raw, DEFAULT_CONFIDENCE, DEFAULT_IOU, **settings)
     if prototypes is not None:
         masks = process_mask(prototypes[0], rows[:, 6:], rows[:, :4], (side_px, side_px), upsample=True)
         polygons = [torch.from_numpy(polygon) for polygon in masks2segments(masks)] if len(rows) else []

@@ -192,7 +192,8 @@ def compare_image(
     tensor = image.tensor.to(next(models.teacher.parameters()).device)
     teacher_maps, outputs = neck_maps(models.teacher, tensor)
     if labels is None:
-        found = detected_objects(outputs, teacher, len(models.teacher.names), side_px)
+        end2end = bool(getattr(models.teacher, "end2end", False))
+        found = detected_objects(outputs, teacher, len(models.teacher.names), side_px, end2end)
         image = image._replace(objects=found, source=DETECTIONS, task=teacher)
     student_maps = {name: neck_maps(model, tensor)[0] for name, model in models.students.items()}
     return image, compare_levels(models.levels, teacher_maps, student_maps, image.foreground, settings, aligns)

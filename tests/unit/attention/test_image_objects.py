@@ -107,3 +107,13 @@ def test_a_detected_mask_has_its_outline_inside_its_box():
     outputs = torch.tensor([32.0, 32, 32, 32, 0.9, 1])[None, :, None]
     objects = detected_objects(((outputs, prototype), {}), TASKS["segment"], 1, 64)
     assert objects.boxes[0].tolist() == pytest.approx([24 / 64, 0.5, 16 / 64, 0.5], abs=2 / 64)
+
+
+def test_the_rows_of_a_head_without_nms_are_read_as_they_are():
+    """Two rows (corner box, score, class, 32 coefficients), of which the second has too low a score."""
+    rows = torch.zeros(1, 2, 38)
+    rows[0, :, :6] = torch.tensor([[16.0, 16, 48, 48, 0.9, 2], [0, 0, 8, 8, 0.1, 0]])
+    prototypes = torch.ones(1, 32, 16, 16)
+    rows[..., 6] = 1
+    objects = detected_objects(((rows, prototypes), {}), TASKS["segment"], 3, 64, end2end=True)
+    assert objects.boxes.tolist() == pytest.approx(np.array([[0.5, 0.5, 0.5, 0.5]]), abs=2 / 64)
