@@ -31,11 +31,11 @@ def load(teacher_pt, tmp_path):
 
 def test_each_teacher_teaches_the_classes_that_it_knows_by_name_or_map(load):
     teachers = load("cat block dog", "ball cat wedge", class_map={"ball": "disc"})
-    assert [teacher.classes for teacher in teachers] == [[1], [0, 2]]
+    assert [teacher.known for teacher in teachers] == [[1], [0, 2]]
 
 
 def test_beside_a_fine_tuned_teacher_the_map_may_name_classes_that_it_had_before(load):
     fine_tuned, other = load("disc block wedge", "cat block dog", class_map={"ball": "disc"})
-    assert (fine_tuned.classes, other.classes) == (None, [1])
+    assert (fine_tuned.known, other.known) == (None, [1])
     with pytest.raises(UsageError, match="teachers have no class 'ball'"):
         load("cat block dog", "disc cat dog", class_map={"ball": "disc"})
