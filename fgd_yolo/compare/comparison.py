@@ -26,6 +26,7 @@ from fgd_yolo.locking import FolderLock
 from fgd_yolo.runtime.threads import available_cores
 from fgd_yolo.text import printable, shortened
 from fgd_yolo.timing import processor_name
+from fgd_yolo.training.other_tasks import Labels
 from fgd_yolo.training.preflight import check_teacher_map
 from fgd_yolo.ultralytics_log import readable_log
 
@@ -118,8 +119,9 @@ def _teacher_key(job: Job, file: str) -> str:
 
 def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     """Measure a teacher on the data of a run."""
-    names = {0: "item"} if job.train.get("single_cls") else read_dataset(job.data, recorded=True).names
-    accuracy = measure_accuracy(Path(file), job.data, job.train, names, job.planned.task)
+    dataset = read_dataset(job.data, recorded=True)
+    names = {0: "item"} if job.train.get("single_cls") else dataset.names
+    accuracy = measure_accuracy(Path(file), job.data, job.train, names, Labels.of_data(job.planned.task, dataset.info))
     return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
 
 

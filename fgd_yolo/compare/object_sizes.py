@@ -20,7 +20,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.task_table import TASKS, YoloTask
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
-from fgd_yolo.training.other_tasks import accuracy_in_table
+from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model
 
@@ -118,7 +118,7 @@ def measure_accuracy(
     data: str,
     train: Mapping[str, Any],
     names: Mapping[int, str] | None = None,
-    student: YoloTask | None = None,
+    labels: Labels | None = None,
 ) -> dict[str, Any]:
     """Return the accuracy of a checkpoint as columns of a run.
 
@@ -128,7 +128,7 @@ def measure_accuracy(
         train: Ultralytics train arguments; those that apply to validation are used.
         names: classes of the data, for a model that may have others, which is measured on those that it knows; None if
             it has them.
-        student: the student's task, for a model that may be of another; None for the model's own.
+        labels: labels of the data, for a model that may be of another task; None for those of the model's task.
 
     Raises:
         FGDError: the checkpoint is not a YOLO, or Ultralytics' mAP is not in [0, 1].
@@ -137,22 +137,23 @@ def measure_accuracy(
     task = TASKS[model.task]
     arguments = {"data": data, **validation_arguments(train)}
     recorder = SIZE_VALIDATORS[task.name]
-    validator, known = validate_by_name(weights, names or model.names, arguments, student=student, validator=recorder)
-    measured = accuracy_in_table(validator, known, student or task, task)
+    validator, known = validate_by_name(weights, names or model.names, arguments, labels=labels, validator=recorder)
+    own_labels = Labels.of_model(model)
+    measured = accuracy_in_table(validator, known, labels or own_labels, model)
     for value in measured.values():
         if value is not None and not 0 <= value <= 1:
             raise FGDError(f"the validation of {weights} returned mAP {value}, which is not between 0 and 1")
-    if student not in (None, task):
+    if labels not in (None, own_labels):
         return {"measured": task.measured, **measured}
     own = getattr(validator.metrics, task.metric)
-    labels = _unique_names(printable_names(validator.names))
+    label_names = _unique_names(printable_names(validator.names))
     has_sizes = isinstance(validator, SizeRecorder) and known is None  # they are means over all classes
     sizes = size_ap(validator.truth, validator.detections) if has_sizes else {}
     return {
         "measured": task.measured,
         **measured,
         "class_ap": {
-            labels[int(number)]: round(float(ap), 6)
+            label_names[int(number)]: round(float(ap), 6)
             for number, ap in zip(own.ap_class_index, own.ap, strict=True)
             if known is None or number in known
         },

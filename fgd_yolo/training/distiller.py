@@ -91,9 +91,10 @@ class Distiller:
                 build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
             )
         if not self.names:
-            wanted = ", ".join(name for name, weight in config.weights.items() if weight)
+            possible = ", ".join(name for name in heads.weights if name in taught) or "none"
             raise UsageError(
-                f"no teacher can teach {wanted}: give a teacher of the student's task, or other terms a weight"
+                f"nothing can be distilled: of the heads the teacher can teach {possible}, which has no weight: give a "
+                "teacher of the student's task, or a weight to such a term or to the features"
             )
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0

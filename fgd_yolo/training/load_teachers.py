@@ -54,7 +54,7 @@ def load_teachers(
         selected = selected_classes(arguments.classes, arguments.single_cls, len(data["names"]))
         wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
         everything = dict(enumerate(name for names in own_names for name in names.values()))
-        config = without_heads(config, ", ".join(file.name for file in files), everything, wanted)
+        config = without_heads(config, [file.name for file in files], everything, wanted)
     teachers = []
     for file, model, classes in zip(files, models, taught, strict=True):
         levels = pair_levels(student, model)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from torch import nn
 from ultralytics.engine.validator import BaseValidator
@@ -20,6 +20,34 @@ _WORDS = {
     "angle": "angles",
 }
 _FINE_TUNED_ON = {"detect": ("segment", "obb")}  # labels of other tasks that Ultralytics turns into boxes
+
+
+class Labels(NamedTuple):
+    """The labels that a model is measured on.
+
+    Args:
+        task: their task, which is the student's.
+        keypoints: number of keypoints and of values of each (2 or 3), for pose; None for other tasks.
+    """
+
+    task: YoloTask
+    keypoints: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_data(cls, task: YoloTask, info: Mapping[str, Any]) -> Labels:
+        """Return the labels of a data set that are read for a task.
+
+        Args:
+            task: the task.
+            info: content of the data YAML.
+        """
+        return cls(task, tuple(info["kpt_shape"]) if task.name == "pose" else None)
+
+    @classmethod
+    def of_model(cls, model: nn.Module) -> Labels:
+        """Return the labels that a model can be trained on."""
+        task = task_of_model(model)
+        return cls(task, tuple(model.model[-1].kpt_shape) if task.name == "pose" else None)
 
 
 def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...], str | None]:
@@ -85,41 +113,42 @@ def _listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def shared_task(student: YoloTask, teacher: YoloTask) -> YoloTask | None:
-    """Return the task by which a teacher is measured on the labels of a student's task.
+def shared_task(labels: Labels, teacher: nn.Module) -> YoloTask | None:
+    """Return the task by which a teacher is measured on labels of a student's task.
 
     Returns:
-        Their task if it is the same; `detect` if both predict upright boxes, which are measured then; None if only one
-        of them predicts rotated boxes, since nothing of both can be measured.
+        Their task if it is the same, and the keypoints are; `detect` if both have upright boxes, which are measured
+        then; None if only one of them has rotated boxes, since nothing of both can be measured.
     """
-    if student is teacher:
-        return teacher
-    return None if _rotated(student) or _rotated(teacher) else TASKS["detect"]
+    own = Labels.of_model(teacher)
+    if own == labels:
+        return labels.task
+    return None if _rotated(own.task) or _rotated(labels.task) else TASKS["detect"]
 
 
 def accuracy_in_table(
-    run: BaseValidator | None, known: Collection[int] | None, student: YoloTask, teacher: YoloTask
+    run: BaseValidator | None, known: Collection[int] | None, labels: Labels, teacher: nn.Module
 ) -> dict[str, float | None]:
     """Return what a table of the student's task shows of a teacher: the fields of `Accuracy`, None if not measured.
 
     Args:
         run: validator of `teacher_validator` after its run; None if nothing could be measured.
         known: classes of the data that the teacher knows, over which the mean is taken; None for all.
-        student: the student's task.
-        teacher: the teacher's task.
+        labels: labels that it was measured on.
+        teacher: the model that was measured.
     """
-    task = shared_task(student, teacher)
+    task = shared_task(labels, teacher)
     if run is None or task is None or (known is not None and not known):
         return dict.fromkeys(Accuracy._fields)
     measured = accuracy(run.metrics, task, known)._asdict()
-    return measured if task is student else {**measured, "map50_95": None, "map50": None}
+    return measured if task is labels.task else {**measured, "map50_95": None, "map50": None}
 
 
-def teacher_validator(student: YoloTask, teacher: YoloTask) -> type[BaseValidator]:
+def teacher_validator(labels: Labels, teacher: nn.Module) -> type[BaseValidator]:
     """Return the validator that measures a teacher by `shared_task` on labels of the student's task."""
-    if student is teacher:
-        return teacher.validator
-    return type("BoxValidator", (BoxValidator,), {"label_task": student.name})
+    if Labels.of_model(teacher) == labels:
+        return labels.task.validator
+    return type("BoxValidator", (BoxValidator,), {"label_task": labels.task.name})
 
 
 def can_be_fine_tuned(teacher: YoloTask, student: YoloTask) -> bool:

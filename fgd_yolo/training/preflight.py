@@ -24,7 +24,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels
 from fgd_yolo.text import printable
-from fgd_yolo.training.other_tasks import shared_task, teacher_validator
+from fgd_yolo.training.other_tasks import Labels, shared_task, teacher_validator
 from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
@@ -77,47 +77,55 @@ def describe_classes(teacher: str, known: Sequence[int], data_names: Mapping[int
     if len(known) == len(data_names):
         return f"teacher {teacher} knows all {format_classes(data_names)} of the data"
     unknown = [number for number in data_names if number not in known]
+    if not known:
+        return f"teacher {teacher} knows none of the {format_classes(data_names)} of the data"
     return (
         f"teacher {teacher} knows {len(known)} of the {len(data_names)} classes of the data: "
         f"{_listed(data_names, known)}; unknown: {_listed(data_names, unknown)}, whose scores it does not teach"
     )
 
 
-def without_heads(config: FGDConfig, teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> FGDConfig:
-    """Return the options without imitation of the head, for a teacher that knows none of the classes, with a warning.
+def without_heads(
+    config: FGDConfig, teachers: Sequence[str], own: Mapping[int, str], data_names: Mapping[int, str]
+) -> FGDConfig:
+    """Return the options without imitation of heads, for teachers that know none of the classes, with a warning.
 
     Args:
         config: options of the distillation.
-        teacher: name of the teacher.
-        own: classes of the teacher.
+        teachers: names of the teachers.
+        own: classes of the teachers.
         data_names: classes of the data that the training selects.
 
     Raises:
         FGDError: nothing else is left to teach.
     """
-    check_features(config, teacher, own, data_names)
+    check_features(config, teachers, own, data_names)
     LOGGER.warning(
-        f"{colorstr('FGD:')} {_nothing_shared(teacher, own, data_names)}: only its features teach, its head is not "
-        f"imitated and its mAP is not checked; if classes are equal, name them ({_example_map(own, data_names)})"
+        f"{colorstr('FGD:')} {_nothing_shared(teachers, own, data_names)}: only features teach, no head is imitated "
+        f"and no mAP is checked; if classes are equal, name them ({_example_map(own, data_names)})"
     )
     return config.replace(heads={"enabled": False})
 
 
-def check_features(config: FGDConfig, teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> None:
-    """Stop if the features are not distilled either, for a teacher that knows none of the classes.
+def check_features(
+    config: FGDConfig, teachers: Sequence[str], own: Mapping[int, str], data_names: Mapping[int, str]
+) -> None:
+    """Stop if the features are not distilled either, for teachers that know none of the classes.
 
     Raises:
         FGDError: only the head would teach; the message has the classes of both sides.
     """
     if not any(config.features.weights.values()):
         raise FGDError(
-            f"{_nothing_shared(teacher, own, data_names)}, so its head can teach nothing: name equal classes "
-            f"({_example_map(own, data_names)}), train the teacher on this data, or distil features too (recipe=fgd)"
+            f"{_nothing_shared(teachers, own, data_names)}, so {'their heads' if len(teachers) > 1 else 'its head'} "
+            f"can teach nothing: name equal classes ({_example_map(own, data_names)}), train the teacher on this data, "
+            "or distil features too (recipe=fgd)"
         )
 
 
-def _nothing_shared(teacher: str, own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
-    return f"teacher {teacher} has {format_classes(own)}, none of the data's {format_classes(data_names)}"
+def _nothing_shared(teachers: Sequence[str], own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
+    subject = f"teachers {', '.join(teachers)} have" if len(teachers) > 1 else f"teacher {teachers[0]} has"
+    return f"{subject} {format_classes(own)}, none of the data's {format_classes(data_names)}"
 
 
 def _example_map(own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
@@ -176,7 +184,8 @@ def check_teacher(
         if starts_with_classes(args.model, args.pretrained, names):
             start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
             begins = accuracy(start.metrics, TASKS[args.task], classes)
-            begins_at = begins.map50_95 if teacher.task == args.task else begins.box_map50_95
+            same_task = shared_task(_labels(loader, args), teacher).name == args.task
+            begins_at = begins.map50_95 if same_task else begins.box_map50_95
             warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
         LOGGER.warning(f"{colorstr('FGD:')} {f'{path.name}: ' * named}{warning}")
@@ -185,22 +194,27 @@ def check_teacher(
 def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:
     """Return, and log, the accuracy of a teacher over the classes that it teaches, None for all.
 
-    That of a teacher of another task is the accuracy of its boxes, or None if it cannot be measured.
+    That of a teacher of another task, or of other keypoints, is the accuracy of its boxes, or None if it cannot be
+    measured.
     """
-    student, own = TASKS[args.task], TASKS[teacher.task]
-    task = shared_task(student, own)
+    labels, own = _labels(loader, args), TASKS[teacher.task]
+    task = shared_task(labels, teacher)
     if task is None:
         LOGGER.info(
-            f"{colorstr('FGD:')} teacher {name}: its {own.measured} cannot be measured on labels for {student.name}, "
+            f"{colorstr('FGD:')} teacher {name}: its {own.measured} cannot be measured on labels for {args.task}, "
             "so its mAP is not checked"
         )
         return None
-    run = validate(teacher, vars(args), task=own.name, loader=loader, validator=teacher_validator(student, own))
+    run = validate(teacher, vars(args), loader=loader, validator=teacher_validator(labels, teacher))
     measured = accuracy(run.metrics, task, classes)
-    text = describe_accuracy(measured, task) + " of its boxes" * (student is not own)
+    text = describe_accuracy(measured, task) + " of its boxes" * (not task is own is labels.task)
     over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
     LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {text} on this val set{over}")
     return measured
+
+
+def _labels(loader, args) -> Labels:
+    return Labels.of_data(TASKS[args.task], loader.dataset.data)
 
 
 def describe_accuracy(measured: Accuracy, task: YoloTask) -> str:

@@ -20,7 +20,7 @@ from fgd_yolo.task_table import TASKS, YoloTask
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
-from fgd_yolo.training.other_tasks import accuracy_in_table
+from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
 from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
@@ -71,8 +71,9 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     """
     train = plan.recipe.train
     arguments = train if plan.device is None else {**train, "device": plan.device}
+    labels = Labels.of_data(plan.student.task, dataset.info)
     teacher_rows = [
-        measure(f"teacher {teacher.name}", file, dataset, arguments, plan.recipe.map, plan.student.task)
+        measure(f"teacher {teacher.name}", file, dataset, arguments, plan.recipe.map, labels)
         for teacher, file in zip(plan.teachers, teachers, strict=True)
     ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
@@ -107,7 +108,7 @@ def measure(
     dataset: Dataset,
     train: Mapping[str, Any],
     class_map: Mapping[str, str] | None = None,
-    student: YoloTask | None = None,
+    labels: Labels | None = None,
 ) -> Row:
     """Return a model's row: accuracy on the reported split, size, and speed on one CPU.
 
@@ -117,13 +118,13 @@ def measure(
         dataset: scanned data set to validate on.
         train: train arguments of the run, the same for teacher and student.
         class_map: class of the data by class of the model, if it has others.
-        student: the student's task, for a model that may be of another; None for the model's own.
+        labels: labels of the data, for a model that may be of another task; None for those of the model's task.
     """
     arguments = {"data": str(dataset.file), **validation_arguments(train)}
-    run, known = validate_by_name(weights, dataset.names, arguments, student=student, class_map=class_map)
+    run, known = validate_by_name(weights, dataset.names, arguments, labels=labels, class_map=class_map)
     cost = _cost(weights, int(arguments["imgsz"]), dataset.channels)
-    task = TASKS[load_model(weights)[0].task]
-    measured = accuracy_in_table(run, known, student or task, task)
+    model, _ = load_model(weights)
+    measured = accuracy_in_table(run, known, labels or Labels.of_model(model), model)
     if known is None:
         return Row(name, **measured, **cost)
     names = dataset.names.items()

@@ -113,8 +113,8 @@ def choose_fine_tuning(
         if fine_tuned[-1]:
             _check_trainable(teacher, dataset, task, recipe.teacher_epochs)
     if teachers and not any(fine_tuned) and taught_classes(together, selected, count) == []:
-        names = ", ".join(teacher.name for teacher in teachers)
-        check_features(recipe, names, dict(enumerate(name for own in named for name in own.values())), dataset.names)
+        everything = dict(enumerate(name for own in named for name in own.values()))
+        check_features(recipe, [teacher.name for teacher in teachers], everything, dataset.names)
     return tuple(fine_tuned)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import yaml_model_load
 
 from fgd_yolo.compare import object_sizes
 from fgd_yolo.compare.object_sizes import SIZE_VALIDATORS, Boxes, SizeRecorder, measure_accuracy, size_ap
@@ -65,15 +66,15 @@ def test_rotated_boxes_have_no_sizes():
 
 
 @pytest.mark.parametrize(("task", "own"), [("detect", "box"), ("segment", "seg"), ("pose", "pose"), ("obb", "box")])
-def test_the_accuracy_is_that_of_what_the_task_predicts(task, own, monkeypatch):
+def test_the_accuracy_is_that_of_what_the_task_predicts(task, own, tmp_path, monkeypatch):
     parts = {
         name: SimpleNamespace(map=value, map50=value + 0.125, ap_class_index=[1], ap=[value])
         for name, value in (("box", 0.5), ("seg", 0.25), ("pose", 0.125))
     }
     validator = SimpleNamespace(metrics=SimpleNamespace(**parts), names={0: "disc", 1: "block"})
-    monkeypatch.setattr(
-        object_sizes, "load_model", lambda path: (SimpleNamespace(task=task, names=validator.names), {})
-    )
+    model = TASKS[task].model(yaml_model_load(narrow_yaml(tmp_path / "m.yaml", 0.125, task)), verbose=False)
+    model.task, model.names = task, validator.names
+    monkeypatch.setattr(object_sizes, "load_model", lambda path: (model, {}))
     monkeypatch.setattr(object_sizes, "validate_by_name", lambda *args, **options: (validator, None))
     expected = parts[own].map
     assert measure_accuracy(Path("model.pt"), "data.yaml", {}) == {

@@ -5,7 +5,7 @@ import torch
 from ultralytics.nn.tasks import yaml_model_load
 
 from fgd_yolo.task_table import TASKS
-from fgd_yolo.training.other_tasks import can_be_fine_tuned, shared_task, teachable_terms, teacher_validator
+from fgd_yolo.training.other_tasks import Labels, can_be_fine_tuned, shared_task, teachable_terms, teacher_validator
 from fgd_yolo.ultralytics import load_model, validate
 from fixtures import KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
 
@@ -84,11 +84,18 @@ def test_keypoints_that_differ_are_not_imitated(student, teacher, terms, words, 
     assert (line is None) if words is None else (words in line and "a teacher of the same keypoints" in line)
 
 
-def test_a_teacher_is_measured_by_its_boxes_unless_the_tasks_agree():
-    detect, segment, pose, obb = TASKS.values()
-    assert [shared_task(task, task) for task in TASKS.values()] == [detect, segment, pose, obb]
-    assert shared_task(segment, detect) is shared_task(detect, pose) is shared_task(segment, pose) is detect
-    assert shared_task(obb, detect) is shared_task(segment, obb) is None
+def test_a_teacher_is_measured_by_its_boxes_unless_the_tasks_agree(models, tmp_path):
+    def measured_by(labels: str, model) -> str | None:
+        task = shared_task(Labels.of_data(TASKS[labels], KEYPOINTS), model)
+        return task and task.name
+
+    for task, model in models.items():
+        assert measured_by(task, model) == task
+        assert Labels.of_data(TASKS[task], KEYPOINTS) == Labels.of_model(model)
+    assert {measured_by(one, models[other]) for one in UPRIGHT for other in UPRIGHT if one != other} == {"detect"}
+    assert measured_by("obb", models["detect"]) is measured_by("segment", models["obb"]) is None
+    assert measured_by("pose", build(tmp_path, "pose", kpt_shape=[5, 3])) == "detect"
+    assert measured_by("pose", build(tmp_path, "pose", kpt_shape=[3, 2])) == "detect"
 
 
 def test_labels_that_ultralytics_would_misread_are_not_trained_on():
@@ -113,8 +120,9 @@ def test_the_boxes_of_a_teacher_have_the_same_accuracy_on_the_labels_of_each_tas
     for task in (teacher, *UPRIGHT):
         data = own if task == teacher else draw_dataset(tmp_path / task, train=1, val=12, task=task)
         arguments = {"data": str(data), "imgsz": 96, "batch": 6, "device": "cpu", "conf": 0.001, "rect": True}
-        kind = teacher_validator(TASKS[task], TASKS[teacher])
-        for model in (weights, load_model(weights)[0]):
+        loaded = load_model(weights)[0]
+        kind = teacher_validator(Labels.of_data(TASKS[task], KEYPOINTS), loaded)
+        for model in (weights, loaded):
             metrics = validate(model, arguments, task=teacher, validator=kind).metrics
             accuracies.append((metrics.box.map, metrics.box.map50))
     assert accuracies[0][1] > 0
