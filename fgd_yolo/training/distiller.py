@@ -32,11 +32,13 @@ class TermGroup:
         weights: weight of each term by the name of its loss item, in the order in which the loss module returns them.
         ratio: gradient ratio and gain of the group.
         losses: the group's trainable loss modules, one per level; empty if it has none.
+        levels: neck maps on which its terms are compared, finest first.
     """
 
     weights: dict[str, float]
     ratio: GradientRatio
     losses: nn.ModuleList
+    levels: list[Level]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,8 +72,10 @@ class Distiller:
     ):
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
-        self.head_teachers = [teacher for teacher in self.teachers if teacher.known != []]
-        self.head_strides = shared_strides(self.head_teachers)
+        imitated = any(config.heads.weights.values())
+        self.head_teachers = [teacher for teacher in self.teachers if imitated and teacher.known != []]
+        strides = shared_strides(self.head_teachers)
+        self.head_levels = [teacher.levels_at(strides) for teacher in self.head_teachers]
         self.sparse_items = {f"head_{term}" for term in sparse_terms}
         self.foreground = foreground
         self.config = config
@@ -84,8 +88,8 @@ class Distiller:
         head_weights = {name: weight for name, weight in heads.weights.items() if name in taught}
         self.losses = nn.ModuleList()
         self.head_loss = HeadLoss({name.removeprefix("head_"): weight for name, weight in head_weights.items()})
-        self.features = TermGroup(features.weights, feature_ratio, self.losses)
-        self.heads = TermGroup(head_weights, head_ratio, nn.ModuleList())
+        self.features = TermGroup(features.weights, feature_ratio, self.losses, self.levels)
+        self.heads = TermGroup(head_weights, head_ratio, nn.ModuleList(), next(iter(self.head_levels), []))
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(
                 build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
@@ -168,17 +172,17 @@ class Distiller:
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
     def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
-        objects = self._objects(batch, student_maps)
+        objects = self._objects(batch, student_maps, self.levels)
         return [
             loss(student_maps[level.student_index], teacher_maps[level.teacher_index], *own)
             for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
         ]
 
-    def _objects(self, batch, student_maps) -> list[LabelledObjects]:
-        """Return the labelled objects for the loss of each level."""
+    def _objects(self, batch, student_maps, levels: Sequence[Level]) -> list[LabelledObjects]:
+        """Return the labelled objects on each of some levels."""
         boxes = batch["bboxes"][:, :4].to(batch["img"].device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(batch["img"].device).long()
-        grids = [student_maps[level.student_index].shape[2:] for level in self.levels]
+        grids = [student_maps[level.student_index].shape[2:] for level in levels]
         painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
         return [LabelledObjects(boxes, image_index, foreground) for foreground in painted]
 
@@ -189,8 +193,7 @@ class Distiller:
 
     def _compare_heads(self, head, student_outputs, teacher_maps) -> list[tuple[Tensor, ...]]:
         """Compare the heads on the levels that all teachers of the heads share with the student."""
-        levels = [teacher.levels_at(self.head_strides) for teacher in self.head_teachers]
-        student = HeadOutputs(head, student_outputs, [level.student_index for level in levels[0]])
+        student = HeadOutputs(head, student_outputs, [level.student_index for level in self.heads.levels])
         teachers = [
             HeadOutputs(
                 teacher.frozen.head,
@@ -198,7 +201,7 @@ class Distiller:
                 [level.teacher_index for level in own],
                 teacher.known,
             )
-            for teacher, own in zip(self.head_teachers, levels, strict=True)
+            for teacher, own in zip(self.head_teachers, self.head_levels, strict=True)
         ]
         branch_terms = []
         for branch in paired_branches(student, teachers):
@@ -243,9 +246,9 @@ class Distiller:
         for group in self.groups:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
-                objects = self._objects(batch, student_maps)
+                objects = self._objects(batch, student_maps, group.levels)
                 check_first_batch(
-                    own, self.levels, group.losses, student_maps, objects, amp_scale(), sparse=self.sparse_items
+                    own, group.levels, group.losses, student_maps, objects, amp_scale(), sparse=self.sparse_items
                 )
                 checked += own
         if checked:

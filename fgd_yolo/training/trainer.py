@@ -7,7 +7,7 @@ checkpoints. A training step itself is `Distiller.step`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from operator import methodcaller
@@ -25,7 +25,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask
+from fgd_yolo.task_table import TASKS, YoloTask, task_of_yaml
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -33,9 +33,7 @@ from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import (
-    check_teacher,
-)
+from fgd_yolo.training.preflight import check_teacher
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
@@ -147,11 +145,16 @@ class FGDTrainer(LockedTrainer):
         """Build the model as Ultralytics does, from a YAML that has been checked.
 
         Ultralytics matches the class rows of pretrained weights by name, so the names are cleaned on both sides.
+
+        Raises:
+            UsageError: the model is for another task than the trainer.
         """
         if isinstance(cfg, (str, Path)):
             cfg = read_architecture(cfg)
         elif cfg is not None:
             check_architecture(cfg, "the student's model")
+        if cfg is not None:
+            _check_task(cfg, self.task)
         if weights is not None:
             clean_names(weights)
         return super().get_model(cfg=cfg, weights=weights, verbose=verbose)
@@ -290,6 +293,22 @@ def check_feature_teacher(config: FGDConfig, teachers: int) -> None:
     place = config.features.teacher
     if config.active and place > teachers:
         raise UsageError(f"features.teacher={place}: the number of teachers is {teachers}")
+
+
+def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:
+    """Check that a model, given by the content of its YAML, is one for the task of the trainer.
+
+    Raises:
+        UsageError: it is not; Ultralytics would train it with the labels and the loss of the other task.
+    """
+    own = task_of_yaml(model)
+    if own is None:
+        raise UsageError(f"the student is not a YOLO for {', '.join(TASKS)}: give one for {task.name}")
+    if own is not task:
+        raise UsageError(
+            f"the student is a model for {own.name}, the trainer is for {task.name}: give task={own.name} in "
+            f"overrides, or a student for {task.name}"
+        )
 
 
 def _task_name(overrides: dict[str, Any] | None) -> str:

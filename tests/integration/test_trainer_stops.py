@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import FGDError, UsageError
-from fixtures import save_checkpoint
+from fixtures import narrow_yaml, save_checkpoint
 from training import quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
@@ -46,6 +46,12 @@ def test_unsupported_arguments_are_refused_before_a_folder_is_made(
     with pytest.raises(UsageError):
         train(configured, student_yaml, tiny_data, tmp_path / "runs", **arguments)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_student_for_another_task_is_refused(configured, student_yaml, tiny_data, tmp_path):
+    student = narrow_yaml(tmp_path / "segment.yaml", 0.0625, "segment")
+    with pytest.raises(UsageError, match=r"a model for segment, the trainer is for detect: give task=segment"):
+        train(configured, student, tiny_data, tmp_path)
 
 
 def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path):
