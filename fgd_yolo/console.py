@@ -315,6 +315,16 @@ def display_path(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def short_names(files: Sequence[Path]) -> list[str]:
+    """Return names of files for messages, each with as many of its folders as tell all of them apart."""
+    names: list[str] = []
+    for parts in range(1, max((len(file.parts) for file in files), default=0) + 1):
+        names = [printable("/".join(file.parts[-parts:])) for file in files]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
 def progress(items: Sequence[Item], description: str) -> Iterator[Item]:
     """Yield `items` with a progress bar on stderr; without a terminal, one line gives their number instead."""
     from tqdm import tqdm  # imported late, so that importing this module stays cheap

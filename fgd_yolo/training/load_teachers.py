@@ -12,6 +12,7 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
 from fgd_yolo.config import FGDConfig
+from fgd_yolo.console import short_names
 from fgd_yolo.neck import pair_levels, unpaired_levels
 from fgd_yolo.training.other_tasks import teachable_terms
 from fgd_yolo.training.preflight import (
@@ -45,52 +46,69 @@ def load_teachers(
         FGDError: a teacher reads other channels, or nothing is left to teach.
         UsageError: the class map names a class that does not exist.
     """
+    labels = short_names(files)
     models = [load_model(file)[0] for file in files]
     for model in models:
         check_channels(model, data["channels"])
     own_names = [dict(model.names) for model in models]
-    taught = _choose_classes(files, models, data["names"], config, arguments)
+    taught = _choose_classes(labels, models, data["names"], config, arguments)
     if all(classes == [] for classes in taught):
         selected = selected_classes(arguments.classes, arguments.single_cls, len(data["names"]))
         wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
         everything = dict(enumerate(name for names in own_names for name in names.values()))
-        config = without_heads(config, [file.name for file in files], everything, wanted)
+        config = without_heads(config, labels, everything, wanted)
     teachers = []
-    for file, model, classes in zip(files, models, taught, strict=True):
+    for label, model, classes in zip(labels, models, taught, strict=True):
         levels = pair_levels(student, model)
         terms, note = teachable_terms(student, model)
         if note is not None and config.heads.enabled:
-            LOGGER.info(f"{colorstr('FGD:')} {file.name}: {note}")
-        _log_levels(file if len(files) > 1 else None, student, model, levels)
+            LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
+        _log_levels(label if len(files) > 1 else None, student, model, levels)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
-        teachers.append(Teacher(file.name, frozen, levels, classes, terms))
+        teachers.append(Teacher(label, frozen, levels, classes, terms))
+    _warn_of_idle(teachers, config)
     return teachers, config
 
 
-def _choose_classes(files, models, names, config, arguments) -> list[list[int] | None]:
+def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
+    """Warn of each teacher that teaches nothing: the features are another's, and its head is not imitated."""
+    heads, features = any(config.heads.weights.values()), any(config.features.weights.values())
+    for place, teacher in enumerate(teachers, start=1):
+        if (features and place == config.features.teacher) or (heads and teacher.known != []):
+            continue
+        reason = "it knows no class that is trained" if heads else "no head is imitated"
+        reason += f", and features are those of teacher {config.features.teacher}" * features
+        remedy = "leave it out" + ", or name equal classes (map=a=b)" * heads
+        LOGGER.warning(f"{colorstr('FGD:')} teacher {teacher.name} teaches nothing: {reason}; {remedy}")
+
+
+def _choose_classes(labels, models, names, config, arguments) -> list[list[int] | None]:
     """Let every teacher predict the classes of the data; return those that each teaches, None for all."""
     own_names = [dict(model.names) for model in models]
     # One that was fine-tuned has the classes of the data in place of those that the map may name.
     if not any(same_classes(own, names) for own in own_names):
         check_class_map(config.map, own_names, names)
     selected = selected_classes(arguments.classes, arguments.single_cls, len(names))
-    taught = []
-    for file, model, own in zip(files, models, own_names, strict=True):
+    taught, notes = [], []
+    for label, model, own in zip(labels, models, own_names, strict=True):
         known = predict_classes(model, names, config.map)
         taught.append(taught_classes(known, selected, len(names)))
-        if taught[-1] != [] and not same_classes(own, names):
-            LOGGER.info(f"{colorstr('FGD:')} {describe_classes(file.name, known, names)}")
+        if not same_classes(own, names):
+            notes.append(describe_classes(label, known, names))
+    if any(classes != [] for classes in taught):  # otherwise a warning says it
+        for note in notes:
+            LOGGER.info(f"{colorstr('FGD:')} {note}")
     return taught
 
 
-def _log_levels(file: Path | None, student: nn.Module, teacher: nn.Module, levels) -> None:
-    """Log which levels are paired; the file is named if there are several teachers."""
-    named = "teacher" if file is None else f"teacher {file.name}"
+def _log_levels(label: str | None, student: nn.Module, teacher: nn.Module, levels) -> None:
+    """Log which levels are paired; the teacher is named if there are several."""
+    named = "teacher" if label is None else f"teacher {label}"
     for level in levels:
         LOGGER.info(
             f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
             f"{named} {level.teacher_channels}"
         )
     for line in unpaired_levels(student, teacher):
-        LOGGER.info(f"{colorstr('FGD:')} {line if file is None else f'{file.name}: {line}'}")
+        LOGGER.info(f"{colorstr('FGD:')} {line if label is None else f'{label}: {line}'}")

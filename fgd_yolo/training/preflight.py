@@ -76,6 +76,8 @@ def describe_classes(teacher: str, known: Sequence[int], data_names: Mapping[int
     """
     if len(known) == len(data_names):
         return f"teacher {teacher} knows all {format_classes(data_names)} of the data"
+    if not known:
+        return f"teacher {teacher} knows none of the data's {format_classes(data_names)}, so its head teaches nothing"
     unknown = [number for number in data_names if number not in known]
     if not known:
         return f"teacher {teacher} knows none of the {format_classes(data_names)} of the data"
@@ -150,7 +152,14 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
 
 
 def check_teacher(
-    path: Path, student: nn.Module, loader, args, names: Mapping[int, str], config: FGDConfig, *, named: bool = False
+    path: Path,
+    student: nn.Module,
+    loader,
+    args,
+    names: Mapping[int, str],
+    config: FGDConfig,
+    *,
+    label: str | None = None,
 ) -> None:
     """Measure a teacher on the student's validation images, and log the reasons why it may teach little.
 
@@ -164,7 +173,7 @@ def check_teacher(
         args: the trainer's arguments.
         names: classes of the data.
         config: options of the distillation, with the class map and the lowest mAP50-95 that is accepted.
-        named: whether warnings and errors name the checkpoint, as one of several teachers.
+        label: name of the teacher in warnings and errors if it is one of several.
 
     Raises:
         FGDError: the teacher's mAP50-95 is too low.
@@ -177,10 +186,10 @@ def check_teacher(
         warnings = model_warnings(teacher, student, args.imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    measured = None if classes == [] else _teacher_accuracy(teacher, path.name, classes, loader, args)
+    measured = None if classes == [] else _teacher_accuracy(teacher, label or path.name, classes, loader, args)
     if measured is not None:
-        label = f"the teacher {path.name}" if named else "the teacher"
-        check_teacher_map(measured.map50_95, config.checks.min_teacher_map, label)
+        named = f"the teacher {label}" if label else "the teacher"
+        check_teacher_map(measured.map50_95, config.checks.min_teacher_map, named)
         if starts_with_classes(args.model, args.pretrained, names):
             start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
             begins = accuracy(start.metrics, TASKS[args.task], classes)
@@ -188,7 +197,7 @@ def check_teacher(
             begins_at = begins.map50_95 if same_task else begins.box_map50_95
             warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
-        LOGGER.warning(f"{colorstr('FGD:')} {f'{path.name}: ' * named}{warning}")
+        LOGGER.warning(f"{colorstr('FGD:')} {f'{label}: ' if label else ''}{warning}")
 
 
 def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:

@@ -75,7 +75,7 @@ class Teacher:
     """A teacher as a training uses it.
 
     Args:
-        name: name of its file, for messages.
+        name: name of its file, for messages; with folders if another teacher's file has the same.
         frozen: the model.
         levels: its neck maps, each paired with the student's of the same stride.
         known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.

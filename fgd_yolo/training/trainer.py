@@ -216,9 +216,9 @@ class FGDTrainer(LockedTrainer):
             return
         student = unwrap_model(self.model)
         if not self.resume:
-            named = len(self.teachers) > 1
-            for file in self.teachers:
-                check_teacher(file, student, self.test_loader, self.args, self.data["names"], self.config, named=named)
+            subject = student, self.test_loader, self.args, self.data["names"], self.config
+            for file, teacher in zip(self.teachers, self.distiller.teachers, strict=True):
+                check_teacher(file, *subject, label=teacher.name if len(self.teachers) > 1 else None)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False

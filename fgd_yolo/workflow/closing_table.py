@@ -73,8 +73,8 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     arguments = train if plan.device is None else {**train, "device": plan.device}
     labels = Labels.of_data(plan.student.task, dataset.info)
     teacher_rows = [
-        measure(f"teacher {teacher.name}", file, dataset, arguments, plan.recipe.map, labels)
-        for teacher, file in zip(plan.teachers, teachers, strict=True)
+        measure(f"teacher {name}", file, dataset, arguments, plan.recipe.map, labels)
+        for name, file in zip(plan.teacher_names, teachers, strict=True)
     ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
     effective = {**ultralytics_defaults(), **train}

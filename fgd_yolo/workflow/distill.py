@@ -262,11 +262,11 @@ def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
         print_status("Teacher: none, all weights are 0", stage=2)
         return []
     several = len(plan.teachers) > 1
-    print_status(f"Teacher{'s' * several} {', '.join(teacher.name for teacher in plan.teachers)}", stage=2)
+    print_status(f"Teacher{'s' * several} {', '.join(plan.teacher_names)}", stage=2)
     checkpoints: list[Path] = []
     for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1):
         if several:
-            print_status(f"teacher {place}: {teacher.name}, a model for {teacher.task.name}")
+            print_status(f"teacher {place}: {plan.teacher_names[place - 1]}, a model for {teacher.task.name}")
         recorded = (read_inputs(run_dir) or {}).get(checkpoint_input(place))
         started_with = None if recorded is None else recorded.digest
         train, rules = plan.recipe.teacher_train, {"fine_tuned": fine_tuned, "class_map": plan.recipe.map}
@@ -274,7 +274,7 @@ def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
         check_inputs(run_dir, {checkpoint_input(place): file_input(checkpoint)})
         checkpoints.append(checkpoint)
         if several:
-            _print_cost(teacher.name, checkpoint, plan.recipe.train)
+            _print_cost(plan.teacher_names[place - 1], checkpoint, plan.recipe.train)
     return checkpoints
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ultralytics.cfg import get_cfg
 
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
-from fgd_yolo.console import print_status
+from fgd_yolo.console import print_status, short_names
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
@@ -65,6 +65,13 @@ class Plan:
             return PLAIN
         features = self.recipe.features
         return features.method if any(features.weights.values()) else "heads"
+
+    @property
+    def teacher_names(self) -> list[str]:
+        """Names of the teachers in tables and messages: without folders, unless two files have the same name."""
+        if len(self.teachers) < 2:
+            return [teacher.name for teacher in self.teachers]
+        return short_names([Path(teacher.file).with_suffix("") for teacher in self.teachers])
 
     def with_data_copy(self, run_dir: Path) -> Plan:
         """Return the plan with a copy of its data YAML, written to a run folder."""

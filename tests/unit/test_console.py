@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fgd_yolo.cli.main import COMMANDS
-from fgd_yolo.console import command_name, format_classes, format_duration, progress, resume_command
+from fgd_yolo.console import command_name, format_classes, format_duration, progress, resume_command, short_names
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,17 @@ def test_a_script_prints_fgd_yolo_if_it_is_installed_from_the_checkout_of_the_sc
         origin = SimpleNamespace(read_text=lambda name, record=record: record)
         monkeypatch.setattr("fgd_yolo.console.distribution", lambda name, origin=origin: origin)
         assert command_name("export").startswith(printed)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ([], []),
+        (["a/best.pt"], ["best.pt"]),
+        (["a/one.pt", "b/two.pt"], ["one.pt", "two.pt"]),
+        (["runs/a/weights/best.pt", "runs/b/weights/best.pt"], ["a/weights/best.pt", "b/weights/best.pt"]),
+        (["best.pt", "b/best.pt"], ["best.pt", "b/best.pt"]),
+    ],
+)
+def test_files_of_the_same_name_are_told_apart_by_their_folders(files, names):
+    assert short_names([Path(file) for file in files]) == names

@@ -19,12 +19,14 @@ ARGUMENTS = SimpleNamespace(classes=None, single_cls=False)
 
 @pytest.fixture
 def load(teacher_pt, tmp_path):
-    """Load teachers of the given class names, with a class map, and return them."""
+    """Load teachers of the given class names, with a class map and options, and return them."""
 
-    def run(*teachers, class_map):
+    def run(*teachers, class_map=None, **options):
         files = [rename_classes(teacher_pt, tmp_path / f"{n}.pt", *own.split()) for n, own in enumerate(teachers)]
         student, _ = load_model(teacher_pt)
-        return load_teachers(files, student, DATA, FGDConfig(map=class_map), ARGUMENTS, torch.device("cpu"))[0]
+        return load_teachers(files, student, DATA, FGDConfig(map=class_map, **options), ARGUMENTS, torch.device("cpu"))[
+            0
+        ]
 
     return run
 
@@ -39,3 +41,23 @@ def test_beside_a_fine_tuned_teacher_the_map_may_name_classes_that_it_had_before
     assert (fine_tuned.known, other.known) == (None, [1])
     with pytest.raises(UsageError, match="teachers have no class 'ball'"):
         load("cat block dog", "disc cat dog", class_map={"ball": "disc"})
+
+
+def idle(caplog) -> list[str]:
+    """Return the warnings about teachers that teach nothing."""
+    return [record.getMessage() for record in caplog.records if "teaches nothing:" in record.getMessage()]
+
+
+def test_one_of_several_teachers_that_knows_no_class_teaches_only_the_features_if_these_are_its_own(load, caplog):
+    first, second = load("disc cat dog", "ant bee cow")
+    assert (first.known, second.known) == ([0], [])
+    (warning,) = idle(caplog)
+    assert "teacher 1.pt teaches nothing: it knows no class that is trained, and features are those of" in warning
+    caplog.clear()
+    load("disc cat dog", "ant bee cow", features={"teacher": 2})
+    assert not idle(caplog)
+
+
+def test_without_heads_every_teacher_but_that_of_the_features_is_idle(load, caplog):
+    load("disc block wedge", "disc block cat", "disc cat dog", features={"teacher": 2}, heads={"enabled": False})
+    assert [warning.split(" teaches")[0].split()[-1] for warning in idle(caplog)] == ["0.pt", "2.pt"]
