@@ -27,7 +27,7 @@ from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
 from fgd_yolo.training.other_tasks import can_be_fine_tuned
-from fgd_yolo.training.preflight import check_features, describe_classes, taught_classes
+from fgd_yolo.training.preflight import check_features, describe_classes
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.resolve import Model
@@ -81,8 +81,8 @@ def choose_fine_tuning(
     """Return which teachers are trained on the data before they teach, and check that each can be, or can teach.
 
     Convention:
-        A teacher without weights must be trained. One that knows all classes of the data, by
-        name or by the class map, never is. Otherwise `teacher_epochs` decides: 0 is never, a number always; with
+        A teacher without weights must be trained. One that knows all classes that the training selects, by name or by
+        the class map, never is. Otherwise `teacher_epochs` decides: 0 is never, a number always; with
         "auto", `worth_fine_tuning` decides for a single teacher, and none of several is trained.
 
     Args:
@@ -102,28 +102,28 @@ def choose_fine_tuning(
         check_class_map(recipe.map, named, dataset.names)
     known = [_known(teacher, dataset, recipe.map) for teacher in teachers]
     together = set().union(*known)
-    count = len(dataset.names)
-    worth_it = len(teachers) == 1 and worth_fine_tuning(len(together), count)
+    wanted = set(dataset.names if selected is None else selected)
+    worth_it = len(teachers) == 1 and worth_fine_tuning(len(together & wanted), len(wanted))
     may_be = {AUTO: worth_it, 0: False}.get(recipe.teacher_epochs, True)
     fine_tuned = []
     for teacher, own in zip(teachers, known, strict=True):
         must_be = teacher.names is None
         possible = can_be_fine_tuned(teacher.task, TASKS[task]) or recipe.teacher_epochs != AUTO
-        fine_tuned.append(must_be or (may_be and possible and len(own) < count))
+        fine_tuned.append(must_be or (may_be and possible and not wanted <= own))
         if fine_tuned[-1]:
             _check_trainable(teacher, dataset, task, recipe.teacher_epochs)
-    if teachers and not any(fine_tuned) and taught_classes(together, selected, count) == []:
+    if teachers and not any(fine_tuned) and not together & wanted:
         everything = dict(enumerate(name for own in named for name in own.values()))
         check_features(recipe, [teacher.name for teacher in teachers], everything, dataset.names)
     return tuple(fine_tuned)
 
 
 def worth_fine_tuning(known: int, count: int) -> bool:
-    """Return whether `teacher_epochs=auto` fine-tunes a teacher that knows only some of the classes of the data.
+    """Return whether `teacher_epochs=auto` fine-tunes a teacher that knows only some of the selected classes.
 
     Args:
-        known: number of classes that the teacher knows.
-        count: number of classes of the data.
+        known: number of those that the teacher knows.
+        count: number of all of them.
     """
     return known < count
 

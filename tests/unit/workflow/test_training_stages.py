@@ -70,6 +70,12 @@ def test_a_teacher_is_fine_tuned_if_it_may_be_and_does_not_know_the_data(
         assert is_fine_tuned(model, dataset, Recipe(teacher_epochs=epochs, map=class_map)) is expected, epochs
 
 
+def test_a_teacher_that_knows_all_selected_classes_is_not_fine_tuned(teacher, dataset):
+    some = named(teacher, "disc", "block")
+    fine_tuned = [is_fine_tuned(some, dataset, Recipe(), selected=chosen) for chosen in ([0, 1], [1], [1, 2])]
+    assert fine_tuned == [False, False, True]
+
+
 def test_a_teacher_with_other_classes_is_used_as_it_is_and_its_classes_are_listed(teacher, dataset, tmp_path, capsys):
     partial = named(teacher, "disc", "cat", "ball")
     assert prepare_teacher(partial, dataset, {}, tmp_path, **UNCHANGED, class_map={"ball": "wedge"}) == Path(
