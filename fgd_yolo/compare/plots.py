@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from textwrap import fill
 from typing import NamedTuple
 
 import matplotlib
@@ -27,6 +28,7 @@ from fgd_yolo.methods import METHODS
 
 WIDTH = 5.6
 LONG_EPOCHS = 20
+_LABEL_CHARACTERS = 54  # of a line below a plot
 _MARKERS = "osv^DPX*"
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
@@ -165,7 +167,8 @@ def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -
     axes.axvline(0, color="#888888", linewidth=1)
     axes.set_yticks(range(len(compared)), [f"{method}\nover {other}" for method, other in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
-    axes.set(title="Paired differences", xlabel=f"{runs[0].task.map_name} points (right: the first method is better)")
+    label = f"{runs[0].task.map_name} points (right: the first method is better)"
+    axes.set(title="Paired differences", xlabel=fill(label, _LABEL_CHARACTERS))
     if len(names) > 1:
         axes.legend(fontsize=8)
     return figure

@@ -80,9 +80,19 @@ def accuracy_table(runs: Sequence[Run], methods: Sequence[str], teachers: dict[s
         for method in methods:
             seeds = select_runs(runs, data, method)
             if seeds:
-                values = [known_values(seeds, lambda run, name=name: getattr(run, name)) for name in columns.values()]
-                rows.append([data, method, str(len(seeds)), *map(mean_and_range, values)])
-    return Table(["data", "method", "seeds", *(f"{name}, mean (range)" for name in columns)], rows, labels=2)
+                rows.append(
+                    [data, method, str(len(seeds)), *(_accuracy_cell(seeds, name) for name in columns.values())]
+                )
+    head = [f"{name}, mean{'' if column.startswith('box') else ' (range)'}" for name, column in columns.items()]
+    return Table(["data", "method", "seeds", *head], rows, labels=2)
+
+
+def _accuracy_cell(seeds: Sequence[Run], column: str) -> str:
+    """Return mean and range of an accuracy, of the boxes beside the task's own the mean alone."""
+    values = known_values(seeds, lambda run: getattr(run, column))
+    if column.startswith("box"):
+        return number(mean(values)) if values else UNKNOWN
+    return mean_and_range(values)
 
 
 def differences_table(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -> Table:

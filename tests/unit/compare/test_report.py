@@ -102,8 +102,8 @@ def test_a_report_of_masks_names_them_and_shows_the_boxes_beside_them(runs):
     lines = [line for line, _ in report.write_report(OUT)]
     assert lines[0].startswith("fgd over plain: +2.36 mask mAP50-95 points")
     text = (OUT / "report.md").read_text()
-    columns = ("mask mAP50-95", "mask mAP50", "box mAP50-95", "box mAP50")
-    assert "".join(f" {name}, mean (range) |" for name in columns) in text
+    columns = ("mask mAP50-95, mean (range)", "mask mAP50, mean (range)", "box mAP50-95, mean", "box mAP50, mean")
+    assert "".join(f" {name} |" for name in columns) in text
     assert "Paired differences in mask mAP50-95 points" in text
     assert "| 0.7000 | 0.9000 |" in text and "big.pt: mask mAP50-95 0.5917" in text
 
