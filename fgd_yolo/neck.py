@@ -117,8 +117,8 @@ def unpaired_levels(student: nn.Module, teacher: nn.Module) -> list[str]:
     """Describe what each stride that only one model has means for the training, finest first.
 
     Args:
-        student: detector with known strides.
-        teacher: detector with known strides.
+        student: model with known strides.
+        teacher: model with known strides.
 
     Returns:
         One line per unpaired stride.

@@ -22,7 +22,7 @@ class ComparedModels:
     """A teacher and two states of one student.
 
     Args:
-        teacher: a complete detector.
+        teacher: a complete model.
         students: the student's states by name, `BEFORE` and `AFTER`.
         levels: pairs of neck maps.
     """
@@ -52,7 +52,7 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
         device: device to run on.
 
     Raises:
-        FGDError: a file is not a detector, the two students differ in architecture, no stride is in common, or teacher
+        FGDError: a file is not a YOLO, the two students differ in architecture, no stride is in common, or teacher
             and students take images of different channels.
     """
     teacher_model, _ = load_model(teacher)
@@ -101,7 +101,7 @@ def build_alignments(losses: Mapping[str, Tensor], levels: list[Level]) -> list[
 
 @torch.no_grad()
 def neck_maps(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor | tuple]:
-    """Run a complete detector once and return its neck maps, finest first, and its outputs."""
+    """Run a complete model once and return its neck maps, finest first, and its outputs."""
     hook = NeckHook(model)
     try:
         outputs = model(image)

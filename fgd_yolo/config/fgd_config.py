@@ -20,13 +20,13 @@ from fgd_yolo.errors import UsageError
 
 
 class HeadOptions(Options):
-    """Imitation of the teacher's head by the student's, beside any method."""
+    """Imitation of the teachers' heads by the student's, beside any method."""
 
     group = "heads"
 
     enabled: bool = False
-    """Whether the head imitates the teacher's class scores and box distributions too; the default depends on the
-    method: true for fgd, false for the others."""
+    """Whether the head imitates the teachers' too: class scores, boxes, and the masks, keypoints or angles of the task;
+    the default depends on the method: true for fgd, false for the others."""
     cls_weight: Weight = 1.0
     """Weight of the class term."""
     box_weight: Weight = 1.0
@@ -122,7 +122,7 @@ class FGDConfig(Options):
     features: FeatureOptions = Field(default_factory=FGDOptions)
     """How the neck maps are compared. The options depend on the method."""
     heads: HeadOptions = Field(default_factory=HeadOptions)
-    """Imitation of the teacher's head."""
+    """Imitation of the teachers' heads."""
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions)
     """When the distillation acts."""
     checks: CheckOptions = Field(default_factory=CheckOptions)

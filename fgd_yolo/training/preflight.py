@@ -251,7 +251,7 @@ def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int) -> list[s
     """Return warnings about a teacher that is smaller than the student, or the same model.
 
     Args:
-        teacher: complete detector; not changed.
+        teacher: complete model; not changed.
         student: the student before its training; not changed.
         imgsz: side of the images, in pixels.
     """

@@ -23,7 +23,7 @@ class FrozenTeacher:
     Not an `nn.Module`, so that no `train()`, `state_dict()` or optimizer of the student reaches it.
 
     Args:
-        model: a complete detector; it is modified in place: batch norms are fused and the head is cut off.
+        model: a complete model; it is modified in place: batch norms are fused and the head is cut off.
         device: device to run on.
         memory_format: memory format of the weights; channels last is faster on CUDA.
         heads: whether to keep the head, for `predictions`.
