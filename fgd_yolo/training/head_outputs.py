@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.utils.tal import make_anchors
 
@@ -13,9 +14,26 @@ from fgd_yolo.methods import Predictions, TeacherPredictions
 
 BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
 
+
+def _prototypes_of_all_levels(head: nn.Module, maps: list[Tensor]) -> Tensor:
+    """Return the prototypes of a head that makes them from all neck maps.
+
+    It enlarges coarse maps by whole factors, so maps that were cropped to the image are extended again to one area.
+    """
+    rows, columns = maps[-1].shape[2:]
+    extended = []
+    for stride, neck_map in zip(head.stride.tolist(), maps, strict=True):
+        factor = round(float(head.stride[-1]) / stride)
+        below, right = rows * factor - neck_map.shape[2], columns * factor - neck_map.shape[3]
+        extended.append(F.pad(neck_map, (0, right, 0, below), mode="replicate") if below or right else neck_map)
+    prototypes = head.proto(extended)
+    per_cell = prototypes.shape[2] // extended[0].shape[2]
+    return prototypes[..., : maps[0].shape[2] * per_cell, : maps[0].shape[3] * per_cell]
+
+
 _PROTOTYPES: dict[str, Callable[[nn.Module, list[Tensor]], Tensor]] = {
     "Segment": lambda head, maps: head.proto(maps[0]),
-    "Segment26": lambda head, maps: head.proto(maps),
+    "Segment26": _prototypes_of_all_levels,
 }
 """Prototypes of a head for its neck maps, by the head's class; Ultralytics adds them outside `forward_head`."""
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from torch import nn
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+from ultralytics.utils import ROOT
 from ultralytics.utils.tal import make_anchors
 
 from fgd_yolo.methods import HeadLoss, Predictions, TeacherPredictions
@@ -160,3 +162,16 @@ def test_a_student_in_training_is_read_without_its_semantic_logits(name):
     student = model(name)
     read = read_outputs(student.model[-1], HeadOutputs(None, trained_output(student), []).branches["one2many"], [0])
     assert read.prototypes.shape == (2, 32, 16, 16) and read.prototypes.requires_grad
+
+
+def test_a_teacher_with_a_larger_stride_makes_prototypes_for_the_image_alone():
+    """YOLO26 makes them from all maps, which are cropped to the image; away from the border nothing changes."""
+    config = yaml.safe_load((ROOT / "cfg/models/26/yolo26-p6.yaml").read_text())
+    config["head"][-1][2:] = ["Segment26", ["nc", 32, 256]]
+    teacher = SegmentationModel({**config, "scale": "n"}, nc=3, verbose=False)
+    frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=True)
+    padded = torch.full((1, 3, 128, 192), 114 / 255)
+    padded[..., :96, :160] = torch.rand(1, 3, 96, 160)
+    own, whole = (frozen.predictions(frozen(image))["one2many"]["proto"] for image in (padded[..., :96, :160], padded))
+    assert own.shape[2:] == (24, 40) and whole.shape[2:] == (32, 48)
+    close(own[..., :8, :24], whole[..., :8, :24])
