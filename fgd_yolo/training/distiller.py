@@ -95,10 +95,10 @@ class Distiller:
                 build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
             )
         if not self.names:
-            possible = ", ".join(name for name in heads.weights if name in taught) or "none"
+            possible = [name.replace("head_", "heads.") + "_weight" for name in heads.weights if name in taught]
             raise UsageError(
-                f"nothing can be distilled: of the heads the teacher can teach {possible}, which has no weight: give a "
-                "teacher of the student's task, or a weight to such a term or to the features"
+                f"nothing can be distilled: all that can be taught to this student has the weight 0 "
+                f"({', '.join([*possible, 'features'])}): give one of them a weight, or a teacher that teaches more"
             )
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0

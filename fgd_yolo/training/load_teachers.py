@@ -14,7 +14,7 @@ from fgd_yolo.class_columns import check_class_map, predict_classes, same_classe
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.console import short_names
 from fgd_yolo.neck import pair_levels, unpaired_levels
-from fgd_yolo.training.other_tasks import teachable_terms
+from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
 from fgd_yolo.training.preflight import (
     check_channels,
     describe_classes,
@@ -68,6 +68,8 @@ def load_teachers(
         frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
         teachers.append(Teacher(label, frozen, levels, classes, terms))
     _warn_of_idle(teachers, config)
+    for line in unused_weights(student, config.heads):
+        LOGGER.warning(f"{colorstr('FGD:')} {line}")
     return teachers, config
 
 

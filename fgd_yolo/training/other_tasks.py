@@ -9,6 +9,7 @@ from torch import nn
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 
+from fgd_yolo.config.fgd_config import HeadOptions
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, task_of_model
 
 _WORDS = {
@@ -71,6 +72,22 @@ def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, 
     if own.name != "pose":
         return own.head_terms, None
     return _pose_terms(own, tuple(student.model[-1].kpt_shape), tuple(teacher.model[-1].kpt_shape))
+
+
+def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
+    """Return a line for each weight that was given to a term of the heads that the student's task does not have.
+
+    Args:
+        student: Ultralytics model of a task of `TASKS`.
+        heads: options of the heads; weights of 0, and those at their default, are no wish of the user.
+    """
+    task, default = task_of_model(student), HeadOptions(enabled=True).weights
+    terms = (name.removeprefix("head_") for name, weight in heads.weights.items() if weight not in (0, default[name]))
+    return [
+        f"heads.{term}_weight has no effect: a student for {task.name} predicts no {_WORDS[term]}"
+        for term in terms
+        if term not in task.head_terms
+    ]
 
 
 def _shared_terms(student: YoloTask, teacher: YoloTask) -> tuple[str, ...]:

@@ -243,7 +243,8 @@ def check_teacher_map(map50_95: float, min_map: float, teacher: str = "the teach
     if not map50_95 >= min_map:
         raise FGDError(
             f"{teacher} reaches mAP50-95 {map50_95:.3f} on this validation set, below {min_map:g}: it is the "
-            "wrong file, or trained on other data or another image size; train it on this data first"
+            "wrong file, or was trained too briefly, on other data or at another image size; train it longer on this "
+            "data first"
         )
 
 

@@ -61,3 +61,8 @@ def test_one_of_several_teachers_that_knows_no_class_teaches_only_the_features_i
 def test_without_heads_every_teacher_but_that_of_the_features_is_idle(load, caplog):
     load("disc block wedge", "disc block cat", "disc cat dog", features={"teacher": 2}, heads={"enabled": False})
     assert [warning.split(" teaches")[0].split()[-1] for warning in idle(caplog)] == ["0.pt", "2.pt"]
+
+
+def test_a_weight_without_effect_is_warned_of(load, caplog):
+    load("disc block wedge", heads={"mask_weight": 2})
+    assert "heads.mask_weight has no effect: a student for detect predicts no masks" in caplog.text

@@ -4,8 +4,16 @@ import pytest
 import torch
 from ultralytics.nn.tasks import yaml_model_load
 
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.task_table import TASKS
-from fgd_yolo.training.other_tasks import Labels, can_be_fine_tuned, shared_task, teachable_terms, teacher_validator
+from fgd_yolo.training.other_tasks import (
+    Labels,
+    can_be_fine_tuned,
+    shared_task,
+    teachable_terms,
+    teacher_validator,
+    unused_weights,
+)
 from fgd_yolo.ultralytics import load_model, validate
 from fixtures import KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
 
@@ -66,6 +74,17 @@ def test_a_teacher_of_the_same_task_teaches_all_of_it_and_nothing_is_printed(tas
 )
 def test_a_teacher_of_another_task_teaches_what_both_predict_and_says_so(student, teacher, terms, line, models):
     assert teachable_terms(models[student], models[teacher]) == (terms, line)
+
+
+def test_a_weight_for_a_term_that_the_students_task_lacks_is_named(models):
+    heads = FGDConfig(heads={"mask_weight": 2, "angle_weight": 0.5, "keypoint_weight": 0, "cls_weight": 3}).heads
+    mask, angle = (
+        f"heads.{term}_weight has no effect: a student for {{}} predicts no {words}"
+        for term, words in (("mask", "masks"), ("angle", "angles"))
+    )
+    assert unused_weights(models["detect"], heads) == [mask.format("detect"), angle.format("detect")]
+    assert unused_weights(models["segment"], heads) == [angle.format("segment")]
+    assert unused_weights(models["detect"], FGDConfig().heads) == []
 
 
 @pytest.mark.parametrize(
