@@ -26,7 +26,9 @@ def test_the_recipe_of_a_method_trains_for_an_epoch(name, teacher_pt, student_ya
 
     trainer = train(Watching, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)
-    assert all(float(row[f"train/{item}"]) > 0 for item in config.weights)
+    items = [*config.features.weights, *(("head_cls", "head_box") if config.heads.enabled else ())]
+    assert all(float(row[f"train/{item}"]) > 0 for item in items)
+    assert trainer.distiller.names == items
     assert float(row["features/ratio"]) > 0
     after = trainer.distiller.losses.state_dict()
     assert all(not before[key].equal(after[key]) for key in after if key.endswith("align.weight"))
