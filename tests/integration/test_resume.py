@@ -106,7 +106,7 @@ def test_a_teacher_file_removed_during_training_has_no_effect(teacher_pt, studen
     class Losing(FGDTrainer.with_teacher(teacher, config=config)):
         def _start_epoch(self):
             super()._start_epoch()
-            self.teacher.unlink(missing_ok=True)
+            self.teachers[0].unlink(missing_ok=True)
 
     trainer = train(Losing, student_yaml, tiny_data, tmp_path)
     side = checkpoints.read_side_file(trainer.wdir / checkpoints.SIDE)
