@@ -89,7 +89,7 @@ class FGDTrainer(LockedTrainer):
         teachers = tuple(Path(file) for file in given)
         if config.active and not teachers:
             raise UsageError("a teacher checkpoint is needed: FGDTrainer.with_teacher('teacher.pt')")
-        check_feature_teacher(config, len(teachers))
+        check_feature_teacher(config, teachers)
         options = {"teachers": teachers, "config": config, "allow_download": allow_download}
         return type(cls.__name__, (cls,), options)
 
@@ -284,15 +284,18 @@ class FGDTrainer(LockedTrainer):
         return None
 
 
-def check_feature_teacher(config: FGDConfig, teachers: int) -> None:
-    """Check that `features.teacher` names one of the teachers.
+def check_feature_teacher(config: FGDConfig, teachers: Sequence[str | Path]) -> None:
+    """Check that `features.teacher` is the place of one of the teachers.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it is not.
     """
     place = config.features.teacher
-    if config.active and place > teachers:
-        raise UsageError(f"features.teacher={place}: the number of teachers is {teachers}")
+    if config.active and place > len(teachers):
+        names = ", ".join(map(str, teachers))
+        raise UsageError(
+            f"features.teacher={place} is not the place of a teacher: --teacher names {len(teachers)}, {names}"
+        )
 
 
 def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:

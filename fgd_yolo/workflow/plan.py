@@ -18,6 +18,7 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.preflight import selected_classes
+from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
@@ -183,11 +184,7 @@ def _check_options(recipe: Recipe) -> None:
         return
     if not recipe.teachers:
         raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
-    if recipe.features.teacher > len(recipe.teachers):
-        raise UsageError(
-            f"features.teacher={recipe.features.teacher} is not the place of a teacher: "
-            f"--teacher names {len(recipe.teachers)}, {', '.join(recipe.teachers)}"
-        )
+    check_feature_teacher(recipe, recipe.teachers)
 
 
 def _check_channels(teachers: Sequence[Model], student: Model, dataset: Dataset) -> None:
