@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError, UsageError, close_match
 
 RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "recipe", "resume")
@@ -60,6 +61,11 @@ def check_train_args(arguments: Mapping[str, Any]) -> None:
     for key, value in arguments.items():
         if key in RUN_OPTIONS and key not in _RESERVED:
             raise UsageError(f"'{key}' is not a train argument: write --{key.replace('_', '-')} {value}")
+        if key in FGDConfig.model_fields:
+            raise UsageError(
+                f"'{key}' is an option of the distillation, not a train argument: in Python, pass it as "
+                f"recipe=FGDConfig({key}=...)"
+            )
         if key not in known:
             raise UsageError(f"unknown train argument '{key}'{close_match(key, known)}")
         if key in _RESERVED and value != known[key]:

@@ -190,7 +190,7 @@ def parse_method(word: str) -> Method:
         UsageError: an unknown name or option, an invalid value, or a recipe that sets more than the distillation.
     """
     name, _, text = word.partition(":")
-    changes = parse_assignments(text.split(",")) if text else {}
+    changes = parse_assignments(_split_options(text)) if text else {}
     label = ":".join([Path(name).name, text] if text else [Path(name).name])
     if name == ULTRALYTICS:
         for key in changes:
@@ -199,6 +199,18 @@ def parse_method(word: str) -> Method:
         return Method(label, None, changes)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
     return Method(label, _distillation(name).replace(**changes), gains)
+
+
+def _split_options(text: str) -> list[str]:
+    """Split `name=value` options at commas, but not a class map such as `map=truck=car,bus=car`."""
+    known, words = {*FGDConfig.option_names(), *GAINS}, []
+    for word in text.split(","):
+        name = word.partition("=")[0]
+        if words and words[-1].startswith("map=") and name not in known and "." not in name:
+            words[-1] += f",{word}"
+        else:
+            words.append(word)
+    return words
 
 
 def method_of(config: FGDConfig) -> Method:

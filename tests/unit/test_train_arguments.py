@@ -81,6 +81,11 @@ def test_reserved_and_unsupported_arguments_are_refused(arguments, part):
         check_train_args(arguments)
 
 
+def test_an_option_of_the_distillation_is_not_taken_for_a_train_argument():
+    with pytest.raises(UsageError, match=r"'map' is an option of the distillation.*recipe=FGDConfig\(map="):
+        check_train_args({"map": {"truck": "car"}})
+
+
 def test_all_other_arguments_of_ultralytics_are_accepted():
     arguments = {"epochs": 1, "lr0": 0.1, "exist_ok": False, "resume": False, "save": True, "task": "detect"}
     assert check_train_args(arguments) is None

@@ -24,6 +24,12 @@ def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
     assert parse_method("fgd:features.ratio=None").config.features.ratio is None
 
 
+def test_a_class_map_keeps_the_commas_between_its_pairs():
+    method = parse_method("fgd:map=truck=car,bus=car,heads.ratio=1,box=5")
+    assert method.config.map == {"truck": "car", "bus": "car"}
+    assert (method.config.heads.ratio, method.gains) == (1, {"box": 5})
+
+
 def test_another_scale_changes_default_weights_but_no_given_ones():
     for word, scale in (("fgd:features.scale=paper", "paper"), ("paper-yolo:features.scale=free", "free")):
         assert parse_method(word).config.weights == {
