@@ -240,6 +240,15 @@ class FGDTrainer(LockedTrainer):
             return {name: value for name, value in labelled.items() if name not in own}
         return [name for name in labelled if name not in own]
 
+    def progress_string(self) -> str:
+        """Return Ultralytics' header of the progress bar, with names short enough for its columns of 11 characters."""
+        names = self.loss_names
+        self.loss_names = tuple(name if len(name) < 11 else name.removeprefix("head_") for name in names)
+        try:
+            return super().progress_string()
+        finally:
+            self.loss_names = names
+
     def save_metrics(self, metrics) -> None:
         """Write the epoch's row of results.csv, with the current gradient ratios and gains."""
         if self.distiller is not None:

@@ -27,6 +27,7 @@ def test_a_student_of_each_task_is_trained_by_the_trainer_of_its_task(task, tmp_
     model.train(trainer=trainer_class, data=str(data), project=str(tmp_path), name="run", **SMALL)
     trainer = model.trainer
     assert isinstance(trainer, trainer_class) and isinstance(trainer, TASKS[task].trainer)
+    assert len(trainer.progress_string().split()) == 4 + len(trainer.loss_names)  # no two names run together
     (row,) = rows(trainer)
     assert {f"head_{term}" for term in TASKS[task].head_terms} < set(trainer.distiller.names)
     assert all(float(row[f"train/{name}"]) > 0 for name in trainer.distiller.names)
