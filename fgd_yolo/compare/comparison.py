@@ -121,7 +121,9 @@ def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     """Measure a teacher on the data of a run."""
     dataset = read_dataset(job.data, recorded=True)
     names = {0: "item"} if job.train.get("single_cls") else dataset.names
-    accuracy = measure_accuracy(Path(file), job.data, job.train, names, Labels.of_data(job.planned.task, dataset.info))
+    labels = Labels.of_data(job.planned.task, dataset.info)
+    class_map = job.method.config.map if job.method.config else None
+    accuracy = measure_accuracy(Path(file), job.data, job.train, names, labels, class_map)
     return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
 
 

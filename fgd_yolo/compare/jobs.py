@@ -85,14 +85,22 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
         UsageError: an option is missing, unknown, contradictory or not supported.
         FGDError: models or data cannot be used.
     """
-    plans = [(data_name(data), _plan(options, data)) for data in options.data] if options.methods else []
+    plans = [(data_name(data), plan_data(options, data)) for data in options.data] if options.methods else []
     prepared = []
     for name, plan in plans:
         folder = work_folder(options.output, name)
         plan = plan.with_data_copy(folder)
         train = plan.recipe.teacher_train
         teachers = [
-            prepare_teacher(teacher, plan.dataset, train, folder, place=place, fine_tuned=fine_tuned)
+            prepare_teacher(
+                teacher,
+                plan.dataset,
+                train,
+                folder,
+                place=place,
+                fine_tuned=fine_tuned,
+                class_map=plan.recipe.map,
+            )
             for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1)
         ]
         prepared.append(PreparedData(name, plan, teachers))
@@ -106,7 +114,7 @@ def plan_jobs(options: ComparisonOptions, prepared: Sequence[PreparedData]) -> l
     ]
 
 
-def _plan(options: ComparisonOptions, data: str) -> Plan:
+def plan_data(options: ComparisonOptions, data: str) -> Plan:
     """Make the plan for a data set, as a distillation does."""
     teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
     yaml: str | None = None if data == DEMO else data
@@ -117,7 +125,7 @@ def _plan(options: ComparisonOptions, data: str) -> Plan:
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
         whole = yaml or demo_data(task.name)
         yaml = str(make_holdout(whole, options.val_fraction, folder, allow_download=options.allow_download))
-    config = FGDConfig() if teacher else load_recipe(PLAIN).config
+    config = FGDConfig(map=options.class_map) if teacher else load_recipe(PLAIN).config
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 

@@ -119,6 +119,7 @@ def measure_accuracy(
     train: Mapping[str, Any],
     names: Mapping[int, str] | None = None,
     labels: Labels | None = None,
+    class_map: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the accuracy of a checkpoint as columns of a run.
 
@@ -129,6 +130,7 @@ def measure_accuracy(
         names: classes of the data, for a model that may have others, which is measured on those that it knows; None if
             it has them.
         labels: labels of the data, for a model that may be of another task; None for those of the model's task.
+        class_map: class of the data by class of the model.
 
     Raises:
         FGDError: the checkpoint is not a YOLO, or Ultralytics' mAP is not in [0, 1].
@@ -137,7 +139,9 @@ def measure_accuracy(
     task = TASKS[model.task]
     arguments = {"data": data, **validation_arguments(train)}
     recorder = SIZE_VALIDATORS[task.name]
-    validator, known = validate_by_name(weights, names or model.names, arguments, labels=labels, validator=recorder)
+    validator, known = validate_by_name(
+        weights, names or model.names, arguments, labels=labels, class_map=class_map, validator=recorder
+    )
     own_labels = Labels.of_model(model)
     measured = accuracy_in_table(validator, known, labels or own_labels, model)
     for value in measured.values():

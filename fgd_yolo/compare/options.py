@@ -131,6 +131,15 @@ class ComparisonOptions:
         if len(set(names)) < len(names):
             raise UsageError(f"two data sets are named {max(names, key=names.count)}: rename one of the files")
 
+    @property
+    def class_map(self) -> dict[str, str]:
+        """Class of the data by class of a teacher: what the methods map, which belongs to teachers and data."""
+        return {
+            source: target
+            for method in self.methods
+            for source, target in (method.config.map if method.config else {}).items()
+        }
+
     def teacher_of(self, data: str) -> str | None:
         """Return the teacher of a data set, or None if no method needs one."""
         if not any(method.needs_teacher for method in self.methods):

@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from fgd_yolo.compare.jobs import JOB, RESULT, Job, read_job, read_result, write_job, write_result
-from fgd_yolo.compare.options import parse_method
+from fgd_yolo.compare.jobs import JOB, RESULT, Job, plan_data, read_job, read_result, write_job, write_result
+from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods
 from fgd_yolo.errors import FGDError
+from fixtures import rename_classes
 from unit.compare.example_runs import example_run
 
 
@@ -34,3 +35,20 @@ def test_a_run_without_a_finite_result_is_measured_again(job):
         write_job(job)
         write_result(job, job.planned.with_values(map50_95=value, map50=0.5))
         assert (read_result(job) is not None) == valid
+
+
+def test_a_teacher_that_knows_the_classes_by_the_map_of_a_method_is_used_as_it_is(
+    teacher_pt, student_yaml, tiny_data, tmp_path
+):
+    teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "disc", "cat", "wedge")
+    for methods, as_it_is in ((["fgd"], False), (["plain", "fgd:map=cat=block"], True)):
+        options = ComparisonOptions(
+            tmp_path / "out",
+            [str(tiny_data)],
+            [str(teacher)],
+            str(student_yaml),
+            parse_methods(methods),
+            seeds=[0],
+            train={"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"},
+        )
+        assert plan_data(options, str(tiny_data)).fine_tuned == (not as_it_is,)
