@@ -206,6 +206,34 @@ def _points(runs: Sequence[Run], others: Sequence[Run], value: str) -> str:
     return ", ".join(f"{100 * (getattr(run, value) - getattr(other, value)):+.1f}" for run, other in matched)
 
 
+TASK_RUNS = ("demo-segment", "demo-pose", "demo-obb")
+
+
+def other_tasks() -> str:
+    """Plain and distilled students for segment, pose and obb: every seed, and the paired gains."""
+    rows = []
+    for folder in TASK_RUNS:
+        runs, (teacher,) = rows_of(folder), read_context(RESULTS / folder)["teachers"]["demo"]
+        seeds = {method: _by_seed([run for run in runs if run.method == method]) for method in ("plain", FGD)}
+        prefixes = {"": runs[0].measured, "box_": "boxes"}
+        if runs[0].map50_95 == runs[0].box_map50_95:
+            del prefixes["box_"]  # the task predicts boxes alone
+        for prefix, measured in prefixes.items():
+            strict, loose = f"{prefix}map50_95", f"{prefix}map50"
+            values = [", ".join(number(getattr(run, strict), 3) for run in group) for group in seeds.values()]
+            gains = [_mean_and_interval(seeds[FGD], seeds["plain"], column) for column in (strict, loose)]
+            rows.append([runs[0].student, measured, number(teacher[strict], 3), *values, *gains])
+    head = ["student", "mAP50-95 of", "teacher", "plain, seeds 0, 1, 2", "fgd_yolo", "points", "points of mAP50"]
+    return markdown(head, rows, labels=2)
+
+
+def _mean_and_interval(runs: Sequence[Run], others: Sequence[Run], value: str) -> str:
+    """Return the mean difference of runs of the same seeds and its 95 % interval, in points."""
+    both = zip(runs, others, strict=True)
+    result = estimate([100 * (getattr(run, value) - getattr(other, value)) for run, other in both])
+    return f"{result.mean:+.1f} ({result.low:+.1f} to {result.high:+.1f})"
+
+
 def other_verdicts() -> str:
     """The conclusions from the shorter runs over seeds."""
     return "\n".join(
@@ -302,6 +330,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"classes-{data}": partial(classes, data) for data in DATA},
     "other-budgets": other_budgets,
     "other-verdicts": other_verdicts,
+    "other-tasks": other_tasks,
     "terms": terms,
     "bccd-30-epochs": bccd_30_epochs,
     "bccd-100-epochs": bccd_100_epochs,
