@@ -178,7 +178,7 @@ def test_a_model_that_is_not_a_detector_is_refused(tmp_path):
     from ultralytics import YOLO
 
     YOLO("yolov8n-cls.yaml").save(tmp_path / "classifier.pt")
-    with pytest.raises(FGDError, match=r"ClassificationModel .* must be a YOLO for detect, obb, pose, segment"):
+    with pytest.raises(FGDError, match=r"ClassificationModel .* not a YOLO for detect, segment, pose, obb"):
         export_onnx(tmp_path / "classifier.pt")
     assert file_names(tmp_path) == ["classifier.pt", "here"]
 
