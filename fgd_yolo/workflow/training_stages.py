@@ -122,8 +122,8 @@ def worth_fine_tuning(known: int, count: int) -> bool:
     """Return whether `teacher_epochs=auto` fine-tunes a teacher that knows only some of the selected classes.
 
     Source:
-        docs/experiments.md, "Teachers with other classes": a teacher of all classes taught no better after it had been
-        fine-tuned (-0.2 points); one that lacked a class that the student can learn did (+5.8 points; one seed each).
+        docs/experiments.md, "Teachers with other classes": a teacher of all classes taught hardly better after it had
+        been fine-tuned (+0.6 points, two seeds); one that lacked a class that the student can learn did (+7.1, three).
 
     Args:
         known: number of those that the teacher knows.
