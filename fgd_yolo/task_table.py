@@ -195,4 +195,9 @@ def image_channels(config: Mapping[str, Any]) -> int:
 
 def task_of_yaml(config: Mapping[str, Any]) -> YoloTask | None:
     """Return the task of a model by the content of its YAML, or None as for `task_of_model`."""
-    return TASK_OF_HEAD.get((config.get("head") or [[None] * 4])[-1][2])
+    return TASK_OF_HEAD.get(last_layer(config))
+
+
+def last_layer(config: Mapping[str, Any]) -> str | None:
+    """Return the class name of the last layer of a model, by the content of its YAML, or None if it has no layer."""
+    return (config.get("head") or [[None] * 4])[-1][2]

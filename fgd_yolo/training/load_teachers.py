@@ -51,9 +51,9 @@ def load_teachers(
     for model in models:
         check_channels(model, data["channels"])
     own_names = [dict(model.names) for model in models]
-    taught = _choose_classes(labels, models, data["names"], config, arguments)
+    selected = selected_classes(arguments.classes, arguments.single_cls, len(data["names"]))
+    taught = _choose_classes(labels, models, data["names"], config.map, selected)
     if all(classes == [] for classes in taught):
-        selected = selected_classes(arguments.classes, arguments.single_cls, len(data["names"]))
         wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
         everything = dict(enumerate(name for names in own_names for name in names.values()))
         config = without_heads(config, labels, everything, wanted)
@@ -85,16 +85,15 @@ def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
         LOGGER.warning(f"{colorstr('FGD:')} teacher {teacher.name} teaches nothing: {reason}; {remedy}")
 
 
-def _choose_classes(labels, models, names, config, arguments) -> list[list[int] | None]:
+def _choose_classes(labels, models, names, class_map, selected) -> list[list[int] | None]:
     """Let every teacher predict the classes of the data; return those that each teaches, None for all."""
     own_names = [dict(model.names) for model in models]
     # One that was fine-tuned has the classes of the data in place of those that the map may name.
     if not any(same_classes(own, names) for own in own_names):
-        check_class_map(config.map, own_names, names)
-    selected = selected_classes(arguments.classes, arguments.single_cls, len(names))
+        check_class_map(class_map, own_names, names)
     taught, notes = [], []
     for label, model, own in zip(labels, models, own_names, strict=True):
-        known = predict_classes(model, names, config.map)
+        known = predict_classes(model, names, class_map)
         taught.append(taught_classes(known, selected, len(names)))
         if not same_classes(own, names):
             notes.append(describe_classes(label, known, names))

@@ -6,8 +6,9 @@ Checks that need a batch are in `first_batch`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,6 @@ def describe_classes(teacher: str, known: Sequence[int], data_names: Mapping[int
     if not known:
         return f"teacher {teacher} knows none of the data's {format_classes(data_names)}, so its head teaches nothing"
     unknown = [number for number in data_names if number not in known]
-    if not known:
-        return f"teacher {teacher} knows none of the {format_classes(data_names)} of the data"
     return (
         f"teacher {teacher} knows {len(known)} of the {len(data_names)} classes of the data: "
         f"{_listed(data_names, known)}; unknown: {_listed(data_names, unknown)}, whose scores it does not teach"
@@ -151,9 +150,36 @@ def check_channels(teacher: nn.Module, data_channels: int) -> None:
         )
 
 
+def check_teachers(
+    files: Sequence[Path],
+    labels: Sequence[str],
+    student: nn.Module,
+    loader,
+    args,
+    names: Mapping[int, str],
+    config: FGDConfig,
+) -> None:
+    """Check each teacher as in `check_teacher`; the student is measured once, if at all.
+
+    Args:
+        files: the teachers' checkpoints.
+        labels: names of the teachers, which are used in messages if there are several.
+        student: as in `check_teacher`, and the following.
+    """
+
+    @cache
+    def starting_metrics() -> Any:
+        return validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader).metrics
+
+    for file, label in zip(files, labels, strict=True):
+        named = label if len(files) > 1 else None
+        check_teacher(file, student, starting_metrics, loader, args, names, config, label=named)
+
+
 def check_teacher(
     path: Path,
     student: nn.Module,
+    starting_metrics: Callable[[], Any],
     loader,
     args,
     names: Mapping[int, str],
@@ -169,6 +195,7 @@ def check_teacher(
     Args:
         path: the teacher's checkpoint.
         student: the live model, before its training.
+        starting_metrics: returns the metrics of the student's validation before its training.
         loader: the trainer's validation loader.
         args: the trainer's arguments.
         names: classes of the data.
@@ -191,8 +218,7 @@ def check_teacher(
         named = f"the teacher {label}" if label else "the teacher"
         check_teacher_map(measured.map50_95, config.checks.min_teacher_map, named)
         if starts_with_classes(args.model, args.pretrained, names):
-            start = validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader)
-            begins = accuracy(start.metrics, TASKS[args.task], classes)
+            begins = accuracy(starting_metrics(), TASKS[args.task], classes)
             same_task = shared_task(_labels(loader, args), teacher).name == args.task
             begins_at = begins.map50_95 if same_task else begins.box_map50_95
             warnings += start_warnings(measured.map50_95, begins_at)

@@ -33,7 +33,7 @@ from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_teacher
+from fgd_yolo.training.preflight import check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
@@ -216,9 +216,9 @@ class FGDTrainer(LockedTrainer):
             return
         student = unwrap_model(self.model)
         if not self.resume:
+            labels = [teacher.name for teacher in self.distiller.teachers]
             subject = student, self.test_loader, self.args, self.data["names"], self.config
-            for file, teacher in zip(self.teachers, self.distiller.teachers, strict=True):
-                check_teacher(file, *subject, label=teacher.name if len(self.teachers) > 1 else None)
+            check_teachers(self.teachers, labels, *subject)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
