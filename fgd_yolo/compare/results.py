@@ -29,7 +29,10 @@ MAP50_95 = "metrics/mAP50-95(B)"
 """Column of a learning curve, written by Ultralytics: accuracy of the boxes."""
 TASK_MAP50_95 = "mAP50-95"
 """Column of a learning curve: accuracy of what the task predicts."""
-_MAP50_95_OF_TASKS = ("metrics/mAP50-95(M)", "metrics/mAP50-95(P)", MAP50_95)
+_MAP50_95_OF_TASKS = (
+    *(f"metrics/mAP50-95({task.letter})" for task in TASKS.values() if task.metric != "box"),
+    MAP50_95,
+)
 GRADIENT_RATIO = "gradient_ratio"
 """Column of a learning curve: sum of the gradient ratios that FGDTrainer writes for features and heads."""
 _TASK_OF_MEASURED = {task.measured: task for task in TASKS.values()}

@@ -157,7 +157,7 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     """Return the trainer class of a method, and its train arguments."""
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
-        return resolve(job.student, "student").task.trainer, {**train, "distill_model": job.teachers[0]}
+        return job.planned.task.trainer, {**train, "distill_model": job.teachers[0]}
     return FGDTrainer.with_teacher(job.teachers, job.method.config.replace(pictures_every=0)), train
 
 

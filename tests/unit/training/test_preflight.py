@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
+from fgd_yolo.training import preflight
 from fgd_yolo.training.preflight import (
     check_channels,
     describe_classes,
@@ -157,3 +159,22 @@ def test_a_student_starts_with_classes_only_from_weights_that_know_those_of_the_
     assert not starts_with_classes(str(student_yaml), True, names)
     assert starts_with_classes(str(student_yaml), str(teacher_pt), names)
     assert not starts_with_classes("gone.pt", True, names)
+
+
+def test_the_student_is_measured_once_for_several_teachers_which_are_named(monkeypatch):
+    validated, checked = [], []
+
+    def validate(*_, **options):
+        validated.append(options)
+        return SimpleNamespace(metrics=1)
+
+    def check(file, student, starting_metrics, *_, label):
+        checked.append((file.name, label, starting_metrics()))
+
+    monkeypatch.setattr(preflight, "validate", validate)
+    monkeypatch.setattr(preflight, "check_teacher", check)
+    for names in (["a.pt"], ["a.pt", "b.pt"]):
+        files, arguments = [Path(name) for name in names], SimpleNamespace(task="detect")
+        preflight.check_teachers(files, names, nn.Identity(), None, arguments, {}, FGDConfig())
+    assert checked == [("a.pt", None, 1), ("a.pt", "a.pt", 1), ("b.pt", "b.pt", 1)]
+    assert len(validated) == 2, "once for each call"
