@@ -24,6 +24,10 @@ class FeatureOptions(Options):
     group = "features"
     imitates_heads: ClassVar[bool] = False
     """Default of `heads.enabled`."""
+    preset_ratio: ClassVar[float] = 0.1
+    """The ratio that suits the method on its own."""
+    decays: ClassVar[bool] = False
+    """Whether the terms decay by default, as `schedule.decay_start` and `schedule.decay_end` say."""
 
     method: str
     """The method: how the neck maps are compared."""
@@ -54,6 +58,7 @@ class FGDOptions(FeatureOptions):
     """Focal and Global Distillation. The default of each weight depends on the scale."""
 
     imitates_heads = True
+    decays = True
 
     method: Literal["fgd"] = "fgd"
     scale: Scale = "free"
@@ -74,6 +79,8 @@ class FGDOptions(FeatureOptions):
 class FitNetOptions(FeatureOptions):
     """FitNet: plain imitation of the neck maps."""
 
+    preset_ratio = 0.25
+
     method: Literal["fitnet"] = "fitnet"
     imitation_weight: Weight = 1.0
     """Weight of the mean squared difference."""
@@ -83,7 +90,7 @@ class CWDOptions(FeatureOptions):
     """CWD: channel-wise distillation."""
 
     method: Literal["cwd"] = "cwd"
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    channel_temperature: Annotated[float, Field(gt=0)] = 4.0
     """T of the distributions over the cells, 4 as in the paper."""
     channel_weight: Weight = 1.0
     """Weight of the divergence of the distributions."""

@@ -45,7 +45,9 @@ class CWDLoss(LevelLoss):
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: CWDOptions) -> CWDLoss:
         """Build the module of one level with the options of its method."""
-        return cls(student_channels, teacher_channels, temperature=options.temperature, weight=options.channel_weight)
+        return cls(
+            student_channels, teacher_channels, temperature=options.channel_temperature, weight=options.channel_weight
+        )
 
     def forward(
         self,
@@ -54,8 +56,9 @@ class CWDLoss(LevelLoss):
         boxes: Tensor,
         image_index: Tensor,
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> CWDTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes and foreground are not used."""
+        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             if not self.weight:

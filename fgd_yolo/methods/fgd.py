@@ -54,6 +54,8 @@ class FGDLoss(LevelLoss):
         aligned student, sums and not means, both context blocks trained. free=True departs from it as described above.
     """
 
+    needs_boxes = True
+
     def __init__(
         self,
         student_channels: int,
@@ -94,6 +96,7 @@ class FGDLoss(LevelLoss):
         boxes: Tensor,
         image_index: Tensor,
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> FGDTerms:
         """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
 
@@ -104,6 +107,7 @@ class FGDLoss(LevelLoss):
                 M may be 0.
             image_index: (M,) integers, the image that each box belongs to.
             foreground: (B, H, W), weights of the level's cells, 0 in the background; None paints the boxes.
+            scores: not used.
 
         Returns:
             The four weighted terms, scalars, averaged over images.
@@ -164,6 +168,7 @@ class FGDLoss(LevelLoss):
         batch_size: int,
         grid: tuple[int, int],
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> bool:
         """Return whether there is no foreground, or no background: objects fill every cell of every image."""
         if item not in ("fg_loss", "bg_loss"):

@@ -47,8 +47,9 @@ class FitNetLoss(LevelLoss):
         boxes: Tensor,
         image_index: Tensor,
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> FitNetTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes and foreground are not used."""
+        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
         with torch.autocast(student_map.device.type, enabled=False):
             student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
             if not self.weight:

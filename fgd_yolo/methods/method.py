@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,11 +17,13 @@ class LabelledObjects(NamedTuple):
         boxes: (M, 4), x centre, y centre, width, height as fractions of the padded input.
         image_index: (M,) integers, the image that each box belongs to.
         foreground: (B, H, W), weights of the level's cells, in the place of the boxes; None paints the boxes.
+        scores: (B, H, W), the teacher's largest class probability in each cell; None if no method needs them.
     """
 
     boxes: Tensor
     image_index: Tensor
     foreground: Tensor | None = None
+    scores: Tensor | None = None
 
 
 class LevelLoss(nn.Module):
@@ -31,6 +33,11 @@ class LevelLoss(nn.Module):
         student_channels: C of the student's map.
         teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
     """
+
+    needs_boxes: ClassVar[bool] = False
+    """Whether the terms depend on the boxes or on the foreground."""
+    needs_scores: ClassVar[bool] = False
+    """Whether the terms need the teacher's scores."""
 
     def __init__(self, student_channels: int, teacher_channels: int):
         super().__init__()
@@ -48,6 +55,7 @@ class LevelLoss(nn.Module):
         boxes: Tensor,
         image_index: Tensor,
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> NamedTuple:
         """Compare two maps of the same images.
 
@@ -59,13 +67,14 @@ class LevelLoss(nn.Module):
             image_index: (M,) integers, the image that each box belongs to.
             foreground: (B, H, W), weights of the level's cells, 0 in the background, in the place of the boxes; None
                 paints the boxes.
+            scores: (B, H, W), the teacher's largest class probability in each cell, for a method that needs them.
 
         Returns:
             The weighted terms as a NamedTuple of scalars, averaged over images, in float32 (float64 for float64
             maps) under autocast too. A term with weight 0 is not computed and is 0.
 
         Raises:
-            ValueError: the maps differ in batch size or grid.
+            ValueError: the maps differ in batch size or grid, or what the method needs is missing.
         """
         raise NotImplementedError
 
@@ -81,6 +90,7 @@ class LevelLoss(nn.Module):
         batch_size: int,
         grid: tuple[int, int],
         foreground: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> bool:
         """Return whether a loss item is 0 by definition, because it covers no cell of this level with these objects."""
         return False

@@ -80,8 +80,8 @@ def _targets(
     for i, level in enumerate(levels):
         student_map = student_maps[level.student_index]
         B, _, H, W = student_map.shape
-        boxes, image_index, foreground = objects[i]
-        if losses and losses[i].is_empty(name, boxes, image_index, B, (H, W), foreground):
+        own = objects[i]
+        if losses and losses[i].is_empty(name, own.boxes, own.image_index, B, (H, W), own.foreground):
             continue
         targets[f"the student's neck at stride {level.stride}"] = student_map
         trained = losses[i].trained_weights(name) if losses else {}

@@ -20,12 +20,7 @@ def test_the_help_has_description_and_defaults_of_the_models():
 
 def test_the_help_says_which_method_has_an_option_and_on_what_its_default_depends():
     assert DISTILL["features.imitation_weight"].help.startswith("(fitnet only)")
-    assert DISTILL["features.temperature"].help.startswith("(fgd, cwd only)")
-    assert DISTILL["features.temperature"].help.endswith("(default: 0.5, 4.0 for cwd)")
+    assert DISTILL["features.temperature"].help.startswith("(fgd only)")
+    assert DISTILL["features.temperature"].help.endswith("(default: 0.5)")
     assert DISTILL["features.fg_weight"].help.endswith("(default: 0.5, 0.0002 with features.scale=paper)")
     assert "only)" not in DISTILL["features.ratio"].help
-
-
-def test_the_help_says_what_an_option_means_in_each_method():
-    text = DISTILL["features.temperature"].help
-    assert "fgd: T of the spatial and the channel attention; cwd: T of the distributions over the cells" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, FeatureOptions, FGDConfig
 from fgd_yolo.config.method_options import FGDOptions
 from fgd_yolo.errors import UsageError
 
@@ -84,6 +84,13 @@ def test_an_option_of_another_method_is_refused_and_names_that_method():
         FGDConfig(features={"imitation_weight": 1.0})
     with pytest.raises(UsageError, match=r"features\.temperature is an option of method .*fgd.*, not of fitnet"):
         FGDConfig(features={"method": "fitnet", "temperature": 1.0})
+
+
+def test_no_two_methods_have_an_option_of_the_same_name():
+    own = [
+        name for model in METHOD_OPTIONS.values() for name in model.model_fields.keys() - FeatureOptions.model_fields
+    ]
+    assert len(own) == len(set(own))
 
 
 @pytest.mark.parametrize("name", METHOD_OPTIONS)

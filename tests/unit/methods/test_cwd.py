@@ -69,8 +69,8 @@ def test_repeating_images_and_channels_changes_nothing():
 
 
 def test_the_authors_temperature_is_the_default():
-    assert CWDOptions().temperature == 4.0
-    assert CWDLoss.from_options(3, 5, CWDOptions(temperature=2.0)).temperature == 2.0
+    assert CWDOptions().channel_temperature == 4.0
+    assert CWDLoss.from_options(3, 5, CWDOptions(channel_temperature=2.0)).temperature == 2.0
 
 
 def test_the_gradient_is_right_in_float64():
