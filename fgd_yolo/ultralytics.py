@@ -263,6 +263,11 @@ def round_imgsz(imgsz: int, stride: int | torch.Tensor) -> int:
     return check_imgsz(imgsz, stride=stride, floor=32, max_dim=1)
 
 
+def largest_stride(model: nn.Module) -> int:
+    """Return the number of which the sides of a model's input must be multiples; Ultralytics takes at least 32."""
+    return max(int(model.stride.max()), 32)
+
+
 @contextmanager
 def quiet_ultralytics(level: int = logging.WARNING) -> Iterator[None]:
     """Silence Ultralytics' log below a level, for instance for temporary files."""

@@ -46,7 +46,7 @@ class LevelAttention(NamedTuple):
 
 def compare_levels(
     levels: Sequence[Level],
-    teacher_maps: Sequence[Tensor],
+    teacher_maps: Mapping[int, Tensor] | Sequence[Tensor],
     student_maps: Mapping[str, Sequence[Tensor]],
     foreground: Callable[[tuple[int, int]], Tensor],
     settings: AttentionSettings,
@@ -56,7 +56,7 @@ def compare_levels(
 
     Args:
         levels: pairs of neck maps, the same for every student.
-        teacher_maps: neck maps (1, C, H, W) of the image.
+        teacher_maps: neck maps (1, C, H, W) of the image by their number, on the grids of the students'.
         student_maps: neck maps of each student, by name.
         foreground: returns the weights (1, H, W) of the foreground on a grid (H, W) of cells, on the CPU.
         settings: settings of the attention.

@@ -130,6 +130,12 @@ class FGDConfig(Options):
     map: Annotated[dict[str, str], BeforeValidator(_read_map)] = Field(default_factory=dict)
     """Classes of a teacher that stand for classes of the data with another name: `{truck: car, bus: car}`, on the
     command line `truck=car,bus=car`. By default a class stands for the one of the same name."""
+    teacher_imgsz: Annotated[int, BeforeValidator(lambda size: size or 0), Field(ge=0)] = 0
+    """Side of the images that the teachers see in the training, in pixels, such as 640 for a student at `imgsz=320`:
+    the student gets the same images, shrunk. 0 is the student's size."""
+    inherit: bool = False
+    """Whether the student starts from the teacher's neck and head, where layers have the same shapes; means much
+    only between models of one width, such as yolo11l and yolo11m."""
     pictures_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between two attention figures in the run folder; 0 draws none."""
 
@@ -144,6 +150,13 @@ class FGDConfig(Options):
             heads = self.heads.model_copy(update={"enabled": self.features.imitates_heads})
             heads.model_fields_set.discard("enabled")  # it is a default
             self.__dict__["heads"] = heads  # frozen; this is its construction
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher_options(self) -> FGDConfig:
+        for name in ("teacher_imgsz", "inherit"):
+            if getattr(self, name) and not self.active:
+                raise UsageError(f"{name}={getattr(self, name)} needs a teacher, and all weights are 0: leave it out")
         return self
 
     @classmethod

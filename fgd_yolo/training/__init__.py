@@ -6,6 +6,8 @@
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
 - `load_teachers.py`: loads the teachers and chooses what each teaches
 - `teacher.py`: a teacher, frozen and cut at its neck
+- `image_sizes.py`: teachers that see larger images than their student: the student's batch is shrunk from theirs
+- `inherit.py`: the inheriting strategy, a student that starts from its teacher's neck and head
 - `head_outputs.py`: outputs of the heads, paired by branch and level
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data

@@ -18,6 +18,7 @@ from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import YoloTask, image_channels, task_of_model
 from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.training.teacher import compared_maps
 
 IMAGES = 3
 FOLDER = "attention"
@@ -45,6 +46,7 @@ def plot_if_due(trainer, every: int) -> None:
                 choose_images(trainer.test_loader.dataset.labels, trainer.task),
                 int(trainer.args.imgsz),
                 f"epoch {epoch}",
+                teacher_px=trainer.config.teacher_imgsz,
             )
             write_plot(plot, Path(trainer.save_dir) / FOLDER / f"epoch{epoch:03}.png", epoch)
     except Exception as error:  # a failed plot must not stop a training
@@ -52,7 +54,12 @@ def plot_if_due(trainer, every: int) -> None:
 
 
 def plot_attention(
-    distiller: Distiller, student: nn.Module, images: list[tuple[Path, ImageObjects]], side_px: int, name: str
+    distiller: Distiller,
+    student: nn.Module,
+    images: list[tuple[Path, ImageObjects]],
+    side_px: int,
+    name: str,
+    teacher_px: int = 0,
 ) -> np.ndarray:
     """Plot the attention of teacher and student, one figure per image, stacked vertically.
 
@@ -62,6 +69,7 @@ def plot_attention(
         images: image files with their objects, as fractions of the image.
         side_px: side of the network's input, in pixels.
         name: label of the student's state, such as its epoch.
+        teacher_px: side of the teacher's input; 0 for the student's.
 
     Returns:
         (H, W, 3) RGB uint8.
@@ -90,8 +98,13 @@ def plot_attention(
     for path, objects in images:
         image = load_letterboxed(path, objects, LABELS, side_px, image_channels(student.yaml), task)
         tensor = image.tensor.to(device)
-        students = {f"student, {name}": neck_maps(student, tensor)[0]}
-        teacher_maps = distiller.feature_teacher.frozen(tensor)
+        student_maps = neck_maps(student, tensor)[0]
+        students = {f"student, {name}": student_maps}
+        larger = load_letterboxed(path, objects, LABELS, teacher_px or side_px, image_channels(student.yaml), task)
+        own_maps = distiller.feature_teacher.frozen(larger.tensor.to(device))
+        teacher_maps = {
+            level.teacher_index: compared_maps(level, student_maps, own_maps)[1] for level in distiller.levels
+        }
         levels = compare_levels(distiller.levels, teacher_maps, students, image.foreground, settings, aligns)
         figures.append(render(draw_figure(image, levels, f"{image.name}, {name}", note)))
     return np.concatenate(figures)

@@ -17,8 +17,9 @@ from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
 from fgd_yolo.training.head_outputs import HeadOutputs, paired_branches
+from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.teacher import Teacher, shared_strides
+from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
 
 MAX_DROPPED = 0.01  # of the batches so far
 MIN_DROPPED = 10  # batches; fewer never stop a run
@@ -73,7 +74,9 @@ class Distiller:
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
         imitated = any(config.heads.weights.values())
-        self.head_teachers = [teacher for teacher in self.teachers if imitated and teacher.known != []]
+        self.head_teachers = [
+            teacher for teacher in self.teachers if imitated and teacher.known != [] and teacher.terms
+        ]
         strides = shared_strides(self.head_teachers)
         self.head_levels = [teacher.levels_at(strides) for teacher in self.head_teachers]
         self.sparse_items = {f"head_{term}" for term in sparse_terms}
@@ -149,7 +152,8 @@ class Distiller:
         # 2. Terms per level of the neck and per branch of the heads, unscaled.
         level_terms, branch_terms = [], []
         if any(group.running for group in self.groups):
-            teacher_maps = {teacher: teacher.frozen(batch["img"]) for teacher in self._running_teachers()}
+            images = batch.get(TEACHER_IMAGES, batch["img"])
+            teacher_maps = {teacher: teacher.frozen(images) for teacher in self._running_teachers()}
             if self.features.running:
                 level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], batch)
             if self.heads.running:
@@ -174,7 +178,7 @@ class Distiller:
     def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
         objects = self._objects(batch, student_maps, self.levels)
         return [
-            loss(student_maps[level.student_index], teacher_maps[level.teacher_index], *own)
+            loss(*compared_maps(level, student_maps, teacher_maps), *own)
             for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
         ]
 

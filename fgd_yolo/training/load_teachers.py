@@ -13,7 +13,9 @@ from ultralytics.utils import LOGGER, colorstr
 from fgd_yolo.class_columns import check_class_map, predict_classes, same_classes
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.console import short_names
-from fgd_yolo.neck import pair_levels, unpaired_levels
+from fgd_yolo.errors import UsageError
+from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
+from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
 from fgd_yolo.training.preflight import (
     check_channels,
@@ -23,11 +25,17 @@ from fgd_yolo.training.preflight import (
     without_heads,
 )
 from fgd_yolo.training.teacher import FrozenTeacher, Teacher
-from fgd_yolo.ultralytics import load_model
+from fgd_yolo.ultralytics import largest_stride, load_model
 
 
 def load_teachers(
-    files: Sequence[Path], student: nn.Module, data: dict[str, Any], config: FGDConfig, arguments: Any, device: Any
+    files: Sequence[Path],
+    student: nn.Module,
+    data: dict[str, Any],
+    config: FGDConfig,
+    arguments: Any,
+    device: Any,
+    sizes: ImageSizes | None = None,
 ) -> tuple[list[Teacher], FGDConfig]:
     """Load the teachers of a training.
 
@@ -38,9 +46,11 @@ def load_teachers(
         config: options of the distillation.
         arguments: the trainer's arguments.
         device: device to run on.
+        sizes: sizes of the images if the teachers see larger ones than the student.
 
     Returns:
-        The teachers, and the options, without imitation of the heads if no teacher knows a class of the data.
+        The teachers, and the options, without imitation of the heads if no teacher knows a class of the data, or no
+        level of a teacher has the grid of one of the student's.
 
     Raises:
         FGDError: a teacher reads other channels, or nothing is left to teach.
@@ -48,6 +58,8 @@ def load_teachers(
     """
     labels = short_names(files)
     models = [load_model(file)[0] for file in files]
+    if sizes is not None:
+        check_teacher_imgsz(sizes.teacher, sizes.student, dict(zip(labels, map(largest_stride, models), strict=True)))
     for model in models:
         check_channels(model, data["channels"])
     own_names = [dict(model.names) for model in models]
@@ -57,16 +69,19 @@ def load_teachers(
         wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
         everything = dict(enumerate(name for names in own_names for name in names.values()))
         config = without_heads(config, labels, everything, wanted)
+    paired = [pair_levels(student, model, SAME_SIZE if sizes is None else sizes.scale) for model in models]
+    if not any(level.same_grid for levels in paired for level in levels):
+        config = without_shared_grid(config, sizes)
     teachers = []
-    for label, model, classes in zip(labels, models, taught, strict=True):
-        levels = pair_levels(student, model)
+    for label, model, classes, levels in zip(labels, models, taught, paired, strict=True):
         terms, note = teachable_terms(student, model)
         if note is not None and config.heads.enabled:
             LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
-        _log_levels(label if len(files) > 1 else None, student, model, levels)
+        _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
-        teachers.append(Teacher(label, frozen, levels, classes, terms))
+        same_grid = all(level.same_grid for level in levels)
+        teachers.append(Teacher(label, frozen, levels, classes, terms if same_grid else ()))
     _warn_of_idle(teachers, config)
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
@@ -103,13 +118,35 @@ def _choose_classes(labels, models, names, class_map, selected) -> list[list[int
     return taught
 
 
-def _log_levels(label: str | None, student: nn.Module, teacher: nn.Module, levels) -> None:
+def without_shared_grid(config: FGDConfig, sizes: ImageSizes) -> FGDConfig:
+    """Return the options without imitation of heads, for teachers whose maps have other grids than the student's.
+
+    Raises:
+        UsageError: nothing else is distilled.
+    """
+    problem = (
+        f"at teacher_imgsz={sizes.teacher} no level of a teacher has the grid of a level of the student at "
+        f"{sizes.student} px"
+    )
+    if not any(config.features.weights.values()):
+        raise UsageError(f"{problem}, so no head can be imitated: use {2 * sizes.student}, or distil features too")
+    if not config.heads.enabled:
+        return config
+    LOGGER.warning(f"{colorstr('FGD:')} {problem}: only features teach, no head is imitated")
+    return config.replace(heads={"enabled": False})
+
+
+def _log_levels(
+    label: str | None, student: nn.Module, teacher: nn.Module, levels: Sequence[Level], sizes: ImageSizes | None
+) -> None:
     """Log which levels are paired; the teacher is named if there are several."""
     named = "teacher" if label is None else f"teacher {label}"
     for level in levels:
+        note = "" if sizes is None else f" (its stride {level.teacher_stride} at {sizes.teacher} px"
+        note += "" if sizes is None else ")" if level.same_grid else ", resized)"
         LOGGER.info(
             f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
-            f"{named} {level.teacher_channels}"
+            f"{named} {level.teacher_channels}{note}"
         )
-    for line in unpaired_levels(student, teacher):
+    for line in unpaired_levels(student, teacher, SAME_SIZE if sizes is None else sizes.scale):
         LOGGER.info(f"{colorstr('FGD:')} {line if label is None else f'{label}: {line}'}")

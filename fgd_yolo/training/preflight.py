@@ -158,6 +158,7 @@ def check_teachers(
     args,
     names: Mapping[int, str],
     config: FGDConfig,
+    teachers_loader: Any = None,
 ) -> None:
     """Check each teacher as in `check_teacher`; the student is measured once, if at all.
 
@@ -165,7 +166,10 @@ def check_teachers(
         files: the teachers' checkpoints.
         labels: names of the teachers, which are used in messages if there are several.
         student: as in `check_teacher`, and the following.
+        loader: the trainer's validation loader.
+        teachers_loader: loader of the same images at `teacher_imgsz`, if that is given; None for `loader`.
     """
+    teachers_loader = teachers_loader or loader
 
     @cache
     def starting_metrics() -> Any:
@@ -173,7 +177,7 @@ def check_teachers(
 
     for file, label in zip(files, labels, strict=True):
         named = label if len(files) > 1 else None
-        check_teacher(file, student, starting_metrics, loader, args, names, config, label=named)
+        check_teacher(file, student, starting_metrics, teachers_loader, args, names, config, label=named)
 
 
 def check_teacher(
@@ -196,7 +200,7 @@ def check_teacher(
         path: the teacher's checkpoint.
         student: the live model, before its training.
         starting_metrics: returns the metrics of the student's validation before its training.
-        loader: the trainer's validation loader.
+        loader: loader of the val images at the teacher's image size.
         args: the trainer's arguments.
         names: classes of the data.
         config: options of the distillation, with the class map and the lowest mAP50-95 that is accepted.
@@ -209,11 +213,12 @@ def check_teacher(
     known = predict_classes(teacher, names, config.map)
     classes = taught_classes(known, selected_classes(args.classes, args.single_cls, len(names)), len(names))
     trained = checkpoint.get("train_args") or {}
+    imgsz = config.teacher_imgsz or args.imgsz
     with preserve_random_state():
-        warnings = model_warnings(teacher, student, args.imgsz)
-    warnings += image_size_warnings(trained.get("imgsz"), args.imgsz)
+        warnings = model_warnings(teacher, student, args.imgsz, imgsz)
+    warnings += image_size_warnings(trained.get("imgsz"), imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    measured = None if classes == [] else _teacher_accuracy(teacher, label or path.name, classes, loader, args)
+    measured = None if classes == [] else _teacher_accuracy(teacher, label or path.name, classes, loader, args, imgsz)
     if measured is not None:
         named = f"the teacher {label}" if label else "the teacher"
         check_teacher_map(measured.map50_95, config.checks.min_teacher_map, named)
@@ -226,7 +231,9 @@ def check_teacher(
         LOGGER.warning(f"{colorstr('FGD:')} {f'{label}: ' if label else ''}{warning}")
 
 
-def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, loader, args) -> Accuracy | None:
+def _teacher_accuracy(
+    teacher: nn.Module, name: str, classes: list[int] | None, loader, args, imgsz: int
+) -> Accuracy | None:
     """Return, and log, the accuracy of a teacher over the classes that it teaches, None for all.
 
     That of a teacher of another task, or of other keypoints, is the accuracy of its boxes, or None if it cannot be
@@ -240,11 +247,13 @@ def _teacher_accuracy(teacher: nn.Module, name: str, classes: list[int] | None, 
             "so its mAP is not checked"
         )
         return None
-    run = validate(teacher, vars(args), loader=loader, validator=teacher_validator(labels, teacher))
+    arguments = {**vars(args), "imgsz": imgsz}
+    run = validate(teacher, arguments, loader=loader, validator=teacher_validator(labels, teacher))
     measured = accuracy(run.metrics, task, classes)
     text = describe_accuracy(measured, task) + " of its boxes" * (not task is own is labels.task)
     over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
-    LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {text} on this val set{over}")
+    size = f" at {imgsz} px" * (imgsz != args.imgsz)
+    LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {text} on this val set{size}{over}")
     return measured
 
 
@@ -274,16 +283,17 @@ def check_teacher_map(map50_95: float, min_map: float, teacher: str = "the teach
         )
 
 
-def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int) -> list[str]:
+def model_warnings(teacher: nn.Module, student: nn.Module, imgsz: int, teacher_imgsz: int | None = None) -> list[str]:
     """Return warnings about a teacher that is smaller than the student, or the same model.
 
     Args:
         teacher: complete model; not changed.
         student: the student before its training; not changed.
         imgsz: side of the images, in pixels.
+        teacher_imgsz: that of the teacher's images; None for the same.
     """
     warnings, smaller = [], []
-    teacher_size, teacher_flops = model_cost(teacher, imgsz)
+    teacher_size, teacher_flops = model_cost(teacher, teacher_imgsz or imgsz)
     student_size, student_flops = model_cost(student, imgsz)
     if teacher_size < student_size:
         smaller.append(f"{teacher_size / 1e6:.2f} M parameters, the student {student_size / 1e6:.2f} M")
@@ -301,7 +311,7 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
 
     Args:
         trained: `imgsz` of the teacher's own training, as recorded in its checkpoint.
-        imgsz: image size of this training, in pixels.
+        imgsz: size of the images that it gets in this training, in pixels.
     """
     own = max(trained) if isinstance(trained, (list, tuple)) and trained else trained
     if not isinstance(own, int) or own <= 0 or 1 / MAX_SIZE_FACTOR <= imgsz / own <= MAX_SIZE_FACTOR:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.neck import Level, NeckEnd
+from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd
 from fgd_yolo.training.head_outputs import keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
@@ -77,7 +78,7 @@ class Teacher:
     Args:
         name: name of its file, for messages; with folders if another teacher's file has the same.
         frozen: the model.
-        levels: its neck maps, each paired with the student's of the same stride.
+        levels: its neck maps, each paired with the student's of the same grid.
         known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.
         terms: terms by which the student's head can imitate its head.
     """
@@ -91,6 +92,14 @@ class Teacher:
     def levels_at(self, strides: Collection[int]) -> list[Level]:
         """Return the levels with these strides, finest first."""
         return [level for level in self.levels if level.stride in strides]
+
+
+def compared_maps(
+    level: Level, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the student's and the teacher's map of a level, on the student's grid."""
+    student, teacher = student_maps[level.student_index], teacher_maps[level.teacher_index]
+    return student, teacher if level.same_grid else F.interpolate(teacher, size=student.shape[2:], mode="area")
 
 
 def shared_strides(teachers: Sequence[Teacher]) -> set[int]:
@@ -113,14 +122,17 @@ class SideBySide(nn.Module):
     Args:
         student: the live model, compiled or not.
         teachers: models that are cut at their necks.
+        scale: side of the teachers' images over that of the student's.
     """
 
-    def __init__(self, student: nn.Module, teachers: Iterable[nn.Module]):
+    def __init__(self, student: nn.Module, teachers: Iterable[nn.Module], scale: Fraction = SAME_SIZE):
         super().__init__()
+        self.scale = scale
         self.student, self.teachers = student, nn.ModuleList(teachers)
         self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # read by Ultralytics
 
     def forward(self, image: Tensor):
+        large = F.interpolate(image, scale_factor=float(self.scale)) if self.scale != SAME_SIZE else image
         with torch.no_grad():
-            maps = [teacher.predict(image) for teacher in self.teachers]
+            maps = [teacher.predict(large) for teacher in self.teachers]
         return self.student(image), maps

@@ -7,9 +7,10 @@ checkpoints. A training step itself is `Distiller.step`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from math import lcm
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from typing import Any
 import torch
 from torch import nn
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
+from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
+from fgd_yolo.neck import SAME_SIZE
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, YoloTask, task_of_yaml
@@ -31,12 +34,22 @@ from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
+from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import SideBySide
-from fgd_yolo.ultralytics import check_architecture, clean_names, load_model, read_architecture
+from fgd_yolo.ultralytics import (
+    check_architecture,
+    clean_names,
+    largest_stride,
+    load_model,
+    quiet_ultralytics,
+    read_architecture,
+    round_imgsz,
+)
 
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
@@ -63,6 +76,7 @@ class FGDTrainer(LockedTrainer):
     teacher_digest: str | None = None
     distiller: Distiller | None = None
     loss_hook: LossHook | None = None
+    image_sizes: ImageSizes | None = None
 
     @classmethod
     def with_teacher(
@@ -164,7 +178,10 @@ class FGDTrainer(LockedTrainer):
         checkpoint = super().setup_model()
         if self.config.active:
             with preserve_random_state(seed=self.args.seed):
-                self.distiller = self._build_distiller(unwrap_model(self.model))
+                student = unwrap_model(self.model)
+                self.distiller = self._build_distiller(student)
+                if self.config.inherit and not self.resume:
+                    self._inherit(student)
         else:
             LOGGER.info(f"{colorstr('FGD:')} plain training, nothing is distilled")
         return checkpoint
@@ -172,11 +189,47 @@ class FGDTrainer(LockedTrainer):
     def _build_distiller(self, student: nn.Module) -> Distiller:
         # Taken now, since the files may change during the training.
         self.teacher_digest = ",".join(sha256_of_file(file) for file in self.teachers)
-        teachers, self.config = load_teachers(self.teachers, student, self.data, self.config, self.args, self.device)
+        if self.config.teacher_imgsz:
+            own = round_imgsz(self.args.imgsz, largest_stride(student))  # Ultralytics rounds it later
+            self.image_sizes = ImageSizes(own, self.config.teacher_imgsz)
+        subject = student, self.data, self.config, self.args, self.device, self.image_sizes
+        teachers, self.config = load_teachers(self.teachers, *subject)
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         distiller = Distiller(teachers, self.config, self.task.sparse_terms, paint)
         distiller.losses.to(self.device)
         return distiller
+
+    def _inherit(self, student: nn.Module) -> None:
+        """Copy neck and head of the teacher of the features into the student, and log what was copied."""
+        file = self.teachers[self.config.features.teacher - 1]
+        inherited = inherit_neck_and_head(student, load_model(file)[0], self.data["names"], self.config.map)
+        LOGGER.info(f"{colorstr('FGD:')} the student inherits {inherited} from {file.name}")
+        if inherited.is_little:
+            LOGGER.warning(
+                f"{colorstr('FGD:')} inherit means little here: most layers of the teacher's neck and head have other "
+                "shapes; it is for models of one width, such as yolo11l and yolo11m"
+            )
+
+    def build_dataset(self, img_path, mode="train", batch=None):
+        """Build the data set as Ultralytics does; train images have the size of the teachers' images."""
+        sizes = self.image_sizes
+        if sizes is None or mode != "train":
+            return super().build_dataset(img_path, mode, batch)
+        with override_configs(self.args, {"imgsz": sizes.teacher}):
+            dataset = super().build_dataset(img_path, mode, batch)
+        if getattr(dataset, "rect", False):  # each batch has a shape of its own
+            strides = (largest_stride(unwrap_model(self.model)), *(t.frozen.stride for t in self.distiller.teachers))
+            side = sizes.batch_stride(strides[0], lcm(*strides))
+            dataset.batch_shapes = -(-dataset.batch_shapes // side) * side
+        return dataset
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a batch as Ultralytics does; one of larger images is shrunk for the student first."""
+        if self.image_sizes is None:
+            return super().preprocess_batch(batch)
+        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
+        batch = super().preprocess_batch(self.image_sizes.shrink({**batch, "img": images}))
+        return {**batch, TEACHER_IMAGES: self.image_sizes.enlarged(images.float() / 255, batch["img"])}
 
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
@@ -198,7 +251,8 @@ class FGDTrainer(LockedTrainer):
         if self.distiller is None:
             return super().auto_batch()
         student = self.model
-        self.model = SideBySide(student, [teacher.frozen.model for teacher in self.distiller.teachers])
+        scale = SAME_SIZE if self.image_sizes is None else self.image_sizes.scale
+        self.model = SideBySide(student, [teacher.frozen.model for teacher in self.distiller.teachers], scale)
         try:
             return super().auto_batch()
         finally:
@@ -218,13 +272,31 @@ class FGDTrainer(LockedTrainer):
         if not self.resume:
             labels = [teacher.name for teacher in self.distiller.teachers]
             subject = student, self.test_loader, self.args, self.data["names"], self.config
-            check_teachers(self.teachers, labels, *subject)
+            with self._teachers_loader() as teachers_loader:
+                check_teachers(self.teachers, labels, *subject, teachers_loader)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
         step = partial(self.distiller.step, amp_scale=self.scaler.get_scale)
         self.loss_hook = LossHook(student, step, head=self.config.heads.enabled)
         self.loss_hook.attach()
+
+    @contextmanager
+    def _teachers_loader(self) -> Iterator[Any]:
+        """Yield a loader of the val images at the size of the teachers' images."""
+        if self.image_sizes is None:
+            yield self.test_loader
+            return
+        # Not in memory: they are read once.
+        changes = {"imgsz": self.image_sizes.teacher, "cache": False}
+        with preserve_random_state(), override_configs(self.args, changes), quiet_ultralytics():
+            size = self.test_loader.batch_size
+            loader = self.get_dataloader(self.data[self.args.split], batch_size=size, rank=-1, mode="val")
+        try:
+            yield loader
+        finally:
+            if hasattr(loader, "close"):
+                loader.close()
 
     def _start_epoch(self) -> None:
         self.distiller.start_epoch(self.epochs, len(self.train_loader))
@@ -278,7 +350,8 @@ class FGDTrainer(LockedTrainer):
     def _origin(self) -> dict[str, Any]:
         """Return the teacher's digest and the options, which must be the same when the run is resumed."""
         options = self.config.flat()
-        del options["pictures_every"]  # it does not change what is learnt
+        for name in ("pictures_every", "inherit"):  # they do not change what is learnt from here on
+            del options[name]
         return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:
