@@ -12,6 +12,7 @@ Shared by them:
 - `head_loss`: imitation of the heads' outputs, which can be combined with any method
 - `predictions`: these outputs, of a student and of its teachers
 - `class_term`, `box_terms`, `mask_term`, `keypoint_terms`: its terms, by kind of output
+- `bckd_cls`, `bckd_box`, `ld`, `dfine`, `crosshead`: its terms of other publications, each a method of its own
 - `alignment`: makes a student's map comparable with its teacher's
 - `attention_maps`, `box_masks`, `global_context`: the formulas of FGD
 - `rotated_masks`, `segment_masks`: the foreground of rotated boxes and of instance masks, in the place of boxes

@@ -31,14 +31,10 @@ def box_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
 
     def compare(target: Target) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
-        if (student.angles is None) != (teacher.angles is None):
+        if not same_frames(student, teacher):
             return None
-        same_bins = student.boxes.shape == teacher.boxes.shape and student.boxes.shape[1] > 4
-        cost = (divergence if same_bins else edge_gap)(student.boxes, teacher.boxes)
-        if teacher.angles is not None:
-            difference = (student.angles.detach() - teacher.angles).squeeze(1)
-            cost = cost * ((2 * difference).cos().clamp(min=0) * (difference.cos() > 0))
-        return cost, target.confidence
+        cost = (divergence if same_bins(student, teacher) else edge_gap)(student.boxes, teacher.boxes)
+        return where_angles_agree(cost, student, teacher), target.confidence
 
     return confident_sums(targets, compare)
 
@@ -62,10 +58,28 @@ def angle_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
     return confident_sums(targets, compare)
 
 
-def divergence(student: Tensor, teacher: Tensor) -> Tensor:
+def same_frames(student: Predictions, teacher: Predictions) -> bool:
+    """Return whether both heads predict upright boxes, or both rotated ones."""
+    return (student.angles is None) == (teacher.angles is None)
+
+
+def same_bins(student: Predictions, teacher: Predictions) -> bool:
+    """Return whether both heads predict a distribution for each edge (DFL), over the same number of bins."""
+    return student.boxes.shape == teacher.boxes.shape and student.boxes.shape[1] > 4
+
+
+def where_angles_agree(cost: Tensor, student: Predictions, teacher: Predictions) -> Tensor:
+    """Return the cost of edges (B, A) as far as the angles of rotated boxes agree, as in `box_term`."""
+    if teacher.angles is None:
+        return cost
+    difference = (student.angles.detach() - teacher.angles).squeeze(1)
+    return cost * ((2 * difference).cos().clamp(min=0) * (difference.cos() > 0))
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = BOX_TEMPERATURE) -> Tensor:
     """Return the softened divergence of the edges' bins, (B, 4 * bins, A) each, as (B, A)."""
-    softened = [F.log_softmax(boxes.unflatten(1, (4, -1)) / BOX_TEMPERATURE, dim=2) for boxes in (student, teacher)]
-    return BOX_TEMPERATURE**2 * F.kl_div(*softened, reduction="none", log_target=True).sum(dim=2).mean(dim=1)
+    softened = [F.log_softmax(boxes.unflatten(1, (4, -1)) / temperature, dim=2) for boxes in (student, teacher)]
+    return temperature**2 * F.kl_div(*softened, reduction="none", log_target=True).sum(dim=2).mean(dim=1)
 
 
 def edge_gap(student: Tensor, teacher: Tensor) -> Tensor:

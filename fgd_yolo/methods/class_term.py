@@ -22,14 +22,14 @@ def class_term(student: Predictions, targets: Sequence[Target]) -> Sums:
     Source:
         BCKD, arXiv:2308.14286, with the weight held constant and another divisor.
     """
-    columns, logits, probability, confidence = _joined(targets)
+    columns, logits, probability, confidence = joined_target(targets)
     scores = student.scores if columns is None else student.scores[:, columns]
     gap = (scores.detach().sigmoid() - probability).abs()
     cost = (cross_entropy_excess(scores, logits, probability) * gap).sum()
     return Sums(cost, confidence.sum())
 
 
-def _joined(targets: Sequence[Target]) -> tuple[list[int] | None, Tensor, Tensor, Tensor]:
+def joined_target(targets: Sequence[Target]) -> tuple[list[int] | None, Tensor, Tensor, Tensor]:
     """Return the classes that any teacher knows (None for all), and the target's logits, probability and confidence."""
     if len(targets) == 1:
         return targets[0][1:]

@@ -24,6 +24,10 @@ class Predictions(NamedTuple):
         prototypes: (B, k, h, w).
         anchors: (2, A), x and y of the anchors in cells of their level: the centres of its cells.
         strides: (A,), pixels per cell of each anchor's level.
+        matched: (B, classes, A), of a student with labels: where an anchor is assigned to a labelled box, the overlap
+            of both, above 0, in the column of the box's class; 0 elsewhere.
+        candidates: (B, classes, A), of a student with labels: 1 where an anchor could have been assigned to a labelled
+            box of the class, since it lies inside; 0 elsewhere.
     """
 
     boxes: Tensor
@@ -35,6 +39,8 @@ class Predictions(NamedTuple):
     prototypes: Tensor | None = None
     anchors: Tensor | None = None
     strides: Tensor | None = None
+    matched: Tensor | None = None
+    candidates: Tensor | None = None
 
 
 class TeacherPredictions(NamedTuple):
@@ -68,7 +74,11 @@ class Target(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """A term before division: the cost, weighted by confidence, and the confidence, summed over anchors and images."""
+    """A term before division: the cost and its divisor, summed over anchors and images.
+
+    Most terms weight the cost of an anchor by the teacher's confidence, whose sum is the divisor. Others have a divisor
+    of their own.
+    """
 
     cost: Tensor
     confidence: Tensor
@@ -92,6 +102,25 @@ def target_of(teacher: TeacherPredictions) -> Target:
     logits = outputs.scores if columns is None else outputs.scores[:, columns]
     probability = logits.sigmoid()
     return Target(outputs, columns, logits, probability, probability.amax(dim=1))
+
+
+def matched_anchors(student: Predictions, columns: Sequence[int] | None) -> Tensor:
+    """Return the overlap of each anchor with its labelled box, (B, A), without gradient; 0 if it is not assigned.
+
+    Args:
+        student: outputs of the student, with `matched`.
+        columns: classes of the boxes that count; None for all.
+    """
+    return _largest(student.matched, columns)
+
+
+def candidate_anchors(student: Predictions, columns: Sequence[int] | None) -> Tensor:
+    """Return which anchors could have been assigned to a labelled box of some classes, (B, A) booleans."""
+    return _largest(student.candidates, columns) > 0
+
+
+def _largest(values: Tensor, columns: Sequence[int] | None) -> Tensor:
+    return (values if columns is None else values[:, columns]).detach().amax(dim=1)
 
 
 def confident_sums(targets: Sequence[Target], compare: Callable[[Target], tuple[Tensor, Tensor] | None]) -> Sums | None:

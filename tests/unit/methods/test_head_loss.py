@@ -11,6 +11,8 @@ from fgd_yolo.methods import HEAD_TERMS, HeadLoss, Predictions, TeacherPredictio
 from fgd_yolo.methods.box_terms import edge_distances
 from unit.methods.heads import all_outputs, compared
 
+CONFIDENT = ("box", "mask", "keypoint", "visibility", "angle")  # each anchor counts by the teacher's confidence in it
+
 
 def predictions(bins: int, seed: int, classes: int = 3, anchors: int = 5) -> Predictions:
     torch.manual_seed(seed)
@@ -134,6 +136,11 @@ def test_a_term_is_0_where_heads_agree_and_its_gradient_reaches_the_student_alon
             "keypoint": {"keypoints"},
             "visibility": {"visibility"},
             "angle": {"angles"},
+            "bckd_cls": {"scores"},
+            "bckd_box": {"boxes"},
+            "ld": {"boxes"},
+            "dfine": {"boxes"},
+            "crosshead": {"scores", "boxes"},
         }[name]
     )
     assert all(output.grad is None for output in teacher)
@@ -157,7 +164,7 @@ def test_terms_stay_finite_where_the_teacher_sees_nothing(name):
         term = compared(student, blind, **{name: 1.0})[name]
         gradients = torch.autograd.grad(term, student, allow_unused=True)
         assert term.isfinite() and all(value is None or value.isfinite().all() for value in gradients)
-        assert name == "cls" or term < 1e-6
+        assert name not in CONFIDENT or term < 1e-6
 
 
 def test_the_terms_have_the_order_of_the_weights_and_an_unknown_one_is_refused():
@@ -170,9 +177,10 @@ def test_the_terms_have_the_order_of_the_weights_and_an_unknown_one_is_refused()
 def test_what_only_one_of_two_tasks_has_is_not_compared():
     """A rotated box is not compared with an upright one either: their edges are in different frames."""
     everything, detect = all_outputs(1), predictions(16, 2, anchors=all_outputs(1).scores.shape[2])
+    detect = detect._replace(matched=everything.matched, candidates=everything.candidates)
     for student, teacher in ((everything, detect), (detect, everything)):
         terms = compared(student, teacher, **dict.fromkeys(HEAD_TERMS, 1.0))
-        assert {name for name, term in terms.items() if term > 0} == {"cls"}
+        assert {name for name, term in terms.items() if term > 0} == {"cls", "bckd_cls", "crosshead"}
 
 
 def plain_class_term(student: Predictions, teachers: list[TeacherPredictions]) -> float:
@@ -230,7 +238,7 @@ def test_a_certain_teacher_and_its_opposite_have_a_finite_mean():
     assert term.item() == pytest.approx((cost.sum() / (0.5 * p[:, 0].numel())).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in HEAD_TERMS if name != "cls"])
+@pytest.mark.parametrize("name", CONFIDENT)
 def test_a_teacher_has_the_share_of_a_term_that_its_confidences_have(name):
     """Of the classes that it knows: the first of the two knows only one."""
     student, first, second = all_outputs(1), all_outputs(2), all_outputs(3)
@@ -255,6 +263,11 @@ def test_the_shares_are_the_sums_of_the_confidences():
     wanted = [first.scores.sigmoid()[:, 1].sum(), second.scores.sigmoid().amax(dim=1).sum()]
     torch.testing.assert_close(terms.shares, torch.stack(wanted))
     assert not terms.shares.requires_grad
+
+
+def test_a_temperature_of_a_term_that_has_none_is_refused_when_it_is_computed():
+    with pytest.raises(TypeError, match="temperature"):
+        HeadLoss({"box": 1.0}, {"box": 3.0})(all_outputs(1), [TeacherPredictions(all_outputs(2))])
 
 
 def test_a_teacher_that_knows_none_of_the_classes_is_refused():
