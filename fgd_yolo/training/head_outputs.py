@@ -108,7 +108,8 @@ def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int
 
     Args:
         head: the head.
-        outputs: output of one branch: `boxes`, `scores` and `feats`, and those of the head's task.
+        outputs: output of one branch: `boxes`, `scores` and `feats`, those of the head's task, and of a student what
+            `record_assignments` has recorded.
         indices: numbers of the levels, finest first.
     """
     cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
@@ -131,6 +132,7 @@ def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int
         maps = [outputs["feats"][index] for index in indices]
         anchors, strides = make_anchors(maps, [head.stride[index] for index in indices], 0.5)
         extras |= {"anchors": anchors.T, "strides": strides.flatten()}
+    extras |= {name: chosen(name) for name in ("matched", "candidates") if name in outputs}
     return Predictions(chosen("boxes"), chosen("scores"), **extras)
 
 

@@ -26,9 +26,12 @@ from ultralytics.models.yolo.detect import val as detect_val
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import checks, downloads, torch_utils
+from ultralytics.utils.tal import TaskAlignedAssigner
 from ultralytics.utils.torch_utils import ModelEMA
 
 from fgd_yolo.datasets import _COPIED_KEYS
+from fgd_yolo.task_table import task_of_yaml
+from fgd_yolo.ultralytics import read_architecture
 from training import batch
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
@@ -193,3 +196,17 @@ def test_classes_drop_labels_of_both_splits_and_leave_the_classes_of_the_data(ti
         dataset = build_yolo_dataset(arguments, facts[split], 2, facts, mode=split)
         assert {int(number) for label in dataset.labels for number in label["cls"].ravel()} == {1}
     assert (facts["nc"], len(facts["names"])) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov8n.yaml", "yolo26n.yaml", "yolov8n-obb.yaml", "yolo26n-seg.yaml", "yolo26n-pose.yaml"]
+)
+def test_every_loss_with_anchors_calls_one_assigner_per_branch_with_these_arguments(name):
+    model = task_of_yaml(read_architecture(name)).model(name, nc=3, verbose=False)
+    model.args = get_cfg()
+    criterion = model.init_criterion()
+    for branch in ("one2many", "one2one") if name.startswith("yolo26") else (None,):
+        assigner = (getattr(criterion, branch) if branch else criterion).assigner
+        assert isinstance(assigner, TaskAlignedAssigner)
+        arguments = [*inspect.signature(TaskAlignedAssigner.forward).parameters][1:]
+        assert arguments == ["pd_scores", "pd_bboxes", "anc_points", "gt_labels", "gt_bboxes", "mask_gt", "extra"]
