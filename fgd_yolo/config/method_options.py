@@ -96,10 +96,39 @@ class CWDOptions(FeatureOptions):
     """Weight of the divergence of the distributions."""
 
 
+class MGDOptions(FeatureOptions):
+    """MGD: masked generative distillation."""
+
+    method: Literal["mgd"] = "mgd"
+    mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.65
+    """Share of the student's cells that are masked, 0.65 as in the paper for one-stage detectors."""
+    generation_weight: Weight = 1.0
+    """Weight of the mean squared difference of the generated map."""
+
+
+class PKDOptions(FeatureOptions):
+    """PKD: Pearson correlation of the neck maps."""
+
+    method: Literal["pkd"] = "pkd"
+    correlation_weight: Weight = 1.0
+    """Weight of 1 - r, with r the correlation."""
+
+
+class ScoreL2Options(FeatureOptions):
+    """Score-weighted L2: imitation of the neck maps where the teacher sees objects."""
+
+    method: Literal["score_l2"] = "score_l2"
+    score_weight: Weight = 1.0
+    """Weight of the squared difference, whose mean is weighted by the teacher's scores."""
+
+
 METHOD_OPTIONS: dict[str, type[FeatureOptions]] = {
     "fgd": FGDOptions,
     "fitnet": FitNetOptions,
     "cwd": CWDOptions,
+    "mgd": MGDOptions,
+    "pkd": PKDOptions,
+    "score_l2": ScoreL2Options,
 }
 """Options of each method by its name; `fgd_yolo.methods.METHODS` has their loss modules."""
 DEFAULT_METHOD = "fgd"

@@ -5,6 +5,9 @@ A method is one file with its loss module and one row of `METHODS`; its options 
 - `fgd`: Focal and Global Distillation, the default
 - `fitnet`: plain imitation of the neck maps
 - `cwd`: channel-wise distillation
+- `mgd`: masked generative distillation
+- `pkd`: Pearson correlation of the neck maps
+- `score_l2`: imitation of the neck maps, weighted by the teacher's scores
 - `method`: the base class of the loss modules
 
 Shared by them:
@@ -26,12 +29,18 @@ from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
 from fgd_yolo.methods.fitnet import FitNetLoss
 from fgd_yolo.methods.head_loss import HEAD_TERMS, HeadLoss, HeadTerms
 from fgd_yolo.methods.method import LabelledObjects, LevelLoss
+from fgd_yolo.methods.mgd import MGDLoss
+from fgd_yolo.methods.pkd import PKDLoss
 from fgd_yolo.methods.predictions import Predictions, TeacherPredictions
+from fgd_yolo.methods.score_l2 import ScoreL2Loss
 
 METHODS: dict[str, type[LevelLoss]] = {
     "fgd": FGDLoss,
     "fitnet": FitNetLoss,
     "cwd": CWDLoss,
+    "mgd": MGDLoss,
+    "pkd": PKDLoss,
+    "score_l2": ScoreL2Loss,
 }
 """Loss module of each method by its name, the value of `features.method`. `cfg/` has a recipe of each name."""
 

@@ -98,16 +98,7 @@ class FGDLoss(LevelLoss):
         foreground: Tensor | None = None,
         scores: Tensor | None = None,
     ) -> FGDTerms:
-        """Compare two maps of the same images, in float32 (float64 for float64 maps) under autocast too.
-
-        Args:
-            student_map: (B, student_channels, H, W).
-            teacher_map: (B, teacher_channels, H, W); gets no gradient.
-            boxes: (M, 4), ground truth: x centre, y centre, width, height as fractions of the padded input;
-                M may be 0.
-            image_index: (M,) integers, the image that each box belongs to.
-            foreground: (B, H, W), weights of the level's cells, 0 in the background; None paints the boxes.
-            scores: not used.
+        """Compare two maps as in `LevelLoss.forward`; scores are not used.
 
         Returns:
             The four weighted terms, scalars, averaged over images.

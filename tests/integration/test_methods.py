@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.config import load_recipe
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.methods import METHODS
 from fgd_yolo.training.attention_plots import FOLDER
 from training import STEADY, rows, train, weights
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_recipe_of_a_method_trains_for_an_epoch(name, teacher_pt, student_yaml, tiny_data, tmp_path):
+def test_a_method_trains_for_an_epoch(name, teacher_pt, student_yaml, tiny_data, tmp_path):
     """The preflight passes, every term is logged, the alignments learn, and the checkpoint is a plain student."""
-    config = load_recipe(name).config.replace(**STEADY, **{"checks.min_teacher_map": 0.0, "pictures_every": 1})
+    config = FGDConfig(features={"method": name}, checks={"min_teacher_map": 0.0}, pictures_every=1).replace(**STEADY)
     before = {}
 
     class Watching(FGDTrainer.with_teacher(teacher_pt, config=config)):

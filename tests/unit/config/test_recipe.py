@@ -8,7 +8,7 @@ import pytest
 import yaml
 from fgd_yolo.cfg import recipe_names
 
-from fgd_yolo.config import METHOD_OPTIONS, FGDConfig, Recipe, load_recipe
+from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import UsageError
 
 
@@ -29,7 +29,7 @@ def test_an_unknown_recipe_name_names_the_closest_one():
 
 def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
     paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
-    assert set(recipe_names()) == {*METHOD_OPTIONS, "plain", "scale-free", "heads"} | paper
+    assert set(recipe_names()) == {"fgd", "fitnet", "cwd", "plain", "scale-free", "heads"} | paper
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from fgd_yolo.methods import FGDLoss
+from unit.methods.reference import align
 
 WEIGHTS = {"fg_weight": 0.7, "bg_weight": 0.4, "attn_weight": 0.2, "rel_weight": 0.03}
 GRID = (8, 4)
@@ -50,3 +52,23 @@ def make_maps(student_channels: int, teacher_channels: int, images: int = 2, gri
 def gradients(terms, tensors):
     """Gradient of the sum of terms for each tensor; the graph is retained."""
     return torch.autograd.grad(sum(terms), tensors, retain_graph=True)
+
+
+def assert_agrees_with(reference, loss, term, student_map, teacher_map):
+    """A term and its gradients for the student's map and every parameter equal those of a reference in float64.
+
+    The reference takes the student's aligned map, the teacher's map and the parameters by name.
+    """
+    params = {name: value.detach().double().requires_grad_() for name, value in loss.named_parameters()}
+    exact_map = student_map.detach().double().requires_grad_()
+    wanted = reference(align(exact_map, params), teacher_map.double(), params)
+    assert term.item() == pytest.approx(wanted.item(), rel=1e-5)
+    actual_gradients = torch.autograd.grad(term, [student_map, *loss.parameters()])
+    wanted_gradients = torch.autograd.grad(wanted, [exact_map, *params.values()])
+    scale = max(gradient.abs().max() for gradient in wanted_gradients)
+    for name, actual, exact in zip(["map", *params], actual_gradients, wanted_gradients, strict=True):
+        largest = exact.abs().max()
+        if largest < 1e-12 * scale:  # 0 but for rounding
+            assert actual.abs().max() <= 1e-6 * scale, name
+        else:
+            assert (actual.double() - exact).abs().max() <= 1e-5 * largest, name
