@@ -8,7 +8,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `cli`: the commands
 - `compare`: several methods over data sets and seeds. `inference_benchmark`: the speed of exported files.
 - `workflow`: from two model names to a finished run
-- `training`: Ultralytics' trainer with a teacher
+- `training`: Ultralytics' trainer with a teacher, and the loss for other training loops
 - `attention`: attention maps as figures. `export`: from a checkpoint to a checked ONNX file.
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the reference; a test compar
     from fgd_yolo.runtime.detections import Detections
     from fgd_yolo.runtime.detector import OnnxDetector
     from fgd_yolo.streams.pipeline import Pipeline
+    from fgd_yolo.training.distillation_loss import DistillationLoss
     from fgd_yolo.training.trainer import FGDTrainer
     from fgd_yolo.workflow.distill import distill
 
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Detections": "fgd_yolo.runtime.detections",
+    "DistillationLoss": "fgd_yolo.training.distillation_loss",
     "FGDConfig": "fgd_yolo.config",
     "FGDError": "fgd_yolo.errors",
     "FGDLoss": "fgd_yolo.methods",
@@ -59,6 +61,7 @@ _HOME = {
 }
 __all__ = [
     "Detections",
+    "DistillationLoss",
     "FGDConfig",
     "FGDError",
     "FGDLoss",

@@ -1,9 +1,10 @@
-"""Training: Ultralytics' trainers with a teacher.
+"""Training: Ultralytics' trainers with a teacher, and the loss for the training loops of other detectors.
 
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
+- `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
 - `load_teachers.py`: loads the teachers and chooses what each teaches
 - `teacher.py`: a teacher, frozen and cut at its neck
 - `image_sizes.py`: teachers that see larger images than their student: the student's batch is shrunk from theirs
