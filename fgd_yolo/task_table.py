@@ -132,6 +132,20 @@ TASKS = {
 TASK_OF_HEAD = {head: task for task in TASKS.values() for head in task.heads}
 """The task of a head by the name of its class, as in a model YAML."""
 
+_NO_NECK, _NO_OBJECTS = "a classifier has no neck", "it predicts a map, not objects"
+_NEEDS_TEXT = "it needs a text model, which no package has"
+
+OTHER_HEADS = {
+    "Classify": _NO_NECK,
+    "SemanticSegment": _NO_OBJECTS,
+    "Depth": _NO_OBJECTS,
+    "WorldDetect": _NEEDS_TEXT,
+    "YOLOEDetect": _NEEDS_TEXT,
+    "YOLOESegment": _NEEDS_TEXT,
+    "YOLOESegment26": _NEEDS_TEXT,
+}
+"""Why a model with another head of Ultralytics can be neither student nor teacher, by the name of the head's class."""
+
 
 class Accuracy(NamedTuple):
     """Mean average precision of a validation, each in [0, 1].
@@ -196,6 +210,11 @@ def image_channels(config: Mapping[str, Any]) -> int:
 def task_of_yaml(config: Mapping[str, Any]) -> YoloTask | None:
     """Return the task of a model by the content of its YAML, or None as for `task_of_model`."""
     return TASK_OF_HEAD.get(last_layer(config))
+
+
+def why_refused(head: str | None) -> str:
+    """Return the reason why models with a head are refused as the end of a message, or nothing if it is not known."""
+    return f": {OTHER_HEADS[head]}" if head in OTHER_HEADS else ""
 
 
 def last_layer(config: Mapping[str, Any]) -> str | None:

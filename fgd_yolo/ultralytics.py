@@ -28,7 +28,7 @@ from ultralytics.utils.torch_utils import select_device
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
-from fgd_yolo.task_table import TASKS, task_of_model
+from fgd_yolo.task_table import TASKS, task_of_model, why_refused
 from fgd_yolo.text import printable_names, shortened
 
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
@@ -90,7 +90,8 @@ def load_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if task is None:
         layers = getattr(model, "model", None)
         head = type(layers[-1]).__name__ if isinstance(layers, nn.Sequential) else "no YOLO head"
-        raise FGDError(f"{path} is a {type(model).__name__} ({head}), not a YOLO for {', '.join(TASKS)}")
+        kind = f"{path} is a {type(model).__name__} ({head}), not a YOLO for {', '.join(TASKS)}"
+        raise FGDError(kind + why_refused(head))
     return _ready(model, task.name, path, checkpoint), checkpoint
 
 

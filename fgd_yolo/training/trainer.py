@@ -28,7 +28,7 @@ from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import SAME_SIZE
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, task_of_yaml
+from fgd_yolo.task_table import TASKS, YoloTask, last_layer, task_of_yaml, why_refused
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -388,7 +388,8 @@ def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:
     """
     own = task_of_yaml(model)
     if own is None:
-        raise UsageError(f"the student is not a YOLO for {', '.join(TASKS)}: give one for {task.name}")
+        reason = why_refused(last_layer(model))
+        raise UsageError(f"the student is not a YOLO for {', '.join(TASKS)}{reason}; give one for {task.name}")
     if own is not task:
         raise UsageError(
             f"the student is a model for {own.name}, the trainer is for {task.name}: give task={own.name} in "

@@ -18,7 +18,7 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_yaml
+from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_yaml, why_refused
 from fgd_yolo.text import printable
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
@@ -103,8 +103,11 @@ def _architecture(path: Path, role: str) -> Model:
         raise _missing(path, role) from error
     task = task_of_yaml(model)
     if task is None:
-        last = last_layer(model) or "nothing"
-        raise FGDError(f"{role} {path} ends in {last}: give the YAML of a YOLO for {', '.join(TASKS)}")
+        last = last_layer(model)
+        reason = why_refused(last)
+        raise FGDError(
+            f"{role} {path} ends in {last or 'nothing'}{reason}; give the YAML of a YOLO for {', '.join(TASKS)}"
+        )
     if path.is_file():  # those shipped with Ultralytics can be built
         _check_buildable(model, task, f"{role} {path}")
     file = str(path.absolute()) if path.is_file() else str(path)

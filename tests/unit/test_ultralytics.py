@@ -82,12 +82,19 @@ def test_a_model_of_any_task_is_loaded_in_float32_with_its_task(task, tiny_data,
     assert (model.task, model.args["data"], checkpoint["epoch"]) == (task, str(tiny_data), -1)
 
 
-@pytest.mark.parametrize("name", ["yolov8n-cls.yaml", "yolov8-rtdetr.yaml", "yolov8s-worldv2.yaml"])
-def test_other_models_are_refused(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("yolov8n-cls.yaml", ": a classifier has no neck"),
+        ("yolov8-rtdetr.yaml", ""),
+        ("yolov8s-worldv2.yaml", ": it needs a text model"),
+    ],
+)
+def test_other_models_are_refused_with_the_reason(name, reason, tmp_path):
     from ultralytics import RTDETR, YOLO
 
     (RTDETR if "rtdetr" in name else YOLO)(name).save(tmp_path / "other.pt")
-    with pytest.raises(FGDError, match="not a YOLO for detect, segment, pose, obb"):
+    with pytest.raises(FGDError, match=f"not a YOLO for detect, segment, pose, obb{reason}"):
         load_model(tmp_path / "other.pt")
 
 

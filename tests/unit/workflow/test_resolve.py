@@ -150,3 +150,22 @@ def test_a_folder_is_not_a_model(tmp_path):
         resolve(tmp_path, "student")
     with pytest.raises(FGDError, match=r"is a folder: give the file of a model"):
         load_checkpoint_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "reason"),
+    [
+        ("yolov8-world.yaml", "WorldDetect", "needs a text model"),
+        ("yolov8-worldv2.yaml", "WorldDetect", "needs a text model"),
+        ("yoloe-11.yaml", "YOLOEDetect", "needs a text model"),
+        ("yoloe-v8-seg.yaml", "YOLOESegment", "needs a text model"),
+        ("yoloe-26-seg.yaml", "YOLOESegment26", "needs a text model"),
+        ("yolo11-cls.yaml", "Classify", "a classifier has no neck"),
+        ("yolo26-depth.yaml", "Depth", "a map, not objects"),
+        ("yolo26-sem.yaml", "SemanticSegment", "a map, not objects"),
+    ],
+)
+def test_a_model_with_another_head_is_refused_in_one_line_with_the_reason(name, head, reason):
+    with pytest.raises(FGDError, match=rf"teacher {re.escape(name)} ends in {head}: .*{reason}.*; give .*") as caught:
+        resolve(name, "teacher")
+    assert "\n" not in str(caught.value)
