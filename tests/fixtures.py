@@ -138,6 +138,7 @@ def save_checkpoint(
     task: str = "detect",
     small_boxes: bool = False,
     channels: int = 3,
+    **keypoints,
 ) -> Path:
     """Save an untrained detector with varied outputs as Ultralytics saves a trained one, in half precision.
 
@@ -150,6 +151,7 @@ def save_checkpoint(
         small_boxes: make boxes smaller than the image, as those of trained models are; Ultralytics' embedded NMS
             offsets classes by the image size, so that larger boxes would suppress those of other classes.
         channels: number of channels of the images.
+        keypoints: `data_kpt_shape` of a pose model whose YAML has other keypoints than the data.
     """
     import torch
     from ultralytics import __version__
@@ -158,7 +160,9 @@ def save_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = {"detect": "Detection", "segment": "Segmentation", "pose": "Pose", "obb": "OBB"}[task]
-        model = getattr(tasks, f"{kind}Model")(str(model_yaml), ch=channels, nc=len(CLASSES), verbose=False)
+        model = getattr(tasks, f"{kind}Model")(
+            str(model_yaml), ch=channels, nc=len(CLASSES), verbose=False, **keypoints
+        )
         _spread_outputs(model, channels)
         for branch in model.model[-1].cv2 if small_boxes else ():
             branch[-1].bias.data -= torch.arange(16.0).repeat(4)
@@ -221,8 +225,10 @@ def _spread_outputs(model, channels: int) -> None:
     momentum = norms[0].momentum
     for norm in norms:
         norm.momentum = 1.0  # use the statistics of the single pass below
+    missing = -IMAGE_PX % int(model.stride.max())  # a P6 model needs multiples of 64
+    padded = torch.nn.functional.pad(torch.from_numpy(images).float(), (0, missing, 0, missing))
     with torch.no_grad():
-        model.train()(torch.from_numpy(images).float())
+        model.train()(padded)
         for name, module in model.model[-1].named_modules():
             if isinstance(module, torch.nn.Conv2d) and module.bias is not None and not name.startswith("dfl"):
                 torch.nn.init.normal_(module.weight, std=module.in_channels**-0.5)

@@ -69,7 +69,19 @@ def test_levels_that_only_one_head_has_are_left_out():
     assert student_output.boxes.shape == teacher_output.boxes.shape
 
 
-@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "yolov8n.yaml",
+        "yolo11n.yaml",
+        "yolo26n.yaml",
+        "yolov3-tiny.yaml",  # P4 and P5 alone
+        "yolov5n-p6.yaml",
+        "yolov6n.yaml",  # enlarges its maps by transposed convolutions
+        "yolov10n.yaml",
+        "yolo26n-p2.yaml",
+    ],
+)
 def test_a_frozen_teachers_head_predicts_the_same_as_the_complete_teacher(name):
     complete, cut = model(name).eval(), model(name)
     frozen = FrozenTeacher(cut, torch.device("cpu"), heads=True)
