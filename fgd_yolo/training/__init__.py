@@ -11,6 +11,7 @@
 - `inherit.py`: the inheriting strategy, a student that starts from its teacher's neck and head
 - `head_outputs.py`: outputs of the heads, paired by branch and level
 - `assignments.py`: which anchors the student's loss assigns to labelled boxes
+- `crossed_head.py`: the student's maps in the teacher's frozen head
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `preflight.py`: checks before the first epoch

@@ -44,11 +44,25 @@ _ANCHOR_OFFSETS: dict[str, Callable[[Tensor], Tensor]] = {
 """Offset of a keypoint from its anchor in cells, from the raw output, by the head's class."""
 
 
-def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
-    """Return the raw outputs of a head for its neck maps, in the format of Ultralytics' forward pass in training."""
+def boxes_and_scores(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
+    """Return the raw boxes, with their angles, and scores of a head for neck maps, branch by branch, with gradient."""
+    kept = ("boxes", "scores", "feats", "angle")
+    return {
+        branch: {name: output for name, output in outputs.items() if name in kept}
+        for branch, outputs in _forward_branches(head, maps).items()
+    }
+
+
+def _forward_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
     outputs = {"one2many": head.forward_head(maps, **head.one2many)}
     if getattr(head, "one2one_cv2", None) is not None:
         outputs["one2one"] = head.forward_head(maps, **head.one2one)
+    return outputs
+
+
+def run_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
+    """Return the raw outputs of a head for its neck maps, in the format of Ultralytics' forward pass in training."""
+    outputs = _forward_branches(head, maps)
     make_prototypes = _PROTOTYPES.get(type(head).__name__)
     if make_prototypes is not None:
         prototypes = make_prototypes(head, maps)
