@@ -14,6 +14,9 @@ EQUAL_WITHIN_DATA = (
     *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
 )
 EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
+CHANGED_BY_OPTION = {"inherit": "init_digest", "teacher_imgsz": "batches_digest"}
+"""Options of a method that change a column of the same seed: the student starts from other weights; at another image
+size the augmentation drops other boxes as too small."""
 EQUAL_IN_ALL = ("measured", "val_fraction")
 COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
@@ -59,7 +62,7 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
     for other in others:
         columns = EQUAL_IN_ALL
         if other.data == run.data:
-            columns += EQUAL_WITHIN_DATA + (EQUAL_WITHIN_SEED if other.seed == run.seed else ())
+            columns += EQUAL_WITHIN_DATA + (_equal_within_seed(run, other) if other.seed == run.seed else ())
         differences = [_difference(name, getattr(run, name), getattr(other, name)) for name in columns]
         if other.method == run.method:
             differences.append(_difference("options", run.options, other.options))
@@ -67,6 +70,16 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
         if known:
             return f"{run.name} and {other.name} differ in {'; '.join(known)}"
     return None
+
+
+def _equal_within_seed(run: Run, other: Run) -> tuple[str, ...]:
+    """Return the columns that must be equal for two runs of the same data and seed."""
+    changed = {
+        column
+        for option, column in CHANGED_BY_OPTION.items()
+        if (run.options.get(option) or 0) != (other.options.get(option) or 0)
+    }
+    return tuple(column for column in EQUAL_WITHIN_SEED if column not in changed)
 
 
 def check_comparable(runs: Sequence[Run], where: str) -> None:

@@ -101,10 +101,12 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
     for job in jobs:
         known = {row["key"]: row for row in measured.get(job.planned.data, [])}
         rows = [known.get(_teacher_key(job, file)) or _teacher_row(job, file) for file in job.teachers]
-        measured |= {job.planned.data: rows} if rows else {}
+        if rows:  # methods may show their teachers images of another size
+            measured[job.planned.data] = list({**known, **{row["key"]: row for row in rows}}.values())
     write_context(output, context)
     for job in jobs:
-        rows = measured[job.planned.data] if job.teachers and job.method.config else []
+        keys = [_teacher_key(job, file) for file in job.teachers] if job.method.config else []
+        rows = [row for row in measured.get(job.planned.data, []) if row["key"] in keys]
         for row in rows:
             # That of the boxes for a teacher of another task; some can not be measured at all.
             measured_map = row["box_map50_95"] if row["map50_95"] is None else row["map50_95"]
@@ -114,7 +116,13 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
 
 
 def _teacher_key(job: Job, file: str) -> str:
-    return f"{teacher_columns([file])['teacher_digest']} {job.planned.data_digest}"
+    imgsz = _teacher_imgsz(job)
+    return f"{teacher_columns([file])['teacher_digest']} {job.planned.data_digest}{f' {imgsz} px' if imgsz else ''}"
+
+
+def _teacher_imgsz(job: Job) -> int:
+    """Return the size of the images that a method shows its teachers; 0 for that of the student."""
+    return job.method.config.teacher_imgsz if job.method.config else 0
 
 
 def _teacher_row(job: Job, file: str) -> dict[str, Any]:
@@ -123,8 +131,11 @@ def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     names = {0: "item"} if job.train.get("single_cls") else dataset.names
     labels = Labels.of_data(job.planned.task, dataset.info)
     class_map = job.method.config.map if job.method.config else None
-    accuracy = measure_accuracy(Path(file), job.data, job.train, names, labels, class_map)
-    return {"key": _teacher_key(job, file), "name": Path(file).name, **accuracy}
+    imgsz = _teacher_imgsz(job)
+    train = {**job.train, "imgsz": imgsz} if imgsz else job.train
+    accuracy = measure_accuracy(Path(file), job.data, train, names, labels, class_map)
+    name = f"{Path(file).name} at {imgsz} px" if imgsz else Path(file).name
+    return {"key": _teacher_key(job, file), "name": name, **accuracy}
 
 
 def describe_machine() -> str:

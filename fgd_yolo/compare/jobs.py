@@ -21,7 +21,7 @@ from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.ultralytics import find_device
-from fgd_yolo.workflow.plan import Plan, demo_arguments, make_plan
+from fgd_yolo.workflow.plan import Plan, check_teacher_size, demo_arguments, make_plan
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.training_stages import prepare_teacher
 
@@ -89,6 +89,9 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
     prepared = []
     for name, plan in plans:
         folder = work_folder(options.output, name)
+        for method in options.methods:
+            if method.config is not None:
+                check_teacher_size(method.config, plan.recipe.train, plan.teachers)
         plan = plan.with_data_copy(folder)
         train = plan.recipe.teacher_train
         teachers = [

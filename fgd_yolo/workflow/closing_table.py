@@ -72,8 +72,10 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     train = plan.recipe.train
     arguments = train if plan.device is None else {**train, "device": plan.device}
     labels = Labels.of_data(plan.student.task, dataset.info)
+    teacher_imgsz = plan.recipe.teacher_imgsz or None
+    teacher_arguments = {**arguments, "imgsz": teacher_imgsz} if teacher_imgsz else arguments
     teacher_rows = [
-        measure(f"teacher {name}", file, dataset, arguments, plan.recipe.map, labels)
+        measure(f"teacher {name}", file, dataset, teacher_arguments, plan.recipe.map, labels)
         for name, file in zip(plan.teacher_names, teachers, strict=True)
     ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
@@ -84,6 +86,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         "method": plan.method,
         "fingerprint": fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
         **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split")},
+        "teacher_imgsz": teacher_imgsz,
         "batches": batches,
         "optimizer_steps": steps,
         "train_images": dataset.scan.train_images,
@@ -228,8 +231,10 @@ def _note(task: YoloTask, result: Mapping[str, Any]) -> str:
     """Return the line below the table: what the numbers were measured on."""
     of_words = "" if task.measured == "boxes" else f" of {' and '.join(task.accuracies)}"
     threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
+    teacher_imgsz, several = result.get("teacher_imgsz"), len(result["teachers"]) > 1
+    sizes = "" if teacher_imgsz in (None, result["imgsz"]) else f", of the teacher{'s' * several} at {teacher_imgsz} px"
     return (
-        f"mAP{of_words} on {result['val_images']} {result['split']} images at {result['imgsz']} px. "
+        f"mAP{of_words} on {result['val_images']} {result['split']} images at {result['imgsz']} px{sizes}. "
         f"CPU ms: PyTorch, one image, {threads}, always on the CPU."
     )
 

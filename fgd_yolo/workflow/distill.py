@@ -16,14 +16,14 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.console import display_path, print_status, resume_command
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
@@ -274,13 +274,13 @@ def _teachers(plan: Plan, run_dir: Path) -> list[Path]:
         check_inputs(run_dir, {checkpoint_input(place): file_input(checkpoint)})
         checkpoints.append(checkpoint)
         if several:
-            _print_cost(plan.teacher_names[place - 1], checkpoint, plan.recipe.train)
+            _print_cost(plan.teacher_names[place - 1], checkpoint, plan.recipe)
     return checkpoints
 
 
-def _print_cost(name: str, checkpoint: Path, train: Mapping[str, Any]) -> None:
-    """Print size and cost of a teacher at the image size of the training."""
-    imgsz = {**ultralytics_defaults(), **train}["imgsz"]
+def _print_cost(name: str, checkpoint: Path, recipe: Recipe) -> None:
+    """Print size and cost of a teacher at the image size that it has in the training."""
+    imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **recipe.train}["imgsz"]
     parameters, gflops = model_cost(load_model(checkpoint)[0], imgsz)
     print_status(f"teacher {name} has {parameters / 1e6:.2f} M parameters, {gflops:.2f} GFLOPs at {imgsz} px")
 

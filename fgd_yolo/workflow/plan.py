@@ -17,10 +17,11 @@ from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
+from fgd_yolo.training.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
-from fgd_yolo.workflow.resolve import Model, resolve
+from fgd_yolo.workflow.resolve import Model, resolve, stride_of
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
 
 PLAIN = "plain"
@@ -118,6 +119,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     train["task"] = student.task.name
     _check_frozen(train.get("freeze"), student)
     teachers = _resolve_teachers(recipe, demo)
+    check_teacher_size(recipe, train, teachers)
     data = demo_data(student.task.name) if demo else recipe.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
     _check_channels(teachers, student, dataset)
@@ -150,6 +152,22 @@ def _resolve_teachers(recipe: Recipe, demo: bool) -> tuple[Model, ...]:
             raise UsageError(f"teachers {same.file} and {teacher.file} are the same model: leave out one")
         teachers.append(teacher)
     return tuple(teachers)
+
+
+def check_teacher_size(config: FGDConfig, train: Mapping[str, Any], teachers: Sequence[Model]) -> None:
+    """Check the image size of the teachers, if it is another than the student's.
+
+    Args:
+        config: options of a distillation.
+        train: train arguments of the student, with `imgsz` in whole strides.
+        teachers: models before fine-tuning.
+
+    Raises:
+        UsageError: it cannot be used with this student and these teachers.
+    """
+    if config.teacher_imgsz:
+        strides = {teacher.name: stride_of(teacher) for teacher in teachers}
+        check_teacher_imgsz(config.teacher_imgsz, {**ultralytics_defaults(), **train}["imgsz"], strides)
 
 
 def _teacher_option(teachers: tuple[Model, ...]) -> str | list[str] | None:
@@ -223,6 +241,8 @@ def _stage_arguments(
         shared = train
         if recipe.data is None:
             train, shared = demo_arguments(train, device_type, task)
+        if recipe.teacher_imgsz:
+            shared = {**shared, "imgsz": recipe.teacher_imgsz}
         teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.active else {}
     _check_values(train)
     rounded = _round_imgsz(train)

@@ -20,7 +20,7 @@ from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_yaml, why_refused
 from fgd_yolo.text import printable
-from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
+from fgd_yolo.ultralytics import largest_stride, load_model, quiet_ultralytics, read_architecture
 
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
@@ -128,6 +128,15 @@ def _check_buildable(config: dict[str, Any], task: YoloTask, where: str) -> None
             task.model(deepcopy(config), verbose=False)
     except Exception as error:  # its type depends on the layer
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
+
+
+@safe_loading()
+def stride_of(model: Model) -> int:
+    """Return the number of which the sides of a model's input must be multiples."""
+    if model.file.endswith(".pt"):
+        return largest_stride(load_model(model.file)[0])
+    with preserve_random_state(), quiet_ultralytics(logging.ERROR):
+        return largest_stride(model.task.model(read_architecture(model.file), verbose=False))
 
 
 def _missing(path: Path, role: str) -> FGDError:

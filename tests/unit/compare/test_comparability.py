@@ -45,6 +45,13 @@ def test_batches_and_initial_weights_may_differ_between_seeds():
     assert find_difference(example_run("fgd", 1, batches_digest="other", init_digest="other"), [PLAIN]) is None
 
 
+@pytest.mark.parametrize(("option", "column"), [("inherit", "init_digest"), ("teacher_imgsz", "batches_digest")])
+def test_a_method_may_change_weights_or_boxes_only_by_the_option_that_does(option, column):
+    method = example_run("fgd", 0, options={option: 128}, **{column: "other"})
+    assert find_difference(method, [PLAIN]) is None
+    assert find_difference(example_run("fgd", 0, options={option: 0}, **{column: "other"}), [PLAIN]) is not None
+
+
 def test_budgets_may_differ_between_data_sets():
     assert find_difference(example_run("fgd", 0, data="boards", epochs=100, imgsz=640), [PLAIN]) is None
 

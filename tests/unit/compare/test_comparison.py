@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from fgd_yolo.compare import comparison
 from fgd_yolo.compare.comparison import _check_output, compare, describe_machine, rewrite_report, without_folders
 from fgd_yolo.compare.jobs import Job, write_job
 from fgd_yolo.compare.options import ComparisonOptions, parse_method
 from fgd_yolo.compare.results import write_runs
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.locking import FolderLock
+from fixtures import draw_dataset
 from unit.compare.example_runs import example_run
+
+LARGER = "fgd:teacher_imgsz=128"
 
 
 def test_a_started_run_without_a_checkpoint_does_not_prevent_another(tmp_path):
@@ -41,6 +45,28 @@ def test_a_second_comparison_in_a_folder_names_the_process_that_uses_it(tmp_path
     options = ComparisonOptions(tmp_path, student="s.yaml", methods=[parse_method("plain")])
     with FolderLock(tmp_path), pytest.raises(FGDError, match=rf"is in use by process {os.getpid()} on .* since "):
         compare(options, "")
+
+
+def test_a_teacher_is_measured_once_at_each_image_size_that_methods_show_it(tmp_path, monkeypatch):
+    sizes = []
+
+    def measured(weights, data, train, *_):
+        sizes.append(train["imgsz"])
+        return {"map50_95": 0.5, "map50": 0.6, "box_map50_95": 0.5, "box_map50": 0.6}
+
+    def job(method: str, seed: int) -> Job:
+        planned = example_run(method, seed, measured="boxes")
+        return Job(
+            tmp_path, tmp_path, str(data), "s.yaml", [str(teacher)], parse_method(method), {"imgsz": 64}, planned
+        )
+
+    data, teacher = draw_dataset(tmp_path / "data", train=2, val=2), tmp_path / "t.pt"
+    teacher.write_bytes(b"weights")
+    monkeypatch.setattr(comparison, "measure_accuracy", measured)
+    comparison.save_context(tmp_path, [job(method, seed) for seed in (0, 1) for method in ("fgd", LARGER)], "")
+    comparison.save_context(tmp_path, [job("fgd", 2)], "")
+    rows = comparison.read_context(tmp_path)["teachers"]["cells"]
+    assert sizes == [64, 128] and [row["name"] for row in rows] == ["t.pt", "t.pt at 128 px"]
 
 
 def test_the_recorded_command_has_no_absolute_paths():

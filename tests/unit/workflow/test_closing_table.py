@@ -52,6 +52,12 @@ def test_the_table_has_a_row_for_teacher_and_student():
     assert "72 val images at 320 px" in lines[3] and "1 thread," in lines[3] and len(lines) == 4
 
 
+def test_the_note_says_at_which_size_teachers_were_measured():
+    note = format_table(make_result(teacher_imgsz=640)).splitlines()[-1]
+    assert note.startswith("mAP on 72 val images at 320 px, of the teacher at 640 px. CPU ms")
+    assert "of the teacher at" not in format_table(make_result(teacher_imgsz=None))
+
+
 @pytest.mark.parametrize(
     ("known", "unknown", "note"),
     [

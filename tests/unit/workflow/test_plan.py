@@ -20,9 +20,10 @@ from fixtures import save_checkpoint
 def plan(tiny_data, student_yaml, teacher_pt):
     """Make the plan of a run with these train arguments."""
 
-    def make(teacher=None, data=tiny_data, features_from=None, **train):
+    def make(teacher=None, data=tiny_data, features_from=None, teacher_imgsz=None, **train):
         recipe = Recipe() if teacher else load_recipe("plain")
         options = {"teacher": teacher, "student": str(student_yaml), "features.teacher": features_from}
+        options |= {"teacher_imgsz": teacher_imgsz}
         return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **options))
 
     return make
@@ -33,6 +34,25 @@ def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_wit
     assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
     assert "imgsz 100 is not a multiple of 32: using 128 throughout" in capsys.readouterr().out
     assert plan(imgsz=1).recipe.train["imgsz"] == 32
+
+
+def test_a_teacher_that_sees_larger_images_is_fine_tuned_at_their_size(plan, teacher_pt, student_yaml):
+    recipe = plan(teacher=teacher_pt, teacher_imgsz=192, imgsz=96).recipe
+    assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (96, 192)
+    assert plan(teacher=teacher_pt, imgsz=96).recipe.teacher_train["imgsz"] == 96
+    with pytest.raises(UsageError, match=r"^teacher_imgsz=64 is below the student's imgsz=96: give a larger one"):
+        plan(teacher=teacher_pt, teacher_imgsz=64, imgsz=96)
+    with pytest.raises(UsageError, match=r"teacher_imgsz=200 is not a multiple of 32, .* of teacher narrow: use 224"):
+        plan(teacher=student_yaml, teacher_imgsz=200, imgsz=96)
+    with pytest.raises(UsageError, match=r"^teacher_imgsz=320 is below the student's imgsz=640"):
+        plan(teacher=teacher_pt, teacher_imgsz=320)  # Ultralytics' default imgsz
+
+
+@pytest.mark.parametrize("options", [{"teacher_imgsz": 128}, {"inherit": True}])
+def test_options_about_a_teacher_are_refused_where_nothing_is_distilled(options):
+    (name,) = options
+    with pytest.raises(UsageError, match=rf"^{name}=\w+ needs a teacher, and all weights are 0: leave it out"):
+        load_recipe("plain").override(**options)
 
 
 def test_several_teachers_are_recorded_in_their_order_with_absolute_paths(plan, teacher_pt, tiny_data, tmp_path):
