@@ -115,7 +115,7 @@ def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
     """Parse `name=value` words.
 
     Args:
-        words: for example `heads.ratio=1`, `features.rel_weight=1e-3`, `heads.enabled=False`, `features.ratio=None`.
+        words: for example `heads.ratio=1`, `features.rel_weight=1e-3`, `inherit=True`, `features.ratio=None`.
 
     Raises:
         UsageError: a word without `=`, or a name given more than once.

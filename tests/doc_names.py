@@ -180,7 +180,7 @@ def _parse_distill(name: str, words: list[str]) -> None:
     text = " ".join(words)
     if recipe := re.search(r"(?:--)?recipe[ =](\S+)", text):
         if recipe[1].endswith((".yaml", ".yml")):  # a file of the user
-            words = [word.replace(recipe[1], "fgd") for word in words]
+            words = [word.replace(recipe[1], "plain") for word in words]
         else:
             load_recipe(recipe[1])
     parse_distill(words)

@@ -20,7 +20,7 @@ FEATURE_WEIGHTS = tuple(f"features.{term}_weight" for term in ("fg", "bg", "attn
 # Full strength from the first batch to the last.
 STEADY = {"schedule.warmup_epochs": 0, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}
 TERMS = ["fg_loss", "bg_loss", "attn_loss", "rel_loss", "head_cls", "head_box"]
-OFF = {"heads.enabled": False, **dict.fromkeys(FEATURE_WEIGHTS, 0)}
+OFF = {"method": "fgd", **dict.fromkeys(FEATURE_WEIGHTS, 0)}
 
 
 def train(trainer_class, student: str | Path, data: Path, folder: Path, **arguments):

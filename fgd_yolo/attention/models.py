@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,20 +78,25 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
     return ComparedModels(teacher_model, students, levels)
 
 
-def build_alignments(losses: Mapping[str, Tensor], levels: list[Level]) -> list[nn.Module | None] | None:
+def build_alignments(
+    losses: Mapping[str, Tensor], levels: list[Level], methods: Sequence[str]
+) -> list[nn.Module | None] | None:
     """Build the alignments from the weights of the loss modules, or return None if they do not fit the levels.
 
     Args:
         losses: weights by name, such as `0.align.weight`; the number is the index of the level.
         levels: pairs of neck maps.
+        methods: methods that compared the maps, at least one. Of several, which have an alignment each, that of the
+            first is taken.
     """
+    within = f"losses.{methods[0]}." if len(methods) > 1 else ""
     aligns: list[nn.Module | None] = []
     for number, level in enumerate(levels):
         if level.student_channels == level.teacher_channels:
             aligns.append(None)
             continue
         align = nn.Conv2d(level.student_channels, level.teacher_channels, kernel_size=1)
-        weights = {name: losses.get(f"{number}.align.{name}") for name in ("weight", "bias")}
+        weights = {name: losses.get(f"{number}.{within}align.{name}") for name in ("weight", "bias")}
         if any(value is None or value.shape != getattr(align, name).shape for name, value in weights.items()):
             return None
         align.load_state_dict(weights)

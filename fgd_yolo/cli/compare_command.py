@@ -12,32 +12,32 @@ from typing import Any
 from fgd_yolo.cfg import recipe_names
 from fgd_yolo.cli.assignment_parser import AssignmentParser
 from fgd_yolo.compare.options import DEMO, ULTRALYTICS, ComparisonOptions, parse_methods
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig
 from fgd_yolo.console import guarded_command, offer, positive_int
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 
 EXAMPLES = [
-    ("teacher=t.pt student=yolov8n data=data.yaml methods=plain,fgd", "three seeds of plain training and of FGD"),
-    ("teacher=t.pt student=yolov8n methods=fgd,fgd:heads.ratio=1", "two values of an option, on the demo scenes"),
+    ("teacher=t.pt student=yolov8n data=d.yaml methods=plain,mgd", "three seeds of plain training and of MGD"),
+    ("teacher=t.pt student=yolov8n methods=mgd,mgd:features.ratio=0.2", "two values of an option, on the demo scenes"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
 ]
 NOTES = """\
 methods:
   plain                         no distillation
-  fgd, fitnet, ...              a recipe of distill --recipe, or a recipe file
+  fgd+heads                     the default of distill --method
+  fgd, mgd, heads, ld, ...      other methods, alone or joined with +
+  paper-yolo, mine.yaml, ...    a recipe of distill --recipe, or a recipe file
   ultralytics                   Ultralytics' own distillation, distill_model=
 Options of a method follow a colon: those of a distillation (see distill --help;
 dis for ultralytics), and the loss gains box, cls and dfl:
-  fgd:features.attn_weight=0    without the attention term
-  fgd:heads.ratio=1             a larger gradient from the heads
+  fgd+heads:features.attn_weight=0
+                                without the attention term
+  fgd+heads:heads.ratio=1       a larger gradient from the heads
   fgd:schedule.warmup_epochs=0  without warm-up
   fgd:schedule.decay_start=1,schedule.decay_end=1
                                 without decay
-  heads                         the heads alone
-  scale-free                    the features alone
-  scale-free:features.rel_weight=0
-                                the focal terms alone
+  fgd:features.rel_weight=0     the focal terms alone
   ultralytics:dis=3             another loss gain
 """
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
@@ -161,8 +161,8 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     Args:
         prog: program name for the help; None takes the name of the running script.
     """
-    elsewhere = {name: f"write it after a method, such as fgd:{name}=..." for name in FGDConfig.option_names()}
-    elsewhere["recipe"] = "write the recipe as a method, such as --methods plain fitnet mine.yaml"
+    elsewhere = {name: f"write it after a method, such as fgd+heads:{name}=..." for name in FGDConfig.option_names()}
+    elsewhere["recipe"] = "write the recipe as a method, such as --methods plain fgd+heads mine.yaml"
     elsewhere["teacher_epochs"] = "a teacher that does not know all classes of its data is fine-tuned for --epochs"
     parser = AssignmentParser(
         prog=prog,
@@ -188,7 +188,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
     add = parser.add_argument_group("comparison").add_argument
     methods = add("--methods", metavar="METHOD", help="methods to compare, see below", **several)
-    offer(methods, [ULTRALYTICS, *recipe_names()])
+    offer(methods, [ULTRALYTICS, DEFAULT_METHOD, *METHOD_OPTIONS, *recipe_names()])
     add("--seeds", metavar="N", help="number of seeds, or two or more seeds (default: 3 seeds)", **several)
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
     help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"

@@ -128,6 +128,6 @@ def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
             "name": ("NAME", "name of the run folder, numbered if it exists (default: the student's)"),
         },
         "distillation": {
-            "recipe": ("RECIPE", f"a YAML file, or one of {', '.join(recipe_names())} (default: fgd)"),
+            "recipe": ("RECIPE", f"a YAML file, or one of {', '.join(recipe_names())}"),
         },
     }

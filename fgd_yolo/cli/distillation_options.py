@@ -9,19 +9,21 @@ from pydantic.fields import FieldInfo
 
 from fgd_yolo.checked_options import Options
 from fgd_yolo.cli.assignment_parser import AssignmentParser
-from fgd_yolo.config import METHOD_OPTIONS, FeatureOptions, FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, PLAIN, FGDConfig
+from fgd_yolo.config.method_options import GROUPS, methods_of_group
 from fgd_yolo.console import offer
 
 # Defaults depend on these: their values, and what the help says of each.
 _CONDITIONS = {
-    "features.method": {method: f"for {method}" for method in METHOD_OPTIONS},
+    "method": {method: f"for {method}" for method in METHOD_OPTIONS},
     "features.scale": {"paper": "with features.scale=paper"},
 }
 
 
 def add_distillation_options(parser: AssignmentParser) -> None:
     """Add all options of `FGDConfig` to a parser, in groups."""
-    conditions = {text: {name: value} for name, values in _CONDITIONS.items() for value, text in values.items()}
+    conditions = {"": {}}
+    conditions |= {text: {name: value} for name, values in _CONDITIONS.items() for value, text in values.items()}
     defaults = {text: FGDConfig.from_dict(options).flat() for text, options in conditions.items()}
     for title, description, fields in _groups():
         group = parser.add_argument_group(title, description)
@@ -29,7 +31,7 @@ def add_distillation_options(parser: AssignmentParser) -> None:
             values = {text: options[name] for text, options in defaults.items() if name in options}
             choices = _choices(name, field)
             help_text = _help(name, field, values).replace("%", "%%")
-            action = group.add_argument(f"--{name}", metavar=_metavar(field, choices), help=help_text)
+            action = group.add_argument(f"--{name}", metavar=_metavar(name, field, choices), help=help_text)
             if choices:
                 offer(action, choices)
 
@@ -42,35 +44,40 @@ def _groups() -> list[tuple[str, str | None, dict[str, FieldInfo]]]:
         if not (isinstance(model, type) and issubclass(model, Options)):
             ungrouped[name] = field
             continue
-        models = [FeatureOptions, *METHOD_OPTIONS.values()] if model is FeatureOptions else [model]
+        models = [model, *(METHOD_OPTIONS[method] for method in _methods(model))]
         fields: dict[str, FieldInfo] = {}
         for part in models:
             for option, entry in part.model_fields.items():
                 fields.setdefault(f"{name}.{option}", entry)
         groups.append((f"distillation: {name}", _text(field), fields))
-    return [*groups, ("distillation: classes and pictures", None, ungrouped)]
+    return [("distillation: method, classes and pictures", None, ungrouped), *groups]
+
+
+def _methods(model: type[Options]) -> tuple[str, ...]:
+    """Return the methods whose options are in a group; none for other groups."""
+    return methods_of_group(tuple(METHOD_OPTIONS), model) if model in GROUPS else ()
 
 
 def _help(name: str, field: FieldInfo, values: Mapping[str, Any]) -> str:
     """Return methods, description and default of an option, whose defaults are given by their condition."""
-    owners = [method for method, text in _CONDITIONS["features.method"].items() if text in values]
-    prefix = "" if len(owners) == len(METHOD_OPTIONS) else f"({', '.join(owners)} only) "
-    text = _meaning(name, field)
-    if "default" in text:
+    owners = [method for method in METHOD_OPTIONS if name in METHOD_OPTIONS[method].option_names()]
+    shared = not owners or any(name in group.option_names() for group in GROUPS)
+    prefix = "" if shared else f"({', '.join(owners)} only) "
+    text = _text(field).removesuffix(".")
+    if name == "method":
+        text = f"{text}: {', '.join([*METHOD_OPTIONS, PLAIN])}"
+    elif "default" in text:
         return f"{prefix}{text}"
-    default = next(iter(values.values()))
-    others = [] if name in _CONDITIONS else [f"{value} {when}" for when, value in values.items() if value != default]
-    return f"{prefix}{text} (default: {', '.join([str(default), *others])})"
+    default = values[""] if "" in values else next(iter(values.values()))
+    others = {} if name in _CONDITIONS else {when: value for when, value in values.items() if value != default}
+    conditions = {value: [when for when, other in others.items() if other == value] for value in others.values()}
+    listed = [f"{value} {_joined(when)}" for value, when in conditions.items()]
+    return f"{prefix}{text} (default: {', '.join([str(default), *listed])})"
 
 
-def _meaning(name: str, field: FieldInfo) -> str:
-    """Return the description of an option, for each method where they differ."""
-    option = name.removeprefix(f"{FeatureOptions.group}.")
-    fields = {method: model.model_fields.get(option) for method, model in METHOD_OPTIONS.items()}
-    texts = {method: text for method, entry in fields.items() if entry and (text := _text(entry))}
-    if option == name or len(set(texts.values())) < 2:
-        return _text(field).removesuffix(".")
-    return "; ".join(f"{method}: {text.removesuffix('.')}" for method, text in texts.items())
+def _joined(conditions: list[str]) -> str:
+    """Return conditions as one: `for fitnet, cwd`."""
+    return ", ".join([conditions[0], *(condition.removeprefix("for ") for condition in conditions[1:])])
 
 
 def _text(field: FieldInfo) -> str:
@@ -78,14 +85,16 @@ def _text(field: FieldInfo) -> str:
 
 
 def _choices(name: str, field: FieldInfo) -> tuple[str, ...]:
-    if name == "features.method":
-        return tuple(METHOD_OPTIONS)
+    if name == "method":
+        return (*METHOD_OPTIONS, PLAIN)
     if get_origin(field.annotation) is Literal:
         return get_args(field.annotation)
     return ("True", "False") if field.annotation is bool else ()
 
 
-def _metavar(field: FieldInfo, choices: tuple[str, ...]) -> str:
+def _metavar(name: str, field: FieldInfo, choices: tuple[str, ...]) -> str:
+    if name == "method":
+        return "METHOD+METHOD"
     if choices:
         return "BOOL" if field.annotation is bool else "|".join(choices)
     if get_origin(field.annotation) is dict:

@@ -12,7 +12,7 @@ from fgd_yolo.errors import UsageError, close_match
 EXAMPLES = [
     ("", "list all recipes"),
     ("fgd", "print the default recipe"),
-    ("fgd > mine.yaml", "start a recipe of your own, for distill --recipe mine.yaml"),
+    ("paper-yolo > mine.yaml", "start a recipe of your own, for distill --recipe mine.yaml"),
 ]
 
 

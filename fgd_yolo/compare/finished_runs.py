@@ -10,9 +10,9 @@ import yaml
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.jobs import Job, shortened_digests, teacher_columns
-from fgd_yolo.compare.options import PLAIN, ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
+from fgd_yolo.compare.options import ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
 from fgd_yolo.compare.results import Run
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import PLAIN, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, run_dataset, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.task_table import TASKS

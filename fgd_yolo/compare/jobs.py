@@ -11,9 +11,9 @@ from typing import Any
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
-from fgd_yolo.compare.options import DEMO, PLAIN, ComparisonOptions, Method, data_name, work_folder
+from fgd_yolo.compare.options import DEMO, ComparisonOptions, Method, data_name, work_folder
 from fgd_yolo.compare.results import Run
-from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import demo_data
 from fgd_yolo.errors import FGDError, UsageError
@@ -128,7 +128,7 @@ def plan_data(options: ComparisonOptions, data: str) -> Plan:
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
         whole = yaml or demo_data(task.name)
         yaml = str(make_holdout(whole, options.val_fraction, folder, allow_download=options.allow_download))
-    config = FGDConfig(map=options.class_map) if teacher else load_recipe(PLAIN).config
+    config = FGDConfig(map=options.class_map) if teacher else FGDConfig(method=PLAIN)
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 

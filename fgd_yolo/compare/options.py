@@ -1,7 +1,7 @@
 """The options of a comparison, checked before torch is loaded, and the methods to compare.
 
-A method is given as one word: `ultralytics`, a recipe or a recipe file, with options after a colon, such as
-`fgd:heads.ratio=1` or `ultralytics:dis=3`.
+A method is given as one word: `ultralytics`, `plain`, methods joined with `+`, a recipe or a recipe file, with options
+after a colon, such as `fgd+heads:heads.ratio=1` or `ultralytics:dis=3`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fgd_yolo.cfg import recipe_names
-from fgd_yolo.config import FGDConfig, Recipe, load_recipe, model_names
+from fgd_yolo.config import METHOD_OPTIONS, PLAIN, FGDConfig, Recipe, load_recipe, model_names
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import check_train_args, parse_assignments, ultralytics_defaults
 
 DEMO = "demo"
-PLAIN = "plain"
-"""Recipe without distillation: the baseline."""
 ULTRALYTICS = "ultralytics"
 """Ultralytics' own distillation, `distill_model=`."""
 GAINS = ("box", "cls", "dfl")
@@ -193,21 +191,22 @@ def parse_method(word: str) -> Method:
     """Parse a method.
 
     Args:
-        word: a name and its options, such as `fgd:heads.ratio=1,features.rel_weight=0`.
+        word: a name and its options, such as `fgd+heads:heads.ratio=1,features.rel_weight=0`.
 
     Raises:
         UsageError: an unknown name or option, an invalid value, or a recipe that sets more than the distillation.
     """
     name, _, text = word.partition(":")
     changes = parse_assignments(_split_options(text)) if text else {}
-    label = ":".join([Path(name).name, text] if text else [Path(name).name])
     if name == ULTRALYTICS:
         for key in changes:
             if key not in ULTRALYTICS_OPTIONS:
                 raise UsageError(f"{word}: {ULTRALYTICS} accepts {', '.join(ULTRALYTICS_OPTIONS)}, not {key}")
-        return Method(label, None, changes)
+        return Method(word, None, changes)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
-    return Method(label, _distillation(name).replace(**changes), gains)
+    config = _distillation(name)
+    base = Path(name).name if Path(name).suffix or name in recipe_names() else config.method
+    return Method(f"{base}:{text}" if text else base, config.replace(**changes), gains)
 
 
 def _split_options(text: str) -> list[str]:
@@ -226,10 +225,9 @@ def method_of(config: FGDConfig) -> Method:
     """Return the method of a configuration, with a short label from which `parse_method` returns the same method."""
     if not config.active:
         return parse_method(PLAIN)
-    known = {name: parse_method(name).config.flat() for name in recipe_names()}
+    known = {name: parse_method(name).config.flat() for name in (config.method, *recipe_names())}
     options = config.replace(map=None).flat()  # the map belongs to teacher and data
-    same = next((name for name, values in known.items() if values == options), None)
-    base = same or config.features.method
+    base = next((name for name, values in known.items() if values == options), config.method)
     changes = ",".join(f"{key}={_short(value)}" for key, value in options.items() if value != known[base][key])
     return parse_method(f"{base}:{changes}" if changes else base)
 
@@ -239,8 +237,10 @@ def _short(value: Any) -> Any:
 
 
 def _distillation(name: str) -> FGDConfig:
-    """Return the distillation of a recipe, which may set nothing else, since all methods share the rest."""
-    known = [ULTRALYTICS, *recipe_names()]
+    """Return the distillation of methods, or of a recipe, which may set nothing else, since all share the rest."""
+    known = [ULTRALYTICS, *METHOD_OPTIONS, *recipe_names()]
+    if "+" in name or name in METHOD_OPTIONS:
+        return FGDConfig(method=name)
     if name not in known and Path(name).suffix not in {".yaml", ".yml"}:
         raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
     recipe = load_recipe(name)

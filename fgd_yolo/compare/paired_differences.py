@@ -9,13 +9,12 @@ from statistics import mean, stdev
 
 from scipy.stats import t as student_t
 
-from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
+from fgd_yolo.compare.options import ULTRALYTICS
 from fgd_yolo.compare.results import Run
-from fgd_yolo.config import DEFAULT_METHOD
-from fgd_yolo.methods import METHODS
+from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, PLAIN
 
 CONFIDENCE = 0.95
-_ORDER = (PLAIN, ULTRALYTICS, *(name for name in METHODS if name != DEFAULT_METHOD), DEFAULT_METHOD)
+_ORDER = (PLAIN, ULTRALYTICS, *METHOD_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -98,18 +97,27 @@ def verdict_line(method: str, other: str, result: Estimate, map_name: str = "mAP
 
 
 def sort_methods(methods: Sequence[str]) -> list[str]:
-    """Sort methods as in all tables: plain, Ultralytics' own, those of this package; each before its variants."""
+    """Sort methods as in all tables: plain, Ultralytics' own, those of this package, the default, and others.
 
-    def rank(label: str) -> tuple[int, bool, str]:
+    Each stands before its variants, and before its compositions.
+    """
+
+    def rank(label: str) -> tuple[int, int, bool, str]:
         base, _, changes = label.partition(":")
-        return _ORDER.index(base) if base in _ORDER else len(_ORDER), bool(changes), label
+        first = base.split("+")[0]
+        place = _ORDER.index(first) if first in _ORDER else len(_ORDER) + 1
+        return len(_ORDER) if base == DEFAULT_METHOD else place, base.count("+"), bool(changes), label
 
     return sorted(set(methods), key=rank)
 
 
 def main_method(methods: Sequence[str]) -> str:
-    """Return the method that the verdicts are about: the default, or the last in the order of tables."""
-    return DEFAULT_METHOD if DEFAULT_METHOD in methods else sort_methods(methods)[-1]
+    """Return the method that the verdicts are about: the default, or the last of this package without options."""
+    if DEFAULT_METHOD in methods:
+        return DEFAULT_METHOD
+    ordered = sort_methods(methods)
+    own = [method for method in ordered if ":" not in method and method not in (PLAIN, ULTRALYTICS)]
+    return (own or ordered)[-1]
 
 
 def comparisons(methods: Sequence[str]) -> list[tuple[str, str]]:

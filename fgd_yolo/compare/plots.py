@@ -20,11 +20,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fgd_yolo.compare import tables
-from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
+from fgd_yolo.compare.options import ULTRALYTICS
 from fgd_yolo.compare.paired_differences import comparisons, cost_ratios, estimate, pairs, sort_methods
 from fgd_yolo.compare.results import GRADIENT_RATIO, TASK_MAP50_95, Run
+from fgd_yolo.config import DEFAULT_METHOD, PLAIN
 from fgd_yolo.files import atomic_path
-from fgd_yolo.methods import METHODS
 
 WIDTH = 5.6
 LONG_EPOCHS = 20
@@ -32,8 +32,8 @@ _LABEL_CHARACTERS = 54  # of a line below a plot
 _MARKERS = "osv^DPX*"
 # Legible on white and on black, safe for colour-blind readers (after Okabe and Ito).
 _COLOURS = ("#CC79A7", "#B5A300", "#7A6FD0", "#D5452E", "#40B8CC", "#A0724A")
-_METHOD_COLOURS = ("#009E73", "#D9822B")  # for the first rows of METHODS; the others get the next of _COLOURS
-_FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", **dict(zip(METHODS, _METHOD_COLOURS, strict=False))}
+# All other methods get the next of _COLOURS.
+_FIXED = {PLAIN: "#888888", ULTRALYTICS: "#3A8FD0", DEFAULT_METHOD: "#009E73", "fitnet": "#D9822B"}
 _INK = "#010203"  # placeholder for the page's text colour
 _DPI = 150
 _STYLE = {

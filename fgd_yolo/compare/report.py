@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from fgd_yolo.cfg import recipe_names, recipe_summary
 from fgd_yolo.compare import tables
-from fgd_yolo.compare.options import PLAIN, ULTRALYTICS
+from fgd_yolo.compare.options import ULTRALYTICS
 from fgd_yolo.compare.paired_differences import (
     comparisons,
     estimate,
@@ -30,6 +30,7 @@ from fgd_yolo.compare.paired_differences import (
 from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
 from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import Table, data_names
+from fgd_yolo.config import METHOD_OPTIONS, PLAIN
 from fgd_yolo.files import atomic_path
 from fgd_yolo.task_table import YoloTask
 
@@ -249,7 +250,12 @@ def _summary(base: str) -> str:
     """Return a one-line description of a method without its options."""
     if base == ULTRALYTICS:
         return _ULTRALYTICS_SUMMARY
-    return recipe_summary(base) if base in recipe_names() else f"recipe {base}"
+    if base in recipe_names():
+        return recipe_summary(base)
+    parts = base.split("+")
+    if not set(parts) <= set(METHOD_OPTIONS):
+        return f"recipe {base}"
+    return "; ".join(METHOD_OPTIONS[name].description for name in parts)
 
 
 def _classes(runs, methods, figures) -> Section:

@@ -5,50 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fgd_yolo.checked_options import Options, unknown_choice
+from fgd_yolo.checked_options import Options
 from fgd_yolo.config.method_options import (
     DEFAULT_METHOD,
+    GROUPS,
     METHOD_OPTIONS,
+    PLAIN,
     FeatureOptions,
-    FGDOptions,
+    HeadOptions,
     Ratio,
-    Weight,
+    build_options,
+    method_names,
+    methods_of_group,
 )
 from fgd_yolo.errors import UsageError
-
-
-class HeadOptions(Options):
-    """Imitation of the teachers' heads by the student's, beside any method."""
-
-    group = "heads"
-
-    enabled: bool = False
-    """Whether the head imitates the teachers' too: class scores, boxes, and the masks, keypoints or angles of the task;
-    the default depends on the method: true for fgd, false for the others."""
-    cls_weight: Weight = 1.0
-    """Weight of the class term."""
-    box_weight: Weight = 1.0
-    """Weight of the box term."""
-    mask_weight: Weight = 1.0
-    """Weight of the mask term, of segmentation models alone."""
-    keypoint_weight: Weight = 1.0
-    """Weight of the term of the keypoints' places, of pose models alone."""
-    visibility_weight: Weight = 1.0
-    """Weight of the term of the keypoints' visibility, of pose models alone."""
-    angle_weight: Weight = 1.0
-    """Weight of the angle term, of models for rotated boxes alone."""
-    ratio: Ratio | None = 0.5
-    """Target of the gradient norm of the heads' terms over that of the detection loss, at the student's neck maps.
-    None keeps the weights fixed."""
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each term, by the name of its loss item; a student has those of its task."""
-        if not self.enabled:
-            return {}
-        return {f"head_{name.removesuffix('_weight')}": value for name, value in self if name.endswith("_weight")}
 
 
 class ScheduleOptions(Options):
@@ -60,7 +32,7 @@ class ScheduleOptions(Options):
     """Epochs over which the distillation rises linearly from 0 to full strength; for the features at most until
     `decay_start`."""
     decay_start: Annotated[float, Field(ge=0)] = 0.3
-    """Fraction of the run after which the features' terms decay along half a cosine."""
+    """Fraction of the run after which the features' terms decay along half a cosine; methods without decay have 1."""
     decay_end: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Fraction of the run after which the features' terms are 0; with `decay_start` 1 they never decay."""
     measure_every: Annotated[int, Field(ge=1)] = 50
@@ -102,27 +74,30 @@ def _read_map(value: Any) -> Any:
 
 
 class FGDConfig(Options):
-    """Options of a distillation: the method, its weights, its strength relative to the detection loss, and its checks.
+    """Options of a distillation: the methods, their weights, their strength relative to the detection loss, and checks.
 
     With every weight 0 the training is Ultralytics' own, bit for bit.
 
     Convention:
         On the command line an option is named by its group and its name, with a dot: `features.fg_weight`. A group can
-        be given as a mapping or as an object.
+        be given as a mapping or as an object. It has the options of the named methods.
 
     Examples:
-        >>> FGDConfig(features={"method": "fgd", "fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
+        >>> FGDConfig(method="fgd+heads", features={"fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
         0.25
 
     Raises:
-        UsageError: an unknown option (the message names the closest one), an option of another method, or a wrong
-            value.
+        UsageError: an unknown option or method (the message names the closest one), an option of another method, or
+            a wrong value.
     """
 
-    features: FeatureOptions = Field(default_factory=FGDOptions)
-    """How the neck maps are compared. The options depend on the method."""
+    method: Annotated[str, BeforeValidator(lambda method: "+".join(method_names(method)) or PLAIN)] = DEFAULT_METHOD
+    """The methods, joined with `+`: how the neck maps are compared, and how the outputs of the heads; `plain` for
+    neither."""
+    features: FeatureOptions = Field(default_factory=FeatureOptions)
+    """Comparison of the neck maps. The options depend on the method."""
     heads: HeadOptions = Field(default_factory=HeadOptions)
-    """Imitation of the teachers' heads."""
+    """Comparison of the heads' outputs. The options depend on the method."""
     schedule: ScheduleOptions = Field(default_factory=ScheduleOptions)
     """When the distillation acts."""
     checks: CheckOptions = Field(default_factory=CheckOptions)
@@ -139,17 +114,28 @@ class FGDConfig(Options):
     pictures_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between two attention figures in the run folder; 0 draws none."""
 
-    @field_validator("features", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _build_features(cls, options: Any) -> Any:
-        return _feature_options(options) if isinstance(options, Mapping) else options
+    def _build_groups(cls, options: Any) -> Any:
+        methods, built = method_names(options.get("method", DEFAULT_METHOD)), dict(options)
+        for group in GROUPS:
+            given = options.get(group.group, {})
+            if isinstance(given, Options):
+                given = given.given
+            if isinstance(given, Mapping):  # anything else is refused as such
+                built[group.group] = build_options(group, methods, given)
+        return built
 
     @model_validator(mode="after")
-    def _complete_heads(self) -> FGDConfig:
-        if "enabled" not in self.heads.model_fields_set and self.heads.enabled != self.features.imitates_heads:
-            heads = self.heads.model_copy(update={"enabled": self.features.imitates_heads})
-            heads.model_fields_set.discard("enabled")  # it is a default
-            self.__dict__["heads"] = heads  # frozen; this is its construction
+    def _complete(self) -> FGDConfig:
+        # Both groups are built above, but what was not given is a default. Frozen; this is the construction.
+        for group in GROUPS:
+            if not getattr(self, group.group).model_fields_set:
+                self.__pydantic_fields_set__.discard(group.group)
+        decay = {"decay_start", "decay_end"}
+        if self.feature_methods and not self.features.decays and not decay & self.schedule.model_fields_set:
+            self.__dict__["schedule"] = self.schedule.model_copy(update=dict.fromkeys(decay, 1.0))
+            self.schedule.__pydantic_fields_set__.difference_update(decay)
         return self
 
     @model_validator(mode="after")
@@ -159,11 +145,33 @@ class FGDConfig(Options):
                 raise UsageError(f"{name}={getattr(self, name)} needs a teacher, and all weights are 0: leave it out")
         return self
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods; empty for plain training."""
+        return method_names(self.method)
+
+    @property
+    def feature_methods(self) -> tuple[str, ...]:
+        """Names of the methods that compare neck maps."""
+        return methods_of_group(self.methods, FeatureOptions)
+
+    @property
+    def active_methods(self) -> str:
+        """Names of the methods that have a term with a weight, joined with `+`, or `plain`."""
+        weights = self.weights
+        own = {name: METHOD_OPTIONS[name]().weights for name in self.methods}
+        return "+".join(name for name, items in own.items() if any(weights[item] for item in items)) or PLAIN
+
+    def without_heads(self) -> FGDConfig:
+        """Return the options without the methods that compare heads."""
+        given = {name: value for name, value in self.given.items() if name != HeadOptions.group}
+        return type(self)(**{**given, "method": "+".join(self.feature_methods) or PLAIN})
+
     @classmethod
     def option_names(cls) -> list[str]:
         """Names of all options in messages and on the command line, with those of every method."""
         methods = [name for model in METHOD_OPTIONS.values() for name in model.option_names()]
-        return list(dict.fromkeys([*methods, *super().option_names()]))
+        return list(dict.fromkeys(["method", *methods, *super().option_names()]))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -235,19 +243,3 @@ def _flat(config: FGDConfig) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{option}", entry) for option, entry in value)
         else:
             yield name, value
-
-
-def _feature_options(options: Mapping[str, Any]) -> FeatureOptions:
-    """Build the options of the method that is named, or of the default method."""
-    method = options.get("method", DEFAULT_METHOD)
-    if not isinstance(method, str) or method not in METHOD_OPTIONS:
-        raise UsageError(unknown_choice("features.method", method, METHOD_OPTIONS))
-    model = METHOD_OPTIONS[method]
-    for name in options:
-        owners = [other for other, others in METHOD_OPTIONS.items() if name in others.model_fields]
-        if owners and method not in owners:
-            raise UsageError(
-                f"features.{name} is an option of method {' and '.join(owners)}, not of {method}: "
-                f"leave it out, or choose features.method={owners[0]}"
-            )
-    return model(**options)

@@ -1,46 +1,70 @@
-"""The options of each distillation method, `features.*`: one class and one row of `METHOD_OPTIONS` for each method."""
+"""The distillation methods and their options: one class and one row of `METHOD_OPTIONS` for each method."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from fgd_yolo.checked_options import Options
+from fgd_yolo.checked_options import Options, unknown_choice
+from fgd_yolo.errors import UsageError
 
 Scale = Literal["free", "paper"]
 Weight = Annotated[float, Field(ge=0)]
 Ratio = Annotated[float, Field(gt=0)]
 
 
-class FeatureOptions(Options):
-    """Options that all methods share: how the neck maps of student and teacher are compared, and how strongly.
+class MethodOptions(Options):
+    """Base class of the options of a method.
 
     Convention:
-        An option `x_weight` is the weight of the term `x` of the method's loss module, whose loss item is called
-        `x_loss`; weights are declared in the order of the terms. A weight of 0 switches its term off.
+        An option `x_weight` is the weight of the term `x`; weights are declared in the order of the terms. A weight of
+        0 switches its term off. Methods are composed by composing their options, so the name of an option belongs to
+        one method of its group.
     """
 
-    group = "features"
-    imitates_heads: ClassVar[bool] = False
-    """Default of `heads.enabled`."""
-    preset_ratio: ClassVar[float] = 0.1
-    """The ratio that suits the method on its own."""
-    decays: ClassVar[bool] = False
-    """Whether the terms decay by default, as `schedule.decay_start` and `schedule.decay_end` say."""
+    item: ClassVar[str]
+    """Name of a term's loss item, with `{}` for the term."""
+    label: ClassVar[str] = ""
+    """Name of the method in titles."""
+    description: ClassVar[str] = ""
+    """What the method is, in one line without a full stop."""
+    needs_boxes: ClassVar[bool] = False
+    """Whether the method reads the labelled objects."""
 
-    method: str
-    """The method: how the neck maps are compared."""
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term, by the name of its loss item."""
+        terms = {name.removesuffix("_weight"): value for name, value in self if name.endswith("_weight")}
+        return {self.item.format(term): value for term, value in terms.items()}
+
+
+class FeatureOptions(MethodOptions):
+    """Options that all methods share which compare neck maps."""
+
+    group = "features"
+    item = "{}_loss"
+    decays: ClassVar[bool] = False
+    """Whether the features' terms decay to 0 by default."""
+
     ratio: Ratio | None = 0.1
     """Target of the gradient norm of the features' terms over that of the detection loss, at the student's neck maps;
     the terms are scaled to it. None keeps the weights fixed, as in the paper."""
     teacher: Annotated[int, Field(ge=1)] = 1
     """Which of several teachers the features come from, by its place in `--teacher`."""
 
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each term, by the name of its loss item."""
-        return {f"{name.removesuffix('_weight')}_loss": value for name, value in self if name.endswith("_weight")}
+
+class HeadOptions(MethodOptions):
+    """Options that all methods share which compare the outputs of heads."""
+
+    group = "heads"
+    item = "head_{}"
+
+    ratio: Ratio | None = 0.5
+    """Target of the gradient norm of the heads' terms over that of the detection loss, at the student's neck maps.
+    None keeps the weights fixed."""
 
 
 # The terms of the two scales differ in size, so each scale has its own default weights.
@@ -57,10 +81,11 @@ def _fgd_weight(term: str):
 class FGDOptions(FeatureOptions):
     """Focal and Global Distillation. The default of each weight depends on the scale."""
 
-    imitates_heads = True
+    label = "FGD"
+    description = "Focal and Global Distillation: features weighted by attention, inside and outside objects"
+    needs_boxes = True
     decays = True
 
-    method: Literal["fgd"] = "fgd"
     scale: Scale = "free"
     """Arithmetic of the terms: `paper` is the authors' (sums over C, H, W, divided by images), `free` compares
     standardised maps by weighted means, which are of order 1 for every width, image and teacher."""
@@ -79,9 +104,10 @@ class FGDOptions(FeatureOptions):
 class FitNetOptions(FeatureOptions):
     """FitNet: plain imitation of the neck maps."""
 
-    preset_ratio = 0.25
+    label = "FitNet"
+    description = "Plain imitation of the neck maps, with all cells weighted equally"
 
-    method: Literal["fitnet"] = "fitnet"
+    ratio: Ratio | None = 0.25
     imitation_weight: Weight = 1.0
     """Weight of the mean squared difference."""
 
@@ -89,7 +115,9 @@ class FitNetOptions(FeatureOptions):
 class CWDOptions(FeatureOptions):
     """CWD: channel-wise distillation."""
 
-    method: Literal["cwd"] = "cwd"
+    label = "CWD"
+    description = "Channel-wise distillation: divergence of the distributions over the cells of each channel"
+
     channel_temperature: Annotated[float, Field(gt=0)] = 4.0
     """T of the distributions over the cells, 4 as in the paper."""
     channel_weight: Weight = 1.0
@@ -99,7 +127,9 @@ class CWDOptions(FeatureOptions):
 class MGDOptions(FeatureOptions):
     """MGD: masked generative distillation."""
 
-    method: Literal["mgd"] = "mgd"
+    label = "MGD"
+    description = "Masked generative distillation: the teacher's map is generated from a part of the student's cells"
+
     mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.65
     """Share of the student's cells that are masked, 0.65 as in the paper for one-stage detectors."""
     generation_weight: Weight = 1.0
@@ -109,7 +139,9 @@ class MGDOptions(FeatureOptions):
 class PKDOptions(FeatureOptions):
     """PKD: Pearson correlation of the neck maps."""
 
-    method: Literal["pkd"] = "pkd"
+    label = "PKD"
+    description = "Pearson correlation of the neck maps: squared difference of standardised channels"
+
     correlation_weight: Weight = 1.0
     """Weight of 1 - r, with r the correlation."""
 
@@ -117,18 +149,113 @@ class PKDOptions(FeatureOptions):
 class ScoreL2Options(FeatureOptions):
     """Score-weighted L2: imitation of the neck maps where the teacher sees objects."""
 
-    method: Literal["score_l2"] = "score_l2"
+    label = "score-weighted L2"
+    description = "Imitation of the neck maps, with cells weighted by the teacher's scores"
+
     score_weight: Weight = 1.0
     """Weight of the squared difference, whose mean is weighted by the teacher's scores."""
 
 
-METHOD_OPTIONS: dict[str, type[FeatureOptions]] = {
+class OutputOptions(HeadOptions):
+    """Imitation of all outputs of the heads: class scores, boxes, and the masks, keypoints or angles of the task."""
+
+    label = "heads"
+    description = "Imitation of the heads' outputs at every anchor, weighted by the teacher's confidence"
+
+    cls_weight: Weight = 1.0
+    """Weight of the class term."""
+    box_weight: Weight = 1.0
+    """Weight of the box term."""
+    mask_weight: Weight = 1.0
+    """Weight of the mask term, of segmentation models alone."""
+    keypoint_weight: Weight = 1.0
+    """Weight of the term of the keypoints' places, of pose models alone."""
+    visibility_weight: Weight = 1.0
+    """Weight of the term of the keypoints' visibility, of pose models alone."""
+    angle_weight: Weight = 1.0
+    """Weight of the angle term, of models for rotated boxes alone."""
+
+
+METHOD_OPTIONS: dict[str, type[MethodOptions]] = {
     "fgd": FGDOptions,
     "fitnet": FitNetOptions,
     "cwd": CWDOptions,
     "mgd": MGDOptions,
     "pkd": PKDOptions,
     "score_l2": ScoreL2Options,
+    "heads": OutputOptions,
 }
-"""Options of each method by its name; `fgd_yolo.methods.METHODS` has their loss modules."""
-DEFAULT_METHOD = "fgd"
+"""Options of each method by its name; `fgd_yolo.methods` has their loss modules and terms."""
+DEFAULT_METHOD = "fgd+heads"
+PLAIN = "plain"
+"""Name of training without distillation."""
+GROUPS: tuple[type[MethodOptions], ...] = (FeatureOptions, HeadOptions)
+"""What methods compare, by the options that all methods of a group share."""
+
+
+def method_names(method: Any) -> tuple[str, ...]:
+    """Return the methods that are joined with `+`, in the order of `METHOD_OPTIONS`; none for `plain`.
+
+    Raises:
+        UsageError: a method does not exist or is named twice.
+    """
+    if method == PLAIN:
+        return ()
+    names = [name.strip() for name in str(method).split("+")]
+    for name in names:
+        if name not in METHOD_OPTIONS:
+            raise UsageError(unknown_choice("method", name, [*METHOD_OPTIONS, PLAIN]))
+        if names.count(name) > 1:
+            raise UsageError(f"method {method} names {name} twice: leave out one")
+    return tuple(name for name in METHOD_OPTIONS if name in names)
+
+
+def methods_of_group(methods: tuple[str, ...], group: type[MethodOptions]) -> tuple[str, ...]:
+    """Return those of some methods that belong to a group, such as `FeatureOptions`."""
+    return tuple(name for name in methods if issubclass(METHOD_OPTIONS[name], group))
+
+
+def build_options(group: type[MethodOptions], methods: tuple[str, ...], options: Mapping[str, Any]) -> MethodOptions:
+    """Build the options of a group for some methods.
+
+    Args:
+        group: `FeatureOptions` or `HeadOptions`.
+        methods: names of methods; those of other groups have no effect.
+        options: options of the group and of these methods.
+
+    Raises:
+        UsageError: an option is unknown, wrong, or one of a method that is not named.
+    """
+    chosen = methods_of_group(methods, group)
+    for name in options:
+        owners = [method for method in methods_of_group(tuple(METHOD_OPTIONS), group) if _owns(method, name, group)]
+        if owners and not set(owners) & set(chosen):
+            used = "+".join(methods) or PLAIN
+            more = "+".join(other for other in METHOD_OPTIONS if other in (*methods, owners[0]))
+            raise UsageError(
+                f"{group.group}.{name} is an option of method {owners[0]}, not of {used}: leave it out, or add the "
+                f"method (method={more})"
+            )
+    return composed(group, chosen)(**options)
+
+
+def _owns(method: str, option: Any, group: type[MethodOptions]) -> bool:
+    return option in METHOD_OPTIONS[method].model_fields and option not in group.model_fields
+
+
+@cache
+def composed(group: type[MethodOptions], methods: tuple[str, ...]) -> type[MethodOptions]:
+    """Return the class with the options of some methods of a group; what differs between them is as in the first."""
+    if not methods:
+        return group
+    classes = [METHOD_OPTIONS[name] for name in methods]
+    if len(classes) == 1:
+        return classes[0]
+    # Reversed, since pydantic collects fields from the last base to the first: the terms are in the methods' order.
+    fields = {name: classes[0].model_fields[name] for name in group.model_fields}
+    first = {"__annotations__": {name: field.annotation for name, field in fields.items()}, **fields}
+    first |= {name: getattr(classes[0], name) for name in ("decays",) if hasattr(classes[0], name)}
+    first["needs_boxes"] = any(cls.needs_boxes for cls in classes)
+    first |= {"__module__": __name__, "__doc__": f"Options of {', '.join(methods)}."}
+    first["__reduce__"] = lambda self: (build_options, (group, methods, self.given))  # pickle looks classes up by name
+    return type("And".join(cls.__name__ for cls in classes), tuple(reversed(classes)), first)

@@ -1,21 +1,28 @@
 """Distillation methods in plain torch, independent of detectors and trainers.
 
-A method is one file with its loss module and one row of `METHODS`; its options are in `fgd_yolo.config`:
+A method is one file, and one row of the tables: `METHODS` for a loss module that compares neck maps, `HEAD_TERMS` for
+terms that compare the outputs of heads. Its options are in `fgd_yolo.config`.
 
-- `fgd`: Focal and Global Distillation, the default
+Methods that compare neck maps:
+
+- `fgd`: Focal and Global Distillation
 - `fitnet`: plain imitation of the neck maps
 - `cwd`: channel-wise distillation
 - `mgd`: masked generative distillation
 - `pkd`: Pearson correlation of the neck maps
 - `score_l2`: imitation of the neck maps, weighted by the teacher's scores
-- `method`: the base class of the loss modules
+- `method`: the base class of their loss modules
+- `composition`: several of them as one
+
+Methods that compare the outputs of heads:
+
+- `head_loss`: the sum of their terms
+- `predictions`: these outputs, of a student and of its teachers
+- `class_term`, `box_terms`, `mask_term`, `keypoint_terms`: the terms of method `heads`, by kind of output
+- `bckd_cls`, `bckd_box`, `ld`, `dfine`, `crosshead`: methods of other publications
 
 Shared by them:
 
-- `head_loss`: imitation of the heads' outputs, which can be combined with any method
-- `predictions`: these outputs, of a student and of its teachers
-- `class_term`, `box_terms`, `mask_term`, `keypoint_terms`: its terms, by kind of output
-- `bckd_cls`, `bckd_box`, `ld`, `dfine`, `crosshead`: its terms of other publications, each a method of its own
 - `alignment`: makes a student's map comparable with its teacher's
 - `attention_maps`, `box_masks`, `global_context`: the formulas of FGD
 - `rotated_masks`, `segment_masks`: the foreground of rotated boxes and of instance masks, in the place of boxes
@@ -23,7 +30,10 @@ Shared by them:
 - `reductions`: the sums that every FGD term needs, with a hand-written gradient
 """
 
+from collections.abc import Sequence
+
 from fgd_yolo.config import FeatureOptions
+from fgd_yolo.methods.composition import ComposedLoss
 from fgd_yolo.methods.cwd import CWDLoss
 from fgd_yolo.methods.fgd import FGDLoss, FGDTerms
 from fgd_yolo.methods.fitnet import FitNetLoss
@@ -42,12 +52,22 @@ METHODS: dict[str, type[LevelLoss]] = {
     "pkd": PKDLoss,
     "score_l2": ScoreL2Loss,
 }
-"""Loss module of each method by its name, the value of `features.method`. `cfg/` has a recipe of each name."""
+"""Loss module of each method that compares neck maps, by its name in `METHOD_OPTIONS`."""
 
 
-def build_level_loss(student_channels: int, teacher_channels: int, options: FeatureOptions) -> LevelLoss:
-    """Build the loss module of one level for the method that the options belong to."""
-    return METHODS[options.method].from_options(student_channels, teacher_channels, options)
+def build_level_loss(
+    student_channels: int, teacher_channels: int, methods: Sequence[str], options: FeatureOptions
+) -> LevelLoss:
+    """Build the loss module of one level.
+
+    Args:
+        student_channels: C of the student's map.
+        teacher_channels: C of the teacher's map.
+        methods: names of methods in `METHODS`, at least one.
+        options: options of these methods.
+    """
+    losses = {name: METHODS[name].from_options(student_channels, teacher_channels, options) for name in methods}
+    return next(iter(losses.values())) if len(losses) == 1 else ComposedLoss(losses)
 
 
 __all__ = [

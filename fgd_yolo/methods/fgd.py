@@ -54,8 +54,6 @@ class FGDLoss(LevelLoss):
         aligned student, sums and not means, both context blocks trained. free=True departs from it as described above.
     """
 
-    needs_boxes = True
-
     def __init__(
         self,
         student_channels: int,

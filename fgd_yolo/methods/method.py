@@ -34,8 +34,6 @@ class LevelLoss(nn.Module):
         teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
     """
 
-    needs_boxes: ClassVar[bool] = False
-    """Whether the terms depend on the boxes or on the foreground."""
     needs_scores: ClassVar[bool] = False
     """Whether the terms need the teacher's scores."""
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
-from fgd_yolo.checked_options import unknown_choice
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FeatureOptions, load_recipe
+from fgd_yolo.config import FGDConfig, load_recipe, method_names
 from fgd_yolo.errors import UsageError
-from fgd_yolo.methods import build_level_loss
+from fgd_yolo.methods import METHODS, build_level_loss
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
 
 Maps = Sequence[Tensor] | Mapping[str, Tensor]
@@ -34,7 +33,7 @@ class DistillationLoss(nn.Module):
     Args:
         student_channels: C of the student's maps: one number for all levels, or one for each.
         teacher_channels: C of the teacher's maps, likewise.
-        method: name of the method; by default that of the recipe, or fgd.
+        method: name of a method that compares maps, or several joined with `+`; by default that of the recipe, or fgd.
         recipe: name or file of a recipe; its `features` are the defaults of the options. `paper-retinanet` has
             the fixed weights that the authors of FGD use for RetinaNet.
         levels: number of levels; needed if both channels are one number.
@@ -64,9 +63,12 @@ class DistillationLoss(nn.Module):
         **options,
     ):
         super().__init__()
-        self.options = _method_options(method, recipe, options)
+        config = _configuration(method, recipe, options)
+        self.method, self.options = config.method, config.features
         self.channels = _channels_of_levels(student_channels, teacher_channels, levels)
-        self.levels = nn.ModuleList(build_level_loss(*channels, self.options) for channels in self.channels)
+        self.levels = nn.ModuleList(
+            build_level_loss(*channels, config.feature_methods, self.options) for channels in self.channels
+        )
         self.ratio = GradientRatio(self.options.group, self.options.ratio, every=measure_every, maximum=inf)
 
     def forward(
@@ -102,9 +104,9 @@ class DistillationLoss(nn.Module):
         students, teachers = _by_level(student_maps), _by_level(teacher_maps)
         self._check_maps(students, teachers)
         first = next(iter(students.values()))
-        if boxes is None and not self.levels[0].needs_boxes:
+        if boxes is None and not self.options.needs_boxes:
             boxes = [first.new_zeros(0, 4)] * len(first)
-        _check_boxes(boxes, first, image_size, self.options.method)
+        _check_boxes(boxes, first, image_size, self.method)
         cell_scores = self._scores_of_levels(scores, students)
         objects = _fractions(boxes, image_size), _image_index(boxes)
         per_level = [
@@ -116,7 +118,7 @@ class DistillationLoss(nn.Module):
         totals = [sum(terms) for terms in zip(*per_level, strict=True)]
         terms = {item: total for (item, weight), total in zip(self.weights.items(), totals, strict=True) if weight}
         if self.training and terms:
-            representative = not self.levels[0].needs_boxes or any(map(len, boxes))
+            representative = not self.options.needs_boxes or any(map(len, boxes))
             self._measure(sum(terms.values()), detection_loss, list(students.values()), representative)
         return {item: term * self.ratio.gain for item, term in terms.items()}
 
@@ -163,7 +165,7 @@ class DistillationLoss(nn.Module):
         shapes = [tuple(level.shape) for level in given]
         if shapes != wanted:
             raise UsageError(
-                f"{self.options.method} needs scores of the shapes {wanted}, one for each level of the student, got "
+                f"{self.method} needs scores of the shapes {wanted}, one for each level of the student, got "
                 f"{shapes}: give the teacher's largest class probability in each cell"
             )
         return given
@@ -184,19 +186,20 @@ class DistillationLoss(nn.Module):
         _check_devices(parts)
 
 
-def _method_options(method: str | None, recipe: str | None, options: Mapping[str, object]) -> FeatureOptions:
-    """Return the options of a method, completed by those of a recipe."""
+def _configuration(method: str | None, recipe: str | None, options: Mapping[str, object]) -> FGDConfig:
+    """Return the options of methods, completed by those of a recipe."""
     if "teacher" in options:
         raise UsageError("teacher is an option of distill(): here the maps of the teacher are given, so leave it out")
-    features = None if recipe is None else load_recipe(recipe).features
-    method = method or (DEFAULT_METHOD if features is None else features.method)
-    if method not in METHOD_OPTIONS:
-        raise UsageError(unknown_choice("method", method, METHOD_OPTIONS))
-    if features is None:
-        return METHOD_OPTIONS[method](**options)
-    if features.method != method:
-        raise UsageError(f"recipe {recipe} has options of {features.method}, not of {method}: leave out one of them")
-    return features.replace(**options)
+    base = FGDConfig(method="fgd") if recipe is None else load_recipe(recipe).config
+    names = method_names(method or base.method)
+    others = [name for name in names if name not in METHODS]
+    if others or not names:
+        raise UsageError(
+            f"method {'+'.join(others) or method} compares no feature maps: choose from {', '.join(METHODS)}"
+        )
+    if recipe is not None and names != base.methods:
+        raise UsageError(f"recipe {recipe} has options of {base.method}, not of {method}: leave out one of them")
+    return FGDConfig(method="+".join(names), features={**base.features.given, **options})
 
 
 def _channels_of_levels(

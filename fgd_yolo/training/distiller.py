@@ -16,7 +16,7 @@ from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
 from fgd_yolo.neck import Level
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
-from fgd_yolo.training.head_outputs import HeadOutputs, paired_branches
+from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_branches
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
@@ -95,13 +95,15 @@ class Distiller:
         self.heads = TermGroup(head_weights, head_ratio, nn.ModuleList(), next(iter(self.head_levels), []))
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(
-                build_level_loss(level.student_channels, level.teacher_channels, features) for level in self.levels
+                build_level_loss(level.student_channels, level.teacher_channels, config.feature_methods, features)
+                for level in self.levels
             )
         if not self.names:
             possible = [name.replace("head_", "heads.") + "_weight" for name in heads.weights if name in taught]
             raise UsageError(
                 f"nothing can be distilled: all that can be taught to this student has the weight 0 "
-                f"({', '.join([*possible, 'features'])}): give one of them a weight, or a teacher that teaches more"
+                f"({', '.join([*possible, 'features'])}): give one of them a weight, add a method, or give a teacher "
+                "that teaches more"
             )
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0
@@ -154,10 +156,12 @@ class Distiller:
         if any(group.running for group in self.groups):
             images = batch.get(TEACHER_IMAGES, batch["img"])
             teacher_maps = {teacher: teacher.frozen(images) for teacher in self._running_teachers()}
+            outputs = self._teacher_outputs(teacher_maps)
             if self.features.running:
-                level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], batch)
+                objects = self._objects(batch, student_maps, self.levels, outputs.get(self.feature_teacher))
+                level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], objects)
             if self.heads.running:
-                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, teacher_maps)
+                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, outputs)
 
         # 3. Sum by name; levels and branches that are not finite are dropped.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
@@ -175,36 +179,40 @@ class Distiller:
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
 
-    def _compare_levels(self, student_maps, teacher_maps, batch) -> list[tuple[Tensor, ...]]:
-        objects = self._objects(batch, student_maps, self.levels)
+    def _compare_levels(self, student_maps, teacher_maps, objects) -> list[tuple[Tensor, ...]]:
         return [
             loss(*compared_maps(level, student_maps, teacher_maps), *own)
             for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
         ]
 
-    def _objects(self, batch, student_maps, levels: Sequence[Level]) -> list[LabelledObjects]:
-        """Return the labelled objects on each of some levels."""
+    def _objects(
+        self, batch, student_maps, levels: Sequence[Level], outputs: HeadOutputs | None = None
+    ) -> list[LabelledObjects]:
+        """Return the labelled objects on each of some levels, with the scores of a teacher if its outputs are given."""
         boxes = batch["bboxes"][:, :4].to(batch["img"].device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(batch["img"].device).long()
         grids = [student_maps[level.student_index].shape[2:] for level in levels]
         painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
-        return [LabelledObjects(boxes, image_index, foreground) for foreground in painted]
+        scores = [None] * len(levels) if outputs is None else cell_scores(outputs)
+        return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
 
     def _running_teachers(self) -> list[Teacher]:
         """Return the teachers that the groups which still run need, each once."""
         chosen = [self.feature_teacher] if self.features.running else []
         return list(dict.fromkeys(chosen + (self.head_teachers if self.heads.running else [])))
 
-    def _compare_heads(self, head, student_outputs, teacher_maps) -> list[tuple[Tensor, ...]]:
+    def _teacher_outputs(self, teacher_maps: dict[Teacher, list[Tensor]]) -> dict[Teacher, HeadOutputs]:
+        """Return the outputs of the heads of those teachers whose outputs are compared, or weight the features."""
+        asked = self.head_teachers if self.heads.running else []
+        if self.features.running and self.losses[0].needs_scores:
+            asked = [self.feature_teacher, *asked]
+        return {teacher: teacher.outputs(teacher_maps[teacher]) for teacher in dict.fromkeys(asked)}
+
+    def _compare_heads(self, head, student_outputs, outputs: dict[Teacher, HeadOutputs]) -> list[tuple[Tensor, ...]]:
         """Compare the heads on the levels that all teachers of the heads share with the student."""
         student = HeadOutputs(head, student_outputs, [level.student_index for level in self.heads.levels])
         teachers = [
-            HeadOutputs(
-                teacher.frozen.head,
-                teacher.frozen.predictions(teacher_maps[teacher]),
-                [level.teacher_index for level in own],
-                teacher.known,
-            )
+            outputs[teacher]._replace(indices=[level.teacher_index for level in own])
             for teacher, own in zip(self.head_teachers, self.head_levels, strict=True)
         ]
         branch_terms = []

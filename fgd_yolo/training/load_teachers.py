@@ -14,6 +14,7 @@ from fgd_yolo.class_columns import check_class_map, predict_classes, same_classe
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.console import short_names
 from fgd_yolo.errors import UsageError
+from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
@@ -75,17 +76,23 @@ def load_teachers(
     teachers = []
     for label, model, classes, levels in zip(labels, models, taught, paired, strict=True):
         terms, note = teachable_terms(student, model)
-        if note is not None and config.heads.enabled:
+        if note is not None and config.heads.weights:
             LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        frozen = FrozenTeacher(model, device, memory_format, heads=config.heads.enabled)
+        frozen = FrozenTeacher(model, device, memory_format, heads=_needs_heads(config))
         same_grid = all(level.same_grid for level in levels)
         teachers.append(Teacher(label, frozen, levels, classes, terms if same_grid else ()))
     _warn_of_idle(teachers, config)
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
     return teachers, config
+
+
+def _needs_heads(config: FGDConfig) -> bool:
+    """Return whether the outputs of the teachers' heads are compared, or their scores weight the features."""
+    scored = any(METHODS[name].needs_scores for name in config.feature_methods)
+    return scored or any(config.heads.weights.values())
 
 
 def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
@@ -130,10 +137,10 @@ def without_shared_grid(config: FGDConfig, sizes: ImageSizes) -> FGDConfig:
     )
     if not any(config.features.weights.values()):
         raise UsageError(f"{problem}, so no head can be imitated: use {2 * sizes.student}, or distil features too")
-    if not config.heads.enabled:
+    if not config.heads.weights:
         return config
     LOGGER.warning(f"{colorstr('FGD:')} {problem}: only features teach, no head is imitated")
-    return config.replace(heads={"enabled": False})
+    return config.without_heads()
 
 
 def _log_levels(

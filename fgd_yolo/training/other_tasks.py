@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 
-from fgd_yolo.config.fgd_config import HeadOptions
+from fgd_yolo.config import HeadOptions
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, task_of_model
 
 _WORDS = {
@@ -81,7 +81,7 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
         student: Ultralytics model of a task of `TASKS`.
         heads: options of the heads; weights of 0, and those at their default, are no wish of the user.
     """
-    task, default = task_of_model(student), HeadOptions(enabled=True).weights
+    task, default = task_of_model(student), type(heads)().weights
     terms = (name.removeprefix("head_") for name, weight in heads.weights.items() if weight not in (0, default[name]))
     return [
         f"heads.{term}_weight has no effect: a student for {task.name} predicts no {_WORDS[term]}"

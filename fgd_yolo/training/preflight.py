@@ -105,7 +105,7 @@ def without_heads(
         f"{colorstr('FGD:')} {_nothing_shared(teachers, own, data_names)}: only features teach, no head is imitated "
         f"and no mAP is checked; if classes are equal, name them ({_example_map(own, data_names)})"
     )
-    return config.replace(heads={"enabled": False})
+    return config.without_heads()
 
 
 def check_features(
@@ -120,7 +120,7 @@ def check_features(
         raise FGDError(
             f"{_nothing_shared(teachers, own, data_names)}, so {'their heads' if len(teachers) > 1 else 'its head'} "
             f"can teach nothing: name equal classes ({_example_map(own, data_names)}), train the teacher on this data, "
-            "or distil features too (recipe=fgd)"
+            "or distil features too (method=fgd+heads)"
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd
-from fgd_yolo.training.head_outputs import keep_both_branches, run_branches
+from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
 
@@ -88,6 +88,11 @@ class Teacher:
     levels: list[Level]
     known: list[int] | None
     terms: tuple[str, ...] = ("cls", "box")
+
+    def outputs(self, maps: list[Tensor]) -> HeadOutputs:
+        """Return the outputs of its head for its neck maps, on the levels that it shares with the student."""
+        indices = [level.teacher_index for level in self.levels]
+        return HeadOutputs(self.frozen.head, self.frozen.predictions(maps), indices, self.known)
 
     def levels_at(self, strides: Collection[int]) -> list[Level]:
         """Return the levels with these strides, finest first."""

@@ -278,7 +278,7 @@ class FGDTrainer(LockedTrainer):
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
         step = partial(self.distiller.step, amp_scale=self.scaler.get_scale)
-        self.loss_hook = LossHook(student, step, head=self.config.heads.enabled)
+        self.loss_hook = LossHook(student, step, head=any(self.config.heads.weights.values()))
         self.loss_hook.attach()
 
     @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import get_flops
 
+from fgd_yolo.config import PLAIN
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
@@ -23,7 +24,7 @@ from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, v
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
-from fgd_yolo.workflow.plan import PLAIN, Plan, count_steps
+from fgd_yolo.workflow.plan import Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
 _WARM_UPS, _ROUNDS = 2, 8

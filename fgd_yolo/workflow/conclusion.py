@@ -13,10 +13,11 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fgd_yolo.config import PLAIN
 from fgd_yolo.console import command_name, display_path
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.text import printable
-from fgd_yolo.workflow.plan import FEW_STEPS, PLAIN
+from fgd_yolo.workflow.plan import FEW_STEPS
 from fgd_yolo.workflow.run_folder import PLAIN_RECIPE, RECIPE
 
 USABLE = 0.1

@@ -23,7 +23,7 @@ from typing import Any
 
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import display_path, print_status, resume_command
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
@@ -40,7 +40,7 @@ from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
 from fgd_yolo.workflow.conclusion import conclude, next_commands
-from fgd_yolo.workflow.plan import PLAIN, Plan, as_recipe, make_plan
+from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
 from fgd_yolo.workflow.run_folder import (
     DATA,
     PLAIN_RECIPE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultralytics.cfg import get_cfg
 
-from fgd_yolo.config import FGDConfig, Recipe, load_recipe
+from fgd_yolo.config import PLAIN, FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import print_status, short_names
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
@@ -24,8 +24,6 @@ from fgd_yolo.ultralytics import find_device, load_model, read_architecture, rou
 from fgd_yolo.workflow.resolve import Model, resolve, stride_of
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
 
-PLAIN = "plain"
-"""Method of a run without distillation, and the recipe for it."""
 # With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
 # from a loss into a gain (docs/experiments.md).
 FEW_STEPS = 1000
@@ -62,11 +60,8 @@ class Plan:
 
     @property
     def method(self) -> str:
-        """Name of the method: the recipe's, "heads" if only heads are distilled, or "plain" without distillation."""
-        if not self.recipe.active:
-            return PLAIN
-        features = self.recipe.features
-        return features.method if any(features.weights.values()) else "heads"
+        """Names of the methods that have a term with a weight, joined with `+`, or "plain" without distillation."""
+        return self.recipe.active_methods
 
     @property
     def teacher_names(self) -> list[str]:
@@ -83,7 +78,7 @@ class Plan:
         """Return the recipe of the same training without distillation, with its run folder beside this one."""
         place = {"project": str(run_dir.parent), "name": f"{run_dir.name}-{PLAIN}"}
         same = {"student": self.recipe.student, "data": self.recipe.data}
-        return load_recipe(PLAIN).override(**same, train={**self.recipe.train, **place})
+        return Recipe(method=PLAIN).override(**same, train={**self.recipe.train, **place})
 
 
 def as_recipe(recipe: FGDConfig | str | Path | None) -> Recipe:
@@ -201,7 +196,7 @@ def _check_options(recipe: Recipe) -> None:
     if not recipe.active:
         return
     if not recipe.teachers:
-        raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --recipe plain")
+        raise UsageError("missing --teacher: give a model, such as --teacher yolov8l, or use --method plain")
     check_feature_teacher(recipe, recipe.teachers)
 
 

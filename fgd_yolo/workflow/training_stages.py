@@ -15,7 +15,7 @@ from typing import Any
 from ultralytics import YOLO
 
 from fgd_yolo.class_columns import check_class_map, choose_columns, known_classes, same_classes
-from fgd_yolo.config import AUTO, Recipe, load_recipe
+from fgd_yolo.config import AUTO, PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import display_path, format_classes, format_duration, print_status
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.demo.cache import cache_root
@@ -214,7 +214,7 @@ def prepare_teacher(
     estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
     print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px, {estimate} on this device")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
-    plain = FGDTrainer.with_teacher(None, load_recipe("plain").config)
+    plain = FGDTrainer.with_teacher(None, FGDConfig(method=PLAIN))
     best = train_stage(teacher.file, plain, str(dataset.file), folder, train, device)
     return _cache(best, cached)
 

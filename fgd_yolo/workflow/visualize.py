@@ -224,7 +224,7 @@ def find_alignments(levels: list[Level], teacher: Path, after: Path) -> tuple[li
         return unaligned, f"{without}{SIDE} belongs to a distillation by another teacher."
     if not any(config.features.weights.values()):
         return unaligned, f"{without}the distillation of {SIDE} compared no maps."
-    aligns = build_alignments(side["losses"], levels)
+    aligns = build_alignments(side["losses"], levels, config.feature_methods)
     if aligns is None:
         return unaligned, f"{without}{SIDE} belongs to a student of another width."
     ended = f" until {config.schedule.decay_end:.0%} of the run" if config.schedule.decay_end < 1 else ""

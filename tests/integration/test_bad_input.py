@@ -163,7 +163,7 @@ def test_an_exported_teacher(refused, data, student_yaml, tmp_path):
 @pytest.mark.parametrize(
     ("words", "problem", "code"),
     [
-        (["--recipe", "heads", "--teacher-epochs", 0], "map=disc=cat", 1),
+        (["--method", "heads", "--teacher-epochs", 0], "map=disc=cat", 1),
         (["--map", "disk=cat"], "no class 'disk', did you mean 'disc'?", 2),
         (["--map", "disc=cta"], "no class 'cta', did you mean 'cat'?", 2),
     ],

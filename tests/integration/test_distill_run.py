@@ -80,7 +80,7 @@ def test_the_student_is_a_plain_ultralytics_checkpoint_with_the_classes_of_the_d
 
 def test_a_second_run_reuses_the_cached_teacher(shell, first_run):
     teacher = ["--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS]
-    run = shell.run(shell.job(*teacher, "recipe=fitnet", "features.imitation_weight=2", "name=second"))
+    run = shell.run(shell.job(*teacher, "method=fitnet", "features.imitation_weight=2", "name=second"))
     assert run.returncode == 0, run.stderr
     assert read_recipe(shell.folder / "runs/distill/second").features.imitation_weight == 2
     assert "reused" in run.stdout

@@ -68,7 +68,7 @@ def test_without_a_shared_class_the_features_teach_and_the_map_of_the_teacher_is
 )
 def test_heads_alone_stop_without_a_shared_class(options, arguments, teacher_pt, student_yaml, tiny_data, tmp_path):
     teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "ant", "bee", "cow")
-    config = quick_config({**OFF, "heads.enabled": True, **options})
+    config = quick_config({**OFF, "method": "fgd+heads", **options})
     with pytest.raises(FGDError, match="its head can teach nothing"):
         train(FGDTrainer.with_teacher(teacher, config), student_yaml, tiny_data, tmp_path, **SHORT, **arguments)
 

@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def trainer_class(teacher_pt):
-    config = FGDConfig.from_dict({"schedule.warmup_epochs": 2, "checks.min_teacher_map": 0.0, "heads.enabled": True})
+    config = FGDConfig.from_dict({"schedule.warmup_epochs": 2, "checks.min_teacher_map": 0.0, "method": "fgd+heads"})
     return FGDTrainer.with_teacher(teacher_pt, config=config)
 
 
@@ -123,14 +123,13 @@ def test_without_its_side_file_a_distillation_is_not_resumed(trainer_class, run,
 def test_a_run_is_not_resumed_with_other_options(teacher_pt, run, tiny_data):
     config = FGDConfig.from_dict(
         {
-            "features.method": "fitnet",
+            "method": "fitnet+heads",
             "features.ratio": None,
             "schedule.warmup_epochs": 2,
             "checks.min_teacher_map": 0.0,
-            "heads.enabled": True,
         }
     )
-    with pytest.raises(FGDError, match=r"another features\.method, features\.ratio, features\.imitation_weight:"):
+    with pytest.raises(FGDError, match=r"another method, features\.ratio, features\.imitation_weight"):
         resume(FGDTrainer.with_teacher(teacher_pt, config=config), run, tiny_data)
 
 

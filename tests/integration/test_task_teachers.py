@@ -128,4 +128,4 @@ def test_terms_that_no_teacher_can_teach_stop_the_run_with_those_that_it_can(tmp
     files = task_files(tmp_path / "obb", "obb")
     teacher = task_files(tmp_path / "detect", "detect").teacher
     with pytest.raises(UsageError, match=r"weight 0 \(heads.cls_weight, features\): give one of them a weight, or"):
-        distil("obb", [teacher], files, tmp_path, **{**OFF, "heads.enabled": True, "heads.cls_weight": 0})
+        distil("obb", [teacher], files, tmp_path, **{**OFF, "method": "fgd+heads", "heads.cls_weight": 0})

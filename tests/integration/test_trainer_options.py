@@ -51,7 +51,7 @@ def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, ti
 
 def test_fitnet_is_a_method(teacher_pt, student_yaml, tiny_data, tmp_path):
     trainer_class = FGDTrainer.with_teacher(
-        teacher_pt, config=quick_config({"features.method": "fitnet", "schedule.warmup_epochs": 0})
+        teacher_pt, config=quick_config({"method": "fitnet", "schedule.warmup_epochs": 0})
     )
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     assert float(rows(trainer)[0]["train/imitation_loss"]) > 0
@@ -71,7 +71,7 @@ def test_heads_and_scale_free_terms_train_and_are_logged(student, teacher_pt, ti
 
 
 def test_heads_alone_have_no_trainable_modules_and_are_plotted(teacher_pt, student_yaml, tiny_data, tmp_path):
-    config = quick_config({"schedule.warmup_epochs": 0, "pictures_every": 1, **{**OFF, "heads.enabled": True}})
+    config = quick_config({"schedule.warmup_epochs": 0, "pictures_every": 1, **{**OFF, "method": "fgd+heads"}})
     trainer_class = FGDTrainer.with_teacher(teacher_pt, config=config)
     trainer = train(trainer_class, student_yaml, tiny_data, tmp_path, epochs=1)
     (row,) = rows(trainer)

@@ -17,7 +17,7 @@ from training import quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
 FEATURES = quick_config(
-    {"schedule.warmup_epochs": 0, "heads.enabled": False, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}
+    {"schedule.warmup_epochs": 0, "method": "fgd", "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}
 )
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMPLETED = {
     "fgd-yolo di": ["distill "],
     "fgd-yolo ": ["--help", "--version", *COMMANDS],
-    "fgd-yolo recipes fitn": ["fitnet "],
+    "fgd-yolo recipes plai": ["plain "],
     "fgd-yolo distill te": ["teacher=", "teacher_epochs="],
     "fgd-yolo distill teacher=a --teacher-e": ["--teacher-epochs "],
     "fgd-yolo distill lr": ["lr0=", "lrf="],
@@ -25,7 +25,7 @@ COMPLETED = {
     "fgd-yolo distill --features.fg": ["--features.fg_weight "],
     "fgd-yolo distill recipe=paper-y": ["recipe=paper-yolo", "recipe=paper-yolox"],
     "fgd-yolo distill student=s.pt --recipe pl": ["plain "],
-    "fgd-yolo distill features.method=c": ["features.method=cwd "],
+    "fgd-yolo distill method=c": ["method=cwd "],
     "fgd-yolo distill cos_lr=T": ["cos_lr=True "],
     "fgd-yolo distill teacher=be": ["teacher=best.pt "],
     "fgd-yolo distill --teacher be": ["best.pt "],
@@ -67,7 +67,7 @@ def test_commands_options_values_and_files_are_completed_without_torch():
 def test_a_script_is_completed_like_its_command():
     script = ROOT / "tools/distill.py"
     assert script.read_text().startswith("# PYTHON_ARGCOMPLETE_OK")
-    ask([str(script)], f"python {script} --recipe fitn", words_before=2)
+    ask([str(script)], f"python {script} --method fitn", words_before=2)
     assert Path("answer").read_text() == "fitnet "
 
 

@@ -7,8 +7,7 @@ from dataclasses import fields
 
 from fgd_yolo.compare.paired_differences import Estimate, verdict
 from fgd_yolo.compare.results import COLUMNS
-from fgd_yolo.config import FGDConfig
-from fgd_yolo.methods import METHODS
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.streams import summary
 from fgd_yolo.streams.stats import STAGES
 from fgd_yolo.streams.web.metrics import to_prometheus
@@ -39,10 +38,9 @@ def test_the_values_of_a_model_are_explained():
 
 
 def test_the_columns_that_a_distillation_adds_to_results_csv_are_explained():
-    terms = {name: None for method in METHODS for name in FGDConfig(features={"method": method}).weights}
-    heads = FGDConfig(heads={"enabled": True}).heads.weights
+    terms = {name: None for method in METHOD_OPTIONS for name in FGDConfig(method=method).weights}
     ratios = [GradientRatio(group, None, every=1, maximum=1).columns() for group in ("features", "heads")]
-    expected = {f"train/{name}" for name in [*terms, *heads]} | {name for columns in ratios for name in columns}
+    expected = {f"train/{name}" for name in terms} | {name for columns in ratios for name in columns}
     expected |= {"lr/pg3"}  # Ultralytics writes a column for each group of the optimizer, and has three itself
     assert set(documented("Columns of results.csv")) == expected
 

@@ -28,7 +28,7 @@ def test_downloads_need_allow_download():
 def test_the_help_lists_common_ablations():
     script = [sys.executable, str(ROOT / "tools/compare.py"), "--help"]
     text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    for words in ("--val-fraction", "--runs", "--report", "scale-free:features.rel_weight=0", "ultralytics:dis=3"):
+    for words in ("--val-fraction", "--runs", "--report", "fgd:features.rel_weight=0", "ultralytics:dis=3"):
         assert words in text
 
 
@@ -129,8 +129,8 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --val-fraction some", "such as 0.2"),
         (f"{ASKED} --runs a --val-fraction 0.2", "--val-fraction cannot be used with --runs"),
         (f"{ASKED} --projcet x", "did you mean '--project'"),
-        (f"{ASKED} heads.ratio=1", "write it after a method, such as fgd:heads.ratio="),
-        (f"{ASKED} features.fg-weight=1", "write it after a method, such as fgd:features.fg_weight="),
+        (f"{ASKED} heads.ratio=1", "write it after a method, such as fgd\\+heads:heads.ratio="),
+        (f"{ASKED} features.fg-weight=1", "write it after a method, such as fgd\\+heads:features.fg_weight="),
         (f"{ASKED} heads.rato=1", r"did you mean 'heads.ratio'\? \(write it after a method"),
         (f"{ASKED} fg_weight=1", r"did you mean 'features.fg_weight'\? \(write it after a method"),
         (f"{ASKED} recipe=mine.yaml", "write the recipe as a method"),

@@ -76,9 +76,9 @@ def test_a_value_may_contain_an_equals_sign_or_start_with_a_dash():
 
 
 def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_the_defaults():
-    recipe = parse_distill(["recipe=fitnet", "features.imitation_weight=2", "--heads.enabled", "True"])["recipe"]
-    assert isinstance(recipe, Recipe) and recipe.features.method == "fitnet"
-    assert (recipe.features.imitation_weight, recipe.heads.enabled) == (2, True)
+    recipe = parse_distill(["--method", "fitnet+heads", "features.imitation_weight=2"])["recipe"]
+    assert isinstance(recipe, Recipe) and recipe.method == "fitnet+heads"
+    assert (recipe.features.imitation_weight, recipe.heads.cls_weight) == (2, 1)
     assert (recipe.features.ratio, recipe.heads.ratio) == (0.25, 0.5)
     fixed = parse_distill(["--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"])["recipe"]
     assert (fixed.features.ratio, fixed.pictures_every, fixed.schedule.warmup_epochs) == (None, 0, 0)
@@ -96,9 +96,10 @@ def test_a_class_map_is_written_in_one_word():
         assert parse_distill(words)["recipe"].map == {"truck": "car", "bus": "car"}
 
 
-def test_a_change_of_the_method_brings_its_default_of_the_heads():
-    recipe = parse_distill(["recipe=fitnet", "features.method=fgd"])["recipe"]
-    assert recipe.heads.enabled and recipe.features.ratio == 0.25, "the ratio is one of the recipe"
+def test_a_change_of_the_method_keeps_what_a_recipe_gives_and_brings_its_defaults(tmp_path):
+    (tmp_path / "mine.yaml").write_text("method: fitnet\nfeatures: {teacher: 2}\n")
+    recipe = parse_distill([f"recipe={tmp_path / 'mine.yaml'}", "--method", "fgd+heads"])["recipe"]
+    assert (recipe.features.teacher, recipe.features.ratio, recipe.schedule.decay_end) == (2, 0.1, 0.6)
 
 
 def other_spellings(name, value):
@@ -172,7 +173,7 @@ def test_an_option_given_more_than_once_is_refused(words):
         ("allow_download=maybe", "must be True or False"),
         ("model=x", "use --student for the student"),
         ("features.fg_weight=-1", "features.fg_weight must be at least 0"),
-        ("features.method=cwd features.fg_weight=1", "an option of method fgd, not of cwd"),
+        ("method=cwd features.fg_weight=1", "an option of method fgd, not of cwd"),
         ("--teach x", "unknown option '--teach'"),
     ],
 )
@@ -238,7 +239,7 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
         ("stream max_megapixels=3", "error: 'max_megapixels=3' is not an option: write --max-megapixels 3"),
         ("benchmark inference model=a.pt", "error: 'model=a.pt' is not an option: write --model a.pt"),
         ("export --modle a.pt", "error: unknown option '--modle', did you mean '--model'? (see --help)"),
-        ("recipes fgdd", "error: unknown recipe 'fgdd', did you mean 'fgd'?"),
+        ("recipes plian", "error: unknown recipe 'plian', did you mean 'plain'?"),
     ],
 )
 def test_every_command_refuses_an_invalid_argument_in_one_line(capsys, words, line):

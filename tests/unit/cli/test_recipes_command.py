@@ -29,4 +29,4 @@ def test_a_recipe_is_printed_as_its_file_and_nothing_else(capsys):
 
 def test_recipes_need_no_training_packages():
     assert loaded_by(["recipes"], {"torch", "ultralytics", "pydantic", "numpy"}) == "[]"
-    assert loaded_by(["recipes", "fgd"], {"torch", "ultralytics", "pydantic", "numpy"}) == "[]"
+    assert loaded_by(["recipes", "plain"], {"torch", "ultralytics", "pydantic", "numpy"}) == "[]"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.compare.options import folder_name, method_of, parse_method, parse_methods
-from fgd_yolo.config import FGDConfig, load_recipe
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import UsageError
 
 
@@ -13,7 +13,7 @@ def test_the_four_standard_methods():
     plain, ultralytics, fitnet, fgd = parse_methods(["plain", "ultralytics", "fitnet", "fgd"])
     assert [method.needs_teacher for method in (plain, ultralytics, fitnet, fgd)] == [False, True, True, True]
     assert ultralytics.config is None and not plain.config.active
-    assert fitnet.config.features.method == "fitnet" and fgd.config == load_recipe("fgd").config == FGDConfig()
+    assert fitnet.config.method == "fitnet" and fgd.config == FGDConfig(method="fgd")
 
 
 def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
@@ -34,10 +34,15 @@ def test_another_scale_changes_default_weights_but_no_given_ones():
     for word, scale in (("fgd:features.scale=paper", "paper"), ("paper-yolo:features.scale=free", "free")):
         assert parse_method(word).config.weights == {
             **parse_method(word).config.weights,
-            **FGDConfig.from_dict({"features.scale": scale, "heads.enabled": False}).weights,
+            **FGDConfig.from_dict({"features.scale": scale, "method": "fgd"}).weights,
         }
     assert parse_method("fgd:features.scale=paper,features.fg_weight=0.5").config.features.fg_weight == 0.5
-    assert not any(parse_method("heads:features.scale=paper").config.features.weights.values())
+
+
+def test_methods_are_joined_with_a_plus_in_any_order_and_have_one_label():
+    assert parse_method("heads+cwd:heads.ratio=1").label == "cwd+heads:heads.ratio=1"
+    assert parse_method("cwd+heads").config == FGDConfig(method="cwd+heads")
+    assert method_of(FGDConfig()).label == "fgd+heads"
 
 
 def test_loss_gains_become_train_arguments_of_the_method():

@@ -72,11 +72,23 @@ def test_the_verdict_line_has_mean_interval_and_number_of_pairs():
 
 
 def test_methods_have_one_order_and_the_verdict_is_about_the_default():
-    methods = ["fgd:features.ratio=0.1", "fgd", "mine.yaml", "plain", "ultralytics:dis=3", "fitnet", "ultralytics"]
-    assert sort_methods(methods) == [
-        *("plain", "ultralytics", "ultralytics:dis=3", "fitnet", "fgd", "fgd:features.ratio=0.1", "mine.yaml")
+    default = "fgd+heads"
+    methods = [
+        "fgd:features.ratio=0.1",
+        default,
+        "mine.yaml",
+        "fgd",
+        "plain",
+        "ultralytics:dis=3",
+        "fitnet",
+        "ultralytics",
     ]
-    assert main_method(methods) == "fgd"
+    assert sort_methods(methods) == [
+        *("plain", "ultralytics", "ultralytics:dis=3", "fgd", "fgd:features.ratio=0.1", "fitnet"),
+        *(default, "mine.yaml"),
+    ]
+    assert main_method(methods) == default
+    assert main_method(["fgd:features.ratio=0.1", "fgd", "plain", "ultralytics"]) == "fgd"
     assert main_method(["plain", "fgd:features.ratio=0.1"]) == "fgd:features.ratio=0.1"
 
 

@@ -10,6 +10,7 @@ from fgd_yolo.cfg import recipe_names
 
 from fgd_yolo.compare import report
 from fgd_yolo.compare.results import curve_file, read_runs, write_runs
+from fgd_yolo.config import METHOD_OPTIONS
 from unit.compare.example_runs import example_run
 
 OUT = Path("out")
@@ -194,7 +195,7 @@ def test_no_report_is_written_without_runs():
     assert report.write_report(OUT) == [] and not OUT.exists()
 
 
-@pytest.mark.parametrize("name", [*recipe_names(), "ultralytics"])
+@pytest.mark.parametrize("name", [*recipe_names(), "ultralytics", *METHOD_OPTIONS])
 def test_every_method_has_a_one_line_description(name):
     write_runs(OUT / "runs.csv", [example_run(name, 0), example_run(f"{name}:box=5", 0)])
     report.write_report(OUT)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from fgd_yolo.config import METHOD_OPTIONS, FeatureOptions, FGDConfig
-from fgd_yolo.config.method_options import FGDOptions
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
+from fgd_yolo.config.method_options import GROUPS, FGDOptions
 from fgd_yolo.errors import UsageError
 
 PROMISED = {
     "features": {
-        *("method", "scale", "temperature", "teacher"),
+        *("scale", "temperature", "teacher"),
         *("fg_weight", "bg_weight", "attn_weight", "rel_weight", "ratio"),
     },
     "heads": {
-        *("enabled", "ratio", "cls_weight", "box_weight"),
+        *("ratio", "cls_weight", "box_weight"),
         *("mask_weight", "keypoint_weight", "visibility_weight", "angle_weight"),
     },
     "schedule": {"warmup_epochs", "decay_start", "decay_end", "measure_every"},
@@ -24,7 +26,7 @@ PROMISED = {
 
 def test_the_options_are_in_groups():
     flat = {f"{group}.{option}" for group, options in PROMISED.items() for option in options}
-    assert set(FGDConfig().flat()) == flat | {"map", "pictures_every"}
+    assert set(FGDConfig().flat()) == flat | {"method", "map", "pictures_every"}
     assert flat < set(FGDConfig.option_names())
 
 
@@ -46,12 +48,14 @@ def test_a_group_is_a_mapping_an_object_or_dotted_options():
         ({"hedas": {}}, r"unknown option 'hedas'"),
         ({"imitation_weight": 1.0}, r"did you mean 'features\.imitation_weight'"),
         ({"features": {"scale": "fre"}}, r"features\.scale 'fre' is unknown, did you mean 'free'"),
-        ({"features": {"method": "fitnt"}}, r"features\.method 'fitnt' is unknown, did you mean 'fitnet'"),
+        ({"method": "fgd+fitnt"}, r"method 'fitnt' is unknown, did you mean 'fitnet'"),
         ({"heads.ratio": 1.0, "heads": False}, r"heads"),
         ({"heads": False}, r"heads must be a mapping of options, got False"),
         ({"heads": {1: 2}}, r"unknown option 'heads\.1'"),
         ({1: 2}, r"unknown option '1'"),
-        ({"features": {"method": ["fgd"]}}, r"features\.method '\['fgd'\]' is unknown"),
+        ({"method": ["fgd"]}, r"method '\['fgd'\]' is unknown"),
+        ({"method": "fgd+heads+fgd"}, r"method fgd\+heads\+fgd names fgd twice"),
+        ({"method": "fgd+plain"}, r"method 'plain' is unknown|method fgd\+plain"),
     ],
 )
 def test_a_wrong_name_is_an_error_with_the_closest_one(options, message):
@@ -74,39 +78,77 @@ def test_a_change_replaces_single_options_of_a_group():
 
 
 def test_a_change_of_the_method_brings_its_defaults():
-    changed = FGDConfig().replace(features={"method": "fitnet"})
-    assert changed.features == METHOD_OPTIONS["fitnet"]() and not changed.heads.enabled
-    assert FGDConfig(heads={"enabled": True}).replace(features={"method": "fitnet"}).heads.enabled, "it was given"
+    changed = FGDConfig().replace(method="fitnet")
+    assert changed.features == METHOD_OPTIONS["fitnet"]() and not changed.heads.weights
+    assert (changed.schedule.decay_start, changed.schedule.decay_end) == (1, 1), "it does not decay"
+    given = FGDConfig(method="fitnet", schedule={"decay_end": 0.8}).schedule
+    assert (given.decay_start, given.decay_end) == (0.3, 0.8), "a decay that is given"
 
 
 def test_an_option_of_another_method_is_refused_and_names_that_method():
     with pytest.raises(UsageError, match=r"features\.imitation_weight is an option of method fitnet, not of fgd"):
         FGDConfig(features={"imitation_weight": 1.0})
-    with pytest.raises(UsageError, match=r"features\.temperature is an option of method .*fgd.*, not of fitnet"):
-        FGDConfig(features={"method": "fitnet", "temperature": 1.0})
+    with pytest.raises(UsageError, match=r"features\.temperature is an option of method fgd, not of fitnet: leave it"):
+        FGDConfig(method="fitnet", features={"temperature": 1.0})
+    with pytest.raises(UsageError, match=r"heads\.cls_weight .* not of fgd: .* add the method \(method=fgd\+heads\)"):
+        FGDConfig(method="fgd", heads={"cls_weight": 1.0})
 
 
-def test_no_two_methods_have_an_option_of_the_same_name():
-    own = [
-        name for model in METHOD_OPTIONS.values() for name in model.model_fields.keys() - FeatureOptions.model_fields
-    ]
-    assert len(own) == len(set(own))
+def of_group(group):
+    return [name for name, model in METHOD_OPTIONS.items() if issubclass(model, group)]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_an_option_belongs_to_one_method_of_its_group(group):
+    own = [name for method in of_group(group) for name in METHOD_OPTIONS[method].model_fields]
+    assert len({*own, *group.model_fields}) == len([name for name in own if name not in group.model_fields]) + len(
+        group.model_fields
+    )
 
 
 @pytest.mark.parametrize("name", METHOD_OPTIONS)
 def test_a_method_has_its_own_options_and_survives_a_round_trip(name):
-    config = FGDConfig(features={"method": name})
-    assert type(config.features) is METHOD_OPTIONS[name] and config.features.weights
+    config = FGDConfig(method=name)
+    assert type(getattr(config, METHOD_OPTIONS[name].group)) is METHOD_OPTIONS[name]
+    assert config.weights == METHOD_OPTIONS[name]().weights and config.active_methods == name
     assert FGDConfig.from_dict(config.to_dict()) == FGDConfig.from_dict(config.flat()) == config
-    assert config.heads.enabled is METHOD_OPTIONS[name].imitates_heads
+
+
+def test_methods_are_composed_in_the_order_of_the_table_with_the_options_of_each():
+    config = FGDConfig(method=" heads+cwd + fgd", features={"channel_temperature": 2.0, "fg_weight": 3.0})
+    assert (config.method, config.feature_methods) == ("fgd+cwd+heads", ("fgd", "cwd"))
+    alone = [FGDConfig(method=name).weights for name in ("fgd", "cwd", "heads")]
+    together = {name: value for weights in alone for name, value in weights.items()}
+    assert list(config.weights) == list(together) and config.weights == {**together, "fg_loss": 3.0}
+    assert FGDConfig.from_dict(config.to_dict()) == FGDConfig.from_dict(config.flat()) == config
+    assert pickle.loads(pickle.dumps(config)) == config, "a comparison passes it to its processes"
+    assert FGDConfig(method="fgd+fitnet").features.ratio == 0.1, "that of the first"
+    assert FGDConfig(method="fgd+fitnet").schedule.decay_end == 0.6
+    assert FGDConfig(method="fitnet+cwd").features.ratio == 0.25
+
+
+def test_methods_without_a_weight_are_not_active():
+    off = {name: 0 for name in METHOD_OPTIONS["fgd"].model_fields if name.endswith("_weight")}
+    assert FGDConfig(features=off).active_methods == "heads" and FGDConfig(features=off).method == "fgd+heads"
+    assert FGDConfig(method="fgd", features=off).active_methods == FGDConfig(method="plain").active_methods == "plain"
+    assert not FGDConfig(method="plain").methods
+
+
+def test_heads_can_be_left_out_of_a_composition():
+    config = FGDConfig(features={"fg_weight": 2.0}, heads={"cls_weight": 3.0}, schedule={"warmup_epochs": 1.0})
+    alone = FGDConfig(method="fgd", features={"fg_weight": 2.0}, schedule={"warmup_epochs": 1.0})
+    assert config.without_heads() == alone and config.without_heads().given == alone.given
 
 
 @pytest.mark.parametrize("name", METHOD_OPTIONS)
-def test_every_option_has_a_description(name):
-    models = [FGDConfig, *(type(value) for _, value in FGDConfig(features={"method": name}) if hasattr(value, "group"))]
+def test_every_option_has_a_description_and_every_method_too(name):
+    models = [FGDConfig, *(type(value) for _, value in FGDConfig(method=name) if hasattr(value, "group"))]
     for model in models:
-        for option, field in model.model_fields.items():
-            assert option == "method" or field.description, f"{model.__name__}.{option}"
+        for option in model.model_fields:
+            inherited = [base.model_fields.get(option) for base in model.__mro__ if hasattr(base, "model_fields")]
+            assert any(entry and entry.description for entry in inherited), f"{model.__name__}.{option}"
+    assert METHOD_OPTIONS[name].label and not METHOD_OPTIONS[name].description.endswith(".")
+    assert len(METHOD_OPTIONS[name].description) > 20
 
 
 def test_given_options_are_in_the_order_of_the_fields():
@@ -124,17 +166,11 @@ def test_the_options_do_not_change():
             setattr(options, name, None)
 
 
-def test_heads_are_imitated_beside_fgd_but_beside_plain_imitation_only_on_request():
-    assert FGDConfig().heads.enabled and not FGDConfig(features={"method": "fitnet"}).heads.enabled
-    assert FGDConfig(features={"method": "fitnet"}, heads={"enabled": True}).heads.weights
-    assert not FGDConfig(heads={"enabled": False}).heads.weights
-
-
 def test_a_single_weight_makes_the_distillation_active():
-    off = {"features.fg_weight": 0, "features.bg_weight": 0, "features.attn_weight": 0, "heads.enabled": False}
+    off = {"features.fg_weight": 0, "features.bg_weight": 0, "features.attn_weight": 0, "method": "fgd"}
     assert FGDConfig.from_dict({**off, "features.rel_weight": 1e-6}).active
     assert not FGDConfig.from_dict({**off, "features.rel_weight": 0}).active
-    assert not FGDConfig(features={"method": "fitnet", "imitation_weight": 0}).active
+    assert not FGDConfig(method="fitnet", features={"imitation_weight": 0}).active
 
 
 @pytest.mark.parametrize(
@@ -149,18 +185,18 @@ def test_a_single_weight_makes_the_distillation_active():
         {"schedule.measure_every": 0},
         {"pictures_every": -1},
         {"pictures_every": 2.5},
-        {"features.method": "fgdd"},
-        {"features.method": 3},
+        {"method": "fgdd"},
+        {"method": 3},
         {"features.scale": "papper"},
-        {"heads.enabled": 1},
+        {"heads.cls_weight": "1"},
         {"heads.ratio": 0.0},
         {"checks.max_ratio": 0},
         {"schedule.decay_end": 0.0},
         {"schedule.decay_end": 1.5},
         {"schedule.decay_start": 0.9, "schedule.decay_end": 0.5},
         {"features.fg_weight": None},
-        {"features.imitation_weight": -1.0, "features.method": "fitnet"},
-        {"features.imitation_weight": True, "features.method": "fitnet"},
+        {"features.imitation_weight": -1.0, "method": "fitnet"},
+        {"features.imitation_weight": True, "method": "fitnet"},
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error_of_one_line_that_names_it(options):

@@ -29,16 +29,12 @@ def test_an_unknown_recipe_name_names_the_closest_one():
 
 def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
     paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
-    assert set(recipe_names()) == {"fgd", "fitnet", "cwd", "plain", "scale-free", "heads"} | paper
+    assert set(recipe_names()) == {"plain"} | paper
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_loads(name):
     assert isinstance(load_recipe(name), FGDConfig)
-
-
-def test_the_recipe_of_the_default_method_repeats_no_default():
-    assert load_recipe("fgd") == Recipe() and load_recipe("fgd").features.model_fields_set == {"method"}
 
 
 def test_a_paper_recipe_keeps_the_weights_of_its_file():
@@ -48,7 +44,7 @@ def test_a_paper_recipe_keeps_the_weights_of_its_file():
 
 
 def test_the_recipes_without_weights_have_the_defaults_of_their_scale():
-    assert list(load_recipe("scale-free").features.weights.values()) == [0.5, 0.25, 0.25, 1.0]
+    assert list(Recipe().features.weights.values()) == [0.5, 0.25, 0.25, 1.0]
     assert list(load_recipe("paper-yolo").features.weights.values()) == [2e-4, 1e-4, 2e-4, 1e-6]
 
 
@@ -164,10 +160,10 @@ def test_an_empty_file_is_the_default(tmp_path):
 
 
 def test_a_recipe_is_a_distillation_with_models_and_data():
-    config = FGDConfig(features={"method": "fitnet"}, pictures_every=0)
+    config = FGDConfig(method="fitnet", pictures_every=0)
     recipe = Recipe.of(config, teacher="a.pt")
     assert recipe.config == config and type(recipe.config) is FGDConfig
-    assert not recipe.replace(**{"features.imitation_weight": 2.0}).heads.enabled, "still a default of the method"
+    assert recipe.replace(**{"features.imitation_weight": 2.0}).features.ratio == 0.25, "still a default of the method"
 
 
 def test_the_options_of_the_distillation_can_be_overridden():

@@ -29,8 +29,8 @@ def run(tmp_path):
     recipe = {"teacher": "/home/me/yolov8l.pt", "student": "yolov8n", "data": "/home/me/cells.yaml"}
     recipe |= {
         "train": {"epochs": 30, "project": "/home/me/runs"},
-        "features": {"method": "fgd", "scale": "paper"},
-        "heads": {"enabled": False},
+        "features": {"scale": "paper"},
+        "method": "fgd",
         "schedule": {"warmup_epochs": 2},
         "checks": {"max_ratio": 3},
         "pictures_every": 5,
@@ -46,7 +46,7 @@ def test_teacher_and_recipe_are_those_of_the_run_without_paths_of_this_machine(r
     assert entry["teacher"] == "yolov8l"
     assert entry["recipe"] == {
         **{"method": "fgd", "teacher": "yolov8l.pt", "student": "yolov8n", "data": "cells.yaml"},
-        **{"train": {"epochs": 30}, "features": {"method": "fgd", "scale": "paper"}, "heads": {"enabled": False}},
+        **{"train": {"epochs": 30}, "features": {"scale": "paper"}, "method": "fgd"},
         **{"schedule": {"warmup_epochs": 2}, "checks": {"max_ratio": 3}, "pictures_every": 5},
     }
     assert "/home" not in json.dumps(entry)

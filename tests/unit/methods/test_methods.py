@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.methods import METHODS, build_level_loss
+from fgd_yolo.methods import HEAD_TERMS, METHODS, build_level_loss
 from fgd_yolo.methods.box_masks import foreground_weights
 from unit.methods.cases import GRID, make_boxes, make_maps
 
@@ -19,7 +19,7 @@ SCORES = torch.linspace(0.05, 0.95, 64).view(2, *GRID)
 def make_level(name: str, student_channels: int = 3, teacher_channels: int = 5, **options):
     """The loss module of one level, with randomised parameters so that none is without gradient."""
     torch.manual_seed(3)
-    loss = build_level_loss(student_channels, teacher_channels, METHOD_OPTIONS[name](**options))
+    loss = build_level_loss(student_channels, teacher_channels, [name], METHOD_OPTIONS[name](**options))
     with torch.no_grad():
         for parameter in loss.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -89,7 +89,8 @@ def test_equal_widths_have_no_alignment_to_train(name):
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "mgd"])
 def test_a_student_that_equals_its_teacher_has_no_loss(name):
     student_map, _ = make_maps(4, 4)
-    loss = build_level_loss(4, 4, METHOD_OPTIONS[name]())  # not trained yet: the context blocks return their input
+    # Not trained yet: the context blocks return their input.
+    loss = build_level_loss(4, 4, [name], METHOD_OPTIONS[name]())
     assert sum(compare(loss, student_map, student_map.detach())).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -143,15 +144,35 @@ def test_different_grids_are_refused_naming_both(name):
 
 
 def test_the_configuration_passes_the_options_on(name):
-    config = FGDConfig(features={"method": name, **off(name)}, heads={"enabled": False})
+    config = FGDConfig(method=name, features=off(name))
     assert not config.active
     assert config.features == METHOD_OPTIONS[name](**off(name))
-    assert isinstance(build_level_loss(3, 5, config.features), METHODS[name])
+    assert isinstance(build_level_loss(3, 5, [name], config.features), METHODS[name])
 
 
-def test_every_method_has_options():
-    assert METHODS.keys() == METHOD_OPTIONS.keys()
+def test_every_method_has_a_loss_module_or_head_terms():
+    terms = {}
+    for name, options in METHOD_OPTIONS.items():
+        if name not in METHODS:
+            terms |= {item.removeprefix("head_"): name for item in options().weights}
+    assert [*METHODS, *dict.fromkeys(terms.values())] == [*METHOD_OPTIONS] and [*terms] == [*HEAD_TERMS]
 
 
+def test_composed_methods_are_the_methods_side_by_side():
+    """Each keeps its own alignment, terms and trained weights."""
+    options = FGDConfig(method="fgd+cwd").features
+    torch.manual_seed(3)
+    together = build_level_loss(3, 5, ["fgd", "cwd"], options)
+    maps = make_maps(3, 5)
+    alone = [term for loss in together.losses.values() for term in loss(*maps, *BOXES)]
+    assert torch.equal(torch.stack(together(*maps, *BOXES)), torch.stack(alone)) and len(alone) == len(options.weights)
+    assert together.trained_weights("channel_loss")["alignment"] is together.losses["cwd"].align.weight
+    assert together.trained_weights("fg_loss")["alignment"] is together.losses["fgd"].align.weight
+    no_boxes = make_boxes("all images without")
+    assert together.is_empty("fg_loss", *no_boxes, 2, (8, 8))
+    assert not together.is_empty("channel_loss", *no_boxes, 2, (8, 8))
+
+
+@pytest.mark.parametrize("name", METHOD_OPTIONS)
 def test_the_docs_have_a_section_for_the_method(name):
     assert f"\n## {name}\n" in (Path(__file__).parents[3] / "docs/concepts/methods.md").read_text(encoding="utf-8")

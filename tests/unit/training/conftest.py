@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def joined(teacher_pt, student_yaml):
     """A student, its distiller for the neck alone, and the loss hook that joins them, attached."""
-    return join(teacher_pt, student_yaml, **{"heads.enabled": False})
+    return join(teacher_pt, student_yaml, **{"method": "fgd"})
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     teacher, _ = load_model(teacher_pt)
     levels = pair_levels(student, teacher)
     config = FGDConfig.from_dict({"schedule.warmup_epochs": 0, **options})
-    frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=config.heads.enabled)
+    frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=any(config.heads.weights.values()))
     distiller = Distiller([Teacher("teacher.pt", frozen, levels, known=None)], config)
-    loss_hook = LossHook(student, distiller.step, head=config.heads.enabled)
+    loss_hook = LossHook(student, distiller.step, head=any(config.heads.weights.values()))
     loss_hook.attach()
     return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

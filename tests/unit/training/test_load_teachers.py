@@ -59,7 +59,7 @@ def test_one_of_several_teachers_that_knows_no_class_teaches_only_the_features_i
 
 
 def test_without_heads_every_teacher_but_that_of_the_features_is_idle(load, caplog):
-    load("disc block wedge", "disc block cat", "disc cat dog", features={"teacher": 2}, heads={"enabled": False})
+    load("disc block wedge", "disc block cat", "disc cat dog", features={"teacher": 2}, method="fgd")
     assert [warning.split(" teaches")[0].split()[-1] for warning in idle(caplog)] == ["0.pt", "2.pt"]
 
 

@@ -68,7 +68,7 @@ def test_known_and_unknown_classes_are_listed():
 
 def test_without_a_shared_class_the_features_still_teach_with_one_warning(caplog):
     config = without_heads(FGDConfig(), ["coco.pt"], {0: "dog"}, {0: "cat", 1: "emu"})
-    assert not config.heads.enabled and config.features == FGDConfig().features
+    assert not config.heads.weights and config.features == FGDConfig().features
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "coco.pt has 1 class (dog), none of the data's 2 classes (cat, emu)" in record.message
@@ -76,7 +76,7 @@ def test_without_a_shared_class_the_features_still_teach_with_one_warning(caplog
 
 
 def test_without_a_shared_class_heads_alone_can_teach_nothing():
-    config = FGDConfig.from_dict({**OFF, "heads.enabled": True})
+    config = FGDConfig.from_dict({**OFF, "method": "fgd+heads"})
     with pytest.raises(FGDError, match=r"1 class \(dog\), none of the data's 1 class \(cat\).*map=dog=cat") as caught:
         without_heads(config, ["coco.pt"], {0: "dog"}, {0: "cat"})
     assert "\n" not in str(caught.value)

@@ -160,7 +160,7 @@ def test_a_recipe_comes_from_a_name_a_file_a_config_or_the_default(tmp_path):
     (tmp_path / "own.yaml").write_text("student: yolov8n\ntrain: {epochs: 3}\n")
     assert as_recipe(tmp_path / "own.yaml").train == {"epochs": 3}
     assert as_recipe("plain").active is False
-    assert as_recipe(FGDConfig(features={"method": "fitnet"})).features.method == "fitnet"
+    assert as_recipe(FGDConfig(method="fitnet")).method == "fitnet"
     assert as_recipe(None).config == FGDConfig()
     recipe = Recipe(student="yolo11n")
     assert as_recipe(recipe) is recipe

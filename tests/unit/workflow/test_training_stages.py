@@ -91,7 +91,7 @@ def test_a_teacher_trained_for_the_data_is_used_without_fine_tuning(teacher, dat
     assert list(tmp_path.glob("teacher")) == []
 
 
-HEADS_ALONE = {**OFF, "heads.enabled": True}
+HEADS_ALONE = {**OFF, "method": "fgd+heads"}
 
 
 def test_epochs_0_is_an_error_only_if_the_teacher_must_be_trained(teacher, dataset):

@@ -113,7 +113,8 @@ def side(tmp_path):
     def write(folder=tmp_path, levels=LEVELS, **changes):
         config = FGDConfig.from_dict(changes.pop("config", {}))
         losses = torch.nn.ModuleList(
-            build_level_loss(level.student_channels, level.teacher_channels, config.features) for level in levels
+            build_level_loss(level.student_channels, level.teacher_channels, config.feature_methods, config.features)
+            for level in levels
         )
         origin = {"teacher": sha256(b"teacher").hexdigest(), "options": config.flat()}
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +133,9 @@ def test_the_alignments_of_the_side_file_are_used_level_by_level(side, tmp_path,
     assert "the alignment of epoch 5" in note
 
 
-def test_the_side_file_of_fitnet_is_read_too(side):
-    losses, teacher, student = side(config={"features.method": "fitnet"})
+@pytest.mark.parametrize("method", ["fitnet", "fitnet+cwd+heads"])
+def test_the_side_file_of_other_methods_is_read_too(side, method):
+    losses, teacher, student = side(config={"method": method})
     (_, second), _ = find_alignments(LEVELS, teacher, student)
     assert torch.equal(second.weight, losses[1].align.weight)
 
