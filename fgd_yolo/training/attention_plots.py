@@ -46,7 +46,7 @@ def plot_if_due(trainer, every: int) -> None:
                 choose_images(trainer.test_loader.dataset.labels, trainer.task),
                 int(trainer.args.imgsz),
                 f"epoch {epoch}",
-                teacher_px=trainer.config.teacher_imgsz,
+                teacher_px=trainer.distiller.config.teacher_imgsz,
             )
             write_plot(plot, Path(trainer.save_dir) / FOLDER / f"epoch{epoch:03}.png", epoch)
     except Exception as error:  # a failed plot must not stop a training

@@ -193,7 +193,7 @@ class Distiller:
         image_index = batch["batch_idx"].to(batch["img"].device).long()
         grids = [student_maps[level.student_index].shape[2:] for level in levels]
         painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
-        scores = [None] * len(levels) if outputs is None else cell_scores(outputs)
+        scores = [None] * len(levels) if outputs is None else cell_scores(outputs, grids)
         return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
 
     def _running_teachers(self) -> list[Teacher]:

@@ -93,20 +93,26 @@ class HeadOutputs(NamedTuple):
         return self.outputs if BRANCHES[0] in self.outputs else {BRANCHES[0]: self.outputs}
 
 
-def cell_scores(outputs: HeadOutputs) -> list[Tensor]:
+def cell_scores(outputs: HeadOutputs, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Return the largest class probability in each cell of the compared levels, (B, H, W) each.
 
     Only the classes that the teacher knows count; without any, every cell has 1.
+
+    Args:
+        outputs: of a teacher.
+        grids: (H, W) of each level, to which the teacher's own is resized.
     """
     branch = outputs.branches[BRANCHES[0]]
     cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in branch["feats"]]
     by_level = branch["scores"].split(cells, dim=2)
     maps = []
-    for index in outputs.indices:
-        grid = branch["feats"][index].shape[2:]
+    for index, grid in zip(outputs.indices, grids, strict=True):
+        own_grid = branch["feats"][index].shape[2:]
         scores = by_level[index] if outputs.known is None else by_level[index][:, outputs.known]
         best = scores.amax(dim=1).sigmoid() if scores.shape[1] else torch.ones_like(by_level[index][:, 0])
-        maps.append(best.unflatten(1, grid))
+        best = best.unflatten(1, own_grid)
+        same = own_grid == torch.Size(grid)
+        maps.append(best if same else F.interpolate(best[:, None], size=grid, mode="area")[:, 0])
     return maps
 
 
