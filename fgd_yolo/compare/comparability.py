@@ -77,7 +77,7 @@ def _equal_within_seed(run: Run, other: Run) -> tuple[str, ...]:
     changed = {
         column
         for option, column in CHANGED_BY_OPTION.items()
-        if (run.options.get(option) or 0) != (other.options.get(option) or 0)
+        if ((run.options or {}).get(option) or 0) != ((other.options or {}).get(option) or 0)
     }
     return tuple(column for column in EQUAL_WITHIN_SEED if column not in changed)
 
