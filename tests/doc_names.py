@@ -302,6 +302,11 @@ def span_problems(text: str) -> Iterator[str]:
             yield f"`{text}`: unknown option '{option}'{close_match(option, FGDConfig.option_names())}"
     if (recipe := re.search(r"--recipe ([a-z][\w-]*)$", text)) and recipe[1] not in recipe_names():
         yield f"`{text}`: unknown recipe '{recipe[1]}'{close_match(recipe[1], recipe_names())}"
+    if method := re.search(r"--method ([a-z][\w+]*)$", text):
+        try:
+            FGDConfig(method=method[1])
+        except UsageError as error:
+            yield f"`{text}`: {error}"
     for extras in _EXTRAS.findall(text):
         yield from _extra_problems(extras)
     yield from (f"`{text}`: {problem}" for problem in _path_problems(text))

@@ -15,15 +15,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from results_tables import DATA
+from results_tables import DATA, FGD
 from torchvision.ops import box_iou
 from ultralytics.data.utils import img2label_paths
 
-from fgd_yolo.compare.options import PLAIN
 from fgd_yolo.compare.paired_differences import Estimate, Pair, estimate, pairs
 from fgd_yolo.compare.plots import colours
 from fgd_yolo.compare.results import RUNS, read_runs
-from fgd_yolo.config import DEFAULT_METHOD
+from fgd_yolo.config import DEFAULT_METHOD, PLAIN
 from fgd_yolo.datasets import run_dataset, split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime import OnnxDetector
@@ -74,7 +73,7 @@ def draw_first_look(run: Path, plain: Path, comparison: Path) -> Figure:
     figure = Figure(figsize=(8, photo_in + 3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     above, below = figure.subfigures(2, 1, height_ratios=(1.75, photo_in + 1.25))
-    differences = pairs(read_runs(comparison / RUNS), DEFAULT_METHOD, PLAIN)
+    differences = pairs(read_runs(comparison / RUNS), FGD, PLAIN)
     gain = estimate([pair.points for pair in differences])
     interval = f"95 % interval {gain.low:+.2f} to {gain.high:+.2f}"
     above.suptitle(f"Gain of distillation: {gain.mean:+.2f} mAP50-95 points, {interval}", **_TITLE)

@@ -14,7 +14,7 @@ PARTS: dict[str, Callable[[], str]] = {
         reference_commands.completion,
         reference_commands.commands,
         reference_options.recipe_options,
-        reference_options.method_options,
+        reference_options.feature_options,
         reference_options.head_options,
         reference_options.schedule_options,
         reference_options.check_options,

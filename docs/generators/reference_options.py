@@ -11,8 +11,9 @@ from fgd_yolo.cfg import recipe_names, recipe_text
 from pydantic import BaseModel
 from tables import code, prose, sentence, table
 
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig, Recipe
-from fgd_yolo.config.fgd_config import CheckOptions, HeadOptions, ScheduleOptions
+from fgd_yolo.config import METHOD_OPTIONS, FeatureOptions, FGDConfig, HeadOptions, Recipe
+from fgd_yolo.config.fgd_config import CheckOptions, ScheduleOptions
+from fgd_yolo.config.method_options import MethodOptions, methods_of_group
 from fgd_yolo.export.exporter import export_onnx
 from fgd_yolo.streams.stream_options import RunOptions, StreamOptions
 
@@ -33,17 +34,30 @@ def recipe_options() -> str:
     return _table(Recipe, leave_out=FGDConfig.model_fields)
 
 
-def method_options() -> str:
-    """Return a section for each method, the default one first."""
-    methods = sorted(METHOD_OPTIONS, key=lambda name: name != DEFAULT_METHOD)
-    return "\n\n".join(f"### {name}\n\n{sentence(METHOD_OPTIONS[name].__doc__)}\n\n{_method(name)}" for name in methods)
+def feature_options() -> str:
+    """Return the options of all methods that compare neck maps, then a section for each method."""
+    return _group(FeatureOptions)
 
 
-def _method(name: str) -> str:
+def head_options() -> str:
+    """Return the options of all methods that compare outputs, then a section for each method."""
+    return _group(HeadOptions)
+
+
+def _group(group: type[MethodOptions]) -> str:
+    methods = methods_of_group(tuple(METHOD_OPTIONS), group)
+    ratios = {name: METHOD_OPTIONS[name]().ratio for name in methods}
+    usual = group().ratio
+    others = [f"{_value(ratio)} with {name}" for name, ratio in ratios.items() if ratio != usual]
+    shared = _table(group, {"ratio": "<br>".join([_value(usual), *others])})
+    return "\n\n".join([shared, *(_method(name, group) for name in methods)])
+
+
+def _method(name: str, group: type[MethodOptions]) -> str:
     model = METHOD_OPTIONS[name]
     scales = [model(scale=scale) for scale in _choices(model, "scale")] or [model()]
     defaults = {field: _by_scale(scales, field) for field in model.model_fields}
-    return _table(model, {**defaults, "method": code(DEFAULT_METHOD)})
+    return f"### {name}\n\n{sentence(model.__doc__)}\n\n{_table(model, defaults, leave_out=group.model_fields)}"
 
 
 def _choices(model: type[BaseModel], field: str) -> list[str]:
@@ -56,13 +70,6 @@ def _by_scale(options: list[Any], field: str) -> str:
     if field != "scale" and len(set(values.values())) > 1:
         return "<br>".join(f"{_value(value)} with scale {scale}" for scale, value in values.items())
     return _value(getattr(options[0], field))
-
-
-def head_options() -> str:
-    """Return the table of `heads.*`."""
-    enabled = {name: FGDConfig(features={"method": name}).heads.enabled for name in METHOD_OPTIONS}
-    default = "<br>".join(f"{_value(value)} with method {name}" for name, value in enabled.items())
-    return _table(HeadOptions, {"enabled": default})
 
 
 def schedule_options() -> str:

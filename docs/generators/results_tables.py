@@ -30,7 +30,7 @@ RESULTS = ROOT / "docs/results"
 PICTURES = ROOT / "docs/pictures"
 PLACE = re.compile(r"(?<=<!-- table: )(?P<name>[\w-]+)(?P<start> -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
-FGD = "fgd"
+FGD = "fgd"  # label of these rows; the method is fgd+heads
 METHODS = {
     "plain": "plain",
     "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
@@ -71,7 +71,7 @@ CHOOSING_YOLO26N = {
     FGD: "the default",
     "heads": "heads alone",
     "fgd:heads.cls_weight=0": "without the class term (`heads.cls_weight=0`)",
-    "scale-free": "features alone (`scale-free`)",
+    "scale-free": "features alone (`fgd`)",
     "fgd:heads.box_weight=0": "without the box term (`heads.box_weight=0`)",
 }
 STEPS = {

@@ -14,7 +14,8 @@ from reference_commands import commands
 
 import fgd_yolo
 from fgd_yolo.cli.main import parsers
-from fgd_yolo.config import FGDConfig, Recipe
+from fgd_yolo.config import METHOD_OPTIONS, FeatureOptions, FGDConfig, HeadOptions, Recipe
+from fgd_yolo.config.method_options import methods_of_group
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.streams.stream_options import RunOptions, StreamOptions
@@ -70,7 +71,7 @@ def test_defaults_of_the_help_have_their_own_column():
 
 
 def test_the_page_of_the_options_has_every_option_of_a_distillation_and_no_other():
-    groups = ("method", "head", "schedule", "check", "other")
+    groups = ("feature", "head", "schedule", "check", "other")
     assert {name for group in groups for name in part(f"{group}_options")} == set(FGDConfig.option_names())
     assert set(part("recipe_options")) == set(Recipe.model_fields) - set(FGDConfig.model_fields)
 
@@ -95,13 +96,23 @@ def test_every_option_and_recipe_has_an_explanation():
 
 
 def test_weights_show_the_default_of_each_scale():
-    row = next(cells for cells in rows(PARTS["method_options"]()) if cells[0] == "`features.fg_weight`")
+    row = next(cells for cells in rows(PARTS["feature_options"]()) if cells[0] == "`features.fg_weight`")
     assert row[1:3] == ["`0.5` with scale free<br>`0.0002` with scale paper", "a number at least 0"]
 
 
-def test_the_default_of_imitating_heads_shows_the_methods():
-    row = next(cells for cells in rows(PARTS["head_options"]()) if cells[0] == "`heads.enabled`")
-    assert row[1].startswith("`true` with method fgd<br>`false` with method fitnet")
+def test_the_default_of_the_ratio_shows_the_methods_that_have_another():
+    row = next(cells for cells in rows(PARTS["feature_options"]()) if cells[0] == "`features.ratio`")
+    assert row[1] == "`0.1`<br>`0.25` with fitnet"
+
+
+@pytest.mark.parametrize("group", [FeatureOptions, HeadOptions])
+def test_every_method_has_its_options(group):
+    methods = methods_of_group(tuple(METHOD_OPTIONS), group)
+    part = PARTS["feature_options" if group is FeatureOptions else "head_options"]()
+    assert re.findall(r"^### (\w+)$", part, re.MULTILINE) == [*methods]
+    wanted = [f"{group.group}.{name}" for name in group.model_fields]
+    wanted += [name for method in methods for name in METHOD_OPTIONS[method].option_names() if name not in wanted]
+    assert [cells[0].strip("`") for cells in rows(part)] == wanted
 
 
 def test_the_python_page_has_every_public_name_and_no_other_of_the_package():
