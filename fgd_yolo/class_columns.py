@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.console import format_classes
 from fgd_yolo.errors import UsageError, close_match
+from fgd_yolo.task_table import TASK_OF_HEAD
 
 Columns = tuple[tuple[int, ...], ...]
 """For each class of the data the numbers of the teacher's classes that stand for it; none for a class that it does not
@@ -102,13 +103,26 @@ def predict_classes(
     if same_classes(model.names, data_names):
         return known_classes(columns)
     head = model.model[-1]
-    for branch in (getattr(head, name, None) for name in ("cv3", "one2one_cv3")):
-        for layers in branch or ():  # fusion removes one of the two
-            layers.append(ClassColumns(columns, head.nc).to(layers[-1].weight.device))
-    head.no += len(columns) - head.nc
+    for name in TASK_OF_HEAD[type(head).__name__].class_branches:
+        branch = getattr(head, name, None)  # fusion removes one of a YOLO's two
+        if isinstance(branch, nn.Linear):
+            setattr(head, name, _with_columns(branch, columns))
+        for number, layers in enumerate(branch if isinstance(branch, nn.ModuleList) else ()):
+            branch[number] = _with_columns(layers, columns)
+    if hasattr(head, "no"):  # outputs per cell of a YOLO's head
+        head.no += len(columns) - head.nc
     head.nc = model.nc = len(columns)
     model.names = dict(data_names)
     return known_classes(columns)
+
+
+def _with_columns(layers: nn.Sequential | nn.Linear, columns: Columns) -> nn.Sequential:
+    """Return the layers that give class scores, convolutions or one linear layer, with `ClassColumns` after them."""
+    layers = layers if isinstance(layers, nn.Sequential) else nn.Sequential(layers)
+    last = layers[-1]
+    linear = isinstance(last, nn.Linear)
+    added = ClassColumns(columns, last.out_features if linear else last.out_channels, axis=-1 if linear else 1)
+    return layers.append(added.to(last.weight.device))
 
 
 class ClassColumns(nn.Module):
@@ -122,10 +136,12 @@ class ClassColumns(nn.Module):
     Args:
         columns: numbers of the model's classes that stand for each class.
         count: number of classes of the model.
+        axis: axis of the classes.
     """
 
-    def __init__(self, columns: Columns, count: int):
+    def __init__(self, columns: Columns, count: int, axis: int = 1):
         super().__init__()
+        self.axis = axis
         most = max(map(len, columns), default=0) or 1
         # Column `count` is a further one that holds ABSENT: adding it changes no joint probability.
         index = [[*chosen, *[count] * (most - len(chosen))] for chosen in columns]
@@ -134,7 +150,10 @@ class ClassColumns(nn.Module):
         self.register_buffer("joined", torch.tensor([len(chosen) > 1 for chosen in columns]), persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return the logits (B, classes, H, W) for the model's logits (B, count, H, W)."""
+        """Return the logits (B, classes, H, W) for the model's logits (B, count, H, W), or with another axis."""
+        return self._of_data(logits.movedim(self.axis, 1)).movedim(1, self.axis)
+
+    def _of_data(self, logits: Tensor) -> Tensor:
         absent = logits.new_full((logits.shape[0], 1, *logits.shape[2:]), ABSENT)
         chosen = torch.cat([logits, absent], dim=1)[:, self.index]  # (B, classes, most, H, W)
         first = chosen[:, :, 0]

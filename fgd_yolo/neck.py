@@ -20,6 +20,8 @@ from fgd_yolo.task_table import image_channels
 SAME_SIZE = Fraction(1)
 """Scale of a teacher's images over the student's if both get the same."""
 
+_LARGEST_STRIDE = 128  # of a model whose head does not record its strides
+
 
 class Level(NamedTuple):
     """One pair of neck maps.
@@ -84,8 +86,8 @@ class FeatureHook:
 class NeckHook(FeatureHook):
     """Stores the neck maps, finest first.
 
-    A pre-hook on the head sees the head's input, which is the list of neck maps for every YOLO. The list is copied,
-    since a head may write into it; the maps themselves stay in the graph.
+    A pre-hook on the head sees the head's input, whose first entry is the list of neck maps for every YOLO and RT-DETR.
+    The list is copied, since a head may write into it; the maps themselves stay in the graph.
     """
 
     def __init__(self, model: nn.Module):
@@ -106,8 +108,8 @@ class NeckEnd(nn.Module):
         super().__init__()
         self.f, self.i, self.type = head.f, head.i, type(self).__name__  # read by the forward loop of Ultralytics
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        return list(maps)
+    def forward(self, maps: list[Tensor], batch: Any = None) -> list[Tensor]:
+        return list(maps)  # RT-DETR passes the labels of the batch too
 
 
 def pair_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_SIZE) -> list[Level]:
@@ -122,8 +124,8 @@ def pair_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_S
         MSAD, arXiv:2109.06875: maps of two resolutions are aligned by shifting the levels of the pyramid.
 
     Args:
-        student: model with known strides.
-        teacher: the same.
+        student: complete model.
+        teacher: complete model.
         scale: side of the teacher's images over that of the student's.
 
     Raises:
@@ -167,14 +169,14 @@ def unpaired_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SA
     """Describe what each level without a partner means for the training, finest first.
 
     Args:
-        student: model with known strides.
-        teacher: model with known strides.
+        student: complete model.
+        teacher: complete model.
         scale: side of the teacher's images over that of the student's.
 
     Returns:
         One line per unpaired level.
     """
-    students, teachers = ({int(stride) for stride in model.stride} for model in (student, teacher))
+    students, teachers = (set(neck_strides(model)) for model in (student, teacher))
     by_grid = pairing_scale(students, teachers, scale)
     kind = "such level" if by_grid == SAME_SIZE else "level of its grid"
     alone = {
@@ -191,10 +193,20 @@ def unpaired_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SA
     return [line for _, line in sorted({**alone, **unused}.items())]
 
 
+def neck_strides(model: nn.Module) -> list[int]:
+    """Return the strides of a model's neck maps, finest first.
+
+    A YOLO's head records them. RT-DETR's does not, and `stride` of the model is 32 for all: they are measured.
+    """
+    recorded = getattr(model.model[-1], "stride", None)
+    return list(neck_channels(model)) if recorded is None else [int(stride) for stride in recorded]
+
+
 @torch.no_grad()
 def neck_channels(model: nn.Module) -> dict[int, int]:
     """Return {stride: channels} of a model's neck, finest first, by one forward pass on zeros without the head."""
-    image_px = 2 * max(int(model.stride.max()), 32)
+    recorded = getattr(model.model[-1], "stride", None)
+    image_px = 2 * max(_LARGEST_STRIDE if recorded is None else int(recorded.max()), 32)
     first = next(model.parameters())
     image = torch.zeros(1, image_channels(model.yaml), image_px, image_px, device=first.device, dtype=first.dtype)
     was_training = model.training

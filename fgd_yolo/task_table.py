@@ -1,19 +1,21 @@
-"""The tasks of teachers and students: one record of `TASKS` for each, with all that differs."""
+"""The tasks of teachers and students: one record for each task of a YOLO and one for RT-DETR, with all that differs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
 from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
 from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
-from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, RTDETRDetectionModel, SegmentationModel
 
 from fgd_yolo.methods.rotated_masks import rotated_foreground
 from fgd_yolo.methods.segment_masks import mask_foreground
@@ -33,10 +35,10 @@ def _masks(batch: Mapping[str, Tensor], grid: tuple[int, int], arguments: Any) -
 
 @dataclass(frozen=True)
 class YoloTask:
-    """What Ultralytics calls a task, as the training of a student needs it.
+    """What Ultralytics calls a task, for one family of models, as the training of a student needs it.
 
     Args:
-        name: Ultralytics' name of the task.
+        name: Ultralytics' name of the task, which is also that of the labels.
         heads: class names of the heads that models of this task have.
         model: class of the models.
         trainer: Ultralytics' trainer.
@@ -48,6 +50,10 @@ class YoloTask:
         head_terms: terms by which a head of this task can be imitated.
         sparse_terms: those among them that compare few anchors, so that a level may get no gradient from a batch.
         foreground: paints what the objects cover; None for their boxes.
+        family: name of the models in messages.
+        loss_times_batch: whether Ultralytics multiplies the loss by the number of images of the batch.
+        stretched: whether an image is stretched to a square, not enlarged to one by a border (letterbox).
+        class_branches: attributes of the head whose last layers give a score for each class.
     """
 
     name: str
@@ -62,6 +68,10 @@ class YoloTask:
     head_terms: tuple[str, ...]
     sparse_terms: tuple[str, ...] = ()
     foreground: Foreground | None = None
+    family: str = "YOLO"
+    loss_times_batch: bool = True
+    stretched: bool = False
+    class_branches: tuple[str, ...] = ("cv3", "one2one_cv3")
 
     @property
     def accuracies(self) -> dict[str, str]:
@@ -127,10 +137,27 @@ TASKS = {
         ),
     )
 }
-"""All tasks by name."""
+"""All tasks by name, as a YOLO has them."""
 
-TASK_OF_HEAD = {head: task for task in TASKS.values() for head in task.heads}
-"""The task of a head by the name of its class, as in a model YAML."""
+RTDETR = replace(
+    TASKS["detect"],
+    heads=("RTDETRDecoder",),
+    model=RTDETRDetectionModel,
+    trainer=RTDETRTrainer,
+    validator=RTDETRValidator,
+    head_terms=(),
+    family="RT-DETR",
+    loss_times_batch=False,
+    stretched=True,
+    class_branches=("enc_score_head", "dec_score_head"),
+)
+"""RT-DETR: the task `detect`, with a decoder of queries in place of a head with a prediction for each cell."""
+
+RECORDS = (*TASKS.values(), RTDETR)
+
+TASK_OF_HEAD = {head: task for task in RECORDS for head in task.heads}
+"""The record of a head by the name of its class, as in a model YAML."""
+
 
 _NO_NECK, _NO_OBJECTS = "a classifier has no neck", "it predicts a map, not objects"
 _NEEDS_TEXT = "it needs a text model, which no package has"
@@ -196,10 +223,27 @@ def recorded_accuracy(columns: Mapping[str, Any], task: YoloTask) -> Accuracy | 
 
 
 def task_of_model(model: nn.Module) -> YoloTask | None:
-    """Return the task of an Ultralytics model, or None if it is of another kind, such as RT-DETR or a classifier."""
+    """Return the record of an Ultralytics model, or None if it is of another kind, such as a classifier."""
     layers = getattr(model, "model", None)
     task = TASK_OF_HEAD.get(type(layers[-1]).__name__) if isinstance(layers, nn.Sequential) else None
     return task if task is not None and type(model) is task.model else None
+
+
+def class_counts(head: nn.Module) -> set[int]:
+    """Return the numbers of classes for which the layers of a head give scores; usually there is one number."""
+    counts = set()
+    for name in TASK_OF_HEAD[type(head).__name__].class_branches:
+        branch = getattr(head, name, None)  # fusion removes one of a YOLO's two
+        levels = branch if isinstance(branch, nn.ModuleList) else [] if branch is None else [branch]
+        for layers in levels:
+            last = layers[-1] if isinstance(layers, nn.Sequential) else layers
+            counts.add(last.out_features if isinstance(last, nn.Linear) else last.out_channels)
+    return counts
+
+
+def task_of_trainer(trainer: type) -> YoloTask:
+    """Return the record of a class that derives from Ultralytics' trainer of one."""
+    return next(task for base in trainer.__mro__ for task in RECORDS if task.trainer is base)
 
 
 def image_channels(config: Mapping[str, Any]) -> int:
@@ -208,7 +252,7 @@ def image_channels(config: Mapping[str, Any]) -> int:
 
 
 def task_of_yaml(config: Mapping[str, Any]) -> YoloTask | None:
-    """Return the task of a model by the content of its YAML, or None as for `task_of_model`."""
+    """Return the record of a model by the content of its YAML, or None as for `task_of_model`."""
     return TASK_OF_HEAD.get(last_layer(config))
 
 

@@ -28,7 +28,7 @@ from ultralytics.utils.torch_utils import select_device
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
-from fgd_yolo.task_table import TASKS, task_of_model, why_refused
+from fgd_yolo.task_table import TASKS, class_counts, task_of_model, why_refused
 from fgd_yolo.text import printable_names, shortened
 
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
@@ -69,7 +69,7 @@ def _read_safely(path: Path) -> Any:
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a YOLO of any task of `TASKS` from an Ultralytics checkpoint without executing code from the file.
+    """Read a YOLO of any task of `TASKS`, or an RT-DETR, from a checkpoint without executing code from the file.
 
     Args:
         path: a `.pt` file on this disk.
@@ -79,8 +79,8 @@ def load_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         `task`; and the checkpoint.
 
     Raises:
-        FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as RT-DETR, an open-vocabulary
-            model or a classifier; or its names do not match its head.
+        FGDError: as for `load_checkpoint_file`; or the model is of another kind, such as an open-vocabulary model or
+            a classifier; or its names do not match its head.
     """
     checkpoint = load_checkpoint_file(path)
     model = checkpoint.get("ema") or checkpoint.get("model")
@@ -188,8 +188,7 @@ def check_names(model: nn.Module, path: str | Path) -> None:
         FGDError: the numbers differ; the message has both.
     """
     head = model.model[-1]
-    branches = [getattr(head, name, None) or () for name in ("cv3", "one2one_cv3")]  # fusion removes one of the two
-    widths = {head.nc, *(levels[-1].out_channels for branch in branches for levels in branch)}
+    widths = {head.nc, *class_counts(head)}
     names = getattr(model, "names", None) or {}
     numbers = set(names) if isinstance(names, dict) else set(range(len(names)))
     if widths == {len(names)} and numbers == set(range(len(names))):
@@ -221,7 +220,7 @@ def validate(
     Args:
         model: checkpoint or exported file, or a model in memory, which is not changed.
         arguments: Ultralytics' arguments; `data` is required without a loader.
-        task: task that is validated, by its name in `TASKS`.
+        task: task that a file is validated for, by its name in `TASKS`; that of a model in memory is its own.
         loader: validation loader of a trainer, for a model in memory.
         validator: class to use in place of Ultralytics' own for the task.
         callbacks: functions called with the validator, by Ultralytics' event, for a file.
@@ -232,7 +231,7 @@ def validate(
     with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, preserve_random_state():
         options = {"verbose": False, **arguments, "plots": False, "save_json": False, "compile": False}
         if isinstance(model, nn.Module):
-            run = (validator or TASKS[task].validator)(loader, save_dir=Path(folder), args=options)
+            run = (validator or task_of_model(model).validator)(loader, save_dir=Path(folder), args=options)
             run(model=model)
             return run
         yolo, runs = YOLO(str(model), task=task), []

@@ -130,6 +130,23 @@ def narrow_yaml(path: Path, width: float, task: str = "detect", **changes) -> Pa
     return path
 
 
+# hd, nq, ndp, nh, ndl, d_ffn, dropout, act, eval_idx, nd of Ultralytics' decoder
+SMALL_DECODER = (32, 30, 2, 4, 2, 64, 0.0, None, -1, 10)
+
+
+def narrow_rtdetr(path: Path, width: float, **changes) -> Path:
+    """Write the YAML of Ultralytics' YOLOv8 with an RT-DETR decoder, narrow and small; return its path."""
+    from ultralytics.utils import ROOT
+
+    model = yaml.safe_load((ROOT / "cfg/models/v8/yolov8-rtdetr.yaml").read_text(encoding="utf-8"))
+    del model["scales"]
+    model["head"][-1][-1] = ["nc", *SMALL_DECODER]
+    path.write_text(
+        yaml.safe_dump({**model, "nc": len(CLASSES), "depth_multiple": 0.33, "width_multiple": width, **changes})
+    )
+    return path
+
+
 def save_checkpoint(
     path: Path,
     model_yaml: str | Path,
@@ -141,6 +158,8 @@ def save_checkpoint(
     **keypoints,
 ) -> Path:
     """Save an untrained detector with varied outputs as Ultralytics saves a trained one, in half precision.
+
+    A model whose YAML ends in a decoder of RT-DETR is one.
 
     Args:
         path: file to write.
@@ -160,11 +179,13 @@ def save_checkpoint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = {"detect": "Detection", "segment": "Segmentation", "pose": "Pose", "obb": "OBB"}[task]
+        decoder = tasks.yaml_model_load(model_yaml)["head"][-1][2] == "RTDETRDecoder"
+        kind = "RTDETRDetection" if decoder else kind
         model = getattr(tasks, f"{kind}Model")(
             str(model_yaml), ch=channels, nc=len(CLASSES), verbose=False, **keypoints
         )
         _spread_outputs(model, channels)
-        for branch in model.model[-1].cv2 if small_boxes else ():
+        for branch in getattr(model.model[-1], "cv2", ()) if small_boxes else ():
             branch[-1].bias.data -= torch.arange(16.0).repeat(4)
     model.names = dict(enumerate(CLASSES))
     model.task = task
@@ -234,6 +255,11 @@ def _spread_outputs(model, channels: int) -> None:
                 torch.nn.init.normal_(module.weight, std=module.in_channels**-0.5)
                 if "cv3" in name:
                     torch.nn.init.constant_(module.bias, -1.0)
+            if isinstance(module, torch.nn.Linear) and "score_head" in name:
+                torch.nn.init.normal_(module.weight, std=0.3)
+                torch.nn.init.constant_(module.bias, -1.0)
+            if "bbox_head" in name and name.endswith("layers.2"):
+                torch.nn.init.normal_(module.weight, std=0.05)
     for norm in norms:
         norm.momentum = momentum
     model.eval()

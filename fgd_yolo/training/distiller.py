@@ -62,6 +62,7 @@ class Distiller:
         config: method, weights, gradient ratios and schedule.
         sparse_terms: terms of the heads that may have no gradient on a level, since they compare few anchors.
         foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
+        times_batch: whether the terms are multiplied by the number of images, as Ultralytics does with a YOLO's loss.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Distiller:
         config: FGDConfig,
         sparse_terms: Sequence[str] = (),
         foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
+        times_batch: bool = True,
     ):
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
@@ -81,6 +83,7 @@ class Distiller:
         self.head_levels = [teacher.levels_at(strides) for teacher in self.head_teachers]
         self.sparse_items = {f"head_{term}" for term in sparse_terms}
         self.foreground = foreground
+        self.times_batch = times_batch
         self.config = config
         features, heads, schedule = config.features, config.heads, config.schedule
         measurement = {"every": schedule.measure_every, "maximum": config.checks.max_ratio}
@@ -130,8 +133,8 @@ class Distiller:
         """Return the loss of one training step and its items: Ultralytics' own, then the distillation's.
 
         Convention:
-            Loss items are per image and summed over levels; the loss vector is multiplied by the batch size, like
-            Ultralytics' own. The terms of a group that has ended are 0 and not computed.
+            Loss items are per image and summed over levels; the loss vector is multiplied by the batch size if
+            Ultralytics' own is. The terms of a group that has ended are 0 and not computed.
 
         Args:
             hook: loss hook on the live student.
@@ -168,16 +171,17 @@ class Distiller:
         terms |= self._sum_by_name(level_terms, branch_terms)
 
         # 4. Gradients at the neck: the check on the first batch, and the gradient ratios.
+        factor = len(batch["img"]) if self.times_batch else 1
         if len(batch["bboxes"]):  # a batch without boxes is not representative
             self._check_first_batch(terms, student_maps, batch, amp_scale)
-            self._measure_ratios(loss, terms, student_maps, len(batch["img"]), amp_scale)
+            self._measure_ratios(loss, terms, student_maps, factor, amp_scale)
 
         # 5. Scale by the gain of each group, and append.
         scaled = torch.stack([terms[name] * group.ratio.gain for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
-        return torch.cat([loss.reshape(-1), scaled * len(batch["img"])]), items
+        return torch.cat([loss.reshape(-1), scaled * factor]), items
 
     def _compare_levels(self, student_maps, teacher_maps, objects) -> list[tuple[Tensor, ...]]:
         return [
@@ -268,11 +272,11 @@ class Distiller:
             LOGGER.info(f"{colorstr('FGD:')} first batch: {items} are finite, and their gradients reach the student")
         self.first_batch_checked = True  # not earlier: after an out-of-memory error Ultralytics retries
 
-    def _measure_ratios(self, loss, terms, student_maps, batch_size: int, amp_scale) -> None:
+    def _measure_ratios(self, loss, terms, student_maps, factor: int, amp_scale) -> None:
         maps = [neck_map for neck_map in student_maps if neck_map.requires_grad]
         detection_norm = None
         for group in self.groups:
-            total = sum(terms[name] for name in group.names) * batch_size
+            total = sum(terms[name] for name in group.names) * factor
             if group.ratio.due and total.requires_grad:  # False if all levels or branches were dropped
                 if detection_norm is None:  # once for all groups: it is a backward pass
                     detection_norm = gradient_norm(loss.sum(), maps, amp_scale())

@@ -1,4 +1,4 @@
-"""A teacher of another task than its student's: what it can teach, and how its accuracy is measured."""
+"""A teacher of another task or family than its student's: what it can teach, and how its accuracy is measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
+from ultralytics.data.utils import get_split_fraction
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.val import RTDETRDataset, RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 
 from fgd_yolo.config import HeadOptions
@@ -27,7 +29,7 @@ class Labels(NamedTuple):
     """The labels that a model is measured on.
 
     Args:
-        task: their task, which is the student's.
+        task: their task, which is the student's, as in `TASKS`.
         keypoints: number of keypoints and of values of each (2 or 3), for pose; None for other tasks.
     """
 
@@ -42,19 +44,20 @@ class Labels(NamedTuple):
             task: the task.
             info: content of the data YAML.
         """
-        return cls(task, tuple(info["kpt_shape"]) if task.name == "pose" else None)
+        return cls(TASKS[task.name], tuple(info["kpt_shape"]) if task.name == "pose" else None)
 
     @classmethod
     def of_model(cls, model: nn.Module) -> Labels:
         """Return the labels that a model can be trained on."""
         task = task_of_model(model)
-        return cls(task, tuple(model.model[-1].kpt_shape) if task.name == "pose" else None)
+        return cls(TASKS[task.name], tuple(model.model[-1].kpt_shape) if task.name == "pose" else None)
 
 
 def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...], str | None]:
     """Return the terms by which a student can imitate the head of a teacher.
 
-    A task teaches what both tasks predict. Rotated and upright boxes are different boxes, so that only class scores are
+    A task teaches what both tasks predict. The head of RT-DETR has no prediction for each cell: it teaches nothing, and
+    imitates nothing. Rotated and upright boxes are different boxes, so that only class scores are
     left between them. Keypoints are imitated if both models predict as many, and their visibility if both predict it.
 
     Args:
@@ -66,6 +69,8 @@ def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, 
         which teacher would teach that. It is None if the tasks are the same and nothing is left out.
     """
     own, other = task_of_model(student), task_of_model(teacher)
+    if not (own.head_terms and other.head_terms):
+        return (), _family_note(own, other)
     if own is not other:
         terms = _shared_terms(own, other)
         return terms, _task_note(own, other, terms)
@@ -82,12 +87,20 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
         heads: options of the heads; weights of 0, and those at their default, are no wish of the user.
     """
     task, default = task_of_model(student), type(heads)().weights
+    if not task.head_terms:
+        return []
     terms = (name.removeprefix("head_") for name, weight in heads.weights.items() if weight not in (0, default[name]))
     return [
         f"heads.{term}_weight has no effect: a student for {task.name} predicts no {_WORDS[term]}"
         for term in terms
         if term not in task.head_terms
     ]
+
+
+def _family_note(student: YoloTask, teacher: YoloTask) -> str:
+    side = "teacher" if student.head_terms else "student"
+    family = teacher.family if student.head_terms else student.family
+    return f"the {side} is an {family}, whose head makes no prediction for each cell: only features are compared"
 
 
 def _shared_terms(student: YoloTask, teacher: YoloTask) -> tuple[str, ...]:
@@ -163,9 +176,11 @@ def accuracy_in_table(
 
 def teacher_validator(labels: Labels, teacher: nn.Module) -> type[BaseValidator]:
     """Return the validator that measures a teacher by `shared_task` on labels of the student's task."""
+    own = task_of_model(teacher)
     if Labels.of_model(teacher) == labels:
-        return labels.task.validator
-    return type("BoxValidator", (BoxValidator,), {"label_task": labels.task.name})
+        return own.validator
+    measures = QueryBoxValidator if issubclass(own.validator, RTDETRValidator) else BoxValidator
+    return type(measures.__name__, (measures,), {"label_task": labels.task.name})
 
 
 def can_be_fine_tuned(teacher: YoloTask, student: YoloTask) -> bool:
@@ -174,11 +189,11 @@ def can_be_fine_tuned(teacher: YoloTask, student: YoloTask) -> bool:
     Labels of masks and rotated boxes can be read as boxes. Those of keypoints cannot, though Ultralytics does not say
     so: it takes them for the corners of a mask.
     """
-    return teacher is student or student.name in _FINE_TUNED_ON.get(teacher.name, ())
+    return teacher.name == student.name or student.name in _FINE_TUNED_ON.get(teacher.name, ())
 
 
-class BoxValidator(DetectionValidator):
-    """Measures the upright boxes of a model, whatever else it predicts, on labels of any task with upright boxes."""
+class LabelsOfTask(DetectionValidator):
+    """Measures upright boxes on labels of any task with upright boxes."""
 
     label_task = "detect"
 
@@ -186,8 +201,34 @@ class BoxValidator(DetectionValidator):
         super().__init__(*args, **kwargs)
         self.args.task = self.label_task  # which format Ultralytics reads the labels in
 
+
+class BoxValidator(LabelsOfTask):
+    """Measures the upright boxes of a YOLO, whatever else it predicts."""
+
     def postprocess(self, preds: Any) -> list[dict[str, Any]]:
         """Suppress overlapping boxes as Ultralytics does, without masks or keypoints."""
         while isinstance(preds, (list, tuple)):  # a segmentation head returns its prototypes beside its boxes
             preds = preds[0]
         return super().postprocess(preds if self.end2end else preds[:, : 4 + self.nc])
+
+
+class QueryBoxValidator(LabelsOfTask, RTDETRValidator):
+    """Measures the boxes of an RT-DETR."""
+
+    def build_dataset(self, img_path: str, mode: str = "val", batch: int | None = None) -> RTDETRDataset:
+        """Build the dataset of stretched images as Ultralytics does, with the labels of the task."""
+        return RTDETRDataset(
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=False,
+            hyp=self.args,
+            rect=False,
+            cache=self.args.cache or None,
+            single_cls=self.args.single_cls or False,
+            prefix=f"{mode}: ",
+            classes=self.args.classes,
+            data=self.data,
+            task=self.label_task,
+            fraction=1.0 if self.data.get("complete") else get_split_fraction(self.args.fraction, self.args.split),
+        )

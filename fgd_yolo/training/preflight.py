@@ -23,7 +23,7 @@ from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels, task_of_model
 from fgd_yolo.text import printable
 from fgd_yolo.training.other_tasks import Labels, shared_task, teacher_validator
 from fgd_yolo.ultralytics import load_model, validate
@@ -218,7 +218,10 @@ def check_teacher(
         warnings = model_warnings(teacher, student, args.imgsz, imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), imgsz)
     warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
-    measured = None if classes == [] else _teacher_accuracy(teacher, label or path.name, classes, loader, args, imgsz)
+    measured = None
+    if classes != []:
+        stretched = task_of_model(student).stretched
+        measured = _teacher_accuracy(teacher, label or path.name, classes, loader, args, imgsz, stretched)
     if measured is not None:
         named = f"the teacher {label}" if label else "the teacher"
         check_teacher_map(measured.map50_95, config.checks.min_teacher_map, named)
@@ -232,14 +235,18 @@ def check_teacher(
 
 
 def _teacher_accuracy(
-    teacher: nn.Module, name: str, classes: list[int] | None, loader, args, imgsz: int
+    teacher: nn.Module, name: str, classes: list[int] | None, loader, args, imgsz: int, stretched: bool
 ) -> Accuracy | None:
     """Return, and log, the accuracy of a teacher over the classes that it teaches, None for all.
 
-    That of a teacher of another task, or of other keypoints, is the accuracy of its boxes, or None if it cannot be
-    measured.
+    It is measured on the images of the loader, unless these are stretched to a square and its own are not, or the
+    reverse. That of a teacher of another task, or of other keypoints, is the accuracy of its boxes, or None if it
+    cannot be measured.
+
+    Args:
+        stretched: whether the images of the loader are stretched.
     """
-    labels, own = _labels(loader, args), TASKS[teacher.task]
+    labels, own = _labels(loader, args), task_of_model(teacher)
     task = shared_task(labels, teacher)
     if task is None:
         LOGGER.info(
@@ -247,10 +254,13 @@ def _teacher_accuracy(
             "so its mAP is not checked"
         )
         return None
-    arguments = {**vars(args), "imgsz": imgsz}
-    run = validate(teacher, arguments, loader=loader, validator=teacher_validator(labels, teacher))
+    arguments, validator = {**vars(args), "imgsz": imgsz}, teacher_validator(labels, teacher)
+    if own.stretched == stretched:
+        run = validate(teacher, arguments, loader=loader, validator=validator)
+    else:  # the teacher's images are prepared in another way than the student's
+        run = validate(teacher, {**arguments, "rect": True}, validator=validator)
     measured = accuracy(run.metrics, task, classes)
-    text = describe_accuracy(measured, task) + " of its boxes" * (not task is own is labels.task)
+    text = describe_accuracy(measured, task) + " of its boxes" * (not task.name == own.name == args.task)
     over = "" if classes is None else f", over {len(classes)} of {len(teacher.names)} classes"
     size = f" at {imgsz} px" * (imgsz != args.imgsz)
     LOGGER.info(f"{colorstr('FGD:')} teacher {name}: {text} on this val set{size}{over}")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd
+from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd, neck_strides
 from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
@@ -35,11 +35,11 @@ class FrozenTeacher:
     ):
         if heads:
             keep_both_branches(model.model[-1])
+        self.stride = max(neck_strides(model))
         model = model.fuse(verbose=False).eval().requires_grad_(False)
         self.head = model.model[-1].to(device, memory_format=memory_format) if heads else None
         model.model[-1] = NeckEnd(model.model[-1])
         self.model = model.to(device, memory_format=memory_format)
-        self.stride = int(model.stride.max())
 
     @torch.no_grad()  # not inference_mode: the loss keeps these maps for its backward pass
     def __call__(self, image: Tensor) -> list[Tensor]:

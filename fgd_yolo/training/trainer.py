@@ -17,18 +17,27 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
+from ultralytics.utils import DEFAULT_CFG, LOGGER, SETTINGS, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
-from fgd_yolo.errors import UsageError
+from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import SAME_SIZE
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, last_layer, task_of_yaml, why_refused
+from fgd_yolo.task_table import (
+    RECORDS,
+    TASKS,
+    YoloTask,
+    last_layer,
+    task_of_model,
+    task_of_trainer,
+    task_of_yaml,
+    why_refused,
+)
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -58,7 +67,8 @@ class FGDTrainer(LockedTrainer):
     """Trains a student as Ultralytics does, with distillation terms added to its loss.
 
     A mixin before Ultralytics' trainers: constructing it makes an instance of a class that also derives from the
-    trainer of the student's task, which Ultralytics names in `overrides`; without a name it is `detect`.
+    trainer of the student: that of its task, which Ultralytics names in `overrides` (without a name it is `detect`),
+    or of RT-DETR if the model ends in its decoder.
 
     Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `with_teacher` sets the
     options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
@@ -108,8 +118,8 @@ class FGDTrainer(LockedTrainer):
         return type(cls.__name__, (cls,), options)
 
     def __new__(cls, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
-        """Return an instance of the class for the task in `overrides`."""
-        trainer = TASKS[_task_name(overrides)].trainer
+        """Return an instance of the class for the student in `overrides`."""
+        trainer = _student_record(overrides or {}).trainer
         return super().__new__(cls if issubclass(cls, trainer) else type(cls.__name__, (cls, trainer), {}))
 
     @safe_loading()
@@ -129,8 +139,8 @@ class FGDTrainer(LockedTrainer):
 
     @property
     def task(self) -> YoloTask:
-        """The student's task."""
-        return TASKS[self.args.task]
+        """The record of the student."""
+        return task_of_trainer(type(self))
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Read the arguments of a resumed run and lock its folder; replace a damaged checkpoint by the previous.
@@ -195,7 +205,8 @@ class FGDTrainer(LockedTrainer):
         subject = student, self.data, self.config, self.args, self.device, self.image_sizes
         teachers, self.config = load_teachers(self.teachers, *subject)
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
-        distiller = Distiller(teachers, self.config, self.task.sparse_terms, paint)
+        task = self.task
+        distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
         distiller.losses.to(self.device)
         return distiller
 
@@ -390,6 +401,10 @@ def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:
     if own is None:
         reason = why_refused(last_layer(model))
         raise UsageError(f"the student is not a YOLO for {', '.join(TASKS)}{reason}; give one for {task.name}")
+    if own.name == task.name and own is not task:
+        raise UsageError(
+            f"the student is a model of {own.family}, the trainer is for {task.family}: name the student in overrides"
+        )
     if own is not task:
         raise UsageError(
             f"the student is a model for {own.name}, the trainer is for {task.name}: give task={own.name} in "
@@ -397,14 +412,38 @@ def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:
         )
 
 
-def _task_name(overrides: dict[str, Any] | None) -> str:
-    """Return the task that Ultralytics' overrides name.
+def _student_record(overrides: Mapping[str, Any]) -> YoloTask:
+    """Return the record of the student that Ultralytics' overrides name; a model that cannot be read is a YOLO's.
 
     Raises:
-        UsageError: students cannot be trained for it.
+        UsageError: students cannot be trained for the task.
     """
-    refuse_unsupported(overrides or {})
-    task = (overrides or {}).get("task") or "detect"
-    if task not in TASKS:
-        raise UsageError(f"task={task} is not supported: students can be trained for {', '.join(TASKS)}")
-    return task
+    refuse_unsupported(overrides)
+    name = overrides.get("task") or "detect"
+    if name not in TASKS:
+        raise UsageError(f"task={name} is not supported: students can be trained for {', '.join(TASKS)}")
+    families = [record for record in RECORDS if record.name == name]
+    for file in _student_files(overrides) if len(families) > 1 else ():
+        record = _record_of_file(file)
+        if record is not None:
+            return record if record in families else TASKS[name]
+    return TASKS[name]
+
+
+def _student_files(overrides: Mapping[str, Any]) -> list[Path]:
+    """Return the files that tell a student's architecture: of a resumed run all checkpoints, as one may be damaged."""
+    resumed = overrides.get("resume")
+    if isinstance(resumed, (str, Path)):
+        return [Path(resumed), *sorted(Path(resumed).parent.rglob("*.pt"))]
+    model = Path(str(overrides.get("model")))
+    return [model] if model.suffix in {".yaml", ".yml"} else [model, Path(SETTINGS["weights_dir"]) / model]
+
+
+def _record_of_file(file: Path) -> YoloTask | None:
+    """Return the record of the model in a checkpoint or a YAML, or None if it cannot be read; its use says why."""
+    try:
+        if file.suffix in {".yaml", ".yml"}:
+            return task_of_yaml(read_architecture(file))
+        return task_of_model(load_model(file)[0])
+    except (FGDError, FileNotFoundError):
+        return None

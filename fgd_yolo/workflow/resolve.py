@@ -18,7 +18,7 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_yaml, why_refused
+from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_model, task_of_yaml, why_refused
 from fgd_yolo.text import printable
 from fgd_yolo.ultralytics import largest_stride, load_model, quiet_ultralytics, read_architecture
 
@@ -92,7 +92,7 @@ def _checkpoint(path: Path) -> Model:
     path = path.absolute()
     model, _ = load_model(path)
     digest = sha256_of_file(path)
-    task, names = TASKS[model.task], dict(model.names)
+    task, names = task_of_model(model), dict(model.names)
     return Model(printable(path.stem), str(path), task, names, image_channels(model.yaml), digest)
 
 

@@ -61,10 +61,10 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         # Without these, Ultralytics takes data and teacher from the checkpoint, which may come from another place.
         overrides = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
         overrides |= {} if device is None else {"device": device}
-        YOLO(str(last)).train(trainer=trainer, data=data, resume=str(last), **overrides)
+        YOLO(str(last), task=train.get("task")).train(trainer=trainer, data=data, resume=str(last), **overrides)
     elif not (weights_dir / LAST).is_file() and not is_finished(best):
         place = {"project": str(folder.parent), "name": folder.name, "exist_ok": True}
-        YOLO(model).train(trainer=trainer, data=data, **train, **place)
+        YOLO(model, task=train.get("task")).train(trainer=trainer, data=data, **train, **place)
     if not best.is_file():
         raise FGDError(f"{folder.name}: the training ended without {best}, so no epoch had a usable result")
     try:

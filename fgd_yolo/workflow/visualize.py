@@ -41,7 +41,7 @@ from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.neck import Level
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, image_channels
+from fgd_yolo.task_table import image_channels, task_of_model
 from fgd_yolo.text import printable
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.checkpoints import SIDE, read_side_file
@@ -185,7 +185,7 @@ def compare_image(
         side_px: side of the network's input in pixels.
         settings: settings of the attention.
     """
-    task, teacher = (TASKS[model.task] for model in (models.students[AFTER], models.teacher))
+    task, teacher = (task_of_model(model) for model in (models.students[AFTER], models.teacher))
     labels = read_labels(path, task)
     objects = ImageObjects(torch.zeros(0, 4)) if labels is None else labels
     image = load_letterboxed(path, objects, LABELS, side_px, models.channels, task)
@@ -285,7 +285,7 @@ def initial_student(recipe: Recipe, after: Path) -> nn.Module:
     trained, _ = load_model(after)
     # Seeded as in Ultralytics' trainer, which builds the model before it draws any other random number.
     with preserve_random_state(seed=train["seed"]):
-        model = TASKS[trained.task].model(trained.yaml, ch=image_channels(trained.yaml), verbose=False)
+        model = task_of_model(trained).model(trained.yaml, ch=image_channels(trained.yaml), verbose=False)
     if pretrained and Path(str(recipe.student)).suffix == ".pt":
         model.load(load_model(recipe.student)[0], verbose=False)
     model.names = trained.names

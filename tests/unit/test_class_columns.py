@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 import torch
+from ultralytics.nn.tasks import RTDETRDetectionModel
 
 from fgd_yolo.class_columns import (
     ABSENT,
@@ -21,7 +22,7 @@ from fgd_yolo.class_columns import (
 from fgd_yolo.errors import UsageError
 from fgd_yolo.task_table import TASKS, task_of_yaml
 from fgd_yolo.ultralytics import read_architecture
-from fixtures import narrow_yaml
+from fixtures import narrow_rtdetr, narrow_yaml
 
 COCO_LIKE = {0: "person", 1: "Bicycle", 2: "car", 3: "traffic  light", 4: "bus", 5: "truck"}
 
@@ -204,3 +205,26 @@ def test_classes_are_the_same_by_number_whatever_their_case_and_spacing(names, s
 
 def test_every_task_has_a_model_in_these_tests():
     assert {task_of_yaml(read_architecture(name)).name for name in MODELS} == set(TASKS)
+
+
+def test_an_rtdetr_predicts_the_classes_of_the_data_and_chooses_its_queries_by_them(tmp_path):
+    torch.manual_seed(0)
+    file = narrow_rtdetr(tmp_path / "rtdetr.yaml", 0.0625)
+    model = RTDETRDetectionModel(str(file), nc=5, verbose=False).eval()
+    model.names, head = dict(NAMES), model.model[-1]
+    for layer in (head.enc_score_head, *head.dec_score_head):
+        torch.nn.init.normal_(layer.weight)
+    stored = {}
+    head.enc_output.register_forward_hook(lambda layer, inputs, output: stored.update(cells=output))
+    image = torch.rand(1, 3, 64, 64)
+    model(image)
+    own = head.enc_score_head(stored["cells"]).double().sigmoid()[0]  # of 84 cells, of which 30 become queries
+    assert predict_classes(model, WANTED, CLASS_MAP) == [0, 2, 3]
+    assert (head.nc, model.nc, model.names) == (4, 4, WANTED)
+    rows, (_, decoded, _, chosen, _) = model(image)
+    disc, block, wedge, ball, _ = own.unbind(1)
+    expected = torch.stack([wedge, torch.zeros_like(disc), 1 - (1 - block) * (1 - ball), disc], dim=1)
+    highest = expected[expected.amax(1).topk(30).indices]
+    torch.testing.assert_close(chosen[0].double().sigmoid(), highest, rtol=1e-4, atol=1e-6)
+    assert decoded.shape[-1] == 4 and (decoded[..., 1] == ABSENT).all()
+    assert set(rows[..., 5].flatten().tolist()) <= {0, 2, 3}

@@ -7,10 +7,11 @@ from fractions import Fraction
 
 import pytest
 import torch
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.neck import NeckHook, neck_channels, pair_levels, unpaired_levels
+from fgd_yolo.neck import NeckHook, neck_channels, neck_strides, pair_levels, unpaired_levels
+from fixtures import narrow_rtdetr
 
 FAMILIES = ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"]
 
@@ -114,3 +115,13 @@ def test_unpaired_levels_are_named_with_their_consequence():
     assert [line.split(":")[0] for line in lines] == ["stride 4", "stride 64"]
     assert "learns from the labels alone" in lines[0] and "teacher's level is not used" in lines[1]
     assert unpaired_levels(model("yolov8n.yaml"), model("yolo26n.yaml")) == []
+
+
+def test_strides_of_an_rtdetr_are_measured_since_its_head_records_none(tmp_path):
+    rtdetr = RTDETRDetectionModel(str(narrow_rtdetr(tmp_path / "rtdetr.yaml", 0.0625)), nc=3, verbose=False)
+    assert rtdetr.stride.tolist() == [32]
+    assert neck_strides(rtdetr) == [8, 16, 32]
+    p2 = model("yolov8n-p2.yaml")
+    assert [level.stride for level in pair_levels(p2, rtdetr)] == [8, 16, 32]
+    (line,) = unpaired_levels(rtdetr, p2)
+    assert line == "stride 4: the student has no such level, so the teacher's level is not used"

@@ -101,9 +101,21 @@ def test_on_the_demo_data_missing_weights_are_replaced_by_random_ones_with_a_war
     assert "yolov8l.pt" in output and "RANDOM WEIGHTS" in output
 
 
-@pytest.mark.parametrize("name", ["rtdetr-l.yaml", "yolov8n-cls.yaml", "yolov8s-world.yaml"])
-def test_an_architecture_of_an_unsupported_kind_is_refused(name):
-    with pytest.raises(FGDError, match="give the YAML of a YOLO for detect, segment, pose, obb"):
+NO_NECK, TEXT = "which has no neck", "which needs a text model"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *((name, NO_NECK) for name in ("yolov8n-cls.yaml", "yolo26n-sem.yaml", "yolo26n-depth.yaml")),
+        *(
+            (name, TEXT)
+            for name in ("yolov8s-world.yaml", "yoloe-11s.yaml", "yoloe-11s-seg.yaml", "yoloe-26n-seg.yaml")
+        ),
+    ],
+)
+def test_an_architecture_of_an_unsupported_kind_is_refused_with_the_reason(name, why):
+    with pytest.raises(FGDError, match=f"{why}.*: give the YAML of a YOLO for detect, segment, pose, obb, or"):
         resolve(name, "student")
 
 

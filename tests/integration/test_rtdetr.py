@@ -1,0 +1,123 @@
+"""RT-DETR as student and as teacher: real trainings of narrow models."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from ultralytics import RTDETR, YOLO
+from ultralytics.models.rtdetr import RTDETRValidator
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+
+from fgd_yolo import FGDTrainer
+from fixtures import draw_dataset, narrow_rtdetr, narrow_yaml, save_checkpoint
+from training import OFF, STEADY, quick_config, rows, same_weights, train
+
+pytestmark = pytest.mark.slow
+YOLO_STUDENT, RTDETR_STUDENT = "yolo.yaml", "rtdetr.yaml"
+YOLO_TEACHER, RTDETR_TEACHER = "yolo.pt", "rtdetr.pt"
+FEATURES = {"fg_loss", "bg_loss", "attn_loss", "rel_loss"}
+
+
+class Files(NamedTuple):
+    """Narrow models of both families and their data."""
+
+    folder: Path
+    data: Path
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Files:
+    folder = tmp_path_factory.mktemp("rtdetr")
+    data = draw_dataset(folder / "data", train=8)
+    narrow_yaml(folder / YOLO_STUDENT, 0.0625)
+    narrow_rtdetr(folder / RTDETR_STUDENT, 0.0625)
+    save_checkpoint(folder / YOLO_TEACHER, narrow_yaml(folder / "wide.yaml", 0.125), data)
+    save_checkpoint(folder / RTDETR_TEACHER, narrow_rtdetr(folder / "wide-rtdetr.yaml", 0.125), data)
+    return Files(folder, data)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [(RTDETR_TEACHER, YOLO_STUDENT), (YOLO_TEACHER, RTDETR_STUDENT), (RTDETR_TEACHER, RTDETR_STUDENT)],
+)
+def test_features_teach_between_rtdetr_and_yolo_both_ways(files, tmp_path, caplog, teacher, student):
+    with caplog.at_level(logging.INFO):
+        trainer_class = FGDTrainer.with_teacher(files.path(teacher), quick_config(STEADY))
+        trainer = train(trainer_class, files.path(student), files.data, tmp_path, epochs=1)
+    (row,) = rows(trainer)
+    assert all(float(row[f"train/{name}"]) > 0 for name in FEATURES)
+    assert isinstance(trainer, RTDETRTrainer) == (student == RTDETR_STUDENT)
+    assert [level.stride for level in trainer.distiller.levels] == [8, 16, 32]
+    assert "an RT-DETR, whose head makes no prediction for each cell: only features are compared" in caplog.text
+    loaded = YOLO(str(trainer.best))  # stock Ultralytics
+    assert isinstance(loaded, RTDETR) == (student == RTDETR_STUDENT)
+
+
+def test_the_terms_of_an_rtdetr_student_are_not_multiplied_by_the_batch_size(files, tmp_path):
+    losses = []
+
+    class Trainer(FGDTrainer.with_teacher(files.path(YOLO_TEACHER), quick_config(STEADY))):
+        def _setup_train(self):
+            super()._setup_train()
+            step = self.loss_hook._step
+            self.loss_hook._step = lambda *args: losses.append(step(*args)) or losses[-1]
+
+    trainer = train(Trainer, files.path(RTDETR_STUDENT), files.data, tmp_path, epochs=1)
+    names = trainer.distiller.names
+    for loss, items in losses:
+        _, *terms = loss.tolist()
+        assert terms == pytest.approx([float(items[name]) for name in names])
+
+
+def test_an_rtdetr_student_with_all_weights_0_trains_as_ultralytics_does(files, tmp_path):
+    plain = FGDTrainer.with_teacher(None, quick_config(OFF))
+    ours = train(plain, files.path(RTDETR_STUDENT), files.data, tmp_path / "ours", epochs=1)
+    own = train(RTDETRTrainer, files.path(RTDETR_STUDENT), files.data, tmp_path / "own", epochs=1)
+    assert same_weights(ours.last, own.last)
+
+
+def test_an_rtdetr_student_resumes_with_its_own_trainer(files, tmp_path):
+    trainer_class = FGDTrainer.with_teacher(files.path(YOLO_TEACHER), quick_config(STEADY))
+
+    def stop(trainer):
+        if trainer.epoch == 0:
+            raise KeyboardInterrupt
+
+    trainer = trainer_class(
+        overrides={
+            "model": str(files.path(RTDETR_STUDENT)),
+            "data": str(files.data),
+            **{"imgsz": 64, "epochs": 2, "batch": 4, "device": "cpu", "project": str(tmp_path), "plots": False},
+        }
+    )
+    trainer.add_callback("on_fit_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    resumed = trainer_class(overrides={"resume": str(trainer.last), "data": str(files.data)})
+    resumed.train()
+    assert isinstance(resumed, RTDETRTrainer)
+    assert len(rows(resumed)) == 2
+
+
+def test_an_rtdetr_teacher_is_measured_on_stretched_images(files, tmp_path, monkeypatch):
+    measured = []
+    call = RTDETRValidator.postprocess
+    monkeypatch.setattr(RTDETRValidator, "postprocess", lambda self, preds: measured.append(self) or call(self, preds))
+    trainer_class = FGDTrainer.with_teacher(files.path(RTDETR_TEACHER), quick_config(STEADY))
+    train(trainer_class, files.path(YOLO_STUDENT), files.data, tmp_path, epochs=1)
+    assert type(measured[0].dataloader.dataset).__name__ == "RTDETRDataset"
+
+
+def test_an_rtdetr_teacher_teaches_a_student_of_another_task_and_its_boxes_are_measured(tmp_path, files, caplog):
+    data = draw_dataset(tmp_path / "segments", train=8, task="segment")
+    student = narrow_yaml(tmp_path / "segment.yaml", 0.0625, "segment")
+    trainer_class = FGDTrainer.with_teacher(files.path(RTDETR_TEACHER), quick_config(STEADY))
+    with caplog.at_level(logging.INFO):
+        train(trainer_class, student, data, tmp_path, task="segment", epochs=1)
+    assert "of its boxes on this val set" in caplog.text
