@@ -156,11 +156,16 @@ class FGDConfig(Options):
         return methods_of_group(self.methods, FeatureOptions)
 
     @property
-    def active_methods(self) -> str:
-        """Names of the methods that have a term with a weight, joined with `+`, or `plain`."""
+    def weighted_methods(self) -> tuple[str, ...]:
+        """Names of the methods that have a term with a weight."""
         weights = self.weights
         own = {name: METHOD_OPTIONS[name]().weights for name in self.methods}
-        return "+".join(name for name, items in own.items() if any(weights[item] for item in items)) or PLAIN
+        return tuple(name for name, items in own.items() if any(weights[item] for item in items))
+
+    @property
+    def active_methods(self) -> str:
+        """The methods that have a term with a weight, joined with `+`, or `plain`."""
+        return "+".join(self.weighted_methods) or PLAIN
 
     def without_heads(self) -> FGDConfig:
         """Return the options without the methods that compare heads."""

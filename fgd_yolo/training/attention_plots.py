@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.attention.image_objects import ImageObjects
+from fgd_yolo.config import METHOD_OPTIONS
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
@@ -93,7 +94,8 @@ def plot_attention(
     until = "until the feature terms ended" if distiller.features.ratio.ended else "so far"
     aligned = f"aligned to the teacher's width if it differs, by convolutions trained {until}"
     maps = aligned if distiller.losses else "not aligned"
-    note = f"{explain_symbols(settings)} The student is the EMA, its maps are {maps}."
+    labels = " and ".join(METHOD_OPTIONS[method].label for method in distiller.config.weighted_methods)
+    note = f"{explain_symbols(settings)} The student is the EMA, distilled with {labels}; its maps are {maps}."
     figures = []
     for path, objects in images:
         image = load_letterboxed(path, objects, LABELS, side_px, image_channels(student.yaml), task)

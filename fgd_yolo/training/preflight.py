@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.class_columns import predict_classes, same_classes
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.console import format_classes
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
@@ -135,6 +135,27 @@ def _example_map(own: Mapping[int, str], data_names: Mapping[int, str]) -> str:
 
 def _listed(names: Mapping[int, str], numbers: Sequence[int]) -> str:
     return ", ".join(printable(names[number]) for number in numbers)
+
+
+def check_boxes(config: FGDConfig, labels: Iterable[Mapping[str, Any]], data: str | Path) -> None:
+    """Stop if a method needs labelled objects and no train image has one.
+
+    Args:
+        config: options of the distillation.
+        labels: labels of the train images, as Ultralytics' dataset has them.
+        data: name of the data, for the message.
+
+    Raises:
+        FGDError: there is none; the message names methods that need none.
+    """
+    needing = [name for name in config.weighted_methods if METHOD_OPTIONS[name].needs_boxes]
+    if not needing or any(len(label["cls"]) for label in labels):
+        return
+    others = [name for name, options in METHOD_OPTIONS.items() if not options.needs_boxes]
+    raise FGDError(
+        f"method {'+'.join(needing)} needs labelled objects, and no train image of {data} has one: label some, or "
+        f"choose among the methods without (method={', '.join(others)})"
+    )
 
 
 def check_channels(teacher: nn.Module, data_channels: int) -> None:

@@ -21,7 +21,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, SETTINGS, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import sha256_of_file
@@ -47,7 +47,7 @@ from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.preflight import check_teachers
+from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.ultralytics import (
@@ -204,6 +204,8 @@ class FGDTrainer(LockedTrainer):
             self.image_sizes = ImageSizes(own, self.config.teacher_imgsz)
         subject = student, self.data, self.config, self.args, self.device, self.image_sizes
         teachers, self.config = load_teachers(self.teachers, *subject)
+        for method in self.config.weighted_methods:
+            LOGGER.info(f"{colorstr('FGD:')} method {method}: {METHOD_OPTIONS[method].description}")
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         task = self.task
         distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
@@ -281,6 +283,7 @@ class FGDTrainer(LockedTrainer):
             return
         student = unwrap_model(self.model)
         if not self.resume:
+            check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
             labels = [teacher.name for teacher in self.distiller.teachers]
             subject = student, self.test_loader, self.args, self.data["names"], self.config
             with self._teachers_loader() as teachers_loader:

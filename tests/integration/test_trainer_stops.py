@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import FGDError, UsageError
-from fixtures import narrow_yaml, save_checkpoint
+from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 from training import quick_config, rows, train, weights
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,14 @@ def test_a_student_for_another_task_is_refused(configured, student_yaml, tiny_da
     student = narrow_yaml(tmp_path / "segment.yaml", 0.0625, "segment")
     with pytest.raises(UsageError, match=r"a model for segment, the trainer is for detect: give task=segment"):
         train(configured, student, tiny_data, tmp_path)
+
+
+def test_data_without_any_labelled_object_is_refused_for_a_method_that_reads_boxes(configured, student_yaml, tmp_path):
+    data = draw_dataset(tmp_path / "data")
+    for file in (tmp_path / "data/labels/train").glob("*.txt"):
+        file.write_text("")
+    with pytest.raises(FGDError, match=r"method fgd needs labelled objects, and no train image of .* has one"):
+        train(configured, student_yaml, data, tmp_path)
 
 
 def test_a_frozen_neck_is_refused(configured, student_yaml, tiny_data, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from torch import nn
@@ -14,6 +15,7 @@ from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError
 from fgd_yolo.training import preflight
 from fgd_yolo.training.preflight import (
+    check_boxes,
     check_channels,
     describe_classes,
     image_size_warnings,
@@ -178,3 +180,16 @@ def test_the_student_is_measured_once_for_several_teachers_which_are_named(monke
         preflight.check_teachers(files, names, nn.Identity(), None, arguments, {}, FGDConfig())
     assert checked == [("a.pt", None, 1), ("a.pt", "a.pt", 1), ("b.pt", "b.pt", 1)]
     assert len(validated) == 2, "once for each call"
+
+
+def test_a_method_that_needs_boxes_stops_on_data_without_any():
+    empty, labelled = {"cls": np.zeros((0, 1))}, {"cls": np.zeros((2, 1))}
+    with pytest.raises(
+        FGDError, match=r"method fgd needs labelled objects, and no train image of d\.yaml has one: .*pkd"
+    ):
+        check_boxes(FGDConfig(), [empty, empty], "d.yaml")
+    check_boxes(FGDConfig(), [empty, labelled], "d.yaml")
+    check_boxes(FGDConfig(method="pkd+heads"), [empty], "d.yaml")
+    check_boxes(
+        FGDConfig(features={name: 0 for name in FGDConfig().features.model_fields if "_weight" in name}), [], "d"
+    )
