@@ -142,7 +142,9 @@ class FGDConfig(Options):
     def _check_teacher_options(self) -> FGDConfig:
         for name in ("teacher_imgsz", "inherit"):
             if getattr(self, name) and not self.active:
-                raise UsageError(f"{name}={getattr(self, name)} needs a teacher, and all weights are 0: leave it out")
+                raise UsageError(
+                    f"{name}={getattr(self, name)} needs a teacher, and nothing is distilled: leave it out"
+                )
         return self
 
     @property

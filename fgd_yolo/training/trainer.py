@@ -219,7 +219,7 @@ class FGDTrainer(LockedTrainer):
         LOGGER.info(f"{colorstr('FGD:')} the student inherits {inherited} from {file.name}")
         if inherited.is_little:
             LOGGER.warning(
-                f"{colorstr('FGD:')} inherit means little here: most layers of the teacher's neck and head have other "
+                f"{colorstr('FGD:')} inherit means little here: most of the teacher's neck and head has other "
                 "shapes; it is for models of one width, such as yolo11l and yolo11m"
             )
 

@@ -15,7 +15,7 @@ from fgd_yolo.errors import UsageError
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES
-from fixtures import narrow_yaml, save_checkpoint, task_files
+from fixtures import narrow_rtdetr, narrow_yaml, save_checkpoint, task_files
 from training import STEADY, quick_config, rows, train
 
 pytestmark = pytest.mark.slow
@@ -79,6 +79,16 @@ def test_rectangles_multi_scale_and_the_end_of_mosaic_keep_whole_strides_for_bot
         assert all(float(row["train/head_mask"]) > 0 for row in rows(trainer))
         assert (trainer.save_dir / "attention/epoch001.png").is_file(), "drawn by the first training"
     assert len({batch["img"] for batch in shapes}) > 1, "multi_scale drew several sizes"
+
+
+def test_an_rtdetr_student_gets_the_stretched_images_of_its_teacher_shrunk(teacher_pt, tiny_data, tmp_path):
+    student = narrow_rtdetr(tmp_path / "rtdetr.yaml", 0.0625)
+    trainer_class, shapes = watching(
+        FGDTrainer.with_teacher(teacher_pt, quick_config({**STEADY, "teacher_imgsz": 128}))
+    )
+    trainer = train(trainer_class, student, tiny_data, tmp_path, epochs=1)
+    assert all(batch["img"][2:] == (64, 64) and batch[TEACHER_IMAGES][2:] == (128, 128) for batch in shapes)
+    assert trainer.distiller.first_batch_checked and trainer.test_loader.dataset.imgsz == 64
 
 
 def test_where_no_grids_agree_features_are_resized_and_heads_not_imitated(

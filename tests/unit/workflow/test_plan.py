@@ -51,7 +51,7 @@ def test_a_teacher_that_sees_larger_images_is_fine_tuned_at_their_size(plan, tea
 @pytest.mark.parametrize("options", [{"teacher_imgsz": 128}, {"inherit": True}])
 def test_options_about_a_teacher_are_refused_where_nothing_is_distilled(options):
     (name,) = options
-    with pytest.raises(UsageError, match=rf"^{name}=\w+ needs a teacher, and all weights are 0: leave it out"):
+    with pytest.raises(UsageError, match=rf"^{name}=\w+ needs a teacher, and nothing is distilled: leave it out"):
         load_recipe("plain").override(**options)
 
 
