@@ -126,18 +126,18 @@ class SideBySide(nn.Module):
 
     Args:
         student: the live model, compiled or not.
-        teachers: models that are cut at their necks.
+        teachers: the teachers.
         scale: side of the teachers' images over that of the student's.
     """
 
-    def __init__(self, student: nn.Module, teachers: Iterable[nn.Module], scale: Fraction = SAME_SIZE):
+    def __init__(self, student: nn.Module, teachers: Iterable[FrozenTeacher], scale: Fraction = SAME_SIZE):
         super().__init__()
-        self.scale = scale
-        self.student, self.teachers = student, nn.ModuleList(teachers)
+        self.scale, self.frozen = scale, list(teachers)
+        self.student, self.teachers = student, nn.ModuleList(teacher.model for teacher in self.frozen)
         self.yaml, self.names, self.stride = student.yaml, student.names, student.stride  # read by Ultralytics
 
     def forward(self, image: Tensor):
         large = F.interpolate(image, scale_factor=float(self.scale)) if self.scale != SAME_SIZE else image
         with torch.no_grad():
-            maps = [teacher.predict(large) for teacher in self.teachers]
+            maps = [teacher(large) for teacher in self.frozen]  # of any stride
         return self.student(image), maps

@@ -265,7 +265,7 @@ class FGDTrainer(LockedTrainer):
             return super().auto_batch()
         student = self.model
         scale = SAME_SIZE if self.image_sizes is None else self.image_sizes.scale
-        self.model = SideBySide(student, [teacher.frozen.model for teacher in self.distiller.teachers], scale)
+        self.model = SideBySide(student, [teacher.frozen for teacher in self.distiller.teachers], scale)
         try:
             return super().auto_batch()
         finally:
@@ -297,15 +297,19 @@ class FGDTrainer(LockedTrainer):
 
     @contextmanager
     def _teachers_loader(self) -> Iterator[Any]:
-        """Yield a loader of the val images at the size of the teachers' images."""
-        if self.image_sizes is None:
+        """Yield a loader of the val images at the size of the teachers' images, a multiple of their strides."""
+        stride = lcm(*(teacher.frozen.stride for teacher in self.distiller.teachers))
+        if self.image_sizes is None and self.stride % stride == 0:
             yield self.test_loader
             return
+        imgsz = self.args.imgsz if self.image_sizes is None else self.image_sizes.teacher
         # Not in memory: they are read once.
-        changes = {"imgsz": self.image_sizes.teacher, "cache": False}
+        changes = {"imgsz": round_imgsz(imgsz, stride) if self.task.stretched else imgsz, "cache": False}
         with preserve_random_state(), override_configs(self.args, changes), quiet_ultralytics():
             size = self.test_loader.batch_size
             loader = self.get_dataloader(self.data[self.args.split], batch_size=size, rank=-1, mode="val")
+        if loader.dataset.rect:  # the borders fill the images to multiples of the student's stride alone
+            loader.dataset.batch_shapes = -(-loader.dataset.batch_shapes // stride) * stride
         try:
             yield loader
         finally:

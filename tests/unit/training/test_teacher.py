@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import profile_ops
 
 from fgd_yolo.neck import NeckHook
@@ -63,23 +64,30 @@ def test_a_teacher_with_a_larger_stride_sees_a_padded_image_and_returns_maps_tha
 
 
 def test_the_memory_profile_of_ultralytics_can_run_the_pair(joined):
-    pair = SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen.model])
+    pair = SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen])
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result is not None
+
+
+def test_the_memory_profile_runs_a_teacher_of_a_larger_stride():
+    student, teacher = (DetectionModel(f"{name}.yaml", verbose=False) for name in ("yolov8n", "yolov8n-p6"))
+    pair = SideBySide(student, [FrozenTeacher(teacher, CPU)])
+    _, (maps,) = pair(torch.rand(1, 3, 96, 96))
+    assert [neck_map.shape[-1] for neck_map in maps] == [12, 6, 3, 2]
 
 
 @pytest.mark.parametrize("task", ["segment", "pose", "obb"])
 def test_the_memory_profile_includes_the_backward_pass_of_each_task(task, tmp_path):
     file = narrow_yaml(tmp_path / "narrow.yaml", 0.125, task)
     student, teacher = (TASKS[task].model(str(file), verbose=False) for _ in range(2))
-    pair = SideBySide(student, [FrozenTeacher(teacher, CPU).model]).train()
+    pair = SideBySide(student, [FrozenTeacher(teacher, CPU)]).train()
     (result,) = profile_ops([torch.empty(1, 3, 64, 64)], pair, n=1, device=CPU, max_num_obj=1)
     assert result[4] > 0, "the time of the backward pass; nan if the outputs cannot be summed"
 
 
 def test_side_by_side_runs_both_and_trains_the_student_alone(joined):
     """As Ultralytics' memory profile uses it: a copy in train mode, all outputs summed, backward."""
-    pair = deepcopy(SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen.model])).train()
+    pair = deepcopy(SideBySide(_detached_student(joined), [joined.distiller.teachers[0].frozen])).train()
     ran = []
     for name, model in (("student", pair.student), ("teacher", pair.teachers[0])):
         model.model[0].register_forward_hook(lambda *_, name=name: ran.append(name))
