@@ -1,5 +1,5 @@
 # The checks of .ci/run, one by one, in the active environment.
-.PHONY: format check test test-fast docs docs-serve
+.PHONY: format check test test-fast matrix docs docs-serve
 # The theme prints a notice about the future of MkDocs before every build.
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
 
@@ -18,6 +18,11 @@ test:
 
 test-fast:
 	pytest -m "not slow"
+
+# A run of the tests distils with a quarter of the families; this with all, and rewrites their record and tables.
+matrix:
+	FAMILIES=all FAMILIES_RECORD=1 pytest tests/integration/test_families.py
+	python docs/generators/results_tables.py
 
 docs:
 	mkdocs build --strict
