@@ -176,6 +176,18 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def described(entries: Mapping[str, str], columns: int = 80) -> list[str]:
+    """Return lines with names on the left and what they are on the right, wrapped.
+
+    Args:
+        entries: descriptions by name.
+        columns: width of the lines in characters.
+    """
+    width = max(map(len, entries))
+    wrapper = textwrap.TextWrapper(columns, subsequent_indent=" " * (width + 2))
+    return [line for name, text in entries.items() for line in wrapper.wrap(f"{name:{width}}  {text}")]
+
+
 def guarded_command(action: Callable[[list[str]], None], argv: Sequence[str] | None) -> int:
     """Run a command under `guarded`, with the traceback if `--debug` is among its arguments.
 

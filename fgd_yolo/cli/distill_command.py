@@ -8,7 +8,7 @@ from typing import Any
 from fgd_yolo import __version__
 from fgd_yolo.cfg import recipe_names
 from fgd_yolo.cli.assignment_parser import AssignmentParser
-from fgd_yolo.console import guarded_command, offer
+from fgd_yolo.console import described, guarded_command, offer
 from fgd_yolo.train_arguments import RUN_OPTIONS, VERBATIM, check_train_args, parse_value, ultralytics_defaults
 
 EXAMPLES = [
@@ -85,6 +85,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
         description="Distil a large YOLO (teacher) into a small one (student), validate both and export the student to "
         "ONNX.",
         examples=EXAMPLES,
+        epilog="\n".join(["methods, alone or joined with +:", *(f"  {line}" for line in _method_lines())]),
     )
     for title, options in _option_table().items():
         demo = "The demo scenes have their own defaults." if title == "training" else None
@@ -100,6 +101,13 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add_distillation_options(parser)
     parser.add_train_arguments()
     return parser
+
+
+def _method_lines() -> list[str]:
+    from fgd_yolo.config import METHOD_OPTIONS, PLAIN
+
+    methods = {name: options.description for name, options in METHOD_OPTIONS.items()}
+    return described({**methods, PLAIN: "No distillation"}, 78)
 
 
 def _option_table() -> dict[str, dict[str, tuple[str, str]]]:

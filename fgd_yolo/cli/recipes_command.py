@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from fgd_yolo.cfg import recipe_names, recipe_summary, recipe_text
-from fgd_yolo.console import Parser, command_name, guarded_command, offer
+from fgd_yolo.console import Parser, command_name, described, guarded_command, offer
 from fgd_yolo.errors import UsageError, close_match
 
 EXAMPLES = [
@@ -53,13 +52,7 @@ def build_parser(prog: str | None = None) -> Parser:
     return parser
 
 
-def _item(name: str, width: int) -> str:
-    indent = " " * (width + 2)
-    return textwrap.fill(f"{name:{width}}  {recipe_summary(name)}", 80, subsequent_indent=indent)
-
-
 def _list() -> str:
-    width = max(map(len, recipe_names()))
-    lines = [_item(name, width) for name in recipe_names()]
+    lines = described({name: recipe_summary(name) for name in recipe_names()})
     next_steps = (f"print one: {command_name('recipes')} NAME", f"use it:    {command_name('distill')} --recipe NAME")
     return "\n".join([*lines, "", *next_steps])
