@@ -347,9 +347,10 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
     own = max(trained) if isinstance(trained, (list, tuple)) and trained else trained
     if not isinstance(own, int) or own <= 0 or 1 / MAX_SIZE_FACTOR <= imgsz / own <= MAX_SIZE_FACTOR:
         return []
+    remedy = f"; teacher_imgsz={own} shows it the images at that size" * (own > imgsz)
     return [
         f"the teacher was trained at {own} px and gets {imgsz} px here: "
-        "its neck maps may be worse than at its own image size"
+        f"its neck maps may be worse than at its own image size{remedy}"
     ]
 
 

@@ -129,6 +129,12 @@ def test_an_image_size_far_from_the_teachers_own_is_reported(trained, reported):
     assert not reported or " and gets 640 px here" in lines[0]
 
 
+def test_a_teacher_of_larger_images_is_offered_them():
+    (line,) = image_size_warnings(1280, 640)
+    assert line.endswith("; teacher_imgsz=1280 shows it the images at that size")
+    assert "teacher_imgsz" not in image_size_warnings(320, 640)[0]
+
+
 def test_val_images_that_the_teacher_was_trained_on_are_counted(tmp_path):
     data = draw_dataset(tmp_path / "data")
     val = sorted(str(path) for path in (data.parent / "images/val").iterdir())
