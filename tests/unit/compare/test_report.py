@@ -201,3 +201,12 @@ def test_every_method_has_a_one_line_description(name):
     report.write_report(OUT)
     cells = dict(row[:2] for row in Page((OUT / "report.html").read_text()).rows if len(row) == 2)
     assert cells[f"{name}:box=5"] == f"{cells[name]}; with box=5" and len(cells[name]) > 20
+
+
+def test_the_report_says_what_a_method_changes_that_is_equal_otherwise():
+    def texts(**options) -> str:
+        return " ".join(report._comparability([example_run(), example_run("fgd", options=options)]).text)
+
+    assert "Methods with `teacher_imgsz` augment larger images" in texts(teacher_imgsz=640, inherit=False)
+    assert "Methods with `inherit` start from other weights" in texts(teacher_imgsz=0, inherit=True)
+    assert "Methods with" not in texts(teacher_imgsz=0, inherit=False)
