@@ -189,6 +189,19 @@ def test_a_trainer_writes_nothing_before_check_resume_and_then_to_the_folder_of_
     assert [path.name for path in tmp_path.glob("*run*")] == ["chosen-run"]
 
 
+def test_train_images_have_the_size_in_the_arguments_and_rectangles_that_of_their_batch(tiny_data):
+    """`teacher_imgsz` changes both: the argument while a data set is built, the shapes afterwards."""
+    data = check_det_dataset(str(tiny_data))
+    for rect, size in ((False, (128, 128)), (True, (192, 128))):
+        arguments = get_cfg(overrides={"imgsz": 64, "rect": rect, "mosaic": 0.0})
+        arguments.imgsz = 128
+        built = build_yolo_dataset(arguments, data["train"], 4, data, mode="train", rect=False, stride=32)
+        arguments.imgsz = 64
+        if rect:
+            built.batch_shapes[:] = size
+        assert built.imgsz == 128 and built[0]["img"].shape[1:] == size
+
+
 def test_classes_drop_labels_of_both_splits_and_leave_the_classes_of_the_data(tiny_data):
     facts = check_det_dataset(str(tiny_data))
     arguments = get_cfg(overrides={"classes": [1], "task": "detect", "imgsz": 64})
