@@ -66,6 +66,12 @@ class HeadOptions(MethodOptions):
     """Target of the gradient norm of the heads' terms over that of the detection loss, at the student's neck maps.
     None keeps the weights fixed."""
 
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Temperature of each term that has one."""
+        end = "_temperature"
+        return {name.removesuffix(end): value for name, value in self if name.endswith(end)}
+
 
 # The terms of the two scales differ in size, so each scale has its own default weights.
 _FGD_WEIGHTS = {
@@ -176,6 +182,64 @@ class OutputOptions(HeadOptions):
     """Weight of the angle term, of models for rotated boxes alone."""
 
 
+class BCKDClassOptions(HeadOptions):
+    """BCKD's class term."""
+
+    label = "BCKD classes"
+    description = "BCKD's class scores: binary cross-entropy, weighted by how far student and teacher differ"
+    needs_boxes = True
+
+    bckd_cls_weight: Weight = 1.0
+    """Weight of the class term, 1 as published."""
+
+
+class BCKDBoxOptions(HeadOptions):
+    """BCKD's box term."""
+
+    label = "BCKD boxes"
+    description = "BCKD's boxes: GIoU of both boxes, weighted by how far the class scores differ; needs no DFL"
+    needs_boxes = True
+
+    bckd_box_weight: Weight = 4.0
+    """Weight of the box term, 4 as published."""
+
+
+class LDOptions(HeadOptions):
+    """LD, localization distillation."""
+
+    label = "LD"
+    description = "Localization distillation: divergence of the edges' distributions (DFL) inside labelled boxes"
+    needs_boxes = True
+
+    ld_temperature: Annotated[float, Field(gt=0)] = 10.0
+    """T of the edges' distributions, 10 as published."""
+    ld_weight: Weight = 0.25
+    """Weight of the divergence, 0.25 as published."""
+
+
+class DFineOptions(HeadOptions):
+    """D-FINE's decoupled distillation of the edges' distributions."""
+
+    label = "D-FINE"
+    description = "D-FINE's decoupled DFL: divergence of the edges' distributions, apart with and without an object"
+    needs_boxes = True
+
+    dfine_temperature: Annotated[float, Field(gt=0)] = 5.0
+    """T of the edges' distributions, 5 as published."""
+    dfine_weight: Weight = 1.5
+    """Weight of the divergence, 1.5 as published."""
+
+
+class CrossHeadOptions(HeadOptions):
+    """Cross-head imitation."""
+
+    label = "cross-head"
+    description = "Cross-head imitation: what the teacher's head makes of the student's maps and of its own"
+
+    crosshead_weight: Weight = 1.0
+    """Weight of the sum of class and box term."""
+
+
 METHOD_OPTIONS: dict[str, type[MethodOptions]] = {
     "fgd": FGDOptions,
     "fitnet": FitNetOptions,
@@ -184,6 +248,11 @@ METHOD_OPTIONS: dict[str, type[MethodOptions]] = {
     "pkd": PKDOptions,
     "score_l2": ScoreL2Options,
     "heads": OutputOptions,
+    "bckd_cls": BCKDClassOptions,
+    "bckd_box": BCKDBoxOptions,
+    "ld": LDOptions,
+    "dfine": DFineOptions,
+    "crosshead": CrossHeadOptions,
 }
 """Options of each method by its name; `fgd_yolo.methods` has their loss modules and terms."""
 DEFAULT_METHOD = "fgd+heads"

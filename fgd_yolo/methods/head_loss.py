@@ -37,6 +37,8 @@ with the student in this. `ld` and `dfine` take a `temperature` too. `crosshead`
 head for the student's maps in the place of the student's."""
 COMPARED_OUTPUT = {"bckd_cls": "cls", "bckd_box": "box", "ld": "box", "dfine": "box", "crosshead": "cls"}
 """Output of a head that the terms compare which are named otherwise: where a teacher teaches it, it teaches them."""
+SPARSE_TERMS = ("ld",)
+"""Terms that compare few anchors in every task, so that a level may get no gradient from a batch."""
 
 
 class HeadTerms(NamedTuple):

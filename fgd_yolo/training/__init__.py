@@ -12,6 +12,7 @@
 - `head_outputs.py`: outputs of the heads, paired by branch and level
 - `assignments.py`: which anchors the student's loss assigns to labelled boxes
 - `crossed_head.py`: the student's maps in the teacher's frozen head
+- `head_methods.py`: what the methods that compare heads need of both heads
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `preflight.py`: checks before the first epoch

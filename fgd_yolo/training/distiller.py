@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,11 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.methods import HeadLoss, LabelledObjects, build_level_loss
+from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, build_level_loss
+from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
 from fgd_yolo.neck import Level
+from fgd_yolo.training.assignments import record_assignments
+from fgd_yolo.training.crossed_head import CrossedHead
 from fgd_yolo.training.first_batch import check_first_batch
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
 from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_branches
@@ -22,6 +26,7 @@ from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
 
 MAX_DROPPED = 0.01  # of the batches so far
+HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
 MIN_DROPPED = 10  # batches; fewer never stop a run
 
 
@@ -75,13 +80,11 @@ class Distiller:
     ):
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
-        imitated = any(config.heads.weights.values())
-        self.head_teachers = [
-            teacher for teacher in self.teachers if imitated and teacher.known != [] and teacher.terms
-        ]
+        self.head_teachers = self._heads_to_imitate(config)
         strides = shared_strides(self.head_teachers)
         self.head_levels = [teacher.levels_at(strides) for teacher in self.head_teachers]
-        self.sparse_items = {f"head_{term}" for term in sparse_terms}
+        sparse = {*sparse_terms, *SPARSE_TERMS}
+        self.sparse_items = {f"head_{term}" for term in HEAD_TERMS if {term, COMPARED_OUTPUT.get(term)} & sparse}
         self.foreground = foreground
         self.times_batch = times_batch
         self.config = config
@@ -90,12 +93,17 @@ class Distiller:
         decay = {"decay_start": schedule.decay_start, "decay_end": schedule.decay_end}
         feature_ratio = GradientRatio(features.group, features.ratio, **measurement, **decay)
         head_ratio = GradientRatio(heads.group, heads.ratio, **measurement)
-        taught = {f"head_{term}" for teacher in self.head_teachers for term in teacher.terms}
+        taught = {f"head_{term}" for teacher in self.head_teachers for term in self._terms_of(teacher)}
         head_weights = {name: weight for name, weight in heads.weights.items() if name in taught}
         self.losses = nn.ModuleList()
-        self.head_loss = HeadLoss({name.removeprefix("head_"): weight for name, weight in head_weights.items()})
+        terms = {name.removeprefix("head_"): weight for name, weight in head_weights.items()}
+        crosshead_weight = terms.pop("crosshead", 0)
+        crossing = self.feature_teacher, self.feature_teacher.levels_at(strides)
+        self.crossed_head = CrossedHead(*crossing, crosshead_weight) if crosshead_weight else None
+        self.head_loss = HeadLoss(terms, {name: value for name, value in heads.temperatures.items() if name in terms})
         self.features = TermGroup(features.weights, feature_ratio, self.losses, self.levels)
-        self.heads = TermGroup(head_weights, head_ratio, nn.ModuleList(), next(iter(self.head_levels), []))
+        crossed = nn.ModuleList() if self.crossed_head is None else self.crossed_head.losses
+        self.heads = TermGroup(head_weights, head_ratio, crossed, next(iter(self.head_levels), []))
         if self.features.names:  # heads alone need no alignments
             self.losses.extend(
                 build_level_loss(level.student_channels, level.teacher_channels, config.feature_methods, features)
@@ -111,6 +119,26 @@ class Distiller:
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0
         self.first_batch_checked = False
+
+    def _heads_to_imitate(self, config: FGDConfig) -> list[Teacher]:
+        """Return the teachers whose heads teach a term of the methods."""
+        asked = {name.removeprefix("head_") for name in config.heads.weights}
+        if not any(config.heads.weights.values()):
+            return []
+        return [teacher for teacher in self.teachers if teacher.known != [] and asked & {*self._terms_of(teacher)}]
+
+    def _terms_of(self, teacher: Teacher) -> list[str]:
+        """Return the terms that a teacher's head teaches; maps cross over into the head of the features' teacher."""
+        return [term for term in teacher.terms if term != "crosshead" or teacher is self.feature_teacher]
+
+    @property
+    def _needs_assignments(self) -> bool:
+        return self.heads.running and bool(self.head_loss.weights) and self.config.heads.needs_boxes
+
+    @property
+    def trained(self) -> nn.ModuleList:
+        """All modules that the distillation trains beside the student."""
+        return nn.ModuleList([self.losses, self.heads.losses])
 
     @property
     def levels(self) -> list[Level]:
@@ -148,7 +176,8 @@ class Distiller:
                 finite.
         """
         # 1. Detection loss, with the student's forward pass.
-        loss, items = hook.detection_loss(batch, preds)
+        with record_assignments(hook.student) if self._needs_assignments else nullcontext({}) as assignments:
+            loss, items = hook.detection_loss(batch, preds)
         if not hook.student.training:
             hook.clear()
             return loss, items
@@ -164,7 +193,8 @@ class Distiller:
                 objects = self._objects(batch, student_maps, self.levels, outputs.get(self.feature_teacher))
                 level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], objects)
             if self.heads.running:
-                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, outputs)
+                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, outputs, assignments)
+                branch_terms += self._compare_crossed(student_maps, teacher_maps)
 
         # 3. Sum by name; levels and branches that are not finite are dropped.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
@@ -172,7 +202,7 @@ class Distiller:
 
         # 4. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
-        if len(batch["bboxes"]):  # a batch without boxes is not representative
+        if self._is_representative(batch):
             self._check_first_batch(terms, student_maps, batch, amp_scale)
             self._measure_ratios(loss, terms, student_maps, factor, amp_scale)
 
@@ -182,6 +212,13 @@ class Distiller:
             group.ratio.batches += 1
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * factor]), items
+
+    def _is_representative(self, batch: dict[str, Tensor]) -> bool:
+        """Return whether a batch has boxes, and if a term covers labelled boxes alone, some that a teacher knows."""
+        known = [teacher.known for teacher in self.head_teachers]
+        if {f"head_{term}" for term in SPARSE_TERMS}.isdisjoint(self.heads.names) or None in known:
+            return len(batch["bboxes"]) > 0
+        return bool({*batch["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
     def _compare_levels(self, student_maps, teacher_maps, objects) -> list[tuple[Tensor, ...]]:
         return [
@@ -207,14 +244,19 @@ class Distiller:
 
     def _teacher_outputs(self, teacher_maps: dict[Teacher, list[Tensor]]) -> dict[Teacher, HeadOutputs]:
         """Return the outputs of the heads of those teachers whose outputs are compared, or weight the features."""
-        asked = self.head_teachers if self.heads.running else []
+        asked = self.head_teachers if self.heads.running and self.head_loss.weights else []
         if self.features.running and self.losses[0].needs_scores:
             asked = [self.feature_teacher, *asked]
         return {teacher: teacher.outputs(teacher_maps[teacher]) for teacher in dict.fromkeys(asked)}
 
-    def _compare_heads(self, head, student_outputs, outputs: dict[Teacher, HeadOutputs]) -> list[tuple[Tensor, ...]]:
+    def _compare_heads(
+        self, head, student_outputs, outputs: dict[Teacher, HeadOutputs], assignments
+    ) -> list[tuple[Tensor, ...]]:
         """Compare the heads on the levels that all teachers of the heads share with the student."""
-        student = HeadOutputs(head, student_outputs, [level.student_index for level in self.heads.levels])
+        if not self.head_loss.weights:
+            return []
+        indices = [level.student_index for level in self.heads.levels]
+        student = HeadOutputs(head, student_outputs, indices, assignments=assignments)
         teachers = [
             outputs[teacher]._replace(indices=[level.teacher_index for level in own])
             for teacher, own in zip(self.head_teachers, self.head_levels, strict=True)
@@ -224,8 +266,20 @@ class Distiller:
             terms, shares = self.head_loss(branch.student, list(branch.teachers.values()))
             for number, share in zip(branch.teachers, shares, strict=True):
                 self.shares[number] += share
-            branch_terms.append(tuple(terms.values()))
+            branch_terms.append(self._in_order(terms))
         return branch_terms
+
+    def _compare_crossed(self, student_maps, teacher_maps) -> list[tuple[Tensor, ...]]:
+        """Compare what the teacher's head makes of the student's maps, branch by branch of that head."""
+        if self.crossed_head is None:
+            return []
+        terms = self.crossed_head.compare(student_maps, teacher_maps[self.feature_teacher])
+        return [self._in_order({"crosshead": term}) for term in terms]
+
+    def _in_order(self, terms: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return terms of the heads in the order of the loss items, 0 for those that are missing."""
+        missing = next(iter(terms.values())).new_zeros(())
+        return tuple(terms.get(name.removeprefix("head_"), missing) for name in self.heads.weights)
 
     def _sum_by_name(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
         """Return the sums of all enabled terms that were computed, by name.
@@ -318,7 +372,7 @@ class Distiller:
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs: tensors and plain numbers, without the teacher."""
         return {
-            "losses": self.losses.state_dict(),
+            "losses": {**self.losses.state_dict(), **self.heads.losses.state_dict(prefix=HEADS_PREFIX)},
             "features": self.features.ratio.state_dict(),
             "heads": self.heads.ratio.state_dict(),
             "dropped": self.dropped,
@@ -331,7 +385,9 @@ class Distiller:
             FGDError: the state belongs to other levels, channels or another method.
         """
         try:
-            self.losses.load_state_dict(state["losses"])
+            heads = {name: value for name, value in state["losses"].items() if name.startswith(HEADS_PREFIX)}
+            self.losses.load_state_dict({name: state["losses"][name] for name in state["losses"].keys() - heads})
+            self.heads.losses.load_state_dict({name.removeprefix(HEADS_PREFIX): heads[name] for name in heads})
             self.features.ratio.load_state_dict(state["features"])
             self.heads.ratio.load_state_dict(state["heads"])
             self.dropped = state["dropped"]

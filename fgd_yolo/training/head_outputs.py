@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -80,17 +81,20 @@ class HeadOutputs(NamedTuple):
             branch.
         indices: numbers of the compared levels, finest first.
         known: of a teacher, the numbers of the data's classes that it knows; None for all.
+        assignments: of a student, what `record_assignments` has recorded, by branch.
     """
 
     head: nn.Module
     outputs: dict[str, Any]
     indices: Sequence[int]
     known: Sequence[int] | None = None
+    assignments: Mapping[str, dict[str, Tensor]] = MappingProxyType({})
 
     @property
     def branches(self) -> dict[str, dict[str, Any]]:
         """The outputs by branch; a head with one branch has the first of `BRANCHES`."""
-        return self.outputs if BRANCHES[0] in self.outputs else {BRANCHES[0]: self.outputs}
+        outputs = self.outputs if BRANCHES[0] in self.outputs else {BRANCHES[0]: self.outputs}
+        return {branch: {**own, **self.assignments.get(branch, {})} for branch, own in outputs.items()}
 
 
 def cell_scores(outputs: HeadOutputs, grids: Sequence[tuple[int, int]]) -> list[Tensor]:

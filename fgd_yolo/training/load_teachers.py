@@ -16,6 +16,7 @@ from fgd_yolo.console import short_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
+from fgd_yolo.training.head_methods import edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
 from fgd_yolo.training.preflight import (
@@ -73,9 +74,10 @@ def load_teachers(
     paired = [pair_levels(student, model, SAME_SIZE if sizes is None else sizes.scale) for model in models]
     if not any(level.same_grid for levels in paired for level in levels):
         config = without_shared_grid(config, sizes)
-    teachers = []
+    teachers, bins = [], {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
     for label, model, classes, levels in zip(labels, models, taught, paired, strict=True):
         terms, note = teachable_terms(student, model)
+        terms += terms_of_methods(terms, student, model)
         if note is not None and config.heads.weights:
             LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
@@ -84,9 +86,26 @@ def load_teachers(
         same_grid = all(level.same_grid for level in levels)
         teachers.append(Teacher(label, frozen, levels, classes, terms if same_grid else ()))
     _warn_of_idle(teachers, config)
+    _check_dfl(config, edge_bins(student.model[-1]), bins, teachers)
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
     return teachers, config
+
+
+def _check_dfl(config: FGDConfig, student_bins: int, teacher_bins: dict[str, int], teachers: Sequence[Teacher]) -> None:
+    """Warn of terms that no teacher teaches, since they need DFL; stop if nothing else is distilled.
+
+    Raises:
+        UsageError: nothing else is distilled.
+    """
+    asked = {name.removeprefix("head_") for name, weight in config.heads.weights.items() if weight}
+    problem = missing_dfl(asked, student_bins, teacher_bins)
+    if problem is None:
+        return
+    taught = asked & {term for teacher in teachers for term in teacher.terms}
+    if not taught and not any(config.features.weights.values()):
+        raise UsageError(problem)
+    LOGGER.warning(f"{colorstr('FGD:')} {problem}")
 
 
 def _needs_heads(config: FGDConfig) -> bool:
@@ -97,12 +116,14 @@ def _needs_heads(config: FGDConfig) -> bool:
 
 def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
     """Warn of each teacher that teaches nothing: the features are another's, and its head is not imitated."""
-    heads, features = any(config.heads.weights.values()), any(config.features.weights.values())
+    crosshead = config.heads.weights.get("head_crosshead", 0)  # of the features' teacher alone
+    heads = any(weight for name, weight in config.heads.weights.items() if name != "head_crosshead")
+    features = crosshead or any(config.features.weights.values())
     for place, teacher in enumerate(teachers, start=1):
         if (features and place == config.features.teacher) or (heads and teacher.known != []):
             continue
         reason = "it knows no class that is trained" if heads else "no head is imitated"
-        reason += f", and features are those of teacher {config.features.teacher}" * features
+        reason += f", and features are those of teacher {config.features.teacher}" * bool(features)
         remedy = "leave it out" + ", or name equal classes (map=a=b)" * heads
         LOGGER.warning(f"{colorstr('FGD:')} teacher {teacher.name} teaches nothing: {reason}; {remedy}")
 

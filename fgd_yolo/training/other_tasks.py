@@ -12,6 +12,7 @@ from ultralytics.models.rtdetr.val import RTDETRDataset, RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 
 from fgd_yolo.config import HeadOptions
+from fgd_yolo.methods.head_loss import COMPARED_OUTPUT
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, task_of_model
 
 _WORDS = {
@@ -93,7 +94,7 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
     return [
         f"heads.{term}_weight has no effect: a student for {task.name} predicts no {_WORDS[term]}"
         for term in terms
-        if term not in task.head_terms
+        if COMPARED_OUTPUT.get(term, term) not in task.head_terms
     ]
 
 

@@ -209,7 +209,7 @@ class FGDTrainer(LockedTrainer):
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         task = self.task
         distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
-        distiller.losses.to(self.device)
+        distiller.trained.to(self.device)
         return distiller
 
     def _inherit(self, student: nn.Module) -> None:
@@ -247,7 +247,7 @@ class FGDTrainer(LockedTrainer):
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
-        own_weights = [] if self.distiller is None else list(self.distiller.losses.parameters())
+        own_weights = [] if self.distiller is None else list(self.distiller.trained.parameters())
         if own_weights:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
             settings = {key: value for key, value in weights.items() if key != "params"}
@@ -257,7 +257,7 @@ class FGDTrainer(LockedTrainer):
         return optimizer
 
     def _clip_own(self, *_) -> None:
-        torch.nn.utils.clip_grad_norm_(self.distiller.losses.parameters(), MAX_GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(self.distiller.trained.parameters(), MAX_GRADIENT_NORM)
 
     def auto_batch(self):
         """Estimate the batch size as Ultralytics does, with the teacher's forward pass beside the student's."""
