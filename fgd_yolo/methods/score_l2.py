@@ -34,7 +34,7 @@ class ScoreL2Loss(LevelLoss):
     Source:
         The distillation of Ultralytics (`distill_model=`, version 8.4, its `loss_sl2`): the same term of the same maps
         and scores. It departs in the alignment, which is there two 1x1 convolutions with a ReLU between them for every
-        level, and here one 1x1 convolution where the widths differ.
+        level, and here one 1x1 convolution where the widths differ. Its weight is 6 there.
     """
 
     needs_scores = True

@@ -9,6 +9,7 @@ import torch
 
 from fgd_yolo.config.method_options import MGDOptions
 from fgd_yolo.methods.mgd import MGDLoss, kept_cells
+from fgd_yolo.training.checkpoints import SIDE, read_side_file, write_side_file
 from unit.methods.cases import assert_agrees_with, make_boxes, make_maps
 
 BOXES = make_boxes("random")
@@ -94,14 +95,13 @@ def test_a_seed_before_the_module_is_built_makes_its_masks_reproducible():
     assert terms[0] == terms[1] != terms[2]
 
 
-def test_a_restored_state_goes_on_with_the_next_mask():
+def test_a_state_that_is_restored_from_a_side_file_goes_on_with_the_next_mask(tmp_path):
     loss, maps = MGDLoss(3, 5, mask_ratio=0.65), make_maps(3, 5)
     loss(*maps, *BOXES)
-    state = deepcopy(loss.state_dict())
-    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    write_side_file(tmp_path, {"losses": loss.state_dict(), "epoch": 0, "teacher": "", "options": {}})
     wanted = loss(*maps, *BOXES).generation
     other = MGDLoss(3, 5, mask_ratio=0.65)
-    other.load_state_dict(state)
+    other.load_state_dict(read_side_file(tmp_path / SIDE)["losses"])
     assert torch.equal(other(*maps, *BOXES).generation, wanted)
 
 
