@@ -120,11 +120,13 @@ def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
     heads = any(weight for name, weight in config.heads.weights.items() if name != "head_crosshead")
     features = crosshead or any(config.features.weights.values())
     for place, teacher in enumerate(teachers, start=1):
-        if (features and place == config.features.teacher) or (heads and teacher.known != []):
+        knows_classes = teacher.known != []
+        if (features and place == config.features.teacher) or (heads and knows_classes and teacher.terms):
             continue
-        reason = "it knows no class that is trained" if heads else "no head is imitated"
+        reason = "its head cannot be imitated" if knows_classes else "it knows no class that is trained"
+        reason = reason if heads else "no head is imitated"
         reason += f", and features are those of teacher {config.features.teacher}" * bool(features)
-        remedy = "leave it out" + ", or name equal classes (map=a=b)" * heads
+        remedy = "leave it out" + ", or name equal classes (map=a=b)" * (heads and not knows_classes)
         LOGGER.warning(f"{colorstr('FGD:')} teacher {teacher.name} teaches nothing: {reason}; {remedy}")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import UsageError
-from fgd_yolo.training.load_teachers import load_teachers
+from fgd_yolo.training.load_teachers import _warn_of_idle, load_teachers
 from fgd_yolo.ultralytics import load_model
 from fixtures import CLASSES, rename_classes
 
@@ -61,6 +61,17 @@ def test_one_of_several_teachers_that_knows_no_class_teaches_only_the_features_i
 def test_without_heads_every_teacher_but_that_of_the_features_is_idle(load, caplog):
     load("disc block wedge", "disc block cat", "disc cat dog", features={"teacher": 2}, method="fgd")
     assert [warning.split(" teaches")[0].split()[-1] for warning in idle(caplog)] == ["0.pt", "2.pt"]
+
+
+def test_a_second_teacher_whose_head_cannot_be_imitated_is_idle(load, caplog):
+    """As that of an RT-DETR, or of a teacher whose images are of a size without a shared grid."""
+    first, second = load("disc block wedge", "disc block cat")
+    second.terms = ()
+    _warn_of_idle([first, second], FGDConfig())
+    (warning,) = idle(caplog)
+    assert warning.endswith(
+        "1.pt teaches nothing: its head cannot be imitated, and features are those of teacher 1; leave it out"
+    )
 
 
 def test_a_weight_without_effect_is_warned_of(load, caplog):
