@@ -35,7 +35,7 @@ OTHERS_OPTIONS = (
     *("--now", "--debug", "--data-urlencode", "--header"),
 )
 """Options of other programs, and of all commands."""
-FOLDERS = ("benchmarks", "cfg", "deploy", "docs", "fgd_yolo", "tests", "tools", ".ci")
+FOLDERS = ("benchmarks", "cfg", "deploy", "docs", "examples", "fgd_yolo", "tests", "tools", ".ci")
 """Folders of the repository: a path that starts with one of them must exist."""
 USERS_FILES = ("deploy/streams.yaml", "deploy/models")
 """Paths in these folders that a user creates."""
