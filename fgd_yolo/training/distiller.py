@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -110,15 +110,25 @@ class Distiller:
                 for level in self.levels
             )
         if not self.names:
-            possible = [name.replace("head_", "heads.") + "_weight" for name in heads.weights if name in taught]
-            raise UsageError(
-                f"nothing can be distilled: all that can be taught to this student has the weight 0 "
-                f"({', '.join([*possible, 'features'])}): give one of them a weight, add a method, or give a teacher "
-                "that teaches more"
-            )
+            raise UsageError(f"nothing can be distilled: {self._why_nothing(taught)}")
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = 0
         self.first_batch_checked = False
+
+    def _why_nothing(self, taught: Set[str]) -> str:
+        """Return why no term is left, and what to do, if these are the loss items that can be taught."""
+        weights = self.config.heads.weights
+        untaught = [name for name, weight in weights.items() if weight and name not in taught]
+        if untaught and not taught & weights.keys():
+            return (
+                f"no teacher can teach {', '.join(untaught)} to this student: add a method that compares features "
+                f"(method=fgd+{self.config.method}), or give another teacher"
+            )
+        possible = [name.replace("head_", "heads.") + "_weight" for name in weights if name in taught]
+        return (
+            f"all that can be taught to this student has the weight 0 ({', '.join([*possible, 'features'])}): give one "
+            "of them a weight, add a method, or give a teacher that teaches more"
+        )
 
     def _heads_to_imitate(self, config: FGDConfig) -> list[Teacher]:
         """Return the teachers whose heads teach a term of the methods."""

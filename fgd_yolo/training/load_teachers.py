@@ -98,14 +98,18 @@ def _check_dfl(config: FGDConfig, student_bins: int, teacher_bins: dict[str, int
     Raises:
         UsageError: nothing else is distilled.
     """
-    asked = {name.removeprefix("head_") for name, weight in config.heads.weights.items() if weight}
+    asked, taught = _asked_terms(config), {term for teacher in teachers for term in teacher.terms}
     problem = missing_dfl(asked, student_bins, teacher_bins)
-    if problem is None:
+    if problem is None or "bckd_box" not in taught:  # otherwise another reason comes first
         return
-    taught = asked & {term for teacher in teachers for term in teacher.terms}
-    if not taught and not any(config.features.weights.values()):
+    if not asked & taught and not any(config.features.weights.values()):
         raise UsageError(problem)
     LOGGER.warning(f"{colorstr('FGD:')} {problem}")
+
+
+def _asked_terms(config: FGDConfig) -> set[str]:
+    """Return the terms of the heads that have a weight."""
+    return {name.removeprefix("head_") for name, weight in config.heads.weights.items() if weight}
 
 
 def _needs_heads(config: FGDConfig) -> bool:
@@ -116,17 +120,17 @@ def _needs_heads(config: FGDConfig) -> bool:
 
 def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
     """Warn of each teacher that teaches nothing: the features are another's, and its head is not imitated."""
-    crosshead = config.heads.weights.get("head_crosshead", 0)  # of the features' teacher alone
-    heads = any(weight for name, weight in config.heads.weights.items() if name != "head_crosshead")
-    features = crosshead or any(config.features.weights.values())
+    asked = _asked_terms(config)
+    features = "crosshead" in asked or any(config.features.weights.values())  # both are of one teacher
+    heads = asked - {"crosshead"}
     for place, teacher in enumerate(teachers, start=1):
         knows_classes = teacher.known != []
-        if (features and place == config.features.teacher) or (heads and knows_classes and teacher.terms):
+        if (features and place == config.features.teacher) or (knows_classes and heads & {*teacher.terms}):
             continue
         reason = "its head cannot be imitated" if knows_classes else "it knows no class that is trained"
         reason = reason if heads else "no head is imitated"
-        reason += f", and features are those of teacher {config.features.teacher}" * bool(features)
-        remedy = "leave it out" + ", or name equal classes (map=a=b)" * (heads and not knows_classes)
+        reason += f", and features are those of teacher {config.features.teacher}" * features
+        remedy = "leave it out" + ", or name equal classes (map=a=b)" * (bool(heads) and not knows_classes)
         LOGGER.warning(f"{colorstr('FGD:')} teacher {teacher.name} teaches nothing: {reason}; {remedy}")
 
 

@@ -101,7 +101,7 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
 def _family_note(student: YoloTask, teacher: YoloTask) -> str:
     side = "teacher" if student.head_terms else "student"
     family = teacher.family if student.head_terms else student.family
-    return f"the {side} is an {family}, whose head makes no prediction for each cell: only features are compared"
+    return f"the {side} is an {family}, whose head makes no prediction for each cell: outputs are not compared"
 
 
 def _shared_terms(student: YoloTask, teacher: YoloTask) -> tuple[str, ...]:

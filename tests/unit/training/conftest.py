@@ -19,8 +19,8 @@ def heads_joined(teacher_pt, student_yaml):
     return join(teacher_pt, student_yaml, **{"features.ratio": 0.1, "heads.ratio": 0.5})
 
 
-def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
-    """Attach a distiller with options of the configuration to a student."""
+def join(teacher_pt, student_yaml, known: list[int] | None = None, **options) -> SimpleNamespace:
+    """Attach a distiller with options of the configuration to a student; the teacher teaches all that it can."""
     import torch
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel
@@ -28,6 +28,7 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     from fgd_yolo.config import FGDConfig
     from fgd_yolo.neck import pair_levels
     from fgd_yolo.training.distiller import Distiller
+    from fgd_yolo.training.head_methods import terms_of_methods
     from fgd_yolo.training.loss_hook import LossHook
     from fgd_yolo.training.teacher import FrozenTeacher, Teacher
     from fgd_yolo.ultralytics import load_model
@@ -38,8 +39,9 @@ def join(teacher_pt, student_yaml, **options) -> SimpleNamespace:
     teacher, _ = load_model(teacher_pt)
     levels = pair_levels(student, teacher)
     config = FGDConfig.from_dict({"schedule.warmup_epochs": 0, **options})
+    terms = ("cls", "box", *terms_of_methods(("cls", "box"), student, teacher))
     frozen = FrozenTeacher(teacher, torch.device("cpu"), heads=any(config.heads.weights.values()))
-    distiller = Distiller([Teacher("teacher.pt", frozen, levels, known=None)], config)
+    distiller = Distiller([Teacher("teacher.pt", frozen, levels, known, terms)], config)
     loss_hook = LossHook(student, distiller.step, head=any(config.heads.weights.values()))
     loss_hook.attach()
     return SimpleNamespace(student=student, distiller=distiller, loss_hook=loss_hook)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import UsageError
@@ -72,6 +74,39 @@ def test_a_second_teacher_whose_head_cannot_be_imitated_is_idle(load, caplog):
     assert warning.endswith(
         "1.pt teaches nothing: its head cannot be imitated, and features are those of teacher 1; leave it out"
     )
+
+
+@pytest.fixture
+def without_dfl(teacher_pt):
+    """Load the teacher for a student without DFL, by methods."""
+
+    def run(method: str):
+        student = DetectionModel("yolo26n.yaml", nc=len(CLASSES), verbose=False)
+        config = FGDConfig(method=method)
+        return load_teachers([teacher_pt], student, DATA, config, ARGUMENTS, torch.device("cpu"))
+
+    return run
+
+
+def test_a_method_that_needs_dfl_is_refused_if_it_is_the_only_one_and_otherwise_warned_of(without_dfl, caplog):
+    problem = (
+        "dfine compares the distributions .*: the student has no DFL, teacher teacher.pt has 16 bins; use bckd_box"
+    )
+    with pytest.raises(UsageError, match=problem):
+        without_dfl("dfine")
+    for method in ("fgd+dfine", "dfine+bckd_cls"):
+        caplog.clear()
+        without_dfl(method)
+        assert [record for record in caplog.records if re.search(problem, record.getMessage())], method
+
+
+def test_cross_head_imitation_has_one_teacher_and_the_others_are_idle(load, caplog):
+    load("disc block wedge", "disc block wedge", method="crosshead")
+    (warning,) = idle(caplog)
+    assert "teacher 1.pt teaches nothing: no head is imitated, and features are those of teacher 1" in warning
+    caplog.clear()
+    load("disc block wedge", "disc block wedge", method="heads+crosshead")
+    assert not idle(caplog)
 
 
 def test_a_weight_without_effect_is_warned_of(load, caplog):
