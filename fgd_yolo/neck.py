@@ -95,10 +95,17 @@ class NeckHook(FeatureHook):
 
 
 class HeadHook(FeatureHook):
-    """Stores the output of the head; in training that is its raw predictions."""
+    """Stores the output of the head; in training that is its raw predictions.
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model.model[-1].register_forward_hook(lambda head, inputs, output: self._store(output)))
+    Args:
+        model: the live model.
+        part: attribute of the head whose output is stored instead.
+    """
+
+    def __init__(self, model: nn.Module, part: str | None = None):
+        head = model.model[-1]
+        layer = head if part is None else getattr(head, part)
+        super().__init__(layer.register_forward_hook(lambda layer, inputs, output: self._store(output)))
 
 
 class NeckEnd(nn.Module):

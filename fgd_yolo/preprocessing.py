@@ -1,4 +1,6 @@
-"""Convert images to network inputs, and coordinates back to images, equal to Ultralytics' letterbox to the pixel.
+"""Convert images to network inputs, and coordinates back to images, equal to Ultralytics' to the pixel.
+
+A YOLO's input is letterboxed: the image keeps its aspect ratio and is padded. RT-DETR's is stretched to the input.
 
 `InputFormat` describes the input of an exported file. The export writes one of the two formats defined here, for the
 model's number of channels, into the metadata, and the runtime refuses a file with any other.
@@ -26,6 +28,7 @@ class InputFormat(NamedTuple):
             channels have the order of the image file.
         scale: factor that turns a pixel value of 0 to 255 into an input value.
         padding: pixel value around the image on its canvas.
+        fit: how an image is brought to the size of the input: `letterbox`, or `stretch`, which leaves no padding.
     """
 
     input: str
@@ -33,10 +36,15 @@ class InputFormat(NamedTuple):
     channels: str
     scale: float
     padding: int
+    fit: str = "letterbox"
 
     def of_channels(self, count: int) -> InputFormat:
         """Return the format of a model whose images have this number of channels; three are colours."""
         return self._replace(channels={1: "GRAY", 3: self.channels}.get(count, "UNCHANGED"))
+
+    def of_fit(self, stretched: bool) -> InputFormat:
+        """Return the format of a model whose images are stretched, or letterboxed."""
+        return self._replace(fit="stretch" if stretched else "letterbox")
 
     def axis(self, letter: str) -> int:
         """Return the index of an axis of the layout, such as `H`."""
@@ -69,6 +77,7 @@ class Placement(NamedTuple):
         content: size of the scaled image on the canvas.
         top: rows of padding above it.
         left: columns of padding to its left.
+        stretched: whether the image fills the canvas, whatever its aspect ratio.
     """
 
     image: tuple[int, int]
@@ -76,6 +85,7 @@ class Placement(NamedTuple):
     content: tuple[int, int]
     top: int
     left: int
+    stretched: bool = False
 
 
 def place(image: tuple[int, int], canvas: tuple[int, int], stride: int | None = None) -> Placement:
@@ -96,6 +106,11 @@ def place(image: tuple[int, int], canvas: tuple[int, int], stride: int | None = 
         spare_y, spare_x = spare_y % stride, spare_x % stride
     top, left = round(spare_y / 2 - 0.1), round(spare_x / 2 - 0.1)
     return Placement(image, (height + spare_y, width + spare_x), (height, width), top, left)
+
+
+def stretch(image: tuple[int, int], canvas: tuple[int, int]) -> Placement:
+    """Return the placement of an image that fills a canvas, each (height, width)."""
+    return Placement(image, canvas, content=canvas, top=0, left=0, stretched=True)
 
 
 def letterbox(image: np.ndarray, placement: Placement, out: np.ndarray | None = None) -> np.ndarray:
@@ -146,8 +161,8 @@ def to_image(points: np.ndarray, placement: Placement) -> np.ndarray:
     """Move points from the canvas to the image, clipped to its border.
 
     Convention:
-        As in Ultralytics, gain and padding are recomputed from the two sizes. On a canvas without padding whose
-        content was rounded this may differ from the true ones by a fraction of a canvas pixel.
+        As in Ultralytics, gain and padding of a letterbox are recomputed from the two sizes. On a canvas without
+        padding whose content was rounded this may differ from the true ones by a fraction of a canvas pixel.
     Args:
         points: (..., 2) float32, x and y in canvas pixels. A corner pair (..., 2, 2) is two points.
         placement: placement of the image.
@@ -168,6 +183,9 @@ def rotated_to_image(boxes_cxcywhr: np.ndarray, placement: Placement) -> np.ndar
 
 def _offset_and_gain(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
     """Return the padding before the image and its gain, each (x, y)."""
+    if placement.stretched:
+        gain = placement.canvas[1] / placement.image[1], placement.canvas[0] / placement.image[0]
+        return np.zeros(2, np.float32), np.array(gain, np.float32)
     recomputed = place(placement.image, placement.canvas)
     gain = recomputed.content[1] / recomputed.image[1], recomputed.content[0] / recomputed.image[0]
     return np.array([recomputed.left, recomputed.top], np.float32), np.array(gain, np.float32)

@@ -18,6 +18,7 @@ from fgd_yolo.export.parity import Parity, compare_files, compare_with_torch
 from fgd_yolo.export.precisions import PRECISIONS, Conversion, ConversionReport
 from fgd_yolo.export.sample_images import in_batches, letterbox_images
 from fgd_yolo.export.uint8_input import convert_to_uint8_input
+from fgd_yolo.task_table import task_of_model
 
 
 def build(
@@ -44,7 +45,8 @@ def build(
         OSError: the folder cannot be written.
     """
     weights = Path(model.pt_path)
-    batches = _letterboxed_batches(options, images, size, int(model.stride.max()))
+    stretched = task_of_model(model).stretched
+    batches = _batches_to_compare(options, images, size, int(model.stride.max()), stretched)
     float32 = convert_to_onnx(
         model, size, folder, batch=options.batch, dynamic=options.dynamic, nms=options.nms, opset=options.opset
     )
@@ -61,7 +63,7 @@ def build(
         float_input, file = file, folder / "uint8.onnx"
         convert_to_uint8_input(float_input, file)
         compare_files(float_input, file, batches)
-    entry = describe(options, weights, checkpoint, report, images[0].shape[2], model.task)
+    entry = describe(options, weights, checkpoint, report, images[0].shape[2], model.task, stretched)
     write_metadata(file, read_metadata(float32), entry)
     check_onnx(file)
     return file, compare_with_torch(file, model, batches, options.precision), report
@@ -76,11 +78,13 @@ def _convert_precision(options: ExportOptions, conversion: Conversion) -> Conver
     return report
 
 
-def _letterboxed_batches(options: ExportOptions, images: list[np.ndarray], size: int, stride: int) -> list[np.ndarray]:
+def _batches_to_compare(
+    options: ExportOptions, images: list[np.ndarray], size: int, stride: int, stretched: bool
+) -> list[np.ndarray]:
     """Return the images in batches that the file must accept; for a dynamic file also two at a time, not square."""
     fixed_batch = options.nms or not options.dynamic
-    batches = in_batches(letterbox_images(images, size, size), options.batch if fixed_batch else 1)
+    batches = in_batches(letterbox_images(images, size, size, stretched), options.batch if fixed_batch else 1)
     if options.dynamic:
-        wide = letterbox_images(images, size, size + stride)
+        wide = letterbox_images(images, size, size + stride, stretched)
         batches += in_batches(wide, options.batch if fixed_batch else 2)
     return batches

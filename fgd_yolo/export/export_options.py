@@ -77,13 +77,20 @@ class ExportOptions:
             raise UsageError(f"opset must be from {low} to {MAX_OPSET} for {kind}, got {self.opset}")
 
 
-def check_model(model: nn.Module, nms: bool) -> None:
+def check_model(model: nn.Module, nms: bool, dynamic: bool = False) -> None:
     """Check that a model can be exported as requested.
 
     Raises:
-        UsageError: NMS was requested for a head that does not need it.
+        UsageError: NMS was requested for a head that does not need it, or a dynamic size for an RT-DETR.
     """
-    if nms and model.model[-1].cv2 is None:  # fused: the branch that needs NMS is gone
+    from fgd_yolo.task_table import task_of_model  # imports torch
+
+    if dynamic and task_of_model(model).stretched:
+        raise UsageError(
+            "an RT-DETR takes images stretched to one size: omit dynamic (--dynamic); batch (--batch) sets the number "
+            "of images in one call"
+        )
+    if nms and getattr(model.model[-1], "cv2", None) is None:  # RT-DETR, or fused: the branch that needs NMS is gone
         raise UsageError("this model's head gives final detections without NMS: omit nms (--nms)")
 
 

@@ -143,7 +143,7 @@ def _export(
     from fgd_yolo.ultralytics import load_model
 
     model, checkpoint = load_model(weights)
-    check_model(model, options.nms)
+    check_model(model, options.nms, options.dynamic)
     trained = checkpoint.get("train_args") or {}
     if options.data is None:
         options = replace(options, data=moved_dataset(trained.get("data"), Path(weights)))

@@ -40,6 +40,7 @@ def describe(
     report: ConversionReport | None,
     channels: int = 3,
     task: str = "detect",
+    stretched: bool = False,
 ) -> dict[str, Any]:
     """Return this package's entry: precision, provenance of the weights, accuracy and input format.
 
@@ -50,17 +51,19 @@ def describe(
         report: report of the conversion to a lower precision.
         channels: number of channels that the model takes.
         task: task of the model.
+        stretched: whether it takes stretched images.
     Returns:
         Plain values. `teacher`, `recipe` and the fields of `Accuracy` are omitted if unknown.
     """
     measured = recorded_accuracy(checkpoint.get("train_metrics") or {}, TASKS[task])
+    input_format = UINT8_INPUT if options.uint8_input else FLOAT_INPUT
     return {
         "version": __version__,
         "precision": options.precision,
         **_provenance(weights),
         **(measured._asdict() if measured else {}),
         **(report.metadata() if report else {}),
-        PREPROCESSING_KEY: (UINT8_INPUT if options.uint8_input else FLOAT_INPUT).of_channels(channels)._asdict(),
+        PREPROCESSING_KEY: input_format.of_channels(channels).of_fit(stretched)._asdict(),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import torch
 from torch import nn
+from ultralytics.utils.ops import xywh2xyxy
 
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export.cpu_session import open_cpu_session
@@ -25,6 +26,7 @@ from fgd_yolo.export.matching import (
 from fgd_yolo.export.precisions import PRECISIONS, Precision
 from fgd_yolo.export.sample_images import to_float_input
 from fgd_yolo.preprocessing import UINT8_INPUT
+from fgd_yolo.runtime.model_info import DETECTION_COLUMNS, RTDETR_HEAD
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
 from fgd_yolo.runtime.tasks import TASKS
 
@@ -52,13 +54,14 @@ class Parity(NamedTuple):
 
 
 class _OutputKind(NamedTuple):
-    """How the outputs of a file are read and compared."""
+    """How the outputs of a file are read and compared; `queries` says that they are an RT-DETR's."""
 
     task: str
     classes: int
     end2end: bool
     embedded_nms: bool
     precision: Precision
+    queries: bool = False
 
     @property
     def rotated(self) -> bool:
@@ -73,9 +76,9 @@ def compare_with_torch(path: Path, model: nn.Module, batches: list[np.ndarray], 
     Its head is switched to the branch that the file's metadata names.
 
     Convention:
-        Raw outputs (B, 4 + classes + extras, anchors) are compared element by element. Final rows of a head
-        without NMS are sorted by score, and rounding swaps neighbours, so they are compared as sets. Rows of
-        embedded NMS are compared as sets with the result of Ultralytics' NMS on PyTorch's raw output. A precision
+        Raw outputs (B, 4 + classes + extras, anchors) are compared element by element. Final rows of a head without
+        NMS, such as RT-DETR's, are sorted by score, and rounding swaps neighbours, so they are compared as sets. Rows
+        of embedded NMS are compared as sets with the result of Ultralytics' NMS on PyTorch's raw output. A precision
         without `compare_outputs` rounds too coarsely for either, and its mAP was measured: its detections are only
         counted, and the file is refused if it has none of many detections.
     Args:
@@ -89,14 +92,35 @@ def compare_with_torch(path: Path, model: nn.Module, batches: list[np.ndarray], 
     session = _open(path)
     metadata = session.get_modelmeta().custom_metadata_map
     nms = bool(literal_eval(metadata.get("args") or "{}").get("nms"))
-    kind = _OutputKind(model.task, len(model.names), metadata.get("end2end") == "True", nms, PRECISIONS[precision])
-    model.end2end = kind.end2end
-    results = [_compare_batch(kind, _run_torch(model, batch), _run(session, batch)) for batch in batches]
+    queries = metadata.get("head") == RTDETR_HEAD
+    end2end = queries or metadata.get("end2end") == "True"
+    kind = _OutputKind(model.task, len(model.names), end2end, nms, PRECISIONS[precision], queries)
+    if not queries:
+        model.end2end = end2end
+    results = []
+    for batch in batches:
+        outputs = _run_torch(model, batch), _run(session, batch)
+        if queries:
+            size = batch.shape[1:3]
+            outputs = tuple([_rows_in_pixels(rows, size) for rows in side] for side in outputs)
+        results.append(_compare_batch(kind, *outputs))
     detections, missing, extra = (sum(counts) for counts in zip(*(result[:3] for result in results), strict=True))
     if not kind.precision.compare_outputs and detections >= MIN_DETECTIONS and missing == detections:
         raise FGDError(f"the exported file is wrong: it detects none of the {detections} objects that PyTorch detects")
     differences = (max(values) for values in zip(*(result[3:] for result in results), strict=True))
     return Parity(detections, missing, extra, *differences)
+
+
+def _rows_in_pixels(rows: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return RT-DETR's rows (B, n, 6) with corners in pixels in place of centre and size as fractions.
+
+    Args:
+        size: height and width of the input.
+    """
+    if rows.shape[-1] != DETECTION_COLUMNS:
+        return rows  # refused later, with its shape
+    scale = rows.new_tensor([size[1], size[0], size[1], size[0]])
+    return torch.cat((xywh2xyxy(rows[..., :4]) * scale, rows[..., 4:]), -1)
 
 
 def compare_files(float_input: Path, uint8_input: Path, batches: list[np.ndarray]) -> None:

@@ -13,8 +13,9 @@ from onnx import ModelProto
 from fgd_yolo.console import progress
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError
-from fgd_yolo.preprocessing import FLOAT_INPUT, letterbox, place, to_planes
+from fgd_yolo.preprocessing import FLOAT_INPUT, letterbox, place, stretch, to_planes
 from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
+from fgd_yolo.runtime.model_info import RTDETR_HEAD
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
 
 COMPARED_IMAGES = 8
@@ -56,9 +57,15 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
     return [paths[pick] for pick in picks]
 
 
-def letterbox_images(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Return images letterboxed to one size: (n, height, width, C) uint8."""
-    return np.stack([letterbox(image, place(image.shape[:2], (height, width))) for image in images])
+def letterbox_images(images: Sequence[np.ndarray], height: int, width: int, stretched: bool = False) -> np.ndarray:
+    """Return images letterboxed or stretched to one size: (n, height, width, C) uint8."""
+    fit = stretch if stretched else place
+    return np.stack([letterbox(image, fit(image.shape[:2], (height, width))) for image in images])
+
+
+def takes_stretched_images(model: ModelProto) -> bool:
+    """Return whether a file is an RT-DETR's, by its metadata."""
+    return any((entry.key, entry.value) == ("head", RTDETR_HEAD) for entry in model.metadata_props)
 
 
 def to_float_input(canvases: np.ndarray) -> np.ndarray:
@@ -87,8 +94,8 @@ def input_batches(
     """Yield the inputs of a float32 model, a batch at a time.
 
     Convention:
-        Letterboxed as in Ultralytics' validator. The last batch of a file with a fixed batch is filled up with its
-        first images.
+        Letterboxed, or stretched for RT-DETR, as in Ultralytics' validator. The last batch of a file with a fixed batch
+        is filled up with its first images.
     Args:
         model: the detector; its fixed batch and size take precedence over `imgsz`.
         images: uint8 images of any size, with the model's channels.
@@ -96,9 +103,9 @@ def input_batches(
     """
     batch, _, *size = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
     height, width = size if all(size) else np.broadcast_to(imgsz, 2).tolist()
-    batch, images = batch or 1, iter(images)
+    batch, images, stretched = batch or 1, iter(images), takes_stretched_images(model)
     while group := list(islice(images, batch)):
-        inputs = to_float_input(letterbox_images(group, height, width))
+        inputs = to_float_input(letterbox_images(group, height, width, stretched))
         yield np.resize(inputs, (batch, *inputs.shape[1:]))
 
 

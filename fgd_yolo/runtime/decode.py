@@ -69,3 +69,14 @@ def decode_rows(output: np.ndarray, confidence: float, limit: int) -> Candidates
     labels, scores = np.where(valid, rows[:, 5], 0).astype(np.int64), np.where(valid, rows[:, 4], np.float32(np.nan))
     candidates = Candidates(rows[:, :4], scores, labels, rows[:, 6:])
     return candidates.take(np.cumsum(candidates.finite()) <= limit)
+
+
+def fractions_to_corners(boxes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Return the corners of boxes in pixels of a canvas (height, width).
+
+    Args:
+        boxes: (n, 4) centre and size as fractions of the canvas.
+    """
+    half = boxes[:, 2:] / 2
+    corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return corners * np.array([canvas[1], canvas[0]] * 2, np.float32)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.preprocessing import Placement, letterbox, place, to_planes
-from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows
+from fgd_yolo.preprocessing import Placement, letterbox, place, stretch, to_planes
+from fgd_yolo.runtime.decode import Candidates, decode_anchors, decode_rows, fractions_to_corners
 from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.images import UnreadableImageError, convert_channels, failure_detail, load_image
 from fgd_yolo.runtime.model_info import read_model_info
@@ -126,15 +126,23 @@ class OnnxDetector:
         """
         info = self.info
         image = convert_channels(image, info.channels)
-        placement = place(image.shape[:2], info.imgsz, info.stride if info.dynamic_size else None)
-        if placement.canvas[0] * placement.canvas[1] < self._min_canvas_pixels:
-            placement = place(image.shape[:2], info.imgsz)
+        placement = self._place(image.shape[:2])
         if out is None:
             out = np.empty(info.input_shape(1, placement.canvas), info.dtype)
         if info.uint8_input:
             letterbox(image, placement, out[0])
             return out, placement
         return to_planes(letterbox(image, placement), out), placement
+
+    def _place(self, image: tuple[int, int]) -> Placement:
+        """Return the placement of an image of this height and width in the input."""
+        info = self.info
+        if info.rtdetr:
+            return stretch(image, info.imgsz)
+        placement = place(image, info.imgsz, info.stride if info.dynamic_size else None)
+        if placement.canvas[0] * placement.canvas[1] < self._min_canvas_pixels:
+            return place(image, info.imgsz)
+        return placement
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network on a batch of inputs; for a file of fixed batch it is padded with zeros."""
@@ -147,7 +155,7 @@ class OnnxDetector:
     def postprocess(self, outputs: Sequence[np.ndarray], placements: Sequence[Placement]) -> list[Detections]:
         """Return the detections of each image of a batch from the network's outputs and the placements."""
         return [
-            self._to_detections(self._candidates(outputs[0][index]), outputs, index, placement)
+            self._to_detections(self._candidates(outputs[0][index], placement), outputs, index, placement)
             for index, placement in enumerate(placements)
         ]
 
@@ -184,10 +192,11 @@ class OnnxDetector:
             results.update(zip(group, self.postprocess(outputs, [prepared[index][1] for index in group]), strict=True))
         return [results[index] for index in range(len(prepared))]
 
-    def _candidates(self, output: np.ndarray) -> Candidates:
+    def _candidates(self, output: np.ndarray, placement: Placement) -> Candidates:
         """Return the candidates of one image after NMS, in pixels of the canvas."""
         if self.info.decoded:
-            return self._drop_non_finite(decode_rows(output, self.conf, self.max_detections))
+            rows = self._drop_non_finite(decode_rows(output, self.conf, self.max_detections))
+            return rows._replace(boxes=fractions_to_corners(rows.boxes, placement.canvas)) if self.info.rtdetr else rows
         rotated = TASKS[self.info.task].rotated
         candidates = self._drop_non_finite(decode_anchors(output, len(self.info.names), self.conf, rotated))
         boxes = np.concatenate([candidates.boxes, candidates.extras], axis=1) if rotated else candidates.boxes

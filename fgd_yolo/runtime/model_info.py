@@ -28,6 +28,8 @@ PREPROCESSING_KEY = "preprocessing"
 """Key in that object, whose value is an `InputFormat`."""
 DETECTION_COLUMNS = 6
 """Columns of a final detection: four of the box, score, class. The extra numbers of the task follow."""
+RTDETR_HEAD = "RTDETRDecoder"
+"""The entry `head` of an RT-DETR, which Ultralytics writes."""
 _DEFAULT_IMGSZ = 640
 _DEFAULT_STRIDE = 32
 _DEFAULT_MASK_CHANNELS = 32
@@ -52,6 +54,7 @@ class ModelInfo:
         channels: number of channels of the images.
         uint8_input: the input has the format `UINT8_INPUT` instead of `FLOAT_INPUT`.
         dtype: element type of the input.
+        rtdetr: the file is an RT-DETR: images are stretched to the input, and boxes are fractions of it.
     """
 
     task: str
@@ -66,6 +69,7 @@ class ModelInfo:
     channels: int
     uint8_input: bool
     dtype: np.dtype
+    rtdetr: bool = False
 
     def input_shape(self, batch: int, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an input of this number of images and this height and width."""
@@ -91,7 +95,8 @@ def read_model_info(
     image = _image_input(inputs)
     input_format = UINT8_INPUT if image.dtype == np.uint8 else FLOAT_INPUT
     channels = _input_channels(image, input_format, reader)
-    _check_input_format(image.dtype == np.uint8, channels, reader)
+    rtdetr = reader.metadata.get("head") == RTDETR_HEAD
+    _check_input_format(image.dtype == np.uint8, channels, rtdetr, reader)
     height, width = (image.shape[input_format.axis(letter)] for letter in "HW")
     stride = reader.get("stride", _positive_int, _DEFAULT_STRIDE)
     output = _read_outputs(outputs, reader)
@@ -104,6 +109,7 @@ def read_model_info(
         channels=channels,
         uint8_input=input_format is UINT8_INPUT,
         dtype=image.dtype,
+        rtdetr=rtdetr,
     )
     return info, reader.warnings
 
@@ -175,12 +181,13 @@ def _input_channels(image: TensorSpec, input_format: InputFormat, reader: _Metad
     raise _unsupported(f"its input has {channels} channels ({_describe(image)}), but its metadata {entry}")
 
 
-def _check_input_format(uint8_input: bool, channels: int, reader: _MetadataReader) -> None:
+def _check_input_format(uint8_input: bool, channels: int, rtdetr: bool, reader: _MetadataReader) -> None:
     described = reader.fgd_yolo_entry().get(PREPROCESSING_KEY)
     described = described if isinstance(described, Mapping) else {}
     if uint8_input and "channels" not in described:
         raise _unsupported("it takes uint8 images, but its metadata has no channel order; export it with fgd-yolo")
-    differences = (UINT8_INPUT if uint8_input else FLOAT_INPUT).of_channels(channels).differences(described)
+    expected = (UINT8_INPUT if uint8_input else FLOAT_INPUT).of_channels(channels).of_fit(stretched=rtdetr)
+    differences = expected.differences(described)
     if differences:
         raise _unsupported(f"this version does not support its preprocessing ({', '.join(differences)})")
 
@@ -268,6 +275,8 @@ def _read_decoded(shape: tuple[int | None, ...], extras: int | None, reader: _Me
     """Return whether the output consists of final detections, and whether these come from an NMS in the graph."""
     end_to_end = reader.parse("end2end", _bool)
     args = reader.parse("args", dict) or {}
+    if reader.metadata.get("head") == RTDETR_HEAD:
+        return True, False
     if end_to_end or args.get("nms") is True:
         return True, not end_to_end
     if end_to_end is None and extras is not None and shape[2] == DETECTION_COLUMNS + extras:

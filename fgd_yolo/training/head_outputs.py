@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils.tal import make_anchors
 
 from fgd_yolo.methods import Predictions, TeacherPredictions
+from fgd_yolo.training.encoder_outputs import encoder_outputs
 
 BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
 
@@ -47,7 +49,7 @@ _ANCHOR_OFFSETS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def boxes_and_scores(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
     """Return the raw boxes, with their angles, and scores of a head for neck maps, branch by branch, with gradient."""
-    kept = ("boxes", "scores", "feats", "angle")
+    kept = ("boxes", "scores", "feats", "angle", "valid")
     return {
         branch: {name: output for name, output in outputs.items() if name in kept}
         for branch, outputs in _forward_branches(head, maps).items()
@@ -55,6 +57,8 @@ def boxes_and_scores(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
 
 
 def _forward_branches(head: nn.Module, maps: list[Tensor]) -> dict[str, Any]:
+    if isinstance(head, RTDETRDecoder):
+        return {BRANCHES[0]: encoder_outputs(head, maps)}
     outputs = {"one2many": head.forward_head(maps, **head.one2many)}
     if getattr(head, "one2one_cv2", None) is not None:
         outputs["one2one"] = head.forward_head(maps, **head.one2one)
@@ -78,7 +82,7 @@ class HeadOutputs(NamedTuple):
     Args:
         head: the head.
         outputs: output of a head in training: `boxes`, `scores`, `feats` and those of its task, or one such mapping per
-            branch.
+            branch; for RT-DETR that of `encoder_outputs`.
         indices: numbers of the compared levels, finest first.
         known: of a teacher, the numbers of the data's classes that it knows; None for all.
         assignments: of a student, what `record_assignments` has recorded, by branch.
@@ -107,7 +111,7 @@ def cell_scores(outputs: HeadOutputs, grids: Sequence[tuple[int, int]]) -> list[
         grids: (H, W) of each level, to which the teacher's own is resized.
     """
     branch = outputs.branches[BRANCHES[0]]
-    cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in branch["feats"]]
+    cells = _cells(branch)
     by_level = branch["scores"].split(cells, dim=2)
     maps = []
     for index, grid in zip(outputs.indices, grids, strict=True):
@@ -140,8 +144,40 @@ def paired_branches(student: HeadOutputs, teachers: Sequence[HeadOutputs]) -> li
         }
         if branch in student.branches and taught:
             own = read_outputs(student.head, student.branches[branch], student.indices)
-            pairs.append(Branch(own, taught))
+            pairs.append(_without_invalid(Branch(own, taught), _valid_anchors(branch, [student, *teachers])))
     return pairs
+
+
+def _valid_anchors(branch: str, heads: Sequence[HeadOutputs]) -> Tensor | None:
+    """Return which anchors (A,) of a branch have predictions of all heads; None if no head leaves out any."""
+    valid = []
+    for head in heads:
+        outputs = head.branches.get(branch, {})
+        if "valid" in outputs:
+            by_level = outputs["valid"].split(_cells(outputs))
+            valid.append(torch.cat([by_level[index] for index in head.indices]))
+    return torch.stack(valid).all(dim=0) if valid else None
+
+
+def _without_invalid(branch: Branch, valid: Tensor | None) -> Branch:
+    """Return a branch with the valid anchors alone."""
+    if valid is None or valid.all():
+        return branch
+
+    def chosen(outputs: Predictions) -> Predictions:
+        per_anchor = {name: value for name, value in outputs._asdict().items() if value is not None}
+        per_anchor.pop("prototypes", None)
+        return outputs._replace(**{name: value[..., valid] for name, value in per_anchor.items()})
+
+    teachers = {
+        number: teacher._replace(outputs=chosen(teacher.outputs)) for number, teacher in branch.teachers.items()
+    }
+    return Branch(chosen(branch.student), teachers)
+
+
+def _cells(outputs: dict[str, Any]) -> list[int]:
+    """Return the number of cells of each level."""
+    return [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
 
 
 def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int]) -> Predictions:
@@ -153,7 +189,7 @@ def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int
             `record_assignments` has recorded.
         indices: numbers of the levels, finest first.
     """
-    cells = [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
+    cells = _cells(outputs)
 
     def chosen(name: str) -> Tensor:
         return torch.cat([outputs[name].split(cells, dim=2)[index] for index in indices], dim=2)

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from ultralytics.nn.modules.head import RTDETRDecoder
 
 from fgd_yolo.neck import FeatureHook, HeadHook, NeckHook
+from fgd_yolo.training.encoder_outputs import encoder_outputs
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 Step = Callable[["LossHook", dict[str, Tensor], Any], Loss]
@@ -37,7 +39,10 @@ class LossHook:
         """Attach the feature hooks and replace the loss; a second call does nothing."""
         if self._neck_hook is None:
             self._neck_hook = NeckHook(self.student)
-            self._head_hook = HeadHook(self.student) if self._head else None
+            head = self.student.model[-1]
+            # RT-DETR's forward pass returns only the queries that it has chosen from all cells.
+            part = "enc_output" if isinstance(head, RTDETRDecoder) else None
+            self._head_hook = HeadHook(self.student, part) if self._head else None
             self.student.loss = self._loss
 
     def detach(self) -> None:
@@ -72,7 +77,11 @@ class LossHook:
 
     def pop(self) -> tuple[list[Tensor], dict[str, Any] | None]:
         """Return the neck maps of the latest forward pass, and the output of the head if it is stored; clear both."""
-        return self._neck_hook.pop(), self._head_hook.pop() if self._head_hook else None
+        maps, output = self._neck_hook.pop(), self._head_hook.pop() if self._head_hook else None
+        head = self.student.model[-1]
+        if output is not None and isinstance(head, RTDETRDecoder):
+            output = encoder_outputs(head, maps, output)
+        return maps, output
 
     def clear(self) -> None:
         """Drop the stored features."""

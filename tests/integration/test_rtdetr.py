@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 from ultralytics import RTDETR, YOLO
 from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 
-from fgd_yolo import FGDTrainer
-from fixtures import draw_dataset, narrow_rtdetr, narrow_yaml, save_checkpoint
+from fgd_yolo import FGDTrainer, OnnxDetector, export_onnx
+from fgd_yolo.export.metadata import read_metadata
+from fixtures import draw_dataset, draw_image, narrow_rtdetr, narrow_yaml, save_checkpoint
 from training import OFF, STEADY, quick_config, rows, same_weights, train
 
 pytestmark = pytest.mark.slow
@@ -103,6 +107,49 @@ def test_an_rtdetr_student_resumes_with_its_own_trainer(files, tmp_path):
     resumed.train()
     assert isinstance(resumed, RTDETRTrainer)
     assert len(rows(resumed)) == 2
+
+
+@pytest.fixture(scope="module")
+def exported(files) -> Path:
+    """The untrained RT-DETR as ONNX, compared with its checkpoint."""
+    return export_onnx(files.path(RTDETR_TEACHER), files.path("rtdetr.onnx"), data=files.data, imgsz=96).path
+
+
+def clipped(boxes, height: int, width: int) -> np.ndarray:
+    """Return Ultralytics' boxes (n, 4), clipped to the image as the detector's are."""
+    return boxes.xyxy.numpy().clip(0, [width, height] * 2)
+
+
+def test_an_exported_rtdetr_detects_what_ultralytics_detects_with_the_checkpoint_and_the_file(exported, files):
+    detector = OnnxDetector(exported, conf=0.1)
+    assert detector.info.rtdetr and detector.info.decoded and detector.info.imgsz == (96, 96)
+    random, compared = np.random.default_rng(0), 0
+    models = [YOLO(str(file)) for file in (files.path(RTDETR_TEACHER), exported)]
+    assert all(isinstance(model, RTDETR) for model in models)
+    for height, width in ((96, 96), (60, 200), (333, 101)):
+        image = cv2.resize(draw_image(random, objects=3)[0], (width, height))
+        found = detector(image)
+        compared += len(found)
+        for model in models:
+            boxes = model.predict(image, imgsz=96, conf=0.1, verbose=False, device="cpu")[0].boxes
+            np.testing.assert_allclose(found.xyxy, clipped(boxes, height, width), atol=0.02)
+            np.testing.assert_allclose(found.confidence, boxes.conf.numpy(), atol=1e-4)
+            assert found.class_id.tolist() == boxes.cls.int().tolist()
+    assert compared > 30
+
+
+@pytest.mark.parametrize("options", [{"uint8_input": True}, {"batch": 2}])
+def test_other_forms_of_an_exported_rtdetr_detect_the_same(exported, files, tmp_path, options):
+    other = export_onnx(files.path(RTDETR_TEACHER), tmp_path / "other.onnx", data=files.data, imgsz=96, **options).path
+    image = draw_image(np.random.default_rng(1), objects=3)[0]
+    one, two = (OnnxDetector(file, conf=0.1)([image, image])[1] for file in (exported, other))
+    assert len(one) > 10
+    np.testing.assert_allclose(one.xyxy, two.xyxy, atol=0.02)
+
+
+def test_the_metadata_of_an_exported_rtdetr_say_how_its_images_are_prepared(exported):
+    entry = json.loads(read_metadata(exported)["fgd_yolo"])
+    assert entry["preprocessing"]["fit"] == "stretch"
 
 
 def test_an_rtdetr_teacher_is_measured_on_stretched_images(files, tmp_path, monkeypatch):

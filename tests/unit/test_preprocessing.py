@@ -5,7 +5,7 @@ import torch
 from ultralytics.data.augment import LetterBox
 from ultralytics.utils import ops
 
-from fgd_yolo.preprocessing import letterbox, place, rotated_to_image, to_image, to_planes
+from fgd_yolo.preprocessing import letterbox, place, rotated_to_image, stretch, to_image, to_planes
 
 SIZES = [(480, 640), (640, 480), (333, 777), (97, 101), (1, 1), (1, 300), (3000, 1), (2, 3), (320, 320), (1000, 301)]
 SIZES += [(799, 800), (500, 40), (161, 320), (101, 1000)]
@@ -32,6 +32,18 @@ def test_a_canvas_of_minimal_padding_is_ultralytics_to_the_pixel(canvas, stride)
         result = letterbox(image, place(shape, canvas, stride))
         expected = LetterBox(canvas, auto=True, stride=stride)(image=image)
         assert np.array_equal(result, expected), shape
+
+
+def test_a_stretched_image_is_ultralytics_to_the_pixel_and_points_go_back_by_a_gain_for_each_axis():
+    canvas = (96, 160)
+    for shape in SIZES:
+        image = noise(shape)
+        placement = stretch(shape, canvas)
+        expected = LetterBox(canvas, scale_fill=True)(image=image)
+        assert np.array_equal(letterbox(image, placement), expected), shape
+        corners = to_image(np.array([[0, 0], [80, 24], [200, 96]], np.float32), placement)
+        height, width = shape
+        np.testing.assert_allclose(corners, [[0, 0], [width / 2, height / 4], [width, height]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 10])

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ultralytics.nn.tasks import RTDETRDetectionModel
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.export.export_options import ExportOptions, check_model, input_size, target_path
+from fixtures import narrow_rtdetr
 
 MODEL = SimpleNamespace(stride=torch.tensor([8.0, 16.0, 32.0]))
 
@@ -64,6 +66,15 @@ def test_nms_is_refused_for_a_head_that_does_not_need_it():
         check_model(fused, nms=True)
     check_model(fused, nms=False)
     check_model(SimpleNamespace(yaml={"channels": 3}, model=[SimpleNamespace(cv2="a branch")]), nms=True)
+
+
+def test_an_rtdetr_takes_neither_nms_nor_a_dynamic_size(tmp_path):
+    model = RTDETRDetectionModel(str(narrow_rtdetr(tmp_path / "rtdetr.yaml", 0.0625)), nc=3, verbose=False)
+    with pytest.raises(UsageError, match="omit nms"):
+        check_model(model, nms=True)
+    with pytest.raises(UsageError, match=r"stretched to one size: omit dynamic \(--dynamic\)"):
+        check_model(model, nms=False, dynamic=True)
+    check_model(model, nms=False)
 
 
 def test_the_default_file_is_beside_the_weights(tmp_path):

@@ -103,8 +103,11 @@ def test_the_range_of_fp16_is_valid_json(largest, expected, tmp_path):
 def test_both_input_formats_are_described(tmp_path):
     floats = describe(ExportOptions(), tmp_path / "best.pt", {}, None)["preprocessing"]
     uint8 = describe(ExportOptions(uint8_input=True), tmp_path / "best.pt", {}, None)["preprocessing"]
-    assert floats == {"input": "float32", "layout": "NCHW", "channels": "RGB", "scale": 1 / 255, "padding": 114}
-    assert uint8 == {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+    common = {"padding": 114, "fit": "letterbox"}
+    assert floats == {"input": "float32", "layout": "NCHW", "channels": "RGB", "scale": 1 / 255, **common}
+    assert uint8 == {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, **common}
+    stretched = describe(ExportOptions(), tmp_path / "best.pt", {}, None, stretched=True)["preprocessing"]
+    assert stretched == {**floats, "fit": "stretch"}
     for channels, order in ((1, "GRAY"), (4, "UNCHANGED")):
         entry = describe(ExportOptions(), tmp_path / "best.pt", {}, None, channels=channels)["preprocessing"]
         assert entry == {**floats, "channels": order}

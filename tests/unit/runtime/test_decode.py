@@ -1,6 +1,6 @@
 import numpy as np
 
-from fgd_yolo.runtime.decode import decode_anchors, decode_rows
+from fgd_yolo.runtime.decode import decode_anchors, decode_rows, fractions_to_corners
 
 ANCHORS = np.array(
     [  # three anchors, each a column: centre, size, two class scores, one extra
@@ -74,3 +74,9 @@ def test_no_candidates_give_empty_arrays_of_the_right_width():
 def test_a_selection_keeps_all_columns_together():
     candidates = decode_anchors(ANCHORS, 2, 0.15).take(np.array([2, 0]))
     assert candidates.extras[:, 0].tolist() == [3.5, 1.5] and candidates.boxes[:, 0].tolist() == [80, 8]
+
+
+def test_fractions_become_corners_in_pixels_of_the_canvas():
+    boxes = np.array([[0.5, 0.5, 1.0, 1.0], [0.25, 0.5, 0.1, 0.2]], np.float32)
+    corners = fractions_to_corners(boxes, (100, 200))
+    np.testing.assert_allclose(corners, [[0, 0, 200, 100], [40, 40, 60, 60]], rtol=1e-5)

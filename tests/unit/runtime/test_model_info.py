@@ -254,7 +254,7 @@ def test_metadata_that_contradicts_the_channels_of_the_input_is_refused(channels
 
 
 BYTES = spec(None, 96, 128, 3, dtype=np.uint8)
-PREPARED = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114}
+PREPARED = {"input": "uint8", "layout": "NHWC", "channels": "BGR", "scale": 1, "padding": 114, "fit": "letterbox"}
 
 
 def own_entry(**preprocessing) -> dict[str, str]:
@@ -287,6 +287,16 @@ def test_uint8_input_of_other_channels_has_its_own_channel_order(channels, order
 def test_uint8_input_of_unknown_channel_order_is_refused(entry):
     with pytest.raises(FGDError, match="has no channel order"):
         read({**DETECT, "fgd_yolo": json.dumps(entry)}, spec(None, 7, 252), image=BYTES)
+
+
+def test_an_rtdetr_is_recognized_by_its_head_and_takes_stretched_images():
+    head = {"head": "RTDETRDecoder"}
+    info, warnings = read({**DETECT, **head}, spec(1, 300, 6))
+    assert (info.rtdetr, info.decoded, info.embedded_nms, warnings) == (True, True, False, [])
+    assert not read(DETECT, spec(1, 7, 252))[0].rtdetr
+    assert read({**own_entry(**{**PREPARED, "fit": "stretch"}), **head}, spec(1, 300, 6), image=BYTES)[0].rtdetr
+    with pytest.raises(FGDError, match=r"does not support its preprocessing \(fit stretch\)"):
+        read(own_entry(**{**PREPARED, "fit": "stretch"}), spec(None, 7, 252), image=BYTES)
 
 
 @pytest.mark.parametrize("strange", [{"channels": "RGB"}, {"layout": "NCHW"}, {"padding": 0}, {"scale": "x"}])
