@@ -40,6 +40,9 @@ PAIRS = [
     ("yolo26-seg", "yolov8-seg-p6"),
     ("yolov8-pose-p6", "yolo26-pose"),
     ("yolo26-obb", "yolo12-obb"),
+    ("yolov8", "rtdetr-l"),
+    ("rtdetr-resnet50", "yolo26"),
+    ("yolov8-rtdetr", "yolov8-p6"),
 ]
 """Students and teachers of different families."""
 
@@ -156,6 +159,16 @@ def _build(model: str | Path) -> nn.Module:
     return task.model(str(model), nc=len(CLASSES), verbose=False, **_keypoints(task.name))
 
 
+@torch.no_grad()
+def strides(model: nn.Module) -> list[int]:
+    """Return the strides of a stock model's neck maps, finest first, as its head gets them for an image of 128 px."""
+    maps: list[Tensor] = []
+    handle = model.model[-1].register_forward_pre_hook(lambda head, inputs: maps.extend(inputs[0]))
+    model.eval()(torch.zeros(1, 3, 128, 128))
+    handle.remove()
+    return [128 // neck_map.shape[-1] for neck_map in maps]
+
+
 def head_channels(model: nn.Module) -> list[int]:
     """Return the channels of a model's neck maps, finest first, by the convolutions of the head that read them."""
     head = model.model[-1]
@@ -166,7 +179,7 @@ def head_channels(model: nn.Module) -> list[int]:
 
 def row_of(case: Case, run: Trained) -> dict[str, str]:
     """Return the row of a case in the record."""
-    student, teacher = ({int(stride) for stride in model.stride} for model in (run.student, run.teacher))
+    student, teacher = set(strides(run.student)), set(strides(run.teacher))
     return {
         "student": case.student,
         "teacher": case.teacher,

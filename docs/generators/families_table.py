@@ -145,4 +145,4 @@ def _spaced(strides: str) -> str:
 def _terms(row: dict[str, str]) -> str:
     names = row["terms"].split()
     heads = [name.removeprefix("head_") for name in names if name.startswith("head_")]
-    return f"{len(names) - len(heads)} of features, {', '.join(heads)}"
+    return ", ".join([f"{len(names) - len(heads)} of features", *heads])

@@ -1,6 +1,7 @@
 """Rewrite the tables of results in README.md and docs/ from the committed rows, and draw the figures beside them.
 
-The table of the tasks is among them: what works for each is the result of tests, which `task_features` names.
+The table of the tasks is among them: what works for each is the result of tests, which `task_features` names. Those of
+the families are made from what `make matrix` records.
 
     python docs/generators/results_tables.py          # rewrites the tables and draws the figures
     python docs/generators/results_tables.py --check  # fails if a table is not what the rows say
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+import families_table
 import task_features
 from matplotlib.figure import Figure
 
@@ -307,6 +309,23 @@ def tasks() -> str:
     return markdown(["", *(f"`{task}`" for task in task_features.TASKS)], list(task_features.rows()))
 
 
+def families() -> str:
+    """What was distilled with each model YAML of Ultralytics."""
+    head = ["model", "scale", "task", "parameters", "as student: strides", "as teacher: strides", "terms"]
+    return markdown(head, list(families_table.families()), labels=len(head))
+
+
+def family_pairs() -> str:
+    """What was distilled between models of different families."""
+    head = ["student", "teacher", "strides", "student alone", "teacher unused", "terms"]
+    return markdown(head, list(families_table.family_pairs()), labels=len(head))
+
+
+def families_refused() -> str:
+    """The models that can be neither student nor teacher."""
+    return markdown(["model", "head", "reason"], list(families_table.refused()), labels=3)
+
+
 def trials(folder: str, names: dict[str, str]) -> str:
     """The trials of one choice, beside plain training."""
     runs = {run.method: run for run in rows_of(folder)}
@@ -339,6 +358,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-demo": partial(trials, "choosing-demo-40-epochs", CHOOSING_DEMO),
     "choosing-yolo26n": partial(trials, "choosing-bccd-yolo26n", CHOOSING_YOLO26N),
     "tasks": tasks,
+    "families": families,
+    "family-pairs": family_pairs,
+    "families-refused": families_refused,
+    "families-versions": families_table.versions,
 }
 
 

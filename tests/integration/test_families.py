@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from families_table import NARROW, update_record
 
-from families import PARTS, Case, Trained, cases, distil, head_channels, models, part, row_of
+from families import PARTS, Case, Trained, cases, distil, head_channels, models, part, row_of, strides
 from fgd_yolo.task_table import TASK_OF_HEAD
 from fgd_yolo.training import preflight
 from fgd_yolo.ultralytics import validate
@@ -84,7 +84,7 @@ def test_a_teacher_of_a_larger_stride_is_measured_on_images_of_its_multiples(fol
 
 def check_levels(run: Trained) -> None:
     """Levels are paired by the strides of the stock models, and the distillation reaches each of the student's."""
-    student, teacher = ([int(stride) for stride in model.stride] for model in (run.student, run.teacher))
+    student, teacher = strides(run.student), strides(run.teacher)
     widths = head_channels(run.student), head_channels(run.teacher)
     shared = [stride for stride in student if stride in teacher]
     expected = []
