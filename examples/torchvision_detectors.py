@@ -36,11 +36,12 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import MultiScaleRoIAlign, box_convert
 
 from fgd_yolo import DistillationLoss
-from fgd_yolo.config import METHOD_OPTIONS
 from fgd_yolo.console import Parser, guarded_command, positive_int, progress
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.demo.signs import NAMES
+from fgd_yolo.errors import UsageError
 from fgd_yolo.files import atomic_path
+from fgd_yolo.methods import METHODS
 
 TEACHER, STUDENT = 34, 18
 """Layers of the ResNet."""
@@ -87,12 +88,13 @@ def build_detector(name: str, layers: int, image_px: int) -> nn.Module:
     """Return a detector with anchors for the signs of the demo scenes, whose long side is 0.04 to 0.6 of the image."""
     backbone, size = build_pyramid(layers), {"min_size": image_px, "max_size": image_px}
     if name == "retinanet":
-        sizes = tuple((2 * stride, 2.5 * stride, 3.2 * stride) for stride in STRIDES)
-        anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
-        norm = partial(
-            nn.GroupNorm, 16
-        )  # else the head, whose weights begin at 0.01, hardly learns in a short training
+        sizes = tuple((2 * stride, 2.8 * stride) for stride in STRIDES)  # signs are about as wide as high
+        anchors = AnchorGenerator(sizes, ((1.0,),) * len(sizes))
+        norm = partial(nn.GroupNorm, 16)
         head = RetinaNetHead(CHANNELS[layers], anchors.num_anchors_per_location()[0], CLASSES, norm_layer=norm)
+        for module in (*head.classification_head.conv.modules(), *head.regression_head.conv.modules()):
+            if isinstance(module, nn.Conv2d):  # torchvision's weights of 0.01 hardly learn in a short training
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         return detection.RetinaNet(backbone, CLASSES, anchor_generator=anchors, head=head, **size)
     if name == "fcos":
         anchors = AnchorGenerator(tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES))
@@ -220,7 +222,8 @@ def load_teacher(args: argparse.Namespace) -> nn.Module:
     seconds = time.perf_counter() - start
     with atomic_path(file) as partial:
         torch.save(teacher.state_dict(), partial)
-    write_result(args, method="teacher", seconds=seconds, **average_precision(teacher.eval(), load_scenes(args, "val")))
+    accuracy = average_precision(teacher.eval(), load_scenes(args, "val"))
+    write_result(args, method="teacher", scale=None, seconds=seconds, **accuracy)
     return teacher
 
 
@@ -301,15 +304,18 @@ def write_result(args: argparse.Namespace, **result: Any) -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     with (args.output / "results.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
-    print(f"{args.detector} {row['method']} seed {args.seed}: AP {row['ap']:.3f}, AP50 {row['ap50']:.3f}", flush=True)
+    method = " ".join(filter(None, (row["method"], row["scale"])))
+    print(f"{args.detector} {method}, seed {args.seed}: AP {row['ap']:.3f}, AP50 {row['ap50']:.3f}", flush=True)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train and validate one student."""
     if args.short:
         vars(args).update(SHORT)
-    if args.method != "fgd":
-        args.scale = None
+    if args.method == "fgd":
+        args.scale = args.scale or "free"
+    elif args.scale:
+        raise UsageError(f"--scale {args.scale} is an option of fgd, not of {args.method}: leave it out")
     teacher = None if args.method == "plain" else load_teacher(args)
     start = time.perf_counter()
     student = train_student(args, teacher)
@@ -323,21 +329,17 @@ def build_parser() -> Parser:
     parser = Parser(prog="python examples/torchvision_detectors.py", description=description, examples=EXAMPLES)
     number = {"type": positive_int, "metavar": "N"}
     parser.add_argument("--detector", choices=PAPER_RECIPES, default="retinanet", help="default: retinanet")
-    parser.add_argument("--method", choices=["plain", *METHOD_OPTIONS], default="fgd", help="default: fgd")
-    parser.add_argument(
-        "--scale",
-        choices=["free", "paper"],
-        default="free",
-        help="scale of fgd: free (default), or the paper's weights",
-    )
+    methods = [name for name, loss in METHODS.items() if not loss.needs_scores]
+    parser.add_argument("--method", choices=["plain", *methods], default="fgd", help="default: fgd")
+    parser.add_argument("--scale", choices=["free", "paper"], help="of fgd: free (default), or the paper's weights")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the student (default: 0)")
     parser.add_argument("--scenes", type=int, default=0, metavar="N", help="seed of the demo scenes (default: 0)")
     parser.add_argument("--images", default=768, **number, help="train scenes (default: 768)")
     parser.add_argument("--val-images", default=256, **number, help="val scenes (default: 256)")
     parser.add_argument("--image-px", default=128, **number, help="side of the scenes in pixels (default: 128)")
     parser.add_argument("--epochs", default=2, **number, help="epochs of the student (default: 2)")
-    parser.add_argument("--teacher-epochs", default=6, **number, help="epochs of the teacher (default: 6)")
-    parser.add_argument("--batch", default=8, **number, help="images in a step (default: 8)")
+    parser.add_argument("--teacher-epochs", default=3, **number, help="epochs of the teacher (default: 3)")
+    parser.add_argument("--batch", default=4, **number, help="images in a step (default: 4)")
     parser.add_argument("--lr", type=float, default=1e-3, metavar="RATE", help="highest learning rate (default: 0.001)")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16: faster where the processor has it")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")

@@ -168,6 +168,8 @@ class DistillationLoss(nn.Module):
                 f"{self.method} needs scores of the shapes {wanted}, one for each level of the student, got "
                 f"{shapes}: give the teacher's largest class probability in each cell"
             )
+        parts = {f"the scores of level {name}": cells for name, cells in zip(students, given, strict=True)}
+        _check_devices({"the student's map": next(iter(students.values())), **parts})
         return given
 
     def _check_maps(self, students: dict[str, Tensor], teachers: dict[str, Tensor]) -> None:

@@ -68,6 +68,11 @@ def test_the_short_form_trains_the_teacher_once_and_appends_a_row_for_each_run(t
     assert all(0 <= row["ap"] <= row["ap50"] <= 1 and row["images"] == 8 for row in rows)
 
 
+def test_a_scale_is_refused_for_a_method_without_one(tmp_path, capsys):
+    assert example.main(["--method", "cwd", "--scale", "paper", "--output", str(tmp_path)]) == 2
+    assert "--scale paper is an option of fgd, not of cwd: leave it out" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_student(tmp_path):
     args = short_args("retinanet", tmp_path, "--method", "plain")
     first, second = (example.train_student(args, None).state_dict() for _ in range(2))
