@@ -48,7 +48,7 @@ def _record(recorded: dict[str, Tensor], assigner: nn.Module, inputs: tuple[Tens
     """Store what a call of Ultralytics' `TaskAlignedAssigner` has decided; boxes are in pixels."""
     scores, boxes, anchors, labels, labelled_boxes, valid = inputs
     target_labels, target_boxes, _, assigned, _ = outputs
-    zeros = scores.new_zeros(scores.shape[0], scores.shape[2], scores.shape[1])  # B, classes, A
+    zeros = boxes.new_zeros(scores.shape[0], scores.shape[2], scores.shape[1])  # B, classes, A; float32 under AMP
     overlap = (_overlap(boxes, target_boxes).clamp(min=SMALLEST_OVERLAP) * assigned).to(zeros.dtype)
     column = target_labels.long().clamp(max=zeros.shape[1] - 1)  # without any label it is the number of classes
     recorded["matched"] = zeros.scatter(1, column.unsqueeze(1), overlap.unsqueeze(1))
