@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fgd_yolo.methods.box_terms import edge_distances, same_frames, where_angles_agree
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, matched_anchors
+from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
 
 SMALLEST_AREA = 1e-7  # square cells
 
@@ -18,8 +18,8 @@ def bckd_box_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     Convention:
         The cost of an anchor is w * (1 - GIoU) of both boxes, w = max_c |p_t - p_s| over the classes that the teacher
         knows, without gradient. Sum over teachers, anchors and images, divided by the sum over teachers of N, the
-        number of anchors that are assigned to a labelled box of these classes, at least 1. Without labels there is no
-        N, and None is returned.
+        number of anchors that are assigned to a labelled box of these classes; an image without any counts as one.
+        Without labels there is no N, and None is returned.
         Rotated boxes are compared in frames of their own, as far as their angles agree, and not with upright ones: the
         rule of `box_term`.
 
@@ -37,7 +37,7 @@ def bckd_box_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
         weight = (scores.detach().sigmoid() - target.probability).abs().amax(dim=1)
         overlap = generalised_overlap(student.boxes, target.outputs.boxes)
         cost = cost + where_angles_agree(weight * (1 - overlap), student, target.outputs).sum()
-        divisor = divisor + (matched_anchors(student, target.columns) > 0).sum()
+        divisor = divisor + number_matched(student, target.columns)
     return Sums(cost, divisor) if compared else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 
 from fgd_yolo.methods.class_term import joined_target
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, matched_anchors
+from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
 
 
 def bckd_cls_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
@@ -16,7 +16,7 @@ def bckd_cls_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     Convention:
         The cost of a class is |p_t - p_s| * BCE(p_s, p_t), p_s and p_t the student's and the teacher's probability; the
         gradient passes through both factors. Sum over classes, anchors and images, divided by N, the number of anchors
-        that are assigned to a labelled box of these classes, at least 1.
+        that are assigned to a labelled box of these classes; an image without any counts as one.
         With several teachers, p_t is the mean over those that know the class. Without labels there is no N, and None is
         returned.
 
@@ -31,4 +31,4 @@ def bckd_cls_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     scores = student.scores if columns is None else student.scores[:, columns]
     gap = (scores.sigmoid() - probability).abs()
     cost = gap * F.binary_cross_entropy_with_logits(scores, probability, reduction="none")
-    return Sums(cost.sum(), (matched_anchors(student, columns) > 0).sum())
+    return Sums(cost.sum(), number_matched(student, columns))

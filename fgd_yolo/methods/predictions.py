@@ -114,6 +114,16 @@ def matched_anchors(student: Predictions, columns: Sequence[int] | None) -> Tens
     return _largest(student.matched, columns)
 
 
+def number_matched(student: Predictions, columns: Sequence[int] | None) -> Tensor:
+    """Return the number of anchors that are assigned to a labelled box, as BCKD counts: an image with none has one.
+
+    Args:
+        student: outputs of the student, with `matched`.
+        columns: classes of the boxes that count; None for all.
+    """
+    return (matched_anchors(student, columns) > 0).sum(dim=1).clamp(min=1).sum()
+
+
 def candidate_anchors(student: Predictions, columns: Sequence[int] | None) -> Tensor:
     """Return which anchors could have been assigned to a labelled box of some classes, (B, A) booleans."""
     return _largest(student.candidates, columns) > 0

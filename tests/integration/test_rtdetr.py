@@ -52,10 +52,13 @@ def files(tmp_path_factory) -> Files:
 )
 def test_features_teach_between_rtdetr_and_yolo_both_ways(files, tmp_path, caplog, teacher, student):
     with caplog.at_level(logging.INFO):
-        trainer_class = FGDTrainer.with_teacher(files.path(teacher), quick_config(STEADY))
+        config = quick_config({**STEADY, "method": "fgd+heads+crosshead"})
+        trainer_class = FGDTrainer.with_teacher(files.path(teacher), config)
         trainer = train(trainer_class, files.path(student), files.data, tmp_path, epochs=1)
     (row,) = rows(trainer)
-    assert all(float(row[f"train/{name}"]) > 0 for name in FEATURES)
+    crosshead = ["head_crosshead"] if teacher == YOLO_TEACHER else []  # it needs nothing of the student's head
+    assert {*trainer.distiller.names} == {*FEATURES, *crosshead}
+    assert all(float(row[f"train/{name}"]) > 0 for name in trainer.distiller.names)
     assert isinstance(trainer, RTDETRTrainer) == (student == RTDETR_STUDENT)
     assert [level.stride for level in trainer.distiller.levels] == [8, 16, 32]
     assert "an RT-DETR, whose head makes no prediction for each cell: outputs are not compared" in caplog.text

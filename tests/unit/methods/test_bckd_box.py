@@ -50,8 +50,8 @@ def plain_term(student: Predictions, teachers: list[TeacherPredictions]) -> torc
     for teacher in teachers:
         known = teacher.known or list(range(classes))
         for image in range(B):
+            positives += max(sum(plain_overlap(student, known, image, a) > 0 for a in range(A)), 1)
             for a in range(A):
-                positives += plain_overlap(student, known, image, a) > 0
                 gaps = [
                     abs(student.scores[image, c, a].sigmoid() - teacher.outputs.scores[image, c, a].sigmoid()).item()
                     for c in known
@@ -59,7 +59,7 @@ def plain_term(student: Predictions, teachers: list[TeacherPredictions]) -> torc
                 own, wanted = (plain_distances(head.boxes, image, a) for head in (student, teacher.outputs))
                 agree = plain_angles_agree(student, teacher.outputs, image, a)
                 cost = cost + max(gaps) * agree * (1 - plain_giou(own, [side.detach() for side in wanted]))
-    return cost / max(positives, 1)
+    return cost / positives
 
 
 @pytest.mark.parametrize("rotated", [False, True])

@@ -16,8 +16,8 @@ def plain_term(student: Predictions, teachers: list[TeacherPredictions]) -> torc
     every = list(range(classes))
     taught = [c for c in every if any(c in (teacher.known or every) for teacher in teachers)]
     for image in range(B):
+        positives += max(sum(plain_overlap(student, taught, image, a) > 0 for a in range(A)), 1)
         for a in range(A):
-            positives += plain_overlap(student, taught, image, a) > 0
             for c in taught:
                 knowing = [teacher for teacher in teachers if c in (teacher.known or every)]
                 wanted = sum(teacher.outputs.scores[image, c, a].detach().sigmoid() for teacher in knowing)
@@ -25,7 +25,7 @@ def plain_term(student: Predictions, teachers: list[TeacherPredictions]) -> torc
                 own = student.scores[image, c, a].sigmoid()
                 entropy = -(wanted * own.log() + (1 - wanted) * (1 - own).log())
                 cost = cost + (wanted - own).abs() * entropy
-    return cost / max(positives, 1)
+    return cost / positives
 
 
 @pytest.mark.parametrize("known", [[None], [[1]], [[0, 2], [2]], [[0], [1]], [None, [0]]], ids=str)
@@ -36,9 +36,11 @@ def test_the_term_and_its_gradient_equal_the_plain_loops(known):
     assert_equal_to_plain(term, plain_term(student, teachers), student, ("scores",))
 
 
-def test_a_batch_without_assigned_anchors_is_divided_by_one():
+@pytest.mark.parametrize("images", [1, 2])
+def test_an_image_without_assigned_anchors_counts_as_one(images):
     student, teacher = exact_outputs(1, bins=1), exact_outputs(2, bins=1)
-    student = student._replace(matched=torch.zeros_like(student.matched))
+    assert student.matched[0].any() and student.matched[1].any()
+    student.matched[:images] = 0
     term = compared(student, teacher, bckd_cls=1.0)["bckd_cls"]
     assert_equal_to_plain(term, plain_term(student, [TeacherPredictions(teacher)]), student, ("scores",))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.task_table import task_of_yaml
+from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, HEAD_TERMS
+from fgd_yolo.task_table import TASKS, task_of_yaml
 from fgd_yolo.training.head_methods import missing_dfl, terms_of_methods
 from fgd_yolo.training.other_tasks import teachable_terms
 from fgd_yolo.ultralytics import read_architecture
@@ -31,6 +32,12 @@ def test_a_pair_has_the_terms_whose_outputs_both_heads_predict(student, teacher,
     student, teacher = model(student), model(teacher)
     taught, _ = teachable_terms(student, teacher)
     assert terms_of_methods(taught, student, teacher) == tuple(terms.split())
+
+
+def test_every_term_belongs_to_a_task_or_compares_an_output_that_a_term_of_every_task_does():
+    of_tasks = [set(task.head_terms) for task in TASKS.values()]
+    assert {*HEAD_TERMS} == set.union(*of_tasks) | {*COMPARED_OUTPUT}
+    assert {*COMPARED_OUTPUT.values()} <= set.intersection(*of_tasks)
 
 
 def test_missing_dfl_names_the_sides_and_the_remedy():
