@@ -30,9 +30,9 @@ from fgd_yolo.export.sample_images import images_to_compare
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, Accuracy, image_channels
+from fgd_yolo.task_table import TASKS, Accuracy, image_channels, task_of_yaml
 from fgd_yolo.timing import best_times, format_number, machine_name, ratio
-from fgd_yolo.ultralytics import load_model, quiet_ultralytics
+from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
 DEFAULT_MODEL = "yolov8n.yaml"
 ULTRALYTICS_INT8 = "Ultralytics int8"
@@ -110,9 +110,9 @@ def random_weights(model: str, data: str, folder: Path) -> Path:
     from ultralytics import YOLO
 
     dataset = read_dataset(data)
-    detector = YOLO(model)
-    network = TASKS[detector.task].model
-    detector.model = network(model, ch=dataset.channels, nc=len(dataset.names), verbose=False)
+    task = task_of_yaml(read_architecture(model))
+    detector = YOLO(model, task=task.name)
+    detector.model = task.model(model, ch=dataset.channels, nc=len(dataset.names), verbose=False)
     detector.model.names = dataset.names
     path = folder / "random.pt"
     detector.save(path)

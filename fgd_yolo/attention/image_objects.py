@@ -17,7 +17,7 @@ from ultralytics.utils.ops import masks2segments, process_mask, xywhr2xyxyxyxy, 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods.box_masks import foreground_weights
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU
-from fgd_yolo.task_table import YoloTask
+from fgd_yolo.task_table import RTDETR, YoloTask
 
 
 class ImageObjects(NamedTuple):
@@ -148,6 +148,9 @@ def detected_objects(
         end2end: whether the outputs are those of a head that needs no NMS.
     """
     raw = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    if task is RTDETR:
+        rows = raw[0].cpu()
+        return ImageObjects(rows[rows[:, 4] > DEFAULT_CONFIDENCE, :4])
     raw, prototypes = raw if isinstance(raw, (tuple, list)) else (raw, None)
     rotated = task.name == "obb"
     settings = {"nc": class_count, "rotated": rotated, "end2end": end2end}

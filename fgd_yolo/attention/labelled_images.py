@@ -13,7 +13,7 @@ from torch import Tensor
 from fgd_yolo.attention.image_objects import ImageObjects
 from fgd_yolo.datasets import split_images
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.preprocessing import letterbox, place, to_planes
+from fgd_yolo.preprocessing import letterbox, place, stretch, to_planes
 from fgd_yolo.runtime.images import UnreadableImageError, failure_detail, load_image
 from fgd_yolo.runtime.media import list_images
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError
@@ -81,6 +81,8 @@ def load_letterboxed(
 ) -> LabelledImage:
     """Read an image and letterbox it with its objects to a square, as in training without augmentation.
 
+    For a task of stretched images (RT-DETR) it is stretched instead.
+
     Args:
         path: image file.
         objects: objects, as fractions of the image.
@@ -96,7 +98,7 @@ def load_letterboxed(
         image = load_image(path, channels=channels)
     except (UnreadableImageError, ImageTooLargeError) as error:
         raise FGDError(f"{path} cannot be read as an image{failure_detail(error)}: leave it out") from None
-    placement = place(image.shape[:2], (side_px, side_px))
+    placement = (stretch if task.stretched else place)(image.shape[:2], (side_px, side_px))
     (height, width), top, left = placement.content, placement.top, placement.left
     placed = objects.placed(torch.tensor([width, height]), torch.tensor([left, top]), side_px)
     name = os.fsencode(path.name).decode("utf-8", "replace")  # a name that is not UTF-8 cannot be drawn unchanged

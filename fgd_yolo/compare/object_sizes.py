@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torch import Tensor
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.obb import OBBValidator
 from ultralytics.utils import ops
 
 from fgd_yolo.compare.results import SIZES
 from fgd_yolo.errors import FGDError
-from fgd_yolo.task_table import TASKS, YoloTask
+from fgd_yolo.task_table import RECORDS, YoloTask, task_of_model
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
@@ -41,6 +42,8 @@ class SizeRecorder(DetectionValidator):
     It also records the boxes of ground truth and detections of every image, in pixels of the original image.
     """
 
+    stretched = False
+
     def init_metrics(self, model) -> None:
         """Reset, as Ultralytics does before each validation."""
         super().init_metrics(model)
@@ -52,22 +55,36 @@ class SizeRecorder(DetectionValidator):
         super().update_metrics(preds, batch)
         for index, detected in enumerate(preds):
             image = DetectionValidator._prepare_batch(self, index, batch)  # without masks or keypoints
-            true = ops.scale_boxes(image["imgsz"], image["bboxes"].clone(), image["ori_shape"], image["ratio_pad"])
+            true, found = (_to_image(boxes, image, self.stretched) for boxes in (image["bboxes"], detected["bboxes"]))
             self.truth.append(Boxes(_ltwh(true), image["cls"].int().tolist(), []))
-            scaled = DetectionValidator.scale_preds(self, detected, image)
             self.detections.append(
-                Boxes(_ltwh(scaled["bboxes"]), detected["cls"].int().tolist(), detected["conf"].float().tolist())
+                Boxes(_ltwh(found), detected["cls"].int().tolist(), detected["conf"].float().tolist())
             )
+
+
+def _to_image(boxes: Tensor, image: Mapping[str, Any], stretched: bool) -> Tensor:
+    """Return corners (n, 4) in pixels of the original image, for those in pixels of the network's input.
+
+    Args:
+        boxes: corners (n, 4).
+        image: as Ultralytics' validator prepares it.
+        stretched: whether the image was stretched, for which Ultralytics' own function has one gain too few.
+    """
+    if not stretched:
+        return ops.scale_boxes(image["imgsz"], boxes.clone(), image["ori_shape"], image["ratio_pad"])
+    gain_y, gain_x = (own / side for own, side in zip(image["ori_shape"], image["imgsz"], strict=True))
+    return boxes * boxes.new_tensor([gain_x, gain_y, gain_x, gain_y])
 
 
 def _size_validator(task: YoloTask) -> type[DetectionValidator]:
     """Return the validator of a task, which records boxes if they are upright: COCO's sizes are of such boxes."""
     rotated = issubclass(task.validator, OBBValidator)
-    return task.validator if rotated else type("SizeValidator", (SizeRecorder, task.validator), {})
+    parts, options = (SizeRecorder, task.validator), {"stretched": task.stretched}
+    return task.validator if rotated else type("SizeValidator", parts, options)
 
 
-SIZE_VALIDATORS = {name: _size_validator(task) for name, task in TASKS.items()}
-"""Validators that record boxes where sizes can be measured, by task."""
+SIZE_VALIDATORS = {task: _size_validator(task) for task in RECORDS}
+"""Validators that record boxes where sizes can be measured, by the record of the model."""
 
 
 def size_ap(truth: list[Boxes], detections: list[Boxes]) -> dict[str, float | None]:
@@ -136,9 +153,9 @@ def measure_accuracy(
         FGDError: the checkpoint is not a YOLO, or Ultralytics' mAP is not in [0, 1].
     """
     model, _ = load_model(weights)
-    task = TASKS[model.task]
+    task = task_of_model(model)
     arguments = {"data": data, **validation_arguments(train)}
-    recorder = SIZE_VALIDATORS[task.name]
+    recorder = SIZE_VALIDATORS[task]
     validator, known = validate_by_name(
         weights, names or model.names, arguments, labels=labels, class_map=class_map, validator=recorder
     )

@@ -14,8 +14,12 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 
-from fgd_yolo import FGDTrainer, OnnxDetector, export_onnx
+from fgd_yolo import FGDTrainer, OnnxDetector, distill, export_onnx
+from fgd_yolo.cli.visualize_command import main as visualize
+from fgd_yolo.compare.object_sizes import SIZE_VALIDATORS, measure_accuracy
 from fgd_yolo.export.metadata import read_metadata
+from fgd_yolo.task_table import RTDETR as RTDETR_TASK
+from fgd_yolo.ultralytics import validate
 from fixtures import draw_dataset, draw_image, narrow_rtdetr, narrow_yaml, save_checkpoint
 from training import OFF, STEADY, quick_config, rows, same_weights, train
 
@@ -171,3 +175,31 @@ def test_an_rtdetr_teacher_teaches_a_student_of_another_task_and_its_boxes_are_m
     with caplog.at_level(logging.INFO):
         train(trainer_class, student, data, tmp_path, task="segment", epochs=1)
     assert "of its boxes on this val set" in caplog.text
+
+
+def test_a_run_distils_measures_exports_and_draws_an_rtdetr(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = {"imgsz": 64, "epochs": 1, "batch": 4, "nbs": 4, "device": "cpu", "plots": False}
+    recipe = quick_config(STEADY)
+    result = distill(files.path(YOLO_TEACHER), files.path(RTDETR_STUDENT), files.data, recipe=recipe, **small)
+    assert OnnxDetector(result.onnx).info.rtdetr
+    visualize(["--run", str(result.run_dir), "--project", "pictures"])
+    assert list(Path("pictures").rglob("*.png"))
+    measured = measure_accuracy(result.weights, str(files.data), small)
+    assert measured["map50_95"] == result.metrics["student"]["map50_95"]
+
+
+def test_boxes_of_an_rtdetr_have_their_size_in_the_original_image(files, tmp_path, monkeypatch):
+    """Labels are known in pixels of the image; the images of the data set are squares, so one is made wide."""
+    data = draw_dataset(tmp_path / "wide", train=1, val=2)
+    for image in (tmp_path / "wide/images/val").glob("*.png"):
+        cv2.imwrite(str(image), cv2.resize(cv2.imread(str(image)), (192, 96)))
+    arguments = {"data": str(data), "imgsz": 64, "device": "cpu"}
+    recorder = SIZE_VALIDATORS[RTDETR_TASK]
+    run = validate(files.path(RTDETR_TEACHER), arguments, validator=recorder)
+    expected = []
+    for line in (tmp_path / "wide/labels/val/00.txt").read_text().splitlines():
+        x, y, w, h = (float(value) for value in line.split()[1:])
+        expected.append([(x - w / 2) * 192, (y - h / 2) * 96, w * 192, h * 96])
+    (truth,) = [boxes.ltwh for boxes in run.truth if boxes.ltwh]
+    np.testing.assert_allclose(truth, expected, atol=0.05)

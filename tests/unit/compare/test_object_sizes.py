@@ -50,7 +50,7 @@ def test_boxes_are_recorded_in_pixels_of_the_original_image(task, tiny_data, tmp
     wide = narrow_yaml(tmp_path / "wide.yaml", 0.25, task, **(KEYPOINTS if task == "pose" else {}))
     weights = str(save_checkpoint(tmp_path / "teacher.pt", wide, data, task=task))
     arguments = {"data": str(data), "imgsz": 64, "batch": 4, "rect": True, "plots": False, "device": "cpu"}
-    validator = SIZE_VALIDATORS[task](args={**arguments, "model": weights}, save_dir=tmp_path)
+    validator = SIZE_VALIDATORS[TASKS[task]](args={**arguments, "model": weights}, save_dir=tmp_path)
     validator(model=weights)
     drawn = []
     for path in sorted((tiny_data.parent / "labels/val").iterdir()):
@@ -62,7 +62,7 @@ def test_boxes_are_recorded_in_pixels_of_the_original_image(task, tiny_data, tmp
 
 
 def test_rotated_boxes_have_no_sizes():
-    assert not issubclass(SIZE_VALIDATORS["obb"], SizeRecorder)
+    assert not issubclass(SIZE_VALIDATORS[TASKS["obb"]], SizeRecorder)
 
 
 @pytest.mark.parametrize(("task", "own"), [("detect", "box"), ("segment", "seg"), ("pose", "pose"), ("obb", "box")])
