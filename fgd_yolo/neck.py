@@ -6,7 +6,6 @@ that pair the maps of two models.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -24,15 +23,14 @@ _LARGEST_STRIDE = 128  # of a model whose head does not record its strides
 
 
 class Level(NamedTuple):
-    """One pair of neck maps.
+    """One pair of neck maps with the same stride.
 
     Args:
-        stride: pixels of the student's image per cell of its map.
+        stride: input pixels per cell.
         student_index: number of the student's map.
         teacher_index: number of the teacher's.
         student_channels: channels of the student's map.
         teacher_channels: channels of the teacher's.
-        teacher_stride: pixels of the teacher's image per cell of its map; None for `stride`.
         same_grid: whether both maps have the same cells, which they have unless the teacher sees larger images.
     """
 
@@ -41,7 +39,6 @@ class Level(NamedTuple):
     teacher_index: int
     student_channels: int
     teacher_channels: int
-    teacher_stride: int | None = None
     same_grid: bool = True
 
 
@@ -120,15 +117,7 @@ class NeckEnd(nn.Module):
 
 
 def pair_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_SIZE) -> list[Level]:
-    """Pair the neck maps of two models whose maps have the same grid, finest first.
-
-    Convention:
-        With images of the same size that is the stride. If the teacher's images are twice as large, its map of stride
-        16 has as many cells as the student's of stride 8. Where no two maps of the models have the same grid, those of
-        the same stride are paired, and the teacher's must be resized. A map without a partner is left out.
-
-    Source:
-        MSAD, arXiv:2109.06875: maps of two resolutions are aligned by shifting the levels of the pyramid.
+    """Pair the neck maps of two models by stride, finest first; a stride that only one model has is left out.
 
     Args:
         student: complete model.
@@ -139,19 +128,10 @@ def pair_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_S
         FGDError: the models have no stride in common.
     """
     student_channels, teacher_channels = neck_channels(student), neck_channels(teacher)
-    by_grid = pairing_scale(student_channels, teacher_channels, scale)
-    partners = {stride: int(stride * by_grid) for stride in student_channels if stride * by_grid in teacher_channels}
     levels = [
-        Level(
-            stride,
-            list(student_channels).index(stride),
-            list(teacher_channels).index(partner),
-            student_channels[stride],
-            teacher_channels[partner],
-            partner,
-            by_grid == scale,
-        )
-        for stride, partner in partners.items()
+        Level(stride, i, list(teacher_channels).index(stride), channels, teacher_channels[stride], scale == SAME_SIZE)
+        for i, (stride, channels) in enumerate(student_channels.items())
+        if stride in teacher_channels
     ]
     if not levels:
         raise FGDError(
@@ -161,43 +141,23 @@ def pair_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_S
     return levels
 
 
-def pairing_scale(student: Collection[int], teacher: Collection[int], scale: Fraction) -> Fraction:
-    """Return the stride of a teacher's map over that of the student's map it is paired with.
-
-    Args:
-        student: strides of the student's maps.
-        teacher: strides of the teacher's.
-        scale: side of the teacher's images over that of the student's.
-    """
-    return scale if any(stride * scale in teacher for stride in student) else SAME_SIZE
-
-
-def unpaired_levels(student: nn.Module, teacher: nn.Module, scale: Fraction = SAME_SIZE) -> list[str]:
-    """Describe what each level without a partner means for the training, finest first.
+def unpaired_levels(student: nn.Module, teacher: nn.Module) -> list[str]:
+    """Describe what each stride that only one model has means for the training, finest first.
 
     Args:
         student: complete model.
         teacher: complete model.
-        scale: side of the teacher's images over that of the student's.
 
     Returns:
-        One line per unpaired level.
+        One line per unpaired stride.
     """
-    students, teachers = (set(neck_strides(model)) for model in (student, teacher))
-    by_grid = pairing_scale(students, teachers, scale)
-    kind = "such level" if by_grid == SAME_SIZE else "level of its grid"
-    alone = {
-        stride: f"stride {stride}: the teacher has no {kind}, so the student's level learns from the labels alone"
-        for stride in students
-        if stride * by_grid not in teachers
-    }
-    whose = "" if by_grid == SAME_SIZE else "the teacher's "
-    unused = {
-        stride / by_grid: f"{whose}stride {stride}: the student has no {kind}, so the teacher's level is not used"
-        for stride in teachers
-        if stride / by_grid not in students
-    }
-    return [line for _, line in sorted({**alone, **unused}.items())]
+    student_strides, teacher_strides = (set(neck_strides(model)) for model in (student, teacher))
+    return [
+        f"stride {stride}: the teacher has no such level, so the student's level learns from the labels alone"
+        if stride in student_strides
+        else f"stride {stride}: the student has no such level, so the teacher's level is not used"
+        for stride in sorted(student_strides ^ teacher_strides)
+    ]
 
 
 def neck_strides(model: nn.Module) -> list[int]:

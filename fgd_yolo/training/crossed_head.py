@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgd_yolo.methods import HeadLoss
@@ -18,7 +19,7 @@ class CrossedHead:
 
     Args:
         teacher: its head is used, and stays as it is.
-        levels: pairs of neck maps that are compared, of one grid; other levels of the head get the teacher's own map.
+        levels: pairs of neck maps that are compared; other levels of the head get the teacher's own map.
         weight: factor of the term.
     """
 
@@ -37,6 +38,7 @@ class CrossedHead:
             teacher_maps: neck maps of the teacher for the same images.
         """
         head = self.teacher.frozen.head
+        student_maps = self._on_teachers_grids(student_maps, teacher_maps)
         indices = [(level.student_index, level.teacher_index) for level in self.levels]
         maps = crossed_maps(student_maps, teacher_maps, indices, self.losses)
         compared = [level.teacher_index for level in self.levels]
@@ -48,3 +50,13 @@ class CrossedHead:
             self._term(branch.student, list(branch.teachers.values())).terms["crosshead"]
             for branch in paired_branches(crossed, [own])
         ]
+
+    def _on_teachers_grids(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the student's maps, enlarged to the teacher's grids if it sees larger images."""
+        maps = list(student_maps)
+        for level in self.levels:
+            if not level.same_grid:
+                grid = teacher_maps[level.teacher_index].shape[2:]
+                own = maps[level.student_index]
+                maps[level.student_index] = F.interpolate(own, size=grid, mode="bilinear", align_corners=False)
+        return maps

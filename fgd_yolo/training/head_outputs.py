@@ -13,6 +13,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils.tal import make_anchors
 
 from fgd_yolo.methods import Predictions, TeacherPredictions
+from fgd_yolo.training.coarser_outputs import coarser, coarser_valid, joined
 from fgd_yolo.training.encoder_outputs import encoder_outputs
 
 BRANCHES = ("one2many", "one2one")  # YOLO10 and YOLO26 have both; the second sends no gradient to the neck
@@ -86,6 +87,7 @@ class HeadOutputs(NamedTuple):
         indices: numbers of the compared levels, finest first.
         known: of a teacher, the numbers of the data's classes that it knows; None for all.
         assignments: of a student, what `record_assignments` has recorded, by branch.
+        factor: of a teacher that sees larger images, its cells per side of a student's cell.
     """
 
     head: nn.Module
@@ -93,6 +95,7 @@ class HeadOutputs(NamedTuple):
     indices: Sequence[int]
     known: Sequence[int] | None = None
     assignments: Mapping[str, dict[str, Tensor]] = MappingProxyType({})
+    factor: int = 1
 
     @property
     def branches(self) -> dict[str, dict[str, Any]]:
@@ -136,9 +139,7 @@ def paired_branches(student: HeadOutputs, teachers: Sequence[HeadOutputs]) -> li
     pairs = []
     for branch in BRANCHES:
         taught = {
-            number: TeacherPredictions(
-                read_outputs(teacher.head, teacher.branches[branch], teacher.indices), teacher.known
-            )
+            number: TeacherPredictions(_for_student(teacher, branch), teacher.known)
             for number, teacher in enumerate(teachers)
             if branch in teacher.branches
         }
@@ -154,8 +155,9 @@ def _valid_anchors(branch: str, heads: Sequence[HeadOutputs]) -> Tensor | None:
     for head in heads:
         outputs = head.branches.get(branch, {})
         if "valid" in outputs:
-            by_level = outputs["valid"].split(_cells(outputs))
-            valid.append(torch.cat([by_level[index] for index in head.indices]))
+            by_level, grids = outputs["valid"].split(_cells(outputs)), _grids(outputs)
+            levels = [coarser_valid(by_level[index], grids[index], head.factor) for index in head.indices]
+            valid.append(torch.cat(levels))
     return torch.stack(valid).all(dim=0) if valid else None
 
 
@@ -178,6 +180,25 @@ def _without_invalid(branch: Branch, valid: Tensor | None) -> Branch:
 def _cells(outputs: dict[str, Any]) -> list[int]:
     """Return the number of cells of each level."""
     return [neck_map.shape[2] * neck_map.shape[3] for neck_map in outputs["feats"]]
+
+
+def _grids(outputs: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return rows and columns of each level."""
+    return [tuple(neck_map.shape[2:]) for neck_map in outputs["feats"]]
+
+
+def _for_student(teacher: HeadOutputs, branch: str) -> Predictions:
+    """Return the outputs of a branch of a teacher's head for the anchors of the student."""
+    outputs = teacher.branches[branch]
+    if teacher.factor == 1:
+        return read_outputs(teacher.head, outputs, teacher.indices)
+    grids = _grids(outputs)
+    return joined(
+        [
+            coarser(read_outputs(teacher.head, outputs, [index]), grids[index], teacher.factor, teacher.known)
+            for index in teacher.indices
+        ]
+    )
 
 
 def read_outputs(head: nn.Module, outputs: dict[str, Any], indices: Sequence[int]) -> Predictions:

@@ -16,7 +16,7 @@ from fgd_yolo.console import short_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
-from fgd_yolo.training.head_methods import edge_bins, missing_dfl, terms_of_methods
+from fgd_yolo.training.head_methods import DFL_TERMS, edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
 from fgd_yolo.training.preflight import (
@@ -51,8 +51,8 @@ def load_teachers(
         sizes: sizes of the images if the teachers see larger ones than the student.
 
     Returns:
-        The teachers, and the options, without imitation of the heads if no teacher knows a class of the data, or no
-        level of a teacher has the grid of one of the student's.
+        The teachers, and the options, without imitation of the heads if no teacher knows a class of the data, or the
+        teachers' images are not a whole number of times as large.
 
     Raises:
         FGDError: a teacher reads other channels, or nothing is left to teach.
@@ -71,20 +71,24 @@ def load_teachers(
         wanted = {number: name for number, name in data["names"].items() if selected is None or number in selected}
         everything = dict(enumerate(name for names in own_names for name in names.values()))
         config = without_heads(config, labels, everything, wanted)
-    paired = [pair_levels(student, model, SAME_SIZE if sizes is None else sizes.scale) for model in models]
-    if not any(level.same_grid for levels in paired for level in levels):
-        config = without_shared_grid(config, sizes)
+    scale = SAME_SIZE if sizes is None else sizes.scale
+    if scale.denominator != 1:
+        config = without_whole_factor(config, sizes)
     teachers, bins = [], {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
-    for label, model, classes, levels in zip(labels, models, taught, paired, strict=True):
+    if scale != SAME_SIZE:  # a teacher's distances are in other units than its bins
+        bins = {f"{label} at {sizes.teacher} px": 1 for label in bins}
+    for label, model, classes in zip(labels, models, taught, strict=True):
+        levels = pair_levels(student, model, scale)
         terms, note = teachable_terms(student, model)
         terms += terms_of_methods(terms, student, model)
+        terms = tuple(term for term in terms if scale == SAME_SIZE or term not in DFL_TERMS)
         if note is not None and config.heads.weights:
             LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(model, device, memory_format, heads=_needs_heads(config))
-        same_grid = all(level.same_grid for level in levels)
-        teachers.append(Teacher(label, frozen, levels, classes, terms if same_grid else ()))
+        factor = scale.numerator if scale.denominator == 1 else 1
+        teachers.append(Teacher(label, frozen, levels, classes, terms, factor))
     _warn_of_idle(teachers, config)
     _check_dfl(config, edge_bins(student.model[-1]), bins, teachers)
     for line in unused_weights(student, config.heads):
@@ -152,19 +156,16 @@ def _choose_classes(labels, models, names, class_map, selected) -> list[list[int
     return taught
 
 
-def without_shared_grid(config: FGDConfig, sizes: ImageSizes) -> FGDConfig:
-    """Return the options without imitation of heads, for teachers whose maps have other grids than the student's.
+def without_whole_factor(config: FGDConfig, sizes: ImageSizes) -> FGDConfig:
+    """Return the options without imitation of heads, for teachers whose cells do not tile those of the student.
 
     Raises:
         UsageError: nothing else is distilled.
     """
-    problem = (
-        f"at teacher_imgsz={sizes.teacher} no level of a teacher has the grid of a level of the student at "
-        f"{sizes.student} px"
-    )
+    problem = f"teacher_imgsz={sizes.teacher} is not a whole multiple of the student's {sizes.student} px"
     if not any(config.features.weights.values()):
         raise UsageError(f"{problem}, so no head can be imitated: use {2 * sizes.student}, or distil features too")
-    if not config.heads.weights:
+    if not any(config.heads.weights.values()):
         return config
     LOGGER.warning(f"{colorstr('FGD:')} {problem}: only features teach, no head is imitated")
     return config.without_heads()
@@ -176,11 +177,10 @@ def _log_levels(
     """Log which levels are paired; the teacher is named if there are several."""
     named = "teacher" if label is None else f"teacher {label}"
     for level in levels:
-        note = "" if sizes is None else f" (its stride {level.teacher_stride} at {sizes.teacher} px"
-        note += "" if sizes is None else ")" if level.same_grid else ", resized)"
+        note = "" if level.same_grid else f" (at {sizes.teacher} px, resized)"
         LOGGER.info(
             f"{colorstr('FGD:')} stride {level.stride}: student {level.student_channels} channels, "
             f"{named} {level.teacher_channels}{note}"
         )
-    for line in unpaired_levels(student, teacher, SAME_SIZE if sizes is None else sizes.scale):
+    for line in unpaired_levels(student, teacher):
         LOGGER.info(f"{colorstr('FGD:')} {line if label is None else f'{label}: {line}'}")

@@ -78,9 +78,10 @@ class Teacher:
     Args:
         name: name of its file, for messages; with folders if another teacher's file has the same.
         frozen: the model.
-        levels: its neck maps, each paired with the student's of the same grid.
+        levels: its neck maps, each paired with the student's of the same stride.
         known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.
         terms: terms by which the student's head can imitate its head.
+        factor: its cells per side of a student's cell, if it sees larger images.
     """
 
     name: str
@@ -88,11 +89,12 @@ class Teacher:
     levels: list[Level]
     known: list[int] | None
     terms: tuple[str, ...] = ("cls", "box")
+    factor: int = 1
 
     def outputs(self, maps: list[Tensor]) -> HeadOutputs:
         """Return the outputs of its head for its neck maps, on the levels that it shares with the student."""
         indices = [level.teacher_index for level in self.levels]
-        return HeadOutputs(self.frozen.head, self.frozen.predictions(maps), indices, self.known)
+        return HeadOutputs(self.frozen.head, self.frozen.predictions(maps), indices, self.known, factor=self.factor)
 
     def levels_at(self, strides: Collection[int]) -> list[Level]:
         """Return the levels with these strides, finest first."""
