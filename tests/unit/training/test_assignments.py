@@ -93,7 +93,9 @@ def test_every_task_matches_candidates_of_its_labels(name):
         matched = recorded[branch]["matched"]
         assert matched.amax(dim=(1, 2)).bool().tolist() == [True, True, False] and matched.max() <= 1
         assert not matched[0, 1].any() and not matched[1, [0, 2]].any(), "the classes of the labels"
-        assert recorded[branch]["candidates"][matched > 0].all()
+        candidates = recorded[branch]["candidates"]
+        assert candidates[matched > 0].all()
+        assert not candidates[2].any() and not candidates[1, [0, 2]].any(), "rows that fill up the labels are no boxes"
 
 
 @pytest.mark.parametrize("labels", [{0: [], 1: []}, {0: []}], ids=["two images", "one image"])
