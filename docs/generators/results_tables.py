@@ -229,6 +229,35 @@ def other_tasks() -> str:
     return markdown(head, rows, labels=2)
 
 
+TEACHER_SIZES = {
+    "plain": "no teacher",
+    FGD: "160 px",
+    "fgd:teacher_imgsz=320": "320 px",
+    "fgd-grid:teacher_imgsz=320": "320 px, levels paired by grid (not kept)",
+}
+
+
+def teacher_sizes() -> str:
+    """Students at 160 px, plain and with a teacher that sees the same images or larger ones."""
+    folder = "teacher-imgsz"
+    runs, teachers = rows_of(folder), read_context(RESULTS / folder)["teachers"]
+    rows = []
+    for data, name in {"bccd": "BCCD", "deeppcb": "DeepPCB"}.items():
+        maps = {teacher["name"]: teacher["map50_95"] for teacher in teachers[data]}
+        plain = {run.seed: run for run in select_runs(runs, data, "plain")}
+        for method, sees in TEACHER_SIZES.items():
+            if not (own := _by_seed(select_runs(runs, data, method))):
+                continue
+            same = [plain[run.seed] for run in own]
+            distilled = method != "plain"
+            teacher = number(maps[own[0].teacher], 3) if distilled else ""
+            values = ", ".join(number(run.map50_95, 3) for run in own)
+            points = [_points(own, same, value) if distilled else "" for value in ("map50_95", "map50")]
+            rows.append([name, sees, teacher, ", ".join(str(run.seed) for run in own), values, *points])
+    head = ["data", "the teacher sees", "teacher", "seeds", "student", "over plain, points", "points of mAP50"]
+    return markdown(head, rows, labels=2)
+
+
 def _mean_and_interval(runs: Sequence[Run], others: Sequence[Run], value: str) -> str:
     """Return the mean difference of runs of the same seeds and its 95 % interval, in points."""
     both = zip(runs, others, strict=True)
@@ -350,6 +379,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "other-budgets": other_budgets,
     "other-verdicts": other_verdicts,
     "other-tasks": other_tasks,
+    "teacher-imgsz": teacher_sizes,
     "terms": terms,
     "bccd-30-epochs": bccd_30_epochs,
     "bccd-100-epochs": bccd_100_epochs,
