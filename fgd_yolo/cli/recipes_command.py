@@ -10,7 +10,7 @@ from fgd_yolo.errors import UsageError, close_match
 
 EXAMPLES = [
     ("", "list all recipes"),
-    ("fgd", "print the default recipe"),
+    ("paper-yolo", "print one"),
     ("paper-yolo > mine.yaml", "start a recipe of your own, for distill --recipe mine.yaml"),
 ]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import yaml
 from fgd_yolo.cfg import recipe_names, recipe_summary, recipe_text
 
-from fgd_yolo.cli.recipes_command import main
+from fgd_yolo.cli.recipes_command import EXAMPLES, main
 from fgd_yolo.config import Recipe
 from shell import loaded_by
 
@@ -25,6 +25,11 @@ def test_a_recipe_is_printed_as_its_file_and_nothing_else(capsys):
         printed = capsys.readouterr().out
         assert printed == recipe_text(name)
         assert Recipe.from_dict(yaml.safe_load(printed))
+
+
+def test_the_examples_of_the_help_name_recipes():
+    named = [words.split()[0] for words, _ in EXAMPLES if words]
+    assert named and set(named) <= set(recipe_names())
 
 
 def test_recipes_need_no_training_packages():
