@@ -1,6 +1,7 @@
 """Training: Ultralytics' trainers with a teacher, and the loss for the training loops of other detectors.
 
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
+- `student_record.py`: which record of the task table a student has
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
@@ -13,6 +14,7 @@
 - `assignments.py`: which anchors the student's loss assigns to labelled boxes
 - `crossed_head.py`: the student's maps in the teacher's frozen head
 - `head_methods.py`: what the methods that compare heads need of both heads
+- `encoder_outputs.py`: what RT-DETR's encoder predicts for each cell
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `preflight.py`: checks before the first epoch

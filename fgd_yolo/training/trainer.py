@@ -7,7 +7,7 @@ checkpoints. A training step itself is `Distiller.step`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from math import lcm
@@ -17,27 +17,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.utils import DEFAULT_CFG, LOGGER, SETTINGS, colorstr
+from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
-from fgd_yolo.errors import FGDError, UsageError
+from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import SAME_SIZE
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import (
-    RECORDS,
-    TASKS,
-    YoloTask,
-    last_layer,
-    task_of_model,
-    task_of_trainer,
-    task_of_yaml,
-    why_refused,
-)
+from fgd_yolo.task_table import YoloTask, task_of_trainer
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -49,6 +40,7 @@ from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
+from fgd_yolo.training.student_record import check_task, student_record
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.ultralytics import (
     check_architecture,
@@ -119,7 +111,7 @@ class FGDTrainer(LockedTrainer):
 
     def __new__(cls, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
         """Return an instance of the class for the student in `overrides`."""
-        trainer = _student_record(overrides or {}).trainer
+        trainer = student_record(overrides or {}).trainer
         return super().__new__(cls if issubclass(cls, trainer) else type(cls.__name__, (cls, trainer), {}))
 
     @safe_loading()
@@ -178,7 +170,7 @@ class FGDTrainer(LockedTrainer):
         elif cfg is not None:
             check_architecture(cfg, "the student's model")
         if cfg is not None:
-            _check_task(cfg, self.task)
+            check_task(cfg, self.task)
         if weights is not None:
             clean_names(weights)
         return super().get_model(cfg=cfg, weights=weights, verbose=verbose)
@@ -396,61 +388,3 @@ def check_feature_teacher(config: FGDConfig, teachers: Sequence[str | Path]) -> 
         raise UsageError(
             f"features.teacher={place} is not the place of a teacher: --teacher names {len(teachers)}, {names}"
         )
-
-
-def _check_task(model: Mapping[str, Any], task: YoloTask) -> None:
-    """Check that a model, given by the content of its YAML, is one for the task of the trainer.
-
-    Raises:
-        UsageError: it is not; Ultralytics would train it with the labels and the loss of the other task.
-    """
-    own = task_of_yaml(model)
-    if own is None:
-        reason = why_refused(last_layer(model))
-        raise UsageError(f"the student is not a YOLO for {', '.join(TASKS)}{reason}; give one for {task.name}")
-    if own.name == task.name and own is not task:
-        raise UsageError(
-            f"the student is a model of {own.family}, the trainer is for {task.family}: name the student in overrides"
-        )
-    if own is not task:
-        raise UsageError(
-            f"the student is a model for {own.name}, the trainer is for {task.name}: give task={own.name} in "
-            f"overrides, or a student for {task.name}"
-        )
-
-
-def _student_record(overrides: Mapping[str, Any]) -> YoloTask:
-    """Return the record of the student that Ultralytics' overrides name; a model that cannot be read is a YOLO's.
-
-    Raises:
-        UsageError: students cannot be trained for the task.
-    """
-    refuse_unsupported(overrides)
-    name = overrides.get("task") or "detect"
-    if name not in TASKS:
-        raise UsageError(f"task={name} is not supported: students can be trained for {', '.join(TASKS)}")
-    families = [record for record in RECORDS if record.name == name]
-    for file in _student_files(overrides) if len(families) > 1 else ():
-        record = _record_of_file(file)
-        if record is not None:
-            return record if record in families else TASKS[name]
-    return TASKS[name]
-
-
-def _student_files(overrides: Mapping[str, Any]) -> list[Path]:
-    """Return the files that tell a student's architecture: of a resumed run all checkpoints, as one may be damaged."""
-    resumed = overrides.get("resume")
-    if isinstance(resumed, (str, Path)):
-        return [Path(resumed), *sorted(Path(resumed).parent.rglob("*.pt"))]
-    model = Path(str(overrides.get("model")))
-    return [model] if model.suffix in {".yaml", ".yml"} else [model, Path(SETTINGS["weights_dir"]) / model]
-
-
-def _record_of_file(file: Path) -> YoloTask | None:
-    """Return the record of the model in a checkpoint or a YAML, or None if it cannot be read; its use says why."""
-    try:
-        if file.suffix in {".yaml", ".yml"}:
-            return task_of_yaml(read_architecture(file))
-        return task_of_model(load_model(file)[0])
-    except (FGDError, FileNotFoundError):
-        return None
