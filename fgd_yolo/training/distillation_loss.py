@@ -80,6 +80,7 @@ class DistillationLoss(nn.Module):
         *,
         detection_loss: Tensor | None = None,
         scores: Maps | None = None,
+        amp_scale: float = 1.0,
     ) -> dict[str, Tensor]:
         """Compare two pyramids of the same images.
 
@@ -93,6 +94,8 @@ class DistillationLoss(nn.Module):
             detection_loss: the student's own loss on this batch, a scalar; needed in training unless `ratio` is None.
             scores: the teacher's largest class probability in each cell, one (B, H, W) per level, for a method that
                 needs them.
+            amp_scale: factor of the gradient scaler, `scaler.get_scale()`, in a training with float16: without it the
+                small gradients at the maps vanish, and the gain is measured wrong.
 
         Returns:
             The terms by the names of their loss items, such as `fg_loss`: scalars to be added to the detection loss.
@@ -119,7 +122,7 @@ class DistillationLoss(nn.Module):
         terms = {item: total for (item, weight), total in zip(self.weights.items(), totals, strict=True) if weight}
         if self.training and terms:
             representative = not self.options.needs_boxes or any(map(len, boxes))
-            self._measure(sum(terms.values()), detection_loss, list(students.values()), representative)
+            self._measure(sum(terms.values()), detection_loss, list(students.values()), representative, amp_scale)
         return {item: term * self.ratio.gain for item, term in terms.items()}
 
     @property
@@ -135,7 +138,9 @@ class DistillationLoss(nn.Module):
         """Restore the state of the gain."""
         self.ratio.load_state_dict(state)
 
-    def _measure(self, total: Tensor, detection_loss: Tensor | None, maps: list[Tensor], representative: bool) -> None:
+    def _measure(
+        self, total: Tensor, detection_loss: Tensor | None, maps: list[Tensor], representative: bool, amp_scale: float
+    ) -> None:
         """Update the gain, if it is due and this batch is representative."""
         if self.ratio.target is None:
             return
@@ -147,13 +152,13 @@ class DistillationLoss(nn.Module):
         if representative and self.ratio.due:
             detection = 0.0
             if all(level.requires_grad for level in maps):
-                detection = gradient_norm(detection_loss, maps)
+                detection = gradient_norm(detection_loss, maps, amp_scale)
             if detection == 0:
                 raise UsageError(
                     "detection_loss has no gradient at student_maps: give the maps that the student's heads read, in "
                     "training mode and not detached"
                 )
-            self.ratio.update(gradient_norm(total, maps), detection)
+            self.ratio.update(gradient_norm(total, maps, amp_scale), detection)
         self.ratio.batches += representative
 
     def _scores_of_levels(self, scores: Maps | None, students: dict[str, Tensor]) -> list[Tensor | None]:
@@ -196,9 +201,8 @@ def _configuration(method: str | None, recipe: str | None, options: Mapping[str,
     names = method_names(method or base.method)
     others = [name for name in names if name not in METHODS]
     if others or not names:
-        raise UsageError(
-            f"method {'+'.join(others) or method} compares no feature maps: choose from {', '.join(METHODS)}"
-        )
+        named = "+".join(others) or method or base.method
+        raise UsageError(f"method {named} compares no feature maps: choose from {', '.join(METHODS)}")
     if recipe is not None and names != base.methods:
         raise UsageError(f"recipe {recipe} has options of {base.method}, not of {method}: leave out one of them")
     return FGDConfig(method="+".join(names), features={**base.features.given, **options})

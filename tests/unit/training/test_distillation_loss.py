@@ -118,6 +118,18 @@ def test_the_ratio_is_measured_on_every_nth_batch_with_boxes_and_kept_in_the_sta
     assert other.ratio.gain == gains[-1]
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_the_factor_of_the_gradient_scaler_keeps_small_float16_gradients(scale):
+    """Most of the gradients of this detection loss are below the smallest number of float16."""
+    gains = []
+    for maps, factor in ((student_maps(), 1.0), ([level.half() for level in student_maps()], scale)):
+        loss, detection = make_loss(ratio=0.1), sum((level.float() ** 3).sum() for level in maps) * 1e-8
+        loss(maps, make_maps((5, 5), 3), BOXES, (HEIGHT, WIDTH), detection_loss=detection, amp_scale=factor)
+        gains.append(loss.ratio.gain)
+    kept = gains[1] == pytest.approx(gains[0], rel=0.02)
+    assert kept == (scale > 1), gains
+
+
 def test_outside_of_training_the_gain_stays_and_no_detection_loss_is_needed():
     loss = make_loss(ratio=0.1).eval()
     with torch.no_grad():
@@ -174,6 +186,10 @@ BAD_CALLS = {
     "two numbers of levels": (
         lambda: DistillationLoss((3, 3), 5, levels=4),
         "got 4 from levels, 2 from student_channels",
+    ),
+    "recipe without features": (
+        lambda: DistillationLoss(3, 5, recipe="plain", levels=1),
+        "method plain compares no feature maps: choose from fgd",
     ),
     "method": (lambda: DistillationLoss(3, 5, "fdg", levels=1), "method 'fdg' is unknown, did you mean 'fgd'"),
     "option": (lambda: DistillationLoss(3, 5, levels=1, fg_weigth=1.0), "features.fg_weigth.*features.fg_weight"),
