@@ -33,6 +33,8 @@ class MethodOptions(Options):
     """What the method is, in one line without a full stop."""
     needs_boxes: ClassVar[bool] = False
     """Whether the method reads the labelled objects."""
+    decays: ClassVar[bool] = False
+    """Whether the terms decay to 0 by default."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -46,8 +48,6 @@ class FeatureOptions(MethodOptions):
 
     group = "features"
     item = "{}_loss"
-    decays: ClassVar[bool] = False
-    """Whether the features' terms decay to 0 by default."""
 
     ratio: Ratio | None = 0.1
     """Target of the gradient norm of the features' terms over that of the detection loss, at the student's neck maps;
@@ -323,7 +323,7 @@ def composed(group: type[MethodOptions], methods: tuple[str, ...]) -> type[Metho
     # Reversed, since pydantic collects fields from the last base to the first: the terms are in the methods' order.
     fields = {name: classes[0].model_fields[name] for name in group.model_fields}
     first = {"__annotations__": {name: field.annotation for name, field in fields.items()}, **fields}
-    first |= {name: getattr(classes[0], name) for name in ("decays",) if hasattr(classes[0], name)}
+    first["decays"] = classes[0].decays
     first["needs_boxes"] = any(cls.needs_boxes for cls in classes)
     first |= {"__module__": __name__, "__doc__": f"Options of {', '.join(methods)}."}
     first["__reduce__"] = lambda self: (build_options, (group, methods, self.given))  # pickle looks classes up by name

@@ -47,6 +47,6 @@ class ComposedLoss(LevelLoss):
         """Return the weights that the gradient of a loss item must reach."""
         return self.losses[self._owner[item]].trained_weights(item)
 
-    def is_empty(self, item: str, *objects, **options) -> bool:
+    def is_empty(self, item: str, *objects) -> bool:
         """Return whether a loss item is 0 by definition; see `LevelLoss.is_empty`."""
-        return self.losses[self._owner[item]].is_empty(item, *objects, **options)
+        return self.losses[self._owner[item]].is_empty(item, *objects)

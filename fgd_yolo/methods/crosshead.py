@@ -32,7 +32,7 @@ class CrossHeadLevel(nn.Module):
         """Return the weights that the gradient of a loss item must reach, by their name in error messages."""
         return {} if self.align is None or item != "head_crosshead" else {"alignment": self.align.weight}
 
-    def is_empty(self, *_, **__) -> bool:
+    def is_empty(self, item: str, *_) -> bool:
         """Return False: the heads' terms cover every cell, with or without objects."""
         return False
 

@@ -157,7 +157,6 @@ class FGDLoss(LevelLoss):
         batch_size: int,
         grid: tuple[int, int],
         foreground: Tensor | None = None,
-        scores: Tensor | None = None,
     ) -> bool:
         """Return whether there is no foreground, or no background: objects fill every cell of every image."""
         if item not in ("fg_loss", "bg_loss"):

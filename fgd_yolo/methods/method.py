@@ -88,7 +88,6 @@ class LevelLoss(nn.Module):
         batch_size: int,
         grid: tuple[int, int],
         foreground: Tensor | None = None,
-        scores: Tensor | None = None,
     ) -> bool:
         """Return whether a loss item is 0 by definition, because it covers no cell of this level with these objects."""
         return False

@@ -200,7 +200,8 @@ class Distiller:
             teacher_maps = {teacher: teacher.frozen(images) for teacher in self._running_teachers()}
             outputs = self._teacher_outputs(teacher_maps)
             if self.features.running:
-                objects = self._objects(batch, student_maps, self.levels, outputs.get(self.feature_teacher))
+                scored = outputs[self.feature_teacher] if self.losses[0].needs_scores else None
+                objects = self._objects(batch, student_maps, self.levels, scored)
                 level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], objects)
             if self.heads.running:
                 branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, outputs, assignments)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.class_columns import choose_columns
+from fgd_yolo.task_table import RECORDS
 
-_CLASS_OUTPUTS = ("cv3", "one2one_cv3", "dec_score_head", "enc_score_head", "denoising_class_embed")
-"""Parts of a head whose last layer has a row for each class."""
+_CLASS_PARTS = {part for task in RECORDS for part in task.class_branches} | {"denoising_class_embed"}
+"""Parts of a head whose last layer has a row for each class; the last one is RT-DETR's, used in training alone."""
 LITTLE = 0.5
 """Fraction of the weights of neck and head below which inheriting them means little."""
 
@@ -114,7 +115,7 @@ def _predicts_classes(place: tuple[int, str], layer: nn.Module, classes: int) ->
     """Return whether a layer is one of the head's that have a row for each class."""
     weight = getattr(layer, "weight", None)
     part = place[1].split(".")[1:2]
-    return place[0] == 0 and part != [] and part[0] in _CLASS_OUTPUTS and weight is not None and len(weight) == classes
+    return place[0] == 0 and part != [] and part[0] in _CLASS_PARTS and weight is not None and len(weight) == classes
 
 
 def _copy_all(own: nn.Module, other: nn.Module) -> int:
