@@ -173,6 +173,14 @@ def test_composed_methods_are_the_methods_side_by_side():
     assert not together.is_empty("channel_loss", *no_boxes, 2, (8, 8))
 
 
+def test_the_state_of_composed_methods_holds_the_weights_and_the_masks_of_each():
+    options, maps = FGDConfig(method="fgd+mgd").features, make_maps(3, 5)
+    saved, restored = (build_level_loss(3, 5, ["fgd", "mgd"], options) for _ in range(2))
+    saved(*maps, *BOXES)  # its next masks are not the first
+    restored.load_state_dict(saved.state_dict())
+    assert torch.equal(*(torch.stack(loss(*maps, *BOXES)) for loss in (saved, restored)))
+
+
 @pytest.mark.parametrize("name", METHOD_OPTIONS)
 def test_the_docs_have_a_section_for_the_method(name):
     assert f"\n## {name}\n" in (Path(__file__).parents[3] / "docs/concepts/methods.md").read_text(encoding="utf-8")
