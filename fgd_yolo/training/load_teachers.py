@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,7 @@ def load_teachers(
         bins = {f"{label} at {sizes.teacher} px": 1 for label in bins}
     for label, model, classes in zip(labels, models, taught, strict=True):
         levels = pair_levels(student, model, scale)
-        terms, note = teachable_terms(student, model)
-        terms += terms_of_methods(terms, student, model)
-        terms = tuple(term for term in terms if scale == SAME_SIZE or term not in DFL_TERMS)
-        if note is not None and config.heads.weights:
-            LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
+        terms = _terms_of_head(label, student, model, config, scale)
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
         memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         frozen = FrozenTeacher(model, device, memory_format, heads=_needs_heads(config))
@@ -94,6 +91,17 @@ def load_teachers(
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
     return teachers, config
+
+
+def _terms_of_head(
+    label: str, student: nn.Module, teacher: nn.Module, config: FGDConfig, scale: Fraction
+) -> tuple[str, ...]:
+    """Return the terms by which the student can imitate the head of a teacher; log what it cannot imitate."""
+    terms, note = teachable_terms(student, teacher)
+    if note is not None and config.heads.weights:
+        LOGGER.info(f"{colorstr('FGD:')} {label}: {note}")
+    terms += terms_of_methods(terms, student, teacher)
+    return tuple(term for term in terms if scale == SAME_SIZE or term not in DFL_TERMS)
 
 
 def _check_dfl(config: FGDConfig, student_bins: int, teacher_bins: dict[str, int], teachers: Sequence[Teacher]) -> None:
