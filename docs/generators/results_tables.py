@@ -11,12 +11,14 @@ A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`; NAME
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import families_table
 import task_features
@@ -273,6 +275,47 @@ def other_verdicts() -> str:
     )
 
 
+DETECTORS = {"faster-rcnn": "Faster R-CNN (two-stage)"}
+DETECTOR_METHODS = {
+    ("plain", None): "plain",
+    ("fgd", "paper"): "FGD, the paper's weights",
+    ("fgd", "free"): "FGD, scale-free at ratio 0.1",
+}
+
+
+class DetectorRun(NamedTuple):
+    """A row of examples/torchvision_detectors.py."""
+
+    detector: str
+    method: str
+    scale: str | None
+    seed: int
+    ap: float
+    ap50: float
+
+
+def other_detectors() -> str:
+    """Plain and distilled students of torchvision's detectors: every seed, and the paired gains."""
+    lines = (RESULTS / "torchvision-detectors/results.jsonl").read_text(encoding="utf-8").splitlines()
+    runs = [DetectorRun(*(json.loads(line)[name] for name in DetectorRun._fields)) for line in lines]
+    rows = []
+    for detector, name in DETECTORS.items():
+        own = [run for run in runs if run.detector == detector]
+        (teacher,) = (run for run in own if run.method == "teacher")
+        rows.append([name, "teacher", number(teacher.ap, 3), "", number(teacher.ap50, 3), ""])
+        plain = _by_seed([run for run in own if run.method == "plain"])
+        for (method, scale), label in DETECTOR_METHODS.items():
+            seeds = _by_seed([run for run in own if (run.method, run.scale) == (method, scale)])
+            gains = {value: _mean_and_interval(seeds, plain, value) for value in ("ap", "ap50")}
+            cells = [
+                (", ".join(number(getattr(run, value), 3) for run in seeds), "" if method == "plain" else gain)
+                for value, gain in gains.items()
+            ]
+            rows.append([name, label, *(cell for pair in cells for cell in pair)])
+    head = ["detector", "ResNet-18 student", "AP, seeds 0, 1, 2", "over plain, points", "AP50", "over plain, points"]
+    return markdown(head, rows, labels=2)
+
+
 def terms() -> str:
     """The terms, ratios and gains of BCCD, seed 0, at four epochs as results.csv has them."""
     curve = {row["epoch"]: row for row in read_curve(RESULTS / "comparison/curves/bccd-fgd-0.csv")}
@@ -380,6 +423,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "other-verdicts": other_verdicts,
     "other-tasks": other_tasks,
     "teacher-imgsz": teacher_sizes,
+    "other-detectors": other_detectors,
     "terms": terms,
     "bccd-30-epochs": bccd_30_epochs,
     "bccd-100-epochs": bccd_100_epochs,

@@ -174,6 +174,7 @@ BAD_CALLS = {
     ),
     "shape of the boxes": (lambda: call(boxes=[torch.zeros(0), *BOXES[1:]]), r"boxes of image 0 are \(0,\)"),
     "order": (lambda: call(boxes=box(40.0, 40.0, 20.0, 60.0)), "box .40.0, 40.0, 20.0, 60.0. of image 0 ends before"),
+    "order of y": (lambda: call(boxes=box(20.0, 60.0, 40.0, 40.0)), "ends before it begins"),
     "not a number": (lambda: call(boxes=box(0.0, 0.0, float("nan"), 4.0)), "ends before it begins"),
     "outside": (lambda: call(boxes=box(200.0, 0.0, 240.0, 9.0)), "lies outside of the padded image of 128 x 64 px"),
     "no boxes": (lambda: call(boxes=None), "fgd compares the maps by objects: give boxes"),
