@@ -233,8 +233,8 @@ def other_tasks() -> str:
 
 TEACHER_SIZES = {
     "plain": "no teacher",
-    FGD: "160 px",
-    "fgd:teacher_imgsz=320": "320 px",
+    "fgd+heads": "160 px",
+    "fgd+heads:teacher_imgsz=320": "320 px",
     "fgd-grid:teacher_imgsz=320": "320 px, levels paired by grid (not kept)",
 }
 
