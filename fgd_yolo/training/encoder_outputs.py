@@ -36,7 +36,8 @@ def encoder_outputs(head: RTDETRDecoder, maps: list[Tensor], features: Tensor | 
         _, valid = head._generate_anchors(shapes, inputs)
         features = head.enc_output(valid * inputs)
     anchors, valid = head._generate_anchors(shapes, features)
-    boxes = (head.enc_bbox_head(features) + anchors).sigmoid()
+    # In float16 a fraction of the image is too coarse: an 80th of it has 12 bits left.
+    boxes = (head.enc_bbox_head(features) + anchors).float().sigmoid()
     cells = torch.cat([boxes.new_tensor([[width, height]]).expand(height * width, 2) for height, width in shapes])
     centres, _ = make_anchors(maps, [1] * len(maps), 0.5)
     offset, half = boxes[..., :2] * cells - centres, boxes[..., 2:] * cells / 2

@@ -57,7 +57,7 @@ class Labels(NamedTuple):
 def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, ...], str | None]:
     """Return the terms by which a student can imitate the head of a teacher.
 
-    A task teaches what both tasks predict. The head of RT-DETR has no prediction for each cell: it teaches nothing, and
+    A task teaches what both tasks predict. RT-DETR's decoder predicts queries, not cells: its head teaches nothing, and
     imitates nothing. Rotated and upright boxes are different boxes, so that only class scores are
     left between them. Keypoints are imitated if both models predict as many, and their visibility if both predict it.
 
@@ -101,7 +101,7 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
 def _family_note(student: YoloTask, teacher: YoloTask) -> str:
     side = "teacher" if student.head_terms else "student"
     family = teacher.family if student.head_terms else student.family
-    return f"the {side} is an {family}, whose head makes no prediction for each cell: outputs are not compared"
+    return f"the {side} is an {family}, whose decoder predicts queries, not cells: outputs are not compared"
 
 
 def _shared_terms(student: YoloTask, teacher: YoloTask) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def test_features_teach_between_rtdetr_and_yolo_both_ways(files, tmp_path, caplo
     assert all(float(row[f"train/{name}"]) > 0 for name in trainer.distiller.names)
     assert isinstance(trainer, RTDETRTrainer) == (student == RTDETR_STUDENT)
     assert [level.stride for level in trainer.distiller.levels] == [8, 16, 32]
-    assert "an RT-DETR, whose head makes no prediction for each cell: outputs are not compared" in caplog.text
+    assert "an RT-DETR, whose decoder predicts queries, not cells: outputs are not compared" in caplog.text
     loaded = YOLO(str(trainer.best))  # stock Ultralytics
     assert isinstance(loaded, RTDETR) == (student == RTDETR_STUDENT)
 
