@@ -50,8 +50,11 @@ def error_message(error: BaseException) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """Return the choice closest to a mistyped word, or None if none is close."""
-    near = get_close_matches(word[:_LONGEST_WORD], list(choices), n=1, cutoff=0.5)
-    return near[0] if near else None
+    choices = list(choices)
+    for spelling in (word, word.lower()):
+        if near := get_close_matches(spelling[:_LONGEST_WORD], choices, n=1, cutoff=0.5):
+            return near[0]
+    return None
 
 
 def close_match(word: str, choices: Iterable[str]) -> str:

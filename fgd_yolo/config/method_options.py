@@ -266,12 +266,16 @@ def method_names(method: Any) -> tuple[str, ...]:
     """Return the methods that are joined with `+`, in the order of `METHOD_OPTIONS`; none for `plain`.
 
     Raises:
-        UsageError: a method does not exist or is named twice.
+        UsageError: a method does not exist, has no name or is named twice, or `plain` is joined with others.
     """
-    if method == PLAIN:
-        return ()
     names = [name.strip() for name in str(method).split("+")]
+    if names == [PLAIN]:
+        return ()
     for name in names:
+        if not name:
+            raise UsageError(f"method '{method}' lacks a name: write one such as fgd, several such as fgd+heads")
+        if name == PLAIN:
+            raise UsageError(f"method {method} joins {PLAIN}, which is no distillation, with others: leave out {PLAIN}")
         if name not in METHOD_OPTIONS:
             raise UsageError(unknown_choice("method", name, [*METHOD_OPTIONS, PLAIN]))
         if names.count(name) > 1:

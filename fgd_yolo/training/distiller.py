@@ -118,10 +118,9 @@ class Distiller:
     def _why_nothing(self, taught: Set[str]) -> str:
         """Return why no term is left, and what to do, if these are the loss items that can be taught."""
         weights = self.config.heads.weights
-        untaught = [name for name, weight in weights.items() if weight and name not in taught]
-        if untaught and not taught & weights.keys():
+        if any(weights.values()) and not taught & weights.keys():
             return (
-                f"no teacher can teach {', '.join(untaught)} to this student: add a method that compares features "
+                f"no teacher can teach {'+'.join(self.config.weighted_methods)} to this student: add a method that compares features "
                 f"(method=fgd+{self.config.method}), or give another teacher"
             )
         possible = [name.replace("head_", "heads.") + "_weight" for name in weights if name in taught]

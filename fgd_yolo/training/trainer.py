@@ -325,7 +325,9 @@ class FGDTrainer(LockedTrainer):
     def progress_string(self) -> str:
         """Return Ultralytics' header of the progress bar, with names short enough for its columns of 11 characters."""
         names = self.loss_names
-        self.loss_names = tuple(name if len(name) < 11 else name.removeprefix("head_") for name in names)
+        self.loss_names = tuple(
+            name if len(name) < 11 else name.removeprefix("head_").removesuffix("_loss")[:10] for name in names
+        )
         try:
             return super().progress_string()
         finally:

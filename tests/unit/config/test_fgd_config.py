@@ -55,7 +55,10 @@ def test_a_group_is_a_mapping_an_object_or_dotted_options():
         ({1: 2}, r"unknown option '1'"),
         ({"method": ["fgd"]}, r"method '\['fgd'\]' is unknown"),
         ({"method": "fgd+heads+fgd"}, r"method fgd\+heads\+fgd names fgd twice"),
-        ({"method": "fgd+plain"}, r"method 'plain' is unknown|method fgd\+plain"),
+        ({"method": "fgd+plain"}, r"method fgd\+plain joins plain, .*: leave out plain"),
+        ({"method": "fgd+"}, r"method 'fgd\+' lacks a name: write one such as fgd"),
+        ({"method": ""}, r"method '' lacks a name"),
+        ({"method": "CWD"}, r"method 'CWD' is unknown, did you mean 'cwd'"),
     ],
 )
 def test_a_wrong_name_is_an_error_with_the_closest_one(options, message):

@@ -151,7 +151,7 @@ def box(*edges: float) -> list[torch.Tensor]:
 
 META = torch.device("meta")
 BAD_CALLS = {
-    "levels": (lambda: call(teachers=make_maps((5, 5), seed=3)[:1]), r"teacher has 1 maps \(0\).*built for 2 levels"),
+    "levels": (lambda: call(teachers=make_maps((5, 5), seed=3)[:1]), r"teacher has 1 map \(0\).*built for 2 levels"),
     "channels": (
         lambda: call(teachers=make_maps((5, 7), seed=3)),
         "level 1: the teacher's map is .*7, 4, 8.*5, H, W",
@@ -195,6 +195,10 @@ BAD_CALLS = {
     "method": (lambda: DistillationLoss(3, 5, "fdg", levels=1), "method 'fdg' is unknown, did you mean 'fgd'"),
     "option": (lambda: DistillationLoss(3, 5, levels=1, fg_weigth=1.0), "features.fg_weigth.*features.fg_weight"),
     "teacher": (lambda: DistillationLoss(3, 5, levels=1, teacher=2), "teacher is an option of distill"),
+    "recipe without a method": (
+        lambda: DistillationLoss(3, 5, levels=1, recipe="plain"),
+        "method plain compares no feature maps: choose from fgd",
+    ),
     "recipe of a method": (
         lambda: DistillationLoss(3, 5, "cwd", recipe="paper-retinanet", levels=1),
         "recipe paper-retinanet has options of fgd, not of cwd",

@@ -87,7 +87,7 @@ def test_alignments_of_the_heads_are_restored_beside_those_of_the_features(build
 def test_methods_that_no_teacher_can_teach_are_refused_naming_them(build, method):
     joined = build(method)
     (teacher,) = joined.distiller.teachers
-    with pytest.raises(UsageError, match=f"no teacher can teach head_{method} to this student: add a method.*fgd"):
+    with pytest.raises(UsageError, match=f"no teacher can teach {method} to this student: add a method.*fgd"):
         Distiller([replace(teacher, terms=())], joined.distiller.config)
 
 
