@@ -182,8 +182,8 @@ class DistillationLoss(nn.Module):
         for whose, maps in (("student", students), ("teacher", teachers)):
             if len(maps) != len(self.levels):
                 raise UsageError(
-                    f"the {whose} has {len(maps)} map{'s' * (len(maps) != 1)} ({', '.join(maps)}), but the loss was built for "
-                    f"{len(self.levels)} levels: give as many, or build it with levels={len(maps)}"
+                    f"the {whose} has {len(maps)} map{'s' * (len(maps) != 1)} ({', '.join(maps)}), but the loss was "
+                    f"built for {len(self.levels)} levels: give as many, or build it with levels={len(maps)}"
                 )
         for (name, student), teacher, channels in zip(students.items(), teachers.values(), self.channels, strict=True):
             _check_level(name, student, teacher, channels)

@@ -120,8 +120,8 @@ class Distiller:
         weights = self.config.heads.weights
         if any(weights.values()) and not taught & weights.keys():
             return (
-                f"no teacher can teach {'+'.join(self.config.weighted_methods)} to this student: add a method that compares features "
-                f"(method=fgd+{self.config.method}), or give another teacher"
+                f"no teacher can teach {'+'.join(self.config.weighted_methods)} to this student: add a method that "
+                f"compares features (method=fgd+{self.config.method}), or give another teacher"
             )
         possible = [name.replace("head_", "heads.") + "_weight" for name in weights if name in taught]
         return (
