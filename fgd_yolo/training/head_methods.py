@@ -42,13 +42,14 @@ def missing_dfl(asked: Collection[str], student_bins: int, teacher_bins: Mapping
     Args:
         asked: terms that have a weight.
         student_bins: bins of each edge of the student's boxes.
-        teacher_bins: bins of each teacher, by its name.
+        teacher_bins: bins of each teacher, by its name; 0 if they are in other units than the student's.
     """
     terms = [term for term in DFL_TERMS if term in asked]
     if not terms or (student_bins > 1 and student_bins in teacher_bins.values()):
         return None
     sides = {"the student": student_bins, **{f"teacher {name}": bins for name, bins in teacher_bins.items()}}
-    found = ", ".join(f"{side} has {'no DFL' if bins == 1 else f'{bins} bins'}" for side, bins in sides.items())
+    words = {0: "bins of another unit", 1: "no DFL"}
+    found = ", ".join(f"{side} has {words.get(bins, f'{bins} bins')}" for side, bins in sides.items())
     return (
         f"{' and '.join(terms)} {'compares' if len(terms) == 1 else 'compare'} the distributions of box edges (DFL), "
         f"which need as many bins on both sides: {found}; use bckd_box, which compares boxes without DFL"

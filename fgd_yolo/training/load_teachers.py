@@ -77,7 +77,7 @@ def load_teachers(
         config = without_whole_factor(config, sizes)
     teachers, bins = [], {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
     if scale != SAME_SIZE:  # a teacher's distances are in other units than its bins
-        bins = {f"{label} at {sizes.teacher} px": 1 for label in bins}
+        bins = {f"{label} at {sizes.teacher} px": int(count == 1) for label, count in bins.items()}
     for label, model, classes in zip(labels, models, taught, strict=True):
         levels = pair_levels(student, model, scale)
         terms = _terms_of_head(label, student, model, config, scale)

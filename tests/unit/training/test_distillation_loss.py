@@ -195,10 +195,6 @@ BAD_CALLS = {
     "method": (lambda: DistillationLoss(3, 5, "fdg", levels=1), "method 'fdg' is unknown, did you mean 'fgd'"),
     "option": (lambda: DistillationLoss(3, 5, levels=1, fg_weigth=1.0), "features.fg_weigth.*features.fg_weight"),
     "teacher": (lambda: DistillationLoss(3, 5, levels=1, teacher=2), "teacher is an option of distill"),
-    "recipe without a method": (
-        lambda: DistillationLoss(3, 5, levels=1, recipe="plain"),
-        "method plain compares no feature maps: choose from fgd",
-    ),
     "recipe of a method": (
         lambda: DistillationLoss(3, 5, "cwd", recipe="paper-retinanet", levels=1),
         "recipe paper-retinanet has options of fgd, not of cwd",

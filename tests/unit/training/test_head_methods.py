@@ -47,6 +47,9 @@ def test_missing_dfl_names_the_sides_and_the_remedy():
         "has no DFL, teacher a.pt has 16 bins, teacher b.pt has no DFL; use bckd_box, which compares boxes without DFL"
     )
     assert missing_dfl({"ld"}, 16, {"a.pt": 8}).startswith("ld compares the distributions")
+    assert "the student has 16 bins, teacher a.pt at 640 px has bins of another unit" in missing_dfl(
+        {"ld"}, 16, {"a.pt at 640 px": 0}
+    )
 
 
 @pytest.mark.parametrize(("asked", "student", "teachers"), [({"ld"}, 16, (1, 16)), ({"cls", "bckd_box"}, 1, (16,))])
