@@ -14,9 +14,18 @@ EQUAL_WITHIN_DATA = (
     *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
 )
 EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
-CHANGED_BY_OPTION = {"inherit": "init_digest", "teacher_imgsz": "batches_digest"}
-"""Options of a method that change a column of the same seed: the student starts from other weights; at another image
-size the augmentation drops other boxes as too small."""
+CHANGED_BY_OPTION = {
+    "inherit": (
+        "init_digest",
+        "Methods with `inherit` start from other weights than the others, so those digests are not compared.",
+    ),
+    "teacher_imgsz": (
+        "batches_digest",
+        "Methods with `teacher_imgsz` augment larger images, which drops other boxes as too small, so the digests of "
+        "their batches are not compared with those of the others.",
+    ),
+}
+"""Options of a method that change a column of the same seed, with that column and what the report says of it."""
 EQUAL_IN_ALL = ("measured", "val_fraction")
 COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
@@ -76,7 +85,7 @@ def _equal_within_seed(run: Run, other: Run) -> tuple[str, ...]:
     """Return the columns that must be equal for two runs of the same data and seed."""
     changed = {
         column
-        for option, column in CHANGED_BY_OPTION.items()
+        for option, (column, _) in CHANGED_BY_OPTION.items()
         if ((run.options or {}).get(option) or 0) != ((other.options or {}).get(option) or 0)
     }
     return tuple(column for column in EQUAL_WITHIN_SEED if column not in changed)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from fgd_yolo.cfg import recipe_names, recipe_summary
 from fgd_yolo.compare import tables
+from fgd_yolo.compare.comparability import CHANGED_BY_OPTION
 from fgd_yolo.compare.options import ULTRALYTICS
 from fgd_yolo.compare.paired_differences import (
     comparisons,
@@ -291,14 +292,6 @@ def _gradient_ratio(figures) -> Section | None:
     return Section("Gradient ratio", text, [], plots) if plots else None
 
 
-_DIFFERENT = {
-    "inherit": "Methods with `inherit` start from other weights than the others, so those digests are not compared.",
-    "teacher_imgsz": "Methods with `teacher_imgsz` augment larger images, which drops other boxes as too small, so the "
-    "digests of their batches are not compared with those of the others.",
-}
-"""What the report says of an option of a method that changes what is equal otherwise."""
-
-
 def _comparability(runs: Sequence[Run]) -> Section:
     verified = sum(1 for run in runs if run.batches_digest and run.init_digest)
     text = [
@@ -306,7 +299,7 @@ def _comparability(runs: Sequence[Run]) -> Section:
         "learning rate and other train arguments; otherwise they are refused.",
         f"{verified} of {len(runs)} runs have digests of their initial weights and of the images and classes in all "
         "batches of the first epochs, after augmentation. Runs of one seed with different digests are refused.",
-        *(reason for option, reason in _DIFFERENT.items() if any((run.options or {}).get(option) for run in runs)),
+        *(text for name, (_, text) in CHANGED_BY_OPTION.items() if any((run.options or {}).get(name) for run in runs)),
         "No checkpoint is selected by its accuracy: all values are of the last epoch's EMA weights.",
     ]
     return Section("Comparability", text)
