@@ -11,6 +11,7 @@
 - `image_sizes.py`: teachers that see larger images than their student: the student's batch is shrunk from theirs
 - `inherit.py`: the inheriting strategy, a student that starts from its teacher's neck and head
 - `head_outputs.py`: outputs of the heads, paired by branch and level
+- `coarser_outputs.py`: outputs of teachers that see larger images, on the student's cells
 - `assignments.py`: which anchors the student's loss assigns to labelled boxes
 - `crossed_head.py`: the student's maps in the teacher's frozen head
 - `head_methods.py`: what the methods that compare heads need of both heads
