@@ -275,7 +275,7 @@ def other_verdicts() -> str:
     )
 
 
-DETECTORS = {"faster-rcnn": "Faster R-CNN (two-stage)"}
+DETECTORS = {"retinanet": "RetinaNet (one-stage)", "faster-rcnn": "Faster R-CNN (two-stage)"}
 DETECTOR_METHODS = {
     ("plain", None): "plain",
     ("fgd", "paper"): "FGD, the paper's weights",
