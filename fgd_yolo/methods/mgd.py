@@ -23,9 +23,9 @@ class MGDLoss(LevelLoss):
 
     Convention:
         In every image each cell of the student's aligned map is masked, all channels together, with a probability of
-        `mask_ratio`. A generation block of two 3x3 convolutions with a ReLU between them turns the rest into a map,
-        and the term is its mean squared difference from the teacher's over C, H, W and images. The block is trained
-        with the student and is no part of it.
+        `mask_ratio`, but one cell at least is kept. A generation block of two 3x3 convolutions with a ReLU between them
+        turns the rest into a map, and the term is its mean squared difference from the teacher's over C, H, W and
+        images. The block is trained with the student and is no part of it.
         Masks are drawn from a random stream of the module's own, which torch's random state seeds when the module is
         built. No other random stream is affected, and `state_dict` holds the stream's state, so a training that is
         resumed goes on with the masks that would have come next.
@@ -37,8 +37,9 @@ class MGDLoss(LevelLoss):
         weight: factor of the term; at 0 it is not computed.
 
     Source:
-        Masked Generative Distillation, arXiv:2205.01529, section 3. The authors sum over C, H and W where this is a
-        mean, so their weight of 2e-5 is one of 2e-5 * C * H * W here, which depends on the level and the image size.
+        Masked Generative Distillation, arXiv:2205.01529, section 3. The authors may mask all cells of an image, and sum
+        over C, H and W where this is a mean, so their weight of 2e-5 is one of 2e-5 * C * H * W here, which depends on
+        the level and the image size.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, mask_ratio: float, weight: float = 1.0):
@@ -98,6 +99,8 @@ def kept_cells(images: int, grid: tuple[int, int], mask_ratio: float, generator:
         generator: random stream on the CPU, so that all devices mask the same cells.
 
     Returns:
-        (B, 1, H, W) of bool, True for a cell that is kept.
+        (B, 1, H, W) of bool, True for a cell that is kept: of every image at least one, since the coarsest level of a
+        small image has few.
     """
-    return torch.rand((images, 1, *grid), generator=generator) >= mask_ratio
+    drawn = torch.rand((images, 1, *grid), generator=generator)
+    return (drawn >= mask_ratio) | (drawn == drawn.amax(dim=(2, 3), keepdim=True))

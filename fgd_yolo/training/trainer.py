@@ -196,12 +196,13 @@ class FGDTrainer(LockedTrainer):
             self.image_sizes = ImageSizes(own, self.config.teacher_imgsz)
         subject = student, self.data, self.config, self.args, self.device, self.image_sizes
         teachers, self.config = load_teachers(self.teachers, *subject)
-        for method in self.config.weighted_methods:
-            LOGGER.info(f"{colorstr('FGD:')} method {method}: {METHOD_OPTIONS[method].description}")
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         task = self.task
         distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
         distiller.trained.to(self.device)
+        for method in self.config.weighted_methods:
+            if set(distiller.names) & set(METHOD_OPTIONS[method]().weights):
+                LOGGER.info(f"{colorstr('FGD:')} method {method}: {METHOD_OPTIONS[method].description}")
         return distiller
 
     def _inherit(self, student: nn.Module) -> None:

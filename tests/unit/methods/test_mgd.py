@@ -68,6 +68,11 @@ def test_whole_cells_are_masked_with_the_given_probability_in_every_image_anew()
     assert kept.float().mean().item() == pytest.approx(0.35, abs=0.01)  # two standard deviations
 
 
+def test_one_cell_of_every_image_is_kept_however_small_the_grid():
+    kept = kept_cells(500, (2, 2), 0.95, torch.Generator().manual_seed(0))
+    assert kept.flatten(1).any(dim=1).all() and kept.flatten(1).sum(dim=1).float().mean() < 1.2
+
+
 def test_a_masked_cell_reaches_the_term_only_through_its_neighbours():
     loss, maps = MGDLoss(4, 4, mask_ratio=0.65), make_maps(4, 4)
     kept = mask_of_next_call(loss, maps)
