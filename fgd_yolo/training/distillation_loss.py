@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class DistillationLoss(nn.Module):
         recipe: str | None = None,
         levels: int | None = None,
         measure_every: int = 10,
-        **options,
+        **options: Any,
     ):
         super().__init__()
         config = _configuration(method, recipe, options)
@@ -193,7 +194,7 @@ class DistillationLoss(nn.Module):
         _check_devices(parts)
 
 
-def _configuration(method: str | None, recipe: str | None, options: Mapping[str, object]) -> FGDConfig:
+def _configuration(method: str | None, recipe: str | None, options: Mapping[str, Any]) -> FGDConfig:
     """Return the options of methods, completed by those of a recipe."""
     if "teacher" in options:
         raise UsageError("teacher is an option of distill(): here the maps of the teacher are given, so leave it out")
