@@ -297,7 +297,7 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
         options: options of the group and of these methods.
 
     Raises:
-        UsageError: an option is unknown, wrong, or one of a method that is not named.
+        UsageError: an option is unknown, wrong, one of a method that is not named, or a ratio without any method.
     """
     chosen = methods_of_group(methods, group)
     for name in options:
@@ -309,6 +309,12 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
                 f"{group.group}.{name} is an option of method {owners[0]}, not of {used}: leave it out, or add the "
                 f"method (method={more})"
             )
+    usual = group.model_fields["ratio"].default
+    if not chosen and options.get("ratio", usual) != usual:
+        raise UsageError(
+            f"{group.group}.ratio has no effect, since method {'+'.join(methods) or PLAIN} compares no {group.group}: "
+            "leave it out, or add a method that does"
+        )
     return composed(group, chosen)(**options)
 
 

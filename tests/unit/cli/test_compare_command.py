@@ -60,15 +60,15 @@ def test_train_arguments_may_follow_lists():
 @pytest.mark.parametrize(
     "words",
     [
-        "--methods plain fgd:heads.ratio=1,features.rel_weight=0 fitnet",
-        "methods=plain,fgd:heads.ratio=1,features.rel_weight=0,fitnet",
-        "--methods=[plain,fgd:heads.ratio=1,features.rel_weight=0,fitnet]",
-        "methods=plain fgd:heads.ratio=1,features.rel_weight=0 fitnet",
+        "--methods plain fgd+heads:heads.ratio=1,features.rel_weight=0 fitnet",
+        "methods=plain,fgd+heads:heads.ratio=1,features.rel_weight=0,fitnet",
+        "--methods=[plain,fgd+heads:heads.ratio=1,features.rel_weight=0,fitnet]",
+        "methods=plain fgd+heads:heads.ratio=1,features.rel_weight=0 fitnet",
     ],
 )
 def test_methods_are_a_list_in_which_an_option_belongs_to_the_method_before_it(words):
     methods = parse([*["teacher=t.pt", "student=s.yaml"], *words.split()]).methods
-    assert [method.label for method in methods] == ["plain", "fgd:heads.ratio=1,features.rel_weight=0", "fitnet"]
+    assert [method.label for method in methods] == ["plain", "fgd+heads:heads.ratio=1,features.rel_weight=0", "fitnet"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
 
 
 def test_a_class_map_keeps_the_commas_between_its_pairs():
-    method = parse_method("fgd:map=truck=car,bus=car,heads.ratio=1,box=5")
+    method = parse_method("fgd+heads:map=truck=car,bus=car,heads.ratio=1,box=5")
     assert method.config.map == {"truck": "car", "bus": "car"}
     assert (method.config.heads.ratio, method.gains) == (1, {"box": 5})
 

@@ -97,6 +97,13 @@ def test_an_option_of_another_method_is_refused_and_names_that_method():
         FGDConfig(method="fgd", heads={"cls_weight": 1.0})
 
 
+@pytest.mark.parametrize(("method", "group"), [("fgd", "heads"), ("heads", "features"), ("plain", "features")])
+def test_a_ratio_without_a_method_is_refused(method, group):
+    with pytest.raises(UsageError, match=rf"{group}\.ratio has no effect, since method {method} compares no {group}"):
+        FGDConfig.from_dict({"method": method, f"{group}.ratio": 0.2})
+    assert FGDConfig.from_dict(FGDConfig(method=method).to_dict()) == FGDConfig(method=method)
+
+
 def of_group(group):
     return [name for name, model in METHOD_OPTIONS.items() if issubclass(model, group)]
 
