@@ -282,12 +282,20 @@ def _check_boxes(boxes: Sequence[Tensor] | None, student_map: Tensor, image_size
             raise UsageError(f"boxes of image {image} are {tuple(own.shape)}: they must be (n, 4), x1, y1, x2, y2")
     _check_devices({"the student's map": student_map, **{f"boxes[{image}]": own for image, own in enumerate(boxes)}})
     every = torch.cat([own.detach() for own in boxes])
+    if not len(every):
+        return
     x1, y1, x2, y2 = every.unbind(dim=1)
     ordered = (x1 <= x2) & (y1 <= y2)  # False for NaN too
     inside = (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
-    if bool((ordered & inside).all()):
+    right = ordered & inside
+    if bool(right.all() & (every.amax() > 1)):
         return
-    row = int((~(ordered & inside)).nonzero()[0])
+    if right.all():
+        raise UsageError(
+            f"no box reaches beyond the first pixel of the padded image of {width} x {height} px, as if they were "
+            "fractions: multiply them by its width and height"
+        )
+    row = int((~right).nonzero()[0])
     shown = [round(value, 1) for value in every[row].tolist()]
     image = int(_image_index(boxes)[row])
     if not ordered[row]:

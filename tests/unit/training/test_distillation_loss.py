@@ -177,6 +177,10 @@ BAD_CALLS = {
     "order of y": (lambda: call(boxes=box(20.0, 60.0, 40.0, 40.0)), "ends before it begins"),
     "not a number": (lambda: call(boxes=box(0.0, 0.0, float("nan"), 4.0)), "ends before it begins"),
     "outside": (lambda: call(boxes=box(200.0, 0.0, 240.0, 9.0)), "lies outside of the padded image of 128 x 64 px"),
+    "fractions": (
+        lambda: call(boxes=[torch.tensor([[0.1, 0.2, 0.5, 0.9]])] * len(BOXES)),
+        "128 x 64 px, as if they were fractions: multiply them",
+    ),
     "no boxes": (lambda: call(boxes=None), "fgd compares the maps by objects: give boxes"),
     "no detection loss": (lambda: call(make_loss(ratio=0.1)), "ratio is 0.1.*give detection_loss.*ratio=None"),
     "detached": (
