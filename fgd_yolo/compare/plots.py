@@ -167,7 +167,7 @@ def draw_differences(runs: Sequence[Run], compared: Sequence[tuple[str, str]]) -
     axes.axvline(0, color="#888888", linewidth=1)
     axes.set_yticks(range(len(compared)), [f"{method}\nover {other}" for method, other in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
-    label = f"{runs[0].task.map_name} points (right: the first method is better)"
+    label = f"{runs[0].task.map_name} points (right: gain of the first)"
     axes.set(title="Paired differences", xlabel=fill(label, _LABEL_CHARACTERS))
     if len(names) > 1:
         axes.legend(fontsize=8)

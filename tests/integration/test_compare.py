@@ -17,7 +17,7 @@ from signals import default_signals, ignoring
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "tools/compare.py"
-FGD = "fgd:checks.min_teacher_map=0"
+FGD = "fgd+heads:checks.min_teacher_map=0"
 
 
 class Comparison:
@@ -187,7 +187,7 @@ def test_finished_runs_are_included_if_their_budgets_agree(comparison):
     included = comparison.run("--runs", *runs, methods=(FGD,), seeds=1)
     assert included.returncode == 0, included.stderr
     rows = {row["method"]: row for row in comparison.rows()}
-    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd:features.ratio=0.2,checks.min_teacher_map=0"}
+    assert set(rows) == {"plain", "ultralytics:dis=3", FGD, "fgd+heads:features.ratio=0.2,checks.min_teacher_map=0"}
     assert (
         len({row["student_digest"] for row in rows.values()}) == len({row["data_digest"] for row in rows.values()}) == 1
     )

@@ -12,7 +12,7 @@ from fgd_yolo.compare.run_process import make_run
 from fgd_yolo.task_table import TASKS
 from fixtures import task_files
 
-METHODS = ["plain", "ultralytics", "fgd:checks.min_teacher_map=0"]
+METHODS = ["plain", "ultralytics", "fgd+heads:checks.min_teacher_map=0"]
 SMALL = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "nbs": 4, "warmup_epochs": 0}
 COLUMNS = {
     "segment": "mask mAP50-95, mean (range) | mask mAP50, mean (range) | box mAP50-95,",

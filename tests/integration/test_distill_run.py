@@ -50,9 +50,9 @@ def test_the_run_folder_holds_student_onnx_options_and_table(shell, first_run):
 
 
 def test_the_table_has_teacher_and_student_with_every_column(shell, first_run):
-    row = r"^(teacher wide|student narrow, fgd) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
+    row = r"^(teacher wide|student narrow, fgd\+heads) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
     rows = re.findall(row, first_run.stdout, flags=re.MULTILINE)
-    assert [row[0] for row in rows] == ["teacher wide", "student narrow, fgd"]
+    assert [row[0] for row in rows] == ["teacher wide", "student narrow, fgd+heads"]
     assert float(rows[0][3]) > 2 * float(rows[1][3]) > 0, "the teacher has more parameters"
     assert float(rows[0][4]) > float(rows[1][4]) > 0 and float(rows[1][5]) > 0
 

@@ -72,7 +72,7 @@ def test_two_teachers_teach_what_each_knows_and_a_stopped_run_resumes(stopped, t
         ("teacher others", ["block", "wedge"]),
     ]
     assert result["files"]["teachers"] == [str(teacher) for teacher in stopped]
-    assert re.search(r"^teacher discs .*\nteacher others .*\nstudent narrow, fgd ", printed, re.MULTILINE)
+    assert re.search(r"^teacher discs .*\nteacher others .*\nstudent narrow, fgd\+heads ", printed, re.MULTILINE)
     with (RUN / "student/results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
