@@ -13,7 +13,7 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fgd_yolo.config import PLAIN
+from fgd_yolo.config import METHOD_OPTIONS, PLAIN, method_names
 from fgd_yolo.console import command_name, display_path
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.text import printable
@@ -22,8 +22,8 @@ from fgd_yolo.workflow.run_folder import PLAIN_RECIPE, RECIPE
 
 USABLE = 0.1
 """Fraction of its teacher's mAP50-95 below which a student is unusable."""
-WEAKER = "features.ratio=0.01 heads.ratio=0.05"
-"""Gradient ratios of a weaker distillation: a tenth of the defaults, below every one of a recipe that ships."""
+WEAKER = {"features": 0.01, "heads": 0.05}
+"""Gradient ratio of each group in a weaker distillation: a tenth of the default, below that of every recipe."""
 FEW_EPOCHS = 10
 _ENOUGH_EPOCHS = 100  # Ultralytics' default
 _EQUAL = 0.0005  # differences below this are 0.000 in the table
@@ -227,7 +227,14 @@ def _weaker(run: Outcome) -> list[tuple[str, str]]:
     if run.is_plain or run.twin is None:
         return []
     recipe = f"--recipe {_quoted(_run_dir(run) / RECIPE)}"
-    return [("a weaker distillation", f"{command_name('distill')} {recipe} {WEAKER}")]
+    ratios = weaker_ratios(run.result["method"])
+    return [("a weaker distillation", f"{command_name('distill')} {recipe} {ratios}")]
+
+
+def weaker_ratios(method: str) -> str:
+    """Return the options of a weaker distillation by the same methods."""
+    groups = {METHOD_OPTIONS[name].group for name in method_names(method)}
+    return " ".join(f"{group}.ratio={ratio}" for group, ratio in WEAKER.items() if group in groups)
 
 
 def _longer(run: Outcome) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ from fgd_yolo.cfg import recipe_names
 from fgd_yolo.cli.distill_command import parse_distill
 from fgd_yolo.cli.export_command import build_parser as export_parser
 from fgd_yolo.cli.predict_command import build_parser as predict_parser
-from fgd_yolo.config import load_recipe
-from fgd_yolo.workflow.conclusion import CASES, WEAKER, Outcome, conclude, next_commands
+from fgd_yolo.config import METHOD_OPTIONS, load_recipe
+from fgd_yolo.train_arguments import parse_assignments
+from fgd_yolo.workflow.conclusion import CASES, Outcome, conclude, next_commands, weaker_ratios
 
 FILES = {"weights": "runs/distill/yolov8n/student.pt", "onnx": "runs/distill/yolov8n/student.onnx"}
 
@@ -206,9 +207,16 @@ def test_a_student_that_detects_nothing_is_not_exported_to_int8(monkeypatch):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_weaker_distillation_is_weaker_than_every_recipe(name):
-    given, weaker = load_recipe(name), parse_distill([f"recipe={name}", *WEAKER.split()])["recipe"]
-    for now, then in ((weaker.features, given.features), (weaker.heads, given.heads)):
-        assert then.ratio is None or now.ratio < then.ratio
+    given = load_recipe(name)
+    weaker = given.replace(**parse_assignments(weaker_ratios(given.method).split()))
+    for method in given.methods:
+        now, then = (getattr(recipe, METHOD_OPTIONS[method].group).ratio for recipe in (weaker, given))
+        assert then is None or now < then
+
+
+def test_the_weaker_distillation_of_the_default_weakens_both_groups():
+    assert weaker_ratios("fgd+heads") == "features.ratio=0.01 heads.ratio=0.05"
+    assert weaker_ratios("pkd") == "features.ratio=0.01"
 
 
 def test_paths_survive_a_shell(monkeypatch):
