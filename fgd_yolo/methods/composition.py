@@ -30,17 +30,8 @@ class ComposedLoss(LevelLoss):
         """Alignment of the first method."""
         return next(iter(self.losses.values())).align
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
+    def forward(self, student_map: Tensor, teacher_map: Tensor, *objects: Tensor | None) -> tuple[Tensor, ...]:
         """Return the terms of all methods, in their order; see `LevelLoss.forward`."""
-        objects = (boxes, image_index, foreground, scores)
         return tuple(term for loss in self.losses.values() for term in loss(student_map, teacher_map, *objects))
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:

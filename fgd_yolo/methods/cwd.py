@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import CWDOptions
-from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class CWDTerms(NamedTuple):
@@ -38,9 +36,8 @@ class CWDLoss(LevelLoss):
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, temperature: float, weight: float = 1.0):
-        super().__init__(student_channels, teacher_channels)
+        super().__init__(student_channels, teacher_channels, CWDTerms(weight))
         self.temperature = temperature
-        self.weight = weight
 
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: CWDOptions) -> CWDLoss:
@@ -49,24 +46,12 @@ class CWDLoss(LevelLoss):
             student_channels, teacher_channels, temperature=options.channel_temperature, weight=options.channel_weight
         )
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> CWDTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            if not self.weight:
-                return CWDTerms(student_map.new_zeros(()))
-            student, teacher = (
-                nn.functional.log_softmax(feature_map.flatten(2) / self.temperature, dim=2)
-                for feature_map in (student_map, teacher_map)
-            )
-            divergence = nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
-            B, C = teacher_map.shape[:2]
-            return CWDTerms(self.weight * self.temperature**2 * divergence / (B * C))
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> CWDTerms:
+        """Return the weighted term of two maps."""
+        student, teacher = (
+            nn.functional.log_softmax(feature_map.flatten(2) / self.temperature, dim=2)
+            for feature_map in (student_map, teacher_map)
+        )
+        divergence = nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+        B, C = teacher_map.shape[:2]
+        return CWDTerms(self.weights.channel * self.temperature**2 * divergence / (B * C))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import FGDOptions
-from fgd_yolo.methods.alignment import align_maps, standardised
+from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.attention_maps import Attention, attention, attention_of_sizes, capped
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.methods.global_context import GlobalContext
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 from fgd_yolo.methods.reductions import reduce_maps
 
 _TEMPERATURE = FGDOptions().temperature
@@ -66,10 +66,9 @@ class FGDLoss(LevelLoss):
         rel_weight: float,
         free: bool,
     ):
-        super().__init__(student_channels, teacher_channels)
+        super().__init__(student_channels, teacher_channels, FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight))
         self.free = free
         self.temperature = temperature
-        self.weights = FGDTerms(fg_weight, bg_weight, attn_weight, rel_weight)
         self.student_context = GlobalContext(teacher_channels)
         self.teacher_context = GlobalContext(teacher_channels)
 
@@ -87,59 +86,46 @@ class FGDLoss(LevelLoss):
             free=options.scale == "free",
         )
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> FGDTerms:
-        """Compare two maps as in `LevelLoss.forward`; scores are not used.
-
-        Returns:
-            The four weighted terms, scalars, averaged over images.
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> FGDTerms:
+        """Return the four weighted terms of two maps.
 
         Raises:
-            ValueError: the maps differ in batch size or grid, or the shape of the boxes or of the foreground is wrong.
+            ValueError: the shape of the boxes or of the foreground is wrong.
         """
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            fg = bg = attn = rel = student_map.new_zeros(())
-            if not any(self.weights):
-                return FGDTerms(fg, bg, attn, rel)
-            if self.free:
-                student_map, teacher_map = standardised(student_map), standardised(teacher_map)
-            B, C, H, W = student_map.shape
-            fg_weight, bg_weight, attn_weight, rel_weight = self.weights
-            focal = bool(fg_weight or bg_weight)
-            target = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
-            sums = reduce_maps(
-                student_map,
-                teacher_map,
-                sizes=bool(attn_weight),
-                channel_weight=target.channel if focal else None,
-                key=self.student_context.key if rel_weight else None,
-            )
-            if focal:
-                cells = sums.weighted_square.view(B, H, W)
-                inside = _foreground(boxes.to(cells), image_index.to(cells.device), B, (H, W), foreground).to(cells)
-                fg = fg_weight * self._weighted(cells, inside * target.spatial, C) if fg_weight else fg
-                outside = background_weights(inside) if bg_weight else None
-                bg = bg_weight * self._weighted(cells, outside * target.spatial, C) if bg_weight else bg
-            if attn_weight:
-                learnt = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
-                gaps = ((learnt.spatial - target.spatial).abs(), (learnt.channel - target.channel).abs())
-                attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
-            if rel_weight:
-                shift = self.student_context.shift_of_context(sums.context)
-                shift = shift - self.teacher_context.shift(teacher_map)
-                # Sum of (d + shift)^2 over cells: the part that varies within a channel, and the part that is constant.
-                constant = (sums.mean_gap + shift.flatten(1)).square().sum()
-                values = B * C * H * W if self.free else B
-                rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
-            return FGDTerms(fg, bg, attn, rel)
+        fg = bg = attn = rel = student_map.new_zeros(())
+        if self.free:
+            student_map, teacher_map = standardised(student_map), standardised(teacher_map)
+        B, C, H, W = student_map.shape
+        fg_weight, bg_weight, attn_weight, rel_weight = self.weights
+        focal = bool(fg_weight or bg_weight)
+        target = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
+        sums = reduce_maps(
+            student_map,
+            teacher_map,
+            sizes=bool(attn_weight),
+            channel_weight=target.channel if focal else None,
+            key=self.student_context.key if rel_weight else None,
+        )
+        if focal:
+            cells = sums.weighted_square.view(B, H, W)
+            inside = _foreground(
+                objects.boxes.to(cells), objects.image_index.to(cells.device), B, (H, W), objects.foreground
+            ).to(cells)
+            fg = fg_weight * self._weighted(cells, inside * target.spatial, C) if fg_weight else fg
+            outside = background_weights(inside) if bg_weight else None
+            bg = bg_weight * self._weighted(cells, outside * target.spatial, C) if bg_weight else bg
+        if attn_weight:
+            learnt = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
+            gaps = ((learnt.spatial - target.spatial).abs(), (learnt.channel - target.channel).abs())
+            attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
+        if rel_weight:
+            shift = self.student_context.shift_of_context(sums.context)
+            shift = shift - self.teacher_context.shift(teacher_map)
+            # Sum of (d + shift)^2 over cells: the part that varies within a channel, and the part that is constant.
+            constant = (sums.mean_gap + shift.flatten(1)).square().sum()
+            values = B * C * H * W if self.free else B
+            rel = rel_weight * (sums.spread.sum() + H * W * constant) / values
+        return FGDTerms(fg, bg, attn, rel)
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:
         """Return the alignment's weights and, for the relation term, those of the context blocks' last convolutions."""

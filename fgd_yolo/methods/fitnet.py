@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import FitNetOptions
-from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class FitNetTerms(NamedTuple):
@@ -32,26 +30,13 @@ class FitNetLoss(LevelLoss):
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, weight: float = 1.0):
-        super().__init__(student_channels, teacher_channels)
-        self.weight = weight
+        super().__init__(student_channels, teacher_channels, FitNetTerms(weight))
 
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: FitNetOptions) -> FitNetLoss:
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.imitation_weight)
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> FitNetTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            if not self.weight:
-                return FitNetTerms(student_map.new_zeros(()))
-            return FitNetTerms(self.weight * nn.functional.mse_loss(student_map, teacher_map))
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> FitNetTerms:
+        """Return the weighted term of two maps."""
+        return FitNetTerms(self.weights.imitation * nn.functional.mse_loss(student_map, teacher_map))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config import FeatureOptions
-from fgd_yolo.methods.alignment import alignment
+from fgd_yolo.methods.alignment import align_maps, alignment
 
 
 class LabelledObjects(NamedTuple):
@@ -32,14 +33,16 @@ class LevelLoss(nn.Module):
     Args:
         student_channels: C of the student's map.
         teacher_channels: C of the teacher's map. If they differ, `align` maps the student's channels to it.
+        weights: factor of each term, as the NamedTuple that the method returns.
     """
 
     needs_scores: ClassVar[bool] = False
     """Whether the terms need the teacher's scores."""
 
-    def __init__(self, student_channels: int, teacher_channels: int):
+    def __init__(self, student_channels: int, teacher_channels: int, weights: NamedTuple):
         super().__init__()
         self.align = alignment(student_channels, teacher_channels)
+        self.weights = weights
 
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: FeatureOptions) -> LevelLoss:
@@ -73,6 +76,20 @@ class LevelLoss(nn.Module):
 
         Raises:
             ValueError: the maps differ in batch size or grid, or what the method needs is missing.
+        """
+        with torch.autocast(student_map.device.type, enabled=False):
+            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
+            if not any(self.weights):
+                return type(self.weights)(*[student_map.new_zeros(())] * len(self.weights))
+            return self.compare(student_map, teacher_map, LabelledObjects(boxes, image_index, foreground, scores))
+
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> NamedTuple:
+        """Return the weighted terms of two maps; at least one weight is not 0.
+
+        Args:
+            student_map: (B, C, H, W), aligned, at least float32.
+            teacher_map: (B, C, H, W), without gradient.
+            objects: labelled objects of the level, on the device of the boxes that were given.
         """
         raise NotImplementedError
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import MGDOptions
-from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class MGDTerms(NamedTuple):
@@ -43,9 +42,8 @@ class MGDLoss(LevelLoss):
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, mask_ratio: float, weight: float = 1.0):
-        super().__init__(student_channels, teacher_channels)
+        super().__init__(student_channels, teacher_channels, MGDTerms(weight))
         self.mask_ratio = mask_ratio
-        self.weight = weight
         self.generation = nn.Sequential(
             nn.Conv2d(teacher_channels, teacher_channels, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
@@ -58,23 +56,11 @@ class MGDLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, mask_ratio=options.mask_ratio, weight=options.generation_weight)
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> MGDTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            if not self.weight:
-                return MGDTerms(student_map.new_zeros(()))
-            kept = kept_cells(len(student_map), student_map.shape[2:], self.mask_ratio, self.masks)
-            generated = self.generation(student_map * kept.to(student_map))
-            return MGDTerms(self.weight * nn.functional.mse_loss(generated, teacher_map))
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> MGDTerms:
+        """Return the weighted term of two maps."""
+        kept = kept_cells(len(student_map), student_map.shape[2:], self.mask_ratio, self.masks)
+        generated = self.generation(student_map * kept.to(student_map))
+        return MGDTerms(self.weights.generation * nn.functional.mse_loss(generated, teacher_map))
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:
         """Return the alignment's weights and those of the generation block's first convolution."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import PKDOptions
-from fgd_yolo.methods.alignment import align_maps, standardised
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.alignment import standardised
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class PKDTerms(NamedTuple):
@@ -39,27 +38,14 @@ class PKDLoss(LevelLoss):
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, *, weight: float = 1.0):
-        super().__init__(student_channels, teacher_channels)
-        self.weight = weight
+        super().__init__(student_channels, teacher_channels, PKDTerms(weight))
 
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: PKDOptions) -> PKDLoss:
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.correlation_weight)
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> PKDTerms:
-        """Compare two maps as in `LevelLoss.forward`; boxes, foreground and scores are not used."""
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            if not self.weight:
-                return PKDTerms(student_map.new_zeros(()))
-            difference = nn.functional.mse_loss(standardised(student_map), standardised(teacher_map))
-            return PKDTerms(self.weight * difference / 2)
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> PKDTerms:
+        """Return the weighted term of two maps."""
+        difference = nn.functional.mse_loss(standardised(student_map), standardised(teacher_map))
+        return PKDTerms(self.weights.correlation * difference / 2)

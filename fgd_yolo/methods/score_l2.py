@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import ScoreL2Options
-from fgd_yolo.methods.alignment import align_maps
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class ScoreL2Terms(NamedTuple):
@@ -40,37 +39,25 @@ class ScoreL2Loss(LevelLoss):
     needs_scores = True
 
     def __init__(self, student_channels: int, teacher_channels: int, *, weight: float = 1.0):
-        super().__init__(student_channels, teacher_channels)
-        self.weight = weight
+        super().__init__(student_channels, teacher_channels, ScoreL2Terms(weight))
 
     @classmethod
     def from_options(cls, student_channels: int, teacher_channels: int, options: ScoreL2Options) -> ScoreL2Loss:
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.score_weight)
 
-    def forward(
-        self,
-        student_map: Tensor,
-        teacher_map: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        foreground: Tensor | None = None,
-        scores: Tensor | None = None,
-    ) -> ScoreL2Terms:
-        """Compare two maps as in `LevelLoss.forward`; boxes and foreground are not used.
+    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> ScoreL2Terms:
+        """Return the weighted term of two maps.
 
         Raises:
-            ValueError: the maps differ in batch size or grid, or the scores are missing or not (B, H, W).
+            ValueError: the scores are missing or not (B, H, W).
         """
-        with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
-            if not self.weight:
-                return ScoreL2Terms(student_map.new_zeros(()))
-            B, C, H, W = teacher_map.shape
-            if scores is None or scores.shape != (B, H, W):
-                got = None if scores is None else tuple(scores.shape)
-                raise ValueError(f"score_l2 needs the teacher's scores {(B, H, W)} on this level, got {got}")
-            scores = scores.detach().to(teacher_map)
-            cells = (student_map - teacher_map).square().sum(dim=1)
-            weights = (C * scores.sum()).clamp(min=torch.finfo(scores.dtype).tiny)
-            return ScoreL2Terms(self.weight * (cells * scores).sum() / weights)
+        B, C, H, W = teacher_map.shape
+        scores = objects.scores
+        if scores is None or scores.shape != (B, H, W):
+            got = None if scores is None else tuple(scores.shape)
+            raise ValueError(f"score_l2 needs the teacher's scores {(B, H, W)} on this level, got {got}")
+        scores = scores.detach().to(teacher_map)
+        cells = (student_map - teacher_map).square().sum(dim=1)
+        weights = (C * scores.sum()).clamp(min=torch.finfo(scores.dtype).tiny)
+        return ScoreL2Terms(self.weights.score * (cells * scores).sum() / weights)
