@@ -127,5 +127,5 @@ def test_a_teacher_of_other_keypoints_teaches_without_what_differs(shape, heads,
 def test_terms_that_no_teacher_can_teach_stop_the_run_with_those_that_it_can(tmp_path):
     files = task_files(tmp_path / "obb", "obb")
     teacher = task_files(tmp_path / "detect", "detect").teacher
-    with pytest.raises(UsageError, match=r"weight 0 \(heads.cls_weight, features\): give one of them a weight, or"):
+    with pytest.raises(UsageError, match=r"weight 0 \(heads.cls_weight, features\): give one of them a weight, add"):
         distil("obb", [teacher], files, tmp_path, **{**OFF, "method": "fgd+heads", "heads.cls_weight": 0})
