@@ -18,14 +18,14 @@ COMPLETED = {
     "fgd-yolo di": ["distill "],
     "fgd-yolo ": ["--help", "--version", *COMMANDS],
     "fgd-yolo recipes plai": ["plain "],
-    "fgd-yolo distill te": ["teacher=", "teacher_epochs="],
+    "fgd-yolo distill te": ["teacher=", "teacher_epochs=", "teacher_imgsz="],
     "fgd-yolo distill teacher=a --teacher-e": ["--teacher-epochs "],
     "fgd-yolo distill lr": ["lr0=", "lrf="],
     "fgd-yolo distill heads.r": ["heads.ratio="],
     "fgd-yolo distill --features.fg": ["--features.fg_weight "],
     "fgd-yolo distill recipe=paper-y": ["recipe=paper-yolo", "recipe=paper-yolox"],
     "fgd-yolo distill student=s.pt --recipe pl": ["plain "],
-    "fgd-yolo distill method=c": ["method=cwd "],
+    "fgd-yolo distill method=cw": ["method=cwd "],
     "fgd-yolo distill cos_lr=T": ["cos_lr=True "],
     "fgd-yolo distill teacher=be": ["teacher=best.pt "],
     "fgd-yolo distill --teacher be": ["best.pt "],
@@ -83,4 +83,4 @@ def test_bash_completes_the_installed_program():
         COMP_TYPE=9; _python_argcomplete fgd-yolo; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["teacher=", "teacher_epochs="]
+    assert done.stdout.split() == ["teacher=", "teacher_epochs=", "teacher_imgsz="]
