@@ -102,8 +102,10 @@ def plot_attention(
         tensor = image.tensor.to(device)
         student_maps = neck_maps(student, tensor)[0]
         students = {f"student, {name}": student_maps}
-        larger = load_letterboxed(path, objects, LABELS, teacher_px or side_px, image_channels(student.yaml), task)
-        own_maps = distiller.feature_teacher.frozen(larger.tensor.to(device))
+        if teacher_px not in (0, side_px):
+            larger = load_letterboxed(path, objects, LABELS, teacher_px, image_channels(student.yaml), task)
+            tensor = larger.tensor.to(device)
+        own_maps = distiller.feature_teacher.frozen(tensor)
         teacher_maps = {
             level.teacher_index: compared_maps(level, student_maps, own_maps)[1] for level in distiller.levels
         }

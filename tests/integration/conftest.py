@@ -1,7 +1,8 @@
-"""Fixtures of several tests: a trainer class, a folder for runs of the distill command, weights to export."""
+"""Fixtures of several tests: a trainer class, the log, a folder for runs of the distill command, weights to export."""
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,18 @@ def configured(teacher_pt):
         teacher=teacher_pt,
         config=quick_config({"schedule.warmup_epochs": 0, "schedule.decay_start": 1.0, "schedule.decay_end": 1.0}),
     )
+
+
+@pytest.fixture
+def log():
+    """Messages of Ultralytics' logger during a test."""
+    from ultralytics.utils import LOGGER
+
+    messages, handler = [], logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield messages
+    LOGGER.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import torch_safe_load
-from ultralytics.utils import LOGGER
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import UsageError
@@ -33,16 +30,6 @@ def watching(trainer_class):
             return batch
 
     return Watching, shapes
-
-
-@pytest.fixture
-def log():
-    """Messages of Ultralytics' logger during a test."""
-    messages, handler = [], logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    LOGGER.addHandler(handler)
-    yield messages
-    LOGGER.removeHandler(handler)
 
 
 @pytest.mark.parametrize("task", TASKS)

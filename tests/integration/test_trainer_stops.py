@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 import torch
 import yaml
 from ultralytics import YOLO
-from ultralytics.utils import LOGGER
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import FGDError, UsageError
@@ -91,16 +88,6 @@ def test_the_run_stops_when_too_much_is_dropped(teacher_pt, student_yaml, tiny_d
 
     with pytest.raises(FGDError, match="not finite in 10 of 13 batches"):
         train(Spoiled, student_yaml, tiny_data, tmp_path, epochs=9)
-
-
-@pytest.fixture
-def log():
-    """Messages of Ultralytics' logger during a test."""
-    messages, handler = [], logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    LOGGER.addHandler(handler)
-    yield messages
-    LOGGER.removeHandler(handler)
 
 
 def test_a_student_that_starts_as_its_teacher_is_reported(teacher_pt, tiny_data, tmp_path, log):
