@@ -18,6 +18,7 @@
 - `encoder_outputs.py`: what RT-DETR's encoder predicts for each cell
 - `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
+- `class_selection.py`: which classes are selected and taught
 - `preflight.py`: checks before the first epoch
 - `first_batch.py`: checks on the first batch with boxes
 - `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment

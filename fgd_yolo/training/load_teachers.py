@@ -17,16 +17,11 @@ from fgd_yolo.console import short_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
+from fgd_yolo.training.class_selection import describe_classes, selected_classes, taught_classes, without_heads
 from fgd_yolo.training.head_methods import DFL_TERMS, edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
-from fgd_yolo.training.preflight import (
-    check_channels,
-    describe_classes,
-    selected_classes,
-    taught_classes,
-    without_heads,
-)
+from fgd_yolo.training.preflight import check_channels
 from fgd_yolo.training.teacher import FrozenTeacher, Teacher
 from fgd_yolo.ultralytics import largest_stride, load_model
 

@@ -17,8 +17,8 @@ from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
+from fgd_yolo.training.class_selection import selected_classes
 from fgd_yolo.training.image_sizes import check_teacher_imgsz
-from fgd_yolo.training.preflight import selected_classes
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve, stride_of
