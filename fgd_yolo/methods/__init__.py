@@ -28,6 +28,7 @@ Shared by them:
 - `rotated_masks`, `segment_masks`: the foreground of rotated boxes and of instance masks, in the place of boxes
 - `painting`: the cells that objects fill, and the largest of their weights
 - `reductions`: the sums that every FGD term needs, with a hand-written gradient
+- `standardisation`: channels with mean 0 and variance 1
 """
 
 from collections.abc import Sequence

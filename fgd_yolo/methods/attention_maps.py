@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import FeatureOptions, FGDOptions, Scale
-from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.reductions import mean_sizes
+from fgd_yolo.methods.standardisation import standardised
 
 MAX_ATTENTION = 10.0  # times the mean, so that a few cells cannot take all the attention
 _DEFAULT = FGDOptions()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from fgd_yolo.config import METHOD_OPTIONS
-from fgd_yolo.methods.method import LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 
 
 class ComposedLoss(LevelLoss):
@@ -30,9 +31,14 @@ class ComposedLoss(LevelLoss):
         """Alignment of the first method."""
         return next(iter(self.losses.values())).align
 
-    def forward(self, student_map: Tensor, teacher_map: Tensor, *objects: Tensor | None) -> tuple[Tensor, ...]:
-        """Return the terms of all methods, in their order; see `LevelLoss.forward`."""
-        return tuple(term for loss in self.losses.values() for term in loss(student_map, teacher_map, *objects))
+    def prepare(self, teacher_map: Tensor, objects: LabelledObjects) -> tuple[Any, ...]:
+        """Return the target of each method; see `LevelLoss.prepare`."""
+        return tuple(loss.prepare(teacher_map, objects) for loss in self.losses.values())
+
+    def terms(self, student_map: Tensor, target: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Return the terms of all methods, in their order; see `LevelLoss.terms`."""
+        pairs = zip(self.losses.values(), target, strict=True)
+        return tuple(term for loss, own in pairs for term in loss.terms(student_map, own))
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:
         """Return the weights that the gradient of a loss item must reach."""

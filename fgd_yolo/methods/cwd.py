@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import CWDOptions
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss, Target
 
 
 class CWDTerms(NamedTuple):
@@ -46,12 +46,17 @@ class CWDLoss(LevelLoss):
             student_channels, teacher_channels, temperature=options.channel_temperature, weight=options.channel_weight
         )
 
-    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> CWDTerms:
-        """Return the weighted term of two maps."""
-        student, teacher = (
-            nn.functional.log_softmax(feature_map.flatten(2) / self.temperature, dim=2)
-            for feature_map in (student_map, teacher_map)
-        )
-        divergence = nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
-        B, C = teacher_map.shape[:2]
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Target:
+        """Return the logarithms of the teacher's distributions, in the shape of its map."""
+        return Target(self._distributions(teacher_map), objects)
+
+    def compare(self, student_map: Tensor, target: Target) -> CWDTerms:
+        """Return the weighted term of a student's map."""
+        student = self._distributions(student_map)
+        divergence = nn.functional.kl_div(student, target.map, reduction="sum", log_target=True)
+        B, C = student_map.shape[:2]
         return CWDTerms(self.weights.channel * self.temperature**2 * divergence / (B * C))
+
+    def _distributions(self, feature_map: Tensor) -> Tensor:
+        cells = nn.functional.log_softmax(feature_map.flatten(2) / self.temperature, dim=2)
+        return cells.view_as(feature_map)

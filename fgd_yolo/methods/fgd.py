@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import FGDOptions
-from fgd_yolo.methods.alignment import standardised
 from fgd_yolo.methods.attention_maps import Attention, attention, attention_of_sizes, capped
 from fgd_yolo.methods.box_masks import background_weights, foreground_weights
 from fgd_yolo.methods.global_context import GlobalContext
 from fgd_yolo.methods.method import LabelledObjects, LevelLoss
 from fgd_yolo.methods.reductions import reduce_maps
+from fgd_yolo.methods.standardisation import standardised
 
 _TEMPERATURE = FGDOptions().temperature
 
@@ -25,6 +25,22 @@ class FGDTerms(NamedTuple):
     bg: Tensor
     attn: Tensor
     rel: Tensor
+
+
+class FGDTarget(NamedTuple):
+    """What the terms of one level need of the teacher and the labels; None if no weight asks for it.
+
+    Args:
+        map: (B, C, H, W), the teacher's map, standardised if the terms are scale-free.
+        attention: the teacher's attention.
+        inside: (B, H, W), weights of the foreground's cells in the sum of squared differences.
+        outside: (B, H, W), those of the background's.
+    """
+
+    map: Tensor
+    attention: Attention | None
+    inside: Tensor | None
+    outside: Tensor | None
 
 
 class FGDLoss(LevelLoss):
@@ -86,41 +102,48 @@ class FGDLoss(LevelLoss):
             free=options.scale == "free",
         )
 
-    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> FGDTerms:
-        """Return the four weighted terms of two maps.
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> FGDTarget:
+        """Return the teacher's map and attention, and the weights of the cells.
 
         Raises:
             ValueError: the shape of the boxes or of the foreground is wrong.
         """
+        teacher_map = standardised(teacher_map) if self.free else teacher_map
+        own = inside = outside = None
+        if self._focal or self.weights.attn:
+            own = self._capped(attention(teacher_map, self.temperature))
+        if self._focal:
+            B, C, H, W = teacher_map.shape
+            boxes, image_index = objects.boxes.to(teacher_map), objects.image_index.to(teacher_map.device)
+            filled = _foreground(boxes, image_index, B, (H, W), objects.foreground).to(teacher_map)
+            inside = self._divided(filled * own.spatial, C) if self.weights.fg else None
+            outside = self._divided(background_weights(filled) * own.spatial, C) if self.weights.bg else None
+        return FGDTarget(teacher_map, own, inside, outside)
+
+    def compare(self, student_map: Tensor, target: FGDTarget) -> FGDTerms:
+        """Return the four weighted terms of a student's map."""
         fg = bg = attn = rel = student_map.new_zeros(())
-        if self.free:
-            student_map, teacher_map = standardised(student_map), standardised(teacher_map)
         B, C, H, W = student_map.shape
         fg_weight, bg_weight, attn_weight, rel_weight = self.weights
-        focal = bool(fg_weight or bg_weight)
-        target = self._capped(attention(teacher_map, self.temperature)) if focal or attn_weight else None
         sums = reduce_maps(
             student_map,
-            teacher_map,
+            target.map,
+            standardised=self.free,
             sizes=bool(attn_weight),
-            channel_weight=target.channel if focal else None,
+            channel_weight=target.attention.channel if self._focal else None,
             key=self.student_context.key if rel_weight else None,
         )
-        if focal:
+        if self._focal:
             cells = sums.weighted_square.view(B, H, W)
-            inside = _foreground(
-                objects.boxes.to(cells), objects.image_index.to(cells.device), B, (H, W), objects.foreground
-            ).to(cells)
-            fg = fg_weight * self._weighted(cells, inside * target.spatial, C) if fg_weight else fg
-            outside = background_weights(inside) if bg_weight else None
-            bg = bg_weight * self._weighted(cells, outside * target.spatial, C) if bg_weight else bg
+            fg = fg_weight * (cells * target.inside).sum() if fg_weight else fg
+            bg = bg_weight * (cells * target.outside).sum() if bg_weight else bg
         if attn_weight:
             learnt = self._capped(attention_of_sizes(sums.cell_size, sums.channel_size, (H, W), self.temperature))
-            gaps = ((learnt.spatial - target.spatial).abs(), (learnt.channel - target.channel).abs())
+            gaps = [(own - taught).abs() for own, taught in zip(learnt, target.attention, strict=True)]
             attn = attn_weight * sum(gap.mean() if self.free else gap.sum() / B for gap in gaps)
         if rel_weight:
             shift = self.student_context.shift_of_context(sums.context)
-            shift = shift - self.teacher_context.shift(teacher_map)
+            shift = shift - self.teacher_context.shift(target.map)
             # Sum of (d + shift)^2 over cells: the part that varies within a channel, and the part that is constant.
             constant = (sums.mean_gap + shift.flatten(1)).square().sum()
             values = B * C * H * W if self.free else B
@@ -153,12 +176,15 @@ class FGDLoss(LevelLoss):
     def _capped(self, attention: Attention) -> Attention:
         return capped(attention) if self.free else attention
 
-    def _weighted(self, cells: Tensor, weights: Tensor, channels: int) -> Tensor:
-        """Return the sum of cells times weights per image or, if free, their mean per weight and channel."""
-        total = (cells * weights).sum()
+    @property
+    def _focal(self) -> bool:
+        return bool(self.weights.fg or self.weights.bg)
+
+    def _divided(self, weights: Tensor, channels: int) -> Tensor:
+        """Divide weights of cells by the images or, if free, by their sum over cells and channels: for a mean."""
         if not self.free:
-            return total / len(cells)
-        return total / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
+            return weights / len(weights)
+        return weights / (channels * weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _foreground(

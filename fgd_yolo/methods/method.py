@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config import FeatureOptions
-from fgd_yolo.methods.alignment import align_maps, alignment
+from fgd_yolo.methods.alignment import align_student, alignment, at_least_float32, check_same_cells
 
 
 class LabelledObjects(NamedTuple):
@@ -25,6 +25,18 @@ class LabelledObjects(NamedTuple):
     image_index: Tensor
     foreground: Tensor | None = None
     scores: Tensor | None = None
+
+
+class Target(NamedTuple):
+    """What a method compares a student's map with: all that depends on the teacher and the labels alone.
+
+    Args:
+        map: (B, C, H, W), the teacher's map, at least float32 and without gradient.
+        objects: labelled objects of the level.
+    """
+
+    map: Tensor
+    objects: LabelledObjects
 
 
 class LevelLoss(nn.Module):
@@ -77,19 +89,62 @@ class LevelLoss(nn.Module):
         Raises:
             ValueError: the maps differ in batch size or grid, or what the method needs is missing.
         """
+        check_same_cells(student_map, teacher_map)
+        target = self.prepare(teacher_map, LabelledObjects(boxes, image_index, foreground, scores))
+        return self.terms(student_map, target)
+
+    def prepare(self, teacher_map: Tensor, objects: LabelledObjects) -> Any:
+        """Return what `terms` compares a student's map with; needs no student, so it can run beside one.
+
+        It draws no random number, reads no trained weight, and no gradient passes it, so any thread may call it at any
+        time before `terms`.
+
+        Args:
+            teacher_map: (B, teacher_channels, H, W), on the student's grid.
+            objects: labelled objects of the level.
+
+        Raises:
+            ValueError: the shape of the boxes, of the foreground or of the scores is wrong.
+        """
+        with torch.no_grad(), torch.autocast(teacher_map.device.type, enabled=False):
+            teacher_map = at_least_float32(teacher_map.detach())
+            return self.target(teacher_map, objects) if any(self.weights) else Target(teacher_map, objects)
+
+    def terms(self, student_map: Tensor, target: Any) -> NamedTuple:
+        """Compare a student's map with what `prepare` returned for the teacher's map of the same images.
+
+        Args:
+            student_map: (B, student_channels, H, W).
+            target: the prepared target.
+
+        Returns:
+            The weighted terms, as `forward` returns them.
+
+        Raises:
+            ValueError: the maps differ in batch size or grid.
+        """
+        check_same_cells(student_map, target.map)
         with torch.autocast(student_map.device.type, enabled=False):
-            student_map, teacher_map = align_maps(student_map, teacher_map, self.align)
+            student_map = align_student(student_map, self.align)
             if not any(self.weights):
                 return type(self.weights)(*[student_map.new_zeros(())] * len(self.weights))
-            return self.compare(student_map, teacher_map, LabelledObjects(boxes, image_index, foreground, scores))
+            return self.compare(student_map, target)
 
-    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> NamedTuple:
-        """Return the weighted terms of two maps; at least one weight is not 0.
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Any:
+        """Return the target of a method; one that computes more than this has `map` too. At least one weight is not 0.
+
+        Args:
+            teacher_map: (B, C, H, W), at least float32, without gradient.
+            objects: labelled objects of the level.
+        """
+        return Target(teacher_map, objects)
+
+    def compare(self, student_map: Tensor, target: Any) -> NamedTuple:
+        """Return the weighted terms of a student's map; at least one weight is not 0.
 
         Args:
             student_map: (B, C, H, W), aligned, at least float32.
-            teacher_map: (B, C, H, W), without gradient.
-            objects: labelled objects of the level, on the device of the boxes that were given.
+            target: what `target` returned.
         """
         raise NotImplementedError
 

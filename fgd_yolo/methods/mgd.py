@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import MGDOptions
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss
+from fgd_yolo.methods.method import LevelLoss, Target
 
 
 class MGDTerms(NamedTuple):
@@ -56,11 +56,11 @@ class MGDLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, mask_ratio=options.mask_ratio, weight=options.generation_weight)
 
-    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> MGDTerms:
-        """Return the weighted term of two maps."""
+    def compare(self, student_map: Tensor, target: Target) -> MGDTerms:
+        """Return the weighted term of a student's map."""
         kept = kept_cells(len(student_map), student_map.shape[2:], self.mask_ratio, self.masks)
         generated = self.generation(student_map * kept.to(student_map))
-        return MGDTerms(self.weights.generation * nn.functional.mse_loss(generated, teacher_map))
+        return MGDTerms(self.weights.generation * nn.functional.mse_loss(generated, target.map))
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:
         """Return the alignment's weights and those of the generation block's first convolution."""

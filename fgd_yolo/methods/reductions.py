@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Values in a block of channels: 4 MiB of float32, which stay in the processor's cache.
-BLOCK_VALUES = 2**20
+from fgd_yolo.methods.standardisation import channel_blocks, standardise, unstandardise_gradient
 
 
 class Reductions(NamedTuple):
@@ -39,6 +38,7 @@ def reduce_maps(
     student_map: Tensor,
     teacher_map: Tensor,
     *,
+    standardised: bool,
     sizes: bool,
     channel_weight: Tensor | None,
     key: nn.Conv2d | None,
@@ -51,6 +51,8 @@ def reduce_maps(
     Args:
         student_map: (B, C, H, W).
         teacher_map: (B, C, H, W), the same dtype.
+        standardised: whether to standardise the student's map first (`standardisation.standardised`), which makes no
+            further pass over it.
         sizes: whether to compute group 1.
         channel_weight: (B, C), at least 0, to compute group 2.
         key: convolution C -> 1, to compute group 3.
@@ -59,14 +61,14 @@ def reduce_maps(
         The requested groups, in the dtype of the map.
     """
     weight, bias = (None, None) if key is None else (key.weight, key.bias)
-    return Reductions(*_Reduce.apply(student_map, teacher_map, sizes, channel_weight, weight, bias))
+    return Reductions(*_Reduce.apply(student_map, teacher_map, standardised, sizes, channel_weight, weight, bias))
 
 
 def mean_sizes(feature_map: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean absolute value of each cell (B, H*W) and of each channel (B, C) of a map."""
     maps = feature_map.flatten(2)
     cell_sum, channel_means = 0, []
-    for block in _blocks(maps):
+    for block in channel_blocks(maps):
         size = maps[:, block].abs()
         cell_sum = cell_sum + size.sum(dim=1)
         channel_means.append(size.mean(dim=2))
@@ -77,35 +79,48 @@ class _Reduce(torch.autograd.Function):
     """Hand-written because autograd would hold a full-size map for each step."""
 
     @staticmethod
-    def forward(ctx, student_map, teacher_map, sizes, channel_weight, key_weight, key_bias):
-        student, teacher = student_map.flatten(2), teacher_map.flatten(2)
-        cell_size, channel_size = mean_sizes(student_map) if sizes else (None, None)
-        weighted_square = context = mean_gap = spread = cell_weight = None
+    def forward(ctx, student_map, teacher_map, standardised, sizes, channel_weight, key_weight, key_bias):
+        raw, teacher = student_map.flatten(2), teacher_map.flatten(2)
+        student, scale = (torch.empty_like(raw), raw.new_empty(raw.shape[1])) if standardised else (raw, None)
+        cell_size = channel_size = weighted_square = context = mean_gap = spread = cell_weight = None
+        if sizes:
+            cell_size, channel_size = _zeros(raw)
         if key_weight is not None:
-            cell_weight = torch.softmax(key_weight.flatten() @ student + key_bias, dim=1)
-            context = _sum_cells(student, cell_weight)
+            key, (score, context) = key_weight.flatten(), _zeros(raw)
             mean_gap, spread = torch.empty_like(context), torch.empty_like(context)
         if channel_weight is not None:
-            weighted_square = student.new_zeros(len(student), student.shape[2])
-        for block in _blocks(student):
+            weighted_square = _zeros(raw)[0]
+        for block in channel_blocks(raw):
+            part = student[:, block]
+            if standardised:
+                scale[block] = standardise(raw[:, block], out=part)
+            if sizes:
+                size = part.abs()
+                cell_size += size.sum(dim=1)
+                channel_size[:, block] = size.mean(dim=2)
+            if key_weight is not None:
+                score += key[block] @ part
+        if key_weight is not None:
+            cell_weight = torch.softmax(score + key_bias, dim=1)
+        for block in channel_blocks(raw) if key_weight is not None or channel_weight is not None else ():
             difference = student[:, block] - teacher[:, block]
             if key_weight is not None:
+                context[:, block] = _sum_cells(student[:, block], cell_weight)
                 mean_gap[:, block] = difference.mean(dim=2)
                 # About its mean: sum d^2 - (sum d)^2 / HW cancels once the contexts have closed the gap.
                 varying = difference - mean_gap[:, block].unsqueeze(2)
                 spread[:, block] = torch.linalg.vector_norm(varying, dim=2).square()
             if channel_weight is not None:
                 weighted_square += _sum_channels(difference.square_(), channel_weight[:, block])
-        ctx.sizes = sizes
-        ctx.save_for_backward(student_map, teacher_map, channel_weight, key_weight, cell_weight, mean_gap)
-        return cell_size, channel_size, weighted_square, context, mean_gap, spread
+        ctx.sizes, ctx.shape = sizes, student_map.shape
+        ctx.save_for_backward(student, teacher, scale, channel_weight, key_weight, cell_weight, mean_gap)
+        return (cell_size / raw.shape[1] if sizes else None), channel_size, weighted_square, context, mean_gap, spread
 
     @staticmethod
     @once_differentiable
     def backward(ctx, cell_size, channel_size, weighted_square, context, mean_gap, spread):
         """Return the gradients; each argument is the gradient of the output of the same name in forward."""
-        student_map, teacher_map, channel_weight, key_weight, cell_weight, mean_value = ctx.saved_tensors
-        student, teacher = student_map.flatten(2), teacher_map.flatten(2)
+        student, teacher, scale, channel_weight, key_weight, cell_weight, mean_value = ctx.saved_tensors
         cells = student.shape[2]
         ones = student.new_ones(len(student), cells)
         on_difference, added, grad_key, grad_bias = [], [], None, None
@@ -125,7 +140,7 @@ class _Reduce(torch.autograd.Function):
                     (key_weight.flatten().expand_as(context), grad_score),
                 ]
             grad = torch.zeros_like(student)
-            for block in _blocks(student):
+            for block in channel_blocks(student):
                 part = grad[:, block]
                 if on_difference:
                     torch.sub(student[:, block], teacher[:, block], out=part).mul_(_outer(on_difference, block))
@@ -135,13 +150,15 @@ class _Reduce(torch.autograd.Function):
                     part.addcmul_(sign, channel_size[:, block].unsqueeze(2), value=1 / cells)
                 if added:
                     part.add_(_outer(added, block))
-        return grad.view_as(student_map), None, None, None, grad_key, grad_bias
+                if scale is not None:
+                    unstandardise_gradient(part, student[:, block], scale[block])
+        return grad.view(ctx.shape), None, None, None, None, grad_key, grad_bias
 
 
-def _blocks(maps: Tensor) -> list[slice]:
-    """Split the channels of (B, C, HW) into blocks of at most BLOCK_VALUES, but at least one channel."""
-    step = max(1, BLOCK_VALUES // (maps.shape[0] * maps.shape[2]))
-    return [slice(start, start + step) for start in range(0, maps.shape[1], step)]
+def _zeros(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a zero for each cell (B, HW) and each channel (B, C) of (B, C, HW)."""
+    B, C, cells = maps.shape
+    return maps.new_zeros(B, cells), maps.new_zeros(B, C)
 
 
 def _sum_cells(maps: Tensor, weights: Tensor) -> Tensor:

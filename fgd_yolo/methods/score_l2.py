@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import ScoreL2Options
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss
+from fgd_yolo.methods.method import LabelledObjects, LevelLoss, Target
 
 
 class ScoreL2Terms(NamedTuple):
@@ -46,18 +46,22 @@ class ScoreL2Loss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.score_weight)
 
-    def compare(self, student_map: Tensor, teacher_map: Tensor, objects: LabelledObjects) -> ScoreL2Terms:
-        """Return the weighted term of two maps.
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Target:
+        """Return the teacher's map and scores.
 
         Raises:
             ValueError: the scores are missing or not (B, H, W).
         """
-        B, C, H, W = teacher_map.shape
+        B, _, H, W = teacher_map.shape
         scores = objects.scores
         if scores is None or scores.shape != (B, H, W):
             got = None if scores is None else tuple(scores.shape)
             raise ValueError(f"score_l2 needs the teacher's scores {(B, H, W)} on this level, got {got}")
-        scores = scores.detach().to(teacher_map)
-        cells = (student_map - teacher_map).square().sum(dim=1)
-        weights = (C * scores.sum()).clamp(min=torch.finfo(scores.dtype).tiny)
+        return Target(teacher_map, objects._replace(scores=scores.detach().to(teacher_map)))
+
+    def compare(self, student_map: Tensor, target: Target) -> ScoreL2Terms:
+        """Return the weighted term of a student's map."""
+        scores = target.objects.scores
+        cells = (student_map - target.map).square().sum(dim=1)
+        weights = (student_map.shape[1] * scores.sum()).clamp(min=torch.finfo(scores.dtype).tiny)
         return ScoreL2Terms(self.weights.score * (cells * scores).sum() / weights)

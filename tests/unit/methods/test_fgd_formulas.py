@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgd_yolo.methods import reductions
+from fgd_yolo.methods import standardisation
 from unit.methods.cases import BOXES, GRID, WEIGHTS, gradients, make_boxes, make_loss, make_maps
 from unit.methods.reference import fgd_terms
 
@@ -61,9 +61,10 @@ def test_relation_stays_exact_when_the_contexts_have_closed_a_large_gap(offset):
     assert largest_relative_error(gradients(terms, [student_map])[0], wanted_gradients[0]) <= 1e-5
 
 
+@pytest.mark.parametrize("free", [False, True], ids=["paper", "free"])
 @pytest.mark.parametrize("channels", [(2, 3), (3, 3)], ids=str)
-def test_gradients_are_right_in_float64(channels):
-    loss = make_loss(*channels).double()
+def test_gradients_are_right_in_float64(channels, free):
+    loss = make_loss(*channels, free=free).double()
     student_map, teacher_map = make_maps(*channels, grid=(3, 2), dtype=torch.float64)
     parameters = [parameter.detach().clone().requires_grad_() for parameter in loss.parameters()]
     names = [name for name, _ in loss.named_parameters()]
@@ -75,13 +76,15 @@ def test_gradients_are_right_in_float64(channels):
     assert torch.autograd.gradcheck(run, (student_map, *parameters))
 
 
+@pytest.mark.parametrize("free", [False, True], ids=["paper", "free"])
 @pytest.mark.parametrize("channels_at_once", [1, 3])
-def test_blocks_of_channels_change_nothing(channels_at_once, monkeypatch):
-    loss, maps, boxes = make_loss(3, 8), make_maps(3, 8), make_boxes("random")
-    tensors = [maps[0], *(value for name, value in loss.named_parameters() if name not in KEY_BIASES)]
+def test_blocks_of_channels_change_nothing(channels_at_once, free, monkeypatch):
+    loss, maps, boxes = make_loss(3, 8, free=free), make_maps(3, 8), make_boxes("random")
+    ignored = KEY_BIASES | ({"align.bias"} if free else set())  # a standardised channel has no offset either
+    tensors = [maps[0], *(value for name, value in loss.named_parameters() if name not in ignored)]
     unsplit = loss(*maps, *boxes)
     wanted = gradients(unsplit, tensors)
-    monkeypatch.setattr(reductions, "BLOCK_VALUES", channels_at_once * 2 * GRID[0] * GRID[1])
+    monkeypatch.setattr(standardisation, "BLOCK_VALUES", channels_at_once * 2 * GRID[0] * GRID[1])
     split = loss(*maps, *boxes)
     for term, other in zip(split, unsplit, strict=True):
         assert term.item() == pytest.approx(other.item(), rel=1e-6)

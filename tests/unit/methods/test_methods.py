@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.methods import HEAD_TERMS, METHODS, build_level_loss
+from fgd_yolo.methods import HEAD_TERMS, METHODS, LabelledObjects, build_level_loss
 from fgd_yolo.methods.box_masks import foreground_weights
 from unit.methods.cases import GRID, make_boxes, make_maps
 
@@ -60,6 +62,29 @@ def test_every_term_has_a_weight_that_multiplies_it_and_switches_it_off(name):
         term = option.removesuffix("_weight")
         assert getattr(one, term) > 0 and getattr(three, term).item() == pytest.approx(3 * getattr(one, term).item())
         assert sum(one).item() == pytest.approx(getattr(one, term).item()), "the others are off"
+
+
+@pytest.mark.parametrize("method", [*METHODS, "fgd+score_l2"])
+def test_a_target_that_another_thread_has_prepared_gives_the_same_terms(method):
+    """As beside the student: with other autocast and grad modes than those of the loss, and no random number drawn."""
+    torch.manual_seed(3)
+    loss = build_level_loss(3, 5, method.split("+"), FGDConfig(method=method).features)
+    student_map, teacher_map = make_maps(3, 5)
+    objects, masks = LabelledObjects(*BOXES, None, SCORES), copy.deepcopy(loss)
+    targets, state = [], torch.get_rng_state()
+
+    def prepare():
+        with torch.autocast("cpu", torch.bfloat16):
+            targets.append(loss.prepare(teacher_map.requires_grad_(), objects))
+
+    thread = threading.Thread(target=prepare)
+    thread.start()
+    thread.join()
+    assert torch.equal(torch.get_rng_state(), state)
+    terms = loss.terms(student_map, targets[0])
+    assert torch.equal(torch.stack(terms), torch.stack(masks(student_map, teacher_map, *objects)))
+    sum(terms).backward()
+    assert student_map.grad.any() and teacher_map.grad is None
 
 
 def test_with_weights_of_0_nothing_is_computed(name):
