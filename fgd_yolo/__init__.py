@@ -16,6 +16,7 @@ Packages and modules, from top to bottom; each imports only those below it:
   `label_checks`: labels that a task can be trained on.
 - `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: the door to models.
   `ultralytics_log`: what it prints.
+- `distributed`: several processes that train together
 - `task_table`: detect, segment, pose and obb, and what differs between them
 - `safe_loading`: keeps Ultralytics from executing files. `random_state`: preserves random states.
 - `methods`: the distillation methods

@@ -89,7 +89,7 @@ def partial_folder(target: Path) -> Iterator[Path]:
 
 def partial_path(target: Path) -> Path:
     """Return a new hidden path beside `target` whose name identifies this process as its owner."""
-    owner = f"{_machine()}-{os.getpid()}-{_started(os.getpid()) or 0}"
+    owner = f"{machine_id()}-{os.getpid()}-{process_start(os.getpid()) or 0}"
     name = os.fsdecode(os.fsencode(target.name)[-_LONGEST_NAME:])  # the end, which holds the suffix
     return target.with_name(f".partial-{owner}-{next(_numbers)}-{name}")
 
@@ -116,13 +116,13 @@ def _abandoned(path: Path) -> bool:
     owner = _OWNED.match(path.name)
     if owner is None:
         return False
-    if owner["machine"] != _machine():
+    if owner["machine"] != machine_id():
         return time.time() - path.lstat().st_mtime > _FOREIGN_AFTER_S
-    return _started(int(owner["pid"])) != owner["start"] and _has_proc()
+    return process_start(int(owner["pid"])) != owner["start"] and _has_proc()
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
+def machine_id() -> str:
     """Return eight hex digits for this machine and PID namespace; containers may share a host name and a disk."""
     namespace = Path("/proc/self/ns/pid")
     numbers = namespace.stat().st_ino if namespace.exists() else 0
@@ -133,7 +133,7 @@ def _has_proc() -> bool:
     return Path("/proc/self/stat").exists()
 
 
-def _started(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """Return when a process started, in clock ticks since boot, or None if it is not running.
 
     Process ids are reused, so the id alone does not identify a process.

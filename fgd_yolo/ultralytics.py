@@ -25,6 +25,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import select_device
 
+from fgd_yolo.distributed.alone import alone
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
@@ -217,6 +218,8 @@ def validate(
 ) -> BaseValidator:
     """Run Ultralytics' validator, without plots, without files left behind and without changing a random state.
 
+    Among several processes that train together, this one validates alone.
+
     Args:
         model: checkpoint or exported file, or a model in memory, which is not changed.
         arguments: Ultralytics' arguments; `data` is required without a loader.
@@ -228,7 +231,7 @@ def validate(
     Returns:
         The validator after its run: `metrics` holds the results.
     """
-    with tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, preserve_random_state():
+    with alone(), tempfile.TemporaryDirectory(prefix="fgd_yolo-val-") as folder, preserve_random_state():
         options = {"verbose": False, **arguments, "plots": False, "save_json": False, "compile": False}
         if isinstance(model, nn.Module):
             run = (validator or task_of_model(model).validator)(loader, save_dir=Path(folder), args=options)

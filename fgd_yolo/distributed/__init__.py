@@ -1,0 +1,7 @@
+"""Training over several processes, on one machine or several, with torch.distributed.
+
+- `world.py`: the processes that train together, as the environment of `torchrun` describes them
+- `process_group.py`: joins this process to the others, and leaves them
+- `heartbeat.py`: ends every process with one line when one of them has failed or is silent
+- `alone.py`: lets one of the processes use Ultralytics as if it were the only one
+"""
