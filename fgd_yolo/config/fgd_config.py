@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -108,6 +108,8 @@ class FGDConfig(Options):
     teacher_imgsz: Annotated[int, BeforeValidator(lambda size: size or 0), Field(ge=0)] = 0
     """Side of the images that the teachers see in the training, in pixels, such as 640 for a student at `imgsz=320`:
     the student gets the same images, shrunk. 0 is the student's size."""
+    teacher_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision in which the teachers run: `auto` is that of AMP on a GPU and fp32 elsewhere."""
     inherit: bool = False
     """Whether the student starts from the teacher's neck and head, where layers have the same shapes; means much
     only between models of one width, such as yolo11l and yolo11m."""

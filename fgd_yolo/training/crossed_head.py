@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgd_yolo.methods import HeadLoss
+from fgd_yolo.methods import HeadLoss, Predictions
 from fgd_yolo.methods.crosshead import CrossHeadLevel, crossed_maps
 from fgd_yolo.neck import Level
+from fgd_yolo.training.finite_gate import FiniteGate
 from fgd_yolo.training.head_outputs import HeadOutputs, boxes_and_scores, paired_branches
 from fgd_yolo.training.teacher import Teacher
 
@@ -30,8 +31,8 @@ class CrossedHead:
         )
         self._term = HeadLoss({"crosshead": weight})
 
-    def compare(self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor]) -> list[Tensor]:
-        """Return the weighted term of each branch of the teacher's head.
+    def compare(self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor]) -> list[tuple[FiniteGate, Tensor]]:
+        """Return the weighted term of each branch of the teacher's head, with the gate of its gradients.
 
         Args:
             student_maps: neck maps of the student, with gradient.
@@ -46,10 +47,12 @@ class CrossedHead:
             HeadOutputs(head, boxes_and_scores(head, neck_maps), compared, self.teacher.known)
             for neck_maps in (maps, teacher_maps)
         )
-        return [
-            self._term(branch.student, list(branch.teachers.values())).terms["crosshead"]
-            for branch in paired_branches(crossed, [own])
-        ]
+        compared = []
+        for branch in paired_branches(crossed, [own]):
+            gate = FiniteGate()
+            guarded = Predictions(*map(gate.guard, branch.student))
+            compared.append((gate, self._term(guarded, list(branch.teachers.values())).terms["crosshead"]))
+        return compared
 
     def _on_teachers_grids(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the student's maps, enlarged to the teacher's grids if it sees larger images."""

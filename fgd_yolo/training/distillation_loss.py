@@ -13,7 +13,7 @@ from torchvision.ops import box_convert
 from fgd_yolo.config import FGDConfig, load_recipe, method_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS, build_level_loss
-from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
+from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
 
 Maps = Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -124,7 +124,7 @@ class DistillationLoss(nn.Module):
         if self.training and terms:
             representative = not self.options.needs_boxes or any(map(len, boxes))
             self._measure(sum(terms.values()), detection_loss, list(students.values()), representative, amp_scale)
-        return {item: term * self.ratio.gain for item, term in terms.items()}
+        return {item: self.ratio.scale(term) for item, term in terms.items()}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -153,13 +153,13 @@ class DistillationLoss(nn.Module):
         if representative and self.ratio.due:
             detection = 0.0
             if all(level.requires_grad for level in maps):
-                detection = gradient_norm(detection_loss, maps, amp_scale)
+                detection = gradient_square(detection_loss, maps, amp_scale).sqrt()
             if detection == 0:
                 raise UsageError(
                     "detection_loss has no gradient at student_maps: give the maps that the student's heads read, in "
                     "training mode and not detached"
                 )
-            self.ratio.update(gradient_norm(total, maps, amp_scale), detection)
+            self.ratio.update(gradient_square(total, maps, amp_scale).sqrt(), detection)
         self.ratio.batches += representative
 
     def _scores_of_levels(self, scores: Maps | None, students: dict[str, Tensor]) -> list[Tensor | None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,48 +13,38 @@ from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, build_level_loss
+from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, Predictions, build_level_loss
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
 from fgd_yolo.neck import Level
 from fgd_yolo.training.assignments import record_assignments
+from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.crossed_head import CrossedHead
+from fgd_yolo.training.dropped_batches import DroppedBatches
+from fgd_yolo.training.finite_gate import FiniteGate
 from fgd_yolo.training.first_batch import check_first_batch
-from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
+from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
 from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_branches
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.loss_hook import LossHook
+from fgd_yolo.training.over_ranks import has_ranks, sum_over_ranks
 from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
+from fgd_yolo.training.term_group import TermGroup
 
-MAX_DROPPED = 0.01  # of the batches so far
 HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
-MIN_DROPPED = 10  # batches; fewer never stop a run
+TAUGHT_OBJECTS = "taught_objects"
+"""Key of a batch that says whether it has objects of classes that are taught, if that was found out on the host."""
 
 
-@dataclass(frozen=True)
-class TermGroup:
-    """Terms whose sum is scaled to one gradient ratio.
+class TeacherPass(NamedTuple):
+    """What the teachers make of a batch.
 
     Args:
-        weights: weight of each term by the name of its loss item, in the order in which the loss module returns them.
-        ratio: gradient ratio and gain of the group.
-        losses: the group's trainable loss modules, one per level; empty if it has none.
-        levels: neck maps on which its terms are compared, finest first.
+        maps: neck maps of each teacher that runs, in float32.
+        outputs: outputs of the heads that are compared, or whose scores weight the features.
     """
 
-    weights: dict[str, float]
-    ratio: GradientRatio
-    losses: nn.ModuleList
-    levels: list[Level]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the loss items; a term of weight 0 has none."""
-        return tuple(name for name, weight in self.weights.items() if weight)
-
-    @property
-    def running(self) -> bool:
-        """Whether the group still has terms to compute in this run."""
-        return bool(self.names) and not self.ratio.ended
+    maps: dict[Teacher, list[Tensor]]
+    outputs: dict[Teacher, HeadOutputs]
 
 
 class Distiller:
@@ -111,9 +101,11 @@ class Distiller:
             )
         if not self.names:
             raise UsageError(f"nothing can be distilled: {self._why_nothing(taught)}")
+        self.gates = [FiniteGate(loss.parameters()) for loss in self.losses]
         self.shares = [0.0] * len(self.head_teachers)
-        self.dropped = 0
+        self.dropped = DroppedBatches()
         self.first_batch_checked = False
+        self._beside: Beside | None = None
 
     def _why_nothing(self, taught: Set[str]) -> str:
         """Return why no term is left, and what to do, if these are the loss items that can be taught."""
@@ -164,14 +156,44 @@ class Distiller:
         """Names of the loss items, in the order of the loss vector."""
         return [name for group in self.groups for name in group.names]
 
+    def cast_teachers(self, dtype: torch.dtype) -> None:
+        """Let the teachers run in another precision; a head that gets the student's maps keeps its own."""
+        for teacher in self.teachers:
+            crossed = self.crossed_head is not None and teacher is self.feature_teacher
+            teacher.frozen.cast(dtype, head=not crossed)
+
+    def start(self, batch: dict[str, Any]) -> None:
+        """Let the teachers begin with a batch, beside the student; `step` waits for them."""
+        if any(group.running for group in self.groups):
+            images = _teachers_images(batch)
+            if self._beside is None:
+                self._beside = Beside(images.device)
+            self._beside.start(images, partial(self._run_teachers, images))
+
+    def drain(self) -> None:
+        """Finish and forget what the teachers have begun, so that it holds no memory."""
+        if self._beside is not None:
+            self._beside.drain()
+
+    def close(self) -> None:
+        """End the thread of the teachers, if there is one; a later `start` begins another."""
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
+
     def step(
-        self, hook: LossHook, batch: dict[str, Tensor], preds=None, amp_scale: Callable[[], float] = lambda: 1.0
+        self,
+        hook: LossHook,
+        batch: dict[str, Any],
+        preds=None,
+        amp_scale: Callable[[], float | Tensor] = lambda: 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one training step and its items: Ultralytics' own, then the distillation's.
 
         Convention:
             Loss items are per image and summed over levels; the loss vector is multiplied by the batch size if
-            Ultralytics' own is. The terms of a group that has ended are 0 and not computed.
+            Ultralytics' own is. The terms of a group that has ended are 0 and not computed. The host does not wait for
+            the device, except in the check of the first batch.
 
         Args:
             hook: loss hook on the live student.
@@ -192,49 +214,72 @@ class Distiller:
             return loss, items
         student_maps, student_outputs = hook.pop()
 
-        # 2. Terms per level of the neck and per branch of the heads, unscaled.
-        level_terms, branch_terms = [], []
-        if any(group.running for group in self.groups):
-            images = batch.get(TEACHER_IMAGES, batch["img"])
-            teacher_maps = {teacher: teacher.frozen(images) for teacher in self._running_teachers()}
-            outputs = self._teacher_outputs(teacher_maps)
-            if self.features.running:
-                scored = outputs[self.feature_teacher] if self.losses[0].needs_scores else None
-                objects = self._objects(batch, student_maps, self.levels, scored)
-                level_terms = self._compare_levels(student_maps, teacher_maps[self.feature_teacher], objects)
-            if self.heads.running:
-                branch_terms = self._compare_heads(hook.student.model[-1], student_outputs, outputs, assignments)
-                branch_terms += self._compare_crossed(student_maps, teacher_maps)
-
-        # 3. Sum by name; levels and branches that are not finite are dropped.
+        # 2. Terms per level of the neck and per branch of the heads, unscaled; what is not finite is 0.
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
-        terms |= self._sum_by_name(level_terms, branch_terms)
+        finite: list[Tensor] = []
+        if any(group.running for group in self.groups):
+            seen = self._wait_for_teachers(batch)
+            if self.features.running:
+                terms |= self._sum(self.features, self._compare_levels(batch, student_maps, seen), finite)
+            if self.heads.running:
+                head = hook.student.model[-1]
+                compared = self._compare_heads(head, student_outputs, seen, assignments)
+                terms |= self._sum(self.heads, compared + self._compare_crossed(student_maps, seen), finite)
+        self.dropped.add(finite, self.groups[0].ratio.batches)
 
-        # 4. Gradients at the neck: the check on the first batch, and the gradient ratios.
+        # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
-        if self._is_representative(batch):
-            self._check_first_batch(terms, student_maps, batch, amp_scale)
-            self._measure_ratios(loss, terms, student_maps, factor, amp_scale)
+        self._look_at_gradients(loss, terms, student_maps, batch, factor, amp_scale)
 
-        # 5. Scale by the gain of each group, and append.
-        scaled = torch.stack([terms[name] * group.ratio.gain for group in self.groups for name in group.names])
+        # 4. Scale by the gain of each group, and append.
+        scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * factor]), items
 
-    def _is_representative(self, batch: dict[str, Tensor]) -> bool:
-        """Return whether a batch has boxes, and if a term covers labelled boxes alone, some that a teacher knows."""
+    def has_taught_objects(self, batch: dict[str, Any]) -> bool:
+        """Return whether a batch has boxes, and if a term covers labelled boxes alone, some that a teacher knows.
+
+        Args:
+            batch: Ultralytics' batch; its labels should be on the CPU, since this reads them.
+        """
         known = [teacher.known for teacher in self.head_teachers]
         if {f"head_{term}" for term in SPARSE_TERMS}.isdisjoint(self.heads.names) or None in known:
             return len(batch["bboxes"]) > 0
         return bool({*batch["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
-    def _compare_levels(self, student_maps, teacher_maps, objects) -> list[tuple[Tensor, ...]]:
-        return [
-            loss(*compared_maps(level, student_maps, teacher_maps), *own)
-            for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
-        ]
+    def _run_teachers(self, images: Tensor) -> TeacherPass:
+        """Run the teachers that the groups which still run need, each once."""
+        heads = self.head_teachers if self.heads.running else []
+        chosen = [self.feature_teacher, *heads] if self.features.running else heads
+        maps = {teacher: teacher.frozen(images) for teacher in dict.fromkeys(chosen)}
+        asked = heads if self.head_loss.weights else []
+        if self.features.running and self.losses[0].needs_scores:
+            asked = [self.feature_teacher, *asked]
+        return TeacherPass(maps, {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)})
+
+    def _wait_for_teachers(self, batch: dict[str, Any]) -> TeacherPass:
+        """Return what the teachers make of a batch; they begin now if `start` was not called for it."""
+        images = _teachers_images(batch)
+        seen = None if self._beside is None else self._beside.wait(images)
+        if seen is None:
+            self.start(batch)
+            seen = self._beside.wait(images)
+        return seen
+
+    def _compare_levels(
+        self, batch: dict[str, Any], student_maps: list[Tensor], seen: TeacherPass
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the terms of each level, and whether they are finite."""
+        teacher_maps = seen.maps[self.feature_teacher]
+        scored = seen.outputs[self.feature_teacher] if self.losses[0].needs_scores else None
+        objects = self._objects(batch, student_maps, self.levels, scored)
+        compared = []
+        for level, loss, gate, own in zip(self.levels, self.losses, self.gates, objects, strict=True):
+            student_map, teacher_map = compared_maps(level, student_maps, teacher_maps)
+            compared.append((gate.close(loss(gate.guard(student_map), teacher_map, *own)), gate.finite))
+        return compared
 
     def _objects(
         self, batch, student_maps, levels: Sequence[Level], outputs: HeadOutputs | None = None
@@ -247,77 +292,61 @@ class Distiller:
         scores = [None] * len(levels) if outputs is None else cell_scores(outputs, grids)
         return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
 
-    def _running_teachers(self) -> list[Teacher]:
-        """Return the teachers that the groups which still run need, each once."""
-        chosen = [self.feature_teacher] if self.features.running else []
-        return list(dict.fromkeys(chosen + (self.head_teachers if self.heads.running else [])))
-
-    def _teacher_outputs(self, teacher_maps: dict[Teacher, list[Tensor]]) -> dict[Teacher, HeadOutputs]:
-        """Return the outputs of the heads of those teachers whose outputs are compared, or weight the features."""
-        asked = self.head_teachers if self.heads.running and self.head_loss.weights else []
-        if self.features.running and self.losses[0].needs_scores:
-            asked = [self.feature_teacher, *asked]
-        return {teacher: teacher.outputs(teacher_maps[teacher]) for teacher in dict.fromkeys(asked)}
-
-    def _compare_heads(
-        self, head, student_outputs, outputs: dict[Teacher, HeadOutputs], assignments
-    ) -> list[tuple[Tensor, ...]]:
-        """Compare the heads on the levels that all teachers of the heads share with the student."""
+    def _compare_heads(self, head, student_outputs, seen: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
+        """Compare the heads on the levels that all teachers of the heads share with the student, branch by branch."""
         if not self.head_loss.weights:
             return []
         indices = [level.student_index for level in self.heads.levels]
         student = HeadOutputs(head, student_outputs, indices, assignments=assignments)
         teachers = [
-            outputs[teacher]._replace(indices=[level.teacher_index for level in own])
+            seen.outputs[teacher]._replace(indices=[level.teacher_index for level in own])
             for teacher, own in zip(self.head_teachers, self.head_levels, strict=True)
         ]
-        branch_terms = []
+        compared = []
         for branch in paired_branches(student, teachers):
-            terms, shares = self.head_loss(branch.student, list(branch.teachers.values()))
+            gate = FiniteGate()
+            guarded = Predictions(*map(gate.guard, branch.student))
+            terms, shares = self.head_loss(guarded, list(branch.teachers.values()))
             for number, share in zip(branch.teachers, shares, strict=True):
                 self.shares[number] += share
-            branch_terms.append(self._in_order(terms))
-        return branch_terms
+            compared.append((gate.close(self._in_order(terms)), gate.finite))
+        return compared
 
-    def _compare_crossed(self, student_maps, teacher_maps) -> list[tuple[Tensor, ...]]:
+    def _compare_crossed(self, student_maps, seen: TeacherPass) -> list[tuple[Tensor, Tensor]]:
         """Compare what the teacher's head makes of the student's maps, branch by branch of that head."""
         if self.crossed_head is None:
             return []
-        terms = self.crossed_head.compare(student_maps, teacher_maps[self.feature_teacher])
-        return [self._in_order({"crosshead": term}) for term in terms]
+        compared = []
+        for gate, term in self.crossed_head.compare(student_maps, seen.maps[self.feature_teacher]):
+            compared.append((gate.close(self._in_order({"crosshead": term})), gate.finite))
+        return compared
 
     def _in_order(self, terms: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Return terms of the heads in the order of the loss items, 0 for those that are missing."""
         missing = next(iter(terms.values())).new_zeros(())
         return tuple(terms.get(name.removeprefix("head_"), missing) for name in self.heads.weights)
 
-    def _sum_by_name(self, level_terms: list[tuple[Tensor, ...]], branch_terms: list[tuple[Tensor, ...]]):
-        """Return the sums of all enabled terms that were computed, by name.
+    def _sum(self, group: TermGroup, compared: list[tuple[Tensor, Tensor]], finite: list[Tensor]) -> dict[str, Tensor]:
+        """Return the sums of the terms of a group over levels or branches, by name; note which are finite."""
+        if not compared:
+            return {}
+        terms, flags = zip(*compared, strict=True)
+        finite += flags
+        total = torch.stack(terms).sum(dim=0)
+        return {name: term for name, term in zip(group.weights, total, strict=True) if name in group.names}
 
-        A level or branch with any term that is not finite is dropped entirely, since a backward pass through it could
-        also make the gradients of its finite terms NaN.
-
-        Raises:
-            FGDError: more than 1 % of the batches so far, and at least 10, had a dropped level or branch.
-        """
-        sums, all_finite = {}, True
-        for group, terms in ((self.features, level_terms), (self.heads, branch_terms)):
-            if terms:
-                total, finite = sum_finite(terms)
-                sums |= {name: term for name, term in zip(group.weights, total, strict=True) if name in group.names}
-                all_finite = all_finite and finite
-        if not all_finite:
-            self._count_dropped()
-        return sums
-
-    def _count_dropped(self) -> None:
-        self.dropped += 1
-        batches = self.groups[0].ratio.batches + 1
-        if self.dropped >= MIN_DROPPED and self.dropped > MAX_DROPPED * batches:
-            raise FGDError(
-                f"distillation terms were not finite in {self.dropped} of {batches} batches: the neck maps of teacher "
-                "or student hold NaN or infinity. Check the teacher on this data, lower lr0, or train with amp=False"
-            )
+    def _look_at_gradients(self, loss, terms, student_maps, batch, factor: int, amp_scale) -> None:
+        """Check the first batch that is representative, and measure the gradient ratios that are due."""
+        for group in self.groups:
+            group.ratio.read(group.ratio.batches)
+        due = [group for group in self.groups if group.running and group.ratio.due]
+        if self.first_batch_checked and not due:
+            return
+        taught = batch[TAUGHT_OBJECTS] if TAUGHT_OBJECTS in batch else self.has_taught_objects(batch)
+        if taught:
+            self._check_first_batch(terms, student_maps, batch, amp_scale)
+        if due and (taught or has_ranks()):
+            self._measure_ratios(due, loss, terms, student_maps, factor, amp_scale(), taught)
 
     def _check_first_batch(self, terms, student_maps, batch, amp_scale) -> None:
         if self.first_batch_checked:
@@ -327,8 +356,9 @@ class Distiller:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
                 objects = self._objects(batch, student_maps, group.levels)
+                scale = float(amp_scale())
                 check_first_batch(
-                    own, group.levels, group.losses, student_maps, objects, amp_scale(), sparse=self.sparse_items
+                    own, group.levels, group.losses, student_maps, objects, scale, sparse=self.sparse_items
                 )
                 checked += own
         if checked:
@@ -336,15 +366,24 @@ class Distiller:
             LOGGER.info(f"{colorstr('FGD:')} first batch: {items} are finite, and their gradients reach the student")
         self.first_batch_checked = True  # not earlier: after an out-of-memory error Ultralytics retries
 
-    def _measure_ratios(self, loss, terms, student_maps, factor: int, amp_scale) -> None:
+    def _measure_ratios(
+        self, due: list[TermGroup], loss, terms, student_maps, factor: int, amp_scale, taught: bool
+    ) -> None:
+        """Measure gradient ratios on the batches of all ranks together.
+
+        Every rank takes part if any measures, with whatever its own batch has; a measurement without a representative
+        batch on any rank does not count.
+        """
         maps = [neck_map for neck_map in student_maps if neck_map.requires_grad]
-        detection_norm = None
-        for group in self.groups:
-            total = sum(terms[name] for name in group.names) * factor
-            if group.ratio.due and total.requires_grad:  # False if all levels or branches were dropped
-                if detection_norm is None:  # once for all groups: it is a backward pass
-                    detection_norm = gradient_norm(loss.sum(), maps, amp_scale())
-                group.ratio.update(gradient_norm(total, maps, amp_scale()), detection_norm)
+        losses = [loss.sum(), *(sum(terms[name] for name in group.names) * factor for group in due)]
+        squares = [
+            gradient_square(own, maps, amp_scale) if own.requires_grad else own.new_zeros((), dtype=torch.float64)
+            for own in losses
+        ]
+        squares = sum_over_ranks(torch.stack([*squares, torch.full_like(squares[0], taught)]))
+        norms = torch.where(squares[-1] > 0, squares[:-1].float().sqrt(), torch.nan)
+        for group, norm in zip(due, norms[1:], strict=True):
+            group.ratio.update(norm, norms[0])
 
     def start_epoch(self, epochs: int, batches: int) -> None:
         """Set the length of the run in the schedules.
@@ -363,7 +402,8 @@ class Distiller:
         Raises:
             FGDError: a gradient ratio stayed above its maximum for the whole epoch.
         """
-        dropped = f", {self.dropped} batches with dropped terms" if self.dropped else ""
+        count = self.dropped.read()
+        dropped = f", {count} batches with dropped terms" if count else ""
         ratios = ", ".join(group.ratio.summary() for group in self.groups)
         LOGGER.info(f"{colorstr('FGD:')} gradient ratios at the neck: {ratios}{dropped}")
         if len(self.head_teachers) > 1:
@@ -385,7 +425,7 @@ class Distiller:
             "losses": {**self.losses.state_dict(), **self.heads.losses.state_dict(prefix=HEADS_PREFIX)},
             "features": self.features.ratio.state_dict(),
             "heads": self.heads.ratio.state_dict(),
-            "dropped": self.dropped,
+            "dropped": self.dropped.read(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -400,21 +440,13 @@ class Distiller:
             self.heads.losses.load_state_dict({name.removeprefix(HEADS_PREFIX): heads[name] for name in heads})
             self.features.ratio.load_state_dict(state["features"])
             self.heads.ratio.load_state_dict(state["heads"])
-            self.dropped = state["dropped"]
+            self.dropped.restore(state["dropped"])
         except (RuntimeError, KeyError, TypeError) as error:
             raise FGDError(
                 "the distillation's side file does not fit this teacher, student or method: resume with the same ones"
             ) from error
 
 
-def sum_finite(terms: list[tuple[Tensor, ...]]) -> tuple[Tensor, bool]:
-    """Sum tuples of terms elementwise, leaving out every tuple in which a term is not finite.
-
-    Returns:
-        The sums, and whether every term was finite.
-    """
-    stacked = [torch.stack(entry) for entry in terms]
-    finite = torch.stack(stacked).isfinite().all(dim=1).tolist()
-    usable = [entry for entry, is_finite in zip(stacked, finite, strict=True) if is_finite]
-    total = torch.stack(usable).sum(dim=0) if usable else torch.zeros_like(stacked[0].detach())
-    return total, all(finite)
+def _teachers_images(batch: dict[str, Any]) -> Tensor:
+    """Return the images of a batch as the teachers see them."""
+    return batch.get(TEACHER_IMAGES, batch["img"])

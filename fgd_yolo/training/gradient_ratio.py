@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from math import cos, exp, isfinite, log, pi
+from math import cos, isnan, nan, pi
 
 import torch
 from torch import Tensor
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.training.later_value import LaterValue
 
 SMOOTHING = 0.5
 
 
-def gradient_norm(loss: Tensor, maps: list[Tensor], amp_scale: float = 1.0) -> float:
-    """Return the L2 norm of a loss's gradient over all neck maps together; the graph stays usable.
+def gradient_square(loss: Tensor, maps: list[Tensor], amp_scale: float | Tensor = 1.0) -> Tensor:
+    """Return the squared L2 norm of a loss's gradient over all neck maps together, in float64; the graph stays usable.
 
     Args:
         loss: scalar.
@@ -22,7 +23,9 @@ def gradient_norm(loss: Tensor, maps: list[Tensor], amp_scale: float = 1.0) -> f
     """
     gradients = torch.autograd.grad(loss * amp_scale, maps, retain_graph=True, allow_unused=True)
     squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
-    return float(torch.stack(squares).sum().sqrt()) / amp_scale if squares else 0.0
+    if not squares:
+        return loss.new_zeros((), dtype=torch.float64)
+    return torch.stack(squares).sum().double() / amp_scale**2
 
 
 class GradientRatio:
@@ -64,20 +67,31 @@ class GradientRatio:
         self.warmup_batches = 0.0  # both are set at the start of each epoch, since a loader may change its length
         self.run_batches = 0.0
         self.batches = 0
-        self.factor = 1.0
-        self.smoothed_raw_ratio: float | None = None
-        self.latest_raw_ratio: float | None = None
+        # On the device of the measurements; NaN before the first.
+        self._factor = torch.ones((), dtype=torch.float64)
+        self._smoothed = self._latest = torch.full((), nan, dtype=torch.float64)
+        self._measured: list[LaterValue] = []
         self.epoch_ratios: list[float] = []
 
     @property
+    def factor(self) -> float:
+        """The gain without the schedule."""
+        return self._factor.item()
+
+    @property
     def gain(self) -> float:
-        """Factor that the unscaled terms of the current batch are multiplied by."""
+        """Factor that the unscaled terms of the current batch are multiplied by; waits for the device."""
         return self.factor * self.schedule
+
+    def scale(self, terms: Tensor) -> Tensor:
+        """Return terms of the current batch times the gain, without waiting for the device."""
+        return terms * (self._factor.to(terms.device) * self.schedule).to(terms.dtype)
 
     @property
     def current(self) -> float:
         """The current gradient ratio: latest raw ratio times gain; 0 before the first measurement."""
-        return (self.latest_raw_ratio or 0.0) * self.gain
+        latest = self._latest.item()
+        return 0.0 if isnan(latest) else latest * self.gain
 
     @property
     def schedule(self) -> float:
@@ -109,26 +123,45 @@ class GradientRatio:
 
         This is so every `every` batches, at least once per epoch, and again after a ratio above `maximum`.
         """
-        return self.batches % self.every == 0 or not self.epoch_ratios or self.epoch_ratios[-1] > self.maximum
+        none_yet = not self.epoch_ratios and not self._measured
+        return self.batches % self.every == 0 or none_yet or (self.epoch_ratios or [0.0])[-1] > self.maximum
 
-    def update(self, distillation_norm: float, detection_norm: float) -> None:
-        """Update the factor from the gradient norms of a batch; a raw ratio that is not positive is ignored."""
-        raw_ratio = distillation_norm / detection_norm if detection_norm else 0.0
-        if not (isfinite(raw_ratio) and raw_ratio > 0):
-            return
+    def update(self, distillation_norm: float | Tensor, detection_norm: float | Tensor) -> None:
+        """Update the factor from the gradient norms of a batch; a raw ratio that is not positive is ignored.
+
+        Args:
+            distillation_norm: of the unscaled terms; a tensor stays on its device.
+            detection_norm: of the detection loss.
+        """
+        norms = [torch.as_tensor(norm, dtype=torch.float64) for norm in (distillation_norm, detection_norm)]
+        raw_ratio = norms[0] / norms[1]
+        usable = raw_ratio.isfinite() & (raw_ratio > 0)
+        latest, factor, smoothed = (
+            state.to(raw_ratio.device) for state in (self._latest, self._factor, self._smoothed)
+        )
         if self.target is not None:
-            self._update_factor(raw_ratio)
-        self.latest_raw_ratio = raw_ratio
-        self.epoch_ratios.append(raw_ratio * self.gain)
+            new_factor, new_smoothed = self._follow(raw_ratio, factor, smoothed)
+            self._factor = torch.where(usable, new_factor, factor)
+            self._smoothed = torch.where(usable, new_smoothed, smoothed)
+        self._latest = torch.where(usable, raw_ratio, latest)
+        ratio = torch.where(usable, raw_ratio * self._factor * self.schedule, nan)
+        self._measured.append(LaterValue(ratio, self.batches))
+        self.read(self.batches)
 
-    def _update_factor(self, raw_ratio: float) -> None:
-        if self.smoothed_raw_ratio is None:
-            self.smoothed_raw_ratio = raw_ratio
-            self.factor = self.target / raw_ratio
-            return
-        self.smoothed_raw_ratio = exp((1 - SMOOTHING) * log(self.smoothed_raw_ratio) + SMOOTHING * log(raw_ratio))
-        on_target = self.target / self.smoothed_raw_ratio
-        self.factor = min(max(on_target, self.factor / 2), self.factor * 2)
+    def _follow(self, raw_ratio: Tensor, factor: Tensor, smoothed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factor and the smoothed raw ratio after a measurement."""
+        mean = ((1 - SMOOTHING) * smoothed.log() + SMOOTHING * raw_ratio.log()).exp()
+        first = smoothed.isnan()
+        smoothed = torch.where(first, raw_ratio, mean)
+        on_target = self.target / smoothed
+        return torch.where(first, on_target, on_target.clamp(factor / 2, factor * 2)), smoothed
+
+    def read(self, batch: int | None = None) -> None:
+        """Read the measured ratios that have reached the host by a batch; None waits for all."""
+        while self._measured and (batch is None or self._measured[0].is_due(batch)):
+            ratio = self._measured.pop(0).read()
+            if not isnan(ratio):
+                self.epoch_ratios.append(ratio)
 
     def end_epoch(self) -> None:
         """Check the epoch's measurements and discard them.
@@ -136,6 +169,7 @@ class GradientRatio:
         Raises:
             FGDError: every gradient ratio of this epoch was above `maximum`.
         """
+        self.read()
         ratios, self.epoch_ratios = self.epoch_ratios, []
         if ratios and min(ratios) > self.maximum:
             raise FGDError(
@@ -156,16 +190,15 @@ class GradientRatio:
         return {f"{self.group}/ratio": self.current, f"{self.group}/gain": self.gain}
 
     def state_dict(self) -> dict:
-        """Return the state that a resumed run needs, as plain numbers."""
-        return {
-            "batches": self.batches,
-            "factor": self.factor,
-            "smoothed_raw_ratio": self.smoothed_raw_ratio,
-            "latest_raw_ratio": self.latest_raw_ratio,
-        }
+        """Return the state that a resumed run needs, as plain numbers; None before the first measurement."""
+        state = {"factor": self._factor, "smoothed_raw_ratio": self._smoothed, "latest_raw_ratio": self._latest}
+        numbers = {name: value.item() for name, value in state.items()}
+        return {"batches": self.batches, **{name: None if isnan(value) else value for name, value in numbers.items()}}
 
     def load_state_dict(self, state: dict) -> None:
         """Restore the state that `state_dict` returned."""
-        for name in self.state_dict():
-            setattr(self, name, state[name])
-        self.epoch_ratios = []
+        names = ("factor", "smoothed_raw_ratio", "latest_raw_ratio")
+        numbers = [nan if state[name] is None else float(state[name]) for name in names]
+        self._factor, self._smoothed, self._latest = (torch.tensor(value, dtype=torch.float64) for value in numbers)
+        self.batches = state["batches"]
+        self._measured, self.epoch_ratios = [], []

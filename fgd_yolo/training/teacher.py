@@ -36,14 +36,27 @@ class FrozenTeacher:
         if heads:
             keep_both_branches(model.model[-1])
         self.stride = max(neck_strides(model))
+        self.dtype = torch.float32
         model = model.fuse(verbose=False).eval().requires_grad_(False)
         self.head = model.model[-1].to(device, memory_format=memory_format) if heads else None
         model.model[-1] = NeckEnd(model.model[-1])
         self.model = model.to(device, memory_format=memory_format)
 
+    def cast(self, dtype: torch.dtype, head: bool = True) -> None:
+        """Store the weights in another precision, in which the teacher then runs.
+
+        Args:
+            dtype: float32, bfloat16 or float16.
+            head: whether the head is cast too.
+        """
+        self.dtype = dtype
+        self.model.to(dtype)
+        if head and self.head is not None:
+            self.head.to(dtype)
+
     @torch.no_grad()  # not inference_mode: the loss keeps these maps for its backward pass
     def __call__(self, image: Tensor) -> list[Tensor]:
-        """Return the neck maps, finest first.
+        """Return the neck maps in float32, finest first.
 
         A teacher with a larger stride than the student's (P6) may need a larger image than the student: the
         image is padded on the right and below, and the maps are cropped to the part that the image covers.
@@ -53,22 +66,37 @@ class FrozenTeacher:
         """
         height, width = image.shape[2:]
         below, right = -height % self.stride, -width % self.stride
-        if not below and not right:
-            return self.model.predict(image)
-        maps = self.model.predict(F.pad(image, (0, right, 0, below), value=GREY))
-        return [
-            neck_map[
-                ...,
-                : -(-height * neck_map.shape[-2] // (height + below)),
-                : -(-width * neck_map.shape[-1] // (width + right)),
+        if below or right:
+            image = F.pad(image, (0, right, 0, below), value=GREY)
+        maps = self.model.predict(image.to(self.dtype))
+        if below or right:
+            maps = [
+                neck_map[
+                    ...,
+                    : -(-height * neck_map.shape[-2] // (height + below)),
+                    : -(-width * neck_map.shape[-1] // (width + right)),
+                ]
+                for neck_map in maps
             ]
-            for neck_map in maps
-        ]
+        return [neck_map.float() for neck_map in maps]
 
     @torch.no_grad()
     def predictions(self, maps: list[Tensor]) -> dict[str, Any]:
-        """Return the raw outputs of the head for its neck maps, branch by branch."""
-        return run_branches(self.head, maps)
+        """Return the raw outputs of the head for its neck maps, branch by branch, in float32."""
+        dtype = next(self.head.parameters()).dtype
+        outputs = run_branches(self.head, [neck_map.to(dtype) for neck_map in maps])
+        return _in_float32(outputs)
+
+
+def _in_float32(outputs: Any) -> Any:
+    """Return nested outputs of a head with every tensor of half precision in float32."""
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
+    if isinstance(outputs, dict):
+        return {name: _in_float32(output) for name, output in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return type(outputs)(map(_in_float32, outputs))
+    return outputs
 
 
 @dataclass(eq=False)

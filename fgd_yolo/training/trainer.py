@@ -33,7 +33,7 @@ from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
-from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.training.distiller import TAUGHT_OBJECTS, Distiller
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
@@ -42,6 +42,7 @@ from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.student_record import check_task, student_record
 from fgd_yolo.training.teacher import SideBySide
+from fgd_yolo.training.teacher_precision import teacher_dtype
 from fgd_yolo.ultralytics import (
     check_architecture,
     clean_names,
@@ -147,7 +148,11 @@ class FGDTrainer(LockedTrainer):
     @safe_loading()
     def train(self):
         """Train as Ultralytics does."""
-        return super().train()
+        try:
+            return super().train()
+        finally:
+            if self.distiller is not None:
+                self.distiller.close()
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data as Ultralytics does, from a YAML without a download script, since it is read again later."""
@@ -230,12 +235,23 @@ class FGDTrainer(LockedTrainer):
         return dataset
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch as Ultralytics does; one of larger images is shrunk for the student first."""
-        if self.image_sizes is None:
+        """Prepare a batch as Ultralytics does, and let the teachers begin with it.
+
+        One of larger images is shrunk for the student first.
+        """
+        if self.distiller is None:
             return super().preprocess_batch(batch)
-        images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
-        batch = super().preprocess_batch(self.image_sizes.shrink({**batch, "img": images}))
-        return {**batch, TEACHER_IMAGES: self.image_sizes.enlarged(images.float() / 255, batch["img"])}
+        taught = self.distiller.has_taught_objects(batch)  # on the CPU, where reading labels waits for nothing
+        if self.image_sizes is None:
+            batch = super().preprocess_batch(batch)
+        else:
+            images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
+            batch = super().preprocess_batch(self.image_sizes.shrink({**batch, "img": images}))
+            batch[TEACHER_IMAGES] = self.image_sizes.enlarged(images.float() / 255, batch["img"])
+        batch[TAUGHT_OBJECTS] = taught
+        if self.loss_hook is not None:
+            self.distiller.start(batch)
+        return batch
 
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
@@ -256,6 +272,7 @@ class FGDTrainer(LockedTrainer):
         """Estimate the batch size as Ultralytics does, with the teacher's forward pass beside the student's."""
         if self.distiller is None:
             return super().auto_batch()
+        self._cast_teachers()
         student = self.model
         scale = SAME_SIZE if self.image_sizes is None else self.image_sizes.scale
         self.model = SideBySide(student, [teacher.frozen for teacher in self.distiller.teachers], scale)
@@ -263,6 +280,18 @@ class FGDTrainer(LockedTrainer):
             return super().auto_batch()
         finally:
             self.model = student
+
+    def _cast_teachers(self) -> None:
+        """Let the teachers run in the precision of the options, once it is known whether AMP is on."""
+        half = torch.bfloat16 if self.args.amp == "bf16" else torch.float16
+        precision = self.config.teacher_precision
+        self.distiller.cast_teachers(teacher_dtype(precision, self.device, half if self.amp else None))
+
+    def _clear_memory(self, threshold: float | None = None) -> None:
+        """Free memory as Ultralytics does, after what the teachers have begun: its batch may have been too large."""
+        if self.distiller is not None:
+            self.distiller.drain()
+        super()._clear_memory(threshold)
 
     def _setup_train(self) -> None:
         """Set up as Ultralytics does, check the teacher, then attach the distillation to the live model.
@@ -284,7 +313,10 @@ class FGDTrainer(LockedTrainer):
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
-        step = partial(self.distiller.step, amp_scale=self.scaler.get_scale)
+        self._cast_teachers()
+        # Unlike get_scale, this does not wait for the device.
+        amp_scale = partial(self.scaler.scale, torch.ones((), device=self.device))
+        step = partial(self.distiller.step, amp_scale=amp_scale)
         self.loss_hook = LossHook(student, step, head=any(self.config.heads.weights.values()))
         self.loss_hook.attach()
 

@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from fgd_yolo.errors import FGDError
-from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_norm
+from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
 
 
 def gradient_ratio(
     target: float | None = 0.1, every: int = 50, maximum: float = 10.0, group: str = "features", **options
 ) -> GradientRatio:
     return GradientRatio(group, target, every=every, maximum=maximum, **options)
+
+
+def gradient_norm(*args, **options) -> float:
+    return float(gradient_square(*args, **options).sqrt())
 
 
 def test_gradient_norm_is_over_all_maps_together_and_keeps_the_graph():
