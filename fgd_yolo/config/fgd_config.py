@@ -142,8 +142,8 @@ class FGDConfig(Options):
 
     @model_validator(mode="after")
     def _check_teacher_options(self) -> FGDConfig:
-        for name in ("teacher_imgsz", "inherit"):
-            if getattr(self, name) and not self.active:
+        for name in ("teacher_imgsz", "teacher_precision", "inherit"):
+            if getattr(self, name) != type(self).model_fields[name].default and not self.active:
                 raise UsageError(
                     f"{name}={getattr(self, name)} needs a teacher, and nothing is distilled: leave it out"
                 )

@@ -31,8 +31,8 @@ class CrossedHead:
         )
         self._term = HeadLoss({"crosshead": weight})
 
-    def compare(self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor]) -> list[tuple[FiniteGate, Tensor]]:
-        """Return the weighted term of each branch of the teacher's head, with the gate of its gradients.
+    def compare(self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return the weighted term of each branch of the teacher's head, 0 if it is not finite, and whether it is.
 
         Args:
             student_maps: neck maps of the student, with gradient.
@@ -51,7 +51,8 @@ class CrossedHead:
         for branch in paired_branches(crossed, [own]):
             gate = FiniteGate()
             guarded = Predictions(*map(gate.guard, branch.student))
-            compared.append((gate, self._term(guarded, list(branch.teachers.values())).terms["crosshead"]))
+            terms = gate.close(self._term(guarded, list(branch.teachers.values())).terms.values())
+            compared.append((terms[0], gate.finite))
         return compared
 
     def _on_teachers_grids(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from ultralytics.utils import LOGGER, colorstr
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, Predictions, build_level_loss
+from fgd_yolo.methods.box_masks import foreground_weights
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
 from fgd_yolo.neck import Level
 from fgd_yolo.training.assignments import record_assignments
@@ -31,8 +32,10 @@ from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
 from fgd_yolo.training.term_group import TermGroup
 
 HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
-TAUGHT_OBJECTS = "taught_objects"
-"""Key of a batch that says whether it has objects of classes that are taught, if that was found out on the host."""
+LABELS = ("cls", "bboxes", "batch_idx", "masks")
+"""Keys of a batch whose values the distiller reads."""
+HOST_LABELS = "host_labels"
+"""Key of a batch with its labels on the CPU, where they can be read and painted without waiting for a GPU."""
 
 
 class TeacherPass(NamedTuple):
@@ -238,16 +241,12 @@ class Distiller:
         items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
         return torch.cat([loss.reshape(-1), scaled * factor]), items
 
-    def has_taught_objects(self, batch: dict[str, Any]) -> bool:
-        """Return whether a batch has boxes, and if a term covers labelled boxes alone, some that a teacher knows.
-
-        Args:
-            batch: Ultralytics' batch; its labels should be on the CPU, since this reads them.
-        """
+    def _has_taught_objects(self, labels: dict[str, Tensor]) -> bool:
+        """Return whether there are boxes, and if a term covers labelled boxes alone, some that a teacher knows."""
         known = [teacher.known for teacher in self.head_teachers]
         if {f"head_{term}" for term in SPARSE_TERMS}.isdisjoint(self.heads.names) or None in known:
-            return len(batch["bboxes"]) > 0
-        return bool({*batch["cls"].flatten().long().tolist()} & {number for own in known for number in own})
+            return len(labels["bboxes"]) > 0
+        return bool({*labels["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
     def _run_teachers(self, images: Tensor) -> TeacherPass:
         """Run the teachers that the groups which still run need, each once."""
@@ -285,12 +284,23 @@ class Distiller:
         self, batch, student_maps, levels: Sequence[Level], outputs: HeadOutputs | None = None
     ) -> list[LabelledObjects]:
         """Return the labelled objects on each of some levels, with the scores of a teacher if its outputs are given."""
-        boxes = batch["bboxes"][:, :4].to(batch["img"].device)  # a rotated box has its angle as fifth value
-        image_index = batch["batch_idx"].to(batch["img"].device).long()
-        grids = [student_maps[level.student_index].shape[2:] for level in levels]
-        painted = [None if self.foreground is None else self.foreground(batch, tuple(grid)) for grid in grids]
+        device = student_maps[0].device
+        boxes = batch["bboxes"][:, :4].to(device)  # a rotated box has its angle as fifth value
+        image_index = batch["batch_idx"].to(device).long()
+        grids = [tuple(student_maps[level.student_index].shape[2:]) for level in levels]
+        labels = {**batch, **batch.get(HOST_LABELS, {})}
+        painted = [self._paint(labels, len(student_maps[0]), grid) for grid in grids]
+        painted = [None if own is None else own.to(device, non_blocking=True) for own in painted]
         scores = [None] * len(levels) if outputs is None else cell_scores(outputs, grids)
         return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
+
+    def _paint(self, labels, batch_size: int, grid: tuple[int, int]) -> Tensor | None:
+        """Return the objects of a batch on the grid of a level, (B, H, W); None if no method needs them."""
+        if self.foreground is not None:
+            return self.foreground(labels, grid)
+        if not self.config.features.needs_boxes:
+            return None
+        return foreground_weights(labels["bboxes"][:, :4], labels["batch_idx"].long(), batch_size, grid)
 
     def _compare_heads(self, head, student_outputs, seen: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
         """Compare the heads on the levels that all teachers of the heads share with the student, branch by branch."""
@@ -316,10 +326,8 @@ class Distiller:
         """Compare what the teacher's head makes of the student's maps, branch by branch of that head."""
         if self.crossed_head is None:
             return []
-        compared = []
-        for gate, term in self.crossed_head.compare(student_maps, seen.maps[self.feature_teacher]):
-            compared.append((gate.close(self._in_order({"crosshead": term})), gate.finite))
-        return compared
+        crossed = self.crossed_head.compare(student_maps, seen.maps[self.feature_teacher])
+        return [(torch.stack(self._in_order({"crosshead": term})), finite) for term, finite in crossed]
 
     def _in_order(self, terms: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Return terms of the heads in the order of the loss items, 0 for those that are missing."""
@@ -342,7 +350,7 @@ class Distiller:
         due = [group for group in self.groups if group.running and group.ratio.due]
         if self.first_batch_checked and not due:
             return
-        taught = batch[TAUGHT_OBJECTS] if TAUGHT_OBJECTS in batch else self.has_taught_objects(batch)
+        taught = self._has_taught_objects(batch.get(HOST_LABELS, batch))
         if taught:
             self._check_first_batch(terms, student_maps, batch, amp_scale)
         if due and (taught or has_ranks()):

@@ -33,7 +33,7 @@ from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
-from fgd_yolo.training.distiller import TAUGHT_OBJECTS, Distiller
+from fgd_yolo.training.distiller import HOST_LABELS, LABELS, Distiller
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
@@ -241,14 +241,15 @@ class FGDTrainer(LockedTrainer):
         """
         if self.distiller is None:
             return super().preprocess_batch(batch)
-        taught = self.distiller.has_taught_objects(batch)  # on the CPU, where reading labels waits for nothing
-        if self.image_sizes is None:
-            batch = super().preprocess_batch(batch)
-        else:
-            images = batch["img"].to(self.device, non_blocking=self.device.type == "cuda")
-            batch = super().preprocess_batch(self.image_sizes.shrink({**batch, "img": images}))
-            batch[TEACHER_IMAGES] = self.image_sizes.enlarged(images.float() / 255, batch["img"])
-        batch[TAUGHT_OBJECTS] = taught
+        images, sizes = batch["img"], self.image_sizes
+        if sizes is not None:
+            images = images.to(self.device, non_blocking=self.device.type == "cuda")
+            batch = sizes.shrink({**batch, "img": images})
+        labels = {name: batch[name] for name in LABELS if name in batch}
+        batch = super().preprocess_batch(batch)
+        batch[HOST_LABELS] = labels
+        if sizes is not None:
+            batch[TEACHER_IMAGES] = sizes.enlarged(images.float() / 255, batch["img"])
         if self.loss_hook is not None:
             self.distiller.start(batch)
         return batch

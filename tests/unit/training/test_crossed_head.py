@@ -43,7 +43,7 @@ def crossed(student: str, teacher: str, known: list[int] | None = None):
 )
 def test_the_gradient_reaches_every_level_and_alignment_but_not_the_teacher(student, teacher, branches):
     head, student_maps, teacher_maps = crossed(student, teacher)
-    terms = head.compare(student_maps, teacher_maps)
+    terms = [term for term, _ in head.compare(student_maps, teacher_maps)]
     assert len(terms) == branches and all(term.isfinite() and term > 0 for term in terms)
     trained = [loss.align.weight for loss in head.losses if loss.align is not None]
     for gradient in torch.autograd.grad(sum(terms), [*student_maps, *trained]):
@@ -55,9 +55,9 @@ def test_the_gradient_reaches_every_level_and_alignment_but_not_the_teacher(stud
 def test_a_level_that_the_student_lacks_gets_the_teachers_own_map_and_is_not_compared():
     head, student_maps, teacher_maps = crossed("yolov8n.yaml", "yolov8n-p2.yaml")
     assert len(student_maps) == 3 and len(teacher_maps) == 4
-    term = head.compare(student_maps, teacher_maps)
+    term = [term for term, _ in head.compare(student_maps, teacher_maps)]
     changed = [teacher_maps[0] + 1, *teacher_maps[1:]]
-    assert torch.equal(head.compare(student_maps, changed)[0], term[0])
+    assert torch.equal(head.compare(student_maps, changed)[0][0], term[0])
 
 
 def test_classes_that_the_teacher_does_not_know_are_not_compared():
@@ -65,7 +65,7 @@ def test_classes_that_the_teacher_does_not_know_are_not_compared():
     head, student_maps, teacher_maps = crossed("yolov8n.yaml", "yolov8n.yaml", known=[1])
     for layers in head.teacher.frozen.head.cv3:
         layers[-1].bias.copy_(torch.tensor([2.0, -1.0, 1.0]))  # otherwise no class counts at the start of a training
-    (term,) = head.compare(student_maps, teacher_maps)
+    ((term, _),) = head.compare(student_maps, teacher_maps)
     outputs = []
     for maps in (student_maps, teacher_maps):
         frozen = head.teacher.frozen.head
@@ -77,4 +77,4 @@ def test_classes_that_the_teacher_does_not_know_are_not_compared():
 
 def test_a_student_with_the_maps_of_its_teacher_has_no_loss():
     head, _, teacher_maps = crossed("yolov8n.yaml", "yolov8n.yaml")
-    assert head.compare(teacher_maps, teacher_maps)[0].item() == pytest.approx(0, abs=1e-6)
+    assert head.compare(teacher_maps, teacher_maps)[0][0].item() == pytest.approx(0, abs=1e-6)
