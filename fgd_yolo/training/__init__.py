@@ -3,8 +3,14 @@
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
 - `student_record.py`: which record of the task table a student has
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
+- `term_group.py`: the terms of the features, and those of the heads
+- `beside.py`: runs the teachers beside the student, in a thread or on a stream
+- `teacher_precision.py`: the precision in which the teachers run
+- `finite_gate.py`, `dropped_batches.py`: terms that are not finite are left out and counted
+- `later_value.py`: values of a GPU that the host reads later, so that it never waits
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
+- `over_ranks.py`: sums over the processes of a training
 - `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
 - `load_teachers.py`: loads the teachers and chooses what each teaches
 - `teacher.py`: a teacher, frozen and cut at its neck

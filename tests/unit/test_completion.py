@@ -18,7 +18,7 @@ COMPLETED = {
     "fgd-yolo di": ["distill "],
     "fgd-yolo ": ["--help", "--version", *COMMANDS],
     "fgd-yolo recipes plai": ["plain "],
-    "fgd-yolo distill te": ["teacher=", "teacher_epochs=", "teacher_imgsz="],
+    "fgd-yolo distill te": ["teacher=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="],
     "fgd-yolo distill teacher=a --teacher-e": ["--teacher-epochs "],
     "fgd-yolo distill lr": ["lr0=", "lrf="],
     "fgd-yolo distill heads.r": ["heads.ratio="],
@@ -83,4 +83,4 @@ def test_bash_completes_the_installed_program():
         COMP_TYPE=9; _python_argcomplete fgd-yolo; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["teacher=", "teacher_epochs=", "teacher_imgsz="]
+    assert done.stdout.split() == ["teacher=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="]

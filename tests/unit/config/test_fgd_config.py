@@ -26,7 +26,14 @@ PROMISED = {
 
 def test_the_options_are_in_groups():
     flat = {f"{group}.{option}" for group, options in PROMISED.items() for option in options}
-    assert set(FGDConfig().flat()) == flat | {"method", "map", "teacher_imgsz", "inherit", "pictures_every"}
+    assert set(FGDConfig().flat()) == flat | {
+        "method",
+        "map",
+        "teacher_imgsz",
+        "teacher_precision",
+        "inherit",
+        "pictures_every",
+    }
     assert flat < set(FGDConfig.option_names())
 
 
