@@ -19,7 +19,7 @@ from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import YoloTask, image_channels, task_of_model
 from fgd_yolo.training.distiller import Distiller
-from fgd_yolo.training.teacher import compared_maps
+from fgd_yolo.training.teacher import on_grid
 
 IMAGES = 3
 FOLDER = "attention"
@@ -107,7 +107,8 @@ def plot_attention(
             tensor = larger.tensor.to(device)
         own_maps = distiller.feature_teacher.frozen(tensor)
         teacher_maps = {
-            level.teacher_index: compared_maps(level, student_maps, own_maps)[1] for level in distiller.levels
+            level.teacher_index: on_grid(level, own_maps, tuple(student_maps[level.student_index].shape[2:]))
+            for level in distiller.levels
         }
         levels = compare_levels(distiller.levels, teacher_maps, students, image.foreground, settings, aligns)
         figures.append(render(draw_figure(image, levels, f"{image.name}, {name}", note)))

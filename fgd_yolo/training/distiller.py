@@ -28,7 +28,7 @@ from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_bran
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.over_ranks import has_ranks, sum_over_ranks
-from fgd_yolo.training.teacher import Teacher, compared_maps, shared_strides
+from fgd_yolo.training.teacher import Teacher, on_grid, shared_strides
 from fgd_yolo.training.term_group import TermGroup
 
 HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
@@ -44,10 +44,12 @@ class TeacherPass(NamedTuple):
     Args:
         maps: neck maps of each teacher that runs, in float32.
         outputs: outputs of the heads that are compared, or whose scores weight the features.
+        targets: what the terms of each level compare the student's map with; empty if the features have ended.
     """
 
     maps: dict[Teacher, list[Tensor]]
     outputs: dict[Teacher, HeadOutputs]
+    targets: list[Any]
 
 
 class Distiller:
@@ -171,7 +173,7 @@ class Distiller:
             images = _teachers_images(batch)
             if self._beside is None:
                 self._beside = Beside(images.device)
-            self._beside.start(images, partial(self._run_teachers, images))
+            self._beside.start(images, partial(self._run_teachers, batch))
 
     def drain(self) -> None:
         """Finish and forget what the teachers have begun, so that it holds no memory."""
@@ -223,7 +225,7 @@ class Distiller:
         if any(group.running for group in self.groups):
             seen = self._wait_for_teachers(batch)
             if self.features.running:
-                terms |= self._sum(self.features, self._compare_levels(batch, student_maps, seen), finite)
+                terms |= self._sum(self.features, self._compare_levels(student_maps, seen.targets), finite)
             if self.heads.running:
                 head = hook.student.model[-1]
                 compared = self._compare_heads(head, student_outputs, seen, assignments)
@@ -248,15 +250,27 @@ class Distiller:
             return len(labels["bboxes"]) > 0
         return bool({*labels["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
-    def _run_teachers(self, images: Tensor) -> TeacherPass:
-        """Run the teachers that the groups which still run need, each once."""
+    def _run_teachers(self, batch: dict[str, Any]) -> TeacherPass:
+        """Compute all that needs no student: run the teachers of the groups that still run, and prepare the targets."""
+        images = _teachers_images(batch)
         heads = self.head_teachers if self.heads.running else []
         chosen = [self.feature_teacher, *heads] if self.features.running else heads
         maps = {teacher: teacher.frozen(images) for teacher in dict.fromkeys(chosen)}
         asked = heads if self.head_loss.weights else []
         if self.features.running and self.losses[0].needs_scores:
             asked = [self.feature_teacher, *asked]
-        return TeacherPass(maps, {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)})
+        outputs = {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)}
+        targets = self._targets(batch, maps, outputs) if self.features.running else []
+        return TeacherPass(maps, outputs, targets)
+
+    def _targets(self, batch, maps, outputs) -> list[Any]:
+        """Return what the terms of each level compare the student's map with."""
+        scored = outputs[self.feature_teacher] if self.losses[0].needs_scores else None
+        objects = self._objects(batch, self.levels, scored)
+        return [
+            loss.prepare(on_grid(level, maps[self.feature_teacher], _grid(batch, level)), own)
+            for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
+        ]
 
     def _wait_for_teachers(self, batch: dict[str, Any]) -> TeacherPass:
         """Return what the teachers make of a batch; they begin now if `start` was not called for it."""
@@ -267,40 +281,34 @@ class Distiller:
             seen = self._beside.wait(images)
         return seen
 
-    def _compare_levels(
-        self, batch: dict[str, Any], student_maps: list[Tensor], seen: TeacherPass
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _compare_levels(self, student_maps: list[Tensor], targets: list[Any]) -> list[tuple[Tensor, Tensor]]:
         """Return the terms of each level, and whether they are finite."""
-        teacher_maps = seen.maps[self.feature_teacher]
-        scored = seen.outputs[self.feature_teacher] if self.losses[0].needs_scores else None
-        objects = self._objects(batch, student_maps, self.levels, scored)
         compared = []
-        for level, loss, gate, own in zip(self.levels, self.losses, self.gates, objects, strict=True):
-            student_map, teacher_map = compared_maps(level, student_maps, teacher_maps)
-            compared.append((gate.close(loss(gate.guard(student_map), teacher_map, *own)), gate.finite))
+        for level, loss, gate, target in zip(self.levels, self.losses, self.gates, targets, strict=True):
+            student_map = gate.guard(student_maps[level.student_index])
+            compared.append((gate.close(loss.terms(student_map, target)), gate.finite))
         return compared
 
     def _objects(
-        self, batch, student_maps, levels: Sequence[Level], outputs: HeadOutputs | None = None
+        self, batch: dict[str, Any], levels: Sequence[Level], outputs: HeadOutputs | None = None
     ) -> list[LabelledObjects]:
         """Return the labelled objects on each of some levels, with the scores of a teacher if its outputs are given."""
-        device = student_maps[0].device
+        device = batch["img"].device
         boxes = batch["bboxes"][:, :4].to(device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(device).long()
-        grids = [tuple(student_maps[level.student_index].shape[2:]) for level in levels]
-        labels = {**batch, **batch.get(HOST_LABELS, {})}
-        painted = [self._paint(labels, len(student_maps[0]), grid) for grid in grids]
+        grids = [_grid(batch, level) for level in levels]
+        painted = [self._paint({**batch, **batch.get(HOST_LABELS, {})}, grid) for grid in grids]
         painted = [None if own is None else own.to(device, non_blocking=True) for own in painted]
         scores = [None] * len(levels) if outputs is None else cell_scores(outputs, grids)
         return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
 
-    def _paint(self, labels, batch_size: int, grid: tuple[int, int]) -> Tensor | None:
+    def _paint(self, labels: dict[str, Any], grid: tuple[int, int]) -> Tensor | None:
         """Return the objects of a batch on the grid of a level, (B, H, W); None if no method needs them."""
         if self.foreground is not None:
             return self.foreground(labels, grid)
         if not self.config.features.needs_boxes:
             return None
-        return foreground_weights(labels["bboxes"][:, :4], labels["batch_idx"].long(), batch_size, grid)
+        return foreground_weights(labels["bboxes"][:, :4], labels["batch_idx"].long(), len(labels["img"]), grid)
 
     def _compare_heads(self, head, student_outputs, seen: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
         """Compare the heads on the levels that all teachers of the heads share with the student, branch by branch."""
@@ -363,7 +371,7 @@ class Distiller:
         for group in self.groups:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
-                objects = self._objects(batch, student_maps, group.levels)
+                objects = self._objects(batch, group.levels)
                 scale = float(amp_scale())
                 check_first_batch(
                     own, group.levels, group.losses, student_maps, objects, scale, sparse=self.sparse_items
@@ -458,3 +466,9 @@ class Distiller:
 def _teachers_images(batch: dict[str, Any]) -> Tensor:
     """Return the images of a batch as the teachers see them."""
     return batch.get(TEACHER_IMAGES, batch["img"])
+
+
+def _grid(batch: dict[str, Any], level: Level) -> tuple[int, int]:
+    """Return (H, W) of the student's map on a level; the sides of its images are multiples of all strides."""
+    height, width = batch["img"].shape[2:]
+    return height // level.stride, width // level.stride

@@ -129,12 +129,10 @@ class Teacher:
         return [level for level in self.levels if level.stride in strides]
 
 
-def compared_maps(
-    level: Level, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the student's and the teacher's map of a level, on the student's grid."""
-    student, teacher = student_maps[level.student_index], teacher_maps[level.teacher_index]
-    return student, teacher if level.same_grid else F.interpolate(teacher, size=student.shape[2:], mode="area")
+def on_grid(level: Level, teacher_maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Return the teacher's map of a level on the student's grid (H, W), shrunk if the teacher sees larger images."""
+    teacher_map = teacher_maps[level.teacher_index]
+    return teacher_map if level.same_grid else F.interpolate(teacher_map, size=grid, mode="area")
 
 
 def shared_strides(teachers: Sequence[Teacher]) -> set[int]:
