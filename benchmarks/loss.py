@@ -197,9 +197,9 @@ def extra_bytes_on_cpu(name: str, level: Level, threads: int) -> int:
     torch.set_num_threads(threads)
     run_once(IMPLEMENTATIONS[name], *make_level(Level(images=2, cells=8), "cpu"))
     loss, maps = make_level(level, "cpu")
-    before = _peak_bytes()
+    before = resident_bytes()
     run_once(IMPLEMENTATIONS[name], loss, maps)
-    return _peak_bytes() - before
+    return resident_bytes() - before
 
 
 def in_fresh_process(measure: Callable[..., int], name: str, level: Level) -> int:
@@ -208,9 +208,9 @@ def in_fresh_process(measure: Callable[..., int], name: str, level: Level) -> in
         return pool.apply(measure, (name, level, torch.get_num_threads()))
 
 
-def _peak_bytes() -> int:
-    """Return the peak resident memory of this process."""
-    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+def resident_bytes(field: str = "VmHWM") -> int:
+    """Return the resident memory of this process: its peak `VmHWM`, or what it holds now, `VmRSS`."""
+    return 1024 * int(re.search(rf"{field}:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
 
 
 def device_name(device: str) -> str:

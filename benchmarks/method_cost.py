@@ -1,7 +1,8 @@
 """Time of each feature method's loss against plain imitation, on the neck maps of yolov8n and yolov8s.
 
 Time is the shortest of several rounds in which the methods take turns, so that other work on the machine slows down all
-of them: read the ratios.
+of them: read the ratios. With `--profile` a pass is taken apart: what depends on the teacher and the labels alone, so
+that it can be computed beside the student, the alignment, the terms, and the backward pass of both.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
+from math import inf
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +20,8 @@ from torch import Tensor, nn
 from benchmarks.loss import device_name
 from fgd_yolo.config import METHOD_OPTIONS
 from fgd_yolo.console import Parser, guarded_command, positive_int
-from fgd_yolo.methods import METHODS, LevelLoss
+from fgd_yolo.methods import METHODS, LabelledObjects, LevelLoss
+from fgd_yolo.methods.alignment import align_student
 from fgd_yolo.timing import best_times
 
 BASE = "fitnet"
@@ -27,7 +32,10 @@ EXAMPLES = """\
 examples:
   %(prog)s
   OMP_NUM_THREADS=1 %(prog)s --imgsz 640 --repeats 20
+  OMP_NUM_THREADS=1 %(prog)s --profile
 """
+PARTS = ("target", "alignment", "terms", "backward of the terms", "backward of the alignment")
+"""Parts of a pass; the target is what `LevelLoss.prepare` returns."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run(arguments: list[str]) -> None:
         args = _parser().parse_args(arguments)
         print(format_table(args.imgsz, args.batch, measure(args.imgsz, args.batch, args.repeats)))
+        if args.profile:
+            print("\n" + format_parts(measure_parts(args.imgsz, args.batch, args.repeats)))
 
     return guarded_command(run, argv)
 
@@ -46,11 +56,52 @@ def _parser() -> Parser:
     parser.add_argument("--imgsz", type=positive_int, default=320, metavar="N", help="image size (default: 320)")
     parser.add_argument("--batch", type=positive_int, default=8, metavar="N", help="images (default: 8)")
     parser.add_argument("--repeats", type=positive_int, default=20, metavar="N", help="timed rounds (default: 20)")
+    parser.add_argument("--profile", action="store_true", help="time the parts of a pass too, as a Markdown table")
     return parser
 
 
 def measure(imgsz: int, batch: int, repeats: int) -> dict[str, float]:
     """Return the shortest time in seconds of a pass over all levels, by the name of the method."""
+    inputs = _inputs(imgsz, batch)
+    passes = {name: partial(_pass, build_losses(name), inputs) for name in METHODS}
+    return best_times(passes, repeats)
+
+
+def measure_parts(imgsz: int, batch: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Return the shortest time in seconds of each of `PARTS` over all levels, by the name of the method."""
+    inputs = _inputs(imgsz, batch)
+    losses = {name: build_losses(name) for name in METHODS}
+    shortest = {name: dict.fromkeys(PARTS, inf) for name in METHODS}
+    for _ in range(1 + repeats):
+        for name, own in losses.items():
+            seconds = _parts(own, inputs)
+            shortest[name] = {part: min(shortest[name][part], seconds[part]) for part in PARTS}
+    return shortest
+
+
+def _parts(losses: Sequence[LevelLoss], inputs: Sequence[tuple[Tensor | None, ...]]) -> dict[str, float]:
+    """Return the seconds of each part of one pass over all levels."""
+    seconds = dict.fromkeys(PARTS, 0.0)
+    for loss, (student_map, teacher_map, *objects) in zip(losses, inputs, strict=True):
+        times = [perf_counter()]
+        target = loss.prepare(teacher_map, LabelledObjects(*objects))
+        times.append(perf_counter())
+        aligned = align_student(student_map, loss.align)
+        times.append(perf_counter())
+        total = sum(loss.compare(aligned, target))
+        times.append(perf_counter())
+        own = [value for name, value in loss.named_parameters() if not name.startswith("align")]
+        gradient, *_ = torch.autograd.grad(total, [aligned, *own])
+        times.append(perf_counter())
+        torch.autograd.grad(aligned, [student_map, *loss.align.parameters()], gradient)
+        times.append(perf_counter())
+        for part, (start, end) in zip(PARTS, pairwise(times), strict=True):
+            seconds[part] += end - start
+    return seconds
+
+
+def _inputs(imgsz: int, batch: int) -> list[tuple[Tensor | None, ...]]:
+    """Draw what `LevelLoss.forward` takes on each level."""
     torch.manual_seed(0)
     student_maps, teacher_maps = (_maps(channels, imgsz, batch) for channels in (STUDENT_CHANNELS, TEACHER_CHANNELS))
     for student_map in student_maps:
@@ -59,11 +110,9 @@ def measure(imgsz: int, batch: int, repeats: int) -> dict[str, float]:
     image_index = torch.arange(batch).repeat_interleave(BOXES)
     extent = 0.02 + 0.38 * torch.rand(len(image_index), 2)
     boxes = torch.cat([extent / 2 + torch.rand_like(extent) * (1 - extent), extent], dim=1)
-    inputs = [
+    return [
         (*maps, boxes, image_index, None, own) for *maps, own in zip(student_maps, teacher_maps, scores, strict=True)
     ]
-    passes = {name: partial(_pass, build_losses(name), inputs) for name in METHODS}
-    return best_times(passes, repeats)
 
 
 def build_losses(name: str) -> nn.ModuleList:
@@ -92,6 +141,15 @@ def format_table(imgsz: int, batch: int, seconds: Mapping[str, float]) -> str:
     head = f"{'method':<10} {'forward + backward':>18} {f'/ {BASE}':>9}"
     title = f"Loss of all levels, yolov8s to yolov8n, {batch} images of {imgsz} px, on {device_name('cpu')}"
     return "\n".join([title, head, *rows])
+
+
+def format_parts(seconds: Mapping[str, Mapping[str, float]]) -> str:
+    """Format the parts of each method's pass as a Markdown table, in milliseconds."""
+    rows = [("ms", *PARTS, "without the target"), ("---", *["---:"] * (len(PARTS) + 1))]
+    for name, own in seconds.items():
+        times = [*own.values(), sum(own.values()) - own["target"]]
+        rows.append((f"`{name}`", *(f"{value * 1e3:.1f}" for value in times)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":
