@@ -18,7 +18,7 @@ from typing import Any
 
 from fgd_yolo.errors import FGDError
 
-_OWNED = re.compile(r"\.partial-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-\d+-")
+_OWNED = re.compile(r"\.partial-(?P<process>(?P<machine>[0-9a-f]{8})-\d+-\d+)-\d+-")
 _FOREIGN_AFTER_S = 24 * 3600.0  # for other machines, whose processes cannot be checked
 _LONGEST_NAME = 100  # bytes of the target's name; file systems allow 255 in total
 _numbers = count()
@@ -89,7 +89,7 @@ def partial_folder(target: Path) -> Iterator[Path]:
 
 def partial_path(target: Path) -> Path:
     """Return a new hidden path beside `target` whose name identifies this process as its owner."""
-    owner = f"{machine_id()}-{os.getpid()}-{process_start(os.getpid()) or 0}"
+    owner = process_identity(os.getpid())
     name = os.fsdecode(os.fsencode(target.name)[-_LONGEST_NAME:])  # the end, which holds the suffix
     return target.with_name(f".partial-{owner}-{next(_numbers)}-{name}")
 
@@ -118,7 +118,25 @@ def _abandoned(path: Path) -> bool:
         return False
     if owner["machine"] != machine_id():
         return time.time() - path.lstat().st_mtime > _FOREIGN_AFTER_S
-    return process_start(int(owner["pid"])) != owner["start"] and _has_proc()
+    return has_ended(owner["process"])
+
+
+def process_identity(pid: int) -> str:
+    """Return a text that identifies a running process: its machine and PID namespace, its id, and when it started."""
+    return f"{machine_id()}-{pid}-{process_start(pid) or 0}"
+
+
+def has_ended(identity: str) -> bool:
+    """Return whether a process has ended; False if it runs, or if that cannot be known, as for another machine.
+
+    Args:
+        identity: text of `process_identity`.
+
+    Raises:
+        ValueError: it is another text.
+    """
+    machine, pid, start = identity.split("-")
+    return machine == machine_id() and process_start(int(pid)) != start and _has_proc()
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.files import has_ended, process_identity
 
 LOCK = ".lock"
+_ENDED_HOLDER_S = 30.0
 
 
 class FolderLock:
@@ -21,7 +24,8 @@ class FolderLock:
 
     It is a lock of the operating system (flock), which is released even if its holder is killed. It works on local
     disks and, on Linux, on NFS and SMB; on a file system without such locks, filelock falls back to a lock file. The
-    file `.lock.json` in the folder describes the holder, for the error message of a second process.
+    file `.lock.json` in the folder describes the holder, for the error message of a second process. If the holder is a
+    process of this machine that has ended, the lock is about to be released, and `acquire` waits for it.
 
     Args:
         folder: existing folder to lock.
@@ -59,13 +63,16 @@ class FolderLock:
         except Timeout as error:
             if not self._file.exists():  # released in the meantime
                 return self.acquire()
-            raise FGDError(f"{self.folder} is in use by {self._owner()}: wait until it ends, or stop it") from error
+            if not (self._holder_has_ended() and self._wait()):
+                raise FGDError(f"{self.folder} is in use by {self._owner()}: wait until it ends, or stop it") from error
         except OSError as error:
             raise FGDError(
                 f"cannot lock {self.folder} ({one_line(error)}): a run must be able to write there"
             ) from error
         self._identity = self._file_identity()
-        holder = {"pid": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+        now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+        process = process_identity(os.getpid())
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": now, "process": process}
         with suppress(OSError):  # only for messages; a full disk must not stop the run
             self._holder.write_text(json.dumps(holder) + "\n", encoding="utf-8")
 
@@ -95,6 +102,25 @@ class FolderLock:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+    def _holder_has_ended(self) -> bool:
+        """Return whether the recorded holder is a process of this machine that has ended."""
+        try:
+            return has_ended(json.loads(self._holder.read_text(encoding="utf-8"))["process"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+
+    def _wait(self) -> bool:
+        """Wait for the lock of a holder that has ended, until another one is recorded; return whether it was acquired.
+
+        A killed process may leave a child that dies a moment later, and a network file system notices the end late.
+        """
+        end = time.monotonic() + _ENDED_HOLDER_S
+        while self._holder_has_ended() and time.monotonic() < end:
+            with suppress(Timeout):
+                self._lock.acquire(timeout=0.5, poll_interval=0.05)
+                return True
+        return False
 
     def _owner(self) -> str:
         try:

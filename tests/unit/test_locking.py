@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -9,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from threading import Timer
 
 import pytest
 
 from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.files import process_identity
 from fgd_yolo.locking import FolderLock, remove_stale_lock
 
 HOLD = (
@@ -68,6 +71,26 @@ def test_the_lock_of_a_killed_process_is_free_at_once_even_while_its_child_runs(
     process.wait()
     with FolderLock(folder) as lock:
         assert lock.held
+
+
+def test_the_lock_of_a_holder_that_has_ended_is_waited_for(holder, folder):
+    process = holder()
+    record = json.loads((folder / ".lock.json").read_text())
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.DEVNULL)
+    record["process"] = process_identity(ended.pid)
+    ended.wait()
+    (folder / ".lock.json").write_text(json.dumps(record))
+    Timer(0.3, process.kill).start()
+    with FolderLock(folder) as lock:
+        assert lock.held and process.wait() == -9
+
+
+def test_a_holder_on_another_machine_is_not_waited_for(holder, folder):
+    process = holder()
+    running = (folder / ".lock.json").read_text()
+    (folder / ".lock.json").write_text(running.replace(process_identity(process.pid), "00000000-1-1"))
+    with pytest.raises(FGDError, match=f"in use by process {process.pid}"), FolderLock(folder):
+        pass  # of another machine, so nothing is known about it
 
 
 def test_a_released_folder_can_be_locked_again_and_contains_no_lock_files(folder):
