@@ -3,5 +3,6 @@
 - `world.py`: the processes that train together, as the environment of `torchrun` describes them
 - `process_group.py`: joins this process to the others, and leaves them
 - `heartbeat.py`: ends every process with one line when one of them has failed or is silent
+- `exchange.py`: what the ranks tell each other outside a training: values, facts to compare, errors, files
 - `alone.py`: lets one of the processes use Ultralytics as if it were the only one
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from uuid import uuid4
 
 import torch.distributed as dist
 
@@ -19,6 +22,7 @@ from fgd_yolo.errors import FGDError, UsageError, one_line
 JOIN_TIMEOUT_S = 300.0
 _BACKENDS = {"cuda": "cpu:gloo,cuda:nccl"}  # for other devices gloo alone
 _LEAVE_TIMEOUT_S = 30.0
+_LOOK_AGAIN_S = 0.05
 # Rank 0 prepares a teacher and measures while the others wait; the heartbeat notices what goes wrong meanwhile.
 _COLLECTIVE_TIMEOUT = timedelta(days=2)
 _SIOCGIFADDR = 0x8915  # netdevice(7): the address of an interface
@@ -48,10 +52,11 @@ def join(device_type: str, timeout_s: float = JOIN_TIMEOUT_S) -> bool:
     if not world.several or dist.is_initialized():
         return False
     _joined += 1
-    prefix = f"fgd_yolo/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{_joined}"
     address, port = _meeting_point(os.environ)
     store = _open_store(address, port, world, hosted=not _has_agent(os.environ), timeout_s=timeout_s)
-    members = _meet(dist.PrefixStore(f"{prefix}/members", store), world, f"{address}:{port}", timeout_s)
+    meetings = f"fgd_yolo/{_joined}"
+    meeting, members = _meet(dist.PrefixStore(meetings, store), world, f"{address}:{port}", timeout_s)
+    prefix = f"{meetings}/{meeting}"
     _choose_interface(address)
     # gloo and NCCL get the first connection, the heartbeat has its own: a blocked call would hold it up.
     beats = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
@@ -114,25 +119,35 @@ def _open_store(address: str, port: int, world: World, hosted: bool, timeout_s: 
         ) from error
 
 
-def _meet(store: dist.Store, world: World, place: str, timeout_s: float) -> list[Member]:
-    """Wait for all processes and return them by rank.
+def _meet(store: dist.Store, world: World, place: str, timeout_s: float) -> tuple[str, list[Member]]:
+    """Wait for all processes, and return the name of the meeting and the processes by rank.
+
+    A torchrun that restarts its processes keeps the store, with all that their predecessors wrote, and counts its
+    restarts for itself. So rank 0 names each meeting anew, and publishes who has come to it.
 
     Raises:
         FGDError: some did not come.
     """
-    store.set(str(world.rank), Member.this(world).to_json())
-    ranks = [str(rank) for rank in range(world.size)]
-    try:
-        store.wait(ranks, timedelta(seconds=timeout_s))
-    except RuntimeError as error:
-        missing = ranks
-        with suppress(RuntimeError):
-            missing = [rank for rank in ranks if not store.check([rank])]
-        raise FGDError(
-            f"rank {', '.join(missing)} of {world.size} did not come to {place} within {timeout_s:.0f} s: start one "
-            "process for each rank, and let them reach that port"
-        ) from error
-    return [Member.from_json(store.get(rank)) for rank in ranks]
+    until, meeting, mine = time.monotonic() + timeout_s, uuid4().hex, Member.this(world).to_json()
+    if world.first:
+        store.set("meeting", meeting)
+    while time.monotonic() < until:
+        if not world.first:
+            meeting = store.get("meeting").decode() if store.check(["meeting"]) else ""
+        store.set(f"{meeting}/{world.rank}", mine)
+        names = [f"{meeting}/{rank}" for rank in range(world.size)]
+        if world.first and store.check(names):
+            store.set(f"{meeting}/all", json.dumps([store.get(name).decode() for name in names]))
+        if store.check([f"{meeting}/all"]):
+            came = json.loads(store.get(f"{meeting}/all"))
+            if came[world.rank] == mine:  # not a meeting of the predecessors
+                return meeting, [Member.from_json(text) for text in came]
+        time.sleep(_LOOK_AGAIN_S)
+    missing = [str(rank) for rank in range(world.size) if meeting and not store.check([f"{meeting}/{rank}"])]
+    raise FGDError(
+        f"rank {', '.join(missing) or 0} of {world.size} did not come to {place} within {timeout_s:.0f} s: start one "
+        "process for each rank, and let them reach that port"
+    )
 
 
 def _choose_interface(address: str) -> None:

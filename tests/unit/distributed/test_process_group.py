@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch.distributed as dist
 
-from fgd_yolo.distributed.process_group import _interface_towards, join, leave
+from fgd_yolo.distributed.heartbeat import Member
+from fgd_yolo.distributed.process_group import _interface_towards, _meet, join, leave
+from fgd_yolo.distributed.world import World
 from fgd_yolo.errors import FGDError, UsageError
 
 ALONE_OF_TWO = {
@@ -71,6 +75,27 @@ def test_ranks_that_never_come_are_named(environment):
         join("cpu", timeout_s=1)
     one_line(error)
     assert not dist.is_initialized()
+
+
+def test_processes_that_were_restarted_meet_again_in_the_store_of_their_predecessors(monkeypatch):
+    """The second rank comes to its second meeting before rank 0, and finds the complete first one."""
+    store, ages = dist.HashStore(), []
+    monkeypatch.setattr(Member, "this", lambda world: Member(world.rank, "host", "machine", 1, str(len(ages))))
+
+    def all_meet(wait_s: float) -> list:
+        with ThreadPoolExecutor() as pool:
+            late = pool.submit(_meet, store, World(2, 1, 1, 2), "here", 10)
+            time.sleep(wait_s)
+            return [_meet(store, World(2, 0, 0, 2), "here", 10), late.result()]
+
+    meetings = []
+    for wait_s in (0.0, 0.3):
+        first, second = all_meet(wait_s)
+        assert first == second
+        assert [(member.rank, member.start) for member in first[1]] == [(0, str(len(ages))), (1, str(len(ages)))]
+        meetings.append(first[0])
+        ages.append(wait_s)
+    assert meetings[0] != meetings[1]
 
 
 def test_a_rank_that_finds_nobody_says_where_it_looked(environment):
