@@ -28,11 +28,12 @@ PROGRAMS = (
     *("head", "install", "ls", "make", "mkdir", "mkdocs", "mv", "pip", "pre-commit", "pytest", "python", "python3"),
     *("rm", "scp", "sed", "sleep", "source", "sort", "ssh", "sudoedit", "systemctl", "tail", "test", "touch", "tree"),
     *("unzip", "useradd", "wait", "wc", "wget", "xdg-open", "yolo", "journalctl", "jq", "chmod", "chown", "du"),
+    *("kubectl", "sbatch", "torchrun"),
 )
 """Programs that a page may name."""
 OTHERS_OPTIONS = (
     *("--build", "--file", "--hook-type", "--no-deps", "--strict", "--help", "--version", "--system", "--user-group"),
-    *("--now", "--debug", "--data-urlencode", "--header"),
+    *("--now", "--debug", "--data-urlencode", "--header", "--max-restarts", "--node-rank"),
 )
 """Options of other programs, and of all commands."""
 FOLDERS = ("benchmarks", "cfg", "deploy", "docs", "examples", "fgd_yolo", "tests", "tools", ".ci")
@@ -265,9 +266,13 @@ def _yaml_problems(block: Block) -> Iterator[str]:
             streams = options.pop("streams", {})
             entries = {name: entry if isinstance(entry, dict) else {"source": entry} for name, entry in streams.items()}
             read_options({"model": "best.onnx", **options, "streams": entries})
+        elif block.title == "pytorchjob.yaml":
+            for pods in options["spec"]["pytorchReplicaSpecs"].values():
+                for container in pods["template"]["spec"]["containers"]:
+                    yield from _command_problems(container["command"])
         elif not {"train", "val", "names"} <= set(options):
             yield f"{block.title} needs train, val and names"
-    except (yaml.YAMLError, FGDError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, FGDError, TypeError, AttributeError, KeyError) as error:
         yield f"{block.title}: {error}"
 
 

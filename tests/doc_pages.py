@@ -27,8 +27,8 @@ OUTPUTS = {"output": "output", "output, numbers vary": "output", "example output
 """Kinds of text blocks by their comment."""
 SHOWN = ("mermaid", "bibtex")
 """Languages of blocks that are only shown."""
-TITLES = ("recipe.yaml", "streams.yaml", "data.yaml")
-"""Titles of YAML blocks: a recipe, settings of streams, a dataset."""
+TITLES = ("recipe.yaml", "streams.yaml", "data.yaml", "pytorchjob.yaml")
+"""Titles of YAML blocks: a recipe, settings of streams, a dataset, a job of Kubernetes."""
 _FENCE = re.compile(r"(?P<indent>\s*)(?P<marks>`{3,}|~{3,})\s*(?P<info>[^`]*)$")
 _COMMENT = re.compile(r"\s*<!--\s*(?P<text>.*?)\s*-->\s*$")
 _TITLE = re.compile(r'title="([^"]*)"')

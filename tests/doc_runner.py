@@ -244,9 +244,15 @@ def _exit_code(action: Callable[[], int | None]) -> int:
 def command_of(words: Sequence[str]) -> tuple[str, list[str]] | None:
     """Return name and arguments of a command of this project, or None for other commands.
 
-    Both forms of a command are known, `fgd-yolo export ...` and `python deploy/export.py ...`.
+    Both forms of a command are known, `fgd-yolo export ...` and `python deploy/export.py ...`, and both as a program of
+    torchrun.
     """
     program, rest = Path(words[0]).name, list(words[1:])
+    if program == "torchrun":
+        place = next((index for index, word in enumerate(rest) if _SCRIPT.fullmatch(word) or word == "fgd-yolo"), None)
+        if place is None:
+            return None
+        program, rest = ("python", rest[place:]) if _SCRIPT.fullmatch(rest[place]) else (rest[place], rest[place + 1 :])
     if program == "fgd-yolo":
         return (rest[0], rest[1:]) if rest and not rest[0].startswith("-") else ("", rest)
     script = _SCRIPT.fullmatch(rest[0]) if rest and program in {"python", "python3"} else None

@@ -4,6 +4,10 @@
 - `plan`: checks and resolves options, models and data before anything is written
 - `resolve`: finds the checkpoint or the architecture that a model name stands for
 - `training_stages`: fine-tuning of the teacher, with its cache, and training of the student; both can be resumed
+- `announcements`: what rank 0 tells the other ranks of a run under torchrun, and the files that it sends them
+- `followers`: the other ranks, which train with rank 0
+- `rank_facts`: what all ranks must have in common: versions, options and models
+- `elastic_restart`: finds the run that torchrun has started again after a failure
 - `time_estimate`: estimates the duration of the fine-tuning
 - `closing_table`: measures teacher and student, and prints them beside the same run without a teacher, if there is one
 - `conclusion`: what the numbers of a run mean, and which commands help next

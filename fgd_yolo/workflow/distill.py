@@ -16,8 +16,9 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import display_path, print_status, resume_command
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
+from fgd_yolo.distributed.alone import alone
+from fgd_yolo.distributed.exchange import Fact, compare_digests
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.convert import check_onnx
@@ -38,9 +41,13 @@ from fgd_yolo.training.preflight import model_cost
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
+from fgd_yolo.workflow.announcements import Run, announce_end, announce_run
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
 from fgd_yolo.workflow.conclusion import conclude, next_commands
+from fgd_yolo.workflow.elastic_restart import interrupted_run, record_launch
+from fgd_yolo.workflow.followers import follow, joined_ranks
 from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
+from fgd_yolo.workflow.rank_facts import rank_facts
 from fgd_yolo.workflow.run_folder import (
     DATA,
     PLAIN_RECIPE,
@@ -100,7 +107,7 @@ def distill(
     resume: str | Path | None = None,
     allow_download: bool = False,
     **train_args: Any,
-) -> DistillResult:
+) -> DistillResult | None:
     """Distil a student, measure it beside its teacher, and export it to ONNX.
 
     The teacher's classes are matched to those of the data by name. A teacher that does not know all of them may be
@@ -120,8 +127,10 @@ def distill(
             address; either is printed first. Ultralytics' own data sets need no permission.
         train_args: Ultralytics train arguments.
 
+    Under `torchrun` every process calls this, on one machine or several (docs/guides/cluster.md).
+
     Returns:
-        Files and numbers of the run.
+        Files and numbers of the run; None on the processes of `torchrun` other than rank 0, which only train.
 
     Raises:
         UsageError: an option is missing, unknown, contradictory or not supported.
@@ -134,7 +143,10 @@ def distill(
         options = {"teacher": teacher, "student": student, "data": data, "recipe": recipe}
         options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
         device = options.pop("device", None)
-        return _resume(Path(resume).absolute(), [key for key, value in options.items() if value is not None], device)
+        given = [key for key, value in options.items() if value is not None]
+        if given:
+            raise UsageError(f"--resume uses the options of the run: leave out {', '.join(given)}")
+        return _on_all_ranks(None, lambda: _resume(Path(resume).absolute(), device), device)
     refuse_unsupported({"data": data})
     recipe = as_recipe(recipe).override(
         train=train_args,
@@ -143,17 +155,46 @@ def distill(
         data=data,
         teacher_epochs=teacher_epochs,
     )
+    start = partial(_start, recipe, allow_download)
+    return _on_all_ranks(recipe, start, recipe.train.get("device"), allow_download=allow_download)
+
+
+def _on_all_ranks(
+    recipe: Recipe | None, run: Callable[[], DistillResult], device: Any, *, allow_download: bool = False
+) -> DistillResult | None:
+    """Carry out a run on rank 0, and follow it on the others; without torchrun, only carry it out.
+
+    Args:
+        recipe: options of a new run; None to resume one.
+        run: carries it out.
+        device: train argument `device` of this rank.
+        allow_download: as for `distill`.
+    """
+    with joined_ranks(device) as world:
+        compare_digests(rank_facts(recipe) if world.several else {})
+        if not world.first:
+            follow(recipe, allow_download=allow_download)
+            return None
+        result = run()
+        announce_end()
+        return result
+
+
+def _start(recipe: Recipe, allow_download: bool) -> DistillResult:
+    interrupted = interrupted_run(Path(recipe.train.get("project") or RUNS_FOLDER).absolute(), recipe)
+    if interrupted is not None:
+        print_status(f"torchrun has restarted this run: {display_path(interrupted)}")
+        return _resume(interrupted, None)
     print_status("Data and models", stage=1)
     plan = make_plan(recipe, allow_download=allow_download)
     run_dir = new_run_folder(plan.project, plan.name, plan.student.name)
     print_status(f"run folder: {display_path(run_dir)}")
     with FolderLock(run_dir) as lock:
+        record_launch(run_dir, recipe)
         return _carry_out(plan, lock, fresh=True)
 
 
-def _resume(run_dir: Path, options: list[str], device: Any) -> DistillResult:
-    if options:
-        raise UsageError(f"--resume uses the options of the run: leave out {', '.join(options)}")
+def _resume(run_dir: Path, device: Any) -> DistillResult:
     if not is_run(run_dir):
         read_recipe(run_dir)  # raises the error, before anything is written there
     with FolderLock(run_dir) as lock:
@@ -250,10 +291,12 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
 
 def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     """Run stages 2 to 5 and return the numbers of the closing table."""
+    announce_run(Run(plan.recipe.data, Fact(*data_input(plan.dataset)), plan.student.task.name, plan.recipe.train))
     teachers = _teachers(plan, lock.folder)
     weights = _distil(plan, teachers, lock)
-    result = _measure(plan, weights, teachers, lock)
-    return _export(plan, weights, result, lock)
+    with alone():
+        result = _measure(plan, weights, teachers, lock)
+        return _export(plan, weights, result, lock)
 
 
 def _teachers(plan: Plan, run_dir: Path) -> list[Path]:

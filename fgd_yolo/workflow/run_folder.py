@@ -4,6 +4,7 @@ distill.yaml   resolved options
 plain.yaml     recipe of the same training without distillation
 inputs.json    SHA-256 of models and data set, checked whenever the run uses them again
 result.json    closing table
+launch.txt     the torchrun that launched the run, if one did
 data/          data YAML as given to Ultralytics
 teacher/       Ultralytics' run folder of the teacher's fine-tuning, if there was one; teacher-2/ of the second's
 student/       Ultralytics' run folder of the student

@@ -30,6 +30,7 @@ from fgd_yolo.training.class_selection import check_features, describe_classes
 from fgd_yolo.training.other_tasks import can_be_fine_tuned
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
+from fgd_yolo.workflow.announcements import Training, announce_training
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import file_input, teacher_stage
 from fgd_yolo.workflow.time_estimate import epoch_seconds
@@ -56,15 +57,15 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     best = weights_dir / BEST
     remove_stale_lock(folder)  # of a killed process; a finished training does not acquire the lock again
     last = restore(weights_dir)
-    if last is not None:
-        print_status(f"{folder.name}: resuming from {last}")
-        # Without these, Ultralytics takes data and teacher from the checkpoint, which may come from another place.
-        overrides = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
-        overrides |= {} if device is None else {"device": device}
-        YOLO(str(last), task=train.get("task")).train(trainer=trainer, data=data, resume=str(last), **overrides)
-    elif not (weights_dir / LAST).is_file() and not is_finished(best):
-        place = {"project": str(folder.parent), "name": folder.name, "exist_ok": True}
-        YOLO(model, task=train.get("task")).train(trainer=trainer, data=data, **train, **place)
+    if last is not None or not ((weights_dir / LAST).is_file() or is_finished(best)):
+        if last is not None:
+            print_status(f"{folder.name}: resuming from {last}")
+        options = {"config": trainer.config.to_dict(), "train": dict(train), "device": device}
+        teachers = tuple(str(file.absolute()) for file in trainer.teachers)
+        start = {"model": model if last is None else str(last), "resumed": last is not None}
+        training = Training(folder.name, teachers=teachers, **start, **options)
+        announce_training(training, folder.parent)
+        run_training(training, trainer, data, folder)
     if not best.is_file():
         raise FGDError(f"{folder.name}: the training ended without {best}, so no epoch had a usable result")
     try:
@@ -73,6 +74,26 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         advice = f"copy {LAST} over it to use the last epoch's weights, or start a new run"
         raise FGDError(f"{display_path(best)} is damaged or not an Ultralytics checkpoint: {advice}") from error
     return best
+
+
+def run_training(training: Training, trainer: type[FGDTrainer], data: str, folder: Path) -> None:
+    """Train from the first epoch or a checkpoint to the end; every rank of a run calls it.
+
+    Args:
+        training: with paths of this host.
+        trainer: trainer class, with its teachers and options.
+        data: data YAML on this host.
+        folder: Ultralytics' run folder on this host.
+    """
+    train, yolo = training.train, YOLO(training.model, task=training.train.get("task"))
+    if training.resumed:
+        # Without these, Ultralytics takes data and teacher from the checkpoint, which may come from another place.
+        overrides = {"save_dir": str(folder), "distill_model": train.get("distill_model")}
+        overrides |= {} if training.device is None else {"device": training.device}
+        yolo.train(trainer=trainer, data=data, resume=training.model, **overrides)
+    else:
+        place = {"project": str(folder.parent), "name": folder.name, "exist_ok": True}
+        yolo.train(trainer=trainer, data=data, **train, **place)
 
 
 def choose_fine_tuning(

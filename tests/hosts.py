@@ -1,0 +1,113 @@
+"""Hosts for tests of several machines: network namespaces with file systems, names and caches of their own.
+
+Each host is a process that holds its namespaces, and vanishes with it. A veth pair connects two hosts; its addresses
+exist in their namespaces only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from signals import default_signals
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SCRIPT = str(Path(__file__).parents[1] / "tools" / "distill.py")
+# $1 is the host's own folder, $2 the folder under which it sees that, $3 its name, the others what it must not see.
+_SET_UP = """
+set -e
+own=$1 view=$2 name=$3
+shift 3
+mount --bind "$own" "$view"
+for folder in "$@"; do mount -t tmpfs none "$folder"; done
+hostname "$name"
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+
+
+class Host:
+    """A machine on which commands run.
+
+    Args:
+        name: its host name.
+        address: its address, on which the other host reaches it.
+        folder: its folder as the test sees it.
+        view: the same folder as the host sees it.
+        prefix: words that run a command on it.
+    """
+
+    def __init__(self, name: str, address: str, folder: Path, view: Path, prefix: Sequence[str] = ()):
+        self.name, self.address, self.folder, self.view = name, address, folder, view
+        self._prefix = list(prefix)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of its commands: caches of its own, and what identifies its processes."""
+        own = {"FGD_YOLO_CACHE": "cache", "YOLO_CONFIG_DIR": "config", "MPLCONFIGDIR": "config", "TMPDIR": "tmp"}
+        places = {name: str(self.view / folder) for name, folder in own.items()}
+        return {**os.environ, **places, "OMP_NUM_THREADS": "1", "FGD_YOLO_TEST_HOST": str(self.folder)}
+
+    def torchrun(self, options: Sequence[str], words: Sequence[object]) -> subprocess.Popen:
+        """Start `torchrun OPTIONS tools/distill.py WORDS` in the host's folder."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        command = [*self._prefix, *TORCHRUN, *options, SCRIPT, *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        place = {"env": self.environment, "preexec_fn": default_signals, "start_new_session": True}
+        if self._prefix:  # the folder exists on the host alone
+            command = [*self._prefix, "env", "-C", str(self.view), *command[len(self._prefix) :]]
+            return subprocess.Popen(command, **pipes, **place)
+        return subprocess.Popen(command, cwd=self.folder, **pipes, **place)
+
+    def rank(self, rank: int) -> int:
+        """Return the process id of a rank that runs here."""
+        wanted = {f"RANK={rank}", f"FGD_YOLO_TEST_HOST={self.folder}"}
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and wanted <= {*(process / "environ").read_text().split("\0")}:
+                    return int(process.name)
+            except OSError:  # ended meanwhile
+                continue
+        raise AssertionError(f"no rank {rank} runs on {self.name}")
+
+
+def why_no_hosts() -> str | None:
+    """Return why this machine cannot have hosts of its own, or None if it can."""
+    missing = [program for program in ("ip", "unshare", "nsenter") if shutil.which(program) is None]
+    if missing:
+        return f"{', '.join(missing)} is not installed"
+    trial = ["unshare", "--net", "--mount", "--uts", "sh", "-c", "mount -t tmpfs none /mnt && ip link set lo up"]
+    run = subprocess.run(trial, capture_output=True, text=True)
+    return None if run.returncode == 0 else f"namespaces are not allowed here ({run.stderr.strip()})"
+
+
+@contextmanager
+def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
+    """Make two connected hosts, each with a folder that it sees under the same path, and remove them at the end."""
+    view, own = folder / "view", [folder / "red", folder / "blue"]
+    for path in (view, *own):
+        path.mkdir()
+    with ExitStack() as stack:
+        holders = []
+        for path in own:
+            words = ["unshare", "--net", "--mount", "--uts", "--propagation", "private", "sh", "-c", _SET_UP, "sh"]
+            words += [str(path), str(view), path.name, *map(str, own)]
+            holder = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            stack.callback(holder.kill)
+            assert holder.stdout.readline() == "ready\n"
+            holders.append(holder.pid)
+        pair = ["ip", "link", "add", "wire", "netns", str(holders[0]), "type", "veth"]
+        subprocess.run([*pair, "peer", "name", "wire", "netns", str(holders[1])], check=True)
+        hosts = []
+        for number, (path, pid) in enumerate(zip(own, holders, strict=True), start=1):
+            prefix, address = ["nsenter", "-t", str(pid), "-n", "-m", "-u"], f"10.77.0.{number}"
+            for words in (["addr", "add", f"{address}/24", "dev", "wire"], ["link", "set", "wire", "up"]):
+                subprocess.run([*prefix, "ip", *words], check=True)
+            hosts.append(Host(path.name, address, path, view, prefix))
+        yield hosts[0], hosts[1]
