@@ -5,6 +5,7 @@
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `term_group.py`: the terms of the features, and those of the heads
 - `beside.py`: runs the teachers beside the student, in a thread or on a stream
+- `batch_parts.py`: joins what the teachers make of the parts of a batch
 - `teacher_precision.py`: the precision in which the teachers run
 - `finite_gate.py`, `dropped_batches.py`: terms that are not finite are left out and counted
 - `later_value.py`: values of a GPU that the host reads later, so that it never waits

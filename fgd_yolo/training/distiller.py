@@ -18,6 +18,7 @@ from fgd_yolo.methods.box_masks import foreground_weights
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
 from fgd_yolo.neck import Level
 from fgd_yolo.training.assignments import record_assignments
+from fgd_yolo.training.batch_parts import join_parts
 from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.crossed_head import CrossedHead
 from fgd_yolo.training.dropped_batches import DroppedBatches
@@ -173,7 +174,9 @@ class Distiller:
             images = _teachers_images(batch)
             if self._beside is None:
                 self._beside = Beside(images.device)
-            self._beside.start(images, partial(self._run_teachers, batch))
+            parts = images.tensor_split(self._beside.pieces(len(images)))
+            pieces = [partial(self._run_teachers, part) for part in parts]
+            self._beside.start(images, pieces, partial(self._join, batch))
 
     def drain(self) -> None:
         """Finish and forget what the teachers have begun, so that it holds no memory."""
@@ -250,16 +253,22 @@ class Distiller:
             return len(labels["bboxes"]) > 0
         return bool({*labels["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
-    def _run_teachers(self, batch: dict[str, Any]) -> TeacherPass:
-        """Compute all that needs no student: run the teachers of the groups that still run, and prepare the targets."""
-        images = _teachers_images(batch)
+    def _run_teachers(self, images: Tensor) -> tuple[dict[Teacher, list[Tensor]], dict[Teacher, HeadOutputs]]:
+        """Return the neck maps of the teachers of the groups that still run, and the outputs that are compared."""
         heads = self.head_teachers if self.heads.running else []
         chosen = [self.feature_teacher, *heads] if self.features.running else heads
         maps = {teacher: teacher.frozen(images) for teacher in dict.fromkeys(chosen)}
         asked = heads if self.head_loss.weights else []
         if self.features.running and self.losses[0].needs_scores:
             asked = [self.feature_teacher, *asked]
-        outputs = {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)}
+        return maps, {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)}
+
+    def _join(self, batch: dict[str, Any], parts: list[tuple[dict, dict]]) -> TeacherPass:
+        """Join the parts of a batch, and prepare what the features compare with, which is of a whole batch."""
+        maps, outputs = (
+            {teacher: join_parts([part[teacher] for part in of_parts]) for teacher in of_parts[0]}
+            for of_parts in zip(*parts, strict=True)
+        )
         targets = self._targets(batch, maps, outputs) if self.features.running else []
         return TeacherPass(maps, outputs, targets)
 
