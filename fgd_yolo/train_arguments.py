@@ -80,12 +80,8 @@ def refuse_unsupported(arguments: Mapping[str, Any]) -> None:
         arguments: Ultralytics train arguments, as the user gave them.
 
     Raises:
-        UsageError: several GPUs, `distill_model`, `quantize=8`, or a list of data sets.
+        UsageError: `distill_model`, `quantize=8`, or a list of data sets.
     """
-    device = arguments.get("device")
-    devices = device if isinstance(device, (list, tuple)) else str(device or "").strip("[]() ").split(",")
-    if len([entry for entry in devices if str(entry).strip()]) > 1:
-        raise UsageError(f"device={device}: several GPUs are not supported yet; name one, such as device=0")
     if arguments.get("distill_model") is not None:
         raise UsageError(
             "distill_model= is Ultralytics' own distillation and cannot run together with FGD: leave it out"

@@ -4,5 +4,7 @@
 - `process_group.py`: joins this process to the others, and leaves them
 - `heartbeat.py`: ends every process with one line when one of them has failed or is silent
 - `exchange.py`: what the ranks tell each other outside a training: values, facts to compare, errors, files
+- `gradients.py`: averages gradients over the processes, and copies values of rank 0 to all
+- `launch.py`: starts one process for each device of this machine
 - `alone.py`: lets one of the processes use Ultralytics as if it were the only one
 """

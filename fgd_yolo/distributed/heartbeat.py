@@ -25,6 +25,7 @@ INTERVAL_S = 1.0
 SILENT_S = 40.0
 _ACKNOWLEDGED_S = 5.0  # that a failed process waits until the others have read why
 EXIT_CODE = 1
+_STOPPED = "was stopped"
 
 
 class Member(NamedTuple):
@@ -123,9 +124,10 @@ class Heartbeat:
             if self._stopped.is_set():
                 return
             self._stopped.set()
-            line = f"{self._members[self._rank]} failed: {error_message(error)}"
-            first = self._store.compare_set("failed", "", shortened(line)).decode()
-            if not first.startswith(f"rank {self._rank} "):
+            stopped = isinstance(error, KeyboardInterrupt)
+            what = _STOPPED if stopped else f"failed: {error_message(error)}"
+            first = self._store.compare_set("failed", "", shortened(f"{self._members[self._rank]} {what}")).decode()
+            if not first.startswith(f"rank {self._rank} ") and not (stopped and first.endswith(_STOPPED)):
                 self._end(first)
             self._wait_for("ended", _ACKNOWLEDGED_S)
 

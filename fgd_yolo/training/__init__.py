@@ -1,6 +1,7 @@
 """Training: Ultralytics' trainers with a teacher, and the loss for the training loops of other detectors.
 
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
+- `distributed_trainer.py`: what it needs beyond Ultralytics to train over several processes
 - `student_record.py`: which record of the task table a student has
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
 - `term_group.py`: the terms of the features, and those of the heads

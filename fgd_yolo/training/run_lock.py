@@ -62,9 +62,11 @@ class LockedTrainer:
             return folder
 
     def train(self) -> None:
-        """Train as Ultralytics does, then unlock the folder."""
+        """Train as Ultralytics does, then unlock the folder; of the processes that this one starts, one locks it."""
         if self.folder_lock is not None and not self.folder_lock.held:
             self.folder_lock.acquire()
+        if self.ddp:
+            self._unlock()
         try:
             return super().train()
         finally:

@@ -23,6 +23,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, read_dataset
+from fgd_yolo.distributed.alone import alone
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import SAME_SIZE
@@ -34,6 +35,7 @@ from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.distiller import HOST_LABELS, LABELS, Distiller
+from fgd_yolo.training.distributed_trainer import DistributedTrainer
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
@@ -53,10 +55,15 @@ from fgd_yolo.ultralytics import (
     round_imgsz,
 )
 
+_ON_EVENT = {  # what a trainer does on Ultralytics' events, besides its callbacks
+    "on_train_epoch_start": methodcaller("_start_epoch"),
+    "on_train_epoch_end": methodcaller("_end_epoch"),
+    "on_model_save": lambda trainer: plot_if_due(trainer, trainer.config.pictures_every),
+}
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
 
-class FGDTrainer(LockedTrainer):
+class FGDTrainer(LockedTrainer, DistributedTrainer):
     """Trains a student as Ultralytics does, with distillation terms added to its loss.
 
     A mixin before Ultralytics' trainers: constructing it makes an instance of a class that also derives from the
@@ -125,10 +132,6 @@ class FGDTrainer(LockedTrainer):
                 load_model(teacher)  # so that a wrong file stops the run before the run folder is created
         super().__init__(cfg, overrides, _callbacks)
         refuse_unsupported(vars(self.args))
-        if self.config.active:
-            self.add_callback("on_train_epoch_start", methodcaller("_start_epoch"))
-            self.add_callback("on_train_epoch_end", methodcaller("_end_epoch"))
-            self.add_callback("on_model_save", partial(plot_if_due, every=self.config.pictures_every))
 
     @property
     def task(self) -> YoloTask:
@@ -142,8 +145,19 @@ class FGDTrainer(LockedTrainer):
             FGDError: another process trains in the folder, or no pair of checkpoints is intact.
         """
         super().check_resume(overrides)
-        if self.resume:
-            checkpoints.restore(Path(self.args.save_dir) / "weights")
+        if self.world.first:
+            if self.resume:
+                checkpoints.restore(Path(self.args.save_dir) / "weights")
+            self.announce_run()
+
+    def run_callbacks(self, event: str) -> None:
+        """Run the callbacks of an event, then what the distillation does then.
+
+        Not callbacks themselves: Ultralytics hands these to trainers in other processes, which would have them twice.
+        """
+        super().run_callbacks(event)
+        if self.distiller is not None and event in _ON_EVENT:
+            _ON_EVENT[event](self)
 
     @safe_loading()
     def train(self):
@@ -266,6 +280,10 @@ class FGDTrainer(LockedTrainer):
             optimizer.register_step_pre_hook(self._clip_own)
         return optimizer
 
+    def beside(self) -> nn.Module:
+        """Return the modules that are trained beside the student."""
+        return super().beside() if self.distiller is None else self.distiller.trained
+
     def _clip_own(self, *_) -> None:
         torch.nn.utils.clip_grad_norm_(self.distiller.trained.parameters(), MAX_GRADIENT_NORM)
 
@@ -300,16 +318,17 @@ class FGDTrainer(LockedTrainer):
         Ultralytics has copied the model for its EMA and restored a checkpoint by then, so neither sees the loss hook.
         """
         super()._setup_train()
-        if self.resume:
+        if self.resume and self.world.first:
             checkpoints.drop_later_rows(self.csv, self.start_epoch)
         if self.distiller is None:
             return
         student = unwrap_model(self.model)
         if not self.resume:
             check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
+        if not self.resume and self.world.first:
             labels = [teacher.name for teacher in self.distiller.teachers]
-            subject = student, self.test_loader, self.args, self.data["names"], self.config
-            with self._teachers_loader() as teachers_loader:
+            with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
+                subject = student, loader, self.args, self.data["names"], self.config
                 check_teachers(self.teachers, labels, *subject, teachers_loader)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
@@ -322,20 +341,35 @@ class FGDTrainer(LockedTrainer):
         self.loss_hook.attach()
 
     @contextmanager
+    def _whole_loader(self) -> Iterator[Any]:
+        """Yield a loader of all val images: among several processes, `test_loader` has a part of them."""
+        if not self.world.several:
+            yield self.test_loader
+            return
+        with self._new_loader({}) as loader:
+            yield loader
+
+    @contextmanager
     def _teachers_loader(self) -> Iterator[Any]:
         """Yield a loader of the val images at the size of the teachers' images, a multiple of their strides."""
         stride = lcm(*(teacher.frozen.stride for teacher in self.distiller.teachers))
         if self.image_sizes is None and self.stride % stride == 0:
-            yield self.test_loader
+            with self._whole_loader() as loader:
+                yield loader
             return
         imgsz = self.args.imgsz if self.image_sizes is None else self.image_sizes.teacher
-        # Not in memory: they are read once.
-        changes = {"imgsz": round_imgsz(imgsz, stride) if self.task.stretched else imgsz, "cache": False}
+        with self._new_loader({"imgsz": round_imgsz(imgsz, stride) if self.task.stretched else imgsz}) as loader:
+            if loader.dataset.rect:  # the borders fill the images to multiples of the student's stride alone
+                loader.dataset.batch_shapes = -(-loader.dataset.batch_shapes // stride) * stride
+            yield loader
+
+    @contextmanager
+    def _new_loader(self, changes: dict[str, Any]) -> Iterator[Any]:
+        """Yield another loader of all val images, with changes of the arguments, and close it."""
+        changes = {**changes, "cache": False}  # not in memory: they are read once
         with preserve_random_state(), override_configs(self.args, changes), quiet_ultralytics():
             size = self.test_loader.batch_size
             loader = self.get_dataloader(self.data[self.args.split], batch_size=size, rank=-1, mode="val")
-        if loader.dataset.rect:  # the borders fill the images to multiples of the student's stride alone
-            loader.dataset.batch_shapes = -(-loader.dataset.batch_shapes // stride) * stride
         try:
             yield loader
         finally:
@@ -386,8 +420,14 @@ class FGDTrainer(LockedTrainer):
         return saved
 
     def final_eval(self) -> None:
-        """Strip and validate the final checkpoints as Ultralytics does, on copies that then replace them."""
-        with checkpoints.staging(self.wdir) as folder:
+        """Strip and validate the final checkpoints as Ultralytics does, on copies that then replace them.
+
+        Rank 0 validates alone: Ultralytics lets it wait for those that have no `best.pt` on their disk.
+        """
+        if not self.world.first:
+            return
+        with alone(), self._whole_loader() as loader, checkpoints.staging(self.wdir) as folder:
+            self.validator.dataloader = loader
             checkpoints.copy_checkpoints(self.wdir, folder)
             with checkpoints.redirected(self, folder):
                 super().final_eval()

@@ -209,8 +209,8 @@ def test_a_run_folder_that_cannot_be_created(refused, data, student_yaml, tmp_pa
 @pytest.mark.parametrize(
     ("word", "part"),
     [
-        ("device=0,1", "several GPUs"),
-        ("device=[0,1]", "several GPUs"),
+        ("device=0,1", "device=0,1 is not available"),
+        ("device=[0,1]", "device=[0, 1] is not available"),
         ("device=77", "device=77"),
         ("distill_model=yolov8l.pt", "distill_model"),
         ("quantize=8", "quantize=8"),

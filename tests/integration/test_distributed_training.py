@@ -1,0 +1,140 @@
+"""Training over several processes, for real: gloo on the CPU, processes of one machine, narrow models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ultralytics.utils.torch_utils import unwrap_model
+
+import rank_training
+from fgd_yolo.training import distiller
+from fixtures import draw_dataset, narrow_yaml, save_checkpoint
+from rank_training import KeepingTrainer, build, state
+from ranks import SumOfThreads, in_threads, torchrun
+from training import STEADY
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(rank_training.__file__)
+IMAGES = 18  # for two ranks batches of 2, 2, 2, 2 and 1 images each, for three of 2, 2 and 2
+SMALL = {"imgsz": 64, "device": "cpu", "plots": False, "nbs": 4, "optimizer": "SGD", "lr0": 0.002, "name": "student"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    """Teacher, student and data."""
+    folder = tmp_path_factory.mktemp("files")
+    data = draw_dataset(folder / "data", train=IMAGES, val=6)
+    teacher = save_checkpoint(folder / "teacher.pt", narrow_yaml(folder / "wide.yaml", 0.125), data)
+    student = narrow_yaml(folder / "narrow.yaml", 0.0625)
+    return {"teacher": str(teacher), "model": str(student), "data": str(data)}
+
+
+def arguments(files: dict[str, str], folder: Path, plan: dict | None = None, **changes: Any) -> dict[str, Any]:
+    """Return the arguments of a small training, and write them where its processes read them."""
+    project = {"project": str(folder / ("HOST" if changes.pop("hosts", False) else "runs"))}
+    names = {"model": files["model"], "data": files["data"]}
+    content = {
+        "teacher": files["teacher"],
+        "options": STEADY,
+        "overrides": {**names, **SMALL, "epochs": 2, "batch": 4, "warmup_epochs": 0, **project, **changes},
+        "plan": plan or {},
+        "hosts": "HOST" in project["project"],
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "arguments.json").write_text(json.dumps(content))
+    return content
+
+
+def results(folder: Path, processes: int) -> list[dict[str, Any]]:
+    """Return what each rank has kept."""
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(processes)]
+
+
+def assert_ranks_are_equal(kept: list[dict[str, Any]]) -> None:
+    """Assert that after every epoch everything that is trained is the same on all ranks, to the last bit."""
+    for number, own in enumerate(kept[0]["states"]):
+        for other in kept[1:]:
+            theirs = other["states"][number]
+            assert own.keys() == theirs.keys()
+            different = [name for name, value in own.items() if not torch.equal(value, theirs[name])]
+            assert not different, f"state {number}: {different[:3]}"
+
+
+def average(trainers: list[KeepingTrainer]) -> None:
+    """Give every trainer the mean of all trainers' gradients; one that is missing counts as 0 if another has one."""
+    parameters = [[*unwrap_model(own.model).parameters(), *own.beside().parameters()] for own in trainers]
+    for same in zip(*parameters, strict=True):
+        present = [parameter.grad for parameter in same if parameter.grad is not None]
+        if present:
+            mean = sum(present) / len(same)
+            for parameter in same:
+                parameter.grad = mean.clone()
+
+
+def reference(content: dict[str, Any], kept: list[dict[str, Any]], monkeypatch) -> list[dict[str, torch.Tensor]]:
+    """Repeat a training of several ranks in this process and return its states, as rank 0 keeps them.
+
+    Each rank's batches go through a model of their own, with its own batch statistics and normalisers; the gradients
+    are averaged in a plain loop, and every model takes the same step.
+    """
+    count, trainers = len(kept), []
+    monkeypatch.setattr(distiller, "sum_over_ranks", SumOfThreads(count))
+    monkeypatch.setattr(distiller, "has_ranks", lambda: True)
+    for rank in range(count):
+        own = build(
+            Path(), **{**content, "overrides": {**content["overrides"], "name": f"reference{rank}"}}, place=rank
+        )
+        own._setup_train()
+        first = kept[0]["states"][0]
+        for part, model in (("student", unwrap_model(own.model)), ("ema", own.ema.ema), ("beside", own.beside())):
+            values = {name.removeprefix(f"{part}."): v for name, v in first.items() if name.startswith(f"{part}.")}
+            model.load_state_dict(values, strict=part != "student")
+        trainers.append(own)
+    epochs = content["overrides"]["epochs"]
+    steps = len(kept[0]["batches"]) // epochs
+    states = []
+
+    def forward_and_backward(trainer, rank: int) -> None:
+        batch = kept[rank]["batches"][trainer.steps_taken]
+        batch = trainer.preprocess_batch({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+        loss, _ = trainer.model(batch)
+        (loss.sum() * count).backward()
+
+    for epoch in range(epochs):
+        for own in trainers:
+            own.epoch = epoch
+            own.scheduler.step()
+            own._model_train()
+            own.distiller.start_epoch(epochs, steps)
+        for _ in range(steps):
+            in_threads(forward_and_backward, trainers, timeout_s=120)
+            average(trainers)
+            for own in trainers:
+                own.optimizer_step()
+        in_threads(lambda own, _: own.distiller.end_epoch(), trainers)
+        states.append(state(trainers[0]))
+    return states
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # as in Ultralytics' own loop
+@pytest.mark.parametrize(("processes", "epochs"), [(2, 4), (3, 7)])
+def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_path, monkeypatch, processes, epochs):
+    plan = {"1": {"changes": {"3": "remove_boxes", "7": "drop_last_image"}, "spoilt": [2, 5]}, "0": {"spoilt": [9]}}
+    content = arguments(files, tmp_path / "run", plan, epochs=epochs, batch=2 * processes)
+    ended = torchrun(SCRIPT, processes, tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    kept = results(tmp_path / "run", processes)
+    assert len(kept[0]["batches"]) >= 20
+    assert any(len(batch["img"]) == 1 for batch in kept[1]["batches"])
+    assert_ranks_are_equal(kept)
+    expected = reference(content, kept, monkeypatch)
+    assert len(expected) == epochs == len(kept[0]["states"]) - 1
+    for epoch, (own, wanted) in enumerate(zip(kept[0]["states"][1:], expected, strict=True)):
+        for name, value in wanted.items():
+            torch.testing.assert_close(
+                own[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name, e=epoch: f"{e} {n}: {m}"
+            )
