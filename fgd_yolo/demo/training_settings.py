@@ -46,6 +46,9 @@ _CPU = {
     "val": False,  # the last epoch is always validated; each further one would take 10 s for yolov8l
 }
 
+CPU_WITH_BFLOAT16: Settings = MappingProxyType({"amp": "bf16"})
+"""What a CPU that multiplies bfloat16 sets beside these, in both stages."""
+
 _ACCELERATOR = {**_BOTH, "imgsz": 320, "batch": 16, "nbs": 16, "warmup_epochs": 1.0}
 """Untested: more pixels and epochs, since both cost little on an accelerator."""
 

@@ -8,7 +8,7 @@ checkpoints. A training step itself is `Distiller.step`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import lcm
 from operator import methodcaller
@@ -34,6 +34,7 @@ from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
+from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
 from fgd_yolo.training.distiller import HOST_LABELS, LABELS, Distiller
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
@@ -48,6 +49,7 @@ from fgd_yolo.training.teacher_precision import teacher_dtype
 from fgd_yolo.ultralytics import (
     check_architecture,
     clean_names,
+    find_device,
     largest_stride,
     load_model,
     quiet_ultralytics,
@@ -87,6 +89,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     distiller: Distiller | None = None
     loss_hook: LossHook | None = None
     image_sizes: ImageSizes | None = None
+    bfloat16_forward: Bfloat16Forward | None = None
 
     @classmethod
     def with_teacher(
@@ -143,8 +146,10 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
         Raises:
             FGDError: another process trains in the folder, or no pair of checkpoints is intact.
+        UsageError: the device is not available, or `amp=bf16` is not for this CPU.
         """
         super().check_resume(overrides)
+        check_bfloat16(self.args.amp, find_device(self.args.device).type, recorded=bool(self.resume))
         if self.world.first:
             if self.resume:
                 checkpoints.restore(Path(self.args.save_dir) / "weights")
@@ -289,6 +294,8 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
     def auto_batch(self):
         """Estimate the batch size as Ultralytics does, with the teacher's forward pass beside the student's."""
+        if on_cpu(self.args.amp, self.device.type):
+            return int(DEFAULT_CFG.batch)  # as Ultralytics on any CPU, where there is nothing to measure
         if self.distiller is None:
             return super().auto_batch()
         self._cast_teachers()
@@ -320,25 +327,36 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         super()._setup_train()
         if self.resume and self.world.first:
             checkpoints.drop_later_rows(self.csv, self.start_epoch)
+        student = unwrap_model(self.model)
+        if self.distiller is not None:
+            self._cast_teachers()
+        if on_cpu(self.args.amp, self.device.type):
+            # Ultralytics' loop would raise; `save_model` and `final_eval` write the value of the user.
+            self.args.amp = self.amp = False
+            self.bfloat16_forward = Bfloat16Forward(student)
+            self.bfloat16_forward.attach()
         if self.distiller is None:
             return
-        student = unwrap_model(self.model)
         if not self.resume:
-            check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
-        if not self.resume and self.world.first:
-            labels = [teacher.name for teacher in self.distiller.teachers]
-            with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
-                subject = student, loader, self.args, self.data["names"], self.config
-                check_teachers(self.teachers, labels, *subject, teachers_loader)
+            self._preflight(student)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
-        self._cast_teachers()
         # Unlike get_scale, this does not wait for the device.
         amp_scale = partial(self.scaler.scale, torch.ones((), device=self.device))
         step = partial(self.distiller.step, amp_scale=amp_scale)
         self.loss_hook = LossHook(student, step, head=any(self.config.heads.weights.values()))
         self.loss_hook.attach()
+
+    def _preflight(self, student: nn.Module) -> None:
+        """Check data and teachers before the first epoch."""
+        check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
+        if not self.world.first:
+            return
+        labels = [teacher.name for teacher in self.distiller.teachers]
+        with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
+            subject = student, loader, self.args, self.data["names"], self.config
+            check_teachers(self.teachers, labels, *subject, teachers_loader)
 
     @contextmanager
     def _whole_loader(self) -> Iterator[Any]:
@@ -411,13 +429,17 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     def save_model(self) -> bool:
         """Write Ultralytics' checkpoints and the side file to a staging folder, then move them into place together."""
         with checkpoints.staging(self.wdir) as folder:
-            with checkpoints.redirected(self, folder):
+            with checkpoints.redirected(self, folder), override_configs(self.args, self._recorded_precision):
                 saved = super().save_model()
             if saved and self.distiller is not None:
                 side = {"epoch": self.epoch, **self._origin(), **self.distiller.state_dict()}
                 checkpoints.write_side_file(folder, side)
             checkpoints.commit(folder, self.wdir)
         return saved
+
+    @property
+    def _recorded_precision(self) -> dict[str, Any]:
+        return {} if self.bfloat16_forward is None else {"amp": BF16}
 
     def final_eval(self) -> None:
         """Strip and validate the final checkpoints as Ultralytics does, on copies that then replace them.
@@ -426,6 +448,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         """
         if not self.world.first:
             return
+        vars(self.args).update(self._recorded_precision)
         with alone(), self._whole_loader() as loader, checkpoints.staging(self.wdir) as folder:
             self.validator.dataloader = loader
             checkpoints.copy_checkpoints(self.wdir, folder)
@@ -441,15 +464,15 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         return {"teacher": self.teacher_digest, "options": options}
 
     def _load_checkpoint_state(self, ckpt) -> None:
-        """Restore the distiller, then Ultralytics' state with the loss hook detached: the student is deep-copied."""
-        if self.distiller is None:
-            return super()._load_checkpoint_state(ckpt)
-        side = checkpoints.load_side_file(self.wdir, ckpt["epoch"])
-        checkpoints.check_origin(side, self._origin())
-        self.distiller.load_state_dict(side)  # first, since its error for a side file that does not fit is clearer
-        with self.loss_hook.detached() if self.loss_hook else nullcontext():
+        """Restore the distiller, then Ultralytics' state with all hooks detached: the student is deep-copied."""
+        if self.distiller is not None:
+            side = checkpoints.load_side_file(self.wdir, ckpt["epoch"])
+            checkpoints.check_origin(side, self._origin())
+            self.distiller.load_state_dict(side)  # first, since its error for a side file that does not fit is clearer
+        with ExitStack() as detached:
+            for hook in filter(None, (self.loss_hook, self.bfloat16_forward)):
+                detached.enter_context(hook.detached())
             super()._load_checkpoint_state(ckpt)
-        return None
 
 
 def check_feature_teacher(config: FGDConfig, teachers: Sequence[str | Path]) -> None:

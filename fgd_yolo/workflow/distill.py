@@ -74,6 +74,7 @@ from fgd_yolo.workflow.run_folder import (
     save_result,
     teacher_input,
 )
+from fgd_yolo.workflow.time_estimate import estimate_run
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
 _LINE = 100  # columns of the closing text
@@ -292,6 +293,9 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
 def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     """Run stages 2 to 5 and return the numbers of the closing table."""
     announce_run(Run(plan.recipe.data, Fact(*data_input(plan.dataset)), plan.student.task.name, plan.recipe.train))
+    estimate = estimate_run(plan, lock.folder)
+    if estimate is not None:
+        print_status(f"time on this device: {estimate}")
     teachers = _teachers(plan, lock.folder)
     weights = _distil(plan, teachers, lock)
     with alone():

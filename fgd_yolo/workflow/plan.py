@@ -18,6 +18,7 @@ from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.class_selection import selected_classes
+from fgd_yolo.training.cpu_autocast import check_bfloat16, has_bfloat16
 from fgd_yolo.training.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
@@ -110,6 +111,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     demo = recipe.data is None
     student = resolve(recipe.student, "student", demo)
     train, teacher_train = _stage_arguments(recipe, train, device_type, student.task)
+    for arguments in (train, teacher_train):
+        check_bfloat16(arguments.get("amp"), device_type, recorded)
     _check_task(train.get("task"), student)
     train["task"] = student.task.name
     _check_frozen(train.get("freeze"), student)
@@ -185,6 +188,8 @@ def demo_arguments(given: Mapping[str, Any], device_type: str, task: YoloTask) -
     arguments = []
     for role, settings in (("student", demo_settings.STUDENT), ("teacher", demo_settings.TEACHER)):
         defaults = {**settings.get(device_type, settings["cpu"]), **demo_settings.OF_TASK[task.name]}
+        if device_type == "cpu" and has_bfloat16():
+            defaults |= demo_settings.CPU_WITH_BFLOAT16
         arguments.append({**defaults, **given})
         print_status(f"demo settings, {role}: {' '.join(f'{key}={arguments[-1][key]}' for key in defaults)}")
     return arguments[0], arguments[1]

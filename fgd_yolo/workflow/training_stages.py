@@ -16,7 +16,7 @@ from ultralytics import YOLO
 
 from fgd_yolo.class_columns import check_class_map, choose_columns, known_classes, same_classes
 from fgd_yolo.config import AUTO, PLAIN, FGDConfig, Recipe
-from fgd_yolo.console import display_path, format_classes, format_duration, print_status
+from fgd_yolo.console import display_path, format_classes, print_status
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError
@@ -33,7 +33,6 @@ from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.announcements import Training, announce_training
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import file_input, teacher_stage
-from fgd_yolo.workflow.time_estimate import epoch_seconds
 
 _STUDENT_ONLY = ("pretrained", "freeze", "time", "task")
 
@@ -231,9 +230,7 @@ def prepare_teacher(
     classes = format_classes(dataset.names)
     print_status(f"the teacher {_state(teacher)}, the data has {classes}: it is fine-tuned first")
     epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
-    seconds = epoch_seconds(teacher, dataset, train)
-    estimate = "unknown duration" if seconds is None else f"about {format_duration(seconds * epochs)} at most"
-    print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px, {estimate} on this device")
+    print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
     plain = FGDTrainer.with_teacher(None, FGDConfig(method=PLAIN))
     best = train_stage(teacher.file, plain, str(dataset.file), folder, train, device)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_a_teacher_that_is_not_trained_for_the_data_is_fine_tuned_first(shell, first_run):
     assert first_run.returncode == 0, first_run.stderr
     assert "is untrained" in first_run.stdout
-    assert re.search(rf"teacher: {TEACHER_EPOCHS} epochs at {IMAGE_PX} px, about \d+ (s|min) at most", first_run.stdout)
+    assert f"teacher: {TEACHER_EPOCHS} epochs at {IMAGE_PX} px\n" in first_run.stdout
     assert shell.epochs("first", "teacher") == list(range(1, TEACHER_EPOCHS + 1))
     assert shell.result("first")["teachers"][0]["map50_95"] > 0.05
 

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from fgd_yolo.config import Recipe
 from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.workflow.resolve import resolve
-from fgd_yolo.workflow.time_estimate import epoch_seconds
 from fgd_yolo.workflow.training_stages import (
     cached_teacher,
     choose_fine_tuning,
@@ -255,22 +251,6 @@ def test_a_run_resumes_only_with_the_teacher_it_was_started_with(teacher, datase
     for place in (own, cached):
         shutil.copyfile(teacher_pt, place)
         assert prepare_teacher(stranger, dataset, train, tmp_path, started_with=digest) == place
-
-
-@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolov8n-p6.yaml"])
-def test_an_image_size_between_strides_has_an_estimate_too(model, dataset):
-    assert epoch_seconds(resolve(model, "teacher"), dataset, {"imgsz": 96, "batch": 2, "device": "cpu"}) > 0
-
-
-def test_the_estimate_is_above_0_grows_with_the_images_and_draws_no_random_number(teacher, dataset):
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    arguments = {"imgsz": 64, "batch": 2, "device": "cpu"}
-    few = epoch_seconds(teacher, dataset, arguments)
-    larger = replace(dataset, scan=dataset.scan._replace(train_images=1000 * dataset.scan.train_images))
-    many = epoch_seconds(teacher, larger, arguments)
-    assert 0 < few < many
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())
 
 
 def test_a_finished_training_is_not_repeated_and_a_stale_lock_is_removed(teacher_pt, tmp_path):
