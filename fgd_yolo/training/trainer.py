@@ -146,7 +146,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
         Raises:
             FGDError: another process trains in the folder, or no pair of checkpoints is intact.
-        UsageError: the device is not available, or `amp=bf16` is not for this CPU.
+            UsageError: the device is not available, or `amp=bf16` is not for this CPU.
         """
         super().check_resume(overrides)
         check_bfloat16(self.args.amp, find_device(self.args.device).type, recorded=bool(self.resume))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import RANK
+from ultralytics.utils.torch_utils import parse_device
 
 from fgd_yolo.config import PLAIN, FGDConfig
 from fgd_yolo.console import format_duration
@@ -95,9 +96,12 @@ def _estimate(plan: Plan, run_dir: Path, folder: Path) -> Estimate:
 
 
 def _time(trainer_class: type[FGDTrainer], plan: Plan, model: str, train: Mapping[str, Any], folder: Path):
-    device = {} if plan.device is None else {"device": plan.device}
-    place = {"save_dir": str(folder), "data": str(plan.dataset.file), "model": model}
-    return time_steps(trainer_class, {**train, **device, **place})
+    arguments = {**ultralytics_defaults(), **train}
+    first, *others = parse_device(arguments["device"] if plan.device is None else plan.device).split(",")
+    if others:  # each has its part of the batch
+        train = {**train, "batch": max(arguments["batch"] // (1 + len(others)), 1)}
+    place = {"save_dir": str(folder), "data": str(plan.dataset.file), "model": model, "device": first}
+    return time_steps(trainer_class, {**train, **place})
 
 
 def training_seconds(times: StepTimes, train: Mapping[str, Any], epochs: int) -> float:
