@@ -108,6 +108,8 @@ class LevelLoss(nn.Module):
         """
         with torch.no_grad(), torch.autocast(teacher_map.device.type, enabled=False):
             teacher_map = at_least_float32(teacher_map.detach())
+            if teacher_map.device.type == "cpu":  # channels last is fast for convolutions, and slow for sums over cells
+                teacher_map = teacher_map.contiguous()
             return self.target(teacher_map, objects) if any(self.weights) else Target(teacher_map, objects)
 
     def terms(self, student_map: Tensor, target: Any) -> NamedTuple:

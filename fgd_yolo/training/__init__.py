@@ -18,6 +18,7 @@
 - `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
 - `load_teachers.py`: loads the teachers and chooses what each teaches
 - `teacher.py`: a teacher, frozen and cut at its neck
+- `pointwise.py`: faster 1x1 convolutions on a CPU
 - `image_sizes.py`: teachers that see larger images than their student: the student's batch is shrunk from theirs
 - `inherit.py`: the inheriting strategy, a student that starts from its teacher's neck and head
 - `head_outputs.py`: outputs of the heads, paired by branch and level

@@ -26,7 +26,7 @@ class FrozenTeacher:
     Args:
         model: a complete model; it is modified in place: batch norms are fused and the head is cut off.
         device: device to run on.
-        memory_format: memory format of the weights; channels last is faster on CUDA.
+        memory_format: memory format of the weights; channels last is faster on every device.
         heads: whether to keep the head, for `predictions`.
     """
 
