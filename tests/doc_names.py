@@ -33,7 +33,7 @@ PROGRAMS = (
 """Programs that a page may name."""
 OTHERS_OPTIONS = (
     *("--build", "--file", "--hook-type", "--no-deps", "--strict", "--help", "--version", "--system", "--user-group"),
-    *("--now", "--debug", "--data-urlencode", "--header", "--max-restarts", "--node-rank"),
+    *("--now", "--debug", "--data-urlencode", "--header", "--max-restarts", "--node-rank", "--local-addr"),
 )
 """Options of other programs, and of all commands."""
 FOLDERS = ("benchmarks", "cfg", "deploy", "docs", "examples", "fgd_yolo", "tests", "tools", ".ci")

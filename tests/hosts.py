@@ -16,7 +16,6 @@ from pathlib import Path
 
 from signals import default_signals
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SCRIPT = str(Path(__file__).parents[1] / "tools" / "distill.py")
 # $1 is the host's own folder, $2 the folder under which it sees that, $3 its name, the others what it must not see.
 _SET_UP = """
@@ -56,14 +55,20 @@ class Host:
 
     def torchrun(self, options: Sequence[str], words: Sequence[object]) -> subprocess.Popen:
         """Start `torchrun OPTIONS tools/distill.py WORDS` in the host's folder."""
+        return self._start([sys.executable, "-m", "torch.distributed.run", *options], words, {})
+
+    def process(self, rank: int, size: int, address: str, port: int, words: Sequence[object]) -> subprocess.Popen:
+        """Start `python tools/distill.py WORDS` as the only rank of this host, without torchrun."""
+        place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        place = {name: str(value) for name, value in {**place, "MASTER_ADDR": address, "MASTER_PORT": port}.items()}
+        return self._start([sys.executable], words, place)
+
+    def _start(self, program: list[str], words: Sequence[object], variables: dict[str, str]) -> subprocess.Popen:
         (self.folder / "tmp").mkdir(exist_ok=True)
-        command = [*self._prefix, *TORCHRUN, *options, SCRIPT, *map(str, words)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        place = {"env": self.environment, "preexec_fn": default_signals, "start_new_session": True}
-        if self._prefix:  # the folder exists on the host alone
-            command = [*self._prefix, "env", "-C", str(self.view), *command[len(self._prefix) :]]
-            return subprocess.Popen(command, **pipes, **place)
-        return subprocess.Popen(command, cwd=self.folder, **pipes, **place)
+        command = [*self._prefix, "env", "-C", str(self.view), *program, SCRIPT, *map(str, words)]
+        options = {"preexec_fn": default_signals, "start_new_session": True, "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env={**self.environment, **variables}, **pipes, **options)
 
     def rank(self, rank: int) -> int:
         """Return the process id of a rank that runs here."""

@@ -23,6 +23,7 @@ from fgd_yolo.text import shortened
 
 INTERVAL_S = 1.0
 SILENT_S = 40.0
+_BEATS_AFTER_CLOSE = 10
 _ACKNOWLEDGED_S = 5.0  # that a failed process waits until the others have read why
 EXIT_CODE = 1
 _STOPPED = "was stopped"
@@ -116,6 +117,8 @@ class Heartbeat:
         line that names it.
         """
         if _is_consequence(error):
+            # A connection closes at once when its process ends, so a short silence tells which one it was.
+            self._silent_s = min(self._silent_s, _BEATS_AFTER_CLOSE * self._interval_s)
             self._stopped.wait(self._silent_s + 5 * self._interval_s)  # until the threads know which process has ended
         elif not self._stopped.is_set():
             with suppress(Exception):  # without the store, the others notice the silence

@@ -80,17 +80,8 @@ class DistributedTrainer:
         if processes < 2:
             return
         find_device(self.args.device)
+        check_batch(self.args.batch, processes)
         batch = self.args.batch
-        if batch < 1:
-            raise UsageError(
-                f"batch={batch} (AutoBatch) is for one process; for {processes} give the number of images of all "
-                f"together, such as batch={8 * processes}"
-            )
-        if batch < processes:
-            raise UsageError(
-                f"batch={batch} is the number of images of all processes together, and there are {processes}: give at "
-                f"least batch={processes}, or train on fewer devices"
-            )
         if batch % processes:
             each = batch // processes
             LOGGER.warning(f"batch={batch} over {processes} processes: {each} images each, {each * processes} in all")
@@ -191,6 +182,34 @@ class DistributedTrainer:
                 send_file(self.wdir / name, [Path(folder) / name])
             with checkpoints.redirected(self, self.wdir if self.world.first else Path(folder)):
                 return super()._handle_nan_recovery(epoch)
+
+
+def process_count(device: Any) -> int:
+    """Return how many processes train with the train argument `device`: those of torchrun, or one for each device."""
+    world = current_world()
+    return world.size if world.several else max(_device_count(device), 1)
+
+
+def check_batch(batch: float, processes: int) -> None:
+    """Check that each of several processes gets an image of each batch.
+
+    Args:
+        batch: images of all processes together, as the train argument has it.
+        processes: their number.
+
+    Raises:
+        UsageError: there are more processes than images, or their number is to be estimated.
+    """
+    if processes > 1 and batch < 1:
+        raise UsageError(
+            f"batch={batch} (AutoBatch) is for one process; for {processes} give the number of images of all together, "
+            f"such as batch={8 * processes}"
+        )
+    if batch < processes and processes > 1:
+        raise UsageError(
+            f"batch={batch} is the number of images of all processes together, and there are {processes}: give at "
+            f"least batch={processes}, or train on fewer devices"
+        )
 
 
 def own_devices(device: Any, world: World, recorded: bool = False) -> str:

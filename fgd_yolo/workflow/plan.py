@@ -19,6 +19,7 @@ from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.class_selection import selected_classes
 from fgd_yolo.training.cpu_autocast import check_bfloat16, has_bfloat16
+from fgd_yolo.training.distributed_trainer import check_batch, process_count
 from fgd_yolo.training.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
@@ -266,6 +267,7 @@ def _check_values(train: Mapping[str, Any]) -> None:
         get_cfg(overrides=dict(train))
     except (TypeError, ValueError, SyntaxError) as error:
         raise UsageError(error_message(error)) from error
+    check_batch(arguments["batch"], process_count(arguments["device"]))
     if isinstance(train.get("pretrained"), (str, Path)):
         load_model(train["pretrained"])
 

@@ -148,6 +148,17 @@ def test_a_wrong_value_is_a_usage_error_that_names_its_argument(plan, argument, 
         plan(**{argument: value})
 
 
+@pytest.mark.parametrize(("batch", "part"), [(2, "and there are 3: give at least batch=3"), (-1, "is for one process")])
+def test_a_batch_that_torchrun_s_processes_cannot_share_is_refused_before_anything_is_written(
+    plan, batch, part, monkeypatch
+):
+    for name, value in {"WORLD_SIZE": 3, "RANK": 0, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UsageError, match=part):
+        plan(batch=batch)
+    assert plan(batch=3).recipe.train["batch"] == 3
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("optimizer", "adamw"), ("optimizer", "auto"), ("freeze", 22), ("freeze", [0, 22]), ("freeze", None)],
