@@ -3,6 +3,7 @@
 - `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
 - `distributed_trainer.py`: what it needs beyond Ultralytics to train over several processes
 - `cpu_autocast.py`: bfloat16 on a CPU
+- `weight_gradients.py`: half of a plain training's backward pass in a second thread of a CPU
 - `step_times.py`: times a few steps of a training before it starts
 - `student_record.py`: which record of the task table a student has
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms

@@ -47,6 +47,7 @@ from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.student_record import check_task, student_record
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.training.teacher_precision import teacher_dtype
+from fgd_yolo.training.weight_gradients import WeightGradients, has_spare_core
 from fgd_yolo.ultralytics import (
     check_architecture,
     clean_names,
@@ -91,6 +92,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     loss_hook: LossHook | None = None
     image_sizes: ImageSizes | None = None
     bfloat16_forward: Bfloat16Forward | None = None
+    weight_gradients: WeightGradients | None = None
 
     @classmethod
     def with_teacher(
@@ -279,6 +281,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     def build_optimizer(self, model, *args, **kwargs):
         """Build Ultralytics' optimizer and add a separately clipped group for alignments and context blocks."""
         optimizer = super().build_optimizer(model, *args, **kwargs)
+        if on_cpu(self.args.amp, self.device.type) and isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+            for group in optimizer.param_groups:  # a third of the time of a step
+                group["fused"] = True
         own_weights = [] if self.distiller is None else list(self.distiller.trained.parameters())
         if own_weights:
             weights = [group for group in optimizer.param_groups if group.get("param_group") == "weight"][-1]
@@ -320,6 +325,8 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         """Free memory as Ultralytics does, after what the teachers have begun: its batch may have been too large."""
         if self.distiller is not None:
             self.distiller.drain()
+        if self.weight_gradients is not None:
+            self.weight_gradients.drain()
         super()._clear_memory(threshold)
 
     def _setup_train(self) -> None:
@@ -333,6 +340,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         student = unwrap_model(self.model)
         if self.distiller is not None:
             self._cast_teachers()
+        elif self.device.type == "cpu" and not (self.args.compile or self.world.several) and has_spare_core():
+            self.weight_gradients = WeightGradients(student)
+            self.weight_gradients.attach()
         if on_cpu(self.args.amp, self.device.type):
             # Ultralytics' loop would raise; `save_model` and `final_eval` write the value of the user.
             self.args.amp = self.amp = False
@@ -473,7 +483,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             checkpoints.check_origin(side, self._origin())
             self.distiller.load_state_dict(side)  # first, since its error for a side file that does not fit is clearer
         with ExitStack() as detached:
-            for hook in filter(None, (self.loss_hook, self.bfloat16_forward)):
+            for hook in filter(None, (self.loss_hook, self.bfloat16_forward, self.weight_gradients)):
                 detached.enter_context(hook.detached())
             super()._load_checkpoint_state(ckpt)
 

@@ -38,6 +38,8 @@ def test_a_plain_training_learns_in_bfloat16_and_records_it(student_yaml, tiny_d
     exact = train(plain, student_yaml, tiny_data, tmp_path / "float32")
     trainer = train(plain, student_yaml, tiny_data, tmp_path / "bfloat16", **BF16)
     assert {*recorded(trainer)} == {"bf16"}
+    fused = [{group.get("fused") for group in one.optimizer.param_groups} for one in (exact, trainer)]
+    assert fused == [{None}, {True}]
     assert not same_weights(exact.last, trainer.last)
     for name in ("box_loss", "cls_loss", "dfl_loss"):
         pair = [float(rows(one)[0][f"train/{name}"]) for one in (trainer, exact)]

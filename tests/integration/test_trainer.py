@@ -126,6 +126,18 @@ def test_at_weights_or_gain_0_the_training_is_plain_bit_for_bit(case, teacher_pt
     assert [[row[key] for key in shared] for row in rows(plain)] == [[row[key] for key in shared] for row in rows(ours)]
 
 
+def test_a_second_thread_for_the_gradients_of_weights_changes_no_bit(student_yaml, tiny_data, tmp_path, monkeypatch):
+    """Also where the gradients of several batches add up."""
+    plain, arguments = FGDTrainer.with_teacher(None, config=quick_config(OFF)), {"nbs": 8, "val": False}
+    ends = []
+    for spare in (False, True):
+        monkeypatch.setattr("fgd_yolo.training.trainer.has_spare_core", lambda spare=spare: spare)
+        trainer = train(plain, student_yaml, tiny_data, tmp_path / str(spare), **arguments)
+        assert (trainer.weight_gradients is not None) == spare
+        ends.append(trainer.last)
+    assert same_weights(*ends)
+
+
 def test_setting_up_and_checking_the_teacher_draws_no_random_number(teacher_pt, student_yaml, tiny_data, tmp_path):
     states = []
 

@@ -1,0 +1,110 @@
+"""Gradients of weights that a second thread computes are those of PyTorch to the last bit."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from fgd_yolo.training import weight_gradients
+from fgd_yolo.training.cpu_autocast import Bfloat16Forward
+from fgd_yolo.training.weight_gradients import WeightGradients, has_spare_core
+from training import batch
+
+
+@pytest.fixture
+def model(student_yaml):
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    model = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
+    model.args = get_cfg()
+    return model
+
+
+def gradients(model: nn.Module, passes: int = 2) -> dict[str, torch.Tensor]:
+    """Return the gradients of some backward passes, added up."""
+    model.zero_grad()
+    for _ in range(passes):
+        model(batch())[0].sum().backward()
+    return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_every_gradient_is_the_same_to_the_last_bit_when_backward_returns(bfloat16, model):
+    if bfloat16:
+        Bfloat16Forward(model).attach()
+    model.model[1].conv.weight.requires_grad = False
+    expected = gradients(model)
+    beside = WeightGradients(model)
+    beside.attach()
+    found = gradients(model)
+    assert len(beside._convolutions) > 20 and not beside._pending
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_convolutions_with_strides_groups_and_dilations_are_the_same_too():
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+        nn.Conv2d(8, 8, 3, 1, 2, dilation=2, groups=4, bias=False),
+        nn.Conv2d(8, 4, 1, bias=False),
+        nn.Conv2d(4, 4, 3, padding="same", bias=False),
+        nn.Conv2d(4, 2, 1),
+    ]
+    net, image = nn.Sequential(*layers), torch.rand(2, 3, 16, 16)
+    net(image).square().sum().backward()
+    expected = [weight.grad.clone() for weight in net.parameters()]
+    net.zero_grad()
+    beside = WeightGradients(net)
+    beside.attach()
+    assert beside._convolutions == layers[:3], "the others are left to PyTorch"
+    net(image).square().sum().backward()
+    assert all(torch.equal(weight.grad, one) for weight, one in zip(net.parameters(), expected, strict=True))
+
+
+def test_a_forward_pass_without_gradients_is_that_of_pytorch(model):
+    image = batch()["img"]
+    model.eval()
+    with torch.no_grad():
+        expected = model(image)[0]
+        WeightGradients(model).attach()
+        assert torch.equal(model(image)[0], expected)
+
+
+def test_an_error_in_the_second_thread_is_raised_by_backward(model, monkeypatch):
+    beside = WeightGradients(model)
+    beside.attach()
+
+    def fail(*operands):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(weight_gradients, "_add_gradient", fail)
+    loss, _ = model(batch())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        loss.sum().backward()
+
+
+def test_detaching_leaves_no_trace_and_a_block_without_it_restores_it(model):
+    untouched = [vars(deepcopy(layer)).keys() for layer in model.modules()]
+    beside = WeightGradients(model)
+    beside.attach()
+    beside.attach()
+    with beside.detached():
+        assert [vars(layer).keys() for layer in model.modules()] == untouched
+        deepcopy(model)
+    assert "_conv_forward" in vars(model.model[0].conv)
+    beside.detach()
+    beside.detach()
+    assert [vars(layer).keys() for layer in model.modules()] == untouched
+
+
+@pytest.mark.parametrize(("cores", "threads", "expected"), [(1, 1, False), (2, 1, True), (3, 2, False), (4, 2, True)])
+def test_a_second_thread_needs_as_many_cores_as_the_first(cores, threads, expected, monkeypatch):
+    monkeypatch.setattr(weight_gradients.os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert has_spare_core() == expected
