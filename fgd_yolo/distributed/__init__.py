@@ -6,5 +6,6 @@
 - `exchange.py`: what the ranks tell each other outside a training: values, facts to compare, errors, files
 - `gradients.py`: averages gradients over the processes, and copies values of rank 0 to all
 - `launch.py`: starts one process for each device of this machine
+- `sums.py`: sums over the ranks within a training step
 - `alone.py`: lets one of the processes use Ultralytics as if it were the only one
 """

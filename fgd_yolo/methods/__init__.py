@@ -29,6 +29,7 @@ Shared by them:
 - `painting`: the cells that objects fill, and the largest of their weights
 - `reductions`: the sums that every FGD term needs, with a hand-written gradient
 - `standardisation`: channels with mean 0 and variance 1
+- `placement`: small tensors and columns on a GPU, without waiting for it
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fgd_yolo.methods.box_terms import edge_distances, same_frames, where_angles_agree
+from fgd_yolo.methods.placement import columns_of
 from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
 
 SMALLEST_AREA = 1e-7  # square cells
@@ -33,7 +34,7 @@ def bckd_box_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     cost, divisor = 0.0, 0.0
     compared = [target for target in targets if same_frames(student, target.outputs)]
     for target in compared:
-        scores = student.scores if target.columns is None else student.scores[:, target.columns]
+        scores = columns_of(student.scores, target.columns)
         weight = (scores.detach().sigmoid() - target.probability).abs().amax(dim=1)
         overlap = generalised_overlap(student.boxes, target.outputs.boxes)
         cost = cost + where_angles_agree(weight * (1 - overlap), student, target.outputs).sum()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 
 from fgd_yolo.methods.class_term import joined_target
+from fgd_yolo.methods.placement import columns_of
 from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
 
 
@@ -28,7 +29,7 @@ def bckd_cls_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     if student.matched is None:
         return None
     columns, _, probability, _ = joined_target(targets)
-    scores = student.scores if columns is None else student.scores[:, columns]
+    scores = columns_of(student.scores, columns)
     gap = (scores.sigmoid() - probability).abs()
     cost = gap * F.binary_cross_entropy_with_logits(scores, probability, reduction="none")
     return Sums(cost.sum(), number_matched(student, columns))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fgd_yolo.methods.placement import column_index, columns_of
 from fgd_yolo.methods.predictions import Predictions, Sums, Target, cross_entropy_excess
 
 
@@ -23,7 +24,7 @@ def class_term(student: Predictions, targets: Sequence[Target]) -> Sums:
         BCKD, arXiv:2308.14286, with the weight held constant and another divisor.
     """
     columns, logits, probability, confidence = joined_target(targets)
-    scores = student.scores if columns is None else student.scores[:, columns]
+    scores = columns_of(student.scores, columns)
     gap = (scores.detach().sigmoid() - probability).abs()
     cost = (cross_entropy_excess(scores, logits, probability) * gap).sum()
     return Sums(cost, confidence.sum())
@@ -38,10 +39,11 @@ def joined_target(targets: Sequence[Target]) -> tuple[list[int] | None, Tensor, 
     # The log-odds of a mean of probabilities: log of the sum of p, less log of the sum of 1 - p.
     on, off = torch.full_like(scores, -torch.inf), torch.full_like(scores, -torch.inf)
     for target in targets:
-        columns = slice(None) if target.columns is None else target.columns
+        known = None if target.columns is None else tuple(target.columns)
+        columns = slice(None) if known is None else column_index(known, scores.device)
         on[:, columns] = torch.logaddexp(on[:, columns], F.logsigmoid(target.logits))
         off[:, columns] = torch.logaddexp(off[:, columns], F.logsigmoid(-target.logits))
     known = sorted({column for target in targets for column in (every if target.columns is None else target.columns)})
-    logits = on[:, known] - off[:, known]
+    logits = columns_of(on, known) - columns_of(off, known)
     probability = logits.sigmoid()
     return known, logits, probability, probability.amax(dim=1)

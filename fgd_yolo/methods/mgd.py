@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import MGDOptions
 from fgd_yolo.methods.method import LevelLoss, Target
+from fgd_yolo.methods.placement import to_device
 
 
 class MGDTerms(NamedTuple):
@@ -59,7 +60,7 @@ class MGDLoss(LevelLoss):
     def compare(self, student_map: Tensor, target: Target) -> MGDTerms:
         """Return the weighted term of a student's map."""
         kept = kept_cells(len(student_map), student_map.shape[2:], self.mask_ratio, self.masks)
-        generated = self.generation(student_map * kept.to(student_map))
+        generated = self.generation(student_map * to_device(kept, student_map.device))
         return MGDTerms(self.weights.generation * nn.functional.mse_loss(generated, target.map))
 
     def trained_weights(self, item: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.methods.alignment import at_least_float32
+from fgd_yolo.methods.placement import columns_of
 
 
 class Predictions(NamedTuple):
@@ -99,7 +100,7 @@ def target_of(teacher: TeacherPredictions) -> Target:
     columns = None if teacher.known is None else list(teacher.known)
     if columns == []:
         raise ValueError("a teacher of the heads must know at least one of the data's classes")
-    logits = outputs.scores if columns is None else outputs.scores[:, columns]
+    logits = columns_of(outputs.scores, columns)
     probability = logits.sigmoid()
     return Target(outputs, columns, logits, probability, probability.amax(dim=1))
 
@@ -130,7 +131,7 @@ def candidate_anchors(student: Predictions, columns: Sequence[int] | None) -> Te
 
 
 def _largest(values: Tensor, columns: Sequence[int] | None) -> Tensor:
-    return (values if columns is None else values[:, columns]).detach().amax(dim=1)
+    return columns_of(values, columns).detach().amax(dim=1)
 
 
 def confident_sums(targets: Sequence[Target], compare: Callable[[Target], tuple[Tensor, Tensor] | None]) -> Sums | None:

@@ -15,7 +15,6 @@
 - `later_value.py`: values of a GPU that the host reads later, so that it never waits
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
-- `over_ranks.py`: sums over the processes of a training
 - `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
 - `load_teachers.py`: loads the teachers and chooses what each teaches
 - `teacher.py`: a teacher, frozen and cut at its neck

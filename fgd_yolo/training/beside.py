@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fgd_yolo.distributed.world import current_world
+from fgd_yolo.runtime.threads import available_cores
 
 MAX_PIECES = 8
 """Parts of a batch on a CPU; each has the same cost per image, down to one image."""
@@ -36,15 +39,15 @@ class _Job:
 
     def work(self) -> None:
         """Do pieces until none is left; errors become that of the result."""
-        # Both are settings of a thread, and a worker has the defaults.
-        with torch.no_grad(), torch.autocast(self._device, enabled=False):
-            try:
+        try:
+            # Both are settings of a thread, and a worker has the defaults.
+            with torch.no_grad(), torch.autocast(self._device, enabled=False):
                 while self._todo:
                     self._do_one()
-            except Exception as error:
-                self._todo.clear()
-                if not self.result.done():
-                    self.result.set_exception(error)
+        except BaseException as error:
+            self._todo.clear()
+            with suppress(InvalidStateError):  # the other thread has failed too
+                self.result.set_exception(error)
 
     def _do_one(self) -> None:
         try:
@@ -67,17 +70,23 @@ class Beside:
     """Runs one job at a time while the caller goes on, without gradients and without autocast.
 
     On a CPU a second thread does it, with as many threads of torch as the first. A caller that comes to wait helps, if
-    there are enough cores for both: a teacher takes longer than the forward pass of its student.
+    there are enough cores for both: a teacher takes longer than the forward pass of its student. On a GPU a stream of
+    its own does it; on other devices the caller itself, when it starts it.
+
+    Convention:
+        Where the caller can help, a batch is divided into pieces, which round differently than the batch as a whole. So
+        results depend on the number of cores, in their last digits.
 
     Args:
         device: device of the work.
     """
 
     def __init__(self, device: torch.device):
+        on_cpu, threads = device.type == "cpu", torch.get_num_threads()
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._pool = None if device.type == "cuda" else ThreadPoolExecutor(1, thread_name_prefix="teacher")
-        self._helps = device.type == "cpu" and _cores() >= 2 * torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="teacher") if on_cpu else None
+        self._helps = on_cpu and available_cores() // current_world().local_size >= 2 * threads
         self._key: Any = None
         self._job: _Job | None = None
         self._worker: Future | None = None
@@ -98,11 +107,13 @@ class Beside:
         job = _Job(pieces, finish, self._device.type)
         if self._pool is not None:
             self._worker = self._pool.submit(job.work)
-        else:
+        elif self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(self._stream):
                 job.work()
             key.record_stream(self._stream)
+        else:
+            job.work()
         self._key, self._job = key, job
 
     def wait(self, key: Tensor) -> Any | None:
@@ -114,43 +125,29 @@ class Beside:
         if self._key is not key:
             return None
         job, self._key, self._job = self._job, None, None
-        if self._helps:
-            job.work()
-        result = job.result.result()
+        try:
+            if self._helps:
+                job.work()
+            result = job.result.result()
+        except BaseException:  # such as Ctrl-C: the worker takes no further piece
+            job.cancel()
+            raise
         if self._stream is not None:
-            stream = torch.cuda.current_stream(self._device)
-            stream.wait_stream(self._stream)
-            for tensor in _tensors(result):
-                tensor.record_stream(stream)
+            # All that the stream allocates later comes after this too, so it may use the memory of the result again.
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return result
 
     def drain(self) -> None:
-        """End what has been started after the pieces that have begun, and drop its result or error."""
+        """Leave out the pieces that have not begun, wait for one that has, and drop the result."""
         job, self._key, self._job = self._job, None, None
         if job is not None:
             job.cancel()
-        if self._worker is not None:
-            self._worker.result()
-            self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.result()
 
     def close(self) -> None:
         """End what has been started, and the worker."""
         self.drain()
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _tensors(result: Any) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, Mapping):
-        for value in result.values():
-            yield from _tensors(value)
-    elif isinstance(result, Sequence) and not isinstance(result, str):
-        for value in result:
-            yield from _tensors(value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgd_yolo.methods import HeadLoss, Predictions
+from fgd_yolo.methods import HeadLoss
 from fgd_yolo.methods.crosshead import CrossHeadLevel, crossed_maps
 from fgd_yolo.neck import Level
 from fgd_yolo.training.finite_gate import FiniteGate
@@ -30,30 +30,36 @@ class CrossedHead:
             CrossHeadLevel(level.student_channels, level.teacher_channels) for level in self.levels
         )
         self._term = HeadLoss({"crosshead": weight})
+        # At the maps, not at the outputs: a gradient of 0 can become NaN within the head.
+        self._gate = FiniteGate(self.losses.parameters())
 
-    def compare(self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Return the weighted term of each branch of the teacher's head, 0 if it is not finite, and whether it is.
+    def own_outputs(self, teacher_maps: list[Tensor]) -> HeadOutputs:
+        """Return what the head makes of the teacher's maps, which needs no student."""
+        compared = [level.teacher_index for level in self.levels]
+        head = self.teacher.frozen.head
+        return HeadOutputs(head, boxes_and_scores(head, teacher_maps), compared, self.teacher.known)
+
+    def compare(
+        self, student_maps: Sequence[Tensor], teacher_maps: list[Tensor], own: HeadOutputs
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weighted term of each branch of the teacher's head, (branches,), and whether all are finite.
+
+        If they are not, all are 0, and so are their gradients.
 
         Args:
             student_maps: neck maps of the student, with gradient.
             teacher_maps: neck maps of the teacher for the same images.
+            own: `own_outputs` of these.
         """
-        head = self.teacher.frozen.head
-        student_maps = self._on_teachers_grids(student_maps, teacher_maps)
+        guarded = [self._gate.guard(student_map) for student_map in student_maps]
         indices = [(level.student_index, level.teacher_index) for level in self.levels]
-        maps = crossed_maps(student_maps, teacher_maps, indices, self.losses)
-        compared = [level.teacher_index for level in self.levels]
-        crossed, own = (
-            HeadOutputs(head, boxes_and_scores(head, neck_maps), compared, self.teacher.known)
-            for neck_maps in (maps, teacher_maps)
-        )
-        compared = []
-        for branch in paired_branches(crossed, [own]):
-            gate = FiniteGate()
-            guarded = Predictions(*map(gate.guard, branch.student))
-            terms = gate.close(self._term(guarded, list(branch.teachers.values())).terms.values())
-            compared.append((terms[0], gate.finite))
-        return compared
+        maps = crossed_maps(self._on_teachers_grids(guarded, teacher_maps), teacher_maps, indices, self.losses)
+        crossed = own._replace(outputs=boxes_and_scores(own.head, maps))
+        terms = [
+            self._term(branch.student, list(branch.teachers.values())).terms["crosshead"]
+            for branch in paired_branches(crossed, [own])
+        ]
+        return self._gate.close(terms), self._gate.finite
 
     def _on_teachers_grids(self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the student's maps, enlarged to the teacher's grids if it sees larger images."""

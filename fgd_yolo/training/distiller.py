@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.config import FGDConfig
+from fgd_yolo.distributed.sums import has_ranks, sum_over_ranks
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, Predictions, build_level_loss
 from fgd_yolo.methods.box_masks import foreground_weights
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
+from fgd_yolo.methods.placement import to_device
 from fgd_yolo.neck import Level
 from fgd_yolo.training.assignments import record_assignments
 from fgd_yolo.training.batch_parts import join_parts
@@ -28,7 +30,6 @@ from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
 from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_branches
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.over_ranks import has_ranks, sum_over_ranks
 from fgd_yolo.training.teacher import Teacher, on_grid, shared_strides
 from fgd_yolo.training.term_group import TermGroup
 
@@ -36,7 +37,20 @@ HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' ter
 LABELS = ("cls", "bboxes", "batch_idx", "masks")
 """Keys of a batch whose values the distiller reads."""
 HOST_LABELS = "host_labels"
-"""Key of a batch with its labels on the CPU, where they can be read and painted without waiting for a GPU."""
+"""Key of a batch with its `HostLabels`."""
+
+
+class HostLabels:
+    """The labels of a batch on the CPU, where they can be read and painted without waiting for a GPU.
+
+    Not a mapping: DistributedDataParallel would copy its tensors to the GPU.
+
+    Args:
+        batch: Ultralytics' batch before it is moved to the device.
+    """
+
+    def __init__(self, batch: dict[str, Any]):
+        self.values = {name: batch[name] for name in LABELS if name in batch}
 
 
 class TeacherPass(NamedTuple):
@@ -46,11 +60,13 @@ class TeacherPass(NamedTuple):
         maps: neck maps of each teacher that runs, in float32.
         outputs: outputs of the heads that are compared, or whose scores weight the features.
         targets: what the terms of each level compare the student's map with; empty if the features have ended.
+        crossed: outputs of the head that the student's maps are sent through, for the teacher's own; None without one.
     """
 
     maps: dict[Teacher, list[Tensor]]
     outputs: dict[Teacher, HeadOutputs]
     targets: list[Any]
+    crossed: HeadOutputs | None
 
 
 class Distiller:
@@ -174,9 +190,11 @@ class Distiller:
             images = _teachers_images(batch)
             if self._beside is None:
                 self._beside = Beside(images.device)
+            # Painted before the teachers run, since copies to a GPU may wait for what is queued there.
+            objects = self._objects(batch, self.levels) if self.features.running else []
             parts = images.tensor_split(self._beside.pieces(len(images)))
             pieces = [partial(self._run_teachers, part) for part in parts]
-            self._beside.start(images, pieces, partial(self._join, batch))
+            self._beside.start(images, pieces, partial(self._join, batch, objects))
 
     def drain(self) -> None:
         """Finish and forget what the teachers have begun, so that it holds no memory."""
@@ -226,18 +244,18 @@ class Distiller:
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
         finite: list[Tensor] = []
         if any(group.running for group in self.groups):
-            seen = self._wait_for_teachers(batch)
+            passed = self._wait_for_teachers(batch)
             if self.features.running:
-                terms |= self._sum(self.features, self._compare_levels(student_maps, seen.targets), finite)
+                terms |= self._sum(self.features, self._compare_levels(student_maps, passed.targets), finite)
             if self.heads.running:
                 head = hook.student.model[-1]
-                compared = self._compare_heads(head, student_outputs, seen, assignments)
-                terms |= self._sum(self.heads, compared + self._compare_crossed(student_maps, seen), finite)
+                compared = self._compare_heads(head, student_outputs, passed, assignments)
+                terms |= self._sum(self.heads, compared + self._compare_crossed(student_maps, passed), finite)
         self.dropped.add(finite, self.groups[0].ratio.batches)
 
         # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
-        self._look_at_gradients(loss, terms, student_maps, batch, factor, amp_scale)
+        self._check_and_measure(loss, terms, student_maps, batch, factor, amp_scale)
 
         # 4. Scale by the gain of each group, and append.
         scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])
@@ -263,32 +281,35 @@ class Distiller:
             asked = [self.feature_teacher, *asked]
         return maps, {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)}
 
-    def _join(self, batch: dict[str, Any], parts: list[tuple[dict, dict]]) -> TeacherPass:
-        """Join the parts of a batch, and prepare what the features compare with, which is of a whole batch."""
+    def _join(
+        self, batch: dict[str, Any], objects: list[LabelledObjects], parts: list[tuple[dict, dict]]
+    ) -> TeacherPass:
+        """Join the parts of a batch, and prepare what the terms compare with, which is of a whole batch."""
         maps, outputs = (
             {teacher: join_parts([part[teacher] for part in of_parts]) for teacher in of_parts[0]}
             for of_parts in zip(*parts, strict=True)
         )
-        targets = self._targets(batch, maps, outputs) if self.features.running else []
-        return TeacherPass(maps, outputs, targets)
-
-    def _targets(self, batch, maps, outputs) -> list[Any]:
-        """Return what the terms of each level compare the student's map with."""
-        scored = outputs[self.feature_teacher] if self.losses[0].needs_scores else None
-        objects = self._objects(batch, self.levels, scored)
-        return [
-            loss.prepare(on_grid(level, maps[self.feature_teacher], _grid(batch, level)), own)
-            for level, loss, own in zip(self.levels, self.losses, objects, strict=True)
-        ]
+        targets, own_maps = [], maps.get(self.feature_teacher)
+        if self.features.running:
+            grids = [_grid(batch, level) for level in self.levels]
+            if self.losses[0].needs_scores:
+                scores = cell_scores(outputs[self.feature_teacher], grids)
+                objects = [own._replace(scores=cells) for own, cells in zip(objects, scores, strict=True)]
+            targets = [
+                loss.prepare(on_grid(level, own_maps, grid), own)
+                for level, loss, grid, own in zip(self.levels, self.losses, grids, objects, strict=True)
+            ]
+        crossed = self.crossed_head.own_outputs(own_maps) if self.crossed_head and self.heads.running else None
+        return TeacherPass(maps, outputs, targets, crossed)
 
     def _wait_for_teachers(self, batch: dict[str, Any]) -> TeacherPass:
         """Return what the teachers make of a batch; they begin now if `start` was not called for it."""
         images = _teachers_images(batch)
-        seen = None if self._beside is None else self._beside.wait(images)
-        if seen is None:
+        passed = None if self._beside is None else self._beside.wait(images)
+        if passed is None:
             self.start(batch)
-            seen = self._beside.wait(images)
-        return seen
+            passed = self._beside.wait(images)
+        return passed
 
     def _compare_levels(self, student_maps: list[Tensor], targets: list[Any]) -> list[tuple[Tensor, Tensor]]:
         """Return the terms of each level, and whether they are finite."""
@@ -298,18 +319,14 @@ class Distiller:
             compared.append((gate.close(loss.terms(student_map, target)), gate.finite))
         return compared
 
-    def _objects(
-        self, batch: dict[str, Any], levels: Sequence[Level], outputs: HeadOutputs | None = None
-    ) -> list[LabelledObjects]:
-        """Return the labelled objects on each of some levels, with the scores of a teacher if its outputs are given."""
+    def _objects(self, batch: dict[str, Any], levels: Sequence[Level]) -> list[LabelledObjects]:
+        """Return the labelled objects on each of some levels."""
         device = batch["img"].device
         boxes = batch["bboxes"][:, :4].to(device)  # a rotated box has its angle as fifth value
         image_index = batch["batch_idx"].to(device).long()
-        grids = [_grid(batch, level) for level in levels]
-        painted = [self._paint({**batch, **batch.get(HOST_LABELS, {})}, grid) for grid in grids]
-        painted = [None if own is None else own.to(device, non_blocking=True) for own in painted]
-        scores = [None] * len(levels) if outputs is None else cell_scores(outputs, grids)
-        return [LabelledObjects(boxes, image_index, *own) for own in zip(painted, scores, strict=True)]
+        labels = {**batch, **_labels(batch)}
+        painted = [self._paint(labels, _grid(batch, level)) for level in levels]
+        return [LabelledObjects(boxes, image_index, own if own is None else to_device(own, device)) for own in painted]
 
     def _paint(self, labels: dict[str, Any], grid: tuple[int, int]) -> Tensor | None:
         """Return the objects of a batch on the grid of a level, (B, H, W); None if no method needs them."""
@@ -317,16 +334,17 @@ class Distiller:
             return self.foreground(labels, grid)
         if not self.config.features.needs_boxes:
             return None
-        return foreground_weights(labels["bboxes"][:, :4], labels["batch_idx"].long(), len(labels["img"]), grid)
+        boxes, image_index = labels["bboxes"][:, :4], labels["batch_idx"].long()
+        return foreground_weights(boxes, image_index, len(labels["img"]), grid)
 
-    def _compare_heads(self, head, student_outputs, seen: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
+    def _compare_heads(self, head, student_outputs, passed: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
         """Compare the heads on the levels that all teachers of the heads share with the student, branch by branch."""
         if not self.head_loss.weights:
             return []
         indices = [level.student_index for level in self.heads.levels]
         student = HeadOutputs(head, student_outputs, indices, assignments=assignments)
         teachers = [
-            seen.outputs[teacher]._replace(indices=[level.teacher_index for level in own])
+            passed.outputs[teacher]._replace(indices=[level.teacher_index for level in own])
             for teacher, own in zip(self.head_teachers, self.head_levels, strict=True)
         ]
         compared = []
@@ -339,12 +357,12 @@ class Distiller:
             compared.append((gate.close(self._in_order(terms)), gate.finite))
         return compared
 
-    def _compare_crossed(self, student_maps, seen: TeacherPass) -> list[tuple[Tensor, Tensor]]:
+    def _compare_crossed(self, student_maps, passed: TeacherPass) -> list[tuple[Tensor, Tensor]]:
         """Compare what the teacher's head makes of the student's maps, branch by branch of that head."""
         if self.crossed_head is None:
             return []
-        crossed = self.crossed_head.compare(student_maps, seen.maps[self.feature_teacher])
-        return [(torch.stack(self._in_order({"crosshead": term})), finite) for term, finite in crossed]
+        terms, finite = self.crossed_head.compare(student_maps, passed.maps[self.feature_teacher], passed.crossed)
+        return [(torch.stack(self._in_order({"crosshead": term})), finite) for term in terms]
 
     def _in_order(self, terms: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Return terms of the heads in the order of the loss items, 0 for those that are missing."""
@@ -360,14 +378,14 @@ class Distiller:
         total = torch.stack(terms).sum(dim=0)
         return {name: term for name, term in zip(group.weights, total, strict=True) if name in group.names}
 
-    def _look_at_gradients(self, loss, terms, student_maps, batch, factor: int, amp_scale) -> None:
+    def _check_and_measure(self, loss, terms, student_maps, batch, factor: int, amp_scale) -> None:
         """Check the first batch that is representative, and measure the gradient ratios that are due."""
         for group in self.groups:
             group.ratio.read(group.ratio.batches)
         due = [group for group in self.groups if group.running and group.ratio.due]
         if self.first_batch_checked and not due:
             return
-        taught = self._has_taught_objects(batch.get(HOST_LABELS, batch))
+        taught = self._has_taught_objects(_labels(batch))
         if taught:
             self._check_first_batch(terms, student_maps, batch, amp_scale)
         if due and (taught or has_ranks()):
@@ -401,12 +419,9 @@ class Distiller:
         """
         maps = [neck_map for neck_map in student_maps if neck_map.requires_grad]
         losses = [loss.sum(), *(sum(terms[name] for name in group.names) * factor for group in due)]
-        squares = [
-            gradient_square(own, maps, amp_scale) if own.requires_grad else own.new_zeros((), dtype=torch.float64)
-            for own in losses
-        ]
+        squares = [gradient_square(own, maps, amp_scale) if own.requires_grad else own.new_zeros(()) for own in losses]
         squares = sum_over_ranks(torch.stack([*squares, torch.full_like(squares[0], taught)]))
-        norms = torch.where(squares[-1] > 0, squares[:-1].float().sqrt(), torch.nan)
+        norms = torch.where(squares[-1] > 0, squares[:-1].sqrt(), torch.nan)
         for group, norm in zip(due, norms[1:], strict=True):
             group.ratio.update(norm, norms[0])
 
@@ -427,7 +442,7 @@ class Distiller:
         Raises:
             FGDError: a gradient ratio stayed above its maximum for the whole epoch.
         """
-        count = self.dropped.read()
+        count = self.dropped.end_epoch()
         dropped = f", {count} batches with dropped terms" if count else ""
         ratios = ", ".join(group.ratio.summary() for group in self.groups)
         LOGGER.info(f"{colorstr('FGD:')} gradient ratios at the neck: {ratios}{dropped}")
@@ -450,7 +465,7 @@ class Distiller:
             "losses": {**self.losses.state_dict(), **self.heads.losses.state_dict(prefix=HEADS_PREFIX)},
             "features": self.features.ratio.state_dict(),
             "heads": self.heads.ratio.state_dict(),
-            "dropped": self.dropped.read(),
+            "dropped": self.dropped.on_all_ranks,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -475,6 +490,11 @@ class Distiller:
 def _teachers_images(batch: dict[str, Any]) -> Tensor:
     """Return the images of a batch as the teachers see them."""
     return batch.get(TEACHER_IMAGES, batch["img"])
+
+
+def _labels(batch: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the labels of a batch, on the CPU if it has them there too."""
+    return batch[HOST_LABELS].values if HOST_LABELS in batch else batch
 
 
 def _grid(batch: dict[str, Any], level: Level) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fgd_yolo.distributed.sums import sum_over_ranks
 from fgd_yolo.errors import FGDError
 from fgd_yolo.training.later_value import LaterValue
 
@@ -15,11 +16,12 @@ MIN_DROPPED = 10  # batches; fewer never stop a run
 class DroppedBatches:
     """Counts batches of a run in which terms of a level or branch were left out, since they were not finite.
 
-    The count stays on the device; the host learns it some batches later.
+    The count stays on the device; the host learns it some batches later. Each rank counts its own batches.
     """
 
     def __init__(self):
         self.known = 0
+        self.on_all_ranks = self._summed = 0
         self._count = torch.zeros((), dtype=torch.int64)
         self._later: list[LaterValue] = []
 
@@ -39,20 +41,24 @@ class DroppedBatches:
         while self._later and self._later[0].is_due(batch):
             self._read(self._later.pop(0))
 
-    def read(self) -> int:
-        """Return the count of all batches so far; waits for the device."""
+    def end_epoch(self) -> int:
+        """Return the count of all ranks; waits for the device, and every rank must call it."""
         while self._later:
             self._read(self._later.pop(0))
-        return self.known
+        self.on_all_ranks += int(sum_over_ranks(torch.tensor(self.known - self._summed)))
+        self._summed = self.known
+        return self.on_all_ranks
 
     def restore(self, count: int) -> None:
-        """Continue from a count."""
-        self.known, self._count, self._later = count, torch.tensor(count), []
+        """Continue from the count of all ranks."""
+        self.known = self._summed = self.on_all_ranks = count
+        self._count, self._later = torch.tensor(count), []
 
     def _read(self, later: LaterValue) -> None:
         before, self.known, batches = self.known, int(later.read()), later.batch + 1
         if self.known > before and self.known >= MIN_DROPPED and self.known > MAX_DROPPED * batches:
             raise FGDError(
                 f"distillation terms were not finite in {self.known} of {batches} batches: the neck maps of teacher "
-                "or student hold NaN or infinity. Check the teacher on this data, lower lr0, or train with amp=False"
+                "or student hold NaN or infinity. Check the teacher on this data, or lower lr0; in half precision, set "
+                "teacher_precision=fp32 and amp=False"
             )

@@ -35,9 +35,9 @@ def encoder_outputs(head: RTDETRDecoder, maps: list[Tensor], features: Tensor | 
         inputs, _ = head._get_encoder_input(maps)
         _, valid = head._generate_anchors(shapes, inputs)
         features = head.enc_output(valid * inputs)
-    anchors, valid = head._generate_anchors(shapes, features)
-    # In float16 a fraction of the image is too coarse: an 80th of it has 12 bits left.
-    boxes = (head.enc_bbox_head(features) + anchors).float().sigmoid()
+    # In half precision a fraction of the image is too coarse: of an 80th of it float16 keeps 12 bits, bfloat16 nine.
+    anchors, valid = head._generate_anchors(shapes, features.float())
+    boxes = (head.enc_bbox_head(features).float() + anchors).sigmoid()
     cells = torch.cat([boxes.new_tensor([[width, height]]).expand(height * width, 2) for height, width in shapes])
     centres, _ = make_anchors(maps, [1] * len(maps), 0.5)
     offset, half = boxes[..., :2] * cells - centres, boxes[..., 2:] * cells / 2

@@ -14,7 +14,7 @@ SMOOTHING = 0.5
 
 
 def gradient_square(loss: Tensor, maps: list[Tensor], amp_scale: float | Tensor = 1.0) -> Tensor:
-    """Return the squared L2 norm of a loss's gradient over all neck maps together, in float64; the graph stays usable.
+    """Return the squared L2 norm of a loss's gradient over all neck maps together; the graph stays usable.
 
     Args:
         loss: scalar.
@@ -24,8 +24,8 @@ def gradient_square(loss: Tensor, maps: list[Tensor], amp_scale: float | Tensor 
     gradients = torch.autograd.grad(loss * amp_scale, maps, retain_graph=True, allow_unused=True)
     squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
     if not squares:
-        return loss.new_zeros((), dtype=torch.float64)
-    return torch.stack(squares).sum().double() / amp_scale**2
+        return loss.new_zeros((), dtype=torch.float32)
+    return torch.stack(squares).sum() / amp_scale**2
 
 
 class GradientRatio:
@@ -67,7 +67,7 @@ class GradientRatio:
         self.warmup_batches = 0.0  # both are set at the start of each epoch, since a loader may change its length
         self.run_batches = 0.0
         self.batches = 0
-        # On the device of the measurements; NaN before the first.
+        # On the GPU of the measurements, or on the CPU; NaN before the first.
         self._factor = torch.ones((), dtype=torch.float64)
         self._smoothed = self._latest = torch.full((), nan, dtype=torch.float64)
         self._measured: list[LaterValue] = []
@@ -85,7 +85,9 @@ class GradientRatio:
 
     def scale(self, terms: Tensor) -> Tensor:
         """Return terms of the current batch times the gain, without waiting for the device."""
-        return terms * (self._factor.to(terms.device) * self.schedule).to(terms.dtype)
+        factor = self._factor if self._factor.device == terms.device else self._factor.item()
+        gain = factor * self.schedule
+        return terms * (gain.to(terms.dtype) if isinstance(gain, Tensor) else gain)
 
     @property
     def current(self) -> float:
@@ -133,7 +135,8 @@ class GradientRatio:
             distillation_norm: of the unscaled terms; a tensor stays on its device.
             detection_norm: of the detection loss.
         """
-        norms = [torch.as_tensor(norm, dtype=torch.float64) for norm in (distillation_norm, detection_norm)]
+        norms = [torch.as_tensor(norm) for norm in (distillation_norm, detection_norm)]
+        norms = [(norm if norm.is_cuda else norm.cpu()).double() for norm in norms]
         raw_ratio = norms[0] / norms[1]
         usable = raw_ratio.isfinite() & (raw_ratio > 0)
         latest, factor, smoothed = (

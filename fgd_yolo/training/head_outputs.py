@@ -13,6 +13,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils.tal import make_anchors
 
 from fgd_yolo.methods import Predictions, TeacherPredictions
+from fgd_yolo.methods.placement import columns_of
 from fgd_yolo.training.coarser_outputs import coarser, coarser_valid, joined
 from fgd_yolo.training.encoder_outputs import encoder_outputs
 
@@ -119,7 +120,7 @@ def cell_scores(outputs: HeadOutputs, grids: Sequence[tuple[int, int]]) -> list[
     maps = []
     for index, grid in zip(outputs.indices, grids, strict=True):
         own_grid = branch["feats"][index].shape[2:]
-        scores = by_level[index] if outputs.known is None else by_level[index][:, outputs.known]
+        scores = columns_of(by_level[index], outputs.known)
         best = scores.amax(dim=1).sigmoid() if scores.shape[1] else torch.ones_like(by_level[index][:, 0])
         best = best.unflatten(1, own_grid)
         same = own_grid == torch.Size(grid)

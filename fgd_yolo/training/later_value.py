@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 LAG = 2
-"""Batches after which a value of a GPU is read: a host is never that far ahead. On a CPU values are read at once."""
+"""Batches after which a value of a GPU is read, when it has usually been computed. On a CPU values are read at once."""
 
 
 class LaterValue:

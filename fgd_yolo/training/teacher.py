@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd, neck_strides
+from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
@@ -78,14 +79,15 @@ class FrozenTeacher:
                 ]
                 for neck_map in maps
             ]
-        return [neck_map.float() for neck_map in maps]
+        # Contiguous, as the student's maps, with which they are compared cell by cell.
+        return [neck_map.to(torch.float32, memory_format=torch.contiguous_format) for neck_map in maps]
 
     @torch.no_grad()
     def predictions(self, maps: list[Tensor]) -> dict[str, Any]:
         """Return the raw outputs of the head for its neck maps, branch by branch, in float32."""
         dtype = next(self.head.parameters()).dtype
         outputs = run_branches(self.head, [neck_map.to(dtype) for neck_map in maps])
-        return _in_float32(outputs)
+        return {branch: _in_float32({**own, "feats": maps}) for branch, own in outputs.items()}
 
 
 def _in_float32(outputs: Any) -> Any:
@@ -166,6 +168,6 @@ class SideBySide(nn.Module):
 
     def forward(self, image: Tensor):
         large = F.interpolate(image, scale_factor=float(self.scale)) if self.scale != SAME_SIZE else image
-        with torch.no_grad():
-            maps = [teacher(large) for teacher in self.frozen]  # of any stride
-        return self.student(image), maps
+        beside = Beside(image.device)  # its memory is its own there too
+        beside.start(image, [lambda: [teacher(large) for teacher in self.frozen]], lambda maps: maps[0])
+        return self.student(image), beside.wait(image)

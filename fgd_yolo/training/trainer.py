@@ -35,7 +35,7 @@ from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
-from fgd_yolo.training.distiller import HOST_LABELS, LABELS, Distiller
+from fgd_yolo.training.distiller import HOST_LABELS, Distiller, HostLabels
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
@@ -269,7 +269,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         if sizes is not None:
             images = images.to(self.device, non_blocking=self.device.type == "cuda")
             batch = sizes.shrink({**batch, "img": images})
-        labels = {name: batch[name] for name in LABELS if name in batch}
+        labels = HostLabels(batch)
         batch = super().preprocess_batch(batch)
         batch[HOST_LABELS] = labels
         if sizes is not None:

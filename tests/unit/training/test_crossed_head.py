@@ -31,6 +31,13 @@ def crossed(student: str, teacher: str, known: list[int] | None = None):
     return CrossedHead(own, levels, weight=2.0), hook.pop(), frozen(IMAGE)
 
 
+def compare(head: CrossedHead, student_maps, teacher_maps) -> torch.Tensor:
+    """Return the terms of the branches."""
+    with torch.no_grad():
+        own = head.own_outputs(teacher_maps)
+    return head.compare(student_maps, teacher_maps, own)[0]
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "branches"),
     [
@@ -43,7 +50,7 @@ def crossed(student: str, teacher: str, known: list[int] | None = None):
 )
 def test_the_gradient_reaches_every_level_and_alignment_but_not_the_teacher(student, teacher, branches):
     head, student_maps, teacher_maps = crossed(student, teacher)
-    terms = [term for term, _ in head.compare(student_maps, teacher_maps)]
+    terms = compare(head, student_maps, teacher_maps)
     assert len(terms) == branches and all(term.isfinite() and term > 0 for term in terms)
     trained = [loss.align.weight for loss in head.losses if loss.align is not None]
     for gradient in torch.autograd.grad(sum(terms), [*student_maps, *trained]):
@@ -55,9 +62,9 @@ def test_the_gradient_reaches_every_level_and_alignment_but_not_the_teacher(stud
 def test_a_level_that_the_student_lacks_gets_the_teachers_own_map_and_is_not_compared():
     head, student_maps, teacher_maps = crossed("yolov8n.yaml", "yolov8n-p2.yaml")
     assert len(student_maps) == 3 and len(teacher_maps) == 4
-    term = [term for term, _ in head.compare(student_maps, teacher_maps)]
+    term = compare(head, student_maps, teacher_maps)
     changed = [teacher_maps[0] + 1, *teacher_maps[1:]]
-    assert torch.equal(head.compare(student_maps, changed)[0][0], term[0])
+    assert torch.equal(compare(head, student_maps, changed), term)
 
 
 def test_classes_that_the_teacher_does_not_know_are_not_compared():
@@ -65,7 +72,7 @@ def test_classes_that_the_teacher_does_not_know_are_not_compared():
     head, student_maps, teacher_maps = crossed("yolov8n.yaml", "yolov8n.yaml", known=[1])
     for layers in head.teacher.frozen.head.cv3:
         layers[-1].bias.copy_(torch.tensor([2.0, -1.0, 1.0]))  # otherwise no class counts at the start of a training
-    ((term, _),) = head.compare(student_maps, teacher_maps)
+    (term,) = compare(head, student_maps, teacher_maps)
     outputs = []
     for maps in (student_maps, teacher_maps):
         frozen = head.teacher.frozen.head
@@ -77,4 +84,16 @@ def test_classes_that_the_teacher_does_not_know_are_not_compared():
 
 def test_a_student_with_the_maps_of_its_teacher_has_no_loss():
     head, _, teacher_maps = crossed("yolov8n.yaml", "yolov8n.yaml")
-    assert head.compare(teacher_maps, teacher_maps)[0][0].item() == pytest.approx(0, abs=1e-6)
+    assert compare(head, teacher_maps, teacher_maps).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_overflow_within_the_head_sends_no_gradient_to_student_and_alignments():
+    head, student_maps, teacher_maps = crossed("yolov8n.yaml", "yolov8s.yaml")
+    with torch.no_grad():
+        own = head.own_outputs(teacher_maps)
+        head.teacher.frozen.head.cv3[0][0].conv.weight.fill_(3e38)  # only the student's maps pass it from now on
+    terms, finite = head.compare(student_maps, teacher_maps, own)
+    assert not finite and terms.tolist() == [0]
+    trained = [loss.align.weight for loss in head.losses]
+    for gradient in torch.autograd.grad(terms.sum(), [*student_maps, *trained]):
+        assert not gradient.any()

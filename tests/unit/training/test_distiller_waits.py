@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from device_waits import DeviceWaits
 from fgd_yolo.training import distiller as distiller_module
 from fgd_yolo.training import later_value
-from fgd_yolo.training.distiller import HOST_LABELS, LABELS
+from fgd_yolo.training.distiller import HOST_LABELS, HostLabels
 from training import batch
 from unit.training.conftest import join
 
@@ -35,7 +35,7 @@ def of_a_gpu(monkeypatch):
 def test_neither_terms_nor_a_measurement_of_the_ratios_wait(teacher_pt, student_yaml, of_a_gpu, method):
     joined = join(teacher_pt, student_yaml, **{"method": method, "schedule.measure_every": 1})
     labelled = batch()
-    labelled[HOST_LABELS] = {name: labelled[name].clone() for name in LABELS if name in labelled}
+    labelled[HOST_LABELS] = HostLabels({name: value.clone() for name, value in labelled.items()})
     joined.student(labelled)
     hook, distiller = joined.loss_hook, joined.distiller
     recorder = DeviceWaits()
