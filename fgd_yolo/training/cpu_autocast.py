@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.training.half_precision import to_float32
 
 BF16 = "bf16"
 """Value of the train argument `amp`."""
@@ -112,12 +113,3 @@ def _to_float32_inputs(head: nn.Module, inputs: tuple[Any, ...]) -> Any:
 
 def _to_float32_output(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
     return to_float32(output)
-
-
-def to_float32(value: Any) -> Any:
-    """Return a nest of tuples, lists and dicts with all its bfloat16 tensors as float32, in the graph."""
-    if isinstance(value, Tensor):
-        return value.float() if value.dtype == torch.bfloat16 else value
-    if isinstance(value, dict):
-        return {name: to_float32(entry) for name, entry in value.items()}
-    return type(value)(map(to_float32, value)) if isinstance(value, (list, tuple)) else value

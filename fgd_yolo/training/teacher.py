@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fgd_yolo.errors import FGDError
 from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd, neck_strides
 from fgd_yolo.training.beside import Beside
+from fgd_yolo.training.half_precision import to_float32
 from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, run_branches
 
 GREY = 114 / 255  # Ultralytics' padding colour
@@ -87,18 +88,7 @@ class FrozenTeacher:
         """Return the raw outputs of the head for its neck maps, branch by branch, in float32."""
         dtype = next(self.head.parameters()).dtype
         outputs = run_branches(self.head, [neck_map.to(dtype) for neck_map in maps])
-        return {branch: _in_float32({**own, "feats": maps}) for branch, own in outputs.items()}
-
-
-def _in_float32(outputs: Any) -> Any:
-    """Return nested outputs of a head with every tensor of half precision in float32."""
-    if isinstance(outputs, Tensor):
-        return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
-    if isinstance(outputs, dict):
-        return {name: _in_float32(output) for name, output in outputs.items()}
-    if isinstance(outputs, (list, tuple)):
-        return type(outputs)(map(_in_float32, outputs))
-    return outputs
+        return {branch: to_float32({**own, "feats": maps}) for branch, own in outputs.items()}
 
 
 @dataclass(eq=False)
