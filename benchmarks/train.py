@@ -114,9 +114,10 @@ def describe(device: str, batch: int, rounds: int) -> dict[str, Any]:
     if device == "cpu":
         machine, precision = machine_name(), "float32, teachers too if nothing else is said"
         plural = "s" if NUM_THREADS > 1 else ""
+        gil = "without a GIL" if not getattr(sys, "_is_gil_enabled", lambda: True)() else "with its GIL"
         threads = (
             f"{NUM_THREADS} torch thread{plural}, as Ultralytics sets it, and as many in the thread beside, in which "
-            "this package and the floor run the teacher, under one GIL"
+            f"this package and the floor run the teacher; Python {gil}"
         )
     else:
         machine = torch.cuda.get_device_name(int(device))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,9 @@ from ultralytics.utils.torch_utils import autocast, unwrap_model
 from fgd_yolo import FGDConfig, FGDTrainer
 from fgd_yolo.demo.demo_dataset import demo_dataset
 from fgd_yolo.neck import NeckEnd
+from fgd_yolo.training.batch_parts import join_parts
+from fgd_yolo.training.beside import Beside
+from fgd_yolo.training.pointwise import prefer_onednn
 from fgd_yolo.ultralytics import load_model
 
 STUDENT = "yolov8n"
@@ -212,11 +214,11 @@ def ultralytics(setting: Setting, threads: int | None = None, lower: bool = Fals
     arguments = _arguments(setting, "ultralytics", distill_model=str(setting.teacher_file))
     step = Step(DetectionTrainer(overrides=arguments), setting, threads)
     if lower:
-        _lower_teacher(step.trainer.model)
+        lower_teacher(step.trainer.model)
     return step
 
 
-def _lower_teacher(model: nn.Module) -> None:
+def lower_teacher(model: nn.Module) -> None:
     """Let the teacher of Ultralytics' distillation compute in bfloat16; what the loss reads is float32 as before."""
     teacher = model.teacher_model.to(torch.bfloat16)
     teacher.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(torch.bfloat16), *inputs[1:]))
@@ -237,16 +239,17 @@ def _in_float32(outputs: Any) -> Any:
     return type(outputs)(_in_float32(output) for output in outputs)
 
 
-def ours(setting: Setting, method: str, measuring: bool = False) -> Step:
+def ours(setting: Setting, method: str, precision: str, measuring: bool = False) -> Step:
     """Return the step of this package.
 
     Args:
         setting: what all arms share.
         method: methods, joined with `+`.
+        precision: the teacher's, a name of `DTYPES`.
         measuring: whether each step measures the gradient ratios, as every `schedule.measure_every`-th does.
     """
     changes = {"schedule.measure_every": 1} if measuring else {}
-    config = FGDConfig.from_dict({"method": method, **OPTIONS, **changes})
+    config = FGDConfig.from_dict({"method": method, "teacher_precision": precision, **OPTIONS, **changes})
     trainer = FGDTrainer.with_teacher(setting.teacher_file, config)
     return Step(trainer(overrides=_arguments(setting, "fgd_yolo")), setting)
 
@@ -257,22 +260,21 @@ def floor(setting: Setting, precision: str, beside: bool) -> Step:
     Args:
         setting: what all arms share.
         precision: precision in which the teacher computes, a name of `DTYPES`.
-        beside: whether the teacher computes beside the student: in a thread on a CPU, in a stream of its own on a GPU;
-            otherwise before it.
+        beside: whether the teacher computes beside the student, as this package lets it; otherwise before it.
     """
     step = plain(setting)
     device, dtype = step.trainer.device, DTYPES[precision]
     teacher = load_model(setting.teacher_file)[0].fuse(verbose=False).eval().requires_grad_(False)
     teacher.model[-1] = NeckEnd(teacher.model[-1])
-    memory_format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    teacher = teacher.to(device, dtype, memory_format=memory_format)
+    if device.type == "cpu":
+        prefer_onednn(teacher)
+    teacher = teacher.to(device, dtype, memory_format=torch.channels_last)
 
     def predict(images: Tensor) -> list[Tensor]:
         with torch.no_grad(), autocast(False, device=device.type):
             return teacher.predict(images.to(dtype))
 
-    start = _before if not beside else _on_stream if device.type == "cuda" else _in_thread
-    step.beside = start(predict)
+    step.beside = _beside(predict, Beside(device)) if beside else _before(predict)
     return step
 
 
@@ -284,19 +286,11 @@ def _before(predict: Callable[[Tensor], list[Tensor]]) -> Callable[[Tensor], Cal
     return start
 
 
-def _in_thread(predict: Callable[[Tensor], list[Tensor]]) -> Callable[[Tensor], Callable[[], object]]:
-    worker = ThreadPoolExecutor(1)
-    return lambda images: worker.submit(predict, images).result
-
-
-def _on_stream(predict: Callable[[Tensor], list[Tensor]]) -> Callable[[Tensor], Callable[[], object]]:
-    stream = torch.cuda.Stream()
-
+def _beside(predict: Callable[[Tensor], list[Tensor]], worker: Beside) -> Callable[[Tensor], Callable[[], object]]:
     def start(images: Tensor) -> Callable[[], object]:
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            maps = predict(images)
-        return lambda: (torch.cuda.current_stream().wait_stream(stream), maps)
+        parts = images.tensor_split(worker.pieces(len(images)))
+        worker.start(images, [partial(predict, part) for part in parts], join_parts)
+        return partial(worker.wait, images)
 
     return start
 
@@ -305,17 +299,20 @@ def arms_of(methods: Sequence[str], device: str, compiled: bool = False) -> list
     """Return the arms of a comparison, in the order of the table.
 
     Args:
-        methods: methods of this package. The first is measured with the gradient ratios measured in each step, too.
+        methods: methods of this package. The first is measured in every precision of the teacher, and with the gradient
+            ratios measured in each step, too.
         device: `cpu` or a number of a GPU.
         compiled: whether the student is compiled: then the first method alone is measured, since compiling takes
             minutes. Ultralytics compiles none that it distils.
     """
     kind = "cpu" if device == "cpu" else "cuda"
     usual, *lower = PRECISIONS[kind]
-    arms = [Arm(PLAIN, plain), Arm(ULTRALYTICS, ultralytics), *(_own(method) for method in methods)]
+    arms = [Arm(PLAIN, plain), Arm(ULTRALYTICS, ultralytics), _own(methods[0], usual)]
     if compiled:
-        return arms[:3]
-    arms += [_own(methods[0], ", measuring its ratios", measuring=True)]
+        return arms
+    arms += [_own(methods[0], precision, f", teacher in {precision}") for precision in lower]
+    arms += [_own(method, usual) for method in methods[1:]]
+    arms += [_own(methods[0], usual, ", measuring its ratios", measuring=True)]
     for precision in (usual, *lower):
         note = f" in {precision}" if precision in lower else ""
         arms += [
@@ -331,5 +328,5 @@ def arms_of(methods: Sequence[str], device: str, compiled: bool = False) -> list
     return arms
 
 
-def _own(method: str, note: str = "", **options: Any) -> Arm:
-    return Arm(f"fgd_yolo, {method}{note}", partial(ours, method=method, **options))
+def _own(method: str, precision: str, note: str = "", **options: Any) -> Arm:
+    return Arm(f"fgd_yolo, {method}{note}", partial(ours, method=method, precision=precision, **options))

@@ -20,10 +20,13 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not part of the package
+
 import families_table
 import task_features
 from matplotlib.figure import Figure
 
+from benchmarks import train_table
 from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
 from fgd_yolo.compare.plots import new_figure, plan_plots, save_png
 from fgd_yolo.compare.results import MAP50_95, RUNS, Run, curve_file, read_context, read_curve, read_runs
@@ -316,6 +319,12 @@ def other_detectors() -> str:
     return markdown(head, rows, labels=2)
 
 
+def train_step() -> str:
+    """The training step as `benchmarks/train.py --json` has recorded it, on each machine."""
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((RESULTS / "train-step").glob("*.json"))]
+    return "\n\n".join(train_table.markdown(record) for record in records)
+
+
 def terms() -> str:
     """The terms, ratios and gains of BCCD, seed 0, at four epochs as results.csv has them."""
     curve = {row["epoch"]: row for row in read_curve(RESULTS / "comparison/curves/bccd-fgd-0.csv")}
@@ -424,6 +433,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "other-tasks": other_tasks,
     "teacher-imgsz": teacher_sizes,
     "other-detectors": other_detectors,
+    "train-step": train_step,
     "terms": terms,
     "bccd-30-epochs": bccd_30_epochs,
     "bccd-100-epochs": bccd_100_epochs,
