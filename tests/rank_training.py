@@ -98,6 +98,8 @@ class KeepingTrainer(FGDTrainer):
 
     def train(self) -> None:
         super().train()
+        if self.ddp:  # other processes have trained
+            return
         kept = {"batches": self.kept, "states": self.states, "epochs": self.epochs_kept, "save_dir": str(self.save_dir)}
         torch.save(kept, self.folder / f"rank{self.world.rank}.pt")
 
@@ -124,7 +126,8 @@ def build(
 
 def on_host(overrides: dict[str, Any], rank: int) -> dict[str, Any]:
     """Return arguments whose paths lie in the folder of a rank's own machine."""
-    return {name: str(value).replace("HOST", f"host{rank}") for name, value in overrides.items()}
+    own = f"host{rank}"
+    return {name: value.replace("HOST", own) if isinstance(value, str) else value for name, value in overrides.items()}
 
 
 def main() -> None:

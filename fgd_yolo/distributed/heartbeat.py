@@ -103,7 +103,7 @@ class Heartbeat:
         self._beats = {member.rank: (0, now) for member in self._others}  # latest count, and when it was new
         self._answered_at = now  # when the store last answered
         self._stopped = threading.Event()
-        self._ending = threading.Lock()  # held while this process ends, so that its error is not printed as well
+        self._ending = threading.RLock()  # held while this process ends, so that its error is not printed as well
 
     def start(self) -> None:
         """Start both threads."""
@@ -119,20 +119,29 @@ class Heartbeat:
         if _is_consequence(error):
             # A connection closes at once when its process ends, so a short silence tells which one it was.
             self._silent_s = min(self._silent_s, _BEATS_AFTER_CLOSE * self._interval_s)
-            self._stopped.wait(self._silent_s + 5 * self._interval_s)  # until the threads know which process has ended
-        elif not self._stopped.is_set():
-            with suppress(Exception):  # without the store, the others notice the silence
-                self._raise_alarm()
-        with self._ending, suppress(Exception):
-            if self._stopped.is_set():
-                return
-            self._stopped.set()
-            stopped = isinstance(error, KeyboardInterrupt)
-            what = _STOPPED if stopped else f"failed: {error_message(error)}"
-            first = self._store.compare_set("failed", "", shortened(f"{self._members[self._rank]} {what}")).decode()
-            if not first.startswith(f"rank {self._rank} ") and not (stopped and first.endswith(_STOPPED)):
-                self._end(first)
-            self._wait_for("ended", _ACKNOWLEDGED_S)
+        until = time.monotonic() + (self._silent_s if _is_consequence(error) else 0) + 2 * self._interval_s
+        # Stop requests do not interrupt: torchrun sends one to all processes as soon as one has ended, and the threads
+        # find out which.
+        while not self._stopped.is_set() and time.monotonic() < until:
+            with suppress(KeyboardInterrupt):
+                self._stopped.wait(until - time.monotonic())
+        acquired = False
+        while not acquired:
+            with suppress(KeyboardInterrupt):
+                acquired = self._ending.acquire()
+        with suppress(Exception):  # without the store, the others notice the silence
+            if not self._stopped.is_set():
+                self._tell(error)
+        self._ending.release()
+
+    def _tell(self, error: BaseException) -> None:
+        self._stopped.set()
+        stopped = isinstance(error, KeyboardInterrupt)
+        what = _STOPPED if stopped else f"failed: {error_message(error)}"
+        first = self._store.compare_set("failed", "", shortened(f"{self._members[self._rank]} {what}")).decode()
+        if not first.startswith(f"rank {self._rank} ") and not (stopped and first.endswith(_STOPPED)):
+            self._end(first)
+        self._wait_for("ended", _ACKNOWLEDGED_S)
 
     def stop(self) -> None:
         """Stop the threads, so that the others no longer expect beats."""
@@ -182,11 +191,14 @@ class Heartbeat:
             latest = self._store.add(f"beat/{member.rank}", 0)
             if latest != count:
                 self._beats[member.rank] = latest, now
-            elif self._store.add(f"left/{member.rank}", 0):
+            is_gone, is_silent = member.is_gone, latest == count and now - since > self._silent_s
+            if not is_gone and not is_silent:
+                continue
+            if self._store.add(f"left/{member.rank}", 0):
                 self._left.add(member.rank)
-            elif member.is_gone:
+            elif is_gone:
                 self._finish(f"{member} was killed or has crashed")
-            elif now - since > self._silent_s:
+            else:
                 self._finish(f"{member} has been silent for {self._silent_s:.0f} s: stuck, or its machine is gone")
 
     def _finish(self, line: str) -> None:

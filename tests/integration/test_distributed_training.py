@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 import rank_training
 from fgd_yolo.training import distiller
+from fgd_yolo.training.checkpoints import is_finished, read_side_file
 from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 from rank_training import KeepingTrainer, build, state
 from ranks import SumOfThreads, in_threads, torchrun
@@ -138,3 +141,61 @@ def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_pat
             torch.testing.assert_close(
                 own[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name, e=epoch: f"{e} {n}: {m}"
             )
+
+
+def test_a_killed_rank_ends_the_others_and_another_number_of_ranks_resumes(files, tmp_path):
+    """Each rank has folders of its own, like machines without a shared disk; before the kill an epoch is repeated."""
+    run, weights = tmp_path / "run", tmp_path / "run/host0/student/weights"
+    arguments(files, run, {"0": {"lost": [1]}, "1": {"killed": 10}}, epochs=4, batch=6, hosts=True)
+    killed = torchrun(SCRIPT, 2, run)
+    assert killed.returncode != 0
+    lines = [line for line in killed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, killed.stderr[-2000:]
+    assert re.fullmatch(
+        r"error: rank 1 \(process \d+ on .+\) was killed or has crashed; this process ends too", lines[0]
+    )
+    assert not (tmp_path / "run/host1/student/weights").exists()
+
+    checkpoint = torch.load(weights / "last.pt", weights_only=False)
+    side = read_side_file(weights / "fgd_last.safetensors")
+    assert checkpoint["epoch"] == side["epoch"] == 1
+    last = str(run / "HOST/student/weights/last.pt")
+    arguments(files, run, hosts=True, model=last, resume=last)
+    resumed = torchrun(SCRIPT, 3, run)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    kept = results(run, 3)
+    assert [own["epochs"] for own in kept] == [[2, 3]] * 3
+    assert_ranks_are_equal(kept)
+    for name, value in checkpoint["ema"].float().state_dict().items():
+        assert torch.equal(kept[2]["states"][0][f"ema.{name}"], value), name
+    for name, value in side["losses"].items():
+        assert torch.equal(kept[2]["states"][0][f"beside.0.{name}"], value), name
+    assert [own["save_dir"] for own in kept] == [str(run / f"host{rank}/student") for rank in range(3)]
+    assert epochs_of(run / "host0/student/results.csv") == [1, 2, 3, 4]
+    assert is_finished(weights / "best.pt")
+
+
+def test_a_trainer_starts_a_process_for_each_of_its_devices(files, tmp_path):
+    content = arguments(files, tmp_path / "run", epochs=1)
+    trainer = build(tmp_path / "run", **content)
+    trainer.ddp, trainer.world_size = True, 2  # as Ultralytics sets them for device=0,1
+    note = tmp_path / "note"
+
+    def append(trainer) -> None:
+        with note.open("a") as file:
+            file.write(f"{trainer.world.rank}\n")
+
+    trainer.add_callback("on_train_epoch_end", append)
+    trainer.train()
+    kept = results(tmp_path / "run", 2)
+    assert_ranks_are_equal(kept)
+    assert sorted(note.read_text().split()) == ["0", "1"]
+    assert [own["save_dir"] for own in kept] == [str(trainer.save_dir)] * 2
+    assert epochs_of(trainer.csv) == [1]
+    assert is_finished(trainer.best)
+    assert not trainer.folder_lock.held
+
+
+def epochs_of(results_csv: Path) -> list[int]:
+    with results_csv.open() as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
