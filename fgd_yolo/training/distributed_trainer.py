@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from ultralytics.cfg import get_save_dir
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
-from ultralytics.utils.torch_utils import get_torch_device_backend, parse_device
+from ultralytics.utils.torch_utils import get_torch_device_backend, parse_device, unset_deterministic
 
 from fgd_yolo.distributed import heartbeat
 from fgd_yolo.distributed.exchange import broadcast, send_file
@@ -126,6 +126,7 @@ class DistributedTrainer:
     def train(self) -> None:
         """Train as Ultralytics does, in this process or in one for each device, which it starts."""
         if self.ddp:
+            unset_deterministic()  # which __init__ has set for a training in this process
             launch(partial(_train_again, type(self), vars(self.args), self.model, self.callbacks), self.world_size)
             return
         with heartbeat.reported():

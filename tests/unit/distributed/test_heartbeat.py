@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
@@ -87,6 +88,23 @@ def test_a_broken_connection_waits_for_the_process_that_has_caused_it():
     group = Group(2)
     group.start(0)
     group.beats[0].fail(RuntimeError("[gloo/pair.cc:545] Read error: Connection reset by peer"))
+    assert group.lines[0].startswith("rank 1 (process 101 on host1) has been silent")
+
+
+def test_a_stop_request_does_not_hide_which_process_has_ended():
+    """torchrun stops all processes as soon as one has ended."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    group = Group(2)
+    group.start(0)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        group.beats[0].fail(RuntimeError("Connection closed by peer"))
+    finally:
+        signal.signal(signal.SIGALRM, before)
     assert group.lines[0].startswith("rank 1 (process 101 on host1) has been silent")
 
 
