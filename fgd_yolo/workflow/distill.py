@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from ultralytics.utils.torch_utils import strip_optimizer
@@ -74,7 +75,7 @@ from fgd_yolo.workflow.run_folder import (
     save_result,
     teacher_input,
 )
-from fgd_yolo.workflow.time_estimate import estimate_run
+from fgd_yolo.workflow.time_estimate import StageSeconds, estimate_run
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
 
 _LINE = 100  # columns of the closing text
@@ -295,12 +296,21 @@ def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     announce_run(Run(plan.recipe.data, Fact(*data_input(plan.dataset)), plan.student.task.name, plan.recipe.train))
     estimate = estimate_run(plan, lock.folder)
     if estimate is not None:
-        print_status(f"time on this device: {estimate}")
+        print_status(f"expected on this device: {estimate}")
+    begun = [perf_counter()]
     teachers = _teachers(plan, lock.folder)
+    begun.append(perf_counter())
     weights = _distil(plan, teachers, lock)
+    begun.append(perf_counter())
     with alone():
         result = _measure(plan, weights, teachers, lock)
-        return _export(plan, weights, result, lock)
+        begun.append(perf_counter())
+        result = _export(plan, weights, result, lock)
+    if estimate is not None:
+        ends = [*begun[1:], perf_counter()]
+        taken = StageSeconds(*(end - start for start, end in zip(begun, ends, strict=True)))
+        print_status(f"took {taken} (expected {estimate})")
+    return result
 
 
 def _teachers(plan: Plan, run_dir: Path) -> list[Path]:

@@ -198,3 +198,20 @@ def test_demo_scenes_with_keypoints_are_not_flipped_upside_down(task, flipped):
     for arguments in demo_arguments({"epochs": 3}, "cpu", TASKS[task]):
         assert (arguments["flipud"], arguments["epochs"]) == (flipped, 3)
     assert demo_arguments({"flipud": 0.2}, "cpu", TASKS[task])[0]["flipud"] == 0.2
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_the_demo_learns_in_bfloat16_on_a_cpu_that_has_it_unless_the_user_says_otherwise(capable, monkeypatch):
+    monkeypatch.setattr("fgd_yolo.workflow.plan.has_bfloat16", lambda: capable)
+    task = TASKS["detect"]
+    expected = ["bf16", "bf16"] if capable else [None, None]
+    assert [arguments.get("amp") for arguments in demo_arguments({}, "cpu", task)] == expected
+    assert [arguments.get("amp") for arguments in demo_arguments({}, "cuda", task)] == [None, None]
+    assert [arguments["amp"] for arguments in demo_arguments({"amp": False}, "cpu", task)] == [False, False]
+
+
+def test_bfloat16_is_refused_on_a_cpu_without_it_before_the_data_is_read(plan, monkeypatch):
+    monkeypatch.setattr("fgd_yolo.training.cpu_autocast.has_bfloat16", lambda: False)
+    with pytest.raises(UsageError, match="amp=bf16: this CPU has neither AVX512-BF16 nor AMX"):
+        plan(data="none.yaml", amp="bf16")
+    assert plan(amp=True).recipe.train["amp"] is True

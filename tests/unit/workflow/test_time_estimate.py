@@ -13,7 +13,7 @@ from fgd_yolo.config import Recipe
 from fgd_yolo.training.step_times import StepTimes
 from fgd_yolo.workflow import time_estimate
 from fgd_yolo.workflow.plan import make_plan
-from fgd_yolo.workflow.time_estimate import Estimate, epochs_left, estimate_run, measuring_seconds, training_seconds
+from fgd_yolo.workflow.time_estimate import StageSeconds, epochs_left, estimate_run, measuring_seconds, training_seconds
 
 TIMES = StepTimes(
     setup=2.0,
@@ -50,11 +50,8 @@ def test_measuring_validates_every_model_once_and_times_single_images():
 
 
 def test_the_line_names_each_stage_that_is_left_and_their_sum():
-    assert (
-        str(Estimate(300, 200, 20, 10))
-        == "about 9 min in all: teacher 5 min, student 3 min, measuring 20 s, export 10 s"
-    )
-    assert str(Estimate(0, 100, 20, 10)) == "about 2 min in all: student 2 min, measuring 20 s, export 10 s"
+    assert str(StageSeconds(300, 200, 20, 10)) == "9 min: teacher 5 min, student 3 min, measuring 20 s, export 10 s"
+    assert str(StageSeconds(0, 100, 20, 10)) == "2 min: student 2 min, measuring 20 s, export 10 s"
 
 
 def test_the_epochs_that_are_left_are_those_without_a_row(tmp_path, teacher_pt):
