@@ -13,10 +13,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import torch
-from ultralytics.engine.trainer import callbacks
 from ultralytics.utils.torch_utils import autocast, unset_deterministic, unwrap_model
 
 from fgd_yolo.random_state import preserve_random_state
@@ -72,12 +70,10 @@ def time_steps(trainer_class: type[FGDTrainer], overrides: Mapping[str, Any]) ->
     Raises:
         Exception: as the training itself.
     """
-    probe = type(trainer_class.__name__, (_Untested, trainer_class), {})
+    probe = type(trainer_class.__name__, (_Probe, trainer_class), {})
     # A compiled student is faster, but compiling takes minutes.
     arguments = {**overrides, "plots": False, "compile": False, "resume": False, "exist_ok": True}
-    # Loggers of experiments would record the probe as a training.
-    quiet = patch.object(callbacks, "add_integration_callbacks", lambda trainer: None)
-    with preserve_random_state(seed=0), safe_loading(), quiet:
+    with preserve_random_state(seed=0), safe_loading():
         try:
             start = perf_counter()
             trainer = probe(overrides=arguments)
@@ -92,17 +88,24 @@ def time_steps(trainer_class: type[FGDTrainer], overrides: Mapping[str, Any]) ->
                 torch.cuda.empty_cache()
 
 
-class _Untested:
-    """A mixin that leaves out the checks before the first epoch: a teacher may still be untrained."""
+class _Probe:
+    """A mixin that leaves out the checks before the first epoch, since a teacher may still be untrained, and callbacks.
+
+    Loggers of experiments would record the probe as a training.
+    """
 
     def _preflight(self, student) -> None:
+        pass
+
+    def run_callbacks(self, event: str) -> None:
         pass
 
 
 def _times(trainer: FGDTrainer, setup_s: float) -> StepTimes:
     trainer.epoch = 0
     trainer._model_train()
-    trainer.run_callbacks("on_train_epoch_start")
+    if trainer.distiller is not None:
+        trainer._start_epoch()
     batch_s, update_s, images = _step_times(trainer)
     saving = perf_counter()
     trainer.save_model()
