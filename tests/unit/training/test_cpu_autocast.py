@@ -11,7 +11,7 @@ import torch
 from fgd_yolo.errors import UsageError
 from fgd_yolo.neck import HeadHook, NeckHook
 from fgd_yolo.training import cpu_autocast
-from fgd_yolo.training.cpu_autocast import Bfloat16Forward, check_bfloat16, to_float32
+from fgd_yolo.training.cpu_autocast import Bfloat16Forward, check_bfloat16
 from training import batch
 
 
@@ -90,19 +90,6 @@ def test_detaching_leaves_no_trace_and_a_block_without_it_restores_it(model):
     with forward.detached():
         pass
     assert vars(model).keys() == untouched and not model.model[-1]._forward_hooks
-
-
-def test_only_bfloat16_becomes_float32():
-    half, double, labels = (
-        torch.zeros(1, dtype=torch.float16),
-        torch.zeros(1, dtype=torch.float64),
-        torch.ones(1).long(),
-    )
-    value = {"a": (torch.zeros(1, dtype=torch.bfloat16), [half]), "b": [double, labels, None, "text"]}
-    converted = to_float32(value)
-    assert converted["a"][0].dtype == torch.float32
-    assert converted["a"][1][0] is half
-    assert converted["b"][0] is double and converted["b"][1] is labels and converted["b"][2:] == [None, "text"]
 
 
 @pytest.mark.parametrize("capable", [True, False])
