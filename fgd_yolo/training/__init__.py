@@ -10,6 +10,7 @@
 - `term_group.py`: the terms of the features, and those of the heads
 - `beside.py`: runs the teachers beside the student, in a thread or on a stream
 - `batch_parts.py`: joins what the teachers make of the parts of a batch
+- `spare_core.py`: whether a CPU has cores left for a second thread
 - `half_precision.py`: from half precision back to float32
 - `teacher_precision.py`: the precision in which the teachers run
 - `finite_gate.py`, `dropped_batches.py`: terms that are not finite are left out and counted

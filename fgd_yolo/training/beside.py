@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgd_yolo.distributed.world import current_world
-from fgd_yolo.runtime.threads import available_cores
+from fgd_yolo.training.spare_core import has_spare_core
 
 MAX_PIECES = 8
 """Parts of a batch on a CPU; each has the same cost per image, down to one image."""
@@ -82,11 +81,11 @@ class Beside:
     """
 
     def __init__(self, device: torch.device):
-        on_cpu, threads = device.type == "cpu", torch.get_num_threads()
+        on_cpu = device.type == "cpu"
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="teacher") if on_cpu else None
-        self._helps = on_cpu and available_cores() // current_world().local_size >= 2 * threads
+        self._helps = on_cpu and has_spare_core()
         self._key: Any = None
         self._job: _Job | None = None
         self._worker: Future | None = None

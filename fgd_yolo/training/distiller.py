@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -213,6 +213,7 @@ class Distiller:
         batch: dict[str, Any],
         preds=None,
         amp_scale: Callable[[], float | Tensor] = lambda: 1.0,
+        measuring: Callable[[], AbstractContextManager] = nullcontext,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one training step and its items: Ultralytics' own, then the distillation's.
 
@@ -227,6 +228,7 @@ class Distiller:
                 input, (M, 5) with an angle for rotated boxes, `batch_idx` (M,), and the labels of its task.
             preds: outputs of a forward pass already made on this batch (as with `compile`), or None.
             amp_scale: returns the current factor of the gradient scaler.
+            measuring: context in which gradients at the neck are computed beside those of the training.
 
         Raises:
             FGDError: a term cannot train the student, as the first batch shows, or terms of too many batches were not
@@ -255,7 +257,8 @@ class Distiller:
 
         # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
-        self._check_and_measure(loss, terms, student_maps, batch, factor, amp_scale)
+        with measuring():
+            self._check_and_measure(loss, terms, student_maps, batch, factor, amp_scale)
 
         # 4. Scale by the gain of each group, and append.
         scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])

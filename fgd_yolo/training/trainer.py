@@ -8,7 +8,7 @@ checkpoints. A training step itself is `Distiller.step`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from math import lcm
 from operator import methodcaller
@@ -44,10 +44,11 @@ from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.pointwise import prefer_onednn
 from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
+from fgd_yolo.training.spare_core import has_spare_core
 from fgd_yolo.training.student_record import check_task, student_record
 from fgd_yolo.training.teacher import SideBySide
 from fgd_yolo.training.teacher_precision import teacher_dtype
-from fgd_yolo.training.weight_gradients import WeightGradients, has_spare_core
+from fgd_yolo.training.weight_gradients import WeightGradients
 from fgd_yolo.ultralytics import (
     check_architecture,
     clean_names,
@@ -175,6 +176,8 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         finally:
             if self.distiller is not None:
                 self.distiller.close()
+            if self.weight_gradients is not None:
+                self.weight_gradients.detach()
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data as Ultralytics does, from a YAML without a download script, since it is read again later."""
@@ -340,24 +343,25 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         student = unwrap_model(self.model)
         if self.distiller is not None:
             self._cast_teachers()
-        elif self.device.type == "cpu" and not (self.args.compile or self.world.several) and has_spare_core():
-            self.weight_gradients = WeightGradients(student)
-            self.weight_gradients.attach()
         if on_cpu(self.args.amp, self.device.type):
             # Ultralytics' loop would raise; `save_model` and `final_eval` write the value of the user.
             self.args.amp = self.amp = False
             self.bfloat16_forward = Bfloat16Forward(student)
             self.bfloat16_forward.attach()
+        if self.distiller is not None and not self.resume:
+            self._preflight(student)
+        if self.device.type == "cpu" and not (self.args.compile or self.world.several) and has_spare_core():
+            self.weight_gradients = WeightGradients(student)
+            self.weight_gradients.attach()
         if self.distiller is None:
             return
-        if not self.resume:
-            self._preflight(student)
         if self.args.compile:
             # The gradient ratio needs a backward pass before Ultralytics' own, which donated buffers forbid.
             torch._functorch.config.donated_buffer = False
         # Unlike get_scale, this does not wait for the device.
         amp_scale = partial(self.scaler.scale, torch.ones((), device=self.device))
-        step = partial(self.distiller.step, amp_scale=amp_scale)
+        measuring = nullcontext if self.weight_gradients is None else self.weight_gradients.paused
+        step = partial(self.distiller.step, amp_scale=amp_scale, measuring=measuring)
         self.loss_hook = LossHook(student, step, head=any(self.config.heads.weights.values()))
         self.loss_hook.attach()
 

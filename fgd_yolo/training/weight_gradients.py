@@ -7,7 +7,6 @@ more finely, and wait for each other so often that a process on one of the cores
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _aten_backward = torch.ops.aten.convolution_backward
-
-
-def has_spare_core() -> bool:
-    """Return whether as many cores as PyTorch uses are left for a second thread."""
-    return len(os.sched_getaffinity(0)) >= 2 * torch.get_num_threads()
 
 
 class WeightGradients:
@@ -41,8 +35,13 @@ class WeightGradients:
     def __init__(self, model: nn.Module):
         self.model = model
         self._convolutions: list[nn.Conv2d] = []
+        self._paused = False
         self._pool: ThreadPoolExecutor | None = None
         self._pending: deque[Future[None]] = deque()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightGradients:
+        """Return this object, since a copy of the live model, such as a callback may make, has no thread of its own."""
+        return self
 
     def attach(self) -> None:
         """Replace the convolutions' forward pass; a second call does nothing."""
@@ -74,6 +73,15 @@ class WeightGradients:
             if was_attached:
                 self.attach()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Compute no gradients of weights for a block, in which `torch.autograd.grad` asks for those of others."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
     def submit(self, weight: Tensor, *operands: Any) -> None:
         """Add the gradient of a weight to those that the end of this backward pass waits for.
 
@@ -81,6 +89,8 @@ class WeightGradients:
             weight: the parameter.
             operands: arguments of `convolution_backward`, without its mask.
         """
+        if self._paused:
+            return
         self._pending.append(self._pool.submit(_add_gradient, weight, *operands))
         torch.autograd.Variable._execution_engine.queue_callback(self.wait)
 

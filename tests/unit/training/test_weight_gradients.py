@@ -10,7 +10,7 @@ from torch import nn
 
 from fgd_yolo.training import weight_gradients
 from fgd_yolo.training.cpu_autocast import Bfloat16Forward
-from fgd_yolo.training.weight_gradients import WeightGradients, has_spare_core
+from fgd_yolo.training.weight_gradients import WeightGradients
 from training import batch
 
 
@@ -103,8 +103,23 @@ def test_detaching_leaves_no_trace_and_a_block_without_it_restores_it(model):
     assert [vars(layer).keys() for layer in model.modules()] == untouched
 
 
-@pytest.mark.parametrize(("cores", "threads", "expected"), [(1, 1, False), (2, 1, True), (3, 2, False), (4, 2, True)])
-def test_a_second_thread_needs_as_many_cores_as_the_first(cores, threads, expected, monkeypatch):
-    monkeypatch.setattr(weight_gradients.os, "sched_getaffinity", lambda process: set(range(cores)))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert has_spare_core() == expected
+def test_a_copy_of_the_live_model_computes_the_same(model):
+    expected = gradients(model)
+    beside = WeightGradients(model)
+    beside.attach()
+    found = gradients(deepcopy(model))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_while_paused_only_what_is_asked_for_gets_a_gradient(model):
+    beside = WeightGradients(model)
+    beside.attach()
+    image = batch()["img"].requires_grad_()
+    loss = model({**batch(), "img": image})[0].sum()
+    (expected,) = torch.autograd.grad(loss, image, retain_graph=True)
+    model.zero_grad()
+    with beside.paused():
+        (found,) = torch.autograd.grad(loss, image, retain_graph=True)
+    assert torch.equal(found, expected) and all(weight.grad is None for weight in model.parameters())
+    loss.backward()
+    assert model.model[0].conv.weight.grad is not None
