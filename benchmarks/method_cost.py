@@ -23,6 +23,7 @@ from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.methods import METHODS, LabelledObjects, LevelLoss
 from fgd_yolo.methods.alignment import align_student
 from fgd_yolo.timing import best_times
+from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
 
 BASE = "fitnet"
 STUDENT_CHANNELS, TEACHER_CHANNELS = (64, 128, 256), (128, 256, 512)
@@ -116,10 +117,12 @@ def _inputs(imgsz: int, batch: int) -> list[tuple[Tensor | None, ...]]:
 
 
 def build_losses(name: str) -> nn.ModuleList:
-    """Return the loss module of a method for each level, with its preset options."""
+    """Return the loss module of a method for each level, with its preset options, as a training has it on a CPU."""
     options = METHOD_OPTIONS[name]()
     widths = zip(STUDENT_CHANNELS, TEACHER_CHANNELS, strict=True)
-    return nn.ModuleList(METHODS[name].from_options(*pair, options) for pair in widths)
+    losses = nn.ModuleList(METHODS[name].from_options(*pair, options) for pair in widths)
+    prefer_onednn_in_alignments(losses)
+    return losses
 
 
 def _maps(channels: Sequence[int], imgsz: int, batch: int) -> list[Tensor]:

@@ -139,7 +139,7 @@ class _Reduce(torch.autograd.Function):
                     (context, cell_weight),
                     (key_weight.flatten().expand_as(context), grad_score),
                 ]
-            grad = torch.zeros_like(student)
+            grad = torch.empty_like(student) if on_difference else torch.zeros_like(student)
             for block in channel_blocks(student):
                 part = grad[:, block]
                 if on_difference:

@@ -18,3 +18,10 @@ def prefer_onednn(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride == (1, 1):
             layer.dilation = (2, 2)
+
+
+def prefer_onednn_in_alignments(losses: nn.Module) -> None:
+    """Let oneDNN compute the alignments of loss modules; the convolutions of context blocks are too small to gain."""
+    for module in losses.modules():
+        if isinstance(alignment := getattr(module, "align", None), nn.Module):
+            prefer_onednn(alignment)

@@ -41,7 +41,7 @@ from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.pointwise import prefer_onednn
+from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
 from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.spare_core import has_spare_core
@@ -231,7 +231,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
         distiller.trained.to(self.device)
         if self.device.type == "cpu":
-            prefer_onednn(distiller.trained)
+            prefer_onednn_in_alignments(distiller.trained)
         for method in self.config.weighted_methods:
             if set(distiller.names) & set(METHOD_OPTIONS[method]().weights):
                 LOGGER.info(f"{colorstr('FGD:')} method {method}: {METHOD_OPTIONS[method].description}")

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fgd_yolo.training.pointwise import prefer_onednn
+from fgd_yolo.config import FGDConfig
+from fgd_yolo.methods import build_level_loss
+from fgd_yolo.training.pointwise import prefer_onednn, prefer_onednn_in_alignments
 
 
 def convolutions(run) -> set[str]:
@@ -30,3 +32,10 @@ def test_torch_gives_a_1x1_convolution_to_onednn_and_its_results_stay_the_same()
     after = model(images)
     torch.testing.assert_close(after, before)
     torch.testing.assert_close(torch.autograd.grad(after.square().sum(), [images, *model.parameters()]), wanted)
+
+
+def test_alignments_alone_are_changed_those_of_composed_methods_too():
+    losses = nn.ModuleList([build_level_loss(4, 8, ["fgd", "cwd"], FGDConfig(method="fgd+cwd").features)])
+    prefer_onednn_in_alignments(losses)
+    changed = {name for name, layer in losses.named_modules() if getattr(layer, "dilation", 1) == (2, 2)}
+    assert changed == {"0.losses.fgd.align", "0.losses.cwd.align"}
