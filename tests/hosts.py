@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from signals import default_signals
 
 SCRIPT = str(Path(__file__).parents[1] / "tools" / "distill.py")
-# $1 is the host's own folder, $2 the folder under which it sees that, $3 its name, the others what it must not see.
+NAMES = {"amber": "10.77.0.1", "blue": "10.77.0.2"}
+"""Addresses of the hosts by name, as their `/etc/hosts` has them."""
+# $1 is the host's own folder, $2 the folder under which it sees that, $3 its name, $4 its /etc/hosts, the others what
+# it must not see.
 _SET_UP = """
 set -e
 own=$1 view=$2 name=$3
-shift 3
+mount --bind "$4" /etc/hosts
+shift 4
 mount --bind "$own" "$view"
 for folder in "$@"; do mount -t tmpfs none "$folder"; done
 hostname "$name"
@@ -72,14 +77,21 @@ class Host:
 
     def rank(self, rank: int) -> int:
         """Return the process id of a rank that runs here."""
-        wanted = {f"RANK={rank}", f"FGD_YOLO_TEST_HOST={self.folder}"}
+        return next(process for process, variables in self._processes() if f"RANK={rank}" in variables)
+
+    def kill(self) -> None:
+        """Kill all processes at once, as if the machine lost its power."""
+        for process, _ in [*self._processes()]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def _processes(self) -> Iterator[tuple[int, set[str]]]:
+        """Yield process id and environment of each process that runs here."""
         for process in Path("/proc").iterdir():
-            try:
-                if process.name.isdigit() and wanted <= {*(process / "environ").read_text().split("\0")}:
-                    return int(process.name)
-            except OSError:  # ended meanwhile
-                continue
-        raise AssertionError(f"no rank {rank} runs on {self.name}")
+            with suppress(OSError):  # it has ended meanwhile
+                variables = {*(process / "environ").read_text().split("\0")} if process.name.isdigit() else set()
+                if f"FGD_YOLO_TEST_HOST={self.folder}" in variables:
+                    yield int(process.name), variables
 
 
 def why_no_hosts() -> str | None:
@@ -95,14 +107,15 @@ def why_no_hosts() -> str | None:
 @contextmanager
 def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
     """Make two connected hosts, each with a folder that it sees under the same path, and remove them at the end."""
-    view, own = folder / "view", [folder / "red", folder / "blue"]
+    view, own, names = folder / "view", [folder / name for name in NAMES], folder / "names"
     for path in (view, *own):
         path.mkdir()
+    names.write_text("".join(f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **NAMES}.items()))
     with ExitStack() as stack:
         holders = []
         for path in own:
             words = ["unshare", "--net", "--mount", "--uts", "--propagation", "private", "sh", "-c", _SET_UP, "sh"]
-            words += [str(path), str(view), path.name, *map(str, own)]
+            words += [str(path), str(view), path.name, str(names), *map(str, own)]
             holder = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
             stack.callback(holder.kill)
             assert holder.stdout.readline() == "ready\n"
@@ -110,9 +123,10 @@ def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
         pair = ["ip", "link", "add", "wire", "netns", str(holders[0]), "type", "veth"]
         subprocess.run([*pair, "peer", "name", "wire", "netns", str(holders[1])], check=True)
         hosts = []
-        for number, (path, pid) in enumerate(zip(own, holders, strict=True), start=1):
-            prefix, address = ["nsenter", "-t", str(pid), "-n", "-m", "-u"], f"10.77.0.{number}"
+        for path, pid in zip(own, holders, strict=True):
+            prefix, address = ["nsenter", "-t", str(pid), "-n", "-m", "-u"], NAMES[path.name]
             for words in (["addr", "add", f"{address}/24", "dev", "wire"], ["link", "set", "wire", "up"]):
                 subprocess.run([*prefix, "ip", *words], check=True)
             hosts.append(Host(path.name, address, path, view, prefix))
+            stack.callback(hosts[-1].kill)
         yield hosts[0], hosts[1]

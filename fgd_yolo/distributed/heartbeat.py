@@ -215,6 +215,7 @@ class Heartbeat:
 
 
 _current: Heartbeat | None = None
+_advice = ""  # behind the line of `end_process`
 
 
 def begin(heartbeat: Heartbeat) -> None:
@@ -248,10 +249,16 @@ def reported() -> Iterator[None]:
         raise
 
 
+def advise(text: str) -> None:
+    """Let the line with which this process ends, when another one has failed, say what to do then."""
+    global _advice
+    _advice = text
+
+
 def end_process(line: str) -> None:
     """Print a line and end this process, whatever its other threads wait for."""
     with suppress(Exception):
-        print(f"error: {shortened(line)}; this process ends too", file=sys.stderr, flush=True)
+        print(f"error: {shortened(line)}; this process ends too{_advice}", file=sys.stderr, flush=True)
         sys.stdout.flush()
     os._exit(EXIT_CODE)
 

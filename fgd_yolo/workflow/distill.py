@@ -30,6 +30,7 @@ from fgd_yolo.console import display_path, print_status, resume_command
 from fgd_yolo.datasets import DATA_FOLDER, has_images, run_dataset, same_images, scan_dataset
 from fgd_yolo.distributed.alone import alone
 from fgd_yolo.distributed.exchange import Fact, compare_digests
+from fgd_yolo.distributed.heartbeat import advise
 from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.convert import check_onnx
@@ -249,6 +250,7 @@ def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
         if fresh:
             save_recipe(run_dir, plan.recipe)
             record_inputs(run_dir, _inputs(plan))
+        advise(f"; {resume_with}")
         result = None if fresh else _finished_result(run_dir)
         if result is not None:
             print_status(f"{display_path(run_dir)} is finished already: nothing is left to do")

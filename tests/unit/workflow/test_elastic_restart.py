@@ -15,9 +15,21 @@ RECIPE = Recipe(student="yolov8n", method="plain")
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
-    """A folder with two runs, the second launched by the parent of this process."""
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+def become(monkeypatch):
+    """A function that makes this process another one of a torchrun."""
+
+    def become_process(torchrun: str, process: str) -> None:
+        names = {os.getppid(): torchrun, os.getpid(): process}
+        monkeypatch.setattr("fgd_yolo.workflow.elastic_restart.process_identity", names.get)
+
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")  # as on a machine whose own processes did not fail
+    become_process("torchrun-1", "rank-1")
+    return become_process
+
+
+@pytest.fixture
+def runs(tmp_path, become):
+    """A folder with two runs, the second launched by this process."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         save_recipe(tmp_path / name, RECIPE)
@@ -25,22 +37,21 @@ def runs(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_restarted_process_finds_its_run_and_a_first_one_starts_a_new_one(runs, monkeypatch):
-    assert interrupted_run(runs, RECIPE) is None
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
+def test_a_restarted_process_finds_its_run_and_a_first_one_starts_a_new_one(runs, become):
+    assert interrupted_run(runs, RECIPE) is None, "a second run of the same process"
+    become("torchrun-1", "rank-2")
     assert interrupted_run(runs, RECIPE) == runs / "b"
     assert interrupted_run(runs, RECIPE.override(train={"epochs": 3})) is None, "of other options"
     assert interrupted_run(runs / "none", RECIPE) is None
 
 
-def test_the_run_of_another_torchrun_is_not_taken(runs, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    monkeypatch.setattr("fgd_yolo.workflow.elastic_restart.os.getppid", os.getpid)
+def test_the_run_of_another_torchrun_is_not_taken(runs, become):
+    become("torchrun-2", "rank-2")
     assert interrupted_run(runs, RECIPE) is None
 
 
-def test_a_folder_without_options_is_not_a_run_to_continue(runs, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+def test_a_folder_without_options_is_not_a_run_to_continue(runs, become):
+    become("torchrun-1", "rank-2")
     (runs / "b" / RUN_OPTIONS).unlink()
     assert interrupted_run(runs, RECIPE) is None
 
@@ -51,7 +62,7 @@ def test_without_torchrun_nothing_is_recorded(tmp_path, monkeypatch):
     assert not (tmp_path / LAUNCH).exists() and interrupted_run(tmp_path.parent, RECIPE) is None
 
 
-def test_a_damaged_record_is_not_a_run(runs, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+def test_a_damaged_record_is_not_a_run(runs, become):
+    become("torchrun-1", "rank-2")
     (runs / "a" / LAUNCH).write_bytes(bytes(range(256)))
     assert interrupted_run(runs, RECIPE) == runs / "b"
