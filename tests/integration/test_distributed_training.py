@@ -23,7 +23,8 @@ from training import STEADY
 pytestmark = pytest.mark.slow
 SCRIPT = Path(rank_training.__file__)
 IMAGES = 18  # for two ranks batches of 2, 2, 2, 2 and 1 images each, for three of 2, 2 and 2
-SMALL = {"imgsz": 64, "device": "cpu", "plots": False, "nbs": 4, "optimizer": "SGD", "lr0": 0.002, "name": "student"}
+SMALL_STEPS = {"lr0": 1e-4}  # with larger ones, the order of a sum of three gradients decides about the first digits
+SMALL = {"imgsz": 64, "device": "cpu", "plots": False, "nbs": 4, "optimizer": "SGD", "name": "student"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def arguments(files: dict[str, str], folder: Path, plan: dict | None = None, **c
     names = {"model": files["model"], "data": files["data"]}
     content = {
         "teacher": files["teacher"],
-        "options": STEADY,
+        "options": {**STEADY, "features.ratio": 1.0},  # so that the alignments move too
         "overrides": {**names, **SMALL, "epochs": 2, "batch": 4, "warmup_epochs": 0, **project, **changes},
         "plan": plan or {},
         "hosts": "HOST" in project["project"],
@@ -127,7 +128,7 @@ def reference(content: dict[str, Any], kept: list[dict[str, Any]], monkeypatch) 
 @pytest.mark.parametrize(("processes", "epochs"), [(2, 4), (3, 7)])
 def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_path, monkeypatch, processes, epochs):
     plan = {"1": {"changes": {"3": "remove_boxes", "7": "drop_last_image"}, "spoilt": [2, 5]}, "0": {"spoilt": [9]}}
-    content = arguments(files, tmp_path / "run", plan, epochs=epochs, batch=2 * processes)
+    content = arguments(files, tmp_path / "run", plan, epochs=epochs, batch=2 * processes, **SMALL_STEPS)
     ended = torchrun(SCRIPT, processes, tmp_path / "run")
     assert ended.returncode == 0, ended.stderr[-2000:]
     kept = results(tmp_path / "run", processes)
@@ -136,11 +137,28 @@ def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_pat
     assert_ranks_are_equal(kept)
     expected = reference(content, kept, monkeypatch)
     assert len(expected) == epochs == len(kept[0]["states"]) - 1
-    for epoch, (own, wanted) in enumerate(zip(kept[0]["states"][1:], expected, strict=True)):
-        for name, value in wanted.items():
-            torch.testing.assert_close(
-                own[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name, e=epoch: f"{e} {n}: {m}"
-            )
+    for own, wanted in zip(kept[0]["states"][1:], expected, strict=True):
+        moved = assert_same_way(kept[0]["states"][0], own, wanted)
+    assert min(moved.values()) > 5e-5, f"too short a way to compare: {moved}"
+
+
+def assert_same_way(
+    start: dict[str, torch.Tensor], own: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
+) -> dict[str, float]:
+    """Assert that a state is the wanted one but for rounding, and return how far each part has moved.
+
+    The ranks add the same gradients in another order; what this changes is measured by the way from the start, of which
+    a wrong mean would change a large part.
+    """
+    moved = dict.fromkeys(("student", "ema", "beside"), 0.0)
+    for name, value in wanted.items():
+        way = float((value - start[name]).abs().max())
+        moved[name.partition(".")[0]] = max(moved[name.partition(".")[0]], way)
+        off = float((own[name] - value).abs().max())
+        assert off <= 1e-2 * way + 5e-7 + 1e-5 * float(value.abs().max()) * ("running_" in name), (
+            f"{name}: {off}, {way}"
+        )
+    return moved
 
 
 def test_a_killed_rank_ends_the_others_and_another_number_of_ranks_resumes(files, tmp_path):
