@@ -2,7 +2,8 @@
 
 Time is the shortest of several rounds in which the methods take turns, so that other work on the machine slows down all
 of them: read the ratios. With `--profile` a pass is taken apart: what depends on the teacher and the labels alone, so
-that it can be computed beside the student, the alignment, the terms, and the backward pass of both.
+that a training computes it beside the student, the alignment, the terms, and the backward pass of both. That is the CPU
+time of one thread, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from math import inf
-from time import perf_counter
+from time import thread_time
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ EXAMPLES = """\
 examples:
   %(prog)s
   OMP_NUM_THREADS=1 %(prog)s --imgsz 640 --repeats 20
-  OMP_NUM_THREADS=1 %(prog)s --profile
+  %(prog)s --profile
 """
 PARTS = ("target", "alignment", "terms", "backward of the terms", "backward of the alignment")
 """Parts of a pass; the target is what `LevelLoss.prepare` returns."""
@@ -69,7 +70,8 @@ def measure(imgsz: int, batch: int, repeats: int) -> dict[str, float]:
 
 
 def measure_parts(imgsz: int, batch: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Return the shortest time in seconds of each of `PARTS` over all levels, by the name of the method."""
+    """Return the shortest CPU time in seconds of each of `PARTS` over all levels, by the name of the method."""
+    torch.set_num_threads(1)
     inputs = _inputs(imgsz, batch)
     losses = {name: build_losses(name) for name in METHODS}
     shortest = {name: dict.fromkeys(PARTS, inf) for name in METHODS}
@@ -84,18 +86,18 @@ def _parts(losses: Sequence[LevelLoss], inputs: Sequence[tuple[Tensor | None, ..
     """Return the seconds of each part of one pass over all levels."""
     seconds = dict.fromkeys(PARTS, 0.0)
     for loss, (student_map, teacher_map, *objects) in zip(losses, inputs, strict=True):
-        times = [perf_counter()]
+        times = [thread_time()]
         target = loss.prepare(teacher_map, LabelledObjects(*objects))
-        times.append(perf_counter())
+        times.append(thread_time())
         aligned = align_student(student_map, loss.align)
-        times.append(perf_counter())
+        times.append(thread_time())
         total = sum(loss.compare(aligned, target))
-        times.append(perf_counter())
+        times.append(thread_time())
         own = [value for name, value in loss.named_parameters() if not name.startswith("align")]
         gradient, *_ = torch.autograd.grad(total, [aligned, *own])
-        times.append(perf_counter())
+        times.append(thread_time())
         torch.autograd.grad(aligned, [student_map, *loss.align.parameters()], gradient)
-        times.append(perf_counter())
+        times.append(thread_time())
         for part, (start, end) in zip(PARTS, pairwise(times), strict=True):
             seconds[part] += end - start
     return seconds
