@@ -23,6 +23,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import safe_open
 from torch import nn
+from ultralytics.utils.torch_utils import strip_optimizer
 
 from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError, one_line
@@ -230,6 +231,23 @@ def restore(weights_dir: Path) -> Path | None:
         _copy(path, weights_dir / path.name)
     print_status(f"!! {one_line(problem, 220)}: resuming from the previous checkpoint, of epoch {epoch + 1}")
     return last
+
+
+def complete(weights_dir: Path) -> None:
+    """Bring the checkpoints of a training that was killed in its final evaluation into their final form.
+
+    Does nothing if they have it. `best.pt` must exist and be intact.
+
+    Raises:
+        FGDError: the disk is full or not writable.
+    """
+    if is_finished(weights_dir / BEST) and not (weights_dir / PREVIOUS).exists():
+        return
+    with staging(weights_dir) as folder:
+        copy_checkpoints(weights_dir, folder)
+        last = strip_optimizer(folder / LAST) if (folder / LAST).exists() else {}
+        strip_optimizer(folder / BEST, updates={"train_results": last.get("train_results")})  # of all epochs
+        commit(folder, weights_dir, final=True)
 
 
 def is_finished(best: Path) -> bool:

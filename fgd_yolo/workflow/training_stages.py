@@ -25,7 +25,7 @@ from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
-from fgd_yolo.training.checkpoints import BEST, LAST, is_finished, restore
+from fgd_yolo.training.checkpoints import BEST, LAST, complete, is_finished, restore
 from fgd_yolo.training.class_selection import check_features, describe_classes
 from fgd_yolo.training.other_tasks import can_be_fine_tuned
 from fgd_yolo.training.trainer import FGDTrainer
@@ -72,6 +72,7 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     except FGDError as error:
         advice = f"copy {LAST} over it to use the last epoch's weights, or start a new run"
         raise FGDError(f"{display_path(best)} is damaged or not an Ultralytics checkpoint: {advice}") from error
+    complete(weights_dir)
     return best
 
 

@@ -247,6 +247,20 @@ def test_a_training_that_has_ended_needs_no_last_checkpoint(commit, tmp_path, ca
     assert "best.pt is intact" in capsys.readouterr().out
 
 
+def test_a_training_killed_in_its_final_evaluation_gets_its_final_checkpoints(commit, tmp_path):
+    weights = tmp_path / "weights"
+    for epoch in (NEW_EPOCHS - 2, NEW_EPOCHS - 1):
+        commit(weights, epoch)
+    assert checkpoints.restore(weights) is None and (weights / checkpoints.PREVIOUS).is_dir()
+    checkpoints.complete(weights)
+    assert listed(weights) == sorted([checkpoints.BEST, checkpoints.LAST, checkpoints.SIDE])
+    for name in (checkpoints.LAST, checkpoints.BEST):
+        assert checkpoints.is_finished(weights / name) and epoch_of(weights / name) == -1
+    written = (weights / checkpoints.BEST).stat().st_mtime_ns
+    checkpoints.complete(weights)
+    assert (weights / checkpoints.BEST).stat().st_mtime_ns == written, "nothing is left to do"
+
+
 def test_a_training_without_distillation_falls_back_to_its_previous_checkpoint(checkpoint, tmp_path):
     weights_dir = tmp_path / "weights"
     weights_dir.mkdir()
