@@ -1,5 +1,5 @@
 # The checks of .ci/run, one by one, in the active environment.
-.PHONY: format check test test-fast matrix docs docs-serve
+.PHONY: format check test test-fast test-long matrix docs docs-serve
 # The theme prints a notice about the future of MkDocs before every build.
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
 
@@ -18,6 +18,10 @@ test:
 
 test-fast:
 	pytest -m "not slow"
+
+# A run of the tests kills a training twice; this ten times, and compares what was learnt with uninterrupted trainings.
+test-long:
+	KILLS=10 pytest -s tests/integration/test_killed_training.py
 
 # A run of the tests distils with a quarter of the families; this with all, and rewrites their record and tables.
 matrix:

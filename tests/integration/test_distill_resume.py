@@ -23,20 +23,6 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
-def test_a_run_killed_while_distilling_resumes_where_it_was(shell, trained_teacher):
-    process = shell.start(shell.job("--teacher", trained_teacher, "name=killed", epochs=5))
-    run_dir = shell.folder / "runs/distill/killed"
-    wait_for(run_dir / "student/weights/previous/last.pt", process)  # the second epoch has been saved
-    process.kill()
-    process.communicate()
-    assert not (run_dir / "result.json").exists()
-    run = shell.run(["--resume", str(run_dir)])
-    assert run.returncode == 0, run.stderr
-    assert "student: resuming from" in run.stdout
-    assert shell.epochs("killed") == [1, 2, 3, 4, 5]
-    assert (run_dir / "student.onnx").is_file()
-
-
 def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(shell, trained_teacher):
     process = shell.start(shell.job("--teacher", trained_teacher, "name=torn", epochs=4))
     weights = shell.folder / "runs/distill/torn/student/weights"
