@@ -166,6 +166,26 @@ def test_metrics_and_loss_names_pass_through_what_the_trainer_overrides():
     )
 
 
+def test_several_processes_train_through_what_the_trainer_overrides():
+    loop, setup = inspect.getsource(BaseTrainer._do_train), inspect.getsource(BaseTrainer._setup_train)
+    assert "if self.world_size > 1:\n            self._setup_ddp()" in loop
+    assert "self.loss *= self.world_size" in loop
+    assert "nn.parallel.DistributedDataParallel(" in setup and "device_ids=[self.device.index]" in setup
+    assert "self.batch_size // max(self.world_size, 1)" in inspect.getsource(BaseTrainer._build_train_pipeline)
+    # With `time` the number of epochs is estimated right before this call.
+    assert loop.index("self.epochs = self.args.epochs = math.ceil") < loop.rindex("self._get_warmup_iterations(nb)")
+    assert "self.last.exists()" in inspect.getsource(BaseTrainer._handle_nan_recovery)
+
+
+def test_each_module_of_ultralytics_has_the_rank_in_variables_of_its_own():
+    from ultralytics.engine import validator
+    from ultralytics.models.yolo.detect import val
+
+    assert (validator.RANK, validator.LOCAL_RANK, val.RANK) == (-1, -1, -1)
+    assert "if RANK == 0:" in inspect.getsource(val.DetectionValidator.gather_stats)
+    assert "if RANK == -1" in inspect.getsource(validator.BaseValidator.__call__)
+
+
 def test_a_list_of_data_sets_starts_one_trainer_per_data_set_in_a_folder_of_a_known_name():
     from ultralytics.engine.trainer import MultiTrainer
 
