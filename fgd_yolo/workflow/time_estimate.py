@@ -24,7 +24,7 @@ from fgd_yolo.workflow.plan import Plan
 from fgd_yolo.workflow.run_folder import STUDENT_STAGE, teacher_stage
 from fgd_yolo.workflow.training_stages import cached_teacher
 
-_FEW_BATCHES = 20  # fewer take about as long as an estimate
+_FEW_BATCHES = 50  # a try, for which an estimate would take too long itself
 _FORWARD_PASSES = 10  # of one image, which the closing table times
 _EXPORT_S = 1.2
 """Seconds of an export of yolov8n at 160 px on one core (AMD Zen 5, 2.6 GHz); its size hardly changes them."""
@@ -56,8 +56,8 @@ def estimate_run(plan: Plan, run_dir: Path) -> StageSeconds | None:
     """Estimate the remaining stages of a run.
 
     Returns None if it cannot be estimated, for instance since the batch does not fit into memory: the training itself
-    reports a problem, or reduces the batch. It also does for a run of few batches, which takes about as long as the
-    estimate, and for one of several processes.
+    reports a problem, or reduces the batch. It also does for a run of few batches, a try, and for
+    one of several processes.
 
     Args:
         plan: plan of the run, with its data in the run folder.
