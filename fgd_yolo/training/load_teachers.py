@@ -21,7 +21,6 @@ from fgd_yolo.training.class_selection import describe_classes, selected_classes
 from fgd_yolo.training.head_methods import DFL_TERMS, edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
-from fgd_yolo.training.pointwise import prefer_onednn
 from fgd_yolo.training.preflight import check_channels
 from fgd_yolo.training.teacher import FrozenTeacher, Teacher
 from fgd_yolo.ultralytics import largest_stride, load_model
@@ -78,8 +77,6 @@ def load_teachers(
         levels = pair_levels(student, model, scale)
         terms = _terms_of_head(label, student, model, config, scale)
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
-        if device.type == "cpu":
-            prefer_onednn(model)
         frozen = FrozenTeacher(model, device, torch.channels_last, heads=_needs_heads(config))
         factor = scale.numerator if scale.denominator == 1 else 1
         teachers.append(Teacher(label, frozen, levels, classes, terms, factor))

@@ -16,6 +16,7 @@ from fgd_yolo.neck import SAME_SIZE, Level, NeckEnd, neck_strides
 from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.half_precision import to_float32
 from fgd_yolo.training.head_outputs import HeadOutputs, keep_both_branches, run_branches
+from fgd_yolo.training.pointwise import prefer_onednn
 
 GREY = 114 / 255  # Ultralytics' padding colour
 
@@ -37,6 +38,8 @@ class FrozenTeacher:
     ):
         if heads:
             keep_both_branches(model.model[-1])
+        if device.type == "cpu":
+            prefer_onednn(model)
         self.stride = max(neck_strides(model))
         self.dtype = torch.float32
         model = model.fuse(verbose=False).eval().requires_grad_(False)
