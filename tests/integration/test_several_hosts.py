@@ -93,18 +93,20 @@ def hosts(tmp_path_factory) -> Iterator[tuple[Host, Host]]:
         yield amber, blue
 
 
-def on_both(hosts, options: list[str], words: list[list]) -> list[subprocess.Popen]:
-    """Start one process on each host, which has its own words."""
-    place = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
-    place += ["--rdzv-endpoint", f"{NAMES['amber']}:29533", *options]
-    return [host.torchrun(place, own) for host, own in zip(hosts, words, strict=True)]
+def on_both(hosts, counts: tuple[int, int], options: list[str], words: list[list]) -> list[subprocess.Popen]:
+    """Start torchrun on each host, with its own number of processes and words."""
+    place = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{NAMES['amber']}:29533", *options]
+    return [
+        host.torchrun([*place, "--nproc-per-node", str(count)], own)
+        for host, count, own in zip(hosts, counts, words, strict=True)
+    ]
 
 
 def test_two_hosts_that_share_nothing_go_on_after_a_killed_process_and_after_a_power_cut(hosts):
     """`amber` has rank 0, since torchrun sorts the hosts by name."""
     amber, blue = hosts
     words = [[*MODELS, "--data", f"{data}/tiny.yaml", "name=run", *OPTIONS] for data in ("data", "elsewhere")]
-    started = on_both(hosts, ["--max-restarts", "1", "--rdzv-id", "first"], words)
+    started = on_both(hosts, (1, 1), ["--max-restarts", "1", "--rdzv-id", "first"], words)
     run_dir = amber.folder / "runs/distill/run"
     wait_until(lambda: (run_dir / "student/weights/last.pt").exists())
     os.kill(blue.rank(1), signal.SIGKILL)
@@ -116,7 +118,9 @@ def test_two_hosts_that_share_nothing_go_on_after_a_killed_process_and_after_a_p
     assert other_out == "", "only rank 0 prints"
 
     resume = [["--resume", "runs/distill/run"]] * 2
-    (code, out, err), (other_code, _, other_err) = finish(*on_both(hosts, ["--rdzv-id", "second"], resume))
+    (code, out, err), (other_code, _, other_err) = finish(
+        *on_both(hosts, (2, 1), ["--rdzv-id", "second"], resume)  # with another number of processes
+    )
     assert (code, other_code) == (0, 0), err + other_err
     assert "student: resuming from" in out
     assert (run_dir / "student.onnx").is_file() and epochs(run_dir) == [1, 2, 3, 4]
