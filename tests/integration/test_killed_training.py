@@ -91,7 +91,7 @@ def held(weights: Path) -> dict[str, Any] | None:
     if not (weights / "last.pt").exists():
         return None
     last = torch.load(weights / "last.pt", weights_only=False)
-    if last["epoch"] + 1 == EPOCHS:
+    if last["epoch"] + 1 == EPOCHS or last["optimizer"] is None:
         return None
     for folder in (weights, weights / "previous"):
         with safe_open(folder / "fgd_last.safetensors", framework="pt") as file:
