@@ -34,7 +34,7 @@ LONG = KILLS >= 10  # so long that a student learns
 MOST_EPOCHS = 2 if LONG else 1  # that an attempt completes before it is killed
 EPOCHS = 3 * KILLS if LONG else KILLS + 2
 TRAIN_IMAGES, VAL_IMAGES = (64, 32) if LONG else (32, 8)
-SEED_DIFFERENCE = 0.1
+SEED_DIFFERENCE = 0.061  # in mAP50-95, the most that two of the seeds 0 to 4 differ by on one process
 WATCHED = Path(__file__).parents[1] / "watched_distill.py"
 TIMEOUT_S = 240
 
@@ -250,6 +250,6 @@ def test_a_training_killed_at_random_moments_leaves_what_an_uninterrupted_one_le
 
 @pytest.mark.skipif(not LONG, reason="a student learns nothing in so few epochs: make test-long")
 def test_a_student_killed_ten_times_has_learnt_what_two_seeds_learn(run, killed):
-    uninterrupted = [run(f"seed-{seed}", seed).map50_95 for seed in (0, 1)]
-    assert min(uninterrupted) > 0.2, "students learn from this data"
-    assert min(abs(killed.map50_95 - other) for other in uninterrupted) <= SEED_DIFFERENCE
+    low, high = sorted(run(f"seed-{seed}", seed).map50_95 for seed in (0, 1))
+    assert low > 0.2, "students learn from this data"
+    assert low - SEED_DIFFERENCE <= killed.map50_95 <= high + SEED_DIFFERENCE
