@@ -45,7 +45,8 @@ FEATURES: dict[str, dict[str, str]] = {
         f"{_TASKS}::test_a_student_of_each_task_is_trained_by_the_trainer_of_its_task"
     ),
     "resume": _for_others(
-        _WAY, "tests/integration/test_distill_resume.py::test_a_run_killed_while_distilling_resumes_where_it_was"
+        _WAY,
+        "tests/integration/test_distill_resume.py::test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before",
     ),
     "table at the end, with the mAP of the task": _for_others(
         _WAY, f"{_RUN}::test_the_table_has_teacher_and_student_with_every_column"
