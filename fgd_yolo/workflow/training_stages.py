@@ -59,8 +59,9 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     if last is not None or not ((weights_dir / LAST).is_file() or is_finished(best)):
         if last is not None:
             print_status(f"{folder.name}: resuming from {last}")
-        options = {"config": trainer.config.to_dict(), "train": dict(train), "device": device}
-        teachers = tuple(str(file.absolute()) for file in trainer.teachers)
+        distils = issubclass(trainer, FGDTrainer)  # a comparison trains with Ultralytics' own trainers too
+        teachers = tuple(str(file.absolute()) for file in trainer.teachers) if distils else ()
+        options = {"config": trainer.config.to_dict() if distils else {}, "train": dict(train), "device": device}
         start = {"model": model if last is None else str(last), "resumed": last is not None}
         training = Training(folder.name, teachers=teachers, **start, **options)
         announce_training(training, folder.parent)
