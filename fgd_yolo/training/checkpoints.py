@@ -28,6 +28,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from fgd_yolo.console import display_path, print_status
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path, partial_folder
+from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.ultralytics import load_checkpoint_file
 from fgd_yolo.ultralytics_log import shown_as
 
@@ -233,6 +234,7 @@ def restore(weights_dir: Path) -> Path | None:
     return last
 
 
+@safe_loading()
 def complete(weights_dir: Path) -> None:
     """Bring the checkpoints of a training that was killed in its final evaluation into their final form.
 

@@ -77,6 +77,7 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
     return best
 
 
+@safe_loading()
 def run_training(training: Training, trainer: type[FGDTrainer], data: str, folder: Path) -> None:
     """Train from the first epoch or a checkpoint to the end; every rank of a run calls it.
 
