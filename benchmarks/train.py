@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise FGDError(f"--device {args.device}: torch {torch.__version__} sees no GPU; use --device cpu")
         methods = list(dict.fromkeys(args.methods if ALL not in args.methods else [*METHODS, *METHOD_OPTIONS]))
         batch = args.batch or SIZES[kind]["batch"]
-        record = {**describe(args.device, batch, args.repeats), "cells": []}
+        record = {**describe(args.device, batch), "cells": []}
         for teacher in args.teachers:
             for imgsz in args.imgsz or SIZES[kind]["imgsz"]:
                 with TemporaryDirectory(prefix="fgd_yolo-train-") as folder, quiet_ultralytics():
@@ -107,7 +107,7 @@ def _method(text: str) -> str:
     return text if text == ALL else "+".join(method_names(text))
 
 
-def describe(device: str, batch: int, rounds: int) -> dict[str, Any]:
+def describe(device: str, batch: int) -> dict[str, Any]:
     """Return the machine, threads, precision and versions of a measurement."""
     packages = ("torch", "ultralytics", "fgd_yolo")
     versions = {"Python": platform.python_version(), **{name: version(name) for name in packages}}
@@ -122,7 +122,7 @@ def describe(device: str, batch: int, rounds: int) -> dict[str, Any]:
     else:
         machine = torch.cuda.get_device_name(int(device))
         precision, threads = "AMP in float16", "one process"
-    shared = {"student": STUDENT, "batch": batch, "rounds": rounds, "versions": versions}
+    shared = {"student": STUDENT, "batch": batch, "versions": versions}
     return {"machine": machine, "threads": threads, "precision": precision, **shared}
 
 

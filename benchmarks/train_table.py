@@ -34,7 +34,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     parts = [heading(record)]
     for cell in record["cells"]:
         compiled = ", compiled" if cell["compile"] else ""
-        parts.append(f"**{cell['teacher']} to {record['student']}, {cell['imgsz']} px{compiled}**")
+        rounds = len(cell["arms"][0]["seconds"])
+        title = f"{cell['teacher']} to {record['student']}, {cell['imgsz']} px{compiled}, {rounds} rounds"
+        parts.append(f"**{title}**")
         parts.append(table(cell["arms"]))
     return "\n\n".join(parts)
 
@@ -43,8 +45,8 @@ def heading(record: Mapping[str, Any]) -> str:
     """Return machine, threads, precision and versions in a sentence each."""
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in record["versions"])
     return (
-        f"{record['machine']}; {record['threads']}; {record['precision']}. Batch {record['batch']}, "
-        f"{record['rounds']} rounds in which the arms take turns. {versions}."
+        f"{record['machine']}; {record['threads']}; {record['precision']}. Batch {record['batch']}; in "
+        f"each round the arms take turns. {versions}."
     )
 
 
