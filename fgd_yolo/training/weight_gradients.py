@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MAX_PENDING = 4
+"""Gradients that wait for the second thread at most; each keeps the map and the gradient that it is computed from."""
+
 _aten_backward = torch.ops.aten.convolution_backward
 
 
@@ -91,6 +94,8 @@ class WeightGradients:
         """
         if self._paused:
             return
+        while len(self._pending) >= MAX_PENDING:
+            self._pending.popleft().result()
         self._pending.append(self._pool.submit(_add_gradient, weight, *operands))
         torch.autograd.Variable._execution_engine.queue_callback(self.wait)
 
