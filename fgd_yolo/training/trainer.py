@@ -350,6 +350,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             self.bfloat16_forward.attach()
         if self.distiller is not None and not self.resume:
             self._preflight(student)
+            self._clear_memory()  # Ultralytics' validators hold their models in circles
         if self.device.type == "cpu" and not (self.args.compile or self.world.several) and has_spare_core():
             self.weight_gradients = WeightGradients(student)
             self.weight_gradients.attach()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.training import checkpoints
+from fgd_yolo.training import trainer as trainer_module
 from training import OFF, STEADY, TERMS, quick_config, rows, same_weights, train, weights
 
 pytestmark = pytest.mark.slow
@@ -225,3 +228,30 @@ def test_nan_recovery_restores_student_and_distillation_and_stays_plain(configur
     assert restored == [True]
     assert "loss" in vars(trainer.model), "the loss hook was not re-attached after the recovery"
     assert all(torch.isfinite(value).all() for value in weights(trainer.last).values())
+
+
+def test_what_the_preflight_has_loaded_is_gone_before_the_first_epoch(
+    configured, student_yaml, tiny_data, tmp_path, monkeypatch
+):
+    class Model:
+        """Refers to itself, as a validator and its model do."""
+
+    loaded = []
+
+    def check(*_):
+        model = Model()
+        model.itself = model
+        loaded.append(weakref.ref(model))
+
+    class Watched(configured):
+        def _start_epoch(self):
+            assert loaded[0]() is None
+            super()._start_epoch()
+
+    monkeypatch.setattr(trainer_module, "check_teachers", check)
+    gc.disable()  # it might come by chance
+    try:
+        train(Watched, student_yaml, tiny_data, tmp_path, epochs=1)
+    finally:
+        gc.enable()
+    assert loaded
