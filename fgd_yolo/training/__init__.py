@@ -15,6 +15,7 @@
 - `teacher_precision.py`: the precision in which the teachers run
 - `finite_gate.py`, `dropped_batches.py`: terms that are not finite are left out and counted
 - `later_value.py`: values of a GPU that the host reads later, so that it never waits
+- `attachment.py`: what is attached to a live model, and detached while it is copied
 - `loss_hook.py`: attaches the step to a live model and detaches it
 - `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
 - `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics

@@ -7,8 +7,6 @@ float32 on a CPU, as in Ultralytics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER, colorstr
 
 from fgd_yolo.errors import UsageError
+from fgd_yolo.training.attachment import Attachment
 from fgd_yolo.training.half_precision import to_float32
 
 BF16 = "bf16"
@@ -52,7 +51,7 @@ def check_bfloat16(amp: Any, device_type: str, recorded: bool = False) -> None:
     LOGGER.warning(f"{colorstr('FGD:')} {problem}; the run was started with it and goes on")
 
 
-class Bfloat16Forward:
+class Bfloat16Forward(Attachment):
     """Runs the forward pass of a live model under autocast to bfloat16 while it trains, until detached.
 
     Weights, neck maps, outputs of the head, and so the loss and all distillation terms, stay float32. The replacement
@@ -70,6 +69,11 @@ class Bfloat16Forward:
     def __init__(self, model: nn.Module):
         self.model = model
         self._handles: list[Any] = []
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is attached."""
+        return bool(self._handles)
 
     def attach(self) -> None:
         """Replace the forward pass; a second call does nothing."""
@@ -90,17 +94,6 @@ class Bfloat16Forward:
                 handle.remove()
             self._handles = []
             del self.model.predict
-
-    @contextmanager
-    def detached(self) -> Iterator[None]:
-        """Detach for a block, and attach again at its end if it was attached."""
-        was_attached = bool(self._handles)
-        self.detach()
-        try:
-            yield
-        finally:
-            if was_attached:
-                self.attach()
 
     def _predict(self, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.model.training):

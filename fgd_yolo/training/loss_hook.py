@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from ultralytics.nn.modules.head import RTDETRDecoder
 
 from fgd_yolo.neck import FeatureHook, HeadHook, NeckHook
+from fgd_yolo.training.attachment import Attachment
 from fgd_yolo.training.encoder_outputs import encoder_outputs
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 Step = Callable[["LossHook", dict[str, Tensor], Any], Loss]
 
 
-class LossHook:
+class LossHook(Attachment):
     """Replaces a student's `loss` by a distillation step and stores the student's features for it, until detached.
 
     Ultralytics calls `loss(batch, preds=None)` on the live model. The replacement is an instance attribute that hides
@@ -35,6 +35,11 @@ class LossHook:
         self._neck_hook: NeckHook | None = None
         self._head_hook: HeadHook | None = None
 
+    @property
+    def attached(self) -> bool:
+        """Whether it is attached."""
+        return self._neck_hook is not None
+
     def attach(self) -> None:
         """Attach the feature hooks and replace the loss; a second call does nothing."""
         if self._neck_hook is None:
@@ -52,17 +57,6 @@ class LossHook:
                 hook.remove()
             self._neck_hook = self._head_hook = None
             del self.student.loss
-
-    @contextmanager
-    def detached(self) -> Iterator[None]:
-        """Detach for a block, and attach again at its end if it was attached."""
-        was_attached = self._neck_hook is not None
-        self.detach()
-        try:
-            yield
-        finally:
-            if was_attached:
-                self.attach()
 
     def _loss(self, batch: dict[str, Tensor], preds=None) -> Loss:
         return self._step(self, batch, preds)

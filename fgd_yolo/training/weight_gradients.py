@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fgd_yolo.training.attachment import Attachment
+
 MAX_PENDING = 4
 """Gradients that wait for the second thread at most; each keeps the map and the gradient that it is computed from."""
 
 _aten_backward = torch.ops.aten.convolution_backward
 
 
-class WeightGradients:
+class WeightGradients(Attachment):
     """Computes the weight gradients of a live model's convolutions beside the rest of its backward pass.
 
     When `backward` returns, every gradient is complete and equal to the last bit to what it is without this. The
@@ -46,6 +48,11 @@ class WeightGradients:
         """Return this object, since a copy of the live model, such as a callback may make, has no thread of its own."""
         return self
 
+    @property
+    def attached(self) -> bool:
+        """Whether it is attached."""
+        return bool(self._convolutions)
+
     def attach(self) -> None:
         """Replace the convolutions' forward pass; a second call does nothing."""
         if self._convolutions:
@@ -64,17 +71,6 @@ class WeightGradients:
             self._pool.shutdown()
             self._pool = None
         self._pending.clear()
-
-    @contextmanager
-    def detached(self) -> Iterator[None]:
-        """Detach for a block, and attach again at its end if it was attached."""
-        was_attached = bool(self._convolutions)
-        self.detach()
-        try:
-            yield
-        finally:
-            if was_attached:
-                self.attach()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
