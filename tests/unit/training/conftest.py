@@ -8,6 +8,19 @@ import pytest
 
 
 @pytest.fixture
+def model(student_yaml):
+    """A live student, as Ultralytics trains it."""
+    import torch
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    model = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
+    model.args = get_cfg()
+    return model
+
+
+@pytest.fixture
 def joined(teacher_pt, student_yaml):
     """A student, its distiller for the neck alone, and the loss hook that joins them, attached."""
     return join(teacher_pt, student_yaml, **{"method": "fgd"})

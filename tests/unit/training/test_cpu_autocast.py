@@ -15,17 +15,6 @@ from fgd_yolo.training.cpu_autocast import Bfloat16Forward, check_bfloat16
 from training import batch
 
 
-@pytest.fixture
-def model(student_yaml):
-    from ultralytics.cfg import get_cfg
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    model = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
-    model.args = get_cfg()
-    return model
-
-
 def dtypes(value) -> set[torch.dtype]:
     if isinstance(value, torch.Tensor):
         return {value.dtype} if value.is_floating_point() else set()

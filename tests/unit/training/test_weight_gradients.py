@@ -14,17 +14,6 @@ from fgd_yolo.training.weight_gradients import WeightGradients
 from training import batch
 
 
-@pytest.fixture
-def model(student_yaml):
-    from ultralytics.cfg import get_cfg
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    model = DetectionModel(str(student_yaml), nc=3, verbose=False).train()
-    model.args = get_cfg()
-    return model
-
-
 def gradients(model: nn.Module, passes: int = 2) -> dict[str, torch.Tensor]:
     """Return the gradients of some backward passes, added up."""
     model.zero_grad()
