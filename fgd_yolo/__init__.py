@@ -23,7 +23,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
 - `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
-  `completion`, `errors`, `text`: basics
+  `completion`, `errors`, `text`: basics. `near_duplicates`: whether an image shows a view again.
 
 `fgd_yolo.cfg`, the folder `cfg` of the repository, holds the recipes.
 """
