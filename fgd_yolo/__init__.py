@@ -10,6 +10,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `workflow`: from two model names to a finished run
 - `training`: Ultralytics' trainer with a teacher, and the loss for other training loops
 - `attention`: attention maps as figures. `export`: from a checkpoint to a checked ONNX file.
+  `labelling`: the predictions of a model as labels.
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
@@ -23,7 +24,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
 - `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
-  `completion`, `errors`, `text`: basics. `near_duplicates`: whether an image shows a view again.
+  `completion`, `label_lines`, `errors`, `text`: basics. `near_duplicates`: whether an image shows a view again.
 
 `fgd_yolo.cfg`, the folder `cfg` of the repository, holds the recipes.
 """

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
+from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.rtdetr.val import RTDETRValidator
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
-from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
-from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.obb import OBBPredictor, OBBTrainer, OBBValidator
+from ultralytics.models.yolo.pose import PosePredictor, PoseTrainer, PoseValidator
+from ultralytics.models.yolo.segment import SegmentationPredictor, SegmentationTrainer, SegmentationValidator
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, RTDETRDetectionModel, SegmentationModel
 
 from fgd_yolo.methods.rotated_masks import rotated_foreground
@@ -43,6 +45,7 @@ class YoloTask:
         model: class of the models.
         trainer: Ultralytics' trainer.
         validator: Ultralytics' validator.
+        predictor: Ultralytics' predictor.
         metric: attribute of the validator's metrics with the accuracy of the task.
         letter: letter that Ultralytics appends to that accuracy in the columns of its files.
         map_name: name of its mAP50-95, as in the tables of reports.
@@ -61,6 +64,7 @@ class YoloTask:
     model: type[DetectionModel]
     trainer: type[DetectionTrainer]
     validator: type[BaseValidator]
+    predictor: type[BasePredictor]
     metric: str
     letter: str
     map_name: str
@@ -89,6 +93,7 @@ TASKS = {
             model=DetectionModel,
             trainer=DetectionTrainer,
             validator=DetectionValidator,
+            predictor=DetectionPredictor,
             metric="box",
             letter="B",
             map_name="mAP50-95",
@@ -101,6 +106,7 @@ TASKS = {
             model=SegmentationModel,
             trainer=SegmentationTrainer,
             validator=SegmentationValidator,
+            predictor=SegmentationPredictor,
             metric="seg",
             letter="M",
             map_name="mask mAP50-95",
@@ -115,6 +121,7 @@ TASKS = {
             model=PoseModel,
             trainer=PoseTrainer,
             validator=PoseValidator,
+            predictor=PosePredictor,
             metric="pose",
             letter="P",
             map_name="keypoint mAP50-95",
@@ -127,6 +134,7 @@ TASKS = {
             model=OBBModel,
             trainer=OBBTrainer,
             validator=OBBValidator,
+            predictor=OBBPredictor,
             metric="box",
             letter="B",
             map_name="rotated-box mAP50-95",
@@ -145,6 +153,7 @@ RTDETR = replace(
     model=RTDETRDetectionModel,
     trainer=RTDETRTrainer,
     validator=RTDETRValidator,
+    predictor=RTDETRPredictor,
     head_terms=(),
     family="RT-DETR",
     loss_times_batch=False,

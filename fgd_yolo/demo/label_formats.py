@@ -10,9 +10,7 @@ import numpy as np
 from fgd_yolo.demo.outlines import mask_outline
 from fgd_yolo.demo.rendering import Placement, Scene, place
 from fgd_yolo.demo.signs import KEYPOINTS, MIRRORED_KEYPOINTS, SIGNS, Sign
-
-HIDDEN, OCCLUDED, VISIBLE = 0, 1, 2
-"""Visibility of a keypoint: outside the image or not labelled, covered by another shape, visible."""
+from fgd_yolo.label_lines import HIDDEN, OCCLUDED, VISIBLE, label_line
 
 
 class LabelFormat(NamedTuple):
@@ -31,7 +29,7 @@ class LabelFormat(NamedTuple):
     def text(self, scene: Scene) -> str:
         """Return the label file of a scene: a line for each object, with a class index and six decimals."""
         lines = zip(scene.classes, self.rows(scene), strict=True)
-        return "".join(f"{index} {' '.join(map(_decimals, row))}\n" for index, row in lines)
+        return "".join(label_line(index, row) for index, row in lines)
 
 
 def box_rows(scene: Scene) -> Iterable[np.ndarray]:
@@ -100,10 +98,6 @@ def visibility(points_px: np.ndarray, layers: np.ndarray, layer: int) -> np.ndar
 def _size(scene: Scene) -> np.ndarray:
     """Return width and height of the image in pixels."""
     return np.array(scene.image.shape[1::-1])
-
-
-def _decimals(value: float) -> str:
-    return f"{value:.6f}"
 
 
 LABEL_FORMATS: dict[str, LabelFormat] = {
