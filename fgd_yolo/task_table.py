@@ -22,17 +22,21 @@ from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, RTDETRDete
 from fgd_yolo.methods.rotated_masks import rotated_foreground
 from fgd_yolo.methods.segment_masks import mask_foreground
 
+LABEL_SCORES = "label_scores"
+"""Key of a batch: the score of each label, (M,), if some are detections of a teacher."""
+
 Foreground = Callable[[Mapping[str, Tensor], tuple[int, int], Any], Tensor]
 """Paints a batch's foreground (B, H, W) on the grid (H, W) of a level; the last argument is the trainer's `args`."""
 
 
 def _rotated_boxes(batch: Mapping[str, Tensor], grid: tuple[int, int], arguments: Any) -> Tensor:
-    return rotated_foreground(batch["bboxes"], batch["batch_idx"].long(), len(batch["img"]), grid)
+    scores = batch.get(LABEL_SCORES)
+    return rotated_foreground(batch["bboxes"], batch["batch_idx"].long(), len(batch["img"]), grid, scores)
 
 
 def _masks(batch: Mapping[str, Tensor], grid: tuple[int, int], arguments: Any) -> Tensor:
-    indexed = bool(arguments.overlap_mask)
-    return mask_foreground(batch["masks"], batch["batch_idx"].long(), len(batch["img"]), grid, indexed=indexed)
+    objects = batch["masks"], batch["batch_idx"].long(), len(batch["img"])
+    return mask_foreground(*objects, grid, batch.get(LABEL_SCORES), indexed=bool(arguments.overlap_mask))
 
 
 @dataclass(frozen=True)

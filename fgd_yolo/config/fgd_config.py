@@ -113,6 +113,16 @@ class FGDConfig(Options):
     inherit: bool = False
     """Whether the student starts from the teacher's neck and head, where layers have the same shapes; means much
     only between models of one width, such as yolo11l and yolo11m."""
+    unlabeled_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """With unlabelled frames beside labelled images: share of the frames in the images of an epoch, which has as many
+    images as both together."""
+    pseudo: bool = True
+    """Whether objects that the teachers find on unlabelled frames are targets of the student's own loss; if not, only
+    the distillation teaches there."""
+    pseudo_high: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Score from which an object that the teachers find on a frame is a target."""
+    pseudo_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Score below which such an object is background; between both it is neither, and is left out of the class term."""
     pictures_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between two attention figures in the run folder; 0 draws none."""
 
@@ -147,6 +157,14 @@ class FGDConfig(Options):
                 raise UsageError(
                     f"{name}={getattr(self, name)} needs a teacher, and nothing is distilled: leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_pseudo(self) -> FGDConfig:
+        if self.pseudo_low > self.pseudo_high:
+            raise UsageError(
+                f"pseudo_low must be at most pseudo_high, got {self.pseudo_low:g} and {self.pseudo_high:g}"
+            )
         return self
 
     @property

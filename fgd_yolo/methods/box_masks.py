@@ -8,7 +8,9 @@ from torch import Tensor
 from fgd_yolo.methods.painting import largest_weights, rectangle_cells
 
 
-def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
+def foreground_weights(
+    boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int], scores: Tensor | None = None
+) -> Tensor:
     """Spread each box's weight of 1 over the cells it fills.
 
     Small and large objects then count equally. A cell inside several boxes keeps the largest weight, so a small object
@@ -27,6 +29,7 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
         image_index: (M,) integers, the image of the batch that each box belongs to.
         batch_size: B, images without boxes included.
         grid: (H, W) of the level, in cells.
+        scores: (M,), weight of each box in the place of 1, such as the score of a detection.
 
     Returns:
         (B, H, W) in the dtype of the boxes, 0 outside all boxes.
@@ -50,7 +53,7 @@ def foreground_weights(boxes: Tensor, image_index: Tensor, batch_size: int, grid
     centre, extent = boxes[:, :2], boxes[:, 2:]
     first = ((centre - extent / 2) * size).floor()
     last = ((centre + extent / 2) * size).ceil()
-    weight = 1 / (last - first + 1).prod(dim=1)
+    weight = (1 if scores is None else scores) / (last - first + 1).prod(dim=1)
 
     first = first.clamp(min=0).long()
     last = torch.minimum(last, size - 1).long()

@@ -11,7 +11,9 @@ from fgd_yolo.methods.painting import largest_weights, rectangle_cells
 MIN_REACH = 1e-3  # cells; a box that ends on a cell border does not fill the next cell through rounding
 
 
-def rotated_foreground(boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int]) -> Tensor:
+def rotated_foreground(
+    boxes: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int], scores: Tensor | None = None
+) -> Tensor:
     """Spread each rotated box's weight of 1 over the cells it fills; the largest weight wins.
 
     Convention:
@@ -29,6 +31,7 @@ def rotated_foreground(boxes: Tensor, image_index: Tensor, batch_size: int, grid
         image_index: (M,) integers, the image of the batch that each box belongs to.
         batch_size: B, images without boxes included.
         grid: (H, W) of the level, in cells.
+        scores: (M,), weight of each box in the place of 1, such as the score of a detection.
 
     Returns:
         (B, H, W), at least float32, 0 outside all boxes.
@@ -64,4 +67,5 @@ def rotated_foreground(boxes: Tensor, image_index: Tensor, batch_size: int, grid
     inside = filled & (x >= 0) & (x < W) & (y >= 0) & (y < H)
     box, x, y = box[inside], x[inside], y[inside]
     cell = (image_index.to(box)[box] * H + y) * W + x
-    return largest_weights(cell, 1 / cells[box], batch_size, grid)
+    weight = 1 / cells if scores is None else scores.to(cells) / cells
+    return largest_weights(cell, weight[box], batch_size, grid)

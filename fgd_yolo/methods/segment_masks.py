@@ -9,7 +9,13 @@ from fgd_yolo.methods.painting import largest_weights
 
 
 def mask_foreground(
-    masks: Tensor, image_index: Tensor, batch_size: int, grid: tuple[int, int], *, indexed: bool
+    masks: Tensor,
+    image_index: Tensor,
+    batch_size: int,
+    grid: tuple[int, int],
+    scores: Tensor | None = None,
+    *,
+    indexed: bool,
 ) -> Tensor:
     """Spread each object's weight of 1 over the cells that its mask fills; the largest weight wins.
 
@@ -23,9 +29,12 @@ def mask_foreground(
         masks: if indexed, (B, h, w), in which the value i + 1 marks the i-th object of that image and 0 the background:
             Ultralytics' batches with `overlap_mask=True`, in which smaller objects cover larger ones. Otherwise
             (M, h, w), not 0 inside the object: one mask per object, M may be 0. Any dtype.
-        image_index: (M,) integers, the image of the batch that each object belongs to; unused if indexed.
+        image_index: (M,) integers, the image of the batch that each object belongs to; unused if indexed, unless there
+            are scores.
         batch_size: B, images without objects included.
         grid: (H, W) of the level, in cells.
+        scores: (M,), weight of each object in the place of 1, such as the score of a detection; the objects are ordered
+            by image then.
         indexed: whether a mask holds all objects of an image.
 
     Returns:
@@ -49,8 +58,11 @@ def mask_foreground(
     # The cell of the pixel's centre, in integers: (pixel + 1/2) * cells / pixels.
     y = (2 * row + 1) * H // (2 * masks.shape[1])
     x = (2 * column + 1) * W // (2 * masks.shape[2])
-    if indexed:
+    if indexed and scores is not None:
+        objects = torch.bincount(image_index.long(), minlength=batch_size).to(masks.device)
+    elif indexed:
         objects = masks.flatten(1).amax(dim=1).long()  # per image, up to the last that can be seen
+    if indexed:
         image = torch.repeat_interleave(objects)
         instance = (objects.cumsum(0) - objects)[mask] + masks[mask, row, column].long() - 1
     else:
@@ -58,5 +70,6 @@ def mask_foreground(
     filled = torch.zeros(len(image), H * W, dtype=torch.bool, device=masks.device)
     filled[instance, y * W + x] = True
     instance, cell = filled.nonzero(as_tuple=True)
-    weight = 1 / filled.sum(dim=1)
+    cells = filled.sum(dim=1)
+    weight = 1 / cells if scores is None else scores.to(masks.device) / cells
     return largest_weights(image[instance] * H * W + cell, weight[instance], batch_size, grid)

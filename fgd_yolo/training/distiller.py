@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,59 +13,25 @@ from ultralytics.utils import LOGGER, colorstr
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.distributed.sums import has_ranks, sum_over_ranks
 from fgd_yolo.errors import FGDError, UsageError
-from fgd_yolo.methods import HEAD_TERMS, HeadLoss, LabelledObjects, Predictions, build_level_loss
-from fgd_yolo.methods.box_masks import foreground_weights
+from fgd_yolo.methods import HEAD_TERMS, HeadLoss, Predictions, build_level_loss
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT, SPARSE_TERMS
-from fgd_yolo.methods.placement import to_device
 from fgd_yolo.neck import Level
 from fgd_yolo.training.assignments import record_assignments
-from fgd_yolo.training.batch_parts import join_parts
-from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.crossed_head import CrossedHead
 from fgd_yolo.training.dropped_batches import DroppedBatches
 from fgd_yolo.training.finite_gate import FiniteGate
 from fgd_yolo.training.first_batch import check_first_batch
+from fgd_yolo.training.frame_labels import FrameLabels, frames_of
+from fgd_yolo.training.frame_loss import loss_with_frames
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
-from fgd_yolo.training.head_outputs import HeadOutputs, cell_scores, paired_branches
-from fgd_yolo.training.image_sizes import TEACHER_IMAGES
+from fgd_yolo.training.head_outputs import HeadOutputs, paired_branches
+from fgd_yolo.training.host_labels import labels_of
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.teacher import Teacher, on_grid, shared_strides
+from fgd_yolo.training.teacher import Teacher, shared_strides
+from fgd_yolo.training.teacher_passes import Foreground, Foregrounds, TeacherPass, TeacherPasses
 from fgd_yolo.training.term_group import TermGroup
 
 HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
-LABELS = ("cls", "bboxes", "batch_idx", "masks")
-"""Keys of a batch whose values the distiller reads."""
-HOST_LABELS = "host_labels"
-"""Key of a batch with its `HostLabels`."""
-
-
-class HostLabels:
-    """The labels of a batch on the CPU, where they can be read and painted without waiting for a GPU.
-
-    Not a mapping: DistributedDataParallel would copy its tensors to the GPU.
-
-    Args:
-        batch: Ultralytics' batch before it is moved to the device.
-    """
-
-    def __init__(self, batch: dict[str, Any]):
-        self.values = {name: batch[name] for name in LABELS if name in batch}
-
-
-class TeacherPass(NamedTuple):
-    """What the teachers make of a batch.
-
-    Args:
-        maps: neck maps of each teacher that runs, in float32.
-        outputs: outputs of the heads that are compared, or whose scores weight the features.
-        targets: what the terms of each level compare the student's map with; empty if the features have ended.
-        crossed: outputs of the head that the student's maps are sent through, for the teacher's own; None without one.
-    """
-
-    maps: dict[Teacher, list[Tensor]]
-    outputs: dict[Teacher, HeadOutputs]
-    targets: list[Any]
-    crossed: HeadOutputs | None
 
 
 class Distiller:
@@ -80,6 +45,7 @@ class Distiller:
         sparse_terms: terms of the heads that may have no gradient on a level, since they compare few anchors.
         foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
         times_batch: whether the terms are multiplied by the number of images, as Ultralytics does with a YOLO's loss.
+        frame_labels: labels unlabelled frames; None if the batches have none.
     """
 
     def __init__(
@@ -87,8 +53,9 @@ class Distiller:
         teachers: Sequence[Teacher],
         config: FGDConfig,
         sparse_terms: Sequence[str] = (),
-        foreground: Callable[[dict[str, Tensor], tuple[int, int]], Tensor] | None = None,
+        foreground: Foreground | None = None,
         times_batch: bool = True,
+        frame_labels: FrameLabels | None = None,
     ):
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
@@ -97,7 +64,6 @@ class Distiller:
         self.head_levels = [teacher.levels_at(strides) for teacher in self.head_teachers]
         sparse = {*sparse_terms, *SPARSE_TERMS}
         self.sparse_items = {f"head_{term}" for term in HEAD_TERMS if {term, COMPARED_OUTPUT.get(term)} & sparse}
-        self.foreground = foreground
         self.times_batch = times_batch
         self.config = config
         features, heads, schedule = config.features, config.heads, config.schedule
@@ -127,7 +93,19 @@ class Distiller:
         self.shares = [0.0] * len(self.head_teachers)
         self.dropped = DroppedBatches()
         self.first_batch_checked = False
-        self._beside: Beside | None = None
+        self.frame_labels = frame_labels
+        self.foregrounds = Foregrounds(foreground, features.needs_boxes)
+        self.passes = TeacherPasses(
+            self.features,
+            self.heads,
+            self.feature_teacher,
+            self.head_teachers,
+            self.losses,
+            bool(self.head_loss.weights),
+            self.crossed_head,
+            self.foregrounds,
+            frame_labels,
+        )
 
     def _why_nothing(self, taught: Set[str]) -> str:
         """Return why no term is left, and what to do, if these are the loss items that can be taught."""
@@ -186,26 +164,15 @@ class Distiller:
 
     def start(self, batch: dict[str, Any]) -> None:
         """Let the teachers begin with a batch, beside the student; `step` waits for them."""
-        if any(group.running for group in self.groups):
-            images = _teachers_images(batch)
-            if self._beside is None:
-                self._beside = Beside(images.device)
-            # Painted before the teachers run, since copies to a GPU may wait for what is queued there.
-            objects = self._objects(batch, self.levels) if self.features.running else []
-            parts = images.tensor_split(self._beside.pieces(len(images)))
-            pieces = [partial(self._run_teachers, part) for part in parts]
-            self._beside.start(images, pieces, partial(self._join, batch, objects))
+        self.passes.start(batch)
 
     def drain(self) -> None:
         """Finish and forget what the teachers have begun, so that it holds no memory."""
-        if self._beside is not None:
-            self._beside.drain()
+        self.passes.drain()
 
     def close(self) -> None:
         """End the thread of the teachers, if there is one; a later `start` begins another."""
-        if self._beside is not None:
-            self._beside.close()
-            self._beside = None
+        self.passes.close()
 
     def step(
         self,
@@ -235,8 +202,19 @@ class Distiller:
                 finite.
         """
         # 1. Detection loss, with the student's forward pass.
+        passed: TeacherPass | None = None
+
+        def wait() -> TeacherPass:
+            nonlocal passed
+            passed = self.passes.wait(batch)
+            return passed
+
+        frames = self.frame_labels is not None and hook.student.training and bool(frames_of(batch))
         with record_assignments(hook.student) if self._needs_assignments else nullcontext({}) as assignments:
-            loss, items = hook.detection_loss(batch, preds)
+            if frames:
+                loss, items = loss_with_frames(hook, batch, preds, self.frame_labels, wait)
+            else:
+                loss, items = hook.detection_loss(batch, preds)
         if not hook.student.training:
             hook.clear()
             return loss, items
@@ -246,7 +224,7 @@ class Distiller:
         terms = dict.fromkeys(self.names, torch.zeros((), device=student_maps[0].device))
         finite: list[Tensor] = []
         if any(group.running for group in self.groups):
-            passed = self._wait_for_teachers(batch)
+            passed = passed or self.passes.wait(batch)
             if self.features.running:
                 terms |= self._sum(self.features, self._compare_levels(student_maps, passed.targets), finite)
             if self.heads.running:
@@ -257,6 +235,8 @@ class Distiller:
 
         # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
+        if frames:
+            batch = self.frame_labels.with_foreground(batch, passed.found)
         with measuring():
             self._check_and_measure(loss, terms, student_maps, batch, factor, amp_scale)
 
@@ -274,46 +254,6 @@ class Distiller:
             return len(labels["bboxes"]) > 0
         return bool({*labels["cls"].flatten().long().tolist()} & {number for own in known for number in own})
 
-    def _run_teachers(self, images: Tensor) -> tuple[dict[Teacher, list[Tensor]], dict[Teacher, HeadOutputs]]:
-        """Return the neck maps of the teachers of the groups that still run, and the outputs that are compared."""
-        heads = self.head_teachers if self.heads.running else []
-        chosen = [self.feature_teacher, *heads] if self.features.running else heads
-        maps = {teacher: teacher.frozen(images) for teacher in dict.fromkeys(chosen)}
-        asked = heads if self.head_loss.weights else []
-        if self.features.running and self.losses[0].needs_scores:
-            asked = [self.feature_teacher, *asked]
-        return maps, {teacher: teacher.outputs(maps[teacher]) for teacher in dict.fromkeys(asked)}
-
-    def _join(
-        self, batch: dict[str, Any], objects: list[LabelledObjects], parts: list[tuple[dict, dict]]
-    ) -> TeacherPass:
-        """Join the parts of a batch, and prepare what the terms compare with, which is of a whole batch."""
-        maps, outputs = (
-            {teacher: join_parts([part[teacher] for part in of_parts]) for teacher in of_parts[0]}
-            for of_parts in zip(*parts, strict=True)
-        )
-        targets, own_maps = [], maps.get(self.feature_teacher)
-        if self.features.running:
-            grids = [_grid(batch, level) for level in self.levels]
-            if self.losses[0].needs_scores:
-                scores = cell_scores(outputs[self.feature_teacher], grids)
-                objects = [own._replace(scores=cells) for own, cells in zip(objects, scores, strict=True)]
-            targets = [
-                loss.prepare(on_grid(level, own_maps, grid), own)
-                for level, loss, grid, own in zip(self.levels, self.losses, grids, objects, strict=True)
-            ]
-        crossed = self.crossed_head.own_outputs(own_maps) if self.crossed_head and self.heads.running else None
-        return TeacherPass(maps, outputs, targets, crossed)
-
-    def _wait_for_teachers(self, batch: dict[str, Any]) -> TeacherPass:
-        """Return what the teachers make of a batch; they begin now if `start` was not called for it."""
-        images = _teachers_images(batch)
-        passed = None if self._beside is None else self._beside.wait(images)
-        if passed is None:
-            self.start(batch)
-            passed = self._beside.wait(images)
-        return passed
-
     def _compare_levels(self, student_maps: list[Tensor], targets: list[Any]) -> list[tuple[Tensor, Tensor]]:
         """Return the terms of each level, and whether they are finite."""
         compared = []
@@ -321,24 +261,6 @@ class Distiller:
             student_map = gate.guard(student_maps[level.student_index])
             compared.append((gate.close(loss.terms(student_map, target)), gate.finite))
         return compared
-
-    def _objects(self, batch: dict[str, Any], levels: Sequence[Level]) -> list[LabelledObjects]:
-        """Return the labelled objects on each of some levels."""
-        device = batch["img"].device
-        boxes = batch["bboxes"][:, :4].to(device)  # a rotated box has its angle as fifth value
-        image_index = batch["batch_idx"].to(device).long()
-        labels = {**batch, **_labels(batch)}
-        painted = [self._paint(labels, _grid(batch, level)) for level in levels]
-        return [LabelledObjects(boxes, image_index, own if own is None else to_device(own, device)) for own in painted]
-
-    def _paint(self, labels: dict[str, Any], grid: tuple[int, int]) -> Tensor | None:
-        """Return the objects of a batch on the grid of a level, (B, H, W); None if no method needs them."""
-        if self.foreground is not None:
-            return self.foreground(labels, grid)
-        if not self.config.features.needs_boxes:
-            return None
-        boxes, image_index = labels["bboxes"][:, :4], labels["batch_idx"].long()
-        return foreground_weights(boxes, image_index, len(labels["img"]), grid)
 
     def _compare_heads(self, head, student_outputs, passed: TeacherPass, assignments) -> list[tuple[Tensor, Tensor]]:
         """Compare the heads on the levels that all teachers of the heads share with the student, branch by branch."""
@@ -388,7 +310,7 @@ class Distiller:
         due = [group for group in self.groups if group.running and group.ratio.due]
         if self.first_batch_checked and not due:
             return
-        taught = self._has_taught_objects(_labels(batch))
+        taught = self._has_taught_objects(labels_of(batch))
         if taught:
             self._check_first_batch(terms, student_maps, batch, amp_scale)
         if due and (taught or has_ranks()):
@@ -401,7 +323,7 @@ class Distiller:
         for group in self.groups:
             if group.running:  # False in a run that is resumed after the group has ended
                 own = {name: terms[name] for name in group.names}
-                objects = self._objects(batch, group.levels)
+                objects = self.foregrounds.objects(batch, group.levels)
                 scale = float(amp_scale())
                 check_first_batch(
                     own, group.levels, group.losses, student_maps, objects, scale, sparse=self.sparse_items
@@ -488,19 +410,3 @@ class Distiller:
             raise FGDError(
                 "the distillation's side file does not fit this teacher, student or method: resume with the same ones"
             ) from error
-
-
-def _teachers_images(batch: dict[str, Any]) -> Tensor:
-    """Return the images of a batch as the teachers see them."""
-    return batch.get(TEACHER_IMAGES, batch["img"])
-
-
-def _labels(batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the labels of a batch, on the CPU if it has them there too."""
-    return batch[HOST_LABELS].values if HOST_LABELS in batch else batch
-
-
-def _grid(batch: dict[str, Any], level: Level) -> tuple[int, int]:
-    """Return (H, W) of the student's map on a level; the sides of its images are multiples of all strides."""
-    height, width = batch["img"].shape[2:]
-    return height // level.stride, width // level.stride

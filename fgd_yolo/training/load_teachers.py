@@ -17,10 +17,11 @@ from fgd_yolo.console import short_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
+from fgd_yolo.task_table import TASKS, task_of_model
 from fgd_yolo.training.class_selection import describe_classes, selected_classes, taught_classes, without_heads
 from fgd_yolo.training.head_methods import DFL_TERMS, edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
-from fgd_yolo.training.other_tasks import teachable_terms, unused_weights
+from fgd_yolo.training.other_tasks import Labels, shared_task, teachable_terms, unused_weights
 from fgd_yolo.training.preflight import check_channels
 from fgd_yolo.training.teacher import FrozenTeacher, Teacher
 from fgd_yolo.ultralytics import largest_stride, load_model
@@ -34,6 +35,7 @@ def load_teachers(
     arguments: Any,
     device: Any,
     sizes: ImageSizes | None = None,
+    frames: bool = False,
 ) -> tuple[list[Teacher], FGDConfig]:
     """Load the teachers of a training.
 
@@ -45,6 +47,7 @@ def load_teachers(
         arguments: the trainer's arguments.
         device: device to run on.
         sizes: sizes of the images if the teachers see larger ones than the student.
+        frames: whether the teachers label unlabelled frames.
 
     Returns:
         The teachers, and the options, without imitation of the heads if no teacher knows a class of the data, or the
@@ -76,10 +79,11 @@ def load_teachers(
     for label, model, classes in zip(labels, models, taught, strict=True):
         levels = pair_levels(student, model, scale)
         terms = _terms_of_head(label, student, model, config, scale)
+        labels_frames = shared_task(Labels.of_model(student), model) is TASKS[task_of_model(student).name]
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
-        frozen = FrozenTeacher(model, device, torch.channels_last, heads=_needs_heads(config))
+        frozen = FrozenTeacher(model, device, torch.channels_last, heads=frames or _needs_heads(config))
         factor = scale.numerator if scale.denominator == 1 else 1
-        teachers.append(Teacher(label, frozen, levels, classes, terms, factor))
+        teachers.append(Teacher(label, frozen, levels, classes, terms, factor, labels_frames))
     _warn_of_idle(teachers, config)
     _check_dfl(config, edge_bins(student.model[-1]), bins, teachers)
     for line in unused_weights(student, config.heads):

@@ -63,11 +63,26 @@ class LossHook(Attachment):
 
     def detection_loss(self, batch: dict[str, Tensor], preds=None) -> Loss:
         """Return Ultralytics' own loss and its items; the forward pass is part of it unless `preds` is given."""
+        return self.guarded(lambda: type(self.student).loss(self.student, batch, preds))
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the outputs of the student's forward pass, for `detection_loss` later."""
+        return self.guarded(lambda: self.student.predict(images))
+
+    def guarded(self, call: Callable[[], Any]) -> Any:
+        """Return what a function returns, and drop the stored features if it fails."""
         try:
-            return type(self.student).loss(self.student, batch, preds)
+            return call()
         except BaseException:  # such as out of memory: the stored features would keep the whole graph alive
             self.clear()
             raise
+
+    @property
+    def criterion(self) -> Any:
+        """Ultralytics' criterion of the student; built now if it has none yet, as its first step would."""
+        if getattr(self.student, "criterion", None) is None:
+            self.student.criterion = self.student.init_criterion()
+        return self.student.criterion
 
     def pop(self) -> tuple[list[Tensor], dict[str, Any] | None]:
         """Return the neck maps of the latest forward pass, and the output of the head if it is stored; clear both."""

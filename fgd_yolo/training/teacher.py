@@ -105,6 +105,7 @@ class Teacher:
         known: numbers of the data's classes that it teaches; None for all, empty if its head teaches nothing.
         terms: terms by which the student's head can imitate its head.
         factor: its cells per side of a student's cell, if it sees larger images.
+        labels_frames: whether it predicts all that the student's labels hold, so that it can label unlabelled frames.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Teacher:
     known: list[int] | None
     terms: tuple[str, ...] = ("cls", "box")
     factor: int = 1
+    labels_frames: bool = False
 
     def outputs(self, maps: list[Tensor]) -> HeadOutputs:
         """Return the outputs of its head for its neck maps, on the levels that it shares with the student."""

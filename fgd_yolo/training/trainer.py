@@ -35,12 +35,15 @@ from fgd_yolo.train_arguments import refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
-from fgd_yolo.training.distiller import HOST_LABELS, Distiller, HostLabels
+from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
+from fgd_yolo.training.frame_labels import FrameLabels
+from fgd_yolo.training.host_labels import HOST_LABELS, HostLabels
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
 from fgd_yolo.training.inherit import inherit_neck_and_head
 from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
+from fgd_yolo.training.mixed_dataset import MixedDataset, log_mixture
 from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
 from fgd_yolo.training.preflight import check_boxes, check_teachers
 from fgd_yolo.training.run_lock import LockedTrainer
@@ -59,6 +62,7 @@ from fgd_yolo.ultralytics import (
     read_architecture,
     round_imgsz,
 )
+from fgd_yolo.unlabeled_images import without_labels
 
 _ON_EVENT = {  # what a trainer does on Ultralytics' events, besides its callbacks
     "on_train_epoch_start": methodcaller("_start_epoch"),
@@ -87,6 +91,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     teachers: tuple[Path, ...] = ()
     config: FGDConfig = FGDConfig()
     allow_download: bool = False
+    unlabeled: Path | None = None
 
     teacher_digest: str | None = None
     distiller: Distiller | None = None
@@ -102,6 +107,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         config: FGDConfig | None = None,
         *,
         allow_download: bool = False,
+        unlabeled: str | Path | None = None,
     ) -> type[FGDTrainer]:
         """Return a trainer class with a teacher and options.
 
@@ -111,6 +117,8 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             config: options of the distillation; None for the default.
             allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
                 are printed first.
+            unlabeled: list file of unlabelled frames, one absolute path per line, which the teachers label in the
+                training. Data whose YAML has `labelled_by` has no other train images.
 
         Raises:
             UsageError: a teacher is needed and none is given, or `features.teacher` is not one of them.
@@ -121,7 +129,10 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         if config.active and not teachers:
             raise UsageError("a teacher checkpoint is needed: FGDTrainer.with_teacher('teacher.pt')")
         check_feature_teacher(config, teachers)
+        if unlabeled is not None and not config.active:
+            raise UsageError("unlabelled frames are taught by a teacher, and nothing is distilled: leave them out")
         options = {"teachers": teachers, "config": config, "allow_download": allow_download}
+        options["unlabeled"] = None if unlabeled is None else Path(unlabeled)
         return type(cls.__name__, (cls,), options)
 
     def __new__(cls, cfg=DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None):
@@ -225,10 +236,13 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             own = round_imgsz(self.args.imgsz, largest_stride(student))  # Ultralytics rounds it later
             self.image_sizes = ImageSizes(own, self.config.teacher_imgsz)
         subject = student, self.data, self.config, self.args, self.device, self.image_sizes
-        teachers, self.config = load_teachers(self.teachers, *subject)
+        frames = self.unlabeled is not None
+        teachers, self.config = load_teachers(self.teachers, *subject, frames=frames)
+        frame_labels = FrameLabels(teachers, student, self.config, self.args) if frames else None
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         task = self.task
-        distiller = Distiller(teachers, self.config, task.sparse_terms, paint, times_batch=task.loss_times_batch)
+        rules = {"times_batch": task.loss_times_batch, "frame_labels": frame_labels}
+        distiller = Distiller(teachers, self.config, task.sparse_terms, paint, **rules)
         distiller.trained.to(self.device)
         if self.device.type == "cpu":
             prefer_onednn_in_alignments(distiller.trained)
@@ -251,15 +265,28 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     def build_dataset(self, img_path, mode="train", batch=None):
         """Build the data set as Ultralytics does; train images have the size of the teachers' images."""
         sizes = self.image_sizes
-        if sizes is None or mode != "train":
+        if mode != "train":
             return super().build_dataset(img_path, mode, batch)
-        with override_configs(self.args, {"imgsz": sizes.teacher}):
-            dataset = super().build_dataset(img_path, mode, batch)
-        if getattr(dataset, "rect", False):  # each batch has a shape of its own
+        with override_configs(self.args, {} if sizes is None else {"imgsz": sizes.teacher}):
+            dataset = self._train_dataset(img_path, batch)
+        if sizes is not None and getattr(dataset, "rect", False):  # each batch has a shape of its own
             strides = (largest_stride(unwrap_model(self.model)), *(t.frozen.stride for t in self.distiller.teachers))
             side = sizes.batch_stride(strides[0], lcm(*strides))
             dataset.batch_shapes = -(-dataset.batch_shapes // side) * side
         return dataset
+
+    def _train_dataset(self, img_path, batch):
+        """Build the train images as Ultralytics does, joined with the unlabelled frames if there are any."""
+        if self.unlabeled is None:
+            return super().build_dataset(img_path, "train", batch)
+        rect, ratio = bool(self.args.rect) and not self.task.stretched, self.config.unlabeled_ratio
+        with override_configs(self.args, {"rect": False}):
+            alone = "labelled_by" in self.data
+            labelled = None if alone else super().build_dataset(img_path, "train", batch)
+            with without_labels(), override_configs(self.args, {"fraction": 1.0}):
+                frames = super().build_dataset(str(self.unlabeled), "train", batch)
+        log_mixture(labelled, frames, ratio, rect)
+        return MixedDataset(labelled, frames, ratio=ratio, rect=rect, hyp=self.args)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Prepare a batch as Ultralytics does, and let the teachers begin with it.

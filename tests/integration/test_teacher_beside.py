@@ -11,8 +11,8 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.training import distiller as distiller_module
 from fgd_yolo.training import trainer as trainer_module
 from fgd_yolo.training.beside import Beside
-from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.loss_hook import LossHook
+from fgd_yolo.training.teacher_passes import TeacherPasses
 from training import STEADY, quick_config, rows, same_weights, train
 
 pytestmark = pytest.mark.slow
@@ -64,9 +64,7 @@ def test_beside_the_student_it_gives_the_same_weights_as_in_series(
     assert same_weights(beside.last, in_series.last)
 
 
-@pytest.mark.parametrize(
-    "failing", [(LossHook, "detection_loss"), (Distiller, "_run_teachers")], ids=["student", "teacher"]
-)
+@pytest.mark.parametrize("failing", [(LossHook, "detection_loss"), (TeacherPasses, "_run")], ids=["student", "teacher"])
 def test_after_an_out_of_memory_error_the_epoch_starts_again_with_half_the_batch(
     failing, steady, student_yaml, tiny_data, tmp_path, monkeypatch
 ):
@@ -85,8 +83,8 @@ def test_after_an_out_of_memory_error_the_epoch_starts_again_with_half_the_batch
     class Small(steady):
         def _clear_memory(self, threshold=None):
             super()._clear_memory(threshold)
-            if self.distiller._beside is not None:
-                assert self.distiller._beside._job is None
+            if self.distiller.passes._beside is not None:
+                assert self.distiller.passes._beside._job is None
 
     owner, name = failing
     monkeypatch.setattr(owner, name, fail_once(getattr(owner, name)))

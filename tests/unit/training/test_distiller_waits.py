@@ -7,9 +7,9 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from device_waits import DeviceWaits
-from fgd_yolo.training import distiller as distiller_module
 from fgd_yolo.training import later_value
-from fgd_yolo.training.distiller import HOST_LABELS, HostLabels
+from fgd_yolo.training import teacher_passes as passes_module
+from fgd_yolo.training.host_labels import HOST_LABELS, HostLabels
 from training import batch
 from unit.training.conftest import join
 
@@ -27,7 +27,7 @@ def of_a_gpu(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(distiller_module, "foreground_weights", on_the_host(distiller_module.foreground_weights))
+    monkeypatch.setattr(passes_module, "foreground_weights", on_the_host(passes_module.foreground_weights))
     monkeypatch.setattr(later_value.LaterValue, "read", on_the_host(later_value.LaterValue.read))
 
 
