@@ -11,6 +11,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `training`: Ultralytics' trainer with a teacher, and the loss for other training loops
 - `attention`: attention maps as figures. `export`: from a checkpoint to a checked ONNX file.
   `labelling`: the predictions of a model as labels.
+- `frames`: images and videos without labels, gathered from folders, lists and recordings
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.

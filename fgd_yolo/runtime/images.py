@@ -57,6 +57,16 @@ def load_image(path: str | Path, budget: PixelBudget | None = None, channels: in
         ImageTooLargeError: the image exceeds the budget; it was not decoded.
     """
     budget = budget or PixelBudget()
+    return decode_image(read_file(path, budget), budget, channels)
+
+
+def read_file(path: str | Path, budget: PixelBudget) -> bytes:
+    """Return the content of an image file, whose length is checked before.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+        ImageTooLargeError: it has too many bytes.
+    """
     try:
         with Path(path).open("rb") as file:
             budget.check_bytes(os.fstat(file.fileno()).st_size)
@@ -64,7 +74,7 @@ def load_image(path: str | Path, budget: PixelBudget | None = None, channels: in
     except (OSError, ValueError) as error:
         raise UnreadableImageError(_NO_DETAIL) from error
     budget.check_bytes(len(data))  # the size of a pipe or device is not known before
-    return decode_image(data, budget, channels)
+    return data
 
 
 def decode_image(data: bytes, budget: PixelBudget, channels: int = 3) -> np.ndarray:

@@ -122,13 +122,14 @@ def find_files(source: str) -> list[Path]:
         UsageError: there are none.
     """
     if files := list_files(source, f"{IMAGE_SUFFIXES} {VIDEO_SUFFIXES}"):
-        return sorted(files, key=_natural_order)
+        return sorted(files, key=natural_order)
     if has_magic(source) and not Path(source).is_dir():
         raise UsageError(f"no image or video matches '{source}'; check the pattern")
     raise UsageError(f"there is no image or video in {source}; for files in its subfolders use '{source}/**/*.jpg'")
 
 
-def _natural_order(path: Path) -> tuple[list[list[str | int]], str]:
+def natural_order(path: Path) -> tuple[list[list[str | int]], str]:
+    """Return the key that sorts paths by the numbers in their names: 2.png before 10.png."""
     parts = [_DIGITS.split(part) for part in (*path.parent.parts, path.stem)]
     return [[int(word) if index % 2 else word for index, word in enumerate(words)] for words in parts], str(path)
 
