@@ -69,6 +69,8 @@ class Scan(NamedTuple):
     digest: str
     """SHA-256 of images, classes, boxes, and masks or keypoints of the task, independent of their folder. It covers
     name and size of each image, and a part of the content of at most `SAMPLED_IMAGES` images of a split."""
+    val_digest: str
+    """The same of the split that is reported alone."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,7 @@ def scan_dataset(
         val_images=len(splits[1].labels),
         skipped=sum(len(split.label_files) - len(split.labels) for split in splits),
         digest=_digest(info, splits, arguments.task),
+        val_digest=_digest(info, splits[1:], arguments.task),
     )
     skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
     counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"

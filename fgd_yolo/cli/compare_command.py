@@ -20,6 +20,7 @@ from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 EXAMPLES = [
     ("teacher=t.pt student=yolov8n data=d.yaml methods=plain,mgd", "three seeds of plain training and of MGD"),
     ("teacher=t.pt student=s.pt methods=mgd,mgd:features.ratio=0.2", "two values of an option, on the demo scenes"),
+    ("teacher=t.pt student=yolov8n label_fraction=0.1 methods=plain,fgd+heads", "a tenth of the labels, by the seed"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
 ]
 NOTES = """\
@@ -39,6 +40,7 @@ dis for ultralytics), and the loss gains box, cls and dfl:
                                 without decay
   fgd:features.rel_weight=0     the focal terms alone
   ultralytics:dis=3             another loss gain
+  plain:labels=all              all labels, beside methods with --label-fraction
 """
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 
@@ -101,6 +103,7 @@ def _options(args: Namespace) -> ComparisonOptions:
         train={key: parse_value(value) for key, value in train.items() if value is not None},
         jobs=args.jobs,
         val_fraction=args.val_fraction,
+        label_fraction=args.label_fraction,
         runs=args.runs,
         allow_download=args.allow_download,
     )
@@ -181,7 +184,8 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add(
         "--teacher",
         metavar="MODEL",
-        help="teacher: one for all data sets, or one for each; several at once with commas",
+        help="teacher: one for all data sets, or one for each; several at once with commas; {seed} and {data} are "
+        "those of a run",
         **repeatable,
     )
     add("--student", metavar="MODEL", help="student: a name such as yolov8n, or a .pt or .yaml file")
@@ -193,6 +197,8 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
     help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"
     add("--val-fraction", type=_fraction, default=0.0, metavar="F", help=help_text)
+    help_text = "fraction of the train images that keep their labels, chosen by the seed (default: %(default)g)"
+    add("--label-fraction", type=_fraction, default=1.0, metavar="F", help=help_text)
     add("--runs", type=Path, metavar="RUN", help="run folders of distill or Ultralytics to include", **several)
     add("--jobs", type=positive_int, default=1, metavar="N", help="number of runs in parallel (default: %(default)s)")
     train = parser.add_argument_group("training", "The same for all methods. The demo scenes have their own defaults.")

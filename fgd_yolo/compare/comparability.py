@@ -10,28 +10,37 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 
 EQUAL_WITHIN_DATA = (
-    *("data_digest", "train_images", "val_images", "student_digest", "epochs", "batch", "imgsz"),
+    *("data_digest", "train_images", "val_images", "val_digest", "student_digest", "epochs", "batch", "imgsz"),
     *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
 )
-EQUAL_WITHIN_SEED = ("init_digest", "batches_digest")
+CHOSEN_BY_SEED = ("data_digest", "teacher_digest")
+"""Columns of `EQUAL_WITHIN_DATA` that differ between seeds if the seed chooses the images that keep their labels."""
+EQUAL_WITHIN_SEED = ("init_digest", "batches_digest", "labelled_digest")
 CHANGED_BY_OPTION = {
     "inherit": (
-        "init_digest",
+        ("init_digest",),
         "Methods with `inherit` start from other weights than the others, so those digests are not compared.",
     ),
     "teacher_imgsz": (
-        "batches_digest",
+        ("batches_digest",),
         "Methods with `teacher_imgsz` augment larger images, which drops other boxes as too small, so the digests of "
         "their batches are not compared with those of the others.",
     ),
+    "labels": (
+        ("data_digest", "batches_digest"),
+        "Methods with `labels=all` have the labels of all train images and stand beside the others: they show what the "
+        "missing labels cost. They have the same initial weights, images per epoch, epochs and val images.",
+    ),
 }
-"""Options of a method that change a column of the same seed, with that column and what the report says of it."""
-EQUAL_IN_ALL = ("measured", "val_fraction")
+"""Options of a method that change columns of the same data and seed, with these and what the report says of them."""
+EQUAL_IN_ALL = ("measured", "val_fraction", "label_fraction")
 COLUMN_DESCRIPTIONS = {
     "data_digest": "the images or labels",
     "student_digest": "the student",
     "teacher_digest": "the teacher",
     "init_digest": "the initial weights",
+    "val_digest": "the images or labels that are measured on",
+    "labelled_digest": "the images that keep their labels",
     "batches_digest": "the order or augmentation of the images",
     "device_type": "the kind of device",
 }
@@ -71,7 +80,7 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
     for other in others:
         columns = EQUAL_IN_ALL
         if other.data == run.data:
-            columns += EQUAL_WITHIN_DATA + (_equal_within_seed(run, other) if other.seed == run.seed else ())
+            columns += _equal_within_data(run, other)
         differences = [_difference(name, getattr(run, name), getattr(other, name)) for name in columns]
         if other.method == run.method:
             differences.append(_difference("options", run.options, other.options))
@@ -81,14 +90,17 @@ def find_difference(run: Run, others: Iterable[Run]) -> str | None:
     return None
 
 
-def _equal_within_seed(run: Run, other: Run) -> tuple[str, ...]:
-    """Return the columns that must be equal for two runs of the same data and seed."""
+def _equal_within_data(run: Run, other: Run) -> tuple[str, ...]:
+    """Return the columns that must be equal for two runs of the same data."""
     changed = {
         column
-        for option, (column, _) in CHANGED_BY_OPTION.items()
+        for option, (columns, _) in CHANGED_BY_OPTION.items()
         if ((run.options or {}).get(option) or 0) != ((other.options or {}).get(option) or 0)
+        for column in columns
     }
-    return tuple(column for column in EQUAL_WITHIN_SEED if column not in changed)
+    if run.seed != other.seed:
+        changed.update(EQUAL_WITHIN_SEED, CHOSEN_BY_SEED if run.label_fraction < 1 else ())
+    return tuple(column for column in EQUAL_WITHIN_DATA + EQUAL_WITHIN_SEED if column not in changed)
 
 
 def check_comparable(runs: Sequence[Run], where: str) -> None:

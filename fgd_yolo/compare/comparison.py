@@ -117,7 +117,9 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
 
 def _teacher_key(job: Job, file: str) -> str:
     imgsz = _teacher_imgsz(job)
-    return f"{teacher_columns([file])['teacher_digest']} {job.planned.data_digest}{f' {imgsz} px' if imgsz else ''}"
+    # Methods with other labels are measured on the same val images.
+    data = job.planned.data_digest if job.planned.label_fraction == 1 else job.planned.val_digest
+    return f"{teacher_columns([file])['teacher_digest']} {data}{f' {imgsz} px' if imgsz else ''}"
 
 
 def _teacher_imgsz(job: Job) -> int:
@@ -135,6 +137,8 @@ def _teacher_row(job: Job, file: str) -> dict[str, Any]:
     train = {**job.train, "imgsz": imgsz} if imgsz else job.train
     accuracy = measure_accuracy(Path(file), job.data, train, names, labels, class_map)
     name = f"{Path(file).name} at {imgsz} px" if imgsz else Path(file).name
+    if job.planned.label_fraction < 1:
+        name = f"{name} of seed {job.planned.seed}"
     return {"key": _teacher_key(job, file), "name": name, **accuracy}
 
 

@@ -74,6 +74,7 @@ def _job(folder: Path, output: Path) -> Job:
         train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
         val_fraction=0.0,
+        val_digest=dataset.scan.val_digest[:16],
         teacher=",".join(Path(teacher).name for teacher in teachers) or None,
         teacher_digest=teacher_digest,
         options=method.options,

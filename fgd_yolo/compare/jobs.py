@@ -11,11 +11,12 @@ from typing import Any
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
+from fgd_yolo.compare.labelled_part import LabelledPart, make_labelled_part
 from fgd_yolo.compare.options import DEMO, ComparisonOptions, Method, data_name, work_folder
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import print_status
-from fgd_yolo.datasets import demo_data
+from fgd_yolo.datasets import Dataset, demo_data, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
@@ -28,6 +29,8 @@ from fgd_yolo.workflow.training_stages import prepare_teacher
 JOB = "job.json"
 RESULT = "run.json"
 LOG = "log.txt"
+TrainArguments = tuple[dict[str, Any], dict[str, Any] | None]
+"""Train arguments of the student, and of the teacher if they are known before the plan."""
 SHARED_DEFAULTS = {"patience": 0, "plots": False}
 """Train arguments of all methods unless the user sets them: no early stopping, no plots."""
 
@@ -64,18 +67,33 @@ class PreparedData:
 
     Args:
         name: name of the data set.
+        seeds: seeds of the runs on it; one if the seed chooses the images that keep their labels.
         plan: validated plan, as for a distillation.
         teachers: checkpoints that are trained for the data; empty if no method needs one.
+        part: the images that keep their labels; None if all do.
+        whole: the same images with all labels, for methods with `labels=all`; None if there are none.
     """
 
     name: str
+    seeds: Sequence[int]
     plan: Plan
     teachers: Sequence[Path]
+    part: LabelledPart | None = None
+    whole: Dataset | None = None
 
     @property
     def train(self) -> dict[str, Any]:
         """Train arguments of every method, without the seed."""
         return {**SHARED_DEFAULTS, **self.plan.recipe.train}
+
+    def dataset_of(self, method: Method) -> Dataset:
+        """Return the data that a method trains on."""
+        return self.whole if method.labels else self.plan.dataset
+
+    def labels_of(self, method: Method) -> dict[str, Any]:
+        """Return the columns of a run about the labels that a method is given."""
+        given = self.plan.dataset.scan.train_images if self.part is None or method.labels else len(self.part.labelled)
+        return {"labelled_images": given, "labelled_digest": self.part and self.part.digest}
 
 
 def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
@@ -85,56 +103,113 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
         UsageError: an option is missing, unknown, contradictory or not supported.
         FGDError: models or data cannot be used.
     """
-    plans = [(data_name(data), plan_data(options, data)) for data in options.data] if options.methods else []
-    prepared = []
-    for name, plan in plans:
-        folder = work_folder(options.output, name)
-        for method in options.methods:
-            if method.config is not None:
-                check_teacher_size(method.config, plan.recipe.train, plan.teachers)
-        plan = plan.with_data_copy(folder)
-        train = plan.recipe.teacher_train
-        teachers = [
-            prepare_teacher(
-                teacher,
-                plan.dataset,
-                train,
-                folder,
-                place=place,
-                fine_tuned=fine_tuned,
-                class_map=plan.recipe.map,
-            )
-            for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1)
-        ]
-        prepared.append(PreparedData(name, plan, teachers))
-    return prepared
+    if not options.methods:
+        return []
+    by_seed = [[seed] for seed in options.seeds] if options.label_fraction < 1 else [options.seeds]
+    sources = [(data, *_source(options, data)) for data in options.data]
+    planned = []
+    for seeds in by_seed:
+        for data, source, arguments in sources:
+            part = _labelled_part(options, data, source, seeds[0])
+            planned.append((data, seeds, plan_data(options, data, part or source, seeds[0], arguments), part))
+    return [_prepare(options, *parts) for parts in planned]
+
+
+def _prepare(
+    options: ComparisonOptions, data: str, seeds: Sequence[int], plan: Plan, part: LabelledPart | None
+) -> PreparedData:
+    """Fine-tune the teachers of a plan that are not trained for its data."""
+    folder = _data_folder(options, data, seeds[0])
+    for method in options.methods:
+        if method.config is not None:
+            check_teacher_size(method.config, plan.recipe.train, plan.teachers)
+    plan = plan.with_data_copy(folder)
+    teachers = [
+        prepare_teacher(
+            teacher,
+            plan.dataset,
+            plan.recipe.teacher_train,
+            folder,
+            place=place,
+            fine_tuned=fine_tuned,
+            class_map=plan.recipe.map,
+        )
+        for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1)
+    ]
+    whole = None
+    if part is not None and any(method.labels for method in options.methods):
+        whole = scan_dataset(part.whole, plan.recipe.train, recorded=True)
+    return PreparedData(data_name(data), seeds, plan, teachers, part, whole)
+
+
+def _data_folder(options: ComparisonOptions, data: str, seed: int) -> Path:
+    """Return the folder of a data set and its teacher."""
+    folder = work_folder(options.output.absolute(), data_name(data))
+    return folder if options.label_fraction == 1 else folder / f"labels-{options.label_fraction:g}-seed-{seed}"
+
+
+def _labelled_part(options: ComparisonOptions, data: str, source: str | None, seed: int) -> LabelledPart | None:
+    """Choose the images of a data set that keep their labels; None if all do."""
+    if options.label_fraction == 1:
+        return None
+    folder = _data_folder(options, data, seed) / "part"
+    part = make_labelled_part(source, options.label_fraction, seed, folder, allow_download=options.allow_download)
+    count = len(part.labelled) + len(part.unlabelled)
+    print_status(f"data {data_name(data)}, seed {seed}: {len(part.labelled)} of {count} train images keep their labels")
+    if part.absent:
+        print_status(f"!! none of these has an object of {', '.join(part.absent)}: nothing can be learnt about it here")
+    return part
 
 
 def plan_jobs(options: ComparisonOptions, prepared: Sequence[PreparedData]) -> list[Job]:
     """Return the jobs of all runs; all runs of a seed come before the next seed."""
     return [
-        _job(options, data, method, seed) for seed in options.seeds for data in prepared for method in options.methods
+        _job(options, data, method, seed)
+        for seed in options.seeds
+        for data in prepared
+        if seed in data.seeds
+        for method in options.methods
     ]
 
 
-def plan_data(options: ComparisonOptions, data: str) -> Plan:
-    """Make the plan for a data set, as a distillation does."""
-    teacher, train, teacher_train = options.teacher_of(data), dict(options.train), None
+def _source(options: ComparisonOptions, data: str) -> tuple[str | None, TrainArguments]:
+    """Return the YAML of a data set, or of its held-out part, and the train arguments of student and teacher.
+
+    The YAML is None, and the arguments are those of the user, if the plan makes the demo scenes itself.
+    """
+    train, teacher_train = dict(options.train), None
     yaml: str | None = None if data == DEMO else data
+    if yaml is None and (options.val_fraction or options.label_fraction < 1):
+        task = resolve(options.student, "student", demo=True).task
+        train, teacher_train = demo_arguments(train, find_device(train.get("device")).type, task)
+        yaml = demo_data(task.name)
     if options.val_fraction:
-        task = resolve(options.student, "student", demo=yaml is None).task
-        if yaml is None:
-            train, teacher_train = demo_arguments(train, find_device(train.get("device")).type, task)
         folder = work_folder(options.output.absolute(), data_name(data), "held-out")
-        whole = yaml or demo_data(task.name)
-        yaml = str(make_holdout(whole, options.val_fraction, folder, allow_download=options.allow_download))
+        yaml = str(make_holdout(yaml, options.val_fraction, folder, allow_download=options.allow_download))
+    return yaml, (train, teacher_train)
+
+
+def plan_data(
+    options: ComparisonOptions, data: str, source: LabelledPart | str | None, seed: int, arguments: TrainArguments
+) -> Plan:
+    """Make the plan for a data set, as a distillation does.
+
+    Args:
+        options: options of the comparison.
+        data: data set, as in the options.
+        source: the images that keep their labels, or the YAML of all; None for the demo scenes.
+        seed: seed of the teacher.
+        arguments: train arguments of student and teacher; those of the teacher may be None.
+    """
+    teacher, (train, teacher_train) = options.teacher_of(data, seed), arguments
+    yaml = str(source.repeated) if isinstance(source, LabelledPart) else source
     config = FGDConfig(map=options.class_map) if teacher else FGDConfig(method=PLAIN)
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
 
 
 def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: int) -> Job:
-    plan, train = data.plan, data.train
+    plan, train, dataset = data.plan, data.train, data.dataset_of(method)
     arguments = {**ultralytics_defaults(), **train}
     teachers = data.teachers if method.needs_teacher else []
     planned = Run(
@@ -147,10 +222,13 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         arguments=common_arguments(train),
         student=plan.student.name,
         student_digest=plan.student.digest[:16],
-        data_digest=plan.dataset.scan.digest[:16],
-        train_images=plan.dataset.scan.train_images,
-        val_images=plan.dataset.scan.val_images,
+        data_digest=dataset.scan.digest[:16],
+        train_images=dataset.scan.train_images,
+        val_images=dataset.scan.val_images,
         val_fraction=options.val_fraction,
+        val_digest=dataset.scan.val_digest[:16],
+        label_fraction=options.label_fraction,
+        **data.labels_of(method),
         **teacher_columns(teachers),
         options=method.options,
         device_type=plan.device_type,
@@ -159,7 +237,7 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
     return Job(
         folder=folder,
         run_folder=folder,
-        data=str(plan.dataset.file),
+        data=str(dataset.file),
         student=plan.student.file,
         teachers=[str(teacher) for teacher in teachers],
         method=method,

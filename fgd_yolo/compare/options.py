@@ -24,6 +24,8 @@ ULTRALYTICS = "ultralytics"
 GAINS = ("box", "cls", "dfl")
 """Ultralytics' loss gains, which each method may set, since they do not change the budget."""
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
+LABELS_ALL = {"labels": "all"}
+"""Option of a method that gets the labels of all train images in a comparison with a part of them."""
 _NOT_ACCEPTED = {
     "seed": "set the seeds with --seeds",
     "project": "set the folder with --project and --name",
@@ -33,7 +35,7 @@ _NOT_ACCEPTED = {
     "distill_model": "name the method ultralytics, which sets it to the teacher",
     "cfg": "give train arguments one by one, and recipes as methods",
     "resume": "run the same command again, which resumes its comparison",
-    "fraction": "make a smaller data set instead, so that its results have a name",
+    "fraction": "keep the labels of a part of the images with --label-fraction, or make a smaller data set",
 }
 
 
@@ -45,11 +47,13 @@ class Method:
         label: name on the command line and in tables.
         config: configuration of FGDTrainer; None is Ultralytics' own `distill_model=`.
         gains: Ultralytics' loss gains of this method.
+        labels: which train images have labels: empty for those of `--label-fraction`, "all" for all of them.
     """
 
     label: str
     config: FGDConfig | None
     gains: dict[str, Any] = field(default_factory=dict)
+    labels: str = ""
 
     @property
     def needs_teacher(self) -> bool:
@@ -59,9 +63,10 @@ class Method:
     @property
     def options(self) -> dict[str, Any]:
         """All options that define the method, as plain values."""
+        labels = {"labels": self.labels} if self.labels else {}
         if self.config is None:
-            return {"trainer": ULTRALYTICS, **self.gains}
-        return {**(self.config.flat() if self.config.active else {}), **self.gains}
+            return {"trainer": ULTRALYTICS, **self.gains, **labels}
+        return {**(self.config.flat() if self.config.active else {}), **self.gains, **labels}
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,15 @@ class ComparisonOptions:
         output: folder of all results.
         data: dataset YAMLs, or "demo".
         teachers: one teacher for all data sets, or one for each, each of which may be several with commas; empty if no
-            method needs one.
+            method needs one. With part of the labels, `{seed}` and `{data}` in it are the seed of a run and the name of
+            its data set.
         student: model name or file.
         methods: methods to compare.
         seeds: seeds of each method on each data set.
         train: Ultralytics train arguments of all methods.
         jobs: number of runs in parallel.
         val_fraction: fraction of the train images to measure on instead of the val split; 0 uses the val split.
+        label_fraction: fraction of the train images that keep their labels, chosen by the seed; 1 is all.
         runs: folders of finished runs to include.
         allow_download: allow the download scripts of data YAMLs, and downloads of data from URLs.
 
@@ -95,6 +102,7 @@ class ComparisonOptions:
     train: Mapping[str, Any] = field(default_factory=dict)
     jobs: int = 1
     val_fraction: float = 0.0
+    label_fraction: float = 1.0
     runs: Sequence[Path] = ()
     allow_download: bool = False
 
@@ -113,6 +121,7 @@ class ComparisonOptions:
             raise UsageError(
                 f"--val-fraction must be a fraction of the train images in [0, 1), got {self.val_fraction:g}"
             )
+        self._check_labels()
         if self.methods and self.student is None:
             raise UsageError("missing --student: give a model, such as --student yolov8n")
         if not self.methods and not self.runs:
@@ -129,6 +138,25 @@ class ComparisonOptions:
         if len(set(names)) < len(names):
             raise UsageError(f"two data sets are named {max(names, key=names.count)}: rename one of the files")
 
+    def _check_labels(self) -> None:
+        """Raise if the fraction of labels is not possible, or something needs one that is not given."""
+        if not 0 < self.label_fraction <= 1:
+            raise UsageError(
+                f"--label-fraction must be a fraction of the train images in (0, 1], got {self.label_fraction:g}"
+            )
+        if self.label_fraction < 1:
+            if self.runs:
+                raise UsageError("--label-fraction cannot be used with --runs, which had all labels of their data")
+            return
+        for method in self.methods:
+            if method.labels:
+                raise UsageError(f"{method.label} needs --label-fraction: without it every method has all labels")
+        for teacher in self.teachers:
+            if "{seed}" in teacher:
+                raise UsageError(
+                    f"--teacher {teacher} needs --label-fraction: without it every seed has the same labels"
+                )
+
     @property
     def class_map(self) -> dict[str, str]:
         """Class of the data by class of a teacher: what the methods map, which belongs to teachers and data."""
@@ -138,11 +166,12 @@ class ComparisonOptions:
             for source, target in (method.config.map if method.config else {}).items()
         }
 
-    def teacher_of(self, data: str) -> str | None:
-        """Return the teacher of a data set, or None if no method needs one."""
+    def teacher_of(self, data: str, seed: int) -> str | None:
+        """Return the teacher of a data set and a seed, or None if no method needs one."""
         if not any(method.needs_teacher for method in self.methods):
             return None
-        return self.teachers[list(self.data).index(data) if len(self.teachers) > 1 else 0]
+        teacher = self.teachers[list(self.data).index(data) if len(self.teachers) > 1 else 0]
+        return teacher.replace("{seed}", str(seed)).replace("{data}", data_name(data))
 
 
 def _check_teachers(teachers: Sequence[str], methods: Sequence[Method]) -> None:
@@ -198,20 +227,29 @@ def parse_method(word: str) -> Method:
     """
     name, _, text = word.partition(":")
     changes = parse_assignments(_split_options(text)) if text else {}
+    labels = _pop_labels(word, changes)
     if name == ULTRALYTICS:
         for key in changes:
             if key not in ULTRALYTICS_OPTIONS:
                 raise UsageError(f"{word}: {ULTRALYTICS} accepts {', '.join(ULTRALYTICS_OPTIONS)}, not {key}")
-        return Method(word, None, changes)
+        return Method(word, None, changes, labels)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
     config = _distillation(name)
     base = Path(name).name if Path(name).suffix or name in recipe_names() else config.method
-    return Method(f"{base}:{text}" if text else base, config.replace(**changes), gains)
+    return Method(f"{base}:{text}" if text else base, config.replace(**changes), gains, labels)
+
+
+def _pop_labels(word: str, changes: dict[str, Any]) -> str:
+    """Remove the option `labels` from those of a method, and return its value."""
+    labels = changes.pop("labels", "")
+    if labels not in ("", LABELS_ALL["labels"]):
+        raise UsageError(f"{word}: labels must be {LABELS_ALL['labels']}, got {labels}")
+    return labels
 
 
 def _split_options(text: str) -> list[str]:
     """Split `name=value` options at commas, but not a class map such as `map=truck=car,bus=car`."""
-    known, words = {*FGDConfig.option_names(), *GAINS}, []
+    known, words = {*FGDConfig.option_names(), *GAINS, *LABELS_ALL}, []
     for word in text.split(","):
         name = word.partition("=")[0]
         if words and words[-1].startswith("map=") and name not in known and "." not in name:

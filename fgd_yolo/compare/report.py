@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -29,7 +30,7 @@ from fgd_yolo.compare.paired_differences import (
     verdict_line,
 )
 from fgd_yolo.compare.plots import Plot, plan_plots, render_svg, save_png
-from fgd_yolo.compare.results import RUNS, Run, curve_file, read_context, read_curve, read_runs
+from fgd_yolo.compare.results import RUNS, Run, curve_file, percent, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.config import METHOD_OPTIONS, PLAIN
 from fgd_yolo.files import atomic_path
@@ -131,9 +132,13 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     val_fraction, task = runs[0].val_fraction, runs[0].task
     title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
+    few = runs[0].label_fraction < 1
+    if few:
+        title = f"{title}, with {percent(runs[0].label_fraction)} of the labels"
     return Report(
         title=f"Tuning on held-out train images: {title}" if val_fraction else title,
-        lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method. "
+        lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method"
+        f"{' and what it makes of the images without labels' * few}. "
         f"Accuracy is {_accuracy_words(task)} of the last epoch on images that were not used for training; one point "
         "is 0.01.",
         verdicts=_verdicts(runs, main, others, task.map_name),
@@ -181,6 +186,8 @@ def _notes(runs: Sequence[Run], val_fraction: float | None) -> list[str]:
             f"For choosing settings, not a result: {val_fraction:.0%} of the train images were held out and measured "
             "on instead of the val split, which was not read. The teacher may have been trained on them."
         )
+    if runs[0].label_fraction < 1:
+        notes += _label_notes(runs)
     resumed = [run for run in runs if run.resumed]
     if resumed:
         notes.append(
@@ -188,6 +195,37 @@ def _notes(runs: Sequence[Run], val_fraction: float | None) -> list[str]:
             "that, the order of images differs from the other runs of the seed."
         )
     return notes
+
+
+def _label_notes(runs: Sequence[Run]) -> list[str]:
+    """Return which labels the runs were given, and how much of the labels' worth each method recovers."""
+    notes = [
+        f"{percent(runs[0].label_fraction)} of the train images keep their labels: the first by the SHA-256 of "
+        "SEED:NAME, so each seed has others. An epoch has as many images as the whole train split in every run."
+    ]
+    full = f"{PLAIN}:labels=all"
+    gap = [pair.points for pair in pairs(runs, full, PLAIN)]
+    if gap and mean(gap) > 0:
+        notes.append(
+            f"{full} is plain training with the labels of all train images, {mean(gap):+.2f} points over plain (n="
+            f"{len(gap)}). " + ". ".join(_recovered(runs, method, full) for method in _between(runs, full))
+        )
+    return notes
+
+
+def _between(runs: Sequence[Run], full: str) -> list[str]:
+    return [method for method in sort_methods([run.method for run in runs]) if method not in (PLAIN, full)]
+
+
+def _recovered(runs: Sequence[Run], method: str, full: str) -> str:
+    """Return the share of the gap between few and all labels that a method closes, on the seeds that all three have."""
+    gaps = {(pair.data, pair.seed): pair.points for pair in pairs(runs, full, PLAIN)}
+    gains = {(pair.data, pair.seed): pair.points for pair in pairs(runs, method, PLAIN)}
+    shared = gaps.keys() & gains.keys()
+    if not shared:
+        return f"{method} has no run of the same seed"
+    share = sum(gains[key] for key in shared) / sum(gaps[key] for key in shared)
+    return f"{method} closes {share:.0%} of this (n={len(shared)})"
 
 
 def _differences(runs, main: str, others: Sequence[str], figures) -> Section | None:
@@ -222,7 +260,8 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
     for data in data_names(runs):
         run = next(run for run in runs if run.data == data)
         names = run.class_ap or {}
-        counts = f"{run.train_images} train images, {run.val_images} val images, {len(names)} classes"
+        given = f" ({_labelled_counts(runs, data)} with labels)" if run.label_fraction < 1 else ""
+        counts = f"{run.train_images} train images{given}, {run.val_images} val images, {len(names)} classes"
         rows.append([f"data: {data}", f"{counts} ({', '.join(map(str, names))})"])
         for teacher in context["teachers"].get(data, []):
             rows.append([f"teacher for {data}", f"{teacher['name']}: {_teacher_accuracy(teacher, run)}"])
@@ -236,6 +275,11 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
     rows.append(["versions", "; ".join(sorted({run.versions for run in runs if run.versions}))])
     rows += [["command", command] for command in context["commands"]]
     return Table(["setting", "value"], rows, numeric=False)
+
+
+def _labelled_counts(runs: Sequence[Run], data: str) -> str:
+    counts = {run.labelled_images for run in runs if run.data == data and not (run.options or {}).get("labels")}
+    return " or ".join(str(count) for count in sorted(counts - {None}))
 
 
 def _methods(methods: Sequence[str]) -> Table:
@@ -292,11 +336,22 @@ def _gradient_ratio(figures) -> Section | None:
     return Section("Gradient ratio", text, [], plots) if plots else None
 
 
+def _seed_columns(runs: Sequence[Run]) -> list[str]:
+    """Return what is compared within a seed alone, where the seed chooses the labels."""
+    if runs[0].label_fraction == 1:
+        return []
+    return [
+        "The seed chooses the images that keep their labels, so data and teacher are compared within a seed; val is "
+        "the same in all runs. Runs with another fraction of the labels are refused."
+    ]
+
+
 def _comparability(runs: Sequence[Run]) -> Section:
     verified = sum(1 for run in runs if run.batches_digest and run.init_digest)
     text = [
         "Runs on one data set must have the same data, student, teacher, epochs, batch, image size, optimizer, "
         "learning rate and other train arguments; otherwise they are refused.",
+        *_seed_columns(runs),
         f"{verified} of {len(runs)} runs have digests of their initial weights and of the images and classes in all "
         "batches of the first epochs, after augmentation. Runs of one seed with different digests are refused.",
         *(text for name, (_, text) in CHANGED_BY_OPTION.items() if any((run.options or {}).get(name) for run in runs)),

@@ -72,6 +72,11 @@ class Run:
         train_images: number of train images.
         val_images: number of images that the accuracy is measured on.
         val_fraction: fraction of the train images that is measured on; 0 is the val split.
+        val_digest: SHA-256 of the images and labels that the accuracy is measured on, shortened.
+        label_fraction: fraction of the train images that keep their labels in the comparison, chosen by the seed; 1 is
+            all.
+        labelled_images: number of train images whose labels this run was given; all with the option `labels=all`.
+        labelled_digest: SHA-256 of the paths of the images that keep their labels, shortened; None if all do.
         teacher: checkpoint of the teacher; None without distillation.
         teacher_digest: SHA-256 of the teacher, shortened.
         options: options of the method.
@@ -110,6 +115,10 @@ class Run:
     train_images: int | None = None
     val_images: int | None = None
     val_fraction: float | None = None
+    val_digest: str | None = None
+    label_fraction: float = 1.0
+    labelled_images: int | None = None
+    labelled_digest: str | None = None
     teacher: str | None = None
     teacher_digest: str | None = None
     options: dict[str, Any] | None = None
@@ -128,7 +137,8 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run in messages."""
-        return f"{self.data}, {self.method}, seed {self.seed}"
+        part = f" with {percent(self.label_fraction)} of the labels" if self.label_fraction < 1 else ""
+        return f"{self.data}{part}, {self.method}, seed {self.seed}"
 
     @property
     def task(self) -> YoloTask:
@@ -138,6 +148,11 @@ class Run:
     def with_values(self, **values: Any) -> Run:
         """Return a copy with other values."""
         return replace(self, **values)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as text, such as `12.5 %`."""
+    return f"{100 * fraction:.3g} %"
 
 
 COLUMNS = tuple(entry.name for entry in fields(Run))
@@ -153,6 +168,7 @@ _TEXT_COLUMNS = (
         "teacher",
         "teacher_digest",
     ),
+    *("val_digest", "labelled_digest"),
     *("batches_digest", "init_digest", "device_type", "device", "versions"),
 )
 

@@ -52,6 +52,35 @@ def test_a_method_may_change_weights_or_boxes_only_by_the_option_that_does(optio
     assert find_difference(example_run("fgd", 0, options={option: 0}, **{column: "other"}), [PLAIN]) is not None
 
 
+def part(method: str, seed: int, **values) -> object:
+    """Return a run with a tenth of the labels, chosen by the seed, and a teacher trained on these."""
+    chosen = {"label_fraction": 0.1, "labelled_digest": f"chosen{seed}", "val_digest": "val"}
+    of_seed = {"data_digest": f"part{seed}", "teacher_digest": f"teacher{seed}" if method != "plain" else None}
+    return example_run(method, seed, **{**chosen, **of_seed, **values})
+
+
+def test_the_seed_may_choose_data_and_teacher_only_where_it_chooses_the_labels():
+    assert find_difference(part("fgd", 1), [part("plain", 0), part("fgd", 0), part("plain", 1)]) is None
+    assert "the images or labels" in find_difference(example_run("plain", 1, data_digest="other"), [PLAIN])
+    for column, words in (
+        ("labelled_digest", "the images that keep their labels"),
+        ("data_digest", "the images or labels"),
+        ("teacher_digest", "the teacher"),
+    ):
+        reason = find_difference(part("fgd", 0, **{column: "other"}), [part("plain", 0, teacher_digest="teacher0")])
+        assert reason.endswith(f"differ in {words}")
+    other_val = find_difference(part("fgd", 1, val_digest="other"), [part("plain", 0)])
+    assert other_val.endswith("differ in the images or labels that are measured on")
+
+
+def test_runs_with_other_fractions_of_the_labels_are_refused_and_all_labels_stand_beside_them():
+    assert find_difference(part("fgd", 1), [PLAIN]).endswith("differ in label_fraction (0.1 and 1.0)")
+    whole = part("plain:labels=all", 0, options={"labels": "all"}, data_digest="whole", batches_digest="other")
+    assert find_difference(whole, [part("plain", 0), part("fgd", 1)]) is None
+    assert find_difference(whole.with_values(init_digest="other"), [part("plain", 0)]) is not None
+    assert find_difference(whole.with_values(train_images=29), [part("plain", 0)]) is not None
+
+
 def test_budgets_may_differ_between_data_sets():
     assert find_difference(example_run("fgd", 0, data="boards", epochs=100, imgsz=640), [PLAIN]) is None
 

@@ -1,12 +1,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from fgd_yolo.compare.jobs import JOB, RESULT, Job, plan_data, read_job, read_result, write_job, write_result
+from fgd_yolo.compare import jobs as jobs_module
+from fgd_yolo.compare.comparability import check_comparable
+from fgd_yolo.compare.jobs import (
+    JOB,
+    RESULT,
+    Job,
+    plan_data,
+    plan_jobs,
+    prepare_data,
+    read_job,
+    read_result,
+    write_job,
+    write_result,
+)
+from fgd_yolo.compare.labelled_part import labelled_names
 from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods
-from fgd_yolo.errors import FGDError
+from fgd_yolo.datasets import read_dataset
+from fgd_yolo.errors import FGDError, UsageError
 from fixtures import rename_classes
 from unit.compare.example_runs import example_run
 
@@ -51,4 +68,92 @@ def test_a_teacher_that_knows_the_classes_by_the_map_of_a_method_is_used_as_it_i
             seeds=[0],
             train={"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"},
         )
-        assert plan_data(options, str(tiny_data)).fine_tuned == (not as_it_is,)
+        plan = plan_data(options, str(tiny_data), str(tiny_data), 0, (dict(options.train), None))
+        assert plan.fine_tuned == (not as_it_is,)
+
+
+def few_labels(teacher: str, student: Path, data: Path, output: Path, methods: list[str]) -> ComparisonOptions:
+    return ComparisonOptions(
+        output,
+        [str(data)],
+        [teacher],
+        str(student),
+        parse_methods(methods),
+        seeds=[0, 1],
+        train={"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"},
+        label_fraction=0.5,
+    )
+
+
+def test_each_seed_has_its_own_labels_and_teacher_and_all_methods_of_a_seed_the_same(
+    teacher_pt, student_yaml, tiny_data, tmp_path
+):
+    for seed in (0, 1):  # other bytes, since the digest of a teacher is that of its file
+        (tmp_path / f"tiny-{seed}.pt").write_bytes(teacher_pt.read_bytes() + b" " * seed)
+    options = few_labels(
+        f"{tmp_path}/{{data}}-{{seed}}.pt",
+        student_yaml,
+        tiny_data,
+        tmp_path / "out",
+        ["plain", "fgd", "fgd:labels=all"],
+    )
+    jobs = plan_jobs(options, prepare_data(options))
+    assert [job.planned.seed for job in jobs] == [0, 0, 0, 1, 1, 1]
+    for seed, (plain, fgd, whole) in enumerate((jobs[:3], jobs[3:])):
+        assert [job.teachers for job in (plain, fgd, whole)] == [[], *[[f"{tmp_path}/tiny-{seed}.pt"]] * 2]
+        assert plain.data == fgd.data != whole.data
+        assert [job.planned.labelled_images for job in (plain, fgd, whole)] == [6, 6, 12]
+        listed = [image.name for image in read_dataset(plain.data, recorded=True).images("train")]
+        assert set(listed) == labelled_names(
+            {image.name for image in read_dataset(tiny_data).images("train")}, 0.5, seed
+        )
+    rows = [job.planned for job in jobs]
+    assert {(row.train_images, row.label_fraction, row.val_digest) for row in rows} == {(12, 0.5, rows[0].val_digest)}
+    assert len({row.labelled_digest for row in rows}) == 2
+    check_comparable(rows, "runs.csv")
+
+
+def test_a_held_out_part_of_the_train_images_is_measured_on_and_the_rest_keeps_some_labels(
+    teacher_pt, student_yaml, tiny_data, tmp_path
+):
+    options = few_labels(str(teacher_pt), student_yaml, tiny_data, tmp_path / "out", ["plain"])
+    options = replace(options, val_fraction=0.25, seeds=[0])
+    [job] = plan_jobs(options, prepare_data(options))
+    assert (job.planned.train_images, job.planned.val_images, job.planned.labelled_images) == (9, 3, 4)
+
+
+def test_a_teacher_that_does_not_know_the_classes_is_trained_on_the_labelled_part_alone(
+    teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch
+):
+    trained = []
+
+    def prepare(teacher, dataset, *_, fine_tuned, **__) -> Path:
+        trained.append((fine_tuned, {image.name for image in dataset.images("train")}))
+        return Path(teacher.file)
+
+    monkeypatch.setattr(jobs_module, "prepare_teacher", prepare)
+    teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "one", "two", "three")
+    options = few_labels(str(teacher), student_yaml, tiny_data, tmp_path / "out", ["plain", "fgd"])
+    prepare_data(options)
+    names = {image.name for image in read_dataset(tiny_data).images("train")}
+    assert trained == [(True, labelled_names(names, 0.5, seed)) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label_fraction": 0}, r"--label-fraction must be a fraction of the train images in \(0, 1\], got 0"),
+        ({"label_fraction": 1.5}, "got 1.5"),
+        ({"label_fraction": 1.0}, "plain:labels=all needs --label-fraction"),
+        (
+            {"label_fraction": 1.0, "methods": parse_methods(["fgd"])},
+            r"--teacher t-\{seed\}\.pt needs --label-fraction",
+        ),
+        ({"runs": [Path("run")]}, "--label-fraction cannot be used with --runs"),
+        ({"train": {"fraction": 0.5}}, "fraction=0.5 is not accepted here: keep the labels .* with --label-fraction"),
+    ],
+)
+def test_options_about_labels_that_cannot_be_are_one_line_errors(changes, message):
+    options = few_labels("t-{seed}.pt", Path("s.yaml"), Path("d.yaml"), Path("out"), ["plain:labels=all", "fgd"])
+    with pytest.raises(UsageError, match=message):
+        replace(options, **changes)

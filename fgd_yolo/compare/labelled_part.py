@@ -1,0 +1,177 @@
+"""Keep the labels of a part of the train images, chosen by the seed; the others are frames without labels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ultralytics.data.utils import img2label_paths
+
+from fgd_yolo.datasets import SPLITS, Dataset, read_dataset
+from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.files import atomic_path
+
+
+def labelled_names(names: Iterable[str], fraction: float, seed: int) -> set[str]:
+    """Return the names of the train images that keep their labels.
+
+    Convention:
+        Names are sorted by the SHA-256 of the UTF-8 bytes of `SEED:NAME`, such as `0:cell-17.jpg`, in hexadecimal; the
+        first round(fraction * count) are chosen. The choice depends on nothing but names and seed, and that of a
+        larger fraction contains that of a smaller one.
+
+    Args:
+        names: file names of the train images, without folders.
+        fraction: fraction of the names that keep their labels, in [0, 1].
+        seed: seed of the runs.
+    """
+    ordered = sorted(names, key=lambda name: sha256(f"{seed}:{name}".encode()).hexdigest())
+    return set(ordered[: round(fraction * len(ordered))])
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """A data set of which a part of the train images has labels; val is the same in all its YAMLs.
+
+    Args:
+        folder: folder of all files.
+        repeated: YAML whose train images are the labelled ones, repeated to as many as the whole train split has.
+        once: YAML whose train images are the labelled ones, each once.
+        whole: YAML of all train images with their labels, for a comparison with the case that nothing is missing.
+        labelled: train images that keep their labels, in Ultralytics' order.
+        unlabelled: the other train images.
+        digest: SHA-256 of the paths of the labelled images within the train split, shortened.
+        absent: classes without an object in the labelled images.
+    """
+
+    folder: Path
+    repeated: Path
+    once: Path
+    whole: Path
+    labelled: tuple[Path, ...]
+    unlabelled: tuple[Path, ...]
+    digest: str
+    absent: tuple[str, ...]
+
+
+def make_labelled_part(
+    data: str, fraction: float, seed: int, folder: Path, *, allow_download: bool = False
+) -> LabelledPart:
+    """Create the data sets of a comparison with few labels, from the train split of a data set.
+
+    Images and labels are links to the originals under their own relative paths, so that the caches of labels, which
+    Ultralytics writes beside the labels, are in `folder`, and the digest of a split does not depend on the folder.
+
+    Args:
+        data: dataset YAML, or a name that Ultralytics knows.
+        fraction: fraction of the train images that keep their labels.
+        seed: seed that decides which.
+        folder: folder of the new data sets; its contents are replaced.
+        allow_download: run the download script of the data, or download it from its URL, if needed.
+
+    Raises:
+        FGDError: the data cannot be read, or no train image would have labels, or all would.
+    """
+    source = read_dataset(data, split="train", allow_download=allow_download)
+    images = source.images("train")
+    chosen = labelled_names((image.name for image in images), fraction, seed)
+    labelled = [image for image in images if image.name in chosen]
+    unlabelled = [image for image in images if image.name not in chosen]
+    if not labelled or not unlabelled:
+        none = "labelled" if not labelled else "unlabelled"
+        raise FGDError(f"--label-fraction {fraction:g} of {len(images)} train images leaves no {none} image")
+    shutil.rmtree(folder, ignore_errors=True)
+    kept = _link(labelled, folder, "labelled", _common(images))
+    _link(images, folder, "train")
+    lists = {
+        "once": kept,
+        "repeated": [kept[number % len(kept)] for number in range(len(images))],
+    }
+    splits = _link_other_splits(source, folder)
+    files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in lists.items()}
+    _write_list(folder / "unlabelled.txt", unlabelled)
+    yamls = {
+        name: _write_yaml(folder / name / f"{source.file.stem}.yaml", source, {"train": str(train), **splits})
+        for name, train in {**files, "whole": folder / "images" / "train"}.items()
+    }
+    root = _common(images)
+    return LabelledPart(
+        folder=folder,
+        **yamls,
+        labelled=tuple(labelled),
+        unlabelled=tuple(unlabelled),
+        digest=sha256("\n".join(sorted(_relative(image, root) for image in labelled)).encode()).hexdigest()[:16],
+        absent=_absent_classes(labelled, source.names),
+    )
+
+
+def _common(images: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([image.parent for image in images]))
+
+
+def _relative(image: Path, root: Path) -> str:
+    return image.relative_to(root).as_posix()
+
+
+def _link(images: Sequence[Path], folder: Path, split: str, root: Path | None = None) -> list[Path]:
+    """Link images and labels, where Ultralytics looks for the labels of the linked images; return the links."""
+    root = _common(images) if root is None else root
+    links = [folder / "images" / split / _relative(image, root) for image in images]
+    originals = (img2label_paths([str(image) for image in paths]) for paths in (images, links))
+    for image, link, label, label_link in zip(images, links, *originals, strict=True):
+        _symlink(link, image)
+        if Path(label).is_file():
+            _symlink(Path(label_link), Path(label))
+    return links
+
+
+def _symlink(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target.absolute())
+
+
+def _link_other_splits(source: Dataset, folder: Path) -> dict[str, str]:
+    """Link the images of all splits but train that exist, and return their folders."""
+    splits = {}
+    for split in SPLITS[1:]:
+        if source.info.get(split):
+            try:
+                images = source.images(split)
+            except FGDError:
+                if split == "val":
+                    raise
+                continue  # another split is not needed
+            _link(images, folder, split)
+            splits[split] = str(folder / "images" / split)
+    return splits
+
+
+def _write_list(file: Path, images: Sequence[Path]) -> Path:
+    with atomic_path(file) as path:
+        path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+    return file
+
+
+def _write_yaml(file: Path, source: Dataset, splits: Mapping[str, Any]) -> Path:
+    description = {"path": str(file.parent), **splits, **source.options}
+    with atomic_path(file) as path:
+        path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def _absent_classes(images: Sequence[Path], names: Mapping[int, str]) -> tuple[str, ...]:
+    """Return the names of the classes without an object in the label files of images."""
+    found = set()
+    for label in map(Path, img2label_paths([str(image) for image in images])):
+        try:
+            lines = label.read_text(encoding="utf-8-sig").splitlines() if label.is_file() else []
+        except (OSError, ValueError) as error:
+            raise FGDError(f"{label} cannot be read: {one_line(error)}") from error
+        found |= {line.split()[0] for line in lines if line.strip()}
+    return tuple(name for number, name in names.items() if not {str(number), f"{number}.0"} & found)
