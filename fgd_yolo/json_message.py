@@ -11,6 +11,7 @@ KINDS = {
     "image": "the objects on an image: a line of `fgd-yolo predict --json`, `Detections.to_json()`",
     "result": "the objects on a frame of a stream: a line of `--json`, the body of `--webhook`, a payload of `--mqtt`",
     "gap": "frames of a stream are missing here, sent as a `result` is",
+    "collected": "the objects on a frame that was kept: the JSON beside a JPEG of `fgd-yolo stream --collect`",
     "stats": "the statistics of all streams: `/stats`, `Pipeline.stats()`",
     "status": "what the page shows, once a second: `/events`",
     "ready": "whether every stream delivers results: `/readyz`",

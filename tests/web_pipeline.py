@@ -32,6 +32,7 @@ class FakePipeline:
         self.streams: dict[str, StreamStats] = {}
         self.added: list[tuple] = []
         self.failure: str | None = None
+        self.sinks: list[dict] = []
         self.source = {"address": "test://", "policy": "latest"}
         for name in names:
             self.streams[name] = StreamStats(name)
@@ -50,7 +51,9 @@ class FakePipeline:
 
     def stats(self):
         streams = {name: self.source | stats.snapshot() for name, stats in self.streams.items()}
-        return json_message("stats", {"state": "running", "failure": self.failure, "streams": streams})
+        return json_message(
+            "stats", {"state": "running", "failure": self.failure, "streams": streams, "sinks": self.sinks}
+        )
 
     def deliver(self, frames, name, index):
         """Count one result of a stream and pass it to the observer."""

@@ -19,6 +19,7 @@ from fgd_yolo.runtime.session import DEVICES, MODES
 EXAMPLES = [
     ("--model best.onnx --source test:// --web 127.0.0.1:8080", "a synthetic moving scene, live on a web page"),
     ("--model best.onnx --source gate=rtsp://10.0.0.7/live --track", "a camera called gate, with track ids"),
+    ("--model best.onnx --source rtsp://10.0.0.7/live --track --collect frames", "keep frames to learn from"),
     ("--config streams.yaml", "streams and options from a file"),
 ]
 _CLOSE_TIMEOUT_S = 1.0  # enough for a camera that works to return one more frame and be closed cleanly
@@ -59,6 +60,16 @@ _OPTIONS = {
         "--json": ("FILE", Path, "write one line of JSON per result; - is standard output"),
         "--webhook": ("URL", str, "POST each result that has objects to this URL"),
         "--mqtt": ("URL", str, "publish results to a broker, such as mqtt://host:1883/topic"),
+    },
+    "frames for the next training": {
+        "--collect": (
+            "DIR",
+            Path,
+            "keep frames with objects barely above the threshold or tracks that flicker (only with --track), and a few "
+            "ordinary ones, without near-duplicates: input for distill --unlabeled",
+        ),
+        "--collect-per-hour": ("N", int, "limit of frames in an hour of each stream (default: 120)"),
+        "--collect-mb": ("F", float, "limit of DIR in megabytes; then collecting stops (default: 1000)"),
     },
 }
 _FLAGS = {

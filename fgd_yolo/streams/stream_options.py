@@ -125,6 +125,13 @@ class RunOptions(_Strict):
     """URL that gets a POST for each result with objects."""
     mqtt: _Text | None = Field(default=None, repr=False)
     """Broker and topic to publish results to: `mqtt://host:port/topic`."""
+    collect: _Path | None = None
+    """Folder for frames worth learning from: objects of a confidence near the threshold, tracks that flicker (only with
+    `track`), and a few ordinary ones. Each is a JPEG with a JSON beside it."""
+    collect_per_hour: int = Field(default=120, ge=1)
+    """Limit of collected frames in an hour of each stream; a tenth of them are ordinary ones."""
+    collect_mb: float = Field(default=1000, gt=0)
+    """Limit for the folder of collected frames in megabytes, with what is in it already; then collecting stops."""
     show: bool = False
     """Open a window for each stream."""
     seconds: float | None = Field(default=None, gt=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ def closing_table(stats: Mapping[str, Any]) -> str:
         parts.append(_table(("sink", "written", "skipped", "dropped"), sinks))
         parts += [f"  {sink['name']} failed: {_short(sink['failure'])}" for sink in stats["sinks"] if sink["failure"]]
         parts += [_drops(sink["name"], sink["dropped"]) for sink in stats["sinks"] if sink["dropped"]]
+        parts += [_kept(sink) for sink in stats["sinks"] if sink.get("kept")]
+        stopped = [sink for sink in stats["sinks"] if sink.get("stopped") and not sink["failure"]]
+        parts += [f"  {sink['name']} stopped: {_short(sink['stopped'])}" for sink in stopped]
     return "\n".join(parts)
 
 
@@ -69,6 +73,13 @@ def _drops(name: str, dropped: Mapping[str, int]) -> str:
 
 def _ages(name: str, ages: Mapping[str, Any]) -> Sequence[str]:
     return name, *(_percentiles(ages[stage]) for stage in STAGES)
+
+
+def _kept(sink: Mapping[str, Any]) -> str:
+    total: Counter[str] = Counter()
+    for reasons in sink["kept"].values():
+        total.update(reasons)
+    return f"  {sink['name']} kept: {', '.join(f'{count} {reason}' for reason, count in total.most_common())}"
 
 
 def _percentiles(ages: Mapping[str, Any]) -> str:

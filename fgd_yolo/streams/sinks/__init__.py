@@ -1,7 +1,8 @@
 """Where results go. Each sink sits behind its own queue, so that a slow one holds up neither cameras nor other sinks.
 
 The table `SINKS` names the sinks that a run can open: `json_lines`, `mp4` (which keeps its files in `segments`),
-`webhook`, `mqtt` and `window`. `callback` calls a Python function. `sink` is the interface, `sink_queue` the bounded
+`webhook`, `mqtt`, `window` and `collect` (which chooses frames by `worth_keeping` and writes them by `collection`).
+`callback` calls a Python function. `sink` is the interface, `sink_queue` the bounded
 queue and thread in front of each sink, `message` the JSON that other programs receive.
 """
 
@@ -11,10 +12,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from fgd_yolo.streams.sinks.collect import CollectSink
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.sinks.mp4 import Mp4Sink
 from fgd_yolo.streams.sinks.mqtt import MqttSink
-from fgd_yolo.streams.sinks.sink import Sink, SinkUnavailable
+from fgd_yolo.streams.sinks.sink import Sink, SinkStopped, SinkUnavailable
 from fgd_yolo.streams.sinks.sink_queue import SinkQueue
 from fgd_yolo.streams.sinks.webhook import WebhookSink
 from fgd_yolo.streams.sinks.window import WindowSink
@@ -22,7 +24,7 @@ from fgd_yolo.streams.sinks.window import WindowSink
 if TYPE_CHECKING:
     from fgd_yolo.streams.stream_options import RunOptions
 
-__all__ = ["SINKS", "Sink", "SinkQueue", "SinkUnavailable", "open_sinks"]
+__all__ = ["SINKS", "Sink", "SinkQueue", "SinkStopped", "SinkUnavailable", "open_sinks"]
 
 SINKS: dict[str, Callable[[RunOptions, Callable[[], object]], Sink]] = {
     "json_lines": JsonLinesSink.from_options,
@@ -30,6 +32,7 @@ SINKS: dict[str, Callable[[RunOptions, Callable[[], object]], Sink]] = {
     "webhook": WebhookSink.from_options,
     "mqtt": MqttSink.from_options,
     "show": WindowSink.from_options,
+    "collect": CollectSink.from_options,
 }
 """By the option of `RunOptions` that asks for it: opens a sink, given the options and a function that ends the run."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,22 @@ def result_message(result: Result) -> dict[str, Any]:
         `age_s` and `inference_s`, the duration of the network's run, come from the monotonic clock; `pts_s` is the
         source's own time.
     """
+    return json_message("result", _content(result))
+
+
+def collected_message(result: Result, reason: str, model: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return a result as the message of kind `collected` that lies beside its frame.
+
+    Args:
+        result: the result.
+        reason: why the frame is kept, one of `worth_keeping.REASONS`.
+        model: name and digest of the detector; None if they are not known.
+    """
+    added = {"reason": reason} if model is None else {"reason": reason, "model": dict(model)}
+    return json_message("collected", {**_content(result), **added})
+
+
+def _content(result: Result) -> dict[str, Any]:
     frame = result.frame
     age_s = time.monotonic() - frame.arrived
     content = {
@@ -34,7 +51,7 @@ def result_message(result: Result) -> dict[str, Any]:
     }
     if result.zones is not None:
         content["zones"] = result.zones
-    return json_message("result", content)
+    return content
 
 
 def gap_message(stream: str, reason: str) -> dict[str, Any]:

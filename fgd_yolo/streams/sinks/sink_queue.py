@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError, error_message
 from fgd_yolo.streams.address import redact
-from fgd_yolo.streams.sinks.sink import Sink, SinkUnavailable
+from fgd_yolo.streams.sinks.sink import Sink, SinkStopped, SinkUnavailable
 from fgd_yolo.text import shortened, single_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class SinkQueue:
 
     No method blocks longer than its timeout or raises, whatever the sink does. A result that does not fit is dropped
     and counted. Each exception of the sink is counted; each kind of exception is reported once. After 100 failures in
-    a row, not counting `SinkUnavailable`, the sink is closed with a message.
+    a row, not counting `SinkUnavailable`, the sink is closed with a message. One that raises `SinkStopped` is closed at
+    once; it skips all further results.
 
     Args:
         sink: the sink, which is called and closed by the queue's own thread.
@@ -54,6 +55,7 @@ class SinkQueue:
         self._reported: set[tuple[type, Any]] = set()
         self._may_wait = True  # False after a timeout, until the sink has written a result again
         self._failure: str | None = None
+        self._stopped: str | None = None  # why the sink takes no more results
         self._state = "on"  # on, off (failed too often), closing, closed, abandoned (did not stop in time)
         self._drain_until = float("inf")
         self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
@@ -120,16 +122,22 @@ class SinkQueue:
         """Return name, state, counts, drops by cause and failure as plain JSON.
 
         `skipped` counts the results for which `Sink.write` returned False. `failure` is the latest failure, None once a
-        result has been written again.
+        result has been written again. `stopped`, which only a sink that stopped by itself has, says why. The entries of
+        `Sink.details` follow.
         """
+        details = getattr(self.sink, "details", dict)()
         with self._changed:
             state = {"closing": "on", "abandoned": "closed"}.get(self._state, self._state)
             counts = {"name": self.name, "state": state, "written": self._written, "skipped": self._skipped}
             waiting = {"waiting": self._count + self._writing, "waiting_bytes": self._size}
             dropped = {cause: count for cause, count in self._dropped.items() if count}
-            return {**counts, **waiting, "dropped": dropped, "failure": self._failure}
+            stopped = {"stopped": self._stopped} if self._stopped else {}
+            return {**counts, **waiting, "dropped": dropped, "failure": self._failure, **stopped, **details}
 
     def _append(self, result: Result, size: int) -> bool:
+        if self._stopped:
+            self._skipped += 1
+            return False
         cause = self._drop_cause(size)
         if cause:
             self._dropped[cause] += 1
@@ -204,6 +212,8 @@ class SinkQueue:
         if written:
             self._written += 1
             self._failures, self._failure, self._may_wait = 0, None, True
+        elif isinstance(error, SinkStopped):
+            self._stop(error, result)
         elif error:
             self._failures += not isinstance(error, SinkUnavailable)
             self._dropped["error"] += result is not None
@@ -214,6 +224,16 @@ class SinkQueue:
             self._state = "off"
             self._dropped["error"] += self._clear()
             self._print(f"failed {_MAX_FAILURES} times in a row and is switched off; all other sinks continue")
+
+    def _stop(self, error: SinkStopped, result: Result | None) -> None:
+        """Switch the sink off for a reason that it has given; results that wait are skipped."""
+        self._stopped = shortened(redact(error_message(error)))
+        if error.failed:
+            self._failure = self._stopped
+        self._dropped["error"] += error.failed and result is not None
+        self._skipped += (not error.failed and result is not None) + self._clear()
+        self._state = "off" if self._state == "on" else self._state
+        self._print(self._stopped)
 
     def _clear(self) -> int:
         """Empty the queue; return how many results it held."""

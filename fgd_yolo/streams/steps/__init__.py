@@ -1,8 +1,7 @@
 """What runs on every result between the detector and the sinks, in the order of a stream's frames.
 
 `class_filter` keeps the classes of `--classes`, `tracking` assigns track ids, `zones` counts objects in zones and at
-lines; `source_clock` is the time that the last two use. `step_chain` calls the steps and contains their errors. The
-table `STEPS` lists the steps that a run can have.
+lines. `step_chain` calls the steps and contains their errors. The table `STEPS` lists the steps that a run can have.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgd_yolo.errors import not_installed
-from fgd_yolo.streams.steps.source_clock import SourceClock
+from fgd_yolo.streams.source_clock import SourceClock
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result

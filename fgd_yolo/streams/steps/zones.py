@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.streams.steps.source_clock import SourceClock
+from fgd_yolo.streams.source_clock import SourceClock
 from fgd_yolo.text import printable
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -54,7 +54,17 @@ def _families(stats: dict[str, Any], encoded: int) -> Iterator[Metric]:
         for stage, age in numbers["ages"].items():
             ages.add_metric([stream, stage], buckets=_buckets(age["histogram"]), sum_value=age["sum_s"])
     yield from (dropped, up, ages)
+    yield _kept(stats["sinks"])
     yield CounterMetricFamily("fgd_web_frames_encoded", "Frames encoded for viewers", value=encoded)
+
+
+def _kept(sinks: Sequence[Mapping[str, Any]]) -> Metric:
+    kept = CounterMetricFamily("fgd_frames_kept", "Frames kept by --collect, by reason", labels=["stream", "reason"])
+    for sink in sinks:
+        for stream, reasons in sink.get("kept", {}).items():
+            for reason, count in reasons.items():
+                kept.add_metric([stream, reason], count)
+    return kept
 
 
 def _buckets(histogram: dict[str, list[float]]) -> list[tuple[str, float]]:

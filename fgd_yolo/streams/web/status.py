@@ -48,13 +48,13 @@ class StatusReport:
             self._collected_at = float("-inf")
 
     def for_page(self) -> dict[str, Any]:
-        """Return what the page shows: the statistics without histograms, and which streams can be stopped."""
+        """Return what the page shows: streams without histograms, which of them can be stopped, and sinks."""
         stats = self.stats()
         streams = {}
         for name, stream in stats["streams"].items():
             ages = {stage: {key: ages[key] for key in _PAGE_AGES} for stage, ages in stream["ages"].items()}
             streams[name] = {**stream, "ages": ages, "can_stop": self._control.can_stop(name)}
-        return json_message("status", {"streams": streams, "stopped": stats["stopped"]})
+        return json_message("status", {"streams": streams, "stopped": stats["stopped"], "sinks": stats["sinks"]})
 
     def problems(self) -> list[str]:
         """Return why the pipeline is not ready; empty if every stream had a result within the deadline.

@@ -77,7 +77,8 @@ setInterval(() => {
 
 // Cards -------------------------------------------------------------------------------------------------------------
 
-function show({ streams, stopped }) {
+function show({ streams, stopped, sinks }) {
+  const collector = sinks.find((sink) => sink.kept);
   const running = new Map(Object.entries(streams)); // a plain object would have a "constructor"
   const names = [...running.keys(), ...stopped.filter((name) => !running.has(name))];
   for (const [name, card] of cards) {
@@ -88,12 +89,21 @@ function show({ streams, stopped }) {
   }
   for (const name of names) {
     update(cards.get(name) ?? newCard(name), running.get(name));
+    showKept(cards.get(name).element, collector, name);
   }
   const all = [...running.values()];
   const up = all.filter((stream) => stream.state === "UP").length;
   const fps = all.reduce((sum, stream) => sum + stream.fps, 0);
   setText(find("#summary"), names.length ? `${up} of ${names.length} up, ${formatNumber(fps, 1)} fps in total` : "");
   find("#empty").hidden = names.length > 0;
+  setText(find("#collecting"), collector?.stopped ?? "");
+  find("#collecting").hidden = !collector?.stopped;
+}
+
+function showKept(element, collector, name) {
+  const kept = new Map(Object.entries(collector?.kept ?? {})).get(name) ?? {};
+  const reasons = Object.entries(kept).map(([reason, count]) => `${reason} ${count}`);
+  setText(find(".kept", element), collector ? `Kept to learn from: ${reasons.join(", ") || "none yet"}` : "");
 }
 
 function newCard(name) {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.streams.steps.source_clock import SourceClock
+from fgd_yolo.streams.source_clock import SourceClock
 from stream_results import make_result
 
 
