@@ -18,8 +18,10 @@ from fgd_yolo.runtime.session import DEVICES, MODES
 
 EXAMPLES = [
     ("--model best.onnx --source test:// --web 127.0.0.1:8080", "a synthetic moving scene, live on a web page"),
-    ("--model best.onnx --source gate=rtsp://10.0.0.7/live --track", "a camera called gate, with track ids"),
-    ("--model best.onnx --source rtsp://10.0.0.7/live --track --collect frames", "keep frames to learn from"),
+    (
+        "--model best.onnx --source gate=rtsp://cam/1 --collect frames",
+        "a camera called gate, of which frames are kept to learn from",
+    ),
     ("--config streams.yaml", "streams and options from a file"),
 ]
 _CLOSE_TIMEOUT_S = 1.0  # enough for a camera that works to return one more frame and be closed cleanly

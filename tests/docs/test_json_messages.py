@@ -16,6 +16,7 @@ from fgd_yolo.runtime.detections import Detections
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.runtime.predict import predict
 from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.sinks.collect import CollectSink
 from fgd_yolo.streams.sinks.json_lines import JsonLinesSink
 from fgd_yolo.streams.sinks.message import gap_message, result_message
 from fgd_yolo.streams.steps.tracking import ObjectTracker
@@ -117,17 +118,34 @@ def results() -> list[dict]:
     return messages
 
 
+def collected(folder: Path) -> list[dict]:
+    """Return the messages beside the frames that were kept of a tracked stream with a zone, and of one without."""
+    layout = parse_layout({"zones": {"yard": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}})
+    (folder / "best.onnx").write_bytes(b"")
+    sink = CollectSink(folder / "frames", model=folder / "best.onnx")
+    tracked, plain = (
+        make_result("door"),
+        make_result("yard", image=np.tril(np.full((48, 64), 255, np.uint8))[..., None].repeat(3, 2)),
+    )
+    for step in (ObjectTracker(), ZoneCounter({None: layout})):
+        step(tracked)
+    assert sink.write(tracked) and sink.write(plain)
+    return [json.loads(path.read_text()) for path in sorted((folder / "frames").rglob("*.json"))]
+
+
 def web(folder: Path) -> list[dict]:
     """Return the messages of a pipeline that runs, and of its page."""
     frames = LatestFrames()
     detector = OnnxDetector(save_detector(folder / "web.onnx"), "cpu")
-    pipeline = Pipeline(detector, [JsonLinesSink(folder / "web.jsonl")], observers=[frames])
+    sinks = [JsonLinesSink(folder / "web.jsonl"), CollectSink(folder / "web", limit_mb=0.02, per_hour=10_000)]
+    pipeline = Pipeline(detector, sinks, observers=[frames])
     pipeline.add("test://", "gate")
     pipeline.add("test://", "gone")
     client = WebClient(create_app(pipeline, frames))
     with pipeline:
         until(lambda: all(one["inferred"] > 1 for one in pipeline.stats()["streams"].values()))
         pipeline.remove("gone")
+        until(lambda: "stopped" in pipeline.stats()["sinks"][1])
         responses = [
             client.post("/streams", json={"address": "test://", "name": "yard"}),
             client.post("/streams/stop", json={"name": "yard"}),
@@ -145,7 +163,7 @@ def web(folder: Path) -> list[dict]:
 def messages(tmp_path_factory) -> list[dict]:
     """Real messages of every kind."""
     folder = tmp_path_factory.mktemp("messages")
-    return [*images(folder), *results(), gap_message("door", "refused"), *web(folder)]
+    return [*images(folder), *results(), gap_message("door", "refused"), *collected(folder), *web(folder)]
 
 
 def test_the_page_describes_every_kind_of_message_and_no_other(messages):

@@ -72,7 +72,7 @@ def test_the_columns_of_the_stream_table_are_explained():
 
 
 def test_the_prometheus_metrics_are_explained():
-    text = to_prometheus({"streams": {}}, encoded=0).decode()
+    text = to_prometheus({"streams": {}, "sinks": []}, encoded=0).decode()
     assert documented("Prometheus metrics") == re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)
 
 

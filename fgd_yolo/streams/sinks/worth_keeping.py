@@ -144,9 +144,9 @@ class TrackWatch(Generic[Item]):
             flickers.append(self._with.item)
             self._with = None
         self._update(now_s, seen)
-        self._without = _hold(self._without, self._tracks.keys(), item, self._tracks.keys() - seen)
+        self._without = _hold(self._without, self._tracks.keys() - ended.keys(), item, self._tracks.keys() - seen)
         young = {one for one, track in self._tracks.items() if track.is_young}
-        self._with = _hold(self._with, young, item, young & seen)
+        self._with = _hold(self._with, young - ended.keys(), item, young & seen)
         return flickers
 
     def _update(self, now_s: float, seen: set[int]) -> None:
@@ -158,10 +158,10 @@ class TrackWatch(Generic[Item]):
             track.missing_s = now_s if track.missing_s is None else track.missing_s
 
 
-def _hold(held: _Held[Item] | None, possible: Collection[int], item: Item, ids: set[int]) -> _Held[Item] | None:
+def _hold(held: _Held[Item] | None, possible: set[int], item: Item, ids: set[int]) -> _Held[Item] | None:
     """Return what to hold from now on: the same frame while it has a possible track, else the new one if it has any."""
-    if held and held.ids & set(possible):
-        return _Held(held.item, held.ids & set(possible))
+    if held and held.ids & possible:
+        return _Held(held.item, held.ids & possible)
     return _Held(item, ids) if ids else None
 
 
