@@ -17,6 +17,7 @@ import random
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -39,6 +40,7 @@ from fgd_yolo.label_checks import check_keypoint_shape, corner_note, explain_lab
 from fgd_yolo.safe_loading import safe_loading, user_settings
 from fgd_yolo.text import clean_record, printable, printable_names
 from fgd_yolo.ultralytics import quiet_ultralytics
+from fgd_yolo.unlabeled_images import without_labels
 
 DATA_FOLDER = "data"
 """Subfolder of a run folder with the copy of the data YAML."""
@@ -47,8 +49,14 @@ SAMPLED_IMAGES = 2000
 """Maximum number of images per split whose content is part of the digest of a data set, evenly spaced. File sizes do
 not distinguish uncompressed images, and reading all files would delay every run, by 10 ms per file on a hard disk."""
 _SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
+LABELLED_BY = "labelled_by"
+"""Key of a data YAML whose val labels are a teacher's objects, with its name and their lowest score. Its train images
+have no labels: Ultralytics never opens label files of them."""
 # The other keys of a data YAML are descriptions, or `download`.
-_COPIED_KEYS = ("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir")
+_COPIED_KEYS = (
+    *("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir"),
+    LABELLED_BY,
+)
 _KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_oks_sigmas")  # they decide what a pose student learns
 _ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # at least two letters: C:/ is a drive
 _YAML = {".yaml", ".yml"}
@@ -93,6 +101,11 @@ class Dataset:
     def names(self) -> dict[int, str]:
         """Class names by number; of a scanned data set, those that a training uses."""
         return self.info["names"] if self.scan is None else self.scan.names
+
+    @property
+    def labelled_by(self) -> dict[str, Any] | None:
+        """`teacher` and `score` if the val labels are a teacher's objects above a score, None for true labels."""
+        return self.info.get(LABELLED_BY)
 
     @property
     def is_yaml(self) -> bool:
@@ -293,12 +306,13 @@ def scan_dataset(
         names=dict(info["names"]),
         train_images=len(splits[0].labels),
         val_images=len(splits[1].labels),
-        skipped=sum(len(split.label_files) - len(split.labels) for split in splits),
+        skipped=sum(len(split.label_files) - len(split.labels) for split in splits if hasattr(split, "label_files")),
         digest=_digest(info, splits, arguments.task),
         val_digest=_digest(info, splits[1:], arguments.task),
     )
     skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
-    counts = f"{scan.train_images} train and {scan.val_images} {arguments.split} images"
+    train_counts = f"{scan.train_images} {'unlabelled' if dataset.labelled_by else 'train'}"
+    counts = f"{train_counts} and {scan.val_images} {arguments.split} images"
     note = corner_note((label for split in splits for label in split.labels), arguments.task)
     print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
     if note and not recorded:
@@ -314,7 +328,8 @@ def first_batch(dataset: Dataset, arguments: Any, count: int) -> dict[str, Any]:
         arguments: Ultralytics' arguments; `task`, `imgsz`, `fraction` and `classes` are used.
         count: number of images, at most all.
     """
-    with quiet_ultralytics():
+    unlabeled = without_labels() if dataset.labelled_by else nullcontext()
+    with quiet_ultralytics(), unlabeled:
         images = build_yolo_dataset(arguments, dataset.info["train"], count, dataset.info, mode="val", rect=False)
     return images.collate_fn([images[index] for index in range(min(count, len(images)))])
 
@@ -439,11 +454,13 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
         raise FGDError(f"data {info['yaml_file']} names no {split} images")
     mode = "train" if split == "train" else "val"
     check_keypoint_shape(info, arguments.task)
+    unlabeled = split == "train" and LABELLED_BY in info
     try:
-        dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
+        with without_labels() if unlabeled else nullcontext():
+            dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
     except ValueError as error:
         raise explain_labels(error, info, arguments.task, split) from error
-    if not any(len(label["cls"]) for label in dataset.labels):
+    if not unlabeled and not any(len(label["cls"]) for label in dataset.labels):
         reason = no_objects(info, arguments.task, split, len(dataset.label_files) - len(dataset.labels))
         if reason:
             raise FGDError(reason)

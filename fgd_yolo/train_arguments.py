@@ -13,7 +13,10 @@ import yaml
 from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import FGDError, UsageError, close_match
 
-RUN_OPTIONS = ("teacher", "student", "data", "teacher_epochs", "recipe", "resume")
+RUN_OPTIONS = (
+    *("teacher", "student", "data", "unlabeled", "every", "teacher_classes", "teacher_epochs"),
+    *("recipe", "resume"),
+)
 """Options of a run, which are not given as train arguments."""
 _RESERVED = {
     "model": "use --student for the student",

@@ -14,6 +14,8 @@ from fgd_yolo.train_arguments import RUN_OPTIONS, VERBATIM, check_train_args, pa
 EXAMPLES = [
     ("--teacher yolov8l --student yolov8n", "try it: train both on the built-in demo scenes"),
     ("--teacher teacher.pt --student yolov8n --data data.yaml", "your own teacher and data"),
+    ("teacher=teacher.pt student=yolov8n data=data.yaml unlabeled=frames/", "labelled images and unlabelled frames"),
+    ("teacher=yolo26x student=yolo26n unlabeled=frames/ teacher_classes=person,car", "frames alone, without labels"),
     ("--resume runs/distill/yolov8n", "resume an interrupted run"),
 ]
 _TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name != "teacher_epochs")  # 007 is a name here, no number
@@ -63,8 +65,10 @@ def parse_distill(arguments: Sequence[str], prog: str | None = None) -> dict[str
     return options
 
 
-def _read(name: str, text: str | bool) -> Any:
-    """Return the value of an option; a flag is True already."""
+def _read(name: str, text: str | bool | list[str]) -> Any:
+    """Return the value of an option; a flag is True already, and a list has its values."""
+    if isinstance(text, list):
+        return text
     value = text if text is True else parse_value(text)
     # For data None is the demo data, and a list is refused as such.
     is_value = name not in _TEXT or (name == "data" and (value is None or isinstance(value, list)))
@@ -91,7 +95,8 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
         demo = "The demo scenes have their own defaults." if title == "training" else None
         group = parser.add_argument_group(title, demo)
         for name, (metavar, help_text) in options.items():
-            group.add_argument(f"--{name}", metavar=metavar, help=help_text)
+            listed = {"nargs": "+"} if name == "unlabeled" else {}
+            group.add_argument(f"--{name}", metavar=metavar, help=help_text, **listed)
         if "data" in options:
             help_text = "let --data download missing images; the script is printed first"
             group.add_argument("--allow-download", action="store_true", help=help_text)
@@ -121,7 +126,10 @@ def _option_table() -> dict[str, dict[str, tuple[str, str]]]:
         "models and data": {
             "teacher": ("MODEL", "large model: a name such as yolov8l, or a .pt or .yaml file; several with commas"),
             "student": ("MODEL", "small model: a name such as yolov8n, or a .pt or .yaml file"),
-            "data": ("YAML", "dataset (default: the built-in demo scenes)"),
+            "data": ("YAML", "dataset (default: the built-in demo scenes, unless there are unlabelled frames)"),
+            "unlabeled": ("PATH", "unlabelled frames: folders, list files, videos, collections of fgd-yolo stream"),
+            "every": ("TIME", "time between two frames of a video, such as 500ms or 2min (default: 1s)"),
+            "teacher-classes": ("NAMES", "without --data: classes of the teacher to learn, with commas (default: all)"),
         },
         "training": {
             "epochs": ("N", f"epochs of the student {default['epochs']}"),

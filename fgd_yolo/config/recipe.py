@@ -65,6 +65,17 @@ def _read_epochs(value: Any) -> Any:
     return value
 
 
+def _texts(value: Any) -> Any:
+    """Return a list that may be written as text with commas as a tuple of texts."""
+    if value is None:
+        return ()
+    if isinstance(value, Path):
+        return (str(value),)
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(str(entry) for entry in value) if isinstance(value, (list, tuple)) else value
+
+
 class Recipe(FGDConfig):
     """One experiment as a file: a distillation, and models, data and Ultralytics train arguments.
 
@@ -78,6 +89,12 @@ class Recipe(FGDConfig):
     """Model name or file of the student."""
     data: NameOrPath | None = None
     """Ultralytics dataset YAML; None for the built-in demo data."""
+    unlabeled: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
+    """Unlabelled frames: folders, list files, images, videos, and recordings or collections of streams."""
+    every: Annotated[str, BeforeValidator(str)] = "1s"
+    """Time between two frames of a video among them: 1s, 500ms, 2min."""
+    teacher_classes: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
+    """Without data: the classes of the teacher that the student learns, by name; empty for all."""
     teacher_epochs: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], BeforeValidator(_read_epochs)] = AUTO
     """Fine-tuning of a teacher that does not know all classes of the data: its epochs, or 0 to use it as it is; auto
     decides by the classes that it knows, and takes the epochs of the student."""

@@ -22,7 +22,7 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.datasets import DATA_FOLDER, read_dataset
+from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, read_dataset
 from fgd_yolo.distributed.alone import alone
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
@@ -281,12 +281,17 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             return super().build_dataset(img_path, "train", batch)
         rect, ratio = bool(self.args.rect) and not self.task.stretched, self.config.unlabeled_ratio
         with override_configs(self.args, {"rect": False}):
-            alone = "labelled_by" in self.data
+            alone = LABELLED_BY in self.data
             labelled = None if alone else super().build_dataset(img_path, "train", batch)
             with without_labels(), override_configs(self.args, {"fraction": 1.0}):
                 frames = super().build_dataset(str(self.unlabeled), "train", batch)
         log_mixture(labelled, frames, ratio, rect)
         return MixedDataset(labelled, frames, ratio=ratio, rect=rect, hyp=self.args)
+
+    def plot_training_labels(self) -> None:
+        """Plot the labels as Ultralytics does, if there are any."""
+        if LABELLED_BY not in self.data:
+            super().plot_training_labels()
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Prepare a batch as Ultralytics does, and let the teachers begin with it.
@@ -395,8 +400,12 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
     def _preflight(self, student: nn.Module) -> None:
         """Check data and teachers before the first epoch."""
-        check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
+        if self.unlabeled is None:
+            check_boxes(self.config, self.train_loader.dataset.labels, self.data["yaml_file"])
         if not self.world.first:
+            return
+        if LABELLED_BY in self.data:
+            LOGGER.info(f"{colorstr('FGD:')} the val labels are the teacher's, so it is not measured on them")
             return
         labels = [teacher.name for teacher in self.distiller.teachers]
         with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:

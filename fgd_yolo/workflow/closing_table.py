@@ -81,7 +81,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     ]
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
     effective = {**ultralytics_defaults(), **train}
-    batches, steps = count_steps(train, dataset.scan.train_images)
+    batches, steps = count_steps(train, plan.epoch_images)
     return {
         "task": plan.student.task.name,
         "method": plan.method,
@@ -92,6 +92,8 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         "optimizer_steps": steps,
         "train_images": dataset.scan.train_images,
         "val_images": dataset.scan.val_images,
+        "unlabeled_images": 0 if plan.unlabeled is None else len(plan.unlabeled.train.files),
+        "labelled_by": dataset.labelled_by,
         "data": plan.recipe.data,
         "images": str(dataset.images(effective["split"])[0].parent),
         "cpu_threads": torch.get_num_threads(),

@@ -52,6 +52,7 @@ from fgd_yolo.workflow.plan import Plan, as_recipe, make_plan
 from fgd_yolo.workflow.rank_facts import rank_facts
 from fgd_yolo.workflow.run_folder import (
     DATA,
+    FRAMES,
     PLAIN_RECIPE,
     RECIPE,
     RESULT,
@@ -78,6 +79,7 @@ from fgd_yolo.workflow.run_folder import (
 )
 from fgd_yolo.workflow.time_estimate import StageSeconds, estimate_run
 from fgd_yolo.workflow.training_stages import prepare_teacher, train_stage
+from fgd_yolo.workflow.unlabeled import check_sample
 
 _LINE = 100  # columns of the closing text
 
@@ -105,6 +107,9 @@ def distill(
     student: str | Path | None = None,
     data: str | Path | None = None,
     *,
+    unlabeled: str | Path | Sequence[str | Path] | None = None,
+    every: str | None = None,
+    teacher_classes: str | Sequence[str] | None = None,
     recipe: FGDConfig | str | Path | None = None,
     teacher_epochs: int | str | None = None,
     resume: str | Path | None = None,
@@ -121,7 +126,12 @@ def distill(
         teacher: model name or file, such as `yolov8l`, or a list of them; None if `recipe` names it or has all weights
             0.
         student: model name or file, such as `yolov8n`; None if `recipe` names it.
-        data: Ultralytics data YAML; None is the built-in demo data, unless `recipe` names one.
+        data: Ultralytics data YAML; None is the built-in demo data, unless `recipe` names one or there are unlabelled
+            frames.
+        unlabeled: unlabelled frames, which the teachers label in the training: folders, list files, images, videos,
+            and collections of `fgd-yolo stream`. Beside `data`, or alone.
+        every: time between two frames of a video among them, such as "500ms"; None is the recipe's, 1s by default.
+        teacher_classes: without `data`, the classes of the teachers that the student learns, by name; None for all.
         recipe: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
         teacher_epochs: epochs of the fine-tuning of a teacher that does not know all classes of the data; 0 to use it
             as it is, "auto" to decide by the classes that it knows. None is the recipe's, which is "auto" by default.
@@ -143,7 +153,8 @@ def distill(
     if str(resume) == "True":  # as Ultralytics resumes its last run
         raise UsageError(f"resume takes the folder of the run to resume, such as --resume {RUNS_FOLDER}/yolov8n")
     if resume is not None:
-        options = {"teacher": teacher, "student": student, "data": data, "recipe": recipe}
+        options = {"teacher": teacher, "student": student, "data": data, "unlabeled": unlabeled, "recipe": recipe}
+        options |= {"every": every, "teacher_classes": teacher_classes}
         options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
         device = options.pop("device", None)
         given = [key for key, value in options.items() if value is not None]
@@ -156,6 +167,9 @@ def distill(
         teacher=teacher,
         student=student,
         data=data,
+        unlabeled=unlabeled,
+        every=every,
+        teacher_classes=teacher_classes,
         teacher_epochs=teacher_epochs,
     )
     start = partial(_start, recipe, allow_download)
@@ -218,6 +232,7 @@ def _recorded_plan(run_dir: Path, device: Any) -> Plan:
     if data is not None and copy is not None and (has_images(copy) or not has_images(data)):
         recipe = recipe.replace(data=str(copy))
     paths = [("teacher", path) for path in recipe.teachers] + [("student", recipe.student), ("data", recipe.data)]
+    paths += [("unlabeled", path) for path in recipe.unlabeled]
     for key, path in paths:
         if path is not None and Path(path).is_absolute() and not Path(path).exists():
             raise FGDError(f"{key} {path} does not exist: put it back, or write its new path into {file}")
@@ -239,7 +254,8 @@ def _inputs(plan: Plan) -> dict[str, Input]:
     teachers = {teacher_input(place): teacher for place, teacher in enumerate(plan.teachers, start=1)}
     models = {STUDENT: plan.student, **teachers}
     inputs = {name: Input(model.digest, model.file) for name, model in models.items()}
-    return {**inputs, DATA: data_input(plan.dataset)}
+    frames = {} if plan.unlabeled is None else {FRAMES: plan.unlabeled.input}
+    return {**inputs, DATA: data_input(plan.dataset), **frames}
 
 
 def _carry_out(plan: Plan, lock: FolderLock, fresh: bool) -> DistillResult:
@@ -355,7 +371,12 @@ def _distil(plan: Plan, teachers: Sequence[Path], lock: FolderLock) -> Path:
     """Train the student, and return its best checkpoint without optimizer at the top of the run folder."""
     config, run_dir = plan.recipe.config, lock.folder
     print_status(f"{'Distilling' if config.active else 'Training'} {plan.student.name}", stage=3)
-    trainer = FGDTrainer.with_teacher(teachers, config)
+    unlabeled = None
+    if plan.unlabeled is not None:
+        unlabeled = plan.unlabeled.write_list(run_dir)
+        if plan.unlabeled.data is None:
+            check_sample(plan.recipe, plan.unlabeled.train, teachers, plan.dataset.names, plan.recipe.train)
+    trainer = FGDTrainer.with_teacher(teachers, config, unlabeled=unlabeled)
     train, data = plan.recipe.train, str(plan.dataset.file)
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
     lock.check()
@@ -379,7 +400,7 @@ def _measure(plan: Plan, weights: Path, teachers: Sequence[Path], lock: FolderLo
     check_inputs(run_dir, {DATA: data_input(dataset), **_checkpoint_inputs(teachers)})
     result = measure_run(plan, dataset, weights, teachers, run_dir)
     lock.check()
-    if plan.method != PLAIN:
+    if plan.method != PLAIN and dataset.labelled_by is None:
         save_recipe(run_dir, plan.plain_twin(run_dir), PLAIN_RECIPE)
     save_result(run_dir, result)
     return result

@@ -25,6 +25,7 @@ from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve, stride_of
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
+from fgd_yolo.workflow.unlabeled import UnlabeledFrames, check_frame_options, frames_alone, frames_beside
 
 # With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
 # from a loss into a gain (docs/experiments.md).
@@ -48,6 +49,7 @@ class Plan:
         device: device that replaces the recorded one of a resumed run.
         project: requested parent folder of the run folder.
         name: requested name of the run.
+        unlabeled: unlabelled frames; None without.
     """
 
     recipe: Recipe
@@ -59,6 +61,12 @@ class Plan:
     device: Any = None
     project: str | None = None
     name: str | None = None
+    unlabeled: UnlabeledFrames | None = None
+
+    @property
+    def epoch_images(self) -> int:
+        """Number of images of an epoch of the student."""
+        return self.dataset.scan.train_images + _added_images(self.unlabeled)
 
     @property
     def method(self) -> str:
@@ -107,9 +115,10 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     check_train_args(recipe.teacher_train or {})
     refuse_unsupported({"data": recipe.data, "device": device})
     _check_options(recipe)
+    check_frame_options(recipe)
     train, place = _without_place(recipe.train)
     device_type = find_device(train.get("device") if device is None else device).type
-    demo = recipe.data is None
+    demo = is_demo(recipe)
     student = resolve(recipe.student, "student", demo)
     train, teacher_train = _stage_arguments(recipe, train, device_type, student.task)
     for arguments in (train, teacher_train):
@@ -119,22 +128,38 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_frozen(train.get("freeze"), student)
     teachers = _resolve_teachers(recipe, demo)
     check_teacher_size(recipe, train, teachers)
-    data = demo_data(student.task.name) if demo else recipe.data
+    unlabeled, data = None, demo_data(student.task.name) if demo else recipe.data
+    if recipe.unlabeled and data is None:
+        unlabeled = frames_alone(recipe, teachers, train, train.get("device") if device is None else device)
+        data = unlabeled.data
     dataset = scan_dataset(data, train, allow_download=allow_download, recorded=recorded)
+    if recipe.unlabeled and unlabeled is None:
+        unlabeled = frames_beside(recipe, dataset, {**ultralytics_defaults(), **train}["split"])
     _check_channels(teachers, student, dataset)
     selected = selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     fine_tuned = choose_fine_tuning(teachers, dataset, student.task.name, recipe, selected)
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
-    _advise_on_steps(train, dataset)
+    _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))
     resolved = recipe.replace(
         teacher=_teacher_option(teachers),
         student=student.file,
-        data=None if demo else str(dataset.source),
+        data=None if recipe.data is None else str(dataset.source),
+        unlabeled=[str(Path(path).absolute()) for path in recipe.unlabeled],
         train=train,
         teacher_train=teacher_train,
     )
-    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **place)
+    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, unlabeled=unlabeled, **place)
+
+
+def is_demo(recipe: Recipe) -> bool:
+    """Return whether a recipe is for the built-in scenes: it names neither data nor unlabelled frames."""
+    return recipe.data is None and not recipe.unlabeled
+
+
+def _added_images(unlabeled: UnlabeledFrames | None) -> int:
+    """Return by how many images the frames make an epoch longer than the data set."""
+    return 0 if unlabeled is None or unlabeled.data is not None else len(unlabeled.train.files)
 
 
 def _resolve_teachers(recipe: Recipe, demo: bool) -> tuple[Model, ...]:
@@ -240,7 +265,7 @@ def _stage_arguments(
     teacher_train = recipe.teacher_train
     if teacher_train is None:
         shared = train
-        if recipe.data is None:
+        if is_demo(recipe):
             train, shared = demo_arguments(train, device_type, task)
         if recipe.teacher_imgsz:
             shared = {**shared, "imgsz": recipe.teacher_imgsz}
@@ -319,11 +344,11 @@ def count_steps(train: Mapping[str, Any], train_images: int) -> tuple[int, int] 
     return batches, max(batches // max(round(nbs / batch), 1), 1)
 
 
-def _advise_on_steps(train: Mapping[str, Any], dataset: Dataset) -> None:
+def _advise_on_steps(train: Mapping[str, Any], images: int) -> None:
     """Print advice if a run has few optimizer steps because Ultralytics accumulates `nbs` images for each."""
     arguments = {**ultralytics_defaults(), **train}
     batch, nbs = (arguments[key] for key in ("batch", "nbs"))
-    batches, steps = count_steps(train, dataset.scan.train_images)
+    batches, steps = count_steps(train, images)
     if batches != steps and steps < FEW_STEPS:
         print_status(
             f"this run makes only about {steps} optimizer steps, since Ultralytics accumulates nbs={nbs} images for "

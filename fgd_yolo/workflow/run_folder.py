@@ -37,7 +37,7 @@ INPUTS = "inputs.json"
 RESULT = "result.json"
 STUDENT_PT, STUDENT_ONNX = "student.pt", "student.onnx"
 STUDENT_STAGE, TEACHER_STAGE = "student", "teacher"
-STUDENT, DATA = "student", "data"
+STUDENT, DATA, FRAMES = "student", "data", "unlabelled frames"
 """Names of a run's inputs, beside those of `teacher_input` and `checkpoint_input`."""
 _INPUT_CHARACTERS = 90  # of each of the two descriptions in a message
 _RESULT_TYPES = {
@@ -48,6 +48,8 @@ _RESULT_TYPES = {
     **dict.fromkeys(("batches", "optimizer_steps"), (int, type(None))),
     "batch": (int, float),
     "data": (str, type(None)),
+    "unlabeled_images": int,
+    "labelled_by": (dict, type(None)),
 }
 _ROW_TYPES = {
     "name": str,

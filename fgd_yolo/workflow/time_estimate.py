@@ -74,7 +74,7 @@ def estimate_run(plan: Plan, run_dir: Path) -> StageSeconds | None:
 
 def _is_short(plan: Plan) -> bool:
     trainings = [plan.recipe.train, *([plan.recipe.teacher_train] if any(plan.fine_tuned) else [])]
-    return max(_batches(arguments, plan.dataset.scan.train_images) for arguments in trainings) < _FEW_BATCHES
+    return max(_batches(arguments, plan.epoch_images) for arguments in trainings) < _FEW_BATCHES
 
 
 def _estimate(plan: Plan, run_dir: Path, folder: Path) -> StageSeconds:
@@ -89,7 +89,8 @@ def _estimate(plan: Plan, run_dir: Path, folder: Path) -> StageSeconds:
             teacher_s += training_seconds(times, train, epochs_left(run_dir / stage, train))
         files.append(cached)
     train = plan.recipe.train
-    distilling = FGDTrainer.with_teacher(files, plan.recipe.config)
+    unlabeled = None if plan.unlabeled is None else plan.unlabeled.write_list(run_dir)
+    distilling = FGDTrainer.with_teacher(files, plan.recipe.config, unlabeled=unlabeled)
     times, _ = _time(distilling, plan, plan.student.file, train, folder / STUDENT_STAGE)
     left = epochs_left(run_dir / STUDENT_STAGE, train)
     return StageSeconds(teacher_s, training_seconds(times, train, left), measuring_seconds(times), _EXPORT_S)

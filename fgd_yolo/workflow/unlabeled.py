@@ -1,0 +1,273 @@
+"""The unlabelled frames of a run: what is trained on, and what is known without labels.
+
+With labelled data the frames are trained on beside it. Alone they are divided: on the held-out ones the teachers' own
+objects are the labels that the student is compared with, which measures agreement with the teacher, not accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgd_yolo.config import Recipe
+from fgd_yolo.console import format_classes, print_status
+from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, Dataset
+from fgd_yolo.demo.cache import cache_root
+from fgd_yolo.errors import FGDError, UsageError, close_match
+from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers, sha256_of_json
+from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
+from fgd_yolo.labelling import ImageLabels, label_images, label_numbers, write_yolo
+from fgd_yolo.train_arguments import ultralytics_defaults
+from fgd_yolo.ultralytics import load_model
+from fgd_yolo.workflow.resolve import Model
+from fgd_yolo.workflow.run_folder import Input
+
+FRAMES_LIST = "unlabeled.txt"
+AGREEMENT_SCORE = 0.5
+"""Score above which an object of a teacher is a label of a held-out frame."""
+FEWEST_WITH_OBJECTS = 1 / 50
+"""Share of the frames on which a teacher must find an object; below it a run would learn that there is nothing."""
+_SAMPLE = 100  # frames on which that is checked
+
+
+@dataclass(frozen=True)
+class UnlabeledFrames:
+    """The frames of a run.
+
+    Args:
+        train: frames that are trained on.
+        data: data YAML of a run without labelled data; None beside labelled data.
+    """
+
+    train: Frames
+    data: Path | None = None
+
+    @property
+    def input(self) -> Input:
+        """The frames as an input of the run."""
+        return Input(self.train.digest, f"{len(self.train.files)} frames")
+
+    def write_list(self, run_dir: Path) -> Path:
+        """Write the list of the frames to a run folder, as Ultralytics reads it, and return its path."""
+        file = run_dir / DATA_FOLDER / FRAMES_LIST
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as path:
+            path.write_text("".join(f"{frame}\n" for frame in self.train.files), encoding="utf-8")
+        return file
+
+
+def check_frame_options(recipe: Recipe) -> None:
+    """Check the options about frames of a recipe.
+
+    Raises:
+        UsageError: one needs another, or they contradict each other.
+    """
+    if not recipe.unlabeled:
+        for name in ("every", "teacher_classes"):
+            if getattr(recipe, name) != Recipe.model_fields[name].default:
+                raise UsageError(f"{name} is about unlabelled frames: give them (--unlabeled PATH), or leave it out")
+        return
+    if not recipe.active:
+        raise UsageError("--unlabeled needs a distillation, since a teacher labels the frames: leave out method=plain")
+    if recipe.data is not None and recipe.teacher_classes:
+        raise UsageError("--teacher-classes chooses the classes where no data does: leave it out, or leave out --data")
+    parse_interval(recipe.every)
+
+
+def frames_beside(recipe: Recipe, dataset: Dataset, split: str) -> UnlabeledFrames:
+    """Gather the frames of a run with labelled data.
+
+    Raises:
+        FGDError: no frame can be used, or some are also in the reported split.
+    """
+    frames = gather_frames(recipe.unlabeled, every=parse_interval(recipe.every))
+    refuse_leak(frames, dataset.images(split))
+    return UnlabeledFrames(frames)
+
+
+def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, Any], device: Any) -> UnlabeledFrames:
+    """Gather the frames of a run without labelled data, and label the held-out ones by the teachers.
+
+    Args:
+        recipe: recipe of the run.
+        teachers: its teachers, in their order; a class is labelled by the first that knows it.
+        train: train arguments of the student, with `task`.
+        device: device to run on; None for Ultralytics' choice.
+
+    Raises:
+        UsageError: a teacher has no weights, or does not know a class that is asked for.
+        FGDError: no frame can be used, or the teachers find next to nothing.
+    """
+    untrained = next((teacher for teacher in teachers if teacher.names is None), None)
+    if untrained is not None:
+        raise UsageError(
+            f"teacher {untrained.file} has no weights, and there are no labels to train it on: give trained weights "
+            "(--teacher path.pt), or labelled data (--data)"
+        )
+    names = chosen_names(teachers, recipe.teacher_classes)
+    trained, held_out = hold_out(gather_frames(recipe.unlabeled, every=parse_interval(recipe.every)))
+    imgsz = {**ultralytics_defaults(), **train}["imgsz"]
+    facts = {"names": names, "map": recipe.map, "score": AGREEMENT_SCORE, "imgsz": imgsz, "task": train["task"]}
+    digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest]
+    folder = cache_root() / "agreement" / sha256_of_json([digests, facts])[:20]
+    file = folder / "agreement.yaml"
+    if not file.is_file():
+        remove_leftovers(folder.parent, recursive=True)
+        labels = _label(teachers, names, recipe.map, held_out.files, AGREEMENT_SCORE, imgsz, device)
+        check_found(labels, names, AGREEMENT_SCORE)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(folder) as partial:
+            _write_dataset(partial, folder, trained, labels, names, teachers)
+            partial.rename(folder)
+    print_status(
+        f"no labelled data: {len(trained.files)} frames to train on, {len(held_out.files)} held out, on which the "
+        f"teacher's objects above {AGREEMENT_SCORE:g} are the labels ({format_classes(names)})"
+    )
+    return UnlabeledFrames(trained, file)
+
+
+def chosen_names(teachers: Sequence[Model], chosen: Sequence[str] | None) -> dict[int, str]:
+    """Return the classes of a run without labelled data: those of the teachers, or the chosen ones of them.
+
+    Raises:
+        UsageError: no teacher knows a class; the message names the closest one.
+    """
+    known = {_plain(name): name for teacher in reversed(teachers) for name in (teacher.names or {}).values()}
+    ordered = {_plain(name): name for teacher in teachers for name in (teacher.names or {}).values()}
+    if not chosen:
+        return dict(enumerate(ordered.values()))
+    for name in chosen:
+        if _plain(name) not in known:
+            raise UsageError(
+                f"teacher class '{name}' is not known{close_match(name, list(ordered.values()))} "
+                f"(teacher: {format_classes(dict(enumerate(ordered.values())))})"
+            )
+    return dict(enumerate(ordered[_plain(name)] for name in dict.fromkeys(map(_plain, chosen))))
+
+
+def _plain(name: str) -> str:
+    return " ".join(str(name).lower().split())
+
+
+def check_sample(
+    recipe: Recipe, frames: Frames, checkpoints: Sequence[Path], names: Mapping[int, str], train: Mapping[str, Any]
+) -> None:
+    """Stop if the teachers find next to nothing on a sample of the frames, evenly spread over them.
+
+    Args:
+        recipe: recipe of the run.
+        frames: frames that are trained on.
+        checkpoints: the teachers, after a fine-tuning.
+        names: classes of the data.
+        train: train arguments of the student.
+
+    Raises:
+        FGDError: they do; the message has the numbers.
+    """
+    sample = frames.files[:: -(-len(frames.files) // _SAMPLE)]
+    imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
+    found = [
+        label_images(file, sample, names=names, class_map=recipe.map, min_score=recipe.pseudo_low, imgsz=imgsz)
+        for file in checkpoints
+        if _knows_a_class(file, names, recipe.map)
+    ]
+    if found:
+        check_found(_merged(found), names, recipe.pseudo_high if recipe.pseudo else recipe.pseudo_low)
+
+
+def _knows_a_class(file: Path, names: Mapping[int, str], class_map: Mapping[str, str]) -> bool:
+    own = {_plain(class_map.get(name, name)) for name in load_model(file)[0].names.values()}
+    return bool(own & {*map(_plain, names.values())})
+
+
+def check_found(labels: Sequence[ImageLabels], names: Mapping[int, str], score: float) -> None:
+    """Stop if too few images have an object, and print what was found otherwise.
+
+    Raises:
+        FGDError: too few have; the message has the numbers.
+    """
+    numbers = label_numbers(labels, above=score)
+    classes = ", ".join(f"{names[number]} {count}" for number, count in numbers.objects.items()) or "none"
+    found = f"objects with a score above {score:g} on {numbers.with_objects} of {numbers.images} frames ({classes})"
+    if numbers.with_objects < FEWEST_WITH_OBJECTS * numbers.images or not numbers.with_objects:
+        every = label_numbers(labels)
+        best = f"its best score is {every.scores[-1]:.2f}" if every.scores else "it finds nothing at all"
+        raise FGDError(
+            f"the teacher finds next to nothing on the frames: {found}, {best}. Check that it was trained on such "
+            "images and classes and at this imgsz, or lower pseudo_high and pseudo_low"
+        )
+    print_status(f"the teacher finds {found}")
+
+
+def _label(teachers, names, class_map, files, score: float, imgsz: int, device: Any) -> list[ImageLabels]:
+    """Return the labels of images by several teachers; a class is labelled by the first that knows it."""
+    parts = [
+        label_images(
+            Path(teacher.file),
+            files,
+            names=names,
+            class_map=class_map,
+            min_score=score,
+            imgsz=imgsz,
+            device=device,
+        )
+        for teacher in teachers
+        if {_plain(class_map.get(name, name)) for name in teacher.names.values()} & {*map(_plain, names.values())}
+    ]
+    return _merged(parts)
+
+
+def _merged(parts: Sequence[Sequence[ImageLabels]]) -> list[ImageLabels]:
+    """Return the labels of several models of the same images; an object of a later model counts in new classes only."""
+    merged = list(parts[0])
+    for labels in parts[1:]:
+        known = {entry.class_id for image in merged for entry in image.objects}
+        by_image = {image.image: image.objects for image in labels}
+        merged = [
+            replace(
+                image,
+                objects=image.objects
+                + tuple(entry for entry in by_image.get(image.image, ()) if entry.class_id not in known),
+            )
+            for image in merged
+        ]
+    return merged
+
+
+def _write_dataset(
+    folder: Path,
+    final: Path,
+    trained: Frames,
+    labels: Sequence[ImageLabels],
+    names: Mapping[int, str],
+    teachers: Sequence[Model],
+) -> None:
+    """Write the data set of a run without labelled data: held-out frames with labels, and the list of the others.
+
+    Args:
+        folder: folder to write to.
+        final: where the folder will be.
+        trained: frames that are trained on.
+        labels: labels of the held-out frames.
+        names: classes.
+        teachers: the models that labelled them.
+    """
+    written = write_yolo(labels, folder, names)
+    description = yaml.safe_load(written.read_text(encoding="utf-8"))
+    (folder / "images").mkdir()
+    for image in labels:
+        (folder / "images" / image.image.name).symlink_to(image.image)
+    (folder / "train.txt").write_text("".join(f"{frame}\n" for frame in trained.files), encoding="utf-8")
+    description |= {"path": str(final), "train": "train.txt", "val": "images"}
+    model, _ = load_model(teachers[0].file)
+    if hasattr(model.model[-1], "kpt_shape"):
+        description["kpt_shape"] = list(model.model[-1].kpt_shape)
+    if teachers[0].channels != 3:
+        description["channels"] = teachers[0].channels
+    description[LABELLED_BY] = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": AGREEMENT_SCORE}
+    written.unlink()
+    (folder / "agreement.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
