@@ -13,17 +13,15 @@ import pytest
 from onnx_files import save_detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-BLOCKED = (
-    *("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "supervision", "matplotlib", "PIL"),
-    *("pydantic", "pydantic_core"),
-)
+TRAINING = ("torch", "torchvision", "ultralytics", "onnx", "onnxslim", "openvino", "matplotlib")
+BLOCKED = (*TRAINING, "supervision", "PIL", "pydantic", "pydantic_core")
 # Runs before the code of a test: importing a blocked package fails as if it were not installed.
-PRELUDE = f"""
+PRELUDE = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED}:
-            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 sys.meta_path.insert(0, Blocked())
 """
 
@@ -34,8 +32,9 @@ def model() -> Path:
     return save_detector(Path("best.onnx").absolute())
 
 
-def run_alone(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", PRELUDE + code], capture_output=True, text=True)
+def run_alone(code: str, blocked: tuple[str, ...] = BLOCKED) -> str:
+    prelude = f"BLOCKED = {blocked}{PRELUDE}"
+    done = subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -82,3 +81,15 @@ for attempt in (
     openvino, supervision = run_alone(code).splitlines()
     assert "openvino is not installed; run pip install" in openvino
     assert "supervision is not installed" in supervision
+
+
+def test_a_stream_collects_frames_without_the_packages_of_training(model):
+    code = f"""
+import runpy
+sys.argv = ["stream.py", "--model", "best.onnx", "--source", "gate=test://?fps=10&seconds=1", "--collect", "frames"]
+sys.path.insert(0, {str(DEPLOY)!r})
+runpy.run_path({str(DEPLOY / "stream.py")!r}, run_name="__main__")
+"""
+    assert "collect frames kept: 1 ordinary" in run_alone(code, TRAINING)
+    (jpeg,) = Path("frames/gate").glob("*.jpg")
+    assert jpeg.with_suffix(".json").is_file()

@@ -13,9 +13,13 @@ import urllib.request
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
+from disks import small_disk
 from fgd_yolo.cli.stream_command import run_command
+from fgd_yolo.frames import gather_frames
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams import run as run_module
 from fgd_yolo.streams.pipeline import Pipeline
@@ -160,6 +164,41 @@ def test_a_file_ends_the_run_by_itself_and_every_frame_counts(model, capsys):
     (saved,) = Path("saved").rglob("*.mp4")
     with av.open(str(saved)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 12
+
+
+@pytest.fixture
+def views() -> str:
+    """The words of a stream of twelve images that differ, of which each is to be collected."""
+    Path("images").mkdir()
+    for number in range(12):
+        spots = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(f"images/{number}.png", cv2.resize(spots, (640, 480), interpolation=cv2.INTER_CUBIC))
+    return "--source gate=images --collect-per-hour 1000000"
+
+
+def test_a_run_collects_frames_and_counts_them_in_its_table(model, capsys, views):
+    assert run_command(["--model", str(model), *views.split(), "--collect", "frames"]) == 0
+    out = capsys.readouterr().out
+    jpegs, descriptions = ({path.stem for path in Path("frames/gate").glob(f"*.{end}")} for end in ("jpg", "json"))
+    assert jpegs == descriptions and len(jpegs) == 12
+    assert "  collect frames kept: 12 ordinary" in out
+    assert {file.resolve().stem for file in gather_frames(["frames"]).files} == jpegs
+
+
+def test_a_full_disk_ends_collecting_with_one_line_and_nothing_else(model, capsys, views):
+    with small_disk(Path("disk").absolute(), 100) as disk:
+        words = ["--model", str(model), *views.split(), "--collect", str(disk / "frames"), "--json", "out.jsonl"]
+        assert run_command(words) == 1
+        kept = len(list(disk.rglob("*.jpg")))
+    out, err = capsys.readouterr()
+    row = next(line.split() for line in out.splitlines() if line.startswith("gate"))
+    results = [line for line in map(json.loads, Path("out.jsonl").read_text().splitlines()) if line["kind"] == "result"]
+    assert len(results) == int(row[4]) == 12 > kept > 0
+    said = [line for line in err.splitlines() if "collect" in line]
+    assert len(said) == 2 and said[0].startswith(
+        f"sink collect {disk / 'frames'}: collecting stops, the streams go on: "
+    )
+    assert said[1].startswith("error: results are missing in collect") and "No space left on device" in said[1]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,22 @@ def test_a_sink_that_failed_to_the_end_is_listed_with_the_reason():
     assert "  MQTT x:1 failed: no broker at x:1\n" in closing_table(stats_of(busy("door"), sinks=[sink]))
 
 
+def test_what_a_sink_kept_is_counted_by_reason_and_why_it_stopped_is_said_once():
+    sink = {
+        "name": "collect frames",
+        "written": 9,
+        "skipped": 1,
+        "dropped": {},
+        "failure": None,
+        "stopped": "it is full",
+    }
+    kept = {"door": {"uncertain": 2, "ordinary": 3}, "yard": {"uncertain": 4}}
+    text = closing_table(stats_of(busy("door"), sinks=[{**sink, "kept": kept}]))
+    assert text.endswith("  collect frames kept: 6 uncertain, 3 ordinary\n  collect frames stopped: it is full")
+    failed = closing_table(stats_of(busy("door"), sinks=[{**sink, "kept": {}, "failure": "it is full"}]))
+    assert failed.endswith("  collect frames failed: it is full")
+
+
 def test_columns_are_aligned_whatever_the_names():
     text = closing_table(stats_of(busy("a"), busy("a-very-long-name-of-a-camera", 12345)))
     lines = [line for line in text.splitlines() if not line.startswith(" ")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,16 @@ from fgd_yolo.files import partial_path
 from fgd_yolo.streams.sinks.collection import Collection, LimitReachedError
 
 TIME = "2026-11-28T10:39:15.244Z"
+WRITER = """
+import sys
+from pathlib import Path
+from fgd_yolo.streams.sinks.collection import Collection
+collection = Collection(Path(sys.argv[1]), 1000)
+for number in range(10**9):
+    collection.add("door", str(number), b"j" * 50_000, b"{}")
+    if number == 20:
+        print("going", flush=True)
+"""
 JPEG, JSON = b"j" * 900, b"{}" * 50  # 1000 bytes together
 
 
@@ -83,7 +95,18 @@ def test_an_error_leaves_neither_of_the_two_files(tmp_path, monkeypatch, broken)
     assert files(tmp_path) == []
 
 
-def test_whenever_it_is_killed_a_jpeg_has_its_json(tmp_path, monkeypatch):
+def test_a_killed_process_leaves_complete_pairs(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    jpegs = [path for path in tmp_path.rglob("*.jpg") if not path.name.startswith(".")]
+    assert len(jpegs) > 20 and {path.stat().st_size for path in jpegs} == {50_000}
+    assert {path.with_suffix(".json").read_bytes() for path in jpegs} == {b"{}"}
+
+
+def test_the_json_gets_its_name_before_the_jpeg(tmp_path, monkeypatch):
     seen, replace = [], Path.replace
 
     def recorded(self, target):

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from fgd_yolo.streams.sinks import SinkQueue, SinkUnavailable
+from fgd_yolo.streams.sinks import SinkQueue, SinkStopped, SinkUnavailable
 from stream_results import LONG_S, Recorder, blocked, make_result
 
 
@@ -416,3 +416,27 @@ def test_after_a_timeout_a_failing_sink_is_not_waited_for_again(unavailable):
     putting.join(LONG_S / 6)
     assert not putting.is_alive()
     assert queue.snapshot()["dropped"] == {"error": 1, "queue full": 2}
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_sink_that_stops_is_switched_off_with_its_message_and_skips_the_rest(sink, capfd, failed):
+    queue = blocked(sink)
+    sink.errors = [SinkStopped("the tape of rtsp://me:geheim@10.0.0.7/cam is full", failed=failed)]
+    for index in range(1, 4):
+        assert queue.put(make_result(index=index))
+    sink.proceed.set()
+    assert sink.closed.wait(LONG_S)
+    assert not queue.put(make_result(index=4)) and queue.offer(make_result(index=5))
+    assert queue.close(LONG_S)
+    counted, reason = queue.snapshot(), "the tape of rtsp://10.0.0.7 is full"
+    assert (counted["state"], counted["stopped"], counted["failure"]) == ("off", reason, reason if failed else None)
+    assert counted["written"] == counted["waiting"] == counted["waiting_bytes"] == 0 and sink.received == []
+    assert (counted["skipped"], counted["dropped"]) == ((5, {"error": 1}) if failed else (6, {}))
+    assert capfd.readouterr().err == f"sink recorder: {reason}\n"
+
+
+def test_a_sink_can_add_details_to_its_statistics(sink):
+    sink.details = lambda: {"kept": {"door": {"ordinary": 1}}}
+    queue = SinkQueue(sink)
+    assert queue.snapshot()["kept"] == {"door": {"ordinary": 1}}
+    assert queue.close(LONG_S)

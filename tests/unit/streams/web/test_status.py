@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fgd_yolo.streams.web import create_app
 from fgd_yolo.streams.web.latest_frames import LatestFrames
-from fgd_yolo.streams.web.stream_control import StreamSettings
+from fgd_yolo.streams.web.status import StatusReport
+from fgd_yolo.streams.web.stream_control import StreamControl, StreamSettings
 from web_pipeline import FakePipeline, WebClient
 
 
@@ -134,6 +135,18 @@ def test_the_metrics_are_counters_by_stream_and_cause_and_histograms_of_ages(ser
     assert values["fgd_frame_age_seconds_bucket", "+Inf", "door", "infer_end"] == 1
     assert values["fgd_frame_age_seconds_count", "door", "infer_end"] == 1
     assert values["fgd_frame_age_seconds_sum", "door", "infer_end"] == pytest.approx(0.02, abs=1e-4)
+
+
+def test_kept_frames_are_counted_by_stream_and_reason_for_the_page_and_as_metrics(served):
+    pipeline, frames, client = served
+    pipeline.sinks = [
+        {"name": "JSON lines -"},
+        {"name": "collect a", "kept": {"door": {"uncertain": 3}}, "stopped": "x"},
+    ]
+    text = client.get("/metrics").text
+    assert 'fgd_frames_kept_total{reason="uncertain",stream="door"} 3.0' in text
+    status = StatusReport(pipeline, frames, StreamControl(pipeline, {}, allow_files=False), deadline_s=5)
+    assert status.for_page()["sinks"] == client.get("/stats").json()["sinks"] == pipeline.sinks
 
 
 def test_two_applications_in_one_process_have_separate_metrics(served):
