@@ -96,7 +96,7 @@ def _hash(image: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-    if grey.std() < _LEAST_CONTRAST:
+    if cv2.meanStdDev(grey)[1][0, 0] < _LEAST_CONTRAST:
         return np.zeros(_BITS * _BITS // 8, np.uint8)
     return np.packbits(_imagehash().phash(Image.fromarray(grey), hash_size=_BITS).hash)
 

@@ -11,7 +11,7 @@ from fgd_yolo.errors import UsageError, one_line
 from fgd_yolo.runtime.media import VIDEO_SUFFIXES, MediaKind, media_kind
 from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources.local_files import check, natural_order
-from fgd_yolo.text import printable
+from fgd_yolo.text import printable, shortened
 
 IMAGE_SUFFIXES = {"avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"}
 """Suffixes of the images that Ultralytics trains on."""
@@ -51,19 +51,20 @@ def find_frame_files(paths: Sequence[str | Path]) -> list[FrameFile]:
 
 
 def _behind(path: Path) -> list[FrameFile]:
+    name = f"'{shortened(printable(path), 100)}'"
     try:
+        if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for names that are too long)
+            raise UsageError(f"{name} does not exist: give {_KINDS}")
         if path.is_dir():
             files = _in_folder(path)
-        elif not path.exists():
-            raise UsageError(f"'{printable(path)}' does not exist: give {_KINDS}")
         elif not path.is_file():  # opening a pipe would block until someone writes to it
-            raise UsageError(f"'{printable(path)}' is a pipe or a device: give {_KINDS}")
+            raise UsageError(f"{name} is a pipe or a device: give {_KINDS}")
         else:
             files = _in_list(path) if path.suffix.lower() == _LIST_SUFFIX else [_single(path)]
     except (OSError, ValueError) as error:
-        raise UsageError(f"'{printable(path)}' cannot be read: {one_line(error)}") from None
+        raise UsageError(f"{name} cannot be read: {one_line(error)}") from None
     if not files:
-        raise UsageError(f"'{printable(path)}' has no image or video in it: give {_KINDS}")
+        raise UsageError(f"{name} has no image or video in it: give {_KINDS}")
     return files
 
 

@@ -56,7 +56,7 @@ def _key(files: Sequence[FrameFile], every: float) -> str:
 def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # missing, or no name that a file can have
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -83,7 +84,9 @@ class Pictures:
 
     def __iter__(self) -> Iterator[Picture | Problem]:
         for file in self._files:
-            if file.is_video:
+            if not os.path.isfile(file.path):  # noqa: PTH113 (Path.is_file raises for odd names)
+                yield Problem(file, "does not exist")
+            elif file.is_video:
                 yield from self._sample(file)
             else:
                 yield self._read(file)
@@ -97,8 +100,7 @@ class Pictures:
             data = read_file(file.path, self._budget)
             pixels = decode_image(data, self._budget)
         except FGDError as error:
-            exists = file.path.exists()
-            return Problem(file, f"cannot be read{failure_detail(error)}" if exists else "does not exist")
+            return Problem(file, f"cannot be read{failure_detail(error)}")
         kind = read_header(data).kind
         suffixes = _SUFFIXES.get(kind)
         if suffixes is None:

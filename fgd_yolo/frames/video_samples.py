@@ -78,7 +78,7 @@ def stated_length_s(path: Path) -> float | None:
     """Return the length of a video in seconds as its file states it; None if it does not, or cannot be read."""
     # Without decoders, which would decode frames to probe the file.
     with (
-        suppress(pyav().FFmpegError, SourceEnded, OSError),
+        suppress(pyav().FFmpegError, SourceEnded, ValueError),
         pyav().open(f"file:{path}", options={"codec_whitelist": "none"}) as container,
     ):
         track = video_track(container)

@@ -166,6 +166,16 @@ def test_no_readable_frame_is_an_error_with_counts_and_reasons_and_leaves_no_fol
     assert list((cache_root() / "frames").iterdir()) == []
 
 
+def test_entries_of_a_list_that_no_file_can_have_are_counted(tmp_path, save, film, capsys):
+    folder = save(tmp_path / "day", a=1, b=2)
+    film(tmp_path / "cam1.mp4", 1)
+    entries = ["x" * 300, "x" * 300 + ".mp4", "a\0b.jpg", "a\0b.mp4", str(folder), str(tmp_path / "cam[1].mp4")]
+    (tmp_path / "list.txt").write_text("\n".join([*entries, str(folder / "a.jpg"), str(folder / "b.jpg")]))
+    frames = gather_frames([tmp_path / "list.txt"])
+    assert frames.counts == FrameCounts(kept=2, unreadable=6)
+    assert ": does not exist)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_frames_that_all_show_one_view_are_an_error(tmp_path, save):
     folder = save(tmp_path / "day", a=1, b=1, c=1)
     with pytest.raises(FGDError, match=r"^all 3 frames show the same view \(near-duplicates\): give frames of more"):
@@ -180,6 +190,7 @@ def test_an_interval_that_is_no_time_is_refused(tmp_path, save, every):
         gather_frames([save(tmp_path / "day", a=1)], every=every)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_folder_and_says_what_to_do(tmp_path, film):
     """In a process of its own, whose files may not grow beyond a limit."""
     video = film(tmp_path / "door.mp4", 3)
@@ -222,7 +233,6 @@ def test_names_that_could_be_paths_or_codes_of_a_terminal_stay_inside_the_folder
     assert read_frames(frames.folder) == frames
 
 
-@pytest.mark.slow
 def test_of_the_demo_video_the_empty_second_becomes_one_frame(tmp_path):
     video, truth = demo_video(tmp_path, seconds=10, fps=5, width_px=320, height_px=240)
     frames = gather_frames([video], every=0.2)
