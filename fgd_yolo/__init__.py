@@ -15,7 +15,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
 - `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
-  `label_checks`: labels that a task can be trained on.
+  `label_checks`: labels that a task can be trained on. `unlabeled_images`: data sets without labels.
 - `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: the door to models.
   `ultralytics_log`: what it prints.
 - `distributed`: several processes that train together

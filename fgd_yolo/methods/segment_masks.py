@@ -33,8 +33,7 @@ def mask_foreground(
             are scores.
         batch_size: B, images without objects included.
         grid: (H, W) of the level, in cells.
-        scores: (M,), weight of each object in the place of 1, such as the score of a detection; the objects are ordered
-            by image then.
+        scores: (M,), weight of each object in the place of 1, such as a detection's score; they are ordered by image.
         indexed: whether a mask holds all objects of an image.
 
     Returns:
@@ -58,18 +57,21 @@ def mask_foreground(
     # The cell of the pixel's centre, in integers: (pixel + 1/2) * cells / pixels.
     y = (2 * row + 1) * H // (2 * masks.shape[1])
     x = (2 * column + 1) * W // (2 * masks.shape[2])
-    if indexed and scores is not None:
-        objects = torch.bincount(image_index.long(), minlength=batch_size).to(masks.device)
-    elif indexed:
-        objects = masks.flatten(1).amax(dim=1).long()  # per image, up to the last that can be seen
+    image, instance = image_index.to(mask), mask
     if indexed:
+        objects = _objects_per_image(masks, image_index, scores)
         image = torch.repeat_interleave(objects)
         instance = (objects.cumsum(0) - objects)[mask] + masks[mask, row, column].long() - 1
-    else:
-        image, instance = image_index.to(mask), mask
     filled = torch.zeros(len(image), H * W, dtype=torch.bool, device=masks.device)
     filled[instance, y * W + x] = True
     instance, cell = filled.nonzero(as_tuple=True)
     cells = filled.sum(dim=1)
     weight = 1 / cells if scores is None else scores.to(masks.device) / cells
     return largest_weights(image[instance] * H * W + cell, weight[instance], batch_size, grid)
+
+
+def _objects_per_image(masks: Tensor, image_index: Tensor, scores: Tensor | None) -> Tensor:
+    """Return the number of objects of each image, (B,): up to the last that can be seen, or with scores all."""
+    if scores is None:
+        return masks.flatten(1).amax(dim=1).long()
+    return torch.bincount(image_index.long(), minlength=len(masks)).to(masks.device)

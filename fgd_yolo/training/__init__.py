@@ -7,6 +7,12 @@
 - `step_times.py`: times a few steps of a training before it starts
 - `student_record.py`: which record of the task table a student has
 - `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
+- `teacher_passes.py`: what the teachers make of a batch, beside the student
+- `host_labels.py`: the labels of a batch on the CPU
+- `mixed_dataset.py`: labelled images and unlabelled frames as one data set
+- `frame_objects.py`, `frame_labels.py`: the objects that the teachers find on frames, in the place of labels
+- `frame_loss.py`: Ultralytics' own loss of a batch with frames
+- `ignored_anchors.py`: anchors that the class term of that loss leaves out
 - `term_group.py`: the terms of the features, and those of the heads
 - `beside.py`: runs the teachers beside the student, in a thread or on a stream
 - `batch_parts.py`: joins what the teachers make of the parts of a batch

@@ -198,23 +198,15 @@ class Distiller:
             measuring: context in which gradients at the neck are computed beside those of the training.
 
         Raises:
-            FGDError: a term cannot train the student, as the first batch shows, or terms of too many batches were not
-                finite.
+            FGDError: a term cannot train the student, as the first batch shows, or too many terms were not finite.
         """
-        # 1. Detection loss, with the student's forward pass.
-        passed: TeacherPass | None = None
-
-        def wait() -> TeacherPass:
-            nonlocal passed
-            passed = self.passes.wait(batch)
-            return passed
-
-        frames = self.frame_labels is not None and hook.student.training and bool(frames_of(batch))
+        # 1. Detection loss, with the student's forward pass; on frames it needs what the teachers find there.
+        passed = None
         with record_assignments(hook.student) if self._needs_assignments else nullcontext({}) as assignments:
-            if frames:
-                loss, items = loss_with_frames(hook, batch, preds, self.frame_labels, wait)
-            else:
+            if self.frame_labels is None or not frames_of(batch):  # as in every validation
                 loss, items = hook.detection_loss(batch, preds)
+            else:
+                loss, items, passed = loss_with_frames(hook, batch, preds, self.frame_labels, self.passes)
         if not hook.student.training:
             hook.clear()
             return loss, items
@@ -228,24 +220,26 @@ class Distiller:
             if self.features.running:
                 terms |= self._sum(self.features, self._compare_levels(student_maps, passed.targets), finite)
             if self.heads.running:
-                head = hook.student.model[-1]
-                compared = self._compare_heads(head, student_outputs, passed, assignments)
+                compared = self._compare_heads(hook.student.model[-1], student_outputs, passed, assignments)
                 terms |= self._sum(self.heads, compared + self._compare_crossed(student_maps, passed), finite)
         self.dropped.add(finite, self.groups[0].ratio.batches)
 
         # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
-        if frames:
-            batch = self.frame_labels.with_foreground(batch, passed.found)
         with measuring():
-            self._check_and_measure(loss, terms, student_maps, batch, factor, amp_scale)
+            self._check_and_measure(loss, terms, student_maps, self._labelled(batch, passed), factor, amp_scale)
 
         # 4. Scale by the gain of each group, and append.
         scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
-        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
-        return torch.cat([loss.reshape(-1), scaled * factor]), items
+        own = dict(zip(terms, scaled.detach(), strict=True))
+        return torch.cat([loss.reshape(-1), scaled * factor]), {**items, **own}
+
+    def _labelled(self, batch: dict[str, Any], passed: TeacherPass | None) -> dict[str, Any]:
+        """Return a batch in which what the teachers have found on frames is labelled."""
+        found = None if passed is None else passed.found
+        return batch if found is None else self.frame_labels.with_foreground(batch, found)
 
     def _has_taught_objects(self, labels: dict[str, Tensor]) -> bool:
         """Return whether there are boxes, and if a term covers labelled boxes alone, some that a teacher knows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +10,13 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from fgd_yolo.training.frame_labels import FrameLabels, labelled_part
 from fgd_yolo.training.ignored_anchors import ignoring
 from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.teacher_passes import TeacherPass
+from fgd_yolo.training.teacher_passes import TeacherPass, TeacherPasses
 
 
 def loss_with_frames(
-    hook: LossHook, batch: dict[str, Any], preds: Any, labels: FrameLabels, wait: Callable[[], TeacherPass]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return Ultralytics' own loss and its items, for a batch with frames in training.
+    hook: LossHook, batch: dict[str, Any], preds: Any, labels: FrameLabels, passes: TeacherPasses
+) -> tuple[Tensor, dict[str, Tensor], TeacherPass]:
+    """Return Ultralytics' own loss and its items for a batch with frames in training, and what the teachers made of it.
 
     The student runs while the teachers find the objects on the frames. RT-DETR, whose forward pass needs the labels,
     runs after them.
@@ -27,17 +26,17 @@ def loss_with_frames(
         batch: Ultralytics' batch.
         preds: outputs of a forward pass already made on this batch, or None.
         labels: labels of the frames.
-        wait: returns what the teachers make of the batch.
+        passes: runs the teachers on the batch.
     """
     needs_labels = isinstance(hook.student.model[-1], RTDETRDecoder)
     if preds is None and not needs_labels:
         preds = hook.forward(batch["img"])
-    found = hook.guarded(lambda: wait().found)
+    passed = hook.guarded(lambda: passes.wait(batch))
     if not labels.config.pseudo:
         part, own, counts = labelled_part(batch, preds)
         loss, items = hook.detection_loss(part, own)
-        return (loss, items) if counts else (loss * 0, {name: item * 0 for name, item in items.items()})
+        return (loss, items, passed) if counts else (loss * 0, {name: item * 0 for name, item in items.items()}, passed)
     size = tuple(batch["img"].shape[2:])
-    regions = labels.ignored(batch, found)
+    regions = labels.ignored(batch, passed.found)
     with ignoring(hook.criterion, regions, labels.anchors(size, batch["img"].device), size):
-        return hook.detection_loss(labels.with_targets(batch, found), preds)
+        return *hook.detection_loss(labels.with_targets(batch, passed.found), preds), passed

@@ -73,14 +73,12 @@ def load_teachers(
     scale = SAME_SIZE if sizes is None else sizes.scale
     if scale.denominator != 1:
         config = without_whole_factor(config, sizes)
-    teachers, bins = [], {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
-    if scale != SAME_SIZE:  # a teacher's distances are in other units than its bins
-        bins = {f"{label} at {sizes.teacher} px": int(count == 1) for label, count in bins.items()}
+    teachers, bins = [], _edge_bins(labels, models, sizes)
     for label, model, classes in zip(labels, models, taught, strict=True):
         levels = pair_levels(student, model, scale)
         terms = _terms_of_head(label, student, model, config, scale)
-        labels_frames = shared_task(Labels.of_model(student), model) is TASKS[task_of_model(student).name]
         _log_levels(label if len(files) > 1 else None, student, model, levels, sizes)
+        labels_frames = can_label(model, student)
         frozen = FrozenTeacher(model, device, torch.channels_last, heads=frames or _needs_heads(config))
         factor = scale.numerator if scale.denominator == 1 else 1
         teachers.append(Teacher(label, frozen, levels, classes, terms, factor, labels_frames))
@@ -89,6 +87,20 @@ def load_teachers(
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
     return teachers, config
+
+
+def _edge_bins(labels: Sequence[str], models: Sequence[nn.Module], sizes: ImageSizes | None) -> dict[str, int]:
+    """Return the bins per edge of each teacher's boxes, by its name in messages."""
+    bins = {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
+    if sizes is None or sizes.scale == SAME_SIZE:
+        return bins
+    # A teacher's distances are in other units than its bins.
+    return {f"{label} at {sizes.teacher} px": int(count == 1) for label, count in bins.items()}
+
+
+def can_label(teacher: nn.Module, student: nn.Module) -> bool:
+    """Return whether a teacher predicts all that labels of the student's task hold."""
+    return shared_task(Labels.of_model(student), teacher) is TASKS[task_of_model(student).name]
 
 
 def _terms_of_head(

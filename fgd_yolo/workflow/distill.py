@@ -150,30 +150,25 @@ def distill(
         FGDError: the run cannot continue; the message says what to do.
         KeyboardInterrupt: stopped by the user; the message is the command that resumes the run.
     """
-    if str(resume) == "True":  # as Ultralytics resumes its last run
-        raise UsageError(f"resume takes the folder of the run to resume, such as --resume {RUNS_FOLDER}/yolov8n")
+    options = {"teacher": teacher, "student": student, "data": data, "teacher_epochs": teacher_epochs}
+    options |= {"unlabeled": unlabeled, "every": every, "teacher_classes": teacher_classes}
     if resume is not None:
-        options = {"teacher": teacher, "student": student, "data": data, "unlabeled": unlabeled, "recipe": recipe}
-        options |= {"every": every, "teacher_classes": teacher_classes}
-        options |= {"teacher_epochs": teacher_epochs, "allow_download": allow_download or None, **train_args}
-        device = options.pop("device", None)
-        given = [key for key, value in options.items() if value is not None]
-        if given:
-            raise UsageError(f"--resume uses the options of the run: leave out {', '.join(given)}")
-        return _on_all_ranks(None, lambda: _resume(Path(resume).absolute(), device), device)
+        options |= {"recipe": recipe, "allow_download": allow_download or None, **train_args}
+        return _resume_on_all_ranks(resume, options)
     refuse_unsupported({"data": data})
-    recipe = as_recipe(recipe).override(
-        train=train_args,
-        teacher=teacher,
-        student=student,
-        data=data,
-        unlabeled=unlabeled,
-        every=every,
-        teacher_classes=teacher_classes,
-        teacher_epochs=teacher_epochs,
-    )
+    recipe = as_recipe(recipe).override(train=train_args, **options)
     start = partial(_start, recipe, allow_download)
     return _on_all_ranks(recipe, start, recipe.train.get("device"), allow_download=allow_download)
+
+
+def _resume_on_all_ranks(resume: str | Path, options: dict[str, Any]) -> DistillResult | None:
+    if str(resume) == "True":  # as Ultralytics resumes its last run
+        raise UsageError(f"resume takes the folder of the run to resume, such as --resume {RUNS_FOLDER}/yolov8n")
+    device = options.pop("device", None)
+    given = [key for key, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"--resume uses the options of the run: leave out {', '.join(given)}")
+    return _on_all_ranks(None, lambda: _resume(Path(resume).absolute(), device), device)
 
 
 def _on_all_ranks(

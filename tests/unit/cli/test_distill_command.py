@@ -277,12 +277,12 @@ def test_the_help_of_the_program_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize("name", parsers())
-def test_every_help_starts_with_its_description_and_three_examples_that_the_parser_accepts(name, capsys):
+def test_every_help_starts_with_its_description_and_examples_that_the_parser_accepts(name, capsys):
     parser = parsers()[name]
     text = parser.format_help()
     assert text.startswith(parser.description[:30])
     assert text.index("examples:") < text.index("usage:") < text.index("--help")
-    assert len(parser.examples) == 3
+    assert 3 <= len(parser.examples) <= 5
     for command, explanation in parser.examples:
         assert f"  {command}\n      {explanation}" in text
         program = shlex.split(f"fgd-yolo {name}")

@@ -31,6 +31,10 @@ def test_the_options_are_in_groups():
         "map",
         "teacher_imgsz",
         "teacher_precision",
+        "unlabeled_ratio",
+        "pseudo",
+        "pseudo_high",
+        "pseudo_low",
         "inherit",
         "pictures_every",
     }
