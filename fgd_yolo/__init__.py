@@ -7,6 +7,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 
 - `cli`: the commands
 - `compare`: several methods over data sets and seeds. `inference_benchmark`: the speed of exported files.
+  `disagreement`: the frames on which a student and its teacher differ most.
 - `workflow`: from two model names to a finished run
 - `training`: Ultralytics' trainer with a teacher, and the loss for other training loops
 - `attention`: attention maps as figures. `export`: from a checkpoint to a checked ONNX file.
@@ -25,7 +26,8 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
 - `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
-  `completion`, `label_lines`, `errors`, `text`: basics. `near_duplicates`: whether an image shows a view again.
+  `completion`, `label_lines`, `page_template`, `errors`, `text`: basics.
+  `near_duplicates`: whether an image shows a view again.
 
 `fgd_yolo.cfg`, the folder `cfg` of the repository, holds the recipes.
 """

@@ -33,6 +33,7 @@ _SCRIPTS = {  # scripts of a checkout, by their command
     "distill": "tools/distill.py",
     "recipes": "tools/recipes.py",
     "compare": "tools/compare.py",
+    "disagree": "tools/disagree.py",
     "visualize": "tools/visualize.py",
     "benchmark": "tools/benchmark.py",
     "export": "deploy/export.py",

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": ("fgd_yolo.cli.predict_command", "run an exported detector on images"),
     "stream": ("fgd_yolo.cli.stream_command", "run an exported detector on cameras and videos"),
     "compare": ("fgd_yolo.cli.compare_command", "compare distillation methods over seeds and data sets"),
+    "disagree": ("fgd_yolo.cli.disagree_command", "find the frames on which a student and its teacher disagree"),
     "visualize": ("fgd_yolo.cli.visualize_command", "draw the attention of a teacher and its student"),
     "benchmark": ("fgd_yolo.cli.benchmark_command", "measure the speed of a detector on this machine"),
 }

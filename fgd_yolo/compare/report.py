@@ -8,12 +8,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fgd_yolo.cfg import recipe_names, recipe_summary
@@ -34,11 +32,13 @@ from fgd_yolo.compare.results import RUNS, Run, curve_file, percent, read_contex
 from fgd_yolo.compare.tables import Table, data_names
 from fgd_yolo.config import METHOD_OPTIONS, PLAIN
 from fgd_yolo.files import atomic_path
+from fgd_yolo.page_template import fill_template
 from fgd_yolo.task_table import YoloTask
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
+_PACKAGE = "fgd_yolo.compare"
 _ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
 
 
@@ -65,10 +65,10 @@ def write_report(output: Path) -> list[tuple[str, str]]:
     report = build_report(runs, read_context(output), of_kind)
     _save_plots(plots, output / PLOTS)
     with atomic_path(output / MARKDOWN) as path:
-        path.write_text(_render("report.md", report=report, plots=PLOTS), encoding="utf-8")
+        path.write_text(fill_template(_PACKAGE, MARKDOWN, report=report, plots=PLOTS), encoding="utf-8")
     inline = {name: Markup(render_svg(plot.draw, name, plot.alt)) for name, plot in plots.items()}
     with atomic_path(output / PAGE) as path:
-        path.write_text(_render("report.html", report=report, inline=inline), encoding="utf-8")
+        path.write_text(fill_template(_PACKAGE, PAGE, report=report, inline=inline), encoding="utf-8")
     return report.verdicts
 
 
@@ -78,14 +78,6 @@ def _save_plots(plots: dict[str, Plot], folder: Path) -> None:
     folder.mkdir(parents=True)
     for name, plot in plots.items():
         save_png(plot.draw, folder / f"{name}.png")
-
-
-def _render(template: str, **values) -> str:
-    text = files("fgd_yolo.compare").joinpath("templates", template).read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=template.endswith(".html"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(text).render(**values)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from fgd_yolo.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 COMPLETED = {
-    "fgd-yolo di": ["distill "],
+    "fgd-yolo di": ["distill", "disagree"],
+    "fgd-yolo dist": ["distill "],
     "fgd-yolo ": ["--help", "--version", *COMMANDS],
     "fgd-yolo recipes plai": ["plain "],
     "fgd-yolo distill te": ["teacher=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="],
