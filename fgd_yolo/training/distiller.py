@@ -201,8 +201,8 @@ class Distiller:
             FGDError: a term cannot train the student, as the first batch shows, or too many terms were not finite.
         """
         # 1. Detection loss, with the student's forward pass; on frames it needs what the teachers find there.
-        passed = None
-        with record_assignments(hook.student) if self._needs_assignments else nullcontext({}) as assignments:
+        recording, passed = record_assignments(hook.student) if self._needs_assignments else nullcontext({}), None
+        with recording as assignments:
             if self.frame_labels is None or not frames_of(batch):  # as in every validation
                 loss, items = hook.detection_loss(batch, preds)
             else:
@@ -227,14 +227,14 @@ class Distiller:
         # 3. Gradients at the neck: the check on the first batch, and the gradient ratios.
         factor = len(batch["img"]) if self.times_batch else 1
         with measuring():
-            self._check_and_measure(loss, terms, student_maps, self._labelled(batch, passed), factor, amp_scale)
+            self._check_and_measure(loss, terms, student_maps, batch, passed, factor, amp_scale)
 
         # 4. Scale by the gain of each group, and append.
         scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
-        own = dict(zip(terms, scaled.detach(), strict=True))
-        return torch.cat([loss.reshape(-1), scaled * factor]), {**items, **own}
+        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
+        return torch.cat([loss.reshape(-1), scaled * factor]), items
 
     def _labelled(self, batch: dict[str, Any], passed: TeacherPass | None) -> dict[str, Any]:
         """Return a batch in which what the teachers have found on frames is labelled."""
@@ -297,13 +297,14 @@ class Distiller:
         total = torch.stack(terms).sum(dim=0)
         return {name: term for name, term in zip(group.weights, total, strict=True) if name in group.names}
 
-    def _check_and_measure(self, loss, terms, student_maps, batch, factor: int, amp_scale) -> None:
+    def _check_and_measure(self, loss, terms, student_maps, batch, passed, factor: int, amp_scale) -> None:
         """Check the first batch that is representative, and measure the gradient ratios that are due."""
         for group in self.groups:
             group.ratio.read(group.ratio.batches)
         due = [group for group in self.groups if group.running and group.ratio.due]
         if self.first_batch_checked and not due:
             return
+        batch = self._labelled(batch, passed)
         taught = self._has_taught_objects(labels_of(batch))
         if taught:
             self._check_first_batch(terms, student_maps, batch, amp_scale)
