@@ -14,7 +14,8 @@ images of BCCD and frames of the demo video:
 A new object of a tenth of the height differs by 28 bits in the median, but by 8 or less for one in twenty. With 8 x 8
 bits a hash does not see it: dhash differs by 0 to 4 bits, as for noise. With 24 x 24 bits more of a hash is noise.
 phash is also the fastest, since it is computed from an image that OpenCV has shrunk.
-Of the 364 images of BCCD, which are all different, none is dropped: the nearest two, which overlap, differ by 24 bits.
+Of the 1364 images of BCCD, DeepPCB and Raccoon it drops six, which are other images saved again and differ from them by
+at most 2 bits. The nearest two that are not the same differ by 20.
 """
 
 from __future__ import annotations
