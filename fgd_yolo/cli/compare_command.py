@@ -11,7 +11,7 @@ from typing import Any
 
 from fgd_yolo.cfg import recipe_names
 from fgd_yolo.cli.assignment_parser import AssignmentParser
-from fgd_yolo.compare.options import DEMO, ULTRALYTICS, ComparisonOptions, parse_methods
+from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ULTRALYTICS, ComparisonOptions, parse_methods
 from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig
 from fgd_yolo.console import guarded_command, offer, positive_int
 from fgd_yolo.errors import FGDError, UsageError
@@ -40,7 +40,12 @@ dis for ultralytics), and the loss gains box, cls and dfl:
                                 without decay
   fgd:features.rel_weight=0     the focal terms alone
   ultralytics:dis=3             another loss gain
-  plain:labels=all              all labels, beside methods with --label-fraction
+With --label-fraction, there are also:
+  plain:labels=all              all labels, to see what the missing ones cost
+  pseudo-labels:score=0.5       plain training, with objects that the teacher finds
+                                above a score (0.35) as labels of the other images
+  fgd+heads:frames=true,unlabeled_ratio=0.7
+                                distillation that sees the other images as frames
 """
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 
@@ -192,7 +197,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
     add = parser.add_argument_group("comparison").add_argument
     methods = add("--methods", metavar="METHOD", help="methods to compare, see below", **several)
-    offer(methods, [ULTRALYTICS, DEFAULT_METHOD, *METHOD_OPTIONS, *recipe_names()])
+    offer(methods, [ULTRALYTICS, PSEUDO_LABELS, DEFAULT_METHOD, *METHOD_OPTIONS, *recipe_names()])
     add("--seeds", metavar="N", help="number of seeds, or two or more seeds (default: 3 seeds)", **several)
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
     help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"

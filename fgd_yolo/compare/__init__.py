@@ -6,6 +6,7 @@
 - `finished_runs.py`: jobs that measure runs trained elsewhere
 - `holdout.py`: a data set whose val images are held out from the train images
 - `labelled_part.py`: a data set of which only a part of the train images keeps its labels
+- `pseudo_labels.py`: a data set whose images without labels have those of the teacher
 - `run_process.py`: one worker process per run: the pool that starts them, and the worker itself
 - `training_record.py`: the record of a training: digests of its batches and initial weights, its epoch times
 - `object_sizes.py`: validation with average precision by object size

@@ -9,9 +9,10 @@ from fgd_yolo.compare.results import Run
 from fgd_yolo.errors import FGDError
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 
+_OTHER_IMAGES = ("data_digest", "batches_digest")
 EQUAL_WITHIN_DATA = (
     *("data_digest", "train_images", "val_images", "val_digest", "student_digest", "epochs", "batch", "imgsz"),
-    *("optimizer", "lr0", "arguments", "device_type", "teacher_digest"),
+    *("optimizer", "lr0", "arguments", "device_type", "teacher_digest", "epoch_images"),
 )
 CHOSEN_BY_SEED = ("data_digest", "teacher_digest")
 """Columns of `EQUAL_WITHIN_DATA` that differ between seeds if the seed chooses the images that keep their labels."""
@@ -27,10 +28,23 @@ CHANGED_BY_OPTION = {
         "their batches are not compared with those of the others.",
     ),
     "labels": (
-        ("data_digest", "batches_digest"),
+        _OTHER_IMAGES,
         "Methods with `labels=all` have the labels of all train images and stand beside the others: they show what the "
-        "missing labels cost. They have the same initial weights, images per epoch, epochs and val images.",
+        "missing labels cost. Their initial weights, images per epoch, epochs and val images must be the same.",
     ),
+    "score": (
+        _OTHER_IMAGES,
+        "`pseudo-labels` trains on all train images, those without labels with the teacher's. Its batches differ from "
+        "those of methods that see the labelled part alone; initial weights, images per epoch, epochs and val images "
+        "must be the same.",
+    ),
+    "frames": (
+        _OTHER_IMAGES,
+        "Methods with `frames=true` see the images without labels too. Their batches differ from those of methods that "
+        "do not, or have another `unlabeled_ratio`; initial weights, images per epoch, epochs and val images must be "
+        "the same.",
+    ),
+    "unlabeled_ratio": (("batches_digest",), ""),
 }
 """Options of a method that change columns of the same data and seed, with these and what the report says of them."""
 EQUAL_IN_ALL = ("measured", "val_fraction", "label_fraction")

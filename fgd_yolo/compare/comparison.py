@@ -105,7 +105,7 @@ def save_context(output: Path, jobs: Sequence[Job], command: str) -> None:
             measured[job.planned.data] = list({**known, **{row["key"]: row for row in rows}}.values())
     write_context(output, context)
     for job in jobs:
-        keys = [_teacher_key(job, file) for file in job.teachers] if job.method.config else []
+        keys = [_teacher_key(job, file) for file in job.teachers] if job.method.distils else []
         rows = [row for row in measured.get(job.planned.data, []) if row["key"] in keys]
         for row in rows:
             # That of the boxes for a teacher of another task; some can not be measured at all.

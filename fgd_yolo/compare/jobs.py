@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
 from fgd_yolo.compare.labelled_part import LabelledPart, make_labelled_part
-from fgd_yolo.compare.options import DEMO, ComparisonOptions, Method, data_name, work_folder
+from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ComparisonOptions, Method, data_name, work_folder
+from fgd_yolo.compare.pseudo_labels import make_pseudo_labels
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import print_status
@@ -48,6 +49,7 @@ class Job:
         teachers: checkpoints of the teachers; empty without distillation.
         method: distillation method.
         train: train arguments of all methods, and the seed.
+        unlabeled: list file of frames without labels; None without.
         planned: row of the run, with the values that are known before it.
     """
 
@@ -59,6 +61,7 @@ class Job:
     method: Method
     train: dict[str, Any]
     planned: Run
+    unlabeled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class PreparedData:
         plan: validated plan, as for a distillation.
         teachers: checkpoints that are trained for the data; empty if no method needs one.
         part: the images that keep their labels; None if all do.
-        whole: the same images with all labels, for methods with `labels=all`; None if there are none.
+        datasets: data by the label of a method, of methods that do not train on the plan's.
     """
 
     name: str
@@ -79,7 +82,7 @@ class PreparedData:
     plan: Plan
     teachers: Sequence[Path]
     part: LabelledPart | None = None
-    whole: Dataset | None = None
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
 
     @property
     def train(self) -> dict[str, Any]:
@@ -88,12 +91,14 @@ class PreparedData:
 
     def dataset_of(self, method: Method) -> Dataset:
         """Return the data that a method trains on."""
-        return self.whole if method.labels else self.plan.dataset
+        return self.datasets.get(method.label, self.plan.dataset)
 
     def labels_of(self, method: Method) -> dict[str, Any]:
         """Return the columns of a run about the labels that a method is given."""
-        given = self.plan.dataset.scan.train_images if self.part is None or method.labels else len(self.part.labelled)
-        return {"labelled_images": given, "labelled_digest": self.part and self.part.digest}
+        images = self.plan.dataset.scan.train_images  # as many as the whole train split has, in every case
+        given = images if self.part is None or method.labels else len(self.part.labelled)
+        digest = self.part and self.part.digest
+        return {"train_images": images, "labelled_images": given, "labelled_digest": digest}
 
 
 def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
@@ -136,10 +141,24 @@ def _prepare(
         )
         for place, (teacher, fine_tuned) in enumerate(zip(plan.teachers, plan.fine_tuned, strict=True), start=1)
     ]
-    whole = None
-    if part is not None and any(method.labels for method in options.methods):
-        whole = scan_dataset(part.whole, plan.recipe.train, recorded=True)
-    return PreparedData(data_name(data), seeds, plan, teachers, part, whole)
+    files = {}
+    if part is not None:
+        makers = {method.label: _own_data(method, part, folder, plan, teachers) for method in options.methods}
+        files = {label: file for label, file in makers.items() if file is not None}
+    datasets = {label: scan_dataset(file, plan.recipe.train, recorded=True) for label, file in files.items()}
+    return PreparedData(data_name(data), seeds, plan, teachers, part, datasets)
+
+
+def _own_data(method: Method, part: LabelledPart, folder: Path, plan: Plan, teachers: Sequence[Path]) -> Path | None:
+    """Return the YAML of a method that does not train on the labelled images, repeated; None for one that does."""
+    if method.labels:
+        return part.whole
+    if method.frames:
+        return part.once
+    if method.score is None:
+        return None
+    place = folder / PSEUDO_LABELS
+    return make_pseudo_labels(part, teachers[0], method.score, place, plan.recipe.train, plan.recipe.map)
 
 
 def _data_folder(options: ComparisonOptions, data: str, seed: int) -> Path:
@@ -223,7 +242,6 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         student=plan.student.name,
         student_digest=plan.student.digest[:16],
         data_digest=dataset.scan.digest[:16],
-        train_images=dataset.scan.train_images,
         val_images=dataset.scan.val_images,
         val_fraction=options.val_fraction,
         val_digest=dataset.scan.val_digest[:16],
@@ -243,6 +261,7 @@ def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: i
         method=method,
         train={**train, "seed": seed},
         planned=planned,
+        unlabeled=str(data.part.unlabelled_list) if method.frames else None,
     )
 
 
@@ -281,6 +300,7 @@ def read_job(folder: Path) -> Job:
         method = Method(**values.pop("method"), config=config and FGDConfig.from_dict(config))
         return Job(
             **{key: values[key] for key in ("data", "student", "teachers", "train")},
+            unlabeled=values.get("unlabeled"),
             folder=Path(values["folder"]),
             run_folder=Path(values["run_folder"]),
             method=method,

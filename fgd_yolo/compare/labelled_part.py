@@ -48,6 +48,7 @@ class LabelledPart:
         unlabelled: the other train images.
         digest: SHA-256 of the paths of the labelled images within the train split, shortened.
         absent: classes without an object in the labelled images.
+        unlabelled_list: list file of the unlabelled images.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class LabelledPart:
     unlabelled: tuple[Path, ...]
     digest: str
     absent: tuple[str, ...]
+    unlabelled_list: Path
 
 
 def make_labelled_part(
@@ -95,7 +97,6 @@ def make_labelled_part(
     }
     splits = _link_other_splits(source, folder)
     files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in lists.items()}
-    _write_list(folder / "unlabelled.txt", unlabelled)
     yamls = {
         name: _write_yaml(folder / name / f"{source.file.stem}.yaml", source, {"train": str(train), **splits})
         for name, train in {**files, "whole": folder / "images" / "train"}.items()
@@ -108,6 +109,7 @@ def make_labelled_part(
         unlabelled=tuple(unlabelled),
         digest=sha256("\n".join(sorted(_relative(image, root) for image in labelled)).encode()).hexdigest()[:16],
         absent=_absent_classes(labelled, source.names),
+        unlabelled_list=_write_list(folder / "unlabelled.txt", unlabelled),
     )
 
 

@@ -1,7 +1,7 @@
 """The options of a comparison, checked before torch is loaded, and the methods to compare.
 
-A method is given as one word: `ultralytics`, `plain`, methods joined with `+`, a recipe or a recipe file, with options
-after a colon, such as `fgd+heads:heads.ratio=1` or `ultralytics:dis=3`.
+A method is given as one word: `ultralytics`, `plain`, `pseudo-labels`, methods joined with `+`, a recipe or a recipe
+file, with options after a colon, such as `fgd+heads:heads.ratio=1` or `ultralytics:dis=3`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,14 @@ ULTRALYTICS = "ultralytics"
 GAINS = ("box", "cls", "dfl")
 """Ultralytics' loss gains, which each method may set, since they do not change the budget."""
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
-LABELS_ALL = {"labels": "all"}
-"""Option of a method that gets the labels of all train images in a comparison with a part of them."""
+PSEUDO_LABELS = "pseudo-labels"
+"""Plain training on the images that keep their labels, and on the others with those of the teacher."""
+PSEUDO_SCORE = 0.35
+"""Score above which an object of the teacher is a label, unless `pseudo-labels:score=` says another: that of
+autodistill's first base model, Grounding DINO (`box_threshold`)."""
+IMAGES = {"labels": "all", "frames": True}
+"""Options of a method about the images of a comparison with a part of the labels, and their only values."""
+_FRAME_OPTIONS = ("unlabeled_ratio", "pseudo", "pseudo_high", "pseudo_low")
 _NOT_ACCEPTED = {
     "seed": "set the seeds with --seeds",
     "project": "set the folder with --project and --name",
@@ -48,25 +54,46 @@ class Method:
         config: configuration of FGDTrainer; None is Ultralytics' own `distill_model=`.
         gains: Ultralytics' loss gains of this method.
         labels: which train images have labels: empty for those of `--label-fraction`, "all" for all of them.
+        frames: whether the images without labels are unlabelled frames of the distillation.
+        score: with `pseudo-labels`, score above which an object of the teacher is a label; None for other methods.
     """
 
     label: str
     config: FGDConfig | None
     gains: dict[str, Any] = field(default_factory=dict)
     labels: str = ""
+    frames: bool = False
+    score: float | None = None
+
+    @property
+    def distils(self) -> bool:
+        """Whether FGDTrainer distils from a teacher."""
+        return self.config is not None and self.config.active
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether the method distils from a teacher."""
-        return self.config is None or self.config.active
+        """Whether a teacher takes part: by distillation, or by labels."""
+        return self.config is None or self.distils or self.score is not None
+
+    @property
+    def needs_label_fraction(self) -> bool:
+        """Whether the method is about images with and without labels."""
+        return bool(self.labels) or self.frames or self.score is not None
 
     @property
     def options(self) -> dict[str, Any]:
         """All options that define the method, as plain values."""
-        labels = {"labels": self.labels} if self.labels else {}
+        own: dict[str, Any] = {"labels": self.labels} if self.labels else {}
+        if self.score is not None:
+            own |= {"trainer": PSEUDO_LABELS, "score": self.score}
         if self.config is None:
-            return {"trainer": ULTRALYTICS, **self.gains, **labels}
-        return {**(self.config.flat() if self.config.active else {}), **self.gains, **labels}
+            return {"trainer": ULTRALYTICS, **self.gains, **own}
+        options = self.config.flat() if self.config.active else {}
+        if self.frames:
+            own["frames"] = True
+        else:
+            options = {name: value for name, value in options.items() if name not in _FRAME_OPTIONS}
+        return {**options, **self.gains, **own}
 
 
 @dataclass(frozen=True)
@@ -149,7 +176,7 @@ class ComparisonOptions:
                 raise UsageError("--label-fraction cannot be used with --runs, which had all labels of their data")
             return
         for method in self.methods:
-            if method.labels:
+            if method.needs_label_fraction:
                 raise UsageError(f"{method.label} needs --label-fraction: without it every method has all labels")
         for teacher in self.teachers:
             if "{seed}" in teacher:
@@ -179,8 +206,9 @@ def _check_teachers(teachers: Sequence[str], methods: Sequence[Method]) -> None:
     taught = [method for method in methods if method.needs_teacher]
     for words in teachers:
         count = len(model_names(words))
-        if count > 1 and any(method.config is None for method in taught):
-            raise UsageError(f"{ULTRALYTICS} distils from one teacher, not from {words}: leave out the method")
+        single = next((method for method in taught if method.config is None or method.score is not None), None)
+        if count > 1 and single is not None:
+            raise UsageError(f"{single.label} has one teacher, not {words}: leave out the method")
         for method in taught:
             place = method.config.features.teacher if method.config else 1
             if place > count:
@@ -227,29 +255,51 @@ def parse_method(word: str) -> Method:
     """
     name, _, text = word.partition(":")
     changes = parse_assignments(_split_options(text)) if text else {}
-    labels = _pop_labels(word, changes)
+    images = _pop_images(word, changes)
+    if name == PSEUDO_LABELS:
+        return _pseudo_labels(word, changes, images)
     if name == ULTRALYTICS:
         for key in changes:
             if key not in ULTRALYTICS_OPTIONS:
                 raise UsageError(f"{word}: {ULTRALYTICS} accepts {', '.join(ULTRALYTICS_OPTIONS)}, not {key}")
-        return Method(word, None, changes, labels)
+        if "frames" in images:
+            raise UsageError(f"{word}: {ULTRALYTICS} knows no frames without labels: leave out frames=")
+        return Method(word, None, changes, **images)
     gains = {key: changes.pop(key) for key in GAINS if key in changes}
     config = _distillation(name)
     base = Path(name).name if Path(name).suffix or name in recipe_names() else config.method
-    return Method(f"{base}:{text}" if text else base, config.replace(**changes), gains, labels)
+    config = config.replace(**changes)
+    if "frames" in images and not config.active:
+        raise UsageError(f"{word}: nothing is distilled on frames without labels: leave out frames=")
+    return Method(f"{base}:{text}" if text else base, config, gains, **images)
 
 
-def _pop_labels(word: str, changes: dict[str, Any]) -> str:
-    """Remove the option `labels` from those of a method, and return its value."""
-    labels = changes.pop("labels", "")
-    if labels not in ("", LABELS_ALL["labels"]):
-        raise UsageError(f"{word}: labels must be {LABELS_ALL['labels']}, got {labels}")
-    return labels
+def _pop_images(word: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options about images and their labels from those of a method, and return them."""
+    images = {name: changes.pop(name) for name in IMAGES if name in changes}
+    for name, value in images.items():
+        if value != IMAGES[name]:
+            raise UsageError(f"{word}: {name} must be {str(IMAGES[name]).lower()}, got {value}")
+    if len(images) > 1:
+        raise UsageError(f"{word}: with labels=all no image is without labels: leave out labels= or frames=")
+    return images
+
+
+def _pseudo_labels(word: str, changes: dict[str, Any], images: Mapping[str, Any]) -> Method:
+    """Return the method that trains on labels of the teacher."""
+    known = ("score", *GAINS)
+    for key in (*images, *changes):
+        if key not in known:
+            raise UsageError(f"{word}: {PSEUDO_LABELS} accepts {', '.join(known)}, not {key}")
+    score = changes.pop("score", PSEUDO_SCORE)
+    if not isinstance(score, (int, float)) or not 0 < score < 1:
+        raise UsageError(f"{word}: score must be a number between 0 and 1, got {score}")
+    return Method(word, FGDConfig(method=PLAIN), changes, score=float(score))
 
 
 def _split_options(text: str) -> list[str]:
     """Split `name=value` options at commas, but not a class map such as `map=truck=car,bus=car`."""
-    known, words = {*FGDConfig.option_names(), *GAINS, *LABELS_ALL}, []
+    known, words = {*FGDConfig.option_names(), *GAINS, *IMAGES}, []
     for word in text.split(","):
         name = word.partition("=")[0]
         if words and words[-1].startswith("map=") and name not in known and "." not in name:
@@ -276,13 +326,14 @@ def _short(value: Any) -> Any:
 
 def _distillation(name: str) -> FGDConfig:
     """Return the distillation of methods, or of a recipe, which may set nothing else, since all share the rest."""
-    known = [ULTRALYTICS, *METHOD_OPTIONS, *recipe_names()]
+    known = [ULTRALYTICS, PSEUDO_LABELS, *METHOD_OPTIONS, *recipe_names()]
     if "+" in name or name in METHOD_OPTIONS:
         return FGDConfig(method=name)
     if name not in known and Path(name).suffix not in {".yaml", ".yml"}:
         raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
     recipe = load_recipe(name)
-    parts = ("train", "teacher_train", "teacher", "student", "data", "teacher_epochs")
+    models = ("teacher", "student", "data", "teacher_epochs", "unlabeled", "every", "teacher_classes")
+    parts = ("train", "teacher_train", *models)
     set_parts = [part for part in parts if getattr(recipe, part) != getattr(Recipe(), part)]
     if set_parts:
         raise UsageError(f"recipe {name} sets {', '.join(set_parts)}: set that on the command line, for all methods")

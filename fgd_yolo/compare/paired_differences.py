@@ -9,12 +9,12 @@ from statistics import mean, stdev
 
 from scipy.stats import t as student_t
 
-from fgd_yolo.compare.options import ULTRALYTICS
+from fgd_yolo.compare.options import PSEUDO_LABELS, ULTRALYTICS
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, PLAIN
 
 CONFIDENCE = 0.95
-_ORDER = (PLAIN, ULTRALYTICS, *METHOD_OPTIONS)
+_ORDER = (PLAIN, PSEUDO_LABELS, ULTRALYTICS, *METHOD_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,18 @@ def sort_methods(methods: Sequence[str]) -> list[str]:
 
 
 def main_method(methods: Sequence[str]) -> str:
-    """Return the method that the verdicts are about: the default, or the last of this package without options."""
+    """Return the method that the verdicts are about.
+
+    It is the first that learns from frames without labels; otherwise the default, or the last of this package without
+    options.
+    """
+    ordered = sort_methods(methods)
+    with_frames = [method for method in ordered if "frames=" in method]
+    if with_frames:
+        return with_frames[0]
     if DEFAULT_METHOD in methods:
         return DEFAULT_METHOD
-    ordered = sort_methods(methods)
-    own = [method for method in ordered if ":" not in method and method not in (PLAIN, ULTRALYTICS)]
+    own = [method for method in ordered if ":" not in method and method not in _ORDER[:3]]
     return (own or ordered)[-1]
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from fgd_yolo.cfg import recipe_names, recipe_summary
 from fgd_yolo.compare import tables
 from fgd_yolo.compare.comparability import CHANGED_BY_OPTION
-from fgd_yolo.compare.options import ULTRALYTICS
+from fgd_yolo.compare.options import PSEUDO_LABELS, ULTRALYTICS
 from fgd_yolo.compare.paired_differences import (
     comparisons,
     estimate,
@@ -39,7 +39,10 @@ PAGE = "report.html"
 MARKDOWN = "report.md"
 PLOTS = "plots"
 _PACKAGE = "fgd_yolo.compare"
-_ULTRALYTICS_SUMMARY = "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores"
+_SUMMARIES = {
+    ULTRALYTICS: "Ultralytics' distill_model=: squared differences of neck maps, weighted by the teacher's scores",
+    PSEUDO_LABELS: "plain training, on images without labels with objects of the teacher above a score as labels",
+}
 
 
 def write_report(output: Path) -> list[tuple[str, str]]:
@@ -285,8 +288,8 @@ def _methods(methods: Sequence[str]) -> Table:
 
 def _summary(base: str) -> str:
     """Return a one-line description of a method without its options."""
-    if base == ULTRALYTICS:
-        return _ULTRALYTICS_SUMMARY
+    if base in _SUMMARIES:
+        return _SUMMARIES[base]
     if base in recipe_names():
         return recipe_summary(base)
     parts = base.split("+")
@@ -328,6 +331,10 @@ def _gradient_ratio(figures) -> Section | None:
     return Section("Gradient ratio", text, [], plots) if plots else None
 
 
+def _any_has(runs: Sequence[Run], option: str) -> bool:
+    return any((run.options or {}).get(option) for run in runs)
+
+
 def _seed_columns(runs: Sequence[Run]) -> list[str]:
     """Return what is compared within a seed alone, where the seed chooses the labels."""
     if runs[0].label_fraction == 1:
@@ -346,7 +353,7 @@ def _comparability(runs: Sequence[Run]) -> Section:
         *_seed_columns(runs),
         f"{verified} of {len(runs)} runs have digests of their initial weights and of the images and classes in all "
         "batches of the first epochs, after augmentation. Runs of one seed with different digests are refused.",
-        *(text for name, (_, text) in CHANGED_BY_OPTION.items() if any((run.options or {}).get(name) for run in runs)),
+        *(text for name, (_, text) in CHANGED_BY_OPTION.items() if text and _any_has(runs, name)),
         "No checkpoint is selected by its accuracy: all values are of the last epoch's EMA weights.",
     ]
     return Section("Comparability", text)

@@ -82,6 +82,7 @@ class Run:
         options: options of the method.
         batches_digest: digest of file names and classes in the batches of the first epochs, after augmentation.
         init_digest: digest of the initial weights.
+        epoch_images: number of images in the batches of an epoch; None if it is not known.
         resumed: epochs after which the run was stopped and resumed, which starts a new data order. Empty if it was
             never stopped, or if this is not known (a run that was trained elsewhere).
         device_type: "cpu" or "cuda".
@@ -124,6 +125,7 @@ class Run:
     options: dict[str, Any] | None = None
     batches_digest: str | None = None
     init_digest: str | None = None
+    epoch_images: int | None = None
     resumed: list[int] = field(default_factory=list)
     device_type: str | None = None
     device: str | None = None

@@ -158,7 +158,9 @@ def _trainer(job: Job) -> tuple[type, dict[str, Any]]:
     train = {**job.train, **job.method.gains}
     if job.method.config is None:
         return job.planned.task.trainer, {**train, "distill_model": job.teachers[0]}
-    return FGDTrainer.with_teacher(job.teachers, job.method.config.replace(pictures_every=0)), train
+    config = job.method.config.replace(pictures_every=0)
+    teachers = job.teachers if config.active else ()  # one that has labelled the images is not needed any more
+    return FGDTrainer.with_teacher(teachers, config, unlabeled=job.unlabeled), train
 
 
 def _remove_unresumable(job: Job) -> None:
@@ -183,12 +185,14 @@ def _training_values(job: Job) -> dict[str, Any]:
     """Return the recorded values of a training, as columns of a run."""
     record, rows = read_record(job.run_folder), read_curve(job.run_folder / "results.csv")
     seconds = [epoch["train_s"] for epoch in record["epochs"].values()]
+    images = [epoch["images"] for epoch in record["epochs"].values() if "images" in epoch]
     ratios = [row[GRADIENT_RATIO] for row in rows if GRADIENT_RATIO in row]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "ultralytics"))
     return {
         "epochs": int(max((row["epoch"] for row in rows), default=0)),
         "epoch_s": statistics.median(seconds) if seconds else None,
         "gradient_ratio": statistics.median(ratios) if ratios else None,
+        "epoch_images": min(images, default=None),
         "batches_digest": batches_digest(record, job.planned.epochs or DIGEST_EPOCHS),
         "resumed": [epoch for epoch in record["starts"] if epoch],
         "versions": f"fgd_yolo {__version__}, {packages}",

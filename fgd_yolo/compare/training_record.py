@@ -74,6 +74,7 @@ class Recorder:
     def __init__(self, folder: Path):
         self.record = read_record(folder)
         self.batch_size = 0
+        self.images = 0
         self.digest = sha256()
         self.epoch_started = 0.0
 
@@ -104,20 +105,22 @@ class Recorder:
                 f"batch={self.batch_size} does not fit into memory, and a run with a smaller batch could not be "
                 "compared: use a smaller --batch or fewer --jobs"
             )
-        self.digest = sha256()
+        self.digest, self.images = sha256(), 0
         self.epoch_started = perf_counter()
 
     def add_batch(self, batch: dict[str, Any]) -> None:
         """Add a batch to the epoch's digest."""
         names = " ".join(Path(file).name for file in batch["im_file"])
         self.digest.update(names.encode())
+        self.images += len(batch["im_file"])
         for key in ("batch_idx", "cls"):
             self.digest.update(batch[key].int().cpu().numpy().tobytes())
 
     def end_epoch(self, trainer) -> None:
-        """Record digest and duration of an epoch."""
+        """Record digest, number of images and duration of an epoch."""
         seconds = round(perf_counter() - self.epoch_started, 4)
-        self.record["epochs"][str(trainer.epoch + 1)] = {"train_s": seconds, "batches": self.digest.hexdigest()[:16]}
+        values = {"train_s": seconds, "batches": self.digest.hexdigest()[:16], "images": self.images}
+        self.record["epochs"][str(trainer.epoch + 1)] = values
 
     def write(self, trainer) -> None:
         """Write the record to the run folder."""

@@ -81,6 +81,26 @@ def test_runs_with_other_fractions_of_the_labels_are_refused_and_all_labels_stan
     assert find_difference(whole.with_values(train_images=29), [part("plain", 0)]) is not None
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"labels": "all"}, {"trainer": "pseudo-labels", "score": 0.35}, {"frames": True, "unlabeled_ratio": 0.5}],
+)
+def test_methods_with_other_images_need_the_same_start_images_per_epoch_and_val(options):
+    base = part("plain", 0, epoch_images=292)
+    own = part("other", 0, options=options, data_digest="own", batches_digest="own", epoch_images=292)
+    assert find_difference(own, [base]) is None
+    for column in ("init_digest", "val_digest", "labelled_digest", "train_images", "epoch_images", "epochs"):
+        assert find_difference(own.with_values(**{column: "other"}), [base]) is not None, column
+
+
+def test_methods_with_frames_see_the_same_batches_if_they_have_the_same_ratio():
+    frames = part("fgd:frames=true", 0, options={"frames": True, "unlabeled_ratio": 0.5}, batches_digest="a")
+    same = part("mgd:frames=true", 0, options={"frames": True, "unlabeled_ratio": 0.5}, batches_digest="b")
+    assert find_difference(same, [frames]).endswith("differ in the order or augmentation of the images")
+    more = same.with_values(options={"frames": True, "unlabeled_ratio": 0.7})
+    assert find_difference(more, [frames]) is None
+
+
 def test_budgets_may_differ_between_data_sets():
     assert find_difference(example_run("fgd", 0, data="boards", epochs=100, imgsz=640), [PLAIN]) is None
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ultralytics.data.utils import img2label_paths
 
 from fgd_yolo.compare import jobs as jobs_module
 from fgd_yolo.compare.comparability import check_comparable
@@ -145,6 +146,9 @@ def test_a_teacher_that_does_not_know_the_classes_is_trained_on_the_labelled_par
         ({"label_fraction": 0}, r"--label-fraction must be a fraction of the train images in \(0, 1\], got 0"),
         ({"label_fraction": 1.5}, "got 1.5"),
         ({"label_fraction": 1.0}, "plain:labels=all needs --label-fraction"),
+        ({"label_fraction": 1.0, "methods": parse_methods(["fgd:frames=true"])}, "fgd:frames=true needs --label-frac"),
+        ({"label_fraction": 1.0, "methods": parse_methods(["pseudo-labels"])}, "pseudo-labels needs --label-fraction"),
+        ({"teachers": ["a.pt,b.pt"], "methods": parse_methods(["pseudo-labels"])}, "has one teacher, not a.pt,b.pt"),
         (
             {"label_fraction": 1.0, "methods": parse_methods(["fgd"])},
             r"--teacher t-\{seed\}\.pt needs --label-fraction",
@@ -157,3 +161,39 @@ def test_options_about_labels_that_cannot_be_are_one_line_errors(changes, messag
     options = few_labels("t-{seed}.pt", Path("s.yaml"), Path("d.yaml"), Path("out"), ["plain:labels=all", "fgd"])
     with pytest.raises(UsageError, match=message):
         replace(options, **changes)
+
+
+def test_images_without_labels_are_frames_or_have_those_of_the_teacher(teacher_pt, student_yaml, tiny_data, tmp_path):
+    methods = ["plain", "fgd:frames=true", "pseudo-labels:score=0.001"]
+    options = few_labels(str(teacher_pt), student_yaml, tiny_data, tmp_path / "out", methods)
+    options = replace(options, seeds=[1])
+    plain, frames, pseudo = plan_jobs(options, prepare_data(options))
+    train = {image.name: image for image in read_dataset(tiny_data).images("train")}
+    chosen = labelled_names(train, 0.5, 1)
+
+    assert [job.unlabeled is None for job in (plain, frames, pseudo)] == [True, False, True]
+    assert Path(frames.unlabeled).read_text().splitlines() == [
+        str(train[name]) for name in sorted(train.keys() - chosen)
+    ]
+    assert {image.name for image in read_dataset(frames.data, recorded=True).images("train")} == chosen
+
+    links = read_dataset(pseudo.data, recorded=True).images("train")
+    assert sorted(link.resolve().name for link in links) == sorted(train)
+    objects = 0
+    for link, label in zip(links, map(Path, img2label_paths([str(link) for link in links])), strict=True):
+        if link.resolve().name in chosen:
+            assert label.resolve().parent == tiny_data.parent / "labels/train"
+        else:
+            assert label.resolve() == label.absolute() and label.is_file()  # written here, no link to the user's
+            objects += len(label.read_text().splitlines())
+    assert objects > 0
+    check_comparable([job.planned for job in (plain, frames, pseudo)], "runs.csv")
+    assert [job.planned.train_images for job in (plain, frames, pseudo)] == [12, 12, 12]
+    again = plan_jobs(options, prepare_data(options))
+    assert [job.planned for job in again] == [job.planned for job in (plain, frames, pseudo)]
+
+
+def test_a_teacher_that_finds_nothing_labels_nothing(teacher_pt, student_yaml, tiny_data, tmp_path):
+    options = few_labels(str(teacher_pt), student_yaml, tiny_data, tmp_path / "out", ["pseudo-labels:score=0.99"])
+    with pytest.raises(FGDError, match=r"teacher\.pt finds no object with a score above 0\.99 on 6 images"):
+        prepare_data(options)

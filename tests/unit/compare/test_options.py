@@ -51,6 +51,22 @@ def test_loss_gains_become_train_arguments_of_the_method():
     assert parse_method("ultralytics:dis=3").options == {"trainer": "ultralytics", "dis": 3}
 
 
+def test_methods_say_what_they_make_of_images_without_labels():
+    plain, whole, ours, labels = parse_methods(
+        ["plain", "plain:labels=all", "fgd+heads:frames=true,unlabeled_ratio=0.7,pseudo=false", "pseudo-labels"]
+    )
+    assert [method.needs_label_fraction for method in (plain, whole, ours, labels)] == [False, True, True, True]
+    assert [method.needs_teacher for method in (plain, whole, ours, labels)] == [False, False, True, True]
+    assert (ours.config.unlabeled_ratio, ours.config.pseudo, ours.options["frames"]) == (0.7, False, True)
+    assert (labels.score, labels.config.active) == (0.35, False)
+    assert labels.options == {"trainer": "pseudo-labels", "score": 0.35}
+    assert parse_method("pseudo-labels:score=0.5,box=5").options == {
+        **{"trainer": "pseudo-labels", "score": 0.5},
+        "box": 5,
+    }
+    assert not {"unlabeled_ratio", "pseudo", "frames"} & parse_method("fgd+heads").options.keys()
+
+
 def test_a_recipe_file_is_labelled_without_its_folder(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("features: {ratio: 0.5}")
@@ -75,6 +91,14 @@ def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
         (["fgd:epochs=3"], "unknown option 'epochs'"),
         (["fgd:features.ratio=0.1", "fgd:features.ratio=0.1"], "more than once"),
         (["fgd:share"], "write name=value"),
+        (["plain:labels=some"], "plain:labels=some: labels must be all, got some"),
+        (["fgd:frames=false"], "frames must be true, got False"),
+        (["plain:frames=true"], "plain:frames=true: nothing is distilled on frames without labels"),
+        (["fgd:frames=true,labels=all"], "with labels=all no image is without labels"),
+        (["ultralytics:frames=true"], "ultralytics knows no frames without labels"),
+        (["pseudo-labels:frames=true"], "pseudo-labels accepts score, box, cls, dfl, not frames"),
+        (["pseudo-labels:features.ratio=1"], "pseudo-labels accepts score, box, cls, dfl, not features.ratio"),
+        (["pseudo-labels:score=2"], "score must be a number between 0 and 1, got 2"),
     ],
 )
 def test_an_invalid_method_is_a_one_line_error(words, message):

@@ -6,6 +6,7 @@ import pytest
 
 from fgd_yolo.compare.paired_differences import (
     Estimate,
+    comparisons,
     cost_ratios,
     estimate,
     main_method,
@@ -102,3 +103,12 @@ def test_cost_ratios_are_within_data_and_seed():
         example_run("plain", 2, epoch_s=None),
     ]
     assert cost_ratios(runs, "fgd", "plain") == [1.5, 2.0]
+
+
+def test_the_verdicts_of_a_comparison_with_few_labels_are_about_the_method_that_sees_the_frames():
+    ours = "fgd+heads:frames=true,unlabeled_ratio=0.7"
+    methods = ["plain", "plain:labels=all", "pseudo-labels", "fgd+heads", ours]
+    assert main_method(methods) == ours
+    assert main_method([method for method in methods if method != ours]) == "fgd+heads"
+    assert sort_methods(methods)[:3] == ["plain", "plain:labels=all", "pseudo-labels"]
+    assert {(ours, "pseudo-labels"), (ours, "fgd+heads"), ("plain:labels=all", "plain")} <= set(comparisons(methods))
