@@ -10,6 +10,7 @@ import pytest
 
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.streams.pipeline import Pipeline
+from fgd_yolo.streams.sinks.collect import CollectSink
 from fgd_yolo.streams.web import bind, create_app
 from fgd_yolo.streams.web.latest_frames import LatestFrames
 from onnx_files import save_detector
@@ -119,6 +120,7 @@ def test_the_video_moves_the_counts_change_and_the_console_is_empty(page):
     until(lambda: float(text(browser, "[data-count=fps]")) > 3)
     until(lambda: "–" not in text(browser, "[data-stage=infer_end]"))
     until(lambda: text(browser, "[data-peak=age]").startswith("max "))
+    assert text(browser, ".kept") == text(browser, "#collecting") == ""  # this run collects nothing
     assert console_errors(browser) == []
 
 
@@ -154,6 +156,23 @@ def test_a_stream_is_added_stopped_started_and_removed(page, pipeline, name):
     remove(browser, name)
     assert set(pipeline[0].stats()["streams"]) == {"first"}
     assert console_errors(browser) == []
+
+
+def test_the_page_shows_what_was_kept_and_why_collecting_stopped(browser, tmp_path):
+    frames = LatestFrames()
+    sink = CollectSink(tmp_path / "frames", per_hour=10_000, limit_mb=0.05)
+    running = Pipeline(OnnxDetector(save_detector(tmp_path / "model.onnx"), threads=1), [sink], observers=[frames])
+    running.add("test://?fps=10&size=320x240", "constructor")
+    with running, bind("127.0.0.1", 0) as server:
+        server.start(create_app(running, frames))
+        browser.get(server.url)
+        until(lambda: text(browser, ".kept").startswith("Kept to learn from: ordinary "))
+        until(lambda: find(browser, "#collecting").is_displayed())
+        assert "its limit of 0.05 MB is reached" in text(browser, "#collecting")
+        add(browser, "test://?fps=5&size=160x120&seed=4", "later")
+        until(lambda: text(browser, '[data-stream="later"] .kept') == "Kept to learn from: none yet")
+        assert text(browser, '[data-stream="constructor"] .state') == "UP"
+        assert console_errors(browser) == []
 
 
 def test_an_invalid_address_is_explained_in_the_form_by_keyboard_alone(page):
