@@ -14,8 +14,8 @@ from fgd_yolo.train_arguments import RUN_OPTIONS, VERBATIM, check_train_args, pa
 EXAMPLES = [
     ("--teacher yolov8l --student yolov8n", "try it: train both on the built-in demo scenes"),
     ("--teacher teacher.pt --student yolov8n --data data.yaml", "your own teacher and data"),
-    ("teacher=teacher.pt student=yolov8n data=data.yaml unlabeled=frames/", "labelled images and unlabelled frames"),
-    ("teacher=yolo26x student=yolo26n unlabeled=frames/ teacher_classes=person,car", "frames alone, without labels"),
+    ("teacher=t.pt student=yolov8n data=d.yaml unlabeled=frames/", "labelled images and unlabelled frames"),
+    ("teacher=t.pt student=yolov8n unlabeled=frames/", "frames alone, without labels"),
     ("--resume runs/distill/yolov8n", "resume an interrupted run"),
 ]
 _TEXT = tuple(name for name in (*RUN_OPTIONS, *VERBATIM) if name != "teacher_epochs")  # 007 is a name here, no number

@@ -132,9 +132,10 @@ class Distiller:
         """Return the terms that a teacher's head teaches; maps cross over into the head of the features' teacher."""
         return [term for term in teacher.terms if term != "crosshead" or teacher is self.feature_teacher]
 
-    @property
-    def _needs_assignments(self) -> bool:
-        return self.heads.running and bool(self.head_loss.weights) and self.config.heads.needs_boxes
+    def _recording(self, hook: LossHook) -> AbstractContextManager[dict[str, dict[str, Tensor]]]:
+        """Return a context that records what the student's own loss assigns, if a term needs it."""
+        needed = self.heads.running and bool(self.head_loss.weights) and self.config.heads.needs_boxes
+        return record_assignments(hook.student) if needed else nullcontext({})
 
     @property
     def trained(self) -> nn.ModuleList:
@@ -201,8 +202,8 @@ class Distiller:
             FGDError: a term cannot train the student, as the first batch shows, or too many terms were not finite.
         """
         # 1. Detection loss, with the student's forward pass; on frames it needs what the teachers find there.
-        recording, passed = record_assignments(hook.student) if self._needs_assignments else nullcontext({}), None
-        with recording as assignments:
+        passed = None
+        with self._recording(hook) as assignments:
             if self.frame_labels is None or not frames_of(batch):  # as in every validation
                 loss, items = hook.detection_loss(batch, preds)
             else:
