@@ -6,7 +6,7 @@ If it exists, the twin of the run is a further row: the same run without the dis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from fgd_yolo.config import PLAIN
 from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import TASKS, YoloTask
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
 from fgd_yolo.text import printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
+from fgd_yolo.workflow.agreement import agreement_note, measure_agreement
 from fgd_yolo.workflow.plan import Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 
@@ -79,6 +80,10 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         measure(f"teacher {name}", file, dataset, teacher_arguments, plan.recipe.map, labels)
         for name, file in zip(plan.teacher_names, teachers, strict=True)
     ]
+    agreement = None
+    if dataset.labelled_by:  # against its own objects a teacher's numbers say nothing
+        teacher_rows = [replace(row, **dict.fromkeys(Accuracy._fields)) for row in teacher_rows]
+        agreement = _agreement(plan, dataset, weights, teachers, arguments)
     student_row = measure(f"student {plan.student.name}, {plan.method}", weights, dataset, arguments)
     effective = {**ultralytics_defaults(), **train}
     batches, steps = count_steps(train, plan.epoch_images)
@@ -94,6 +99,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         "val_images": dataset.scan.val_images,
         "unlabeled_images": 0 if plan.unlabeled is None else len(plan.unlabeled.train.files),
         "labelled_by": dataset.labelled_by,
+        "agreement": agreement,
         "data": plan.recipe.data,
         "images": str(dataset.images(effective["split"])[0].parent),
         "cpu_threads": torch.get_num_threads(),
@@ -106,6 +112,13 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
             "training": str(run_dir / STUDENT_STAGE),
         },
     }
+
+
+def _agreement(plan, dataset: Dataset, weights: Path, teachers: Sequence[Path], train: Mapping[str, Any]):
+    """Return the agreement of the student with its teachers on the held-out frames, as a mapping."""
+    arguments = validation_arguments(train)
+    images, options = dataset.images(arguments["split"]), (arguments["imgsz"], arguments["device"])
+    return measure_agreement(weights, teachers, images, dataset.names, plan.recipe.map, *options)._asdict()
 
 
 def measure(
@@ -201,7 +214,7 @@ def format_table(result: Mapping[str, Any]) -> str:
         rows.append(Row(**{**twin["student"], "name": f"the same student, {twin['method']} ({twin['run']})"}))
     width = max(len(row.name) for row in rows) + 2
     task = TASKS[result["task"]]
-    lines = _header(task, width)
+    lines = _header(task, width, "agreement: " if result.get("labelled_by") else "")
     for row in rows:
         maps = "".join(f"{format_number(getattr(row, key), '.3f'):>{space}}" for key, space in _map_columns(task))
         speed = f"{format_number(row.gflops, '.2f'):>9}{format_number(row.cpu_ms, '.1f'):>9}"
@@ -213,7 +226,10 @@ def format_table(result: Mapping[str, Any]) -> str:
         gains = "".join(f"{_gain(distilled[key], plain[key]):>{space}}" for key, space in _map_columns(task))
         lines.append(f"{'distilled - plain':{width}}{gains}   one seed ({result['seed']})")
     lines += [_classes_note(row) for row in rows if row.unknown]
-    return "\n".join(map(printable, [*lines, _note(task, result)]))
+    lines.append(_note(task, result))
+    if result.get("labelled_by"):
+        lines += agreement_note(result["labelled_by"], result.get("agreement"))
+    return "\n".join(map(printable, lines))
 
 
 def _map_columns(task: YoloTask) -> list[tuple[str, int]]:
@@ -221,13 +237,15 @@ def _map_columns(task: YoloTask) -> list[tuple[str, int]]:
     return [(f"{prefix}{name}", space) for prefix in task.accuracies.values() for name, space in _MAP_WIDTHS.items()]
 
 
-def _header(task: YoloTask, width: int) -> list[str]:
-    """Return the titles of the columns; a line above them says what accuracy is measured on, if that differs."""
+def _header(task: YoloTask, width: int, kind: str = "") -> list[str]:
+    """Return the titles of the columns; a line above them says what is measured, if that differs or is no accuracy."""
     space = sum(_MAP_WIDTHS.values())
-    groups = f"{'':{width}}" + "".join(f"  {f' {words} ':-^{space - 2}}" for words in task.accuracies)
+    words = list(task.accuracies) if len(task.accuracies) > 1 or not kind else [""]
+    shown = [f"{kind}{word}".strip(": ") for word in words]
+    groups = f"{'':{width}}" + "".join(f"  {f' {word} ':-^{space - 2}}" for word in shown)
     maps = f"{'mAP50-95':>{_MAP_WIDTHS['map50_95']}}{'mAP50':>{_MAP_WIDTHS['map50']}}" * len(task.accuracies)
     titles = f"{'':{width}}{maps}{'parameters':>13}{'GFLOPs':>9}{'CPU ms':>9}"
-    return [groups, titles] if len(task.accuracies) > 1 else [titles]
+    return [groups, titles] if len(task.accuracies) > 1 or kind else [titles]
 
 
 def _note(task: YoloTask, result: Mapping[str, Any]) -> str:

@@ -86,6 +86,11 @@ class Outcome:
         return distilled - plain
 
     @property
+    def is_agreement(self) -> bool:
+        """Whether the numbers are agreement with the teacher, since there are no labels."""
+        return self.result.get("labelled_by") is not None
+
+    @property
     def is_unusable(self) -> bool:
         """Whether the student detects nothing, or next to nothing compared with its teacher."""
         return self.student < max(_EQUAL, USABLE * (self.teacher or 0))
@@ -195,14 +200,27 @@ def _quoted(path: str | Path) -> str:
 
 def _export_int8(run: Outcome) -> list[tuple[str, str]]:
     words = f"--model {_quoted(run.result['files']['weights'])} --precision int8 --output best.onnx"
+    checked = "compared with float32" if run.is_agreement else "measured"
     return [
-        ("a faster file for the camera box, calibrated and measured on this data", f"{command_name('export')} {words}")
+        (
+            f"a faster file for the camera box, calibrated and {checked} on this data",
+            f"{command_name('export')} {words}",
+        )
+    ]
+
+
+def _disagree(run: Outcome) -> list[tuple[str, str]]:
+    files = run.result["files"]
+    models = f"--model {_quoted(files['weights'])} --teacher {_quoted(files['teachers'][0])}"
+    words = f"{models} --source {_quoted(run.result['images'])}"
+    return [
+        ("the frames on which it differs most from its teacher, to label them", f"{command_name('disagree')} {words}")
     ]
 
 
 def _look(run: Outcome) -> list[tuple[str, str]]:
     model = f"--model {_quoted(run.result['files']['onnx'])}"
-    if run.result["data"] is None:
+    if run.result["data"] is None and not run.is_agreement:
         live = "--source test:// --web 127.0.0.1:8080"
         return [("what it sees in a moving scene, on a web page", f"{command_name('stream')} {model} {live}")]
     source = f"--source {_quoted(run.result['images'])}"
@@ -211,7 +229,7 @@ def _look(run: Outcome) -> list[tuple[str, str]]:
 
 def _plain_run(run: Outcome) -> list[tuple[str, str]]:
     """Return the command for the twin of a distilled run."""
-    if run.is_plain or run.twin is not None:
+    if run.is_plain or run.twin is not None or run.is_agreement:
         return []
     recipe = f"--recipe {_quoted(_run_dir(run) / PLAIN_RECIPE)}"
     return [("the same student without distillation, to see the gain", f"{command_name('distill')} {recipe}")]
@@ -282,6 +300,14 @@ CASES = (
             f"The student has less than a tenth of its teacher's {run.map_name}; the likeliest cause is {_cause(run)}."
         ),
         (_weaker, _longer, _plain_run, _look),
+    ),
+    Case(
+        lambda run: run.is_agreement,
+        lambda run: (
+            f"The student agrees with its teacher by {run.map_name} {run.student:.3f} on held-out frames; how accurate "
+            "either of them is, only labels can show."
+        ),
+        (_disagree, _export_int8, _look),
     ),
     Case(
         lambda run: run.gain is not None and run.gain >= _EQUAL,

@@ -48,7 +48,8 @@ _RESULT_TYPES = {
     **dict.fromkeys(("batches", "optimizer_steps"), (int, type(None))),
     "batch": (int, float),
     "data": (str, type(None)),
-    "unlabeled_images": int,
+    "unlabeled_images": (int, type(None)),
+    "agreement": (dict, type(None)),
     "labelled_by": (dict, type(None)),
 }
 _ROW_TYPES = {

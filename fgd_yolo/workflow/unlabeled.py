@@ -117,7 +117,9 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     file = folder / "agreement.yaml"
     if not file.is_file():
         remove_leftovers(folder.parent, recursive=True)
-        labels = _label(teachers, names, recipe.map, held_out.files, AGREEMENT_SCORE, imgsz, device)
+        settings = {"min_score": AGREEMENT_SCORE, "imgsz": imgsz, "device": device}
+        checkpoints = [Path(teacher.file) for teacher in teachers]
+        labels = label_by_teachers(checkpoints, held_out.files, names, recipe.map, **settings)
         check_found(labels, names, AGREEMENT_SCORE)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(folder) as partial:
@@ -170,13 +172,10 @@ def check_sample(
     """
     sample = frames.files[:: -(-len(frames.files) // _SAMPLE)]
     imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
-    found = [
-        label_images(file, sample, names=names, class_map=recipe.map, min_score=recipe.pseudo_low, imgsz=imgsz)
-        for file in checkpoints
-        if _knows_a_class(file, names, recipe.map)
-    ]
-    if found:
-        check_found(_merged(found), names, recipe.pseudo_high if recipe.pseudo else recipe.pseudo_low)
+    known = [file for file in checkpoints if _knows_a_class(file, names, recipe.map)]
+    if known:
+        labels = label_by_teachers(known, sample, names, recipe.map, min_score=recipe.pseudo_low, imgsz=imgsz)
+        check_found(labels, names, recipe.pseudo_high if recipe.pseudo else recipe.pseudo_low)
 
 
 def _knows_a_class(file: Path, names: Mapping[int, str], class_map: Mapping[str, str]) -> bool:
@@ -203,22 +202,24 @@ def check_found(labels: Sequence[ImageLabels], names: Mapping[int, str], score: 
     print_status(f"the teacher finds {found}")
 
 
-def _label(teachers, names, class_map, files, score: float, imgsz: int, device: Any) -> list[ImageLabels]:
-    """Return the labels of images by several teachers; a class is labelled by the first that knows it."""
-    parts = [
-        label_images(
-            Path(teacher.file),
-            files,
-            names=names,
-            class_map=class_map,
-            min_score=score,
-            imgsz=imgsz,
-            device=device,
-        )
-        for teacher in teachers
-        if {_plain(class_map.get(name, name)) for name in teacher.names.values()} & {*map(_plain, names.values())}
-    ]
-    return _merged(parts)
+def label_by_teachers(
+    checkpoints: Sequence[Path],
+    images: Sequence[Path],
+    names: Mapping[int, str],
+    class_map: Mapping[str, str],
+    **settings: Any,
+) -> list[ImageLabels]:
+    """Return the labels of images by several teachers; a class is labelled by the first that knows it.
+
+    Args:
+        checkpoints: the teachers; those that know none of the classes label nothing.
+        images: the images.
+        names: classes of the data.
+        class_map: class of the data by class of a teacher.
+        settings: further arguments of `label_images`.
+    """
+    known = [file for file in checkpoints if _knows_a_class(file, names, class_map)]
+    return _merged([label_images(file, images, names=names, class_map=class_map, **settings) for file in known])
 
 
 def _merged(parts: Sequence[Sequence[ImageLabels]]) -> list[ImageLabels]:

@@ -1,0 +1,138 @@
+"""How far a student agrees with its teachers on held-out frames, where no labels say who is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fgd_yolo.disagreement.frame_scores import AGREED, INVENTED, MISSED, FrameScore, mean_agreement, score_frame
+from fgd_yolo.labelling import ImageLabels, label_images
+from fgd_yolo.workflow.unlabeled import AGREEMENT_SCORE, label_by_teachers
+
+LOWEST_SCORE = 0.1
+"""Score above which an object of the student counts in the calibration."""
+BINS = 10
+
+
+class Agreement(NamedTuple):
+    """How far two models agree on frames.
+
+    Args:
+        frames: number of frames.
+        agreed: objects of which both are confident.
+        missed: objects of which only the teacher is confident.
+        invented: objects of which only the student is confident.
+        agreement: sum of the lower scores over that of the higher ones, mean over the frames; None without objects.
+        score_difference: mean of student's score - teacher's over the objects of which both are confident; None
+            without any.
+        calibration_error: mean gap between the student's score and the share of its objects that the teacher confirms;
+            None without objects.
+    """
+
+    frames: int
+    agreed: int
+    missed: int
+    invented: int
+    agreement: float | None
+    score_difference: float | None
+    calibration_error: float | None
+
+
+def measure_agreement(
+    student: Path,
+    teachers: Sequence[Path],
+    images: Sequence[Path],
+    names: Mapping[int, str],
+    class_map: Mapping[str, str],
+    imgsz: int,
+    device: Any = None,
+) -> Agreement:
+    """Run both models on held-out frames and compare what they find.
+
+    Args:
+        student: checkpoint of the student.
+        teachers: checkpoints of the teachers; a class is labelled by the first that knows it.
+        images: the frames.
+        names: classes of the student.
+        class_map: class of the student by class of a teacher.
+        imgsz: longer side of the networks' input in pixels.
+        device: device to run on.
+    """
+    settings = {"min_score": LOWEST_SCORE, "imgsz": imgsz, "device": device}
+    own = label_images(student, images, names=names, **settings)
+    others = label_by_teachers(teachers, images, names, class_map, **settings)
+    return compare_frames(own, others)
+
+
+def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels]) -> Agreement:
+    """Return the agreement of two models on the same frames, with objects from `LOWEST_SCORE`."""
+    pairs = list(zip(teacher, student, strict=True))
+    frames = [score_frame(theirs, own, AGREEMENT_SCORE) for theirs, own in pairs]
+    differences = [
+        entry.scores[1] - entry.scores[0] for frame in frames for entry in frame.objects if entry.kind == AGREED
+    ]
+    counts = {kind: sum(frame.count(kind) for frame in frames) for kind in (AGREED, MISSED, INVENTED)}
+    return Agreement(
+        frames=len(frames),
+        agreed=counts[AGREED],
+        missed=counts[MISSED],
+        invented=counts[INVENTED],
+        agreement=mean_agreement(frames),
+        score_difference=fmean(differences) if differences else None,
+        calibration_error=_calibration_error(
+            [score_frame(_confident(theirs), own, LOWEST_SCORE) for theirs, own in pairs]
+        ),
+    )
+
+
+def _confident(labels: ImageLabels) -> ImageLabels:
+    objects = tuple(entry for entry in labels.objects if entry.score >= AGREEMENT_SCORE)
+    return ImageLabels(labels.image, labels.height, labels.width, objects)
+
+
+def _calibration_error(frames: Sequence[FrameScore]) -> float | None:
+    """Return the expected calibration error of the student's scores, whose truth is what the teacher confirms.
+
+    Source:
+        Guo et al., arXiv:1706.04599, equation 3, with `BINS` bins of equal width.
+    """
+    seen = [
+        (entry.student.score, entry.kind == AGREED)
+        for frame in frames
+        for entry in frame.objects
+        if entry.student is not None
+    ]
+    if not seen:
+        return None
+    scores, confirmed = np.array(seen, float).T
+    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    gaps = [abs(scores[bins == number].sum() - confirmed[bins == number].sum()) for number in range(BINS)]
+    return float(sum(gaps) / len(seen))
+
+
+def agreement_note(labelled_by: Mapping[str, Any], agreement: Mapping[str, Any] | None) -> list[str]:
+    """Return the lines below a table whose numbers are agreement with the teacher.
+
+    Args:
+        labelled_by: entry of this name in the data YAML.
+        agreement: `Agreement` as a mapping; None if it was not measured.
+    """
+    lines = [
+        f"No labels: these numbers are agreement with {labelled_by['teacher']}, not accuracy: mAP against its objects "
+        f"above {labelled_by['score']:g}."
+    ]
+    if agreement is not None:
+        counts = f"{agreement['agreed']} objects seen by both, {agreement['missed']} missed, "
+        counts += f"{agreement['invented']} only by the student"
+        parts = {
+            "agreement of the scores": agreement["agreement"],
+            "student's score - teacher's": agreement["score_difference"],
+            "calibration error": agreement["calibration_error"],
+        }
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value is not None)
+        lines.append(f"On {agreement['frames']} held-out frames {counts}{'; ' * bool(figures)}{figures}.")
+    return lines
