@@ -15,6 +15,7 @@ from fgd_yolo.text import printable
 EXAMPLES = [
     ("--model best.pt", "best.onnx beside it, in float32"),
     ("--model best.pt --precision int8 --output camera.onnx", "calibrated and measured on the training data"),
+    ("--model best.pt --precision int8 --calibrate frames", "on frames without labels: how well int8 agrees with fp32"),
     ("--model best.pt --imgsz 320 --dynamic --nms", "any batch and image size, with final detections"),
 ]
 
@@ -53,6 +54,8 @@ def build_parser(prog: str | None = None) -> Parser:
     add("--model", required=True, type=Path, metavar="FILE", help=".pt checkpoint")
     help_text = "dataset for calibration and comparison (default: the training data)"
     add("--data", metavar="YAML", help=help_text)
+    help_text = "frames without labels to calibrate int8 on; without --data it is measured by its agreement with fp32"
+    add("--calibrate", nargs="+", default=(), metavar="PATH", help=help_text)
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
     add = parser.add_argument_group("file").add_argument
     add("--output", type=Path, metavar="FILE", help="ONNX file to write (default: beside the checkpoint)")
@@ -65,8 +68,8 @@ def build_parser(prog: str | None = None) -> Parser:
     add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")
     add = parser.add_argument_group("refusal of an int8 file").add_argument
-    help_text = "mAP50-95 points that it may lose (default: %(default)s)"
-    add("--max-map-drop", type=float, default=ExportOptions.max_map_drop, metavar="F", help=help_text)
+    help_text = "mAP50-95 points that it may lose (default: 1 of accuracy, 5 of agreement with fp32)"
+    add("--max-map-drop", type=float, metavar="F", help=help_text)
     add("--allow-regression", action="store_true", help="keep a file that loses more, or is slower than float32")
     return parser
 

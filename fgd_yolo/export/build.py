@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from fgd_yolo.errors import FGDError
+from fgd_yolo.export.calibration_frames import CalibrationFrames
 from fgd_yolo.export.convert import check_onnx, convert_to_onnx
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
@@ -28,6 +29,7 @@ def build(
     size: int,
     images: list[np.ndarray],
     folder: Path,
+    frames: CalibrationFrames | None = None,
 ) -> tuple[Path, Parity, ConversionReport | None]:
     """Write the requested file to a folder and check it.
 
@@ -38,6 +40,7 @@ def build(
         size: side of the input, in pixels.
         images: uint8 images with the model's channels, on which the file is compared with the model.
         folder: where all intermediate files are written.
+        frames: frames to calibrate on.
     Returns:
         The file, how closely it follows the model, and the report of the conversion to a lower precision, if any.
     Raises:
@@ -57,7 +60,7 @@ def build(
         file = folder / f"{options.precision}.onnx"
         report = _convert_precision(
             options,
-            Conversion(float32, file, imgsz=size, images=images, data=options.data, max_map_drop=options.max_map_drop),
+            Conversion(float32, file, size, images, options.data, options.max_map_drop, frames),
         )
     if options.uint8_input:
         float_input, file = file, folder / "uint8.onnx"

@@ -1,4 +1,4 @@
-"""Calibrate a file: measure the range of every activation on real images of the train split."""
+"""Calibrate a file: measure the range of every activation on real images, of the train split or of cameras."""
 
 from __future__ import annotations
 
@@ -53,13 +53,31 @@ def calibration_images(data: Any, count: int = CALIBRATION_IMAGES, channels: int
     Raises:
         FGDError: the dataset does not exist, or has fewer images than calibration needs.
     """
-    paths = spread(split_images(data, "train", "to calibrate int8 on"), count)
+    paths = split_images(data, "train", "to calibrate int8 on")
+    return readable_images(paths, f"train images of {data}", "data= (--data)", channels, count)
+
+
+def readable_images(
+    paths: Sequence[Path], described: str, option: str, channels: int = 3, count: int = CALIBRATION_IMAGES
+) -> CalibrationImages:
+    """Return the readable ones of images, evenly spread over them.
+
+    Args:
+        paths: images, in an order in which neighbours may be alike.
+        described: what they are, for the error message.
+        option: where the user passes more of them.
+        channels: number of channels that the model takes.
+        count: maximum number of images.
+    Raises:
+        FGDError: fewer images can be read than calibration needs.
+    """
+    paths = spread(paths, count)
     read = progress(paths, "reading calibration images")
     readable = [path for path in read if try_load_image(path, channels=channels) is not None]
     if len(readable) < MIN_IMAGES:
         raise FGDError(
             f"int8 must be calibrated on at least {MIN_IMAGES} images, but only {len(readable)} of the "
-            f"{len(paths)} train images of {data} can be read; pass data= (--data) with more of them"
+            f"{len(paths)} {described} can be read; pass {option} with more of them"
         )
     digests = sorted(hashlib.sha256(path.read_bytes()).digest() for path in readable)
     return CalibrationImages(tuple(readable), len(paths) - len(readable), hashlib.sha256(b"".join(digests)).hexdigest())

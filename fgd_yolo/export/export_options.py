@@ -45,8 +45,10 @@ class ExportOptions:
         uint8_input: take uint8 BGR images as input, instead of floats.
         opset: ONNX opset; None means Ultralytics' choice.
         data: dataset whose images are compared, calibrated and measured on, as the user or the checkpoint names it.
-        max_map_drop: mAP50-95 points (hundredths) that int8 may lose.
+        max_map_drop: mAP50-95 points (hundredths) that int8 may lose; None for the default of what is measured:
+            accuracy, or agreement with float32.
         allow_regression: write the file even if its conversion refuses it.
+        calibrate: unlabelled frames to calibrate on, as the user names them.
     Raises:
         UsageError: a value or combination is invalid.
     """
@@ -58,8 +60,9 @@ class ExportOptions:
     uint8_input: bool = False
     opset: int | None = None
     data: Any = None
-    max_map_drop: float = 1.0
+    max_map_drop: float | None = None
     allow_regression: bool = False
+    calibrate: tuple[str | Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -67,9 +70,15 @@ class ExportOptions:
             raise UsageError(f"unknown precision '{self.precision}'{guess}; available: {', '.join(PRECISIONS)}")
         if type(self.batch) is not int or self.batch < 1:
             raise UsageError(f"batch must be an integer of at least 1, got {self.batch}")
-        if not 0 <= self.max_map_drop <= 100:
+        if self.max_map_drop is not None and not 0 <= self.max_map_drop <= 100:
             raise UsageError(
                 f"max_map_drop (--max-map-drop) must be between 0 and 100 mAP50-95 points, got {self.max_map_drop}"
+            )
+        if self.calibrate and not PRECISIONS[self.precision].calibrated:
+            calibrated = ", ".join(name for name, row in PRECISIONS.items() if row.calibrated)
+            raise UsageError(
+                f"calibrate (--calibrate) is for {calibrated}, {self.precision} is not calibrated: omit it, or pass "
+                f"precision={calibrated} (--precision {calibrated})"
             )
         low = max(PRECISIONS[self.precision].min_opset, MIN_OPSET_NMS * self.nms)
         if self.opset is not None and (type(self.opset) is not int or not low <= self.opset <= MAX_OPSET):

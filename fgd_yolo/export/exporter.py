@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.export_options import ExportOptions, check_model, input_size, require_modules, target_path
-from fgd_yolo.export.precisions import ConversionReport
+from fgd_yolo.export.precisions import PRECISIONS, ConversionReport
 from fgd_yolo.files import partial_folder, remove_leftovers
 
 
@@ -61,7 +61,8 @@ def export_onnx(
     uint8_input: bool = False,
     opset: int | None = None,
     data: str | Path | None = None,
-    max_map_drop: float = 1.0,
+    calibrate: str | Path | Sequence[str | Path] = (),
+    max_map_drop: float | None = None,
     allow_regression: bool = False,
     check_images: Iterable[str | Path] | None = None,
     allow_download: bool = False,
@@ -69,8 +70,9 @@ def export_onnx(
     """Export a YOLO to ONNX, and keep the file only if it detects what the checkpoint detects.
 
     A detector that was converted slightly wrong still draws boxes, so the error is easy to miss. Therefore the file is
-    validated and compared with PyTorch on real images; the accuracy and the speed of an int8 file are also measured
-    against float32. The file is written beside the target and renamed if it passes: on failure an earlier file stays.
+    validated and compared with PyTorch on real images; of an int8 file the speed is also measured against float32, and
+    its accuracy or, without labelled data, its agreement with float32. The file is written beside the target and
+    renamed if it passes: on failure an earlier file stays.
 
     Convention:
         The output is what Ultralytics' own validation reads. Heads with two branches (YOLO26) are exported with the
@@ -90,7 +92,12 @@ def export_onnx(
         opset: ONNX opset; the default is Ultralytics' choice.
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
             int8 and show the range of fp16; the default is the one that the checkpoint names.
-        max_map_drop: mAP50-95 points (hundredths) that int8 may lose.
+        calibrate: unlabelled frames to calibrate int8 on instead of the train images: folders, list files, videos or
+            collections. A quarter of them is held out. Where no labelled data is on this disk, neither `data` nor what
+            the checkpoint names, the file is compared on these, and in place of accuracy its agreement with float32 is
+            measured on them.
+        max_map_drop: mAP50-95 points (hundredths) that int8 may lose; None is 1 point of accuracy, or 5 points of
+            agreement.
         allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why it was
             refused.
         check_images: image files to compare on, instead of the val images.
@@ -102,9 +109,10 @@ def export_onnx(
         UsageError: an invalid option.
     """
     require_modules()
+    paths = (calibrate,) if isinstance(calibrate, (str, Path)) else tuple(calibrate)
     with _local_dataset(data, allow_download) as data:
         options = ExportOptions(
-            precision, batch, dynamic, nms, uint8_input, opset, data, max_map_drop, allow_regression
+            precision, batch, dynamic, nms, uint8_input, opset, data, max_map_drop, allow_regression, paths
         )
         return _export(options, model, output, imgsz, check_images)
 
@@ -138,7 +146,8 @@ def _export(
     """Build the file in a folder beside its target, and rename it if it passes."""
     from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
-    from fgd_yolo.export.sample_images import images_to_compare
+    from fgd_yolo.export.calibration_frames import calibration_frames, frames_of_run, has_labels
+    from fgd_yolo.export.sample_images import COMPARED_IMAGES, images_to_compare, spread
     from fgd_yolo.task_table import image_channels
     from fgd_yolo.ultralytics import load_model
 
@@ -147,13 +156,21 @@ def _export(
     trained = checkpoint.get("train_args") or {}
     if options.data is None:
         options = replace(options, data=moved_dataset(trained.get("data"), Path(weights)))
+        if options.calibrate and not has_labels(options.data):
+            options = replace(options, data=None)
     size = input_size(model, imgsz, trained.get("imgsz"))
     target = target_path(Path(weights), output)
+    frames = calibration_frames(options.calibrate, options.data) if options.calibrate else None
+    if frames is None and PRECISIONS[options.precision].calibrated:
+        frames = frames_of_run(options.data)
+        options = replace(options, data=None if frames else options.data)
+    if frames and options.data is None and check_images is None:
+        check_images = spread(frames.held_out, COMPARED_IMAGES)
     images, unreadable = images_to_compare(options.data, check_images, channels=image_channels(model.yaml))
     try:
         remove_leftovers(target.parent)
         with partial_folder(target) as folder:
-            file, parity, report = build(options, model, checkpoint, size, images, folder)
+            file, parity, report = build(options, model, checkpoint, size, images, folder, frames)
             file.replace(target)
     except OSError as error:
         raise FGDError(f"cannot write {target}: {error.strerror or error}") from error

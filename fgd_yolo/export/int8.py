@@ -1,4 +1,4 @@
-"""Convert a float32 file to int8, and measure how much accuracy it loses and speed it gains."""
+"""Convert a float32 file to int8, and measure how much it loses and how much speed it gains."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from onnx import ModelProto, shape_inference
 
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError
-from fgd_yolo.export.calibration import Ranges, calibration_images, measure_ranges
+from fgd_yolo.export.agreement import label_with_detections
+from fgd_yolo.export.calibration import CalibrationImages, Ranges, calibration_images, measure_ranges, readable_images
 from fgd_yolo.export.decode_tail import transpose_softmax, without_decode_tail
-from fgd_yolo.export.file_metrics import measure_map, seconds_per_run
+from fgd_yolo.export.file_metrics import seconds_per_run
+from fgd_yolo.export.int8_checks import AgreementCheck, Check, LabelCheck
 from fgd_yolo.export.metadata import read_metadata
 from fgd_yolo.export.precisions import Conversion
 from fgd_yolo.export.quantize import always_float, quantize, rank_layers
 from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
-from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
+from fgd_yolo.task_table import TASKS, Accuracy
 from fgd_yolo.text import listed
 
 SENSITIVITY_IMAGES = 8
@@ -34,10 +36,11 @@ class Int8Report:
     Args:
         float_nodes: nodes that had to stay float32 for accuracy, besides the decode tail and the layer that
             reads the image; usually none.
-        calibration: number of images, number of unreadable ones, sha256 of their content, data, method.
-        task: task of the model.
-        map_fp32: accuracy of the float32 file on the val split.
-        map_int8: accuracy of the int8 file.
+        calibration: number of images, number of unreadable ones, sha256 of their content, data or frames, method.
+        check: what the mAPs are measured against: the labels of the val split, so that they are accuracy, or float32's
+            own detections on held-out frames, so that they are agreement with it.
+        map_fp32: mAPs of the float32 file.
+        map_int8: mAPs of the int8 file.
         drop_points: largest loss of an mAP50-95, of what the task predicts or of the boxes, in points (hundredths);
             negative for a gain.
         speed_ratio: speed relative to float32 on this machine's CPU, one thread.
@@ -47,7 +50,7 @@ class Int8Report:
 
     float_nodes: tuple[str, ...]
     calibration: dict[str, Any]
-    task: YoloTask
+    check: Check
     map_fp32: Accuracy
     map_int8: Accuracy
     drop_points: float
@@ -62,9 +65,7 @@ class Int8Report:
     def metadata(self) -> dict[str, Any]:
         """Return entries for the file's metadata; the mAPs are those of the int8 file."""
         return {
-            **self.map_int8._asdict(),
-            "fp32": self.map_fp32._asdict(),
-            "drop_points": self.drop_points,
+            **self.check.metadata(self.map_fp32, self.map_int8, self.drop_points),
             "speed_ratio": self.speed_ratio,
             "calibration": dict(self.calibration),
             "float_nodes": list(self.float_nodes),
@@ -72,9 +73,9 @@ class Int8Report:
         }
 
     def summary(self) -> list[str]:
-        """Return the change of accuracy on the val images and of speed on this machine."""
+        """Return the change of accuracy, or the agreement with float32, and of speed on this machine."""
         lines = [
-            *_changes(self.task, self.map_fp32, self.map_int8),
+            *self.check.changes(self.map_fp32, self.map_int8),
             f"{self.speed_ratio:.2f} times as fast as fp32 on this machine's CPU",
         ]
         if self.float_nodes:
@@ -85,50 +86,77 @@ class Int8Report:
 
 
 def convert(conversion: Conversion) -> Int8Report:
-    """Write an int8 copy of a float32 file, and measure both on the val split and on this machine's CPU.
+    """Write an int8 copy of a float32 file, and measure both on real images and on this machine's CPU.
 
-    Everything is int8 except for the decode tail and the first layer. If that loses more than `max_map_drop`, the most
+    Everything is int8 except for the decode tail and the first layer. If that loses more than it may, the most
     sensitive layers return to float32, first one, then 2, 4, 8 and so on, until the loss is allowed.
 
     Convention:
-        Ranges, and the order in which layers return, come from train images only. The val split is measured
-        for acceptance and, if layers must return, to know when to stop.
+        Ranges, and the order in which layers return, come from the train images or the frames to calibrate on only.
+        The val split or, without labelled data, the held-out frames are measured for acceptance and, if layers must
+        return, to know when to stop.
     Args:
         conversion: files and options. A file is written even if it is refused: the fastest attempt that is accepted,
             else the most accurate one that is faster than float32.
     Raises:
         FGDError: there are no images to calibrate or to measure on, or the file cannot be quantized.
     """
-    source, data, imgsz, max_map_drop = conversion.source, conversion.data, conversion.imgsz, conversion.max_map_drop
-    metadata = read_metadata(source)
-    model = _simplified(source)
-    channels = input_channels(model)
-    _check_data(metadata, channels, data)
-    images = calibration_images(data, channels=channels)
-    ranges = measure_ranges(without_decode_tail(model), images.paths, imgsz)
+    with tempfile.TemporaryDirectory(prefix="fgd_yolo-agreement-") as folder:
+        model = _simplified(conversion.source)
+        check = _check(conversion, input_channels(model), Path(folder))
+        return _convert(conversion, model, check)
+
+
+def _check(conversion: Conversion, channels: int, folder: Path) -> Check:
+    """Return what the files are measured against; without data, the folder gets float32's detections as labels."""
+    metadata = read_metadata(conversion.source)
     task = TASKS[metadata.get("task", "detect")]
-    map_fp32 = measure_map(source, data, imgsz, task.name)
-    search = _Search(source, conversion.target.parent, model, ranges, images.paths, data, imgsz, task, map_fp32)
-    best = _best(list(_attempts(search, max_map_drop)), max_map_drop)
+    if conversion.frames is None or conversion.data is not None:
+        _check_data(metadata, channels, conversion.data)
+        return LabelCheck(task, conversion.data)
+    held_out = conversion.frames.held_out
+    return AgreementCheck(task, label_with_detections(conversion.source, held_out, folder, channels))
+
+
+def _convert(conversion: Conversion, model: ModelProto, check: Check) -> Int8Report:
+    imgsz = conversion.imgsz
+    max_drop = check.max_drop if conversion.max_map_drop is None else conversion.max_map_drop
+    images = _images_to_calibrate(conversion, input_channels(model))
+    ranges = measure_ranges(without_decode_tail(model), images.paths, imgsz)
+    map_fp32 = check.measure(conversion.source, imgsz)
+    search = _Search(conversion.source, conversion.target.parent, model, ranges, images.paths, imgsz, check, map_fp32)
+    best = _best(list(_attempts(search, max_drop)), max_drop)
     onnx.save(best.model, conversion.target)
-    calibration = {
-        "images": len(images.paths),
-        "unreadable": images.unreadable,
-        "sha256": images.sha256,
-        "data": Path(data).name,
-        "method": "minmax",
-    }
-    accepted = best.accepted(max_map_drop) and not _is_inconclusive(map_fp32, max_map_drop)
+    accepted = best.accepted(max_drop) and check.flaw(map_fp32, max_drop) is None
     return Int8Report(
         best.float_nodes,
-        calibration,
-        task,
+        _calibration_entry(conversion, images),
+        check,
         map_fp32,
         best.maps,
         best.drop_points,
         best.speed_ratio,
-        refusal=None if accepted else _refusal(best, task, map_fp32, max_map_drop),
+        refusal=None if accepted else _refusal(best, check, map_fp32, max_drop),
     )
+
+
+def _images_to_calibrate(conversion: Conversion, channels: int) -> CalibrationImages:
+    if conversion.frames is None:
+        return calibration_images(conversion.data, channels=channels)
+    return readable_images(
+        conversion.frames.calibration, "frames to calibrate on", "calibrate= (--calibrate)", channels
+    )
+
+
+def _calibration_entry(conversion: Conversion, images: CalibrationImages) -> dict[str, Any]:
+    frames = conversion.frames
+    return {
+        "images": len(images.paths),
+        "unreadable": images.unreadable,
+        "sha256": images.sha256,
+        **({"data": Path(conversion.data).name} if frames is None else {"frames": list(frames.names)}),
+        "method": "minmax",
+    }
 
 
 @dataclass(frozen=True)
@@ -154,9 +182,8 @@ class _Search:
     model: ModelProto
     ranges: Ranges
     images: tuple[Path, ...]
-    data: str | Path
     imgsz: int | tuple[int, int]
-    task: YoloTask
+    check: Check
     map_fp32: Accuracy
 
     def attempt(self, float_nodes: Sequence[str]) -> _Attempt:
@@ -165,7 +192,7 @@ class _Search:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".int8-") as folder:
             path = Path(folder) / "int8.onnx"
             onnx.save(quantized, path)
-            maps = measure_map(path, self.data, self.imgsz, self.task.name)
+            maps = self.check.measure(path, self.imgsz)
             fp32_s, int8_s = seconds_per_run([self.source, path], imgsz=self.imgsz)
         return _Attempt(quantized, tuple(float_nodes), maps, _largest_drop(self.map_fp32, maps), fp32_s / int8_s)
 
@@ -221,34 +248,11 @@ def _largest_drop(before: Accuracy, after: Accuracy) -> float:
     return 100 * max(before.map50_95 - after.map50_95, before.box_map50_95 - after.box_map50_95)
 
 
-def _changes(task: YoloTask, before: Accuracy, after: Accuracy) -> list[str]:
-    """Return a line for each mAP50-95 of a task: in float32, in int8, and the difference in points."""
-    lines = []
-    for words, prefix in task.accuracies.items():
-        fp32, int8 = (100 * getattr(measured, f"{prefix}map50_95") for measured in (before, after))
-        change = f"{abs(fp32 - int8):.2f} points {'lost' if fp32 >= int8 else 'gained'}"
-        of_words = f" of {words}" if len(task.accuracies) > 1 else ""
-        lines.append(f"mAP50-95{of_words} {fp32:.2f} in fp32, {int8:.2f} in int8: {change}")
-    return lines
-
-
-def _is_inconclusive(map_fp32: Accuracy, max_map_drop: float) -> bool:
-    """Return whether every loss would be accepted, as on data with other classes; a limit of 100 requests just that."""
-    return 100 * map_fp32.map50_95 <= max_map_drop < 100
-
-
-def _refusal(attempt: _Attempt, task: YoloTask, map_fp32: Accuracy, max_map_drop: float) -> str:
-    if _is_inconclusive(map_fp32, max_map_drop):
-        return (
-            f"float32 itself has {100 * map_fp32.map50_95:.2f} {task.map_name} points on the val split, no more than "
-            f"int8 may lose ({max_map_drop:g}), so the loss cannot be measured: train the model longer, or pass the "
-            "data= (--data) that it was trained on"
-        )
+def _refusal(attempt: _Attempt, check: Check, map_fp32: Accuracy, max_map_drop: float) -> str:
+    flaw = check.flaw(map_fp32, max_map_drop)
+    if flaw:
+        return flaw
     speed = f"runs {attempt.speed_ratio:.2f} times as fast as float32 here"
-    numbers = (
-        f"{words}: {getattr(map_fp32, f'{prefix}map50_95'):.4f} to {getattr(attempt.maps, f'{prefix}map50_95'):.4f}"
-        for words, prefix in task.accuracies.items()
-    )
-    loss = f"loses {attempt.drop_points:.2f} mAP50-95 points ({', '.join(numbers)})"
+    loss = check.loss(map_fp32, attempt.maps, attempt.drop_points)
     float_layers = f" even with {len(attempt.float_nodes)} sensitive nodes in float32" if attempt.float_nodes else ""
     return f"int8 {speed} and {loss}{float_layers}; it must be faster and may lose {max_map_drop:g}"

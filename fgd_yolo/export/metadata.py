@@ -12,12 +12,19 @@ import yaml
 
 from fgd_yolo import __version__
 from fgd_yolo.config import FGDConfig, model_names
+from fgd_yolo.datasets import moved_dataset, read_dataset
+from fgd_yolo.errors import FGDError
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.precisions import ConversionReport
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY, PREPROCESSING_KEY
 from fgd_yolo.strict_json import to_json
-from fgd_yolo.task_table import TASKS, recorded_accuracy
+from fgd_yolo.task_table import TASKS, YoloTask, recorded_accuracy
+
+AGREEMENT_KEY = "agreement"
+"""Key of what was measured against float32's own detections, where no accuracy was."""
+TEACHER_KEY = "agreement_with_teacher"
+"""Key of what a training without labels has measured, against the objects of its teacher."""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -55,16 +62,31 @@ def describe(
     Returns:
         Plain values. `teacher`, `recipe` and the fields of `Accuracy` are omitted if unknown.
     """
-    measured = recorded_accuracy(checkpoint.get("train_metrics") or {}, TASKS[task])
+    reported = report.metadata() if report else {}
+    # If an int8 file was only compared with float32, the checkpoint's accuracy is not the file's, which is unknown.
+    measured = {} if AGREEMENT_KEY in reported else _measured(weights, checkpoint, TASKS[task])
     input_format = UINT8_INPUT if options.uint8_input else FLOAT_INPUT
     return {
         "version": __version__,
         "precision": options.precision,
         **_provenance(weights),
-        **(measured._asdict() if measured else {}),
-        **(report.metadata() if report else {}),
+        **measured,
+        **reported,
         PREPROCESSING_KEY: input_format.of_channels(channels).of_fit(stretched)._asdict(),
     }
+
+
+def _measured(weights: Path, checkpoint: Mapping[str, Any], task: YoloTask) -> dict[str, Any]:
+    """Return the accuracy that the training measured, or its agreement with the teacher if it had no other labels."""
+    measured = recorded_accuracy(checkpoint.get("train_metrics") or {}, task)
+    if measured is None:
+        return {}
+    try:
+        data = moved_dataset((checkpoint.get("train_args") or {}).get("data"), weights)
+        labelled_by = read_dataset(data, recorded=True).labelled_by
+    except FGDError:  # the data is no longer there
+        labelled_by = None
+    return measured._asdict() if labelled_by is None else {TEACHER_KEY: {**measured._asdict(), **labelled_by}}
 
 
 def _provenance(weights: Path) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fgd_yolo.export.calibration_frames import CalibrationFrames
 
 MIN_OPSET = 9  # nearest-neighbour upsampling is not defined before
 
@@ -46,7 +49,8 @@ class Conversion:
         imgsz: side of the input in pixels; for a file of dynamic size, the side to measure at.
         images: uint8 images with the model's channels that the exported file is compared on.
         data: dataset, as the user or the checkpoint names it; its train images calibrate, its val images measure.
-        max_map_drop: mAP50-95 points (hundredths) that the copy may lose.
+        max_map_drop: mAP50-95 points (hundredths) that the copy may lose; None for the default of what is measured.
+        frames: frames to calibrate on instead of the train images; without `data` they measure too.
     """
 
     source: Path
@@ -54,7 +58,8 @@ class Conversion:
     imgsz: int
     images: Sequence[np.ndarray]
     data: Any
-    max_map_drop: float = 1.0
+    max_map_drop: float | None = None
+    frames: CalibrationFrames | None = None
 
 
 class ConversionReport(Protocol):
@@ -83,6 +88,7 @@ class Precision:
         min_opset: lowest ONNX opset that supports it.
         compare_outputs: compare output tensors and detections with PyTorch; otherwise detections are only counted,
             since the module judges the file by its mAP.
+        calibrated: the module takes frames to calibrate on.
     """
 
     description: str
@@ -91,6 +97,7 @@ class Precision:
     module: str | None = None
     min_opset: int = MIN_OPSET
     compare_outputs: bool = True
+    calibrated: bool = False
 
 
 PRECISIONS = {
@@ -111,11 +118,12 @@ PRECISIONS = {
     ),
     # The tolerance refuses nothing: it only weighs box against score in the search for the nearest of two boxes.
     "int8": Precision(
-        description="calibrated and measured on the data",
+        description="calibrated and measured on the data, or on frames",
         steps="calibrating, measuring and comparing",
         tolerance=Tolerance(box_px=2.0, score=0.03, extra=float("inf"), overlap=0),
         module="fgd_yolo.export.int8",
         min_opset=13,  # the first whose DequantizeLinear has a scale per channel
         compare_outputs=False,
+        calibrated=True,
     ),
 }

@@ -12,6 +12,7 @@ from fgd_yolo import export_onnx
 from fgd_yolo.cli.export_command import main
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import build, int8
+from fgd_yolo.export.int8_checks import LabelCheck
 from fgd_yolo.task_table import TASKS, Accuracy
 from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 
@@ -32,7 +33,13 @@ def report(accepted):
     calibration = {"images": 12, "unreadable": 0, "sha256": "ab", "data": "tiny.yaml", "method": "minmax"}
     speed = 2.0 if accepted else 0.5
     return int8.Int8Report(
-        ("/model.0/conv/Conv",), calibration, TASKS["detect"], *maps, 3.0, speed, None if accepted else refusal
+        ("/model.0/conv/Conv",),
+        calibration,
+        LabelCheck(TASKS["detect"], "tiny.yaml"),
+        *maps,
+        3.0,
+        speed,
+        None if accepted else refusal,
     )
 
 

@@ -9,6 +9,8 @@ from onnx import numpy_helper
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export import int8
+from fgd_yolo.export.agreement import MIN_OBJECTS, label_with_detections
+from fgd_yolo.export.calibration_frames import CalibrationFrames
 from fgd_yolo.export.file_metrics import measure_map
 from fgd_yolo.export.precisions import Conversion
 from fixtures import IMAGE_PX, draw_dataset, narrow_yaml
@@ -98,6 +100,40 @@ def test_a_trained_detector_keeps_its_accuracy_in_int8(source, data, tmp_path, t
     quantized_weights = [entry for entry in model.graph.initializer if entry.data_type == onnx.TensorProto.INT8]
     assert len(quantized_weights) > 50
     assert [path.name for path in target.parent.iterdir()] == ["int8.onnx"]
+
+
+@pytest.fixture
+def frames(data):
+    """The train images as frames without labels: all of them are held out, and calibrated on too."""
+    images = tuple(sorted((data.parent / "images/train").iterdir()))
+    return CalibrationFrames(("camera",), images, images)
+
+
+def from_frames(source, target, frames):
+    return int8.convert(Conversion(source, target, imgsz=IMAGE_PX, images=[], data=None, frames=frames))
+
+
+def test_without_labels_a_trained_detector_agrees_with_float32(source, frames, tmp_path, twice_as_fast):
+    report = from_frames(source, tmp_path / "int8.onnx", frames)
+    assert report.accepted
+    agreement = report.metadata()["agreement"]
+    assert agreement["fp32"]["map50_95"] > 0.9  # it agrees with itself
+    assert agreement["fp32"]["map50_95"] - 0.05 <= agreement["map50_95"] < 1
+    assert agreement["images"] == len(frames.held_out) and agreement["objects"] >= MIN_OBJECTS
+    assert report.calibration["frames"] == ["camera"]
+
+
+def test_a_file_that_agrees_too_little_is_refused_for_its_agreement(planted, frames, tmp_path, monkeypatch):
+    times = iter([[0.02, 0.01], [0.01, 0.02]])  # with one layer in float32 it is slower already
+    monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: next(times))
+    report = from_frames(planted, tmp_path / "int8.onnx", frames)
+    assert f"loses {report.drop_points:.2f} points of agreement with it on 40 held-out frames" in report.refusal
+    assert "may lose 5" in report.refusal and "accuracy" not in report.refusal
+
+
+def test_frames_on_which_float32_finds_next_to_nothing_are_refused(source, frames, tmp_path):
+    with pytest.raises(FGDError, match=r"finds only \d+ objects on the 3 held-out frames .*--calibrate"):
+        label_with_detections(source, frames.held_out[:3], tmp_path)
 
 
 def plant(source, target, layer, reader):

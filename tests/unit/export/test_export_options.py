@@ -29,6 +29,8 @@ MODEL = SimpleNamespace(stride=torch.tensor([8.0, 16.0, 32.0]))
         ({"opset": "17"}, "from 9 to 20 for fp32, got"),
         ({"opset": 10, "nms": True}, "from 11 to 20 for fp32 with NMS, got 10"),
         ({"opset": 12, "precision": "int8"}, "from 13 to 20 for int8, got 12"),
+        ({"calibrate": ("frames",)}, r"calibrate \(--calibrate\) is for int8, fp32 is not calibrated"),
+        ({"calibrate": ("frames",), "precision": "fp16"}, r"for int8, fp16 is not calibrated: .*--precision int8"),
     ],
 )
 def test_an_invalid_option_is_a_usage_error(options, message):

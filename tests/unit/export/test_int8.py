@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.export.int8 import Int8Report, _Attempt, _attempts, _best, _is_inconclusive, _largest_drop, _refusal
+from fgd_yolo.export.int8 import Int8Report, _Attempt, _attempts, _best, _largest_drop, _refusal
+from fgd_yolo.export.int8_checks import LabelCheck
 from fgd_yolo.task_table import TASKS, Accuracy
 from graphs import detector
 
+DETECT = LabelCheck(TASKS["detect"], "data.yaml")
 LAYERS = [[f"{index}a", f"{index}b"] for index in range(9)]
 
 
@@ -84,27 +86,27 @@ def test_of_several_maps_the_worst_drop_counts_and_map50_does_not():
 
 
 def test_the_loss_cannot_be_measured_if_float32_has_no_more_than_the_allowed_loss():
-    assert _is_inconclusive(boxes(0.0), 0.0)
-    assert _is_inconclusive(boxes(0.009), 1.0)
-    assert not _is_inconclusive(boxes(0.011), 1.0)
-    assert not _is_inconclusive(boxes(0.5), 100.0)  # every loss is allowed
-    assert "float32 itself has 0.90 mAP50-95 points" in _refusal(
-        attempt_with(0.0, 2.0), TASKS["detect"], boxes(0.009), 1.0
-    )
+    assert DETECT.flaw(boxes(0.0), 0.0)
+    assert DETECT.flaw(boxes(0.009), 1.0)
+    assert not DETECT.flaw(boxes(0.011), 1.0)
+    assert not DETECT.flaw(boxes(0.5), 100.0)  # every loss is allowed
+    assert "float32 itself has 0.90 mAP50-95 points" in _refusal(attempt_with(0.0, 2.0), DETECT, boxes(0.009), 1.0)
 
 
 def test_a_refusal_gives_the_numbers_and_the_attempt():
-    sentence = _refusal(attempt_with(5.0, 1.25, ["a", "b"]), TASKS["detect"], boxes(0.5), 1.0)
+    sentence = _refusal(attempt_with(5.0, 1.25, ["a", "b"]), DETECT, boxes(0.5), 1.0)
     for part in ("1.25 times as fast", "5.00 mAP50-95 points", "0.5000 to 0.4500", "2 sensitive nodes", "may lose 1"):
         assert part in sentence
 
 
 def test_the_summary_and_the_refusal_of_a_mask_model_name_masks_and_boxes():
     before, after = Accuracy(0.40, 0.7, 0.50, 0.9), Accuracy(0.38, 0.7, 0.51, 0.9)
-    report = Int8Report((), {}, TASKS["segment"], before, after, 2.0, 1.5)
+    report = Int8Report((), {}, LabelCheck(TASKS["segment"], "data.yaml"), before, after, 2.0, 1.5)
     assert report.summary()[:2] == [
         "mAP50-95 of masks 40.00 in fp32, 38.00 in int8: 2.00 points lost",
         "mAP50-95 of boxes 50.00 in fp32, 51.00 in int8: 1.00 points gained",
     ]
     attempt = _Attempt(detector(), (), after, 2.0, 1.5)
-    assert "(masks: 0.4000 to 0.3800, boxes: 0.5000 to 0.5100)" in _refusal(attempt, TASKS["segment"], before, 1.0)
+    assert "(masks: 0.4000 to 0.3800, boxes: 0.5000 to 0.5100)" in _refusal(
+        attempt, LabelCheck(TASKS["segment"], "data.yaml"), before, 1.0
+    )

@@ -11,12 +11,15 @@ import yaml
 from onnx import TensorProto, helper
 
 from fgd_yolo import __version__
+from fgd_yolo.export.agreement import OwnDetections
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.fp16 import Fp16Report
 from fgd_yolo.export.int8 import Int8Report
+from fgd_yolo.export.int8_checks import AgreementCheck, LabelCheck
 from fgd_yolo.export.metadata import describe, read_metadata, write_metadata
 from fgd_yolo.runtime.model_info import FGD_YOLO_KEY
 from fgd_yolo.task_table import TASKS, Accuracy
+from fixtures import draw_dataset
 
 CHECKPOINT = {"train_metrics": {"metrics/mAP50-95(B)": 0.485, "metrics/mAP50(B)": 0.827, "fitness": 0.485}}
 
@@ -116,7 +119,7 @@ def test_both_input_formats_are_described(tmp_path):
 INT8 = Int8Report(
     float_nodes=("/model.0/Conv",),
     calibration={"images": 12, "sha256": "ab"},
-    task=TASKS["detect"],
+    check=LabelCheck(TASKS["detect"], "tiny.yaml"),
     map_fp32=Accuracy(0.48, 0.8, 0.48, 0.8),
     map_int8=Accuracy(0.47, 0.79, 0.47, 0.79),
     drop_points=1.0,
@@ -131,6 +134,27 @@ def test_an_int8_file_has_its_own_accuracy_beside_that_of_float32(tmp_path):
     assert (entry["drop_points"], entry["speed_ratio"], entry["float_nodes"]) == (1.0, 2.0, ["/model.0/Conv"])
     assert entry["calibration"] == {"images": 12, "sha256": "ab"}
     assert "refused" not in entry
+
+
+def test_an_int8_file_that_was_measured_without_labels_has_no_accuracy(tmp_path):
+    check = AgreementCheck(TASKS["detect"], OwnDetections(tmp_path / "data.yaml", images=4, objects=60))
+    report = replace(INT8, check=check)
+    entry = describe(ExportOptions(precision="int8"), tmp_path / "best.pt", CHECKPOINT, report)
+    assert not {"map50_95", "map50", "box_map50_95", "box_map50", "fp32", "drop_points"} & entry.keys()
+    assert (entry["agreement"]["map50_95"], entry["agreement"]["fp32"]["map50_95"]) == (0.47, 0.48)
+    assert "map50_95" in describe(ExportOptions(), tmp_path / "best.pt", CHECKPOINT, None)
+
+
+def test_a_student_that_was_trained_without_labels_has_its_agreement_with_the_teacher_and_no_accuracy(tmp_path):
+    data = draw_dataset(tmp_path / "data", train=1, val=1)
+    checkpoint = {**CHECKPOINT, "train_args": {"data": str(data)}}
+    assert "map50_95" in describe(ExportOptions(), tmp_path / "best.pt", checkpoint, None)
+    mark = {"labelled_by": {"teacher": "teacher.pt", "score": 0.25}}
+    data.write_text(yaml.safe_dump(yaml.safe_load(data.read_text()) | mark))
+    entry = describe(ExportOptions(), tmp_path / "best.pt", checkpoint, None)
+    assert not {"map50_95", "map50", "box_map50_95", "box_map50"} & entry.keys()
+    agreement = entry["agreement_with_teacher"]
+    assert (agreement["teacher"], agreement["score"], agreement["map50_95"] > 0) == ("teacher.pt", 0.25, True)
 
 
 def test_a_refused_file_that_was_kept_has_the_reason_in_its_metadata(tmp_path):
