@@ -64,7 +64,6 @@ class CollectSink:
         self._kept_images = NearDuplicates(remember=_REMEMBERED)
         self._streams: dict[str, _StreamCollector] = {}
         self._kept: dict[str, dict[str, int]] = {}  # replaced and never changed, since other threads read it
-        self._stopped = False
 
     @classmethod
     def from_options(cls, options: RunOptions, stop_run: Callable[[], object]) -> CollectSink:
@@ -73,21 +72,18 @@ class CollectSink:
         return cls(options.collect, threshold=options.conf, model=options.model, **limits)
 
     def write(self, result: Result) -> bool:
-        """Keep this frame, or an earlier one on which a track flickered; return False if none is kept."""
-        if self._stopped:
-            return False
+        """Keep this frame, or an earlier one on which a track flickered; return False if none is kept.
+
+        Raises:
+            SinkStopped: the folder's limit is reached, or it cannot be written to.
+        """
         stream = result.frame.stream
         if stream not in self._streams:
             self._streams[stream] = _StreamCollector(FrameChooser(self._per_hour, self._threshold, self._is_new))
         choice = self._streams[stream].choose(result)
         if choice is None:
             return False
-        try:
-            self._keep(choice)
-        except SinkStopped:
-            self._stopped = True
-            self._streams.clear()
-            raise
+        self._keep(choice)
         return True
 
     def gap(self, stream: str, reason: str) -> None:
@@ -96,7 +92,8 @@ class CollectSink:
             self._streams[stream].chooser.gap()
 
     def close(self) -> None:
-        """Do nothing: every file is complete."""
+        """Release the frames that are held; every file is complete."""
+        self._streams.clear()
 
     def details(self) -> dict[str, Any]:
         """Return how many frames were kept, by stream and reason."""

@@ -245,8 +245,6 @@ class SinkQueue:
     def _report_losses(self) -> None:
         """Print how many results were lost, if the sink failed or the timeout was too short."""
         lost = sum(self._dropped.values())
-        if self._stopped and not self._dropped["closed"]:
-            return  # it has said why
         if lost and (self._failure or self._dropped["closed"]):
             reason = self._failure or "no time was left for the last ones"
             self._print(f"{lost} of {lost + self._written} results were lost: {reason}")

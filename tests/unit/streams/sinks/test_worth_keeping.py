@@ -56,6 +56,7 @@ def test_a_track_that_ends_at_once_flickers_on_the_first_frame_with_it():
 def test_a_track_is_not_brief_if_no_frame_shows_when_it_ended():
     assert watch((1,), (1,), (), (), times=[0, 0.1, 0.7, 2]) == []
     assert watch((1,), (1,), (), (), times=[0, 0.1, 0.2, 2]) == [0]
+    assert watch((1,), (1,), (), (), times=[0, 2, 2.1, 3.2]) == [1]
 
 
 def test_objects_without_an_id_are_no_tracks():
