@@ -18,7 +18,6 @@ from fgd_yolo.files import atomic_path, numbered_folder, partial_folder, remove_
 from fgd_yolo.frames import gather_frames
 from fgd_yolo.frames.frame_folder import origin
 from fgd_yolo.labelling import label_numbers
-from fgd_yolo.labelling.yolo_files import DATA_YAML
 from fgd_yolo.page_template import check_page_extra
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import printable, printable_names
@@ -148,5 +147,5 @@ def _conclusion(frames: Sequence[FrameScore], folder: Path, top: int) -> str:
         return f"{told}; {place}/{PAGE} has nothing to show"
     return (
         f"{told}; next: look at {place}/{PAGE}, correct the labels of its {differing} frames "
-        f"({place}/{ANNOTATIONS}), and train with --data {place}/{DATA_YAML}"
+        f"({place}/{ANNOTATIONS}), and add {place}/images to the train images of your data"
     )

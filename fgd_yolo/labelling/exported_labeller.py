@@ -46,7 +46,7 @@ class ExportedLabeller:
 
     def _label(self, chunk: Sequence[ReadImage]) -> list[ImageLabels]:
         found = self._detector([image for _, image in chunk])
-        return [_image_labels(path, detections) for (path, _), detections in zip(chunk, found, strict=True)]
+        return [detections_to_labels(path, detections) for (path, _), detections in zip(chunk, found, strict=True)]
 
 
 def _runtime_device(device: Any) -> str:
@@ -55,7 +55,8 @@ def _runtime_device(device: Any) -> str:
     return f"cuda:{name}" if name.isdecimal() else name
 
 
-def _image_labels(path: Path, found: Detections) -> ImageLabels:
+def detections_to_labels(path: Path, found: Detections) -> ImageLabels:
+    """Return detections of an image, in pixels, as labels."""
     columns = (found.class_id.tolist(), found.confidence.tolist(), found.xyxy, _fields(found))
     return to_labels(path, found.shape, zip(*columns, strict=True))
 

@@ -33,7 +33,7 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
-def run(models: Path, student: str = "student.pt", *words: object, source: str = "frames") -> int:
+def run(models: Path, student: str | Path = "student.pt", *words: object, source: str = "frames") -> int:
     arguments = ["--model", models / student, "--teacher", models / "teacher.pt", "--source", models / source]
     arguments += [] if "--conf" in words else ["--conf", 0.3]
     return main(["disagree", *map(str, [*arguments, "--device", "cpu", *words])])
@@ -60,7 +60,7 @@ def test_the_frames_that_differ_most_are_shown_and_written_as_a_data_set(models,
     assert all(Path(row["frame"]).name in html for row in rows[:3])
     last = printed.splitlines()[-1]
     assert f"agreement with the teacher {numbers['agreement']:.2f} on 7 frames; next: " in last
-    assert "runs/disagree/student/index.html" in last and "data.yaml" in last
+    assert "runs/disagree/student/index.html" in last and "add runs/disagree/student/images to the train images" in last
     check_data_set(folder, images, models / "teacher.pt")
     assert run(models, "student.pt", "--top", 1) == 0
     assert Path("runs/disagree/student-2/index.html").is_file()
@@ -81,6 +81,16 @@ def check_data_set(folder: Path, images: list[str], teacher: Path) -> None:
             first = lines[0].split()
             assert names[int(first[0])] == strongest[0]
             np.testing.assert_allclose(np.array(first[1:], float), result.boxes.xywhn[0].clip(0, 1), atol=2e-3)
+
+
+def test_the_student_may_be_an_exported_file(models, tmp_path):
+    """The teacher knows one of the six classes of the file."""
+    demo = Path(__file__).parents[1] / "data/demo.onnx"
+    assert run(models, demo, "--output", tmp_path / "out") == 0
+    numbers = json.loads((tmp_path / "out/disagree.json").read_text())
+    assert (numbers["student"], numbers["classes"]) == ("demo.onnx", ["disc"])
+    assert numbers["missed"] > 0
+    assert len(yaml.safe_load((tmp_path / "out/data.yaml").read_text())["names"]) == 6
 
 
 @pytest.mark.slow

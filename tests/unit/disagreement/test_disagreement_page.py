@@ -54,6 +54,12 @@ def test_a_large_frame_is_shrunk_and_boxes_are_in_its_pixels(frame):
     assert [caption.text for caption in teacher.captions + student.captions] == ["<b>car</b> 0.90", "person 0.80"]
 
 
+def test_a_caption_has_the_score_of_the_model_on_its_side(frame):
+    picture = draw_frame(frame(LabelledObject(0, 0.3, HERE), LabelledObject(0, 0.8, HERE)), NAMES)
+    assert [[caption.text for caption in side.captions] for side in picture.sides] == [[], ["<b>car</b> 0.80"]]
+    assert picture.sides[1].shapes[0].title == "<b>car</b>: invented, teacher 0.30, student 0.80, IoU 1.00"
+
+
 def test_outlines_and_keypoints_are_drawn(frame):
     triangle = np.array([[0.2, 0.3], [0.3, 0.3], [0.25, 0.7]])
     masked = draw_frame(frame(LabelledObject(0, 0.9, HERE, polygon=triangle), LabelledObject(1, 0.8, AWAY)), NAMES)

@@ -54,6 +54,8 @@ def test_what_one_model_is_unsure_of_is_missed_and_adds_less():
 def test_another_class_or_another_place_does_not_match():
     frame = score_frame(labels((0.9, HERE, 0), (0.8, AWAY, 1)), labels((0.9, HERE, 1), (0.8, HERE, 0)), confident=0.5)
     assert kinds(frame) == [(AGREED, 0.9, 0.8), (INVENTED, 0.0, 0.9), (MISSED, 0.8, 0.0)]
+    other = score_frame(labels((0.9, HERE, 0)), labels((0.8, HERE, 1)), confident=0.5)
+    assert kinds(other) == [(INVENTED, 0.0, 0.8), (MISSED, 0.9, 0.0)]
 
 
 def test_each_object_matches_once_and_first_those_of_which_both_are_confident():

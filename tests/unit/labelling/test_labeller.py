@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ultralytics import RTDETR, YOLO
+from ultralytics.models.yolo.detect import DetectionPredictor
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.labelling import label_images
@@ -74,8 +75,15 @@ def test_a_model_that_knows_no_asked_class_is_refused_with_both_lists(drawn):
         label_images(model, images, names={0: "horse"}, class_map={"disk": "horse"}, **SETTINGS)
 
 
-def test_no_random_number_is_drawn(drawn):
+def test_no_random_state_is_changed(drawn, monkeypatch):
     model, images = drawn("detect")
+    postprocess = DetectionPredictor.postprocess
+
+    def drawing(*arguments, **options):
+        random.random(), np.random.random(), torch.rand(1)
+        return postprocess(*arguments, **options)
+
+    monkeypatch.setattr(DetectionPredictor, "postprocess", drawing)
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = random.random(), np.random.random(), torch.rand(1)
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
