@@ -202,7 +202,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
     help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"
     add("--val-fraction", type=_fraction, default=0.0, metavar="F", help=help_text)
-    help_text = "fraction of the train images that keep their labels, chosen by the seed (default: %(default)g)"
+    help_text = "fraction of the train images that keep labels, chosen by the seed; 0: none (default: %(default)g)"
     add("--label-fraction", type=_fraction, default=1.0, metavar="F", help=help_text)
     add("--runs", type=Path, metavar="RUN", help="run folders of distill or Ultralytics to include", **several)
     add("--jobs", type=positive_int, default=1, metavar="N", help="number of runs in parallel (default: %(default)s)")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from ultralytics.data.utils import img2label_paths
 
-from fgd_yolo.datasets import SPLITS, Dataset, read_dataset
+from fgd_yolo.datasets import LABELLED_BY, SPLITS, Dataset, read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
 
@@ -37,12 +37,13 @@ def labelled_names(names: Iterable[str], fraction: float, seed: int) -> set[str]
 
 @dataclass(frozen=True)
 class LabelledPart:
-    """A data set of which a part of the train images has labels; val is the same in all its YAMLs.
+    """A data set of which a part of the train images has labels, or none; val is the same in all its YAMLs.
 
     Args:
         folder: folder of all files.
         repeated: YAML whose train images are the labelled ones, repeated to as many as the whole train split has.
-        once: YAML whose train images are the labelled ones, each once.
+        once: YAML whose train images are the labelled ones, each once. If none keeps its labels, the train images of
+            both are all of them, without labels (`labelled_by`).
         whole: YAML of all train images with their labels, for a comparison with the case that nothing is missing.
         labelled: train images that keep their labels, in Ultralytics' order.
         unlabelled: the other train images.
@@ -72,7 +73,7 @@ def make_labelled_part(
 
     Args:
         data: dataset YAML, or a name that Ultralytics knows.
-        fraction: fraction of the train images that keep their labels.
+        fraction: fraction of the train images that keep their labels; 0 for none.
         seed: seed that decides which.
         folder: folder of the new data sets; its contents are replaced.
         allow_download: run the download script of the data, or download it from its URL, if needed.
@@ -85,30 +86,30 @@ def make_labelled_part(
     chosen = labelled_names((image.name for image in images), fraction, seed)
     labelled = [image for image in images if image.name in chosen]
     unlabelled = [image for image in images if image.name not in chosen]
-    if not labelled or not unlabelled:
+    if not unlabelled or (fraction and not labelled):
         none = "labelled" if not labelled else "unlabelled"
         raise FGDError(f"--label-fraction {fraction:g} of {len(images)} train images leaves no {none} image")
     shutil.rmtree(folder, ignore_errors=True)
-    kept = _link(labelled, folder, "labelled", _common(images))
-    _link(images, folder, "train")
-    lists = {
-        "once": kept,
-        "repeated": [kept[number % len(kept)] for number in range(len(images))],
-    }
-    splits = _link_other_splits(source, folder)
-    files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in lists.items()}
-    yamls = {
-        name: _write_yaml(folder / name / f"{source.file.stem}.yaml", source, {"train": str(train), **splits})
-        for name, train in {**files, "whole": folder / "images" / "train"}.items()
-    }
     root = _common(images)
+    links = {"labelled": _link(labelled, folder, "labelled", root), "whole": _link(images, folder, "train", root)}
+    splits = _link_other_splits(source, folder)
+    if labelled:
+        kept = links["labelled"]
+        trained = {"once": kept, "repeated": [kept[number % len(kept)] for number in range(len(images))]}
+    else:
+        trained = dict.fromkeys(("once", "repeated"), _link_images(images, folder, "frames", root))
+    files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in trained.items()}
+    # The trainer takes this key as the sign that no train image has labels; those of val are true here.
+    no_labels = {} if labelled else {LABELLED_BY: {"teacher": "the teacher", "score": 0}}
+    yamls = {name: {"train": str(file), **splits, **no_labels} for name, file in files.items()}
+    yamls["whole"] = {"train": str(folder / "images" / "train"), **splits}
     return LabelledPart(
         folder=folder,
-        **yamls,
+        **{name: _write_yaml(folder / name / f"{source.file.stem}.yaml", source, yamls[name]) for name in yamls},
         labelled=tuple(labelled),
         unlabelled=tuple(unlabelled),
         digest=sha256("\n".join(sorted(_relative(image, root) for image in labelled)).encode()).hexdigest()[:16],
-        absent=_absent_classes(labelled, source.names),
+        absent=_absent_classes(labelled, source.names) if labelled else (),
         unlabelled_list=_write_list(folder / "unlabelled.txt", unlabelled),
     )
 
@@ -123,13 +124,19 @@ def _relative(image: Path, root: Path) -> str:
 
 def _link(images: Sequence[Path], folder: Path, split: str, root: Path | None = None) -> list[Path]:
     """Link images and labels, where Ultralytics looks for the labels of the linked images; return the links."""
-    root = _common(images) if root is None else root
-    links = [folder / "images" / split / _relative(image, root) for image in images]
-    originals = (img2label_paths([str(image) for image in paths]) for paths in (images, links))
-    for image, link, label, label_link in zip(images, links, *originals, strict=True):
-        _symlink(link, image)
+    links = _link_images(images, folder, split, _common(images) if root is None else root)
+    labels = (img2label_paths([str(image) for image in paths]) for paths in (images, links))
+    for label, label_link in zip(*labels, strict=True):
         if Path(label).is_file():
             _symlink(Path(label_link), Path(label))
+    return links
+
+
+def _link_images(images: Sequence[Path], folder: Path, split: str, root: Path) -> list[Path]:
+    """Link images alone, without labels; return the links."""
+    links = [folder / "images" / split / _relative(image, root) for image in images]
+    for image, link in zip(images, links, strict=True):
+        _symlink(link, image)
     return links
 
 

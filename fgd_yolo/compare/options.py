@@ -112,7 +112,7 @@ class ComparisonOptions:
         train: Ultralytics train arguments of all methods.
         jobs: number of runs in parallel.
         val_fraction: fraction of the train images to measure on instead of the val split; 0 uses the val split.
-        label_fraction: fraction of the train images that keep their labels, chosen by the seed; 1 is all.
+        label_fraction: fraction of the train images that keep their labels, chosen by the seed; 1 is all, 0 none.
         runs: folders of finished runs to include.
         allow_download: allow the download scripts of data YAMLs, and downloads of data from URLs.
 
@@ -167,13 +167,19 @@ class ComparisonOptions:
 
     def _check_labels(self) -> None:
         """Raise if the fraction of labels is not possible, or something needs one that is not given."""
-        if not 0 < self.label_fraction <= 1:
+        if not 0 <= self.label_fraction <= 1:
             raise UsageError(
-                f"--label-fraction must be a fraction of the train images in (0, 1], got {self.label_fraction:g}"
+                f"--label-fraction must be a fraction of the train images in [0, 1], got {self.label_fraction:g}"
             )
         if self.label_fraction < 1:
             if self.runs:
                 raise UsageError("--label-fraction cannot be used with --runs, which had all labels of their data")
+            needy = [method.label for method in self.methods if not method.needs_label_fraction]
+            if needy and self.label_fraction == 0:
+                raise UsageError(
+                    f"{needy[0]} needs labels, and --label-fraction 0 leaves none: compare methods with frames=true, "
+                    "pseudo-labels or labels=all"
+                )
             return
         for method in self.methods:
             if method.needs_label_fraction:

@@ -67,7 +67,7 @@ def make_pseudo_labels(
         )
     write_yolo(labels, place, source.names)
     splits = {key: source.info[key] for key in ("val", "test") if source.info.get(key)}
-    lists = [str(part.folder / "once.txt"), str(place / "images")]
+    lists = [str(place / "images"), *([str(part.folder / "once.txt")] if part.labelled else [])]
     description = {"path": str(place), "train": lists, **splits, **source.options}
     with atomic_path(file) as path:
         path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

@@ -129,7 +129,7 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
     few = runs[0].label_fraction < 1
     if few:
-        title = f"{title}, with {percent(runs[0].label_fraction)} of the labels"
+        title = f"{title}, {_labels_kept(runs[0])}"
     return Report(
         title=f"Tuning on held-out train images: {title}" if val_fraction else title,
         lead=f"The same student, trained with {count} from the same seeds; the runs differ in nothing but the method"
@@ -194,10 +194,13 @@ def _notes(runs: Sequence[Run], val_fraction: float | None) -> list[str]:
 
 def _label_notes(runs: Sequence[Run]) -> list[str]:
     """Return which labels the runs were given, and how much of the labels' worth each method recovers."""
-    notes = [
+    kept = (
         f"{percent(runs[0].label_fraction)} of the train images keep their labels: the first by the SHA-256 of "
-        "SEED:NAME, so each seed has others. An epoch has as many images as the whole train split in every run."
-    ]
+        "SEED:NAME, so each seed has others."
+        if runs[0].label_fraction
+        else "No train image keeps its labels."
+    )
+    notes = [f"{kept} An epoch has as many images as the whole train split in every run."]
     full = f"{PLAIN}:labels=all"
     gap = [pair.points for pair in pairs(runs, full, PLAIN)]
     if gap and mean(gap) > 0:
@@ -206,6 +209,10 @@ def _label_notes(runs: Sequence[Run]) -> list[str]:
             f"{len(gap)}). " + ". ".join(_recovered(runs, method, full) for method in _between(runs, full))
         )
     return notes
+
+
+def _labels_kept(run: Run) -> str:
+    return f"with {percent(run.label_fraction)} of the labels" if run.label_fraction else "without labels"
 
 
 def _between(runs: Sequence[Run], full: str) -> list[str]:

@@ -216,3 +216,14 @@ def test_few_labels_with_frames_pseudo_labels_and_all_labels_have_equal_budgets(
     assert len({row["batches_digest"] for row in rows.values()}) == 3
     assert sorted(comparison.data.parent.rglob("*")) == before
     assert "25 % of the train images keep their labels" in (comparison.folder / "out/report.md").read_text()
+
+
+def test_a_student_learns_from_frames_alone_and_is_measured_on_true_labels(comparison):
+    ours = "heads:frames=true,checks.min_teacher_map=0,pseudo_low=0.001,pseudo_high=0.002"
+    for label in (comparison.data.parent / "labels/train").iterdir():
+        label.write_text("no label file of a frame is opened")
+    run = comparison.run("--label-fraction", "0", methods=(ours,), seeds=1, epochs=1)
+    assert run.returncode == 0, run.stderr
+    [row] = comparison.rows()
+    assert (row["epoch_images"], row["labelled_images"], row["label_fraction"]) == ("12", "0", "0")
+    assert row["map50_95"] and "agreement" not in (comparison.folder / "out/report.md").read_text()

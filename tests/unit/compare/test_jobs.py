@@ -143,7 +143,8 @@ def test_a_teacher_that_does_not_know_the_classes_is_trained_on_the_labelled_par
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label_fraction": 0}, r"--label-fraction must be a fraction of the train images in \(0, 1\], got 0"),
+        ({"label_fraction": -1}, r"--label-fraction must be a fraction of the train images in \[0, 1\], got -1"),
+        ({"label_fraction": 0}, "fgd needs labels, and --label-fraction 0 leaves none"),
         ({"label_fraction": 1.5}, "got 1.5"),
         ({"label_fraction": 1.0}, "plain:labels=all needs --label-fraction"),
         ({"label_fraction": 1.0, "methods": parse_methods(["fgd:frames=true"])}, "fgd:frames=true needs --label-frac"),
@@ -197,3 +198,16 @@ def test_a_teacher_that_finds_nothing_labels_nothing(teacher_pt, student_yaml, t
     options = few_labels(str(teacher_pt), student_yaml, tiny_data, tmp_path / "out", ["pseudo-labels:score=0.99"])
     with pytest.raises(FGDError, match=r"teacher\.pt finds no object with a score above 0\.99 on 6 images"):
         prepare_data(options)
+
+
+def test_without_labels_the_teacher_must_know_the_classes(teacher_pt, student_yaml, tiny_data, tmp_path):
+    methods = ["plain:labels=all", "fgd:frames=true", "pseudo-labels:score=0.001"]
+    options = few_labels(str(teacher_pt), student_yaml, tiny_data, tmp_path / "out", methods)
+    options = replace(options, label_fraction=0, seeds=[0])
+    jobs = plan_jobs(options, prepare_data(options))
+    assert [(job.planned.train_images, job.planned.labelled_images) for job in jobs] == [(12, 12), (12, 0), (12, 0)]
+    check_comparable([job.planned for job in jobs], "runs.csv")
+
+    teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "one", "two", "three")
+    with pytest.raises(FGDError, match=r"other does not know all classes of tiny\.yaml, and --label-fraction 0 leaves"):
+        prepare_data(replace(options, teachers=[str(teacher)]))

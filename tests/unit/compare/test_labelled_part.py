@@ -117,3 +117,14 @@ def test_what_is_made_can_be_made_again_and_replaces_what_was_there(source):
     (part.folder / "left-over.txt").write_text("")
     assert make(source, 0.5, 0) == part
     assert part.repeated.is_file() and "left-over.txt" not in file_names(part.folder)
+
+
+def test_without_any_label_all_images_are_frames_whose_label_files_are_never_opened(source):
+    (source.parent / "labels/train/00.txt").write_text("this is no label\n")
+    part = make(source, 0, 0)
+    assert part.labelled == () and len(part.unlabelled) == 12 and part.absent == ()
+    frames = scan_dataset(part.once, {"imgsz": 64, "device": "cpu"})
+    assert (frames.scan.train_images, frames.scan.val_images, frames.labelled_by is None) == (12, 6, False)
+    assert [link.readlink() for link in frames.images("train")] == list(part.unlabelled)
+    assert not list(part.folder.glob("labels/frames*"))
+    assert read_dataset(part.repeated).images("train") == frames.images("train")
