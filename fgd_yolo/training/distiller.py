@@ -188,7 +188,7 @@ class Distiller:
         Convention:
             Loss items are per image and summed over levels; the loss vector is multiplied by the batch size if
             Ultralytics' own is. The terms of a group that has ended are 0 and not computed. The host does not wait for
-            the device, except in the check of the first batch.
+            the device, except in the check of the first batch and for the objects on unlabelled frames.
 
         Args:
             hook: loss hook on the live student.
@@ -231,11 +231,16 @@ class Distiller:
             self._check_and_measure(loss, terms, student_maps, batch, passed, factor, amp_scale)
 
         # 4. Scale by the gain of each group, and append.
+        scaled = self._scaled(terms)
+        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
+        return torch.cat([loss.reshape(-1), scaled * factor]), items
+
+    def _scaled(self, terms: dict[str, Tensor]) -> Tensor:
+        """Return the terms times the gain of their group, and count the batch."""
         scaled = torch.stack([group.ratio.scale(terms[name]) for group in self.groups for name in group.names])
         for group in self.groups:
             group.ratio.batches += 1
-        items = {**items, **dict(zip(terms, scaled.detach(), strict=True))}
-        return torch.cat([loss.reshape(-1), scaled * factor]), items
+        return scaled
 
     def _labelled(self, batch: dict[str, Any], passed: TeacherPass | None) -> dict[str, Any]:
         """Return a batch in which what the teachers have found on frames is labelled."""

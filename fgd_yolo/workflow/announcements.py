@@ -21,6 +21,7 @@ class Run:
 
     Args:
         data: the data YAML on rank 0's host; None for the built-in scenes.
+        prepared: whether rank 0 has made that YAML from unlabelled frames, so that all hosts read the same file.
         found: digest and description of the data set on rank 0's host.
         task: name of the student's task.
         train: train arguments of the student.
@@ -30,6 +31,7 @@ class Run:
     found: Fact
     task: str
     train: dict[str, Any]
+    prepared: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Training:
         train: Ultralytics train arguments.
         resumed: whether it goes on from a checkpoint.
         device: device that replaces that of the arguments when a training is resumed.
+        unlabeled: list file of unlabelled frames, which must have the same paths on all hosts; None without.
     """
 
     stage: str
@@ -53,6 +56,7 @@ class Training:
     train: dict[str, Any]
     resumed: bool = False
     device: Any = None
+    unlabeled: str | None = None
 
 
 def announce_run(run: Run) -> None:
@@ -95,7 +99,8 @@ def exchange_files(training: Training, run_dir: Path) -> Training:
     train = dict(training.train)
     if isinstance(train.get("pretrained"), str):
         train["pretrained"] = _file(train["pretrained"], run_dir / "received" / "pretrained")
-    return replace(training, model=model, teachers=tuple(teachers), train=train)
+    unlabeled = training.unlabeled and _file(training.unlabeled, run_dir / "received")
+    return replace(training, model=model, teachers=tuple(teachers), train=train, unlabeled=unlabeled)
 
 
 def _file(path: str, folder: Path) -> str:

@@ -306,7 +306,10 @@ def _finished_result(run_dir: Path) -> dict[str, Any] | None:
 
 def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     """Run stages 2 to 5 and return the numbers of the closing table."""
-    announce_run(Run(plan.recipe.data, Fact(*data_input(plan.dataset)), plan.student.task.name, plan.recipe.train))
+    prepared = None if plan.unlabeled is None else plan.unlabeled.data
+    data = plan.recipe.data if prepared is None else str(prepared)
+    found = Fact(*data_input(plan.dataset))
+    announce_run(Run(data, found, plan.student.task.name, plan.recipe.train, prepared=prepared is not None))
     estimate = estimate_run(plan, lock.folder)
     if estimate is not None:
         print_status(f"expected on this device: {estimate}")

@@ -72,6 +72,8 @@ def follow(recipe: Recipe | None, *, allow_download: bool = False) -> None:
 
 
 def _own_data(data: str | None, run: Run, allow_download: bool, recorded: bool) -> Dataset:
+    if run.prepared:
+        data = run.data
     place = demo_data(run.task) if data is None else data
     return scan_dataset(place, run.train, allow_download=allow_download, recorded=recorded)
 
@@ -80,8 +82,21 @@ def _take_part(training: Training, folder: Path, dataset: Dataset) -> None:
     stage = folder / training.stage
     (stage / "weights").mkdir(parents=True, exist_ok=True)
     own = exchange_files(training, folder)
-    trainer = FGDTrainer.with_teacher(own.teachers, FGDConfig.from_dict(own.config))
+    if own.unlabeled is not None:
+        _check_frames(Path(own.unlabeled))
+    trainer = FGDTrainer.with_teacher(own.teachers, FGDConfig.from_dict(own.config), unlabeled=own.unlabeled)
     run_training(own, trainer, str(dataset.file), stage)
+
+
+def _check_frames(file: Path) -> None:
+    """Raise if this host lacks frames of a list."""
+    frames = file.read_text(encoding="utf-8").splitlines()
+    missing = [frame for frame in frames if not Path(frame).is_file()]
+    if missing:
+        raise FGDError(
+            f"{len(missing)} of {len(frames)} unlabelled frames are missing on this host, such as {missing[0]}: put "
+            "them and the cache of rank 0 at the same paths here"
+        )
 
 
 @contextmanager

@@ -38,8 +38,10 @@ def _texts(recipe: Recipe | None) -> Iterator[tuple[str, str]]:
     yield "--resume", "a run to resume" if recipe is None else "a new run"
     if recipe is None:
         return
-    yield "--data", "the built-in scenes" if recipe.data is None else "a data set"
+    frames = " and unlabelled frames" * bool(recipe.unlabeled)
+    yield "--data", f"{'no data set' if recipe.data is None else 'a data set'}{frames}"
     options = {**recipe.config.flat(), "teacher_epochs": recipe.teacher_epochs, "teachers": len(recipe.teachers)}
+    options |= {"every": recipe.every, "teacher_classes": ",".join(recipe.teacher_classes)}
     train = {**ultralytics_defaults(), **recipe.train}
     own = {f"teacher_train.{name}": value for name, value in (recipe.teacher_train or {}).items()}
     for name, value in {**options, **train, **own}.items():

@@ -194,7 +194,7 @@ def _are_files(files: Mapping[str, Any]) -> bool:
 def _has_types(values: Any, types: Mapping[str, type | tuple[type, ...]]) -> bool:
     """Return whether a value is a mapping with a value of the right type for each key; numbers must be finite."""
     return isinstance(values, dict) and all(
-        isinstance(values.get(key), kind) and (not isinstance(values[key], float) or isfinite(values[key]))
+        isinstance(values.get(key), kind) and (not isinstance(values.get(key), float) or isfinite(values[key]))
         for key, kind in types.items()
     )
 

@@ -63,7 +63,8 @@ def train_stage(model: str, trainer, data: str, folder: Path, train: Mapping[str
         teachers = tuple(str(file.absolute()) for file in trainer.teachers) if distils else ()
         options = {"config": trainer.config.to_dict() if distils else {}, "train": dict(train), "device": device}
         start = {"model": model if last is None else str(last), "resumed": last is not None}
-        training = Training(folder.name, teachers=teachers, **start, **options)
+        unlabeled = str(trainer.unlabeled) if distils and trainer.unlabeled is not None else None
+        training = Training(folder.name, teachers=teachers, unlabeled=unlabeled, **start, **options)
         announce_training(training, folder.parent)
         run_training(training, trainer, data, folder)
     if not best.is_file():

@@ -24,7 +24,7 @@ def differences(one: Recipe | None, other: Recipe | None) -> list[str]:
         ({"teacher_epochs": 3}, "teacher_epochs", "teacher_epochs=3"),
         ({"student": "yolov8s"}, "the student", "yolov8s"),
         ({"teacher": "yolov8m"}, "the teacher 1", "yolov8m"),
-        ({"data": None}, "--data", "the built-in scenes"),
+        ({"data": None}, "--data", "no data set"),
     ],
 )
 def test_another_option_is_found_and_shown(changes, name, shown):
