@@ -93,13 +93,10 @@ def export_onnx(
         data: dataset YAML whose val images are compared and measured on, and whose train images calibrate
             int8 and show the range of fp16; the default is the one that the checkpoint names.
         calibrate: unlabelled frames to calibrate int8 on instead of the train images: folders, list files, videos or
-            collections. A quarter of them is held out. Where no labelled data is on this disk, neither `data` nor what
-            the checkpoint names, the file is compared on these, and in place of accuracy its agreement with float32 is
-            measured on them.
-        max_map_drop: mAP50-95 points (hundredths) that int8 may lose; None is 1 point of accuracy, or 5 points of
-            agreement.
-        allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why it was
-            refused.
+            collections. A quarter is held out: without labelled data on this disk, the file's agreement with float32
+            is measured on these.
+        max_map_drop: mAP50-95 points that int8 may lose; None is 1 point of accuracy, or 5 points of agreement.
+        allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why.
         check_images: image files to compare on, instead of the val images.
         allow_download: run the download script of `data` if its images are missing, or fetch it from its URL; either
             is announced first. A dataset that only the checkpoint names is never downloaded.
@@ -111,9 +108,8 @@ def export_onnx(
     require_modules()
     paths = (calibrate,) if isinstance(calibrate, (str, Path)) else tuple(calibrate)
     with _local_dataset(data, allow_download) as data:
-        options = ExportOptions(
-            precision, batch, dynamic, nms, uint8_input, opset, data, max_map_drop, allow_regression, paths
-        )
+        graph = precision, batch, dynamic, nms, uint8_input, opset
+        options = ExportOptions(*graph, data, max_map_drop, allow_regression, paths)
         return _export(options, model, output, imgsz, check_images)
 
 

@@ -10,7 +10,7 @@
 - `rank_facts`: what all ranks must have in common: versions, options and models
 - `elastic_restart`: finds the run that torchrun has started again after a failure
 - `time_estimate`: estimates how long the stages take
-- `agreement`: how far a student agrees with its teachers on frames without labels
+- `teacher_agreement`: how far a student agrees with its teachers on frames without labels
 - `closing_table`: measures teacher and student, and prints them beside the same run without a teacher, if there is one
 - `conclusion`: what the numbers of a run mean, and which commands help next
 - `run_folder`: files of a run folder: options, inputs, results

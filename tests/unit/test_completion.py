@@ -19,7 +19,7 @@ COMPLETED = {
     "fgd-yolo dist": ["distill "],
     "fgd-yolo ": ["--help", "--version", *COMMANDS],
     "fgd-yolo recipes plai": ["plain "],
-    "fgd-yolo distill te": ["teacher=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="],
+    "fgd-yolo distill te": ["teacher=", "teacher_classes=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="],
     "fgd-yolo distill teacher=a --teacher-e": ["--teacher-epochs "],
     "fgd-yolo distill lr": ["lr0=", "lrf="],
     "fgd-yolo distill heads.r": ["heads.ratio="],
@@ -84,4 +84,10 @@ def test_bash_completes_the_installed_program():
         COMP_TYPE=9; _python_argcomplete fgd-yolo; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["teacher=", "teacher_epochs=", "teacher_imgsz=", "teacher_precision="]
+    assert done.stdout.split() == [
+        "teacher=",
+        "teacher_classes=",
+        "teacher_epochs=",
+        "teacher_imgsz=",
+        "teacher_precision=",
+    ]
