@@ -69,10 +69,9 @@ def export_onnx(
 ) -> ExportedModel:
     """Export a YOLO to ONNX, and keep the file only if it detects what the checkpoint detects.
 
-    A detector that was converted slightly wrong still draws boxes, so the error is easy to miss. Therefore the file is
-    validated and compared with PyTorch on real images; of an int8 file the speed is also measured against float32, and
-    its accuracy or, without labelled data, its agreement with float32. The file is written beside the target and
-    renamed if it passes: on failure an earlier file stays.
+    A detector that was converted slightly wrong still draws boxes. Therefore the file is compared with PyTorch on real
+    images; of an int8 file the speed is also measured against float32, and its accuracy or, without labelled data, its
+    agreement with float32. It is written beside the target and renamed if it passes: otherwise an earlier file stays.
 
     Convention:
         The output is what Ultralytics' own validation reads. Heads with two branches (YOLO26) are exported with the
@@ -82,8 +81,7 @@ def export_onnx(
     Args:
         model: the `.pt` checkpoint of a detect, segment, pose or obb model. It is read, never executed.
         output: file to write; the default is the checkpoint's name with `.onnx`.
-        precision: fp32, fp16 (input, output and layers that exceed its range stay float32) or int8 (calibrated and
-            measured on the data).
+        precision: fp32, fp16 (layers that exceed its range, input and output stay float32), or int8 (calibrated).
         imgsz: side in pixels, a multiple of the model's stride; the default is the trained size.
         batch: images in one call; with `nms` it is fixed even if `dynamic` is set.
         dynamic: accept any batch, and any height and width that are multiples of the stride.
@@ -95,11 +93,11 @@ def export_onnx(
         calibrate: unlabelled frames to calibrate int8 on instead of the train images: folders, list files, videos or
             collections. A quarter is held out: without labelled data on this disk, the file's agreement with float32
             is measured on these.
-        max_map_drop: mAP50-95 points that int8 may lose; None is 1 point of accuracy, or 5 points of agreement.
+        max_map_drop: mAP50-95 points that int8 may lose; None is 1 of accuracy, or 5 of agreement.
         allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why.
         check_images: image files to compare on, instead of the val images.
-        allow_download: run the download script of `data` if its images are missing, or fetch it from its URL; either
-            is announced first. A dataset that only the checkpoint names is never downloaded.
+        allow_download: run the download script of `data` if its images are missing, or fetch it from its URL, after
+            telling so; never for a dataset that only the checkpoint names.
     Raises:
         FGDError: no such model, no image to compare on, or a file that is invalid, differs, loses too much or
             is slower; the message gives the numbers.

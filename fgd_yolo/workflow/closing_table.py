@@ -24,9 +24,9 @@ from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, v
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
-from fgd_yolo.workflow.teacher_agreement import agreement_note, measure_agreement
 from fgd_yolo.workflow.plan import Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
+from fgd_yolo.workflow.teacher_agreement import agreement_note, measure_agreement
 
 _WARM_UPS, _ROUNDS = 2, 8
 _MAP_WIDTHS = {"map50_95": 10, "map50": 9}  # characters of the columns of accuracy, without their prefix
