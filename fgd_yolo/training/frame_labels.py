@@ -106,7 +106,12 @@ class FrameLabels:
         return IgnoredRegions(uncertain.boxes, uncertain.image_index, frames_of(batch), self.unknown)
 
     def anchors(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        """Return the anchors of the student's head as fractions of an image of (height, width) pixels, (A, 2)."""
+        """Return the anchors of the student's head as fractions of an image of (height, width) pixels, (A, 2).
+
+        RT-DETR has none.
+        """
+        if isinstance(self.head, RTDETRDecoder):
+            return torch.zeros(0, 2, device=device)
         grids = [(size[0] // int(stride), size[1] // int(stride)) for stride in self.head.stride]
         maps = [torch.empty(1, 0, *grid, device=device) for grid in grids]
         points, strides = make_anchors(maps, self.head.stride, 0.5)

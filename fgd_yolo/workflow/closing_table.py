@@ -118,7 +118,8 @@ def _agreement(plan, dataset: Dataset, weights: Path, teachers: Sequence[Path], 
     """Return the agreement of the student with its teachers on the held-out frames, as a mapping."""
     arguments = validation_arguments(train)
     images, options = dataset.images(arguments["split"]), (arguments["imgsz"], arguments["device"])
-    return measure_agreement(weights, teachers, images, dataset.names, plan.recipe.map, *options)._asdict()
+    score = dataset.labelled_by["score"]
+    return measure_agreement(weights, teachers, images, dataset.names, plan.recipe.map, score, *options)._asdict()
 
 
 def measure(

@@ -11,7 +11,7 @@ import numpy as np
 
 from fgd_yolo.disagreement.frame_scores import AGREED, INVENTED, MISSED, FrameScore, mean_agreement, score_frame
 from fgd_yolo.labelling import ImageLabels, label_images
-from fgd_yolo.workflow.unlabeled import AGREEMENT_SCORE, label_by_teachers
+from fgd_yolo.workflow.unlabeled import label_by_teachers
 
 LOWEST_SCORE = 0.1
 """Score above which an object of the student counts in the calibration."""
@@ -48,6 +48,7 @@ def measure_agreement(
     images: Sequence[Path],
     names: Mapping[int, str],
     class_map: Mapping[str, str],
+    score: float,
     imgsz: int,
     device: Any = None,
 ) -> Agreement:
@@ -59,19 +60,26 @@ def measure_agreement(
         images: the frames.
         names: classes of the student.
         class_map: class of the student by class of a teacher.
+        score: score from which a model is confident of an object.
         imgsz: longer side of the networks' input in pixels.
         device: device to run on.
     """
-    settings = {"min_score": LOWEST_SCORE, "imgsz": imgsz, "device": device}
+    settings = {"min_score": min(LOWEST_SCORE, score), "imgsz": imgsz, "device": device}
     own = label_images(student, images, names=names, **settings)
     others = label_by_teachers(teachers, images, names, class_map, **settings)
-    return compare_frames(own, others)
+    return compare_frames(own, others, score)
 
 
-def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels]) -> Agreement:
-    """Return the agreement of two models on the same frames, with objects from `LOWEST_SCORE`."""
+def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels], score: float) -> Agreement:
+    """Return the agreement of two models on the same frames, with objects from `LOWEST_SCORE`.
+
+    Args:
+        student: what the student finds on the frames.
+        teacher: what the teacher finds there.
+        score: score from which a model is confident of an object.
+    """
     pairs = list(zip(teacher, student, strict=True))
-    frames = [score_frame(theirs, own, AGREEMENT_SCORE) for theirs, own in pairs]
+    frames = [score_frame(theirs, own, score) for theirs, own in pairs]
     differences = [
         entry.scores[1] - entry.scores[0] for frame in frames for entry in frame.objects if entry.kind == AGREED
     ]
@@ -84,13 +92,13 @@ def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels
         agreement=mean_agreement(frames),
         score_difference=fmean(differences) if differences else None,
         calibration_error=_calibration_error(
-            [score_frame(_confident(theirs), own, LOWEST_SCORE) for theirs, own in pairs]
+            [score_frame(_confident(theirs, score), own, min(LOWEST_SCORE, score)) for theirs, own in pairs]
         ),
     )
 
 
-def _confident(labels: ImageLabels) -> ImageLabels:
-    objects = tuple(entry for entry in labels.objects if entry.score >= AGREEMENT_SCORE)
+def _confident(labels: ImageLabels, score: float) -> ImageLabels:
+    objects = tuple(entry for entry in labels.objects if entry.score >= score)
     return ImageLabels(labels.image, labels.height, labels.width, objects)
 
 

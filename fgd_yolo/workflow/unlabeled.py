@@ -27,8 +27,6 @@ from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import Input
 
 FRAMES_LIST = "unlabeled.txt"
-AGREEMENT_SCORE = 0.5
-"""Score above which an object of a teacher is a label of a held-out frame."""
 FEWEST_WITH_OBJECTS = 1 / 50
 """Share of the frames on which a teacher must find an object; below it a run would learn that there is nothing."""
 _SAMPLE = 100  # frames on which that is checked
@@ -111,23 +109,25 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     names = chosen_names(teachers, recipe.teacher_classes)
     trained, held_out = hold_out(gather_frames(recipe.unlabeled, every=parse_interval(recipe.every)))
     imgsz = {**ultralytics_defaults(), **train}["imgsz"]
-    facts = {"names": names, "map": recipe.map, "score": AGREEMENT_SCORE, "imgsz": imgsz, "task": train["task"]}
+    score = recipe.pseudo_high
+    facts = {"names": names, "map": recipe.map, "score": score, "imgsz": imgsz, "task": train["task"]}
     digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest]
     folder = cache_root() / "agreement" / sha256_of_json([digests, facts])[:20]
     file = folder / "agreement.yaml"
     if not file.is_file():
         remove_leftovers(folder.parent, recursive=True)
-        settings = {"min_score": AGREEMENT_SCORE, "imgsz": imgsz, "device": device}
+        settings = {"min_score": score, "imgsz": imgsz, "device": device}
         checkpoints = [Path(teacher.file) for teacher in teachers]
         labels = label_by_teachers(checkpoints, held_out.files, names, recipe.map, **settings)
-        check_found(labels, names, AGREEMENT_SCORE)
+        check_found(labels, names, score)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(folder) as partial:
-            _write_dataset(partial, folder, trained, labels, names, teachers)
+            facts_of_labels = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
+            _write_dataset(partial, folder, trained, labels, names, teachers[0], facts_of_labels)
             partial.rename(folder)
     print_status(
         f"no labelled data: {len(trained.files)} frames to train on, {len(held_out.files)} held out, on which the "
-        f"teacher's objects above {AGREEMENT_SCORE:g} are the labels ({format_classes(names)})"
+        f"teacher's objects above {score:g} are the labels ({format_classes(names)})"
     )
     return UnlabeledFrames(trained, file)
 
@@ -245,7 +245,8 @@ def _write_dataset(
     trained: Frames,
     labels: Sequence[ImageLabels],
     names: Mapping[int, str],
-    teachers: Sequence[Model],
+    teacher: Model,
+    labelled_by: Mapping[str, Any],
 ) -> None:
     """Write the data set of a run without labelled data: held-out frames with labels, and the list of the others.
 
@@ -255,7 +256,8 @@ def _write_dataset(
         trained: frames that are trained on.
         labels: labels of the held-out frames.
         names: classes.
-        teachers: the models that labelled them.
+        teacher: the model whose keypoints and channels the data has.
+        labelled_by: entry of this name in the data YAML.
     """
     written = write_yolo(labels, folder, names)
     description = yaml.safe_load(written.read_text(encoding="utf-8"))
@@ -264,11 +266,11 @@ def _write_dataset(
         (folder / "images" / image.image.name).symlink_to(image.image)
     (folder / "train.txt").write_text("".join(f"{frame}\n" for frame in trained.files), encoding="utf-8")
     description |= {"path": str(final), "train": "train.txt", "val": "images"}
-    model, _ = load_model(teachers[0].file)
+    model, _ = load_model(teacher.file)
     if hasattr(model.model[-1], "kpt_shape"):
         description["kpt_shape"] = list(model.model[-1].kpt_shape)
-    if teachers[0].channels != 3:
-        description["channels"] = teachers[0].channels
-    description[LABELLED_BY] = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": AGREEMENT_SCORE}
+    if teacher.channels != 3:
+        description["channels"] = teacher.channels
+    description[LABELLED_BY] = dict(labelled_by)
     written.unlink()
     (folder / "agreement.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

@@ -84,7 +84,7 @@ def test_students_of_every_task_learn_from_frames(case, tmp_path):
     student = {"yolo26": "yolo26n.yaml", "rtdetr": narrow_rtdetr(tmp_path / "r.yaml", 0.125)}.get(case, narrow)
     unlabeled = frames(tmp_path / "frames", task=task)
     trainer_class = FGDTrainer.with_teacher(teacher, quick_config(FOUND), unlabeled=unlabeled)
-    trainer = train(trainer_class, student, data, tmp_path, epochs=1, overlap_mask=case != "segment-apart")
+    trainer = train(trainer_class, student, data, tmp_path, epochs=1, task=task, overlap_mask=case != "segment-apart")
     losses = {name: float(value) for name, value in rows(trainer)[0].items() if name.startswith("train/")}
     assert all(map(np.isfinite, losses.values()))
 
@@ -94,7 +94,7 @@ def test_a_teacher_that_cannot_label_the_task_is_refused(teacher_pt, tmp_path):
     student = narrow_yaml(tmp_path / "s.yaml", 0.0625, "segment")
     trainer_class = FGDTrainer.with_teacher(teacher_pt, quick_config(), unlabeled=frames(tmp_path / "frames"))
     with pytest.raises(UsageError, match="no teacher can label the unlabelled frames"):
-        train(trainer_class, student, data, tmp_path)
+        train(trainer_class, student, data, tmp_path, task="segment")
 
 
 @pytest.fixture
@@ -125,11 +125,10 @@ def test_frames_alone_give_a_student_that_agrees_and_resumes(
     assert "these numbers are agreement with teacher, not accuracy" in out and "- agreement -" in out
     assert load_model(result.weights)[0].names == {0: "wedge", 1: "disc"}
     table = json.loads((result.run_dir / "result.json").read_text())
-    assert table["labelled_by"] == {"teacher": "teacher", "score": 0.5} and table["unlabeled_images"] == 27
+    assert table["labelled_by"] == {"teacher": "teacher", "score": 0.3} and table["unlabeled_images"] == 27
     assert table["agreement"]["frames"] == table["val_images"] == 3
     assert table["teachers"][0]["map50_95"] is None and not (result.run_dir / "plain.yaml").exists()
-    assert "fgd-yolo disagree" in out and "the gain" not in out
-    assert result.onnx.is_file()
+    assert "the gain" not in out and result.onnx.is_file()
 
 
 def test_frames_beside_labelled_data(camera, teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch, capsys):
@@ -143,16 +142,14 @@ def test_frames_beside_labelled_data(camera, teacher_pt, student_yaml, tiny_data
     assert table["batches"] == 2 * 6  # 42 images in batches of 8
 
 
-def test_bad_input_stops_before_anything_is_written(
-    camera, teacher_pt, student_yaml, wide_yaml, tiny_data, tmp_path, monkeypatch
-):
+def test_bad_input_stops_before_anything_is_written(camera, teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "cache"))
     val = tiny_data.parent / "images/val"
     others = rename_classes(teacher_pt, tmp_path / "others.pt", "cat", "dog", "cow")
     blind = quick_config({"pseudo_high": 1.0, "pseudo_low": 0.99})
     cases = [
         (teacher_pt, None, {"teacher_classes": "dics"}, UsageError, r"'dics' is not known, did you mean 'disc'\?"),
-        (wide_yaml, None, {}, UsageError, "has no weights, and there are no labels to train it on"),
+        (student_yaml, None, {}, UsageError, "has no weights, and there are no labels to train it on"),
         (teacher_pt, tiny_data, {"unlabeled": val}, FGDError, "val"),
         (teacher_pt, tiny_data, {"teacher_classes": "disc"}, UsageError, "leave out --data"),
         (teacher_pt, None, {"every": "soon"}, UsageError, "'soon' is not an interval"),

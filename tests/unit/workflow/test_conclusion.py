@@ -116,6 +116,13 @@ SENTENCES = {
         "The student has less than a tenth of its teacher's mAP50-95; the likeliest cause is the learning rate, or "
         "labels that do not fit the images, since 100 epochs of 1600 images should be enough.",
     ),
+    "agreement on frames without labels": (
+        make_result(
+            teacher=None, data=None, labelled_by={"teacher": "t", "score": 0.6}, files={**FILES, "teachers": ["t.pt"]}
+        ),
+        "The student agrees with its teacher by mAP50-95 0.450 on held-out frames; how accurate either of them is, only "
+        "labels can show.",
+    ),
     "less than a tenth, and the plain run is good": (
         make_result(student=0.05, twin=0.40, **SHORT),
         "The student has less than a tenth of its teacher's mAP50-95; the likeliest cause is the distillation, since "
@@ -192,6 +199,15 @@ def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin(monkeypatch):
 def test_a_student_of_the_demo_is_shown_the_moving_demo_scene(monkeypatch):
     words = commands_of(make_result(data=None), monkeypatch)[-1]
     assert words[0] == "stream" and words[words.index("--source") + 1] == "test://"
+
+
+def test_after_a_run_without_labels_come_the_frames_to_label(monkeypatch):
+    result, _ = SENTENCES["agreement on frames without labels"]
+    disagree, export, look = commands_of(result, monkeypatch)
+    assert disagree == [
+        *("disagree", "--model", FILES["weights"], "--teacher", "t.pt", "--source", "images/val"),
+    ]
+    assert export[0] == "export" and look[0] == "predict"
 
 
 def test_a_run_with_few_steps_is_repeated_with_more(monkeypatch):
