@@ -120,8 +120,8 @@ SENTENCES = {
         make_result(
             teacher=None, data=None, labelled_by={"teacher": "t", "score": 0.6}, files={**FILES, "teachers": ["t.pt"]}
         ),
-        "The student agrees with its teacher by mAP50-95 0.450 on held-out frames; how accurate either of them is, only "
-        "labels can show.",
+        "The student agrees with its teacher by mAP50-95 0.450 on held-out frames; how accurate either of them is, "
+        "only labels can show.",
     ),
     "less than a tenth, and the plain run is good": (
         make_result(student=0.05, twin=0.40, **SHORT),
