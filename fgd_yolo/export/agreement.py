@@ -57,10 +57,10 @@ def label_with_detections(source: Path, images: Sequence[Path], folder: Path, ch
     labels = labeller(links, "detecting with fp32")
     objects = sum(len(found.objects) for found in labels)
     if objects < MIN_OBJECTS:
+        frames = f"{len(labels)} held-out frame{'s' * (len(labels) != 1)}"
         raise FGDError(
-            f"float32 itself finds only {objects} objects on the {len(labels)} held-out frames, so the agreement of "
-            f"int8 with it cannot be measured (at least {MIN_OBJECTS}): pass more frames, or such with objects, to "
-            "calibrate= (--calibrate)"
+            f"float32 itself finds only {objects} objects on {frames}, so the agreement of int8 with it cannot be "
+            f"measured (at least {MIN_OBJECTS}): pass more frames, or such with objects, to calibrate= (--calibrate)"
         )
     data = write_yolo(labels, folder, labeller.names)
     description = yaml.safe_load(data.read_text(encoding="utf-8"))

@@ -132,8 +132,8 @@ def test_a_file_that_agrees_too_little_is_refused_for_its_agreement(planted, fra
 
 
 def test_frames_on_which_float32_finds_next_to_nothing_are_refused(source, frames, tmp_path):
-    with pytest.raises(FGDError, match=r"finds only \d+ objects on the 3 held-out frames .*--calibrate"):
-        label_with_detections(source, frames.held_out[:3], tmp_path)
+    with pytest.raises(FGDError, match=r"finds only \d+ objects on 1 held-out frame, .*--calibrate"):
+        label_with_detections(source, frames.held_out[-1:], tmp_path)  # the last image is empty
 
 
 def plant(source, target, layer, reader):
