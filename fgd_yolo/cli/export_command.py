@@ -68,7 +68,7 @@ def build_parser(prog: str | None = None) -> Parser:
     add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")
     add = parser.add_argument_group("refusal of an int8 file").add_argument
-    help_text = "mAP50-95 points that it may lose (default: 1 of accuracy, 5 of agreement with fp32)"
+    help_text = "mAP50-95 points that it may lose (default: 1 of accuracy, 8 of agreement with fp32)"
     add("--max-map-drop", type=float, metavar="F", help=help_text)
     add("--allow-regression", action="store_true", help="keep a file that loses more, or is slower than float32")
     return parser

@@ -93,7 +93,7 @@ def export_onnx(
         calibrate: unlabelled frames to calibrate int8 on instead of the train images: folders, list files, videos or
             collections. A quarter is held out: without labelled data on this disk, the file's agreement with float32
             is measured on these.
-        max_map_drop: mAP50-95 points that int8 may lose; None is 1 of accuracy, or 5 of agreement.
+        max_map_drop: mAP50-95 points that int8 may lose; None is 1 of accuracy, or 8 of agreement.
         allow_regression: write an int8 file even if it loses more or is slower; its metadata then says why.
         check_images: image files to compare on, instead of the val images.
         allow_download: run the download script of `data` if its images are missing, or fetch it from its URL, after

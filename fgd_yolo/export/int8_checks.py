@@ -85,11 +85,16 @@ class AgreementCheck:
     Convention:
         Float32 itself does not reach 100 points: Ultralytics' average precision ends at 99.5. So what int8 loses is
         the difference of both.
+
+        Agreement falls by some 8 points where accuracy falls by one, since a box that moves a little agrees less and
+        may fit its object as well. Of 42 int8 files of two models (BCCD at 224 and 320 px, demo scenes at 128 px; good
+        ranges, and ranges or layers that harm), the 16 that lost at most one point of mAP50-95 on labels lost 0.0 to
+        9.1 points of agreement, and 13 of them at most 8. Of the 26 others one lost 5.7, and all others more than 8.
     """
 
     task: YoloTask
     detections: OwnDetections
-    max_drop: float = 5.0
+    max_drop: float = 8.0
 
     def measure(self, path: Path, imgsz: int | tuple[int, int]) -> Accuracy:
         return measure_map(path, self.detections.data, imgsz, self.task.name)

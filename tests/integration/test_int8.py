@@ -118,17 +118,17 @@ def test_without_labels_a_trained_detector_agrees_with_float32(source, frames, t
     assert report.accepted
     agreement = report.metadata()["agreement"]
     assert agreement["fp32"]["map50_95"] > 0.9  # it agrees with itself
-    assert agreement["fp32"]["map50_95"] - 0.05 <= agreement["map50_95"] < 1
+    assert agreement["fp32"]["map50_95"] - 0.08 <= agreement["map50_95"] < 1
     assert agreement["images"] == len(frames.held_out) and agreement["objects"] >= MIN_OBJECTS
     assert report.calibration["frames"] == ["camera"]
 
 
 def test_a_file_that_agrees_too_little_is_refused_for_its_agreement(planted, frames, tmp_path, monkeypatch):
-    times = iter([[0.02, 0.01], [0.01, 0.02]])  # with one layer in float32 it is slower already
-    monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: next(times))
+    monkeypatch.setattr(int8, "seconds_per_run", lambda paths, imgsz: [0.01, 0.02])  # no layer is tried in float32
     report = from_frames(planted, tmp_path / "int8.onnx", frames)
+    assert report.drop_points > 8
     assert f"loses {report.drop_points:.2f} points of agreement with it on 40 held-out frames" in report.refusal
-    assert "may lose 5" in report.refusal and "accuracy" not in report.refusal
+    assert "may lose 8" in report.refusal and "accuracy" not in report.refusal
 
 
 def test_frames_on_which_float32_finds_next_to_nothing_are_refused(source, frames, tmp_path):
