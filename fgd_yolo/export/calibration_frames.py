@@ -78,6 +78,11 @@ def is_labelled_by_teacher(data: Any) -> bool:
         return False
 
 
-def has_labels(data: Any) -> bool:
-    """Return whether a data set that a checkpoint names is on this disk, with other labels than those of a teacher."""
-    return data is not None and has_images(data) and not is_labelled_by_teacher(data)
+def has_labels(data: Any, recorded: bool) -> bool:
+    """Return whether a data set has other labels than those of a teacher; if a checkpoint names it, it must be there.
+
+    Args:
+        data: dataset, as the user or a checkpoint names it.
+        recorded: whether a checkpoint names it.
+    """
+    return not is_labelled_by_teacher(data) and (not recorded or has_images(data))

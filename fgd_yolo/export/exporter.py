@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.export_options import ExportOptions, check_model, input_size, require_modules, target_path
 from fgd_yolo.export.precisions import PRECISIONS, ConversionReport
 from fgd_yolo.files import partial_folder, remove_leftovers
+
+if TYPE_CHECKING:
+    from fgd_yolo.export.calibration_frames import CalibrationFrames
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,6 @@ def _export(
     """Build the file in a folder beside its target, and rename it if it passes."""
     from fgd_yolo.datasets import moved_dataset
     from fgd_yolo.export.build import build
-    from fgd_yolo.export.calibration_frames import calibration_frames, frames_of_run, has_labels
     from fgd_yolo.export.sample_images import COMPARED_IMAGES, images_to_compare, spread
     from fgd_yolo.task_table import image_channels
     from fgd_yolo.ultralytics import load_model
@@ -148,16 +151,9 @@ def _export(
     model, checkpoint = load_model(weights)
     check_model(model, options.nms, options.dynamic)
     trained = checkpoint.get("train_args") or {}
-    if options.data is None:
-        options = replace(options, data=moved_dataset(trained.get("data"), Path(weights)))
-        if options.calibrate and not has_labels(options.data):
-            options = replace(options, data=None)
     size = input_size(model, imgsz, trained.get("imgsz"))
     target = target_path(Path(weights), output)
-    frames = calibration_frames(options.calibrate, options.data) if options.calibrate else None
-    if frames is None and PRECISIONS[options.precision].calibrated:
-        frames = frames_of_run(options.data)
-        options = replace(options, data=None if frames else options.data)
+    options, frames = _with_frames(options, moved_dataset(trained.get("data"), Path(weights)))
     if frames and options.data is None and check_images is None:
         check_images = spread(frames.held_out, COMPARED_IMAGES)
     images, unreadable = images_to_compare(options.data, check_images, channels=image_channels(model.yaml))
@@ -179,3 +175,21 @@ def _export(
         report=report,
         **parity._asdict(),
     )
+
+
+def _with_frames(options: ExportOptions, recorded: Any) -> tuple[ExportOptions, CalibrationFrames | None]:
+    """Return the options with the labelled data of the export, None without any, and the frames to calibrate on.
+
+    Args:
+        options: options as the user gave them.
+        recorded: data that the checkpoint names, which takes the place of data that is not given.
+    """
+    from fgd_yolo.export.calibration_frames import calibration_frames, frames_of_run, has_labels
+
+    data = recorded if options.data is None else options.data
+    if options.calibrate:
+        # Data that the user names must be there; what a checkpoint names may have been left on another machine.
+        data = data if has_labels(data, recorded=options.data is None) else None
+        return replace(options, data=data), calibration_frames(options.calibrate, data)
+    frames = frames_of_run(data) if PRECISIONS[options.precision].calibrated else None
+    return replace(options, data=None if frames else data), frames

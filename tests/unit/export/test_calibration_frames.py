@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import yaml
 
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.export.calibration_frames import calibration_frames, frames_of_run, has_labels
+from fgd_yolo.export.export_options import ExportOptions
+from fgd_yolo.export.exporter import _with_frames
 from fgd_yolo.frames.frame_folder import origin
 from fixtures import draw_dataset
 
@@ -57,13 +61,38 @@ def test_frames_that_are_also_val_images_are_refused(tmp_path):
 
 def test_labels_of_a_teacher_are_no_labels(tmp_path):
     data = draw_dataset(tmp_path / "data", train=3, val=2)
-    assert has_labels(data)
+    assert has_labels(data, recorded=True)
     assert frames_of_run(data) is None
-    assert not has_labels(tmp_path / "gone.yaml") and not has_labels(None)
+    for missing in (tmp_path / "gone.yaml", None):
+        assert not has_labels(missing, recorded=True)
+    assert has_labels(tmp_path / "gone.yaml", recorded=False)  # it is an error where its images are read
     by_teacher = tmp_path / "data/agreement.yaml"
     mark = {"labelled_by": {"teacher": "teacher.pt", "score": 0.25}}
     by_teacher.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), **mark}))
-    assert not has_labels(by_teacher)
+    assert not has_labels(by_teacher, recorded=True) and not has_labels(by_teacher, recorded=False)
     frames = frames_of_run(by_teacher)
     assert frames.names == ("agreement.yaml",)
     assert (len(frames.calibration), len(frames.held_out)) == (3, 2)
+
+
+def test_frames_are_measured_on_unless_there_are_labels(tmp_path):
+    frames = (draw_frames(tmp_path / "frames", 24),)
+    data, by_teacher = draw_dataset(tmp_path / "data", train=24, val=4), tmp_path / "data/agreement.yaml"
+    mark = {"labelled_by": {"teacher": "teacher.pt", "score": 0.25}}
+    by_teacher.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), **mark}))
+    given = ExportOptions(precision="int8", calibrate=frames)
+    for options, recorded, measured in (
+        (given, data, data),
+        (given, "gone.yaml", None),
+        (given, by_teacher, None),
+        (replace(given, data=data), by_teacher, data),
+        (replace(given, data=by_teacher), data, None),
+        (ExportOptions(precision="int8"), by_teacher, None),
+        (ExportOptions(precision="int8"), data, data),
+        (ExportOptions(), by_teacher, by_teacher),
+    ):
+        options, used = _with_frames(options, recorded)
+        assert options.data == measured
+        assert (used is not None) == (options.precision == "int8" and (bool(options.calibrate) or measured is None))
+    with pytest.raises(FGDError, match=r"gone\.yaml"):
+        _with_frames(replace(given, data="gone.yaml"), data)
