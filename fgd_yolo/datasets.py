@@ -50,12 +50,13 @@ SAMPLED_IMAGES = 2000
 not distinguish uncompressed images, and reading all files would delay every run, by 10 ms per file on a hard disk."""
 _SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
 LABELLED_BY = "labelled_by"
-"""Key of a data YAML whose val labels are a teacher's objects, with its name and their lowest score. Its train images
-have no labels: Ultralytics never opens label files of them."""
+"""Key of a data YAML whose val labels are a teacher's objects, with its name and their lowest score."""
+TRAIN_LABELS = "train_labels"
+"""Key of a data YAML that is False if its train images have no labels: label files of them are never opened."""
 # The other keys of a data YAML are descriptions, or `download`.
 _COPIED_KEYS = (
     *("names", "nc", "channels", "kpt_shape", "kpt_names", "kpt_oks_sigmas", "flip_idx", "masks_dir"),
-    LABELLED_BY,
+    *(LABELLED_BY, TRAIN_LABELS),
 )
 _KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_oks_sigmas")  # they decide what a pose student learns
 _ADDRESS = re.compile(r"\w[\w+.-]+:/", re.IGNORECASE)  # at least two letters: C:/ is a drive
@@ -106,6 +107,11 @@ class Dataset:
     def labelled_by(self) -> dict[str, Any] | None:
         """`teacher` and `score` if the val labels are a teacher's objects above a score, None for true labels."""
         return self.info.get(LABELLED_BY)
+
+    @property
+    def has_train_labels(self) -> bool:
+        """Whether the train images have labels."""
+        return self.info.get(TRAIN_LABELS, True)
 
     @property
     def is_yaml(self) -> bool:
@@ -311,7 +317,7 @@ def scan_dataset(
         val_digest=_digest(info, splits[1:], arguments.task),
     )
     skipped = f"; {scan.skipped} unreadable ones are skipped (listed above)" if scan.skipped else ""
-    train_counts = f"{scan.train_images} {'unlabelled' if dataset.labelled_by else 'train'}"
+    train_counts = f"{scan.train_images} {'train' if dataset.has_train_labels else 'unlabelled'}"
     counts = f"{train_counts} and {scan.val_images} {arguments.split} images"
     note = corner_note((label for split in splits for label in split.labels), arguments.task)
     print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
@@ -328,7 +334,7 @@ def first_batch(dataset: Dataset, arguments: Any, count: int) -> dict[str, Any]:
         arguments: Ultralytics' arguments; `task`, `imgsz`, `fraction` and `classes` are used.
         count: number of images, at most all.
     """
-    unlabeled = without_labels() if dataset.labelled_by else nullcontext()
+    unlabeled = nullcontext() if dataset.has_train_labels else without_labels()
     with quiet_ultralytics(), unlabeled:
         images = build_yolo_dataset(arguments, dataset.info["train"], count, dataset.info, mode="val", rect=False)
     return images.collate_fn([images[index] for index in range(min(count, len(images)))])
@@ -454,7 +460,7 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
         raise FGDError(f"data {info['yaml_file']} names no {split} images")
     mode = "train" if split == "train" else "val"
     check_keypoint_shape(info, arguments.task)
-    unlabeled = split == "train" and LABELLED_BY in info
+    unlabeled = split == "train" and not info.get(TRAIN_LABELS, True)
     try:
         with without_labels() if unlabeled else nullcontext():
             dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from ultralytics.data.utils import img2label_paths
 
-from fgd_yolo.datasets import LABELLED_BY, SPLITS, Dataset, read_dataset
+from fgd_yolo.datasets import SPLITS, TRAIN_LABELS, Dataset, read_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
 
@@ -43,7 +43,7 @@ class LabelledPart:
         folder: folder of all files.
         repeated: YAML whose train images are the labelled ones, repeated to as many as the whole train split has.
         once: YAML whose train images are the labelled ones, each once. If none keeps its labels, the train images of
-            both are all of them, without labels (`labelled_by`).
+            both are all of them, without labels (`train_labels`).
         whole: YAML of all train images with their labels, for a comparison with the case that nothing is missing.
         labelled: train images that keep their labels, in Ultralytics' order.
         unlabelled: the other train images.
@@ -100,7 +100,7 @@ def make_labelled_part(
         trained = dict.fromkeys(("once", "repeated"), _link_images(images, folder, "frames", root))
     files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in trained.items()}
     # The trainer takes this key as the sign that no train image has labels; those of val are true here.
-    no_labels = {} if labelled else {LABELLED_BY: {"teacher": "the teacher", "score": 0}}
+    no_labels = {} if labelled else {TRAIN_LABELS: False}
     yamls = {name: {"train": str(file), **splits, **no_labels} for name, file in files.items()}
     yamls["whole"] = {"train": str(folder / "images" / "train"), **splits}
     return LabelledPart(

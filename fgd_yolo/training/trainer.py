@@ -22,7 +22,7 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, read_dataset
+from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
 from fgd_yolo.distributed.alone import alone
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
@@ -118,7 +118,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             allow_download: if the data is missing, run the download script of its YAML or download it from a URL; both
                 are printed first.
             unlabeled: list file of unlabelled frames, one absolute path per line, which the teachers label in the
-                training. Data whose YAML has `labelled_by` has no other train images.
+                training. They are the only train images if the data YAML has `train_labels: false`.
 
         Raises:
             UsageError: a teacher is needed and none is given, or `features.teacher` is not one of them.
@@ -281,8 +281,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             return super().build_dataset(img_path, "train", batch)
         rect, ratio = bool(self.args.rect) and not self.task.stretched, self.config.unlabeled_ratio
         with override_configs(self.args, {"rect": False}):
-            alone = LABELLED_BY in self.data
-            labelled = None if alone else super().build_dataset(img_path, "train", batch)
+            labelled = super().build_dataset(img_path, "train", batch) if self._has_labels else None
             with without_labels(), override_configs(self.args, {"fraction": 1.0}):
                 frames = super().build_dataset(str(self.unlabeled), "train", batch)
         log_mixture(labelled, frames, ratio, rect)
@@ -290,8 +289,13 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
     def plot_training_labels(self) -> None:
         """Plot the labels as Ultralytics does, if there are any."""
-        if LABELLED_BY not in self.data:
+        if self._has_labels:
             super().plot_training_labels()
+
+    @property
+    def _has_labels(self) -> bool:
+        """Whether train images of the data have labels."""
+        return self.data.get(TRAIN_LABELS, True)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Prepare a batch as Ultralytics does, and let the teachers begin with it.

@@ -15,7 +15,7 @@ import yaml
 
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
-from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, Dataset
+from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers, sha256_of_json
@@ -271,6 +271,6 @@ def _write_dataset(
         description["kpt_shape"] = list(model.model[-1].kpt_shape)
     if teacher.channels != 3:
         description["channels"] = teacher.channels
-    description[LABELLED_BY] = dict(labelled_by)
+    description |= {TRAIN_LABELS: False, LABELLED_BY: dict(labelled_by)}
     written.unlink()
     (folder / "agreement.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
