@@ -124,7 +124,7 @@ def test_without_any_label_all_images_are_frames_whose_label_files_are_never_ope
     part = make(source, 0, 0)
     assert part.labelled == () and len(part.unlabelled) == 12 and part.absent == ()
     frames = scan_dataset(part.once, {"imgsz": 64, "device": "cpu"})
-    assert (frames.scan.train_images, frames.scan.val_images, frames.labelled_by is None) == (12, 6, False)
+    assert (frames.scan.train_images, frames.scan.val_images, frames.has_train_labels) == (12, 6, False)
     assert [link.readlink() for link in frames.images("train")] == list(part.unlabelled)
     assert not list(part.folder.glob("labels/frames*"))
     assert read_dataset(part.repeated).images("train") == frames.images("train")
