@@ -53,6 +53,12 @@ def choose_columns(
     )
 
 
+def own_entries(teacher_names: Mapping[int, str], class_map: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of a class map that name a class of a teacher."""
+    own = {*_plain_names(teacher_names).values()}
+    return {source: target for source, target in class_map.items() if _plain(source) in own}
+
+
 def known_classes(columns: Columns) -> list[int]:
     """Return the numbers of the classes of the data that a teacher knows."""
     return [index for index, chosen in enumerate(columns) if chosen]

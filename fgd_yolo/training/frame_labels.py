@@ -33,7 +33,7 @@ class FrameLabels:
         teachers: all teachers, in their order.
         student: the live student.
         config: options of the distillation.
-        arguments: the trainer's arguments: `mask_ratio` and `overlap_mask` of masks.
+        arguments: the trainer's arguments, of which `overlap_mask` is read.
 
     Raises:
         UsageError: no teacher can label the frames.
@@ -42,11 +42,15 @@ class FrameLabels:
     def __init__(self, teachers: Sequence[Teacher], student: nn.Module, config: FGDConfig, arguments: Any):
         self.head = student.model[-1]
         self.config = config
-        self.mask_ratio = int(arguments.mask_ratio)
         self.indexed_masks = bool(arguments.overlap_mask)
         if not config.pseudo and isinstance(self.head, RTDETRDecoder):
             raise UsageError(
                 "pseudo=false is not available for an RT-DETR student, whose queries need labels: leave it out"
+            )
+        if not config.pseudo and any(config.heads.weights.values()) and config.heads.needs_boxes:
+            raise UsageError(
+                f"pseudo=false is not available with method={config.method}, which needs what the student's own loss "
+                "assigns on every image: leave it out"
             )
         self.classes: dict[Teacher, list[int]] = {}
         open_classes = list(range(self.head.nc))
@@ -85,7 +89,9 @@ class FrameLabels:
             size: (height, width) of the teachers' images.
         """
         frames = frames_of(batch)
-        kind = label_kind(self.head, tuple(batch["img"].shape[2:]), self.mask_ratio)
+        # Ultralytics resizes the images alone for multi_scale.
+        mask_size = tuple(batch["masks"].shape[-2:]) if "masks" in batch else None
+        kind = label_kind(self.head, mask_size)
         found = [
             objects_of_frames(outputs[teacher], maps[teacher], classes, frames, size, self.config.pseudo_low, kind)
             for teacher, classes in self.classes.items()
@@ -123,7 +129,7 @@ def frames_of(batch: Mapping[str, Any]) -> list[int]:
     return [number for number, frame in enumerate(batch.get(UNLABELED, ())) if frame]
 
 
-def labelled_part(batch: dict[str, Any], preds: Any) -> tuple[dict[str, Any], Any, bool]:
+def labelled_part(batch: dict[str, Any], preds: Any, indexed_masks: bool) -> tuple[dict[str, Any], Any, bool]:
     """Return the labelled images of a batch with the student's predictions for them.
 
     Ultralytics' loss needs at least one image. Of a batch of frames alone that is the first, whose loss must not count.
@@ -131,6 +137,7 @@ def labelled_part(batch: dict[str, Any], preds: Any) -> tuple[dict[str, Any], An
     Args:
         batch: Ultralytics' batch; labels belong to its labelled images alone.
         preds: predictions for all images.
+        indexed_masks: whether a mask holds all objects of an image.
 
     Returns:
         Batch, predictions, and whether they count.
@@ -143,8 +150,8 @@ def labelled_part(batch: dict[str, Any], preds: Any) -> tuple[dict[str, Any], An
     )
     part = {**batch, "img": batch["img"][images]}
     part["batch_idx"] = new_number.to(batch["batch_idx"])[batch["batch_idx"].long()]
-    for name in ("masks", "sem_masks"):
-        if name in batch and len(batch[name]) == len(batch["img"]):
+    for name in ("masks", "sem_masks") if indexed_masks else ("sem_masks",):
+        if name in batch:
             part[name] = batch[name][images]
     return part, _of_images(preds, images), bool(kept)
 

@@ -18,8 +18,8 @@ def loss_with_frames(
 ) -> tuple[Tensor, dict[str, Tensor], TeacherPass]:
     """Return Ultralytics' own loss and its items for a batch with frames in training, and what the teachers made of it.
 
-    The student runs while the teachers find the objects on the frames. RT-DETR, whose forward pass needs the labels,
-    runs after them.
+    On a CPU the student runs while the teachers find the objects on the frames. On a GPU it runs after them, and so
+    does RT-DETR, whose forward pass needs the labels.
 
     Args:
         hook: loss hook on the live student.
@@ -33,7 +33,7 @@ def loss_with_frames(
         preds = hook.forward(batch["img"])
     passed = hook.guarded(lambda: passes.wait(batch))
     if not labels.config.pseudo:
-        part, own, counts = labelled_part(batch, preds)
+        part, own, counts = labelled_part(batch, preds, labels.indexed_masks)
         loss, items = hook.detection_loss(part, own)
         return (loss, items, passed) if counts else (loss * 0, {name: item * 0 for name, item in items.items()}, passed)
     size = tuple(batch["img"].shape[2:])

@@ -98,7 +98,9 @@ def objects_of_frames(
         None if kind.keypoint_shape is None else _keypoints(extra, kind.keypoint_shape, size),
         masks,
     )
-    return objects if masks is None else objects.chosen(_largest_first(image_index, masks))
+    if masks is not None:
+        objects = objects.chosen(_largest_first(image_index, masks))
+    return objects.chosen((objects.boxes[:, 2:4] > 0).all(dim=1))  # distances without DFL may be negative
 
 
 def _decoded(
@@ -186,16 +188,15 @@ def _largest_first(image_index: Tensor, masks: Tensor) -> Tensor:
     return order[image_index[order].argsort(stable=True)]
 
 
-def label_kind(head: nn.Module, image_size: tuple[int, int], mask_ratio: int) -> LabelKind:
+def label_kind(head: nn.Module, mask_size: tuple[int, int] | None) -> LabelKind:
     """Return what the labels of a student hold, by its head.
 
     Args:
         head: head of the student.
-        image_size: (height, width) of its images.
-        mask_ratio: Ultralytics' train argument, pixels per cell of a mask.
+        mask_size: (h, w) of the masks of its labels; None without masks.
     """
     return LabelKind(
-        mask_size=(image_size[0] // mask_ratio, image_size[1] // mask_ratio) if hasattr(head, "nm") else None,
+        mask_size=mask_size,
         keypoint_shape=tuple(head.kpt_shape) if hasattr(head, "kpt_shape") else None,
         rotated=hasattr(head, "ne"),
     )

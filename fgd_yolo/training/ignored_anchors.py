@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fgd_yolo.training.head_outputs import BRANCHES
 
+_BOXES_AT_ONCE = 32  # of which the distances to all anchors are in memory
 _NO_OBJECT = -30.0  # logit whose loss and gradient as a background are 0 in float32
 
 
@@ -51,9 +52,9 @@ def ignoring(criterion: Any, regions: IgnoredRegions, anchors: Tensor, size: tup
     """
     parts = [getattr(criterion, branch) for branch in BRANCHES if hasattr(criterion, branch)] or [criterion]
     with ExitStack() as changed:
+        ignored = _inside(anchors.expand(_batch_size(regions), -1, -1), regions, size)
         for part in parts:
             if hasattr(part, "bce"):
-                ignored = _inside(anchors.expand(_batch_size(regions), -1, -1), regions, size)
                 changed.enter_context(patch.object(part, "bce", _AnchorTerm(part.bce, ignored, regions)))
             else:
                 _ignore_queries(part, regions, size, changed)
@@ -108,16 +109,15 @@ def _ignore_queries(criterion: nn.Module, regions: IgnoredRegions, size: tuple[i
 
 def _inside(points: Tensor, regions: IgnoredRegions, size: tuple[int, int]) -> Tensor:
     """Return which points (B, A, 2), fractions of the image, lie in a region of their image: (B, A) booleans."""
-    result = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
-    if not len(regions.boxes):
-        return result
+    counted = torch.zeros(points.shape[:2], device=points.device)
     pixels = points.new_tensor([size[1], size[0]])
-    offset = (points[regions.image_index] - regions.boxes[:, None, :2]) * pixels
-    half = regions.boxes[:, None, 2:4] * pixels / 2
-    if regions.boxes.shape[1] == 5:
-        cos, sin = regions.boxes[:, 4:].cos(), regions.boxes[:, 4:].sin()
-        x, y = offset.unbind(dim=2)
-        offset = torch.stack([x * cos + y * sin, y * cos - x * sin], dim=2)
-    inside = (offset.abs() <= half).all(dim=2)
-    counted = torch.zeros(points.shape[:2], device=points.device).index_add_(0, regions.image_index, inside.float())
+    parts = regions.boxes.split(_BOXES_AT_ONCE), regions.image_index.split(_BOXES_AT_ONCE)
+    for boxes, images in zip(*parts, strict=True):
+        offset = (points[images] - boxes[:, None, :2]) * pixels
+        if boxes.shape[1] == 5:
+            cos, sin = boxes[:, 4:].cos(), boxes[:, 4:].sin()
+            x, y = offset.unbind(dim=2)
+            offset = torch.stack([x * cos + y * sin, y * cos - x * sin], dim=2)
+        inside = (offset.abs() <= boxes[:, None, 2:4] * pixels / 2).all(dim=2)
+        counted.index_add_(0, images, inside.float())
     return counted > 0

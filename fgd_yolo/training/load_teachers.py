@@ -82,7 +82,7 @@ def load_teachers(
         frozen = FrozenTeacher(model, device, torch.channels_last, heads=frames or _needs_heads(config))
         factor = scale.numerator if scale.denominator == 1 else 1
         teachers.append(Teacher(label, frozen, levels, classes, terms, factor, labels_frames))
-    _warn_of_idle(teachers, config)
+    _warn_of_idle(teachers, config, frames)
     _check_dfl(config, edge_bins(student.model[-1]), bins, teachers)
     for line in unused_weights(student, config.heads):
         LOGGER.warning(f"{colorstr('FGD:')} {line}")
@@ -140,14 +140,16 @@ def _needs_heads(config: FGDConfig) -> bool:
     return scored or any(config.heads.weights.values())
 
 
-def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig) -> None:
-    """Warn of each teacher that teaches nothing: the features are another's, and its head is not imitated."""
+def _warn_of_idle(teachers: Sequence[Teacher], config: FGDConfig, frames: bool) -> None:
+    """Warn of each teacher that teaches nothing: the features are another's, its head is not imitated, nor are frames
+    labelled by it."""
     asked = _asked_terms(config)
     features = "crosshead" in asked or any(config.features.weights.values())  # both are of one teacher
     heads = asked - {"crosshead"}
     for place, teacher in enumerate(teachers, start=1):
         knows_classes = teacher.known != []
-        if (features and place == config.features.teacher) or (knows_classes and heads & {*teacher.terms}):
+        labels = frames and teacher.labels_frames
+        if (features and place == config.features.teacher) or (knows_classes and (labels or heads & {*teacher.terms})):
             continue
         reason = "its head cannot be imitated" if knows_classes else "it knows no class that is trained"
         reason = reason if heads else "no head is imitated"

@@ -58,6 +58,8 @@ class FrozenTeacher:
         self.model.to(dtype)
         if head and self.head is not None:
             self.head.to(dtype)
+            if isinstance(getattr(self.head, "dfl", None), nn.Module):  # decodes outputs that are float32 again
+                self.head.dfl.float()
 
     @torch.no_grad()  # not inference_mode: the loss keeps these maps for its backward pass
     def __call__(self, image: Tensor) -> list[Tensor]:

@@ -90,7 +90,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     return {
         "task": plan.student.task.name,
         "method": plan.method,
-        "fingerprint": fingerprint(plan.student.digest, dataset.scan.digest, train, plan.device_type),
+        "fingerprint": fingerprint(plan.student.digest, _data_digest(plan, dataset), train, plan.device_type),
         **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split")},
         "teacher_imgsz": teacher_imgsz,
         "batches": batches,
@@ -114,12 +114,19 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
     }
 
 
+def _data_digest(plan: Plan, dataset: Dataset) -> str:
+    """Return the digest of all train and val images; a run without the frames differs in more than the distillation."""
+    frames = [] if plan.unlabeled is None else [plan.unlabeled.train.digest]
+    return "-".join([dataset.scan.digest, *frames])
+
+
 def _agreement(plan, dataset: Dataset, weights: Path, teachers: Sequence[Path], train: Mapping[str, Any]):
     """Return the agreement of the student with its teachers on the held-out frames, as a mapping."""
     arguments = validation_arguments(train)
     images, options = dataset.images(arguments["split"]), (arguments["imgsz"], arguments["device"])
     score = dataset.labelled_by["score"]
-    return measure_agreement(weights, teachers, images, dataset.names, plan.recipe.map, score, *options)._asdict()
+    rules = plan.recipe.map, score, plan.recipe.teacher_imgsz or None
+    return measure_agreement(weights, teachers, images, dataset.names, *rules, *options)._asdict()
 
 
 def measure(

@@ -229,7 +229,7 @@ def _look(run: Outcome) -> list[tuple[str, str]]:
 
 def _plain_run(run: Outcome) -> list[tuple[str, str]]:
     """Return the command for the twin of a distilled run."""
-    if run.is_plain or run.twin is not None or run.is_agreement:
+    if run.is_plain or run.twin is not None or run.result.get("unlabeled_images"):
         return []
     recipe = f"--recipe {_quoted(_run_dir(run) / PLAIN_RECIPE)}"
     return [("the same student without distillation, to see the gain", f"{command_name('distill')} {recipe}")]

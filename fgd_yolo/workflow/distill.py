@@ -373,7 +373,9 @@ def _distil(plan: Plan, teachers: Sequence[Path], lock: FolderLock) -> Path:
     if plan.unlabeled is not None:
         unlabeled = plan.unlabeled.write_list(run_dir)
         if plan.unlabeled.data is None:
-            check_sample(plan.recipe, plan.unlabeled.train, teachers, plan.dataset.names, plan.recipe.train)
+            train, names = plan.recipe.train, plan.dataset.names
+            device = train.get("device") if plan.device is None else plan.device
+            check_sample(plan.recipe, plan.unlabeled.train, teachers, names, train, device)
     trainer = FGDTrainer.with_teacher(teachers, config, unlabeled=unlabeled)
     train, data = plan.recipe.train, str(plan.dataset.file)
     best = train_stage(plan.student.file, trainer, data, run_dir / STUDENT_STAGE, train, plan.device)
@@ -398,7 +400,7 @@ def _measure(plan: Plan, weights: Path, teachers: Sequence[Path], lock: FolderLo
     check_inputs(run_dir, {DATA: data_input(dataset), **_checkpoint_inputs(teachers)})
     result = measure_run(plan, dataset, weights, teachers, run_dir)
     lock.check()
-    if plan.method != PLAIN and dataset.labelled_by is None:
+    if plan.method != PLAIN and plan.unlabeled is None:  # a plain run of the same images would need their labels
         save_recipe(run_dir, plan.plain_twin(run_dir), PLAIN_RECIPE)
     save_result(run_dir, result)
     return result

@@ -138,6 +138,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_channels(teachers, student, dataset)
     selected = selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     fine_tuned = choose_fine_tuning(teachers, dataset, student.task.name, recipe, selected)
+    if any(fine_tuned) and not dataset.has_train_labels:
+        raise UsageError("there are no labels to fine-tune a teacher on: leave out --teacher-epochs, or give --data")
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))

@@ -49,6 +49,7 @@ def measure_agreement(
     names: Mapping[int, str],
     class_map: Mapping[str, str],
     score: float,
+    teacher_imgsz: int | None,
     imgsz: int,
     device: Any = None,
 ) -> Agreement:
@@ -61,12 +62,13 @@ def measure_agreement(
         names: classes of the student.
         class_map: class of the student by class of a teacher.
         score: score from which a model is confident of an object.
-        imgsz: longer side of the networks' input in pixels.
+        teacher_imgsz: longer side of the teachers' input in pixels; None for that of the student.
+        imgsz: longer side of the student's input in pixels.
         device: device to run on.
     """
-    settings = {"min_score": min(LOWEST_SCORE, score), "imgsz": imgsz, "device": device}
-    own = label_images(student, images, names=names, **settings)
-    others = label_by_teachers(teachers, images, names, class_map, **settings)
+    settings = {"min_score": min(LOWEST_SCORE, score), "device": device}
+    own = label_images(student, images, names=names, imgsz=imgsz, **settings)
+    others = label_by_teachers(teachers, images, names, class_map, imgsz=teacher_imgsz or imgsz, **settings)
     return compare_frames(own, others, score)
 
 

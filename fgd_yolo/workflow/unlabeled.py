@@ -6,13 +6,14 @@ objects are the labels that the student is compared with, which measures agreeme
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fgd_yolo.class_columns import choose_columns, known_classes, own_entries
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset
@@ -20,7 +21,7 @@ from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
-from fgd_yolo.labelling import ImageLabels, label_images, label_numbers, write_yolo
+from fgd_yolo.labelling import ImageLabels, LabelledObject, label_images, label_numbers, write_yolo
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.ultralytics import load_model
 from fgd_yolo.workflow.resolve import Model
@@ -71,6 +72,8 @@ def check_frame_options(recipe: Recipe) -> None:
         return
     if not recipe.active:
         raise UsageError("--unlabeled needs a distillation, since a teacher labels the frames: leave out method=plain")
+    if recipe.data is None and not recipe.pseudo:
+        raise UsageError("pseudo=false leaves a run without labelled data no targets: leave it out, or give --data")
     if recipe.data is not None and recipe.teacher_classes:
         raise UsageError("--teacher-classes chooses the classes where no data does: leave it out, or leave out --data")
     parse_interval(recipe.every)
@@ -106,25 +109,27 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
             f"teacher {untrained.file} has no weights, and there are no labels to train it on: give trained weights "
             "(--teacher path.pt), or labelled data (--data)"
         )
-    names = chosen_names(teachers, recipe.teacher_classes)
+    names = chosen_names(teachers, recipe.teacher_classes, recipe.map)
     trained, held_out = hold_out(gather_frames(recipe.unlabeled, every=parse_interval(recipe.every)))
-    imgsz = {**ultralytics_defaults(), **train}["imgsz"]
+    imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
     score = recipe.pseudo_high
     facts = {"names": names, "map": recipe.map, "score": score, "imgsz": imgsz, "task": train["task"]}
-    digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest]
+    # With the folders, since the data set has links into them.
+    places = [str(part.folder) for part in (trained, held_out)]
+    digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest, *places]
     folder = cache_root() / "agreement" / sha256_of_json([digests, facts])[:20]
     file = folder / "agreement.yaml"
     if not file.is_file():
         remove_leftovers(folder.parent, recursive=True)
-        settings = {"min_score": score, "imgsz": imgsz, "device": device}
+        settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
         checkpoints = [Path(teacher.file) for teacher in teachers]
         labels = label_by_teachers(checkpoints, held_out.files, names, recipe.map, **settings)
         check_found(labels, names, score)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with partial_folder(folder) as partial:
-            facts_of_labels = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
-            _write_dataset(partial, folder, trained, labels, names, teachers[0], facts_of_labels)
-            partial.rename(folder)
+        labels = [_only(image, lambda entry: entry.score > score) for image in labels]
+        labelled_by = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
+        _make_folder(
+            folder, lambda partial: _write_dataset(partial, folder, trained, labels, names, teachers[0], labelled_by)
+        )
     print_status(
         f"no labelled data: {len(trained.files)} frames to train on, {len(held_out.files)} held out, on which the "
         f"teacher's objects above {score:g} are the labels ({format_classes(names)})"
@@ -132,23 +137,46 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     return UnlabeledFrames(trained, file)
 
 
-def chosen_names(teachers: Sequence[Model], chosen: Sequence[str] | None) -> dict[int, str]:
+def _make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder of the cache under another name and rename it; another run may have made it meanwhile."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(folder) as partial:
+            fill(partial)
+            if not folder.is_dir():
+                partial.rename(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise FGDError(
+            f"cannot write {folder}: {reason}; free space there or set FGD_YOLO_CACHE to another folder"
+        ) from error
+
+
+def chosen_names(
+    teachers: Sequence[Model], chosen: Sequence[str] | None, class_map: Mapping[str, str]
+) -> dict[int, str]:
     """Return the classes of a run without labelled data: those of the teachers, or the chosen ones of them.
+
+    A class that the map renames has its new name.
 
     Raises:
         UsageError: no teacher knows a class; the message names the closest one.
     """
-    known = {_plain(name): name for teacher in reversed(teachers) for name in (teacher.names or {}).values()}
-    ordered = {_plain(name): name for teacher in teachers for name in (teacher.names or {}).values()}
+    renamed = {_plain(source): target for source, target in class_map.items()}
+    own = (name for teacher in teachers for name in (teacher.names or {}).values())
+    known: dict[str, str] = {}
+    for name in own:
+        label = renamed.get(_plain(name), name)
+        known.setdefault(_plain(label), label)
     if not chosen:
-        return dict(enumerate(ordered.values()))
+        return dict(enumerate(known.values()))
     for name in chosen:
         if _plain(name) not in known:
             raise UsageError(
-                f"teacher class '{name}' is not known{close_match(name, list(ordered.values()))} "
-                f"(teacher: {format_classes(dict(enumerate(ordered.values())))})"
+                f"teacher class '{name}' is not known{close_match(name, list(known.values()))} "
+                f"(teacher: {format_classes(dict(enumerate(known.values())))})"
             )
-    return dict(enumerate(ordered[_plain(name)] for name in dict.fromkeys(map(_plain, chosen))))
+    return dict(enumerate(known[_plain(name)] for name in dict.fromkeys(map(_plain, chosen))))
 
 
 def _plain(name: str) -> str:
@@ -156,7 +184,12 @@ def _plain(name: str) -> str:
 
 
 def check_sample(
-    recipe: Recipe, frames: Frames, checkpoints: Sequence[Path], names: Mapping[int, str], train: Mapping[str, Any]
+    recipe: Recipe,
+    frames: Frames,
+    checkpoints: Sequence[Path],
+    names: Mapping[int, str],
+    train: Mapping[str, Any],
+    device: Any = None,
 ) -> None:
     """Stop if the teachers find next to nothing on a sample of the frames, evenly spread over them.
 
@@ -166,21 +199,17 @@ def check_sample(
         checkpoints: the teachers, after a fine-tuning.
         names: classes of the data.
         train: train arguments of the student.
+        device: device to run on; None for Ultralytics' choice.
 
     Raises:
         FGDError: they do; the message has the numbers.
     """
     sample = frames.files[:: -(-len(frames.files) // _SAMPLE)]
     imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
-    known = [file for file in checkpoints if _knows_a_class(file, names, recipe.map)]
-    if known:
-        labels = label_by_teachers(known, sample, names, recipe.map, min_score=recipe.pseudo_low, imgsz=imgsz)
+    settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
+    labels = label_by_teachers(checkpoints, sample, names, recipe.map, **settings)
+    if labels:  # otherwise the training says that no teacher knows a class
         check_found(labels, names, recipe.pseudo_high if recipe.pseudo else recipe.pseudo_low)
-
-
-def _knows_a_class(file: Path, names: Mapping[int, str], class_map: Mapping[str, str]) -> bool:
-    own = {_plain(class_map.get(name, name)) for name in load_model(file)[0].names.values()}
-    return bool(own & {*map(_plain, names.values())})
 
 
 def check_found(labels: Sequence[ImageLabels], names: Mapping[int, str], score: float) -> None:
@@ -212,31 +241,35 @@ def label_by_teachers(
     """Return the labels of images by several teachers; a class is labelled by the first that knows it.
 
     Args:
-        checkpoints: the teachers; those that know none of the classes label nothing.
+        checkpoints: the teachers; those that know no further class label nothing.
         images: the images.
         names: classes of the data.
         class_map: class of the data by class of a teacher.
         settings: further arguments of `label_images`.
+
+    Returns:
+        One entry for each image that can be read; empty if no teacher knows a class.
     """
-    known = [file for file in checkpoints if _knows_a_class(file, names, class_map)]
-    return _merged([label_images(file, images, names=names, class_map=class_map, **settings) for file in known])
+    labels: list[ImageLabels] = []
+    taken: set[int] = set()
+    for file in checkpoints:
+        own = load_model(file)[0].names
+        entries = own_entries(own, class_map)
+        new = {*known_classes(choose_columns(own, names, entries))} - taken
+        if new:
+            found = label_images(file, images, names=names, class_map=entries, **settings)
+            found = [_only(image, lambda entry, new=new: entry.class_id in new) for image in found]
+            labels = [_joined(*pair) for pair in zip(labels, found, strict=True)] if labels else found
+            taken |= new
+    return labels
 
 
-def _merged(parts: Sequence[Sequence[ImageLabels]]) -> list[ImageLabels]:
-    """Return the labels of several models of the same images; an object of a later model counts in new classes only."""
-    merged = list(parts[0])
-    for labels in parts[1:]:
-        known = {entry.class_id for image in merged for entry in image.objects}
-        by_image = {image.image: image.objects for image in labels}
-        merged = [
-            replace(
-                image,
-                objects=image.objects
-                + tuple(entry for entry in by_image.get(image.image, ()) if entry.class_id not in known),
-            )
-            for image in merged
-        ]
-    return merged
+def _only(image: ImageLabels, kept: Callable[[LabelledObject], bool]) -> ImageLabels:
+    return replace(image, objects=tuple(entry for entry in image.objects if kept(entry)))
+
+
+def _joined(image: ImageLabels, other: ImageLabels) -> ImageLabels:
+    return replace(image, objects=image.objects + other.objects)
 
 
 def _write_dataset(

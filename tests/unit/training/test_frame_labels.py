@@ -24,7 +24,7 @@ def teacher(known=None, labels_frames=True) -> Teacher:
 
 
 def labels(teachers=None, **options) -> FrameLabels:
-    arguments = SimpleNamespace(mask_ratio=4, overlap_mask=True)
+    arguments = SimpleNamespace(overlap_mask=True)
     return FrameLabels([teacher()] if teachers is None else teachers, student(), FGDConfig(**options), arguments)
 
 
@@ -103,15 +103,21 @@ def test_keypoints_join_those_of_a_batch_that_has_none(batch, found):
 
 def test_the_labelled_part_has_its_images_numbered_anew(batch):
     preds = {"one2many": {"boxes": torch.arange(4.0), "feats": [torch.arange(4.0)[:, None]]}}
-    part, own, counts = labelled_part(batch | {"masks": torch.arange(4.0)[:, None, None]}, preds)
+    part, own, counts = labelled_part(batch | {"masks": torch.arange(4.0)[:, None, None]}, preds, True)
     assert counts and len(part["img"]) == 2 and part["batch_idx"].tolist() == [0, 1, 1]
     assert own["one2many"]["boxes"].tolist() == [0, 2] and own["one2many"]["feats"][0].tolist() == [[0], [2]]
     assert part["masks"].flatten().tolist() == [0, 2]
 
 
+def test_masks_of_single_objects_stay_with_their_labels(batch):
+    batch["batch_idx"] = torch.tensor([0.0, 2.0, 2.0, 2.0])  # as many objects as images
+    part, _, _ = labelled_part(batch | {"masks": torch.arange(4.0)[:, None, None]}, torch.arange(4.0), False)
+    assert part["masks"].flatten().tolist() == [0, 1, 2, 3] and part["batch_idx"].tolist() == [0, 1, 1, 1]
+
+
 def test_a_batch_of_frames_alone_has_a_part_that_does_not_count(batch):
     batch |= {"unlabeled": (True,) * 4, "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1)}
-    part, own, counts = labelled_part(batch | {"bboxes": torch.zeros(0, 4)}, torch.arange(4.0))
+    part, own, counts = labelled_part(batch | {"bboxes": torch.zeros(0, 4)}, torch.arange(4.0), True)
     assert not counts and len(part["img"]) == 1 and own.tolist() == [0]
 
 
