@@ -89,7 +89,7 @@ def test_boxes_scores_and_classes_are_those_of_ultralytics(teacher):
 
 
 def in_fractions(rows: torch.Tensor, head, size: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the boxes of rows that have an area, with corners or an angle, as fractions of the image; and the scores."""
+    """Return corners, or boxes with angles, of the rows that have an area, as fractions of the image; and scores."""
     if "OBB" in type(head).__name__:
         return torch.cat([rows[:, :2] / size, rows[:, 2:4] / size, rows[:, 6:]], dim=1), rows[:, 4]
     if type(head).__name__ == "RTDETRDecoder":
