@@ -155,7 +155,7 @@ def test_bad_input_stops_before_anything_is_written(camera, teacher_pt, student_
         (teacher_pt, tiny_data, {"unlabeled": val}, FGDError, "are also in the val split"),
         (teacher_pt, tiny_data, {"teacher_classes": "disc"}, UsageError, "leave out --data"),
         (teacher_pt, None, {"every": "soon"}, UsageError, "'soon' is not an interval"),
-        (teacher_pt, None, {"unlabeled": tmp_path / "none"}, FGDError, "none does not exist"),
+        (teacher_pt, None, {"unlabeled": tmp_path / "none"}, FGDError, "none' does not exist"),
         (teacher_pt, None, {"recipe": quick_config({"pseudo": False})}, UsageError, "no targets"),
         (teacher_pt, tiny_data, {"recipe": quick_config({"pseudo": False, "method": "ld"})}, UsageError, "method=ld"),
         (teacher_pt, None, {"recipe": blind}, FGDError, r"its best score is 0\.\d\d"),
