@@ -11,11 +11,11 @@ from fgd_yolo.console import Parser, guarded_command, positive_int
 
 EXAMPLES = [
     (
-        "--model best.pt --teacher teacher.pt --source images --top 50",
+        "--model best.pt --teacher t.pt --source images --top 50",
         "a page, and a start for the labels of 50 frames",
     ),
-    ("--model best.onnx --teacher teacher.pt --source images", "the exported file that runs on the box"),
-    ("--model best.pt --teacher teacher.pt --source video.mp4 --conf 0.6", "a video; only sure objects count"),
+    ("--model best.onnx --teacher t.pt --source images", "the exported file that runs on the box"),
+    ("--model best.pt --teacher t.pt --source video.mp4 --conf 0.6", "a video; only sure objects count"),
 ]
 NOTES = (
     "The disagreement of a frame is the sum, over the objects of which at least one model is confident, of the "

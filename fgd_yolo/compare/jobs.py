@@ -117,19 +117,8 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
         for data, source, arguments in sources:
             part = _labelled_part(options, data, source, seeds[0])
             plan = plan_data(options, data, part or source, seeds[0], arguments)
-            _check_teachable(options, plan)
             planned.append((data, seeds, plan, part))
     return [_prepare(options, *parts) for parts in planned]
-
-
-def _check_teachable(options: ComparisonOptions, plan: Plan) -> None:
-    """Raise if a teacher would have to be fine-tuned, and there are no labels for that."""
-    untrained = [teacher.name for teacher, tuned in zip(plan.teachers, plan.fine_tuned, strict=True) if tuned]
-    if untrained and options.label_fraction == 0:
-        raise FGDError(
-            f"teacher {untrained[0]} does not know all classes of {plan.dataset.source.name}, and --label-fraction 0 "
-            "leaves no labels to train it on: give a teacher that knows them (--teacher path.pt)"
-        )
 
 
 def _prepare(

@@ -139,7 +139,11 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     selected = selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     fine_tuned = choose_fine_tuning(teachers, dataset, student.task.name, recipe, selected)
     if any(fine_tuned) and not dataset.has_train_labels:
-        raise UsageError("there are no labels to fine-tune a teacher on: leave out --teacher-epochs, or give --data")
+        untrained = next(model for model, tuned in zip(teachers, fine_tuned, strict=True) if tuned)
+        raise UsageError(
+            f"teacher {untrained.name} does not know all classes of {dataset.source.name}, and there are no labels to "
+            "train it on: give a teacher that knows them (--teacher path.pt), or leave out --teacher-epochs"
+        )
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))

@@ -424,7 +424,7 @@ def test_of_many_images_evenly_spaced_ones_are_sampled(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr("fgd_yolo.datasets._middle", lambda path, _: opened.append(path.name) or b"")
     digest_of(data)
-    assert opened == ["00.png", "03.png", "06.png", "09.png"] * 2
+    assert opened == ["00.png", "03.png", "06.png", "09.png"] * 3  # the val images have a digest of their own
 
 
 def test_data_with_image_lists_has_the_same_digest_in_another_folder(tmp_path):

@@ -87,13 +87,13 @@ def test_the_folder_is_named_by_project_and_name_or_by_the_student(words, folder
 def test_data_sets_and_teachers_are_paired_in_their_order():
     words = "--data a.yaml --teacher a.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
     options = parse(words.split())
-    assert [options.teacher_of(data) for data in options.data] == ["a.pt", "b.pt"]
+    assert [options.teacher_of(data, 0) for data in options.data] == ["a.pt", "b.pt"]
     shared = parse(["data=a.yaml", "--data", "b.yaml", *ASKED.split()])
-    assert [shared.teacher_of(data) for data in shared.data] == ["t.pt", "t.pt"]
-    assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo") is None
+    assert [shared.teacher_of(data, 0) for data in shared.data] == ["t.pt", "t.pt"]
+    assert parse(["--student", "s.yaml", "--methods", "plain"]).teacher_of("demo", 0) is None
     words = "--data a.yaml --teacher a.pt,b.pt --data b.yaml --teacher b.pt --student s.yaml --methods fgd"
     options = parse(words.split())
-    assert [options.teacher_of(data) for data in options.data] == ["a.pt,b.pt", "b.pt"]
+    assert [options.teacher_of(data, 0) for data in options.data] == ["a.pt,b.pt", "b.pt"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --data x/a.yaml --data y/a.yaml", "two data sets are named a"),
         (
             "teacher=t.pt,u.pt student=s.yaml methods=plain,ultralytics",
-            "distils from one teacher, not from t.pt,u.pt",
+            "ultralytics has one teacher, not t.pt,u.pt",
         ),
         ("teacher=t.pt,t.pt student=s.yaml methods=fgd", "teacher t.pt given more than once"),
         (

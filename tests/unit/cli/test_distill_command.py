@@ -221,7 +221,7 @@ def test_every_command_gets_its_arguments_and_its_name(capsys, words):
     printed = capsys.readouterr().out
     examples, _, usage = printed.partition("examples:\n")[2].partition("\nusage: ")
     assert usage.startswith(f"fgd-yolo {words} ")
-    assert examples.count(f"  fgd-yolo {words}") == 3
+    assert 3 <= examples.count(f"  fgd-yolo {words}") <= 5
 
 
 @pytest.mark.parametrize(

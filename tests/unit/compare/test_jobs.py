@@ -209,5 +209,5 @@ def test_without_labels_the_teacher_must_know_the_classes(teacher_pt, student_ya
     check_comparable([job.planned for job in jobs], "runs.csv")
 
     teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "one", "two", "three")
-    with pytest.raises(FGDError, match=r"other does not know all classes of tiny\.yaml, and --label-fraction 0 leaves"):
+    with pytest.raises(UsageError, match=r"other does not know all classes of tiny\.yaml, and there are no labels"):
         prepare_data(replace(options, teachers=[str(teacher)]))

@@ -69,7 +69,7 @@ def test_a_second_teacher_whose_head_cannot_be_imitated_is_idle(load, caplog):
     """As that of an RT-DETR, or of a teacher whose images are of a size without a shared grid."""
     first, second = load("disc block wedge", "disc block cat")
     second.terms = ()
-    _warn_of_idle([first, second], FGDConfig())
+    _warn_of_idle([first, second], FGDConfig(), frames=False)
     (warning,) = idle(caplog)
     assert warning.endswith(
         "1.pt teaches nothing: its head cannot be imitated, and features are those of teacher 1; leave it out"
