@@ -46,8 +46,11 @@ def test_an_exported_file_detects_what_ultralytics_detects_on_the_same_images(ch
     theirs = YOLO(weights).predict(str(data.parent / "images/val"), imgsz=IMAGE_PX, rect=False, verbose=False)
     for path, expected in zip(val_images(data), theirs, strict=True):
         found = detector(path)
-        np.testing.assert_allclose(found.xyxy, expected.boxes.xyxy.numpy(), atol=0.1, err_msg=path.name)
-        np.testing.assert_allclose(found.confidence, expected.boxes.conf.numpy(), atol=1e-3)
+        mine = np.column_stack([found.xyxy, 100 * found.confidence])
+        others = np.column_stack([expected.boxes.xyxy.numpy(), 100 * expected.boxes.conf.numpy()])
+        # Rounding decides the order of objects with nearly equal scores.
+        gaps = np.abs(mine[:, None] - others).max(axis=2)
+        assert gaps.shape[0] == gaps.shape[1] and max(gaps.min(axis=0).max(), gaps.min(axis=1).max()) < 0.1, path.name
 
 
 def test_images_of_other_channels_are_an_error_of_the_export_that_names_both(checkpoint, tiny_data, tmp_path):
