@@ -20,7 +20,7 @@ from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 EXAMPLES = [
     ("teacher=t.pt student=yolov8n data=d.yaml methods=plain,mgd", "three seeds of plain training and of MGD"),
     ("teacher=t.pt student=s.pt methods=mgd,mgd:features.ratio=0.2", "two values of an option, on the demo scenes"),
-    ("teacher=t.pt student=s.pt label_fraction=0.1 methods=plain,fgd", "a tenth of the labels, by the seed"),
+    ("teacher=t.pt student=s.pt label_fraction=.1 methods=plain,fgd", "a tenth of the labels, by the seed"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
 ]
 NOTES = """\
