@@ -17,13 +17,15 @@ test:
 	pytest
 
 test-fast:
-	pytest -m "not slow"
+	pytest -m "not slow and not long"
 
-# A run of the tests kills a training twice; this ten times, and compares what was learnt with uninterrupted trainings.
+# What a run of the tests has once, in all its cases. And it kills a training twice; this ten times, and compares what
+# was learnt with uninterrupted trainings.
 test-long:
+	pytest -m long
 	KILLS=10 pytest -s tests/integration/test_killed_training.py
 
-# A run of the tests distils with a quarter of the families; this with all, and rewrites their record and tables.
+# A run of the tests distils with an eighth of the families; this with all, and rewrites their record and tables.
 matrix:
 	FAMILIES=all FAMILIES_RECORD=1 pytest tests/integration/test_families.py
 	python docs/generators/results_tables.py

@@ -20,7 +20,7 @@ from fgd_yolo.ultralytics import read_architecture
 from fixtures import CLASSES, KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
 from training import STEADY, quick_config, train
 
-PARTS = 4
+PARTS = 8
 
 # What one side has and the other has not: DFL, a one2one branch, a level, a task's own family.
 PAIRS = [

@@ -45,7 +45,7 @@ With --label-fraction, there are also:
   pseudo-labels:score=0.5       plain training, with what the teacher finds above
                                 a score (0.35) as labels of the other images
   fgd+heads:frames=true,unlabeled_ratio=0.7
-                                distillation that sees the other images as frames
+                                distillation that sees the others as frames
 """
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 

@@ -116,9 +116,9 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
 @pytest.mark.parametrize(
     ("method", "stop_signal", "prepare"),
     [
-        ("ultralytics", signal.SIGKILL, default_signals),
+        pytest.param("ultralytics", signal.SIGKILL, default_signals, marks=pytest.mark.long),
         (FGD, signal.SIGINT, default_signals),
-        (FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
+        pytest.param(FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP), marks=pytest.mark.long),
     ],
 )
 def test_a_run_stops_with_its_parent_and_resumes_from_its_checkpoint(comparison, method, stop_signal, prepare):

@@ -1,6 +1,6 @@
 """Every model YAML that Ultralytics ships distils: as student and as teacher, and with other families.
 
-The whole matrix takes minutes, so that a run of the tests has a quarter of it, another one each day. `make matrix` runs
+The whole matrix takes minutes, so that a run of the tests has an eighth of it, another one each day. `make matrix` runs
 all of it and writes the record from which the table of the docs is made.
 """
 
