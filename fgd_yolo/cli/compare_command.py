@@ -42,8 +42,8 @@ dis for ultralytics), and the loss gains box, cls and dfl:
   ultralytics:dis=3             another loss gain
 With --label-fraction, there are also:
   plain:labels=all              all labels, to see what the missing ones cost
-  pseudo-labels:score=0.5       plain training, with what the teacher finds above
-                                a score (0.35) as labels of the other images
+  pseudo-labels:score=0.5       plain training, with what the teacher finds
+                                above a score (0.35) as labels of the others
   fgd+heads:frames=true,unlabeled_ratio=0.7
                                 distillation that sees the others as frames
 """

@@ -23,7 +23,7 @@ from training import STEADY
 pytestmark = pytest.mark.slow
 SCRIPT = Path(rank_training.__file__)
 IMAGES = 18  # for two ranks batches of 2, 2, 2, 2 and 1 images each, for three of 2, 2 and 2
-SMALL_STEPS = {"lr0": 1e-4}  # with larger ones, the order of a sum of three gradients decides about the first digits
+SMALL_STEPS = {"lr0": 1e-5}  # with larger ones, the order of a sum of three gradients decides about the first digits
 SMALL = {"imgsz": 64, "device": "cpu", "plots": False, "nbs": 4, "optimizer": "SGD", "name": "student"}
 
 
@@ -139,7 +139,7 @@ def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_pat
     assert len(expected) == epochs == len(kept[0]["states"]) - 1
     for own, wanted in zip(kept[0]["states"][1:], expected, strict=True):
         moved = assert_same_way(kept[0]["states"][0], own, wanted)
-    assert min(moved.values()) > 5e-5, f"too short a way to compare: {moved}"
+    assert min(moved.values()) > 5e-6, f"too short a way to compare: {moved}"
 
 
 def assert_same_way(
@@ -148,14 +148,14 @@ def assert_same_way(
     """Assert that a state is the wanted one but for rounding, and return how far each part has moved.
 
     The ranks add the same gradients in another order; what this changes is measured by the way from the start, of which
-    a wrong mean would change a large part. How much it is depends on the CPU: up to 6 % of the way without AVX-512, where it is below 1 %.
+    a wrong mean would change a large part.
     """
     moved = dict.fromkeys(("student", "ema", "beside"), 0.0)
     for name, value in wanted.items():
         way = float((value - start[name]).abs().max())
         moved[name.partition(".")[0]] = max(moved[name.partition(".")[0]], way)
         off = float((own[name] - value).abs().max())
-        assert off <= 1e-1 * way + 5e-7 + 1e-5 * float(value.abs().max()) * ("running_" in name), (
+        assert off <= 5e-2 * way + 1e-7 + 1e-5 * float(value.abs().max()) * ("running_" in name), (
             f"{name}: {off}, {way}"
         )
     return moved
