@@ -101,6 +101,8 @@ def is_uncertain(scores: Sequence[float], threshold: float) -> bool:
 
 @dataclass
 class _Track:
+    """What is remembered of a track: enough to see that it flickers."""
+
     first_s: float
     last_s: float
     missing_s: float | None = None  # when it was first seen to be missing
