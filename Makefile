@@ -19,11 +19,9 @@ test:
 test-fast:
 	pytest -m "not slow and not long"
 
-# What a run of the tests has once, in all its cases. And it kills a training twice; this ten times, and compares what
-# was learnt with uninterrupted trainings.
+# Further cases of long tests, and a training that is killed ten times, whose student is compared with uninterrupted ones.
 test-long:
-	pytest -m long
-	KILLS=10 pytest -s tests/integration/test_killed_training.py
+	KILLS=10 pytest -s -m long
 
 # A run of the tests distils with an eighth of the families; this with all, and rewrites their record and tables.
 matrix:

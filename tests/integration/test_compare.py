@@ -167,6 +167,7 @@ def test_hold_out_does_not_read_the_val_split(comparison):
     assert (comparison.folder / "out/report.md").read_text().startswith("# Tuning on held-out train images")
 
 
+@pytest.mark.long
 def test_finished_runs_are_included_if_their_budgets_agree(comparison):
     from ultralytics.models.yolo.detect import DetectionTrainer
 

@@ -53,8 +53,14 @@ def test_a_run_killed_during_fine_tuning_resumes_there(shell):
 
 @pytest.mark.parametrize(
     ("number", "prepare"),
-    [(signal.SIGINT, default_signals), (signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP))],
-    ids=["Ctrl-C", "SIGTERM in the background"],
+    [
+        pytest.param(signal.SIGINT, default_signals, id="Ctrl-C"),
+        pytest.param(
+            *(signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP)),
+            id="SIGTERM in the background",
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_a_stop_ends_in_one_line_with_a_command_that_resumes(shell, trained_teacher, number, prepare):
     name = f"stopped-{number}"

@@ -1,6 +1,6 @@
 """A training that is killed again and again at random moments, and resumed each time.
 
-A run of the tests kills each training twice. `make test-long` kills it ten times, and compares what the student has
+Twice without more words; `make test-long` kills it ten times, and compares what the student has
 learnt with uninterrupted trainings; it prints where each kill hit, and what was learnt.
 """
 
@@ -27,7 +27,7 @@ from shell import Shell
 from signals import default_signals
 from watched_distill import JOURNAL, digest, optimizer_digests
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("KILLS", "2"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 LONG = KILLS >= 10  # so long that a student learns
