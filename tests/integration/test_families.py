@@ -120,12 +120,12 @@ def test_the_parts_are_all_cases_and_no_case_is_in_two():
 
 def test_the_part_is_that_of_the_day_unless_it_is_named(monkeypatch):
     monkeypatch.delenv("FAMILIES", raising=False)
-    assert selected() == part(int(date.today().strftime("%j")) % 4)
+    assert selected() == part(int(date.today().strftime("%j")) % 8)
     for name, expected in (("2", part(2)), ("all", cases())):
         monkeypatch.setenv("FAMILIES", name)
         assert selected() == expected
-    monkeypatch.setenv("FAMILIES", "4")
-    with pytest.raises(ValueError, match="parts 0 to 3, not 4"):
+    monkeypatch.setenv("FAMILIES", "8")
+    with pytest.raises(ValueError, match="parts 0 to 7, not 8"):
         selected()
 
 

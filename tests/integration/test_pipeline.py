@@ -111,6 +111,7 @@ def test_tracking_gives_ids_in_the_order_of_the_frames(tmp_path, video):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_threads_and_memory_stay_flat_while_streams_come_and_go(tmp_path, video):
     model = brightness_file(tmp_path / "light.onnx")
     large = write_video(tmp_path / "large.mp4", 12, width=1280, height=720)

@@ -91,6 +91,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
+@pytest.mark.long
 def test_the_second_process_that_resumes_a_run_gets_the_holder_of_the_lock_and_the_first_finishes(own, killed):
     run_dir = own.copied(killed, "wanted-twice")
     first = own.shell.start(["--resume", str(run_dir)])
