@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.training import distiller as distiller_module
+from fgd_yolo.training import teacher_passes
 from fgd_yolo.training import trainer as trainer_module
 from fgd_yolo.training.beside import Beside
 from fgd_yolo.training.loss_hook import LossHook
@@ -56,7 +56,7 @@ def test_beside_the_student_it_gives_the_same_weights_as_in_series(
 
     beside = train(Watched, student_yaml, tiny_data, tmp_path / "beside")
     assert any(name.startswith("teacher") for name in seen)
-    monkeypatch.setattr(distiller_module, "Beside", InSeries)
+    monkeypatch.setattr(teacher_passes, "Beside", InSeries)
     monkeypatch.setattr(trainer_module, "has_spare_core", lambda: False)  # nor the gradients of weights
     seen.clear()
     in_series = train(Watched, student_yaml, tiny_data, tmp_path / "series")
@@ -129,7 +129,9 @@ def test_a_teacher_in_bfloat16_trains_nearly_the_same_student(teacher_pt, studen
             FGDTrainer.with_teacher(teacher_pt, config=config), student_yaml, tiny_data, tmp_path / precision
         )
         frozen = trainer.distiller.feature_teacher.frozen
-        assert {weight.dtype for part in (frozen.model, frozen.head) for weight in part.parameters()} == {dtype}
+        # What decodes the edges of boxes has outputs in float32.
+        weights = [*frozen.model.named_parameters(), *frozen.head.named_parameters()]
+        assert {weight.dtype for name, weight in weights if not name.startswith("dfl.")} == {dtype}
         trainers[precision] = rows(trainer)[0]
     exact, rounded = trainers["fp32"], trainers["bf16"]
     names = [name for name in exact if name.endswith(("fg_loss", "bg_loss", "rel_loss", "head_cls", "head_box"))]
