@@ -44,7 +44,7 @@ def choose_columns(
     """
     if same_classes(teacher_names, data_names):
         return tuple((number,) for number in range(len(data_names)))
-    mapped = {_plain(source): _plain(target) for source, target in (class_map or {}).items()}
+    mapped = {plain_name(source): plain_name(target) for source, target in (class_map or {}).items()}
     stands_for = {number: mapped.get(name, name) for number, name in _plain_names(teacher_names).items()}
     wanted = _plain_names(data_names)
     return tuple(
@@ -56,7 +56,7 @@ def choose_columns(
 def own_entries(teacher_names: Mapping[int, str], class_map: Mapping[str, str]) -> dict[str, str]:
     """Return the entries of a class map that name a class of a teacher."""
     own = {*_plain_names(teacher_names).values()}
-    return {source: target for source, target in class_map.items() if _plain(source) in own}
+    return {source: target for source, target in class_map.items() if plain_name(source) in own}
 
 
 def known_classes(columns: Columns) -> list[int]:
@@ -84,7 +84,7 @@ def check_class_map(
         }
         for side, (name, owners) in sides.items():
             known = [str(entry) for names in owners for entry in names.values()]
-            if _plain(name) not in map(_plain, known):
+            if plain_name(name) not in map(plain_name, known):
                 theirs = " and ".join(format_classes(names, _SHOWN) for names in teachers)
                 raise UsageError(
                     f"map {source}={target}: the {side} no class '{name}'{close_match(name, known)} "
@@ -178,9 +178,10 @@ def joint_logit(logits: Tensor, dim: int) -> Tensor:
         return (none + torch.log(-torch.expm1(-none))).to(logits.dtype)
 
 
-def _plain(name: object) -> str:
+def plain_name(name: object) -> str:
+    """Return the name of a class as names are compared: without case, and with single spaces."""
     return " ".join(str(name).lower().split())
 
 
 def _plain_names(names: Mapping[int, str]) -> dict[int, str]:
-    return {int(number): _plain(name) for number, name in names.items()}
+    return {int(number): plain_name(name) for number, name in names.items()}

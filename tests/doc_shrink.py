@@ -39,7 +39,7 @@ ADDED_ARGUMENTS = {
     "export_onnx int8": {"allow_regression": True},
 }
 """Arguments that are added to a call if a page does not give them."""
-_FEW_EPOCHS = {"pseudo_high": 0.1, "pseudo_low": 0.05}
+_OF_FRAMES = {"pseudo_high": 0.1, "pseudo_low": 0.05}
 """Options of a training on frames: the stand-ins' teacher is sure of nothing."""
 _ALONE = {"--resume", "--report", "--runs", "--help", "-h", "--version"}  # nothing is added beside these
 
@@ -64,7 +64,7 @@ def shrink_command(command: str, words: Sequence[str]) -> list[str]:
     small = {name: SMALL[name] for name in given if name in SMALL}
     if not _ALONE & set(words):
         form = f"{command} int8" if "int8" in words else command
-        small |= _FEW_EPOCHS if "unlabeled" in given else {}
+        small |= _OF_FRAMES if "unlabeled" in given else {}
         left_out = {*given, *(["data"] if "unlabeled" in given else [])}  # frames alone have no data
         small |= {name: value for name, value in ADDED_OPTIONS.get(form, {}).items() if name not in left_out}
     for name, value in small.items():

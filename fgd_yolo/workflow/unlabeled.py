@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from fgd_yolo.class_columns import choose_columns, known_classes, own_entries
+from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, plain_name
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset
@@ -162,25 +162,21 @@ def chosen_names(
     Raises:
         UsageError: no teacher knows a class; the message names the closest one.
     """
-    renamed = {_plain(source): target for source, target in class_map.items()}
+    renamed = {plain_name(source): target for source, target in class_map.items()}
     own = (name for teacher in teachers for name in (teacher.names or {}).values())
     known: dict[str, str] = {}
     for name in own:
-        label = renamed.get(_plain(name), name)
-        known.setdefault(_plain(label), label)
+        label = renamed.get(plain_name(name), name)
+        known.setdefault(plain_name(label), label)
     if not chosen:
         return dict(enumerate(known.values()))
     for name in chosen:
-        if _plain(name) not in known:
+        if plain_name(name) not in known:
             raise UsageError(
                 f"teacher class '{name}' is not known{close_match(name, list(known.values()))} "
                 f"(teacher: {format_classes(dict(enumerate(known.values())))})"
             )
-    return dict(enumerate(known[_plain(name)] for name in dict.fromkeys(map(_plain, chosen))))
-
-
-def _plain(name: str) -> str:
-    return " ".join(str(name).lower().split())
+    return dict(enumerate(known[plain_name(name)] for name in dict.fromkeys(map(plain_name, chosen))))
 
 
 def check_sample(
