@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,9 @@ def record_assignments(student: nn.Module) -> Iterator[dict[str, dict[str, Tenso
         For each branch of the head that has an assigner, `matched` and `candidates` of `Predictions` for all anchors of
         the latest loss. RT-DETR has no assigner, so nothing is recorded.
     """
-    if getattr(student, "criterion", None) is None:
-        student.criterion = student.init_criterion()
     recorded: dict[str, dict[str, Tensor]] = {}
     with ExitStack() as hooks:
-        for branch, assigner in _assigners(student.criterion).items():
+        for branch, assigner in _assigners(criterion_of(student)).items():
             hook = partial(_record, recorded.setdefault(branch, {}))
             hooks.callback(assigner.register_forward_hook(hook).remove)
         yield recorded
@@ -38,9 +37,21 @@ def record_assignments(student: nn.Module) -> Iterator[dict[str, dict[str, Tenso
 
 def _assigners(criterion: object) -> dict[str, nn.Module]:
     """Return the assigner of each branch; a loss for one branch has the first of `BRANCHES`."""
-    parts = {branch: getattr(criterion, branch) for branch in BRANCHES if hasattr(criterion, branch)}
-    parts = parts or {BRANCHES[0]: criterion}
+    parts = branch_losses(criterion)
     return {branch: part.assigner for branch, part in parts.items() if hasattr(part, "assigner")}
+
+
+def criterion_of(student: nn.Module) -> Any:
+    """Return Ultralytics' criterion of a live model, which is built now if it has none yet, as its first step would."""
+    if getattr(student, "criterion", None) is None:
+        student.criterion = student.init_criterion()
+    return student.criterion
+
+
+def branch_losses(criterion: Any) -> dict[str, Any]:
+    """Return the loss of each branch of a criterion; a loss for one branch has the first of `BRANCHES`."""
+    parts = {branch: getattr(criterion, branch) for branch in BRANCHES if hasattr(criterion, branch)}
+    return parts or {BRANCHES[0]: criterion}
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from fgd_yolo.training.head_outputs import BRANCHES
+from fgd_yolo.training.assignments import branch_losses
 
 _BOXES_AT_ONCE = 32  # of which the distances to all anchors are in memory
 _NO_OBJECT = -30.0  # logit whose loss and gradient as a background are 0 in float32
@@ -50,10 +50,9 @@ def ignoring(criterion: Any, regions: IgnoredRegions, anchors: Tensor, size: tup
         anchors: (A, 2), x and y of the anchors as fractions of the image; unused for RT-DETR.
         size: (height, width) of the images in pixels.
     """
-    parts = [getattr(criterion, branch) for branch in BRANCHES if hasattr(criterion, branch)] or [criterion]
     with ExitStack() as changed:
         ignored = _inside(anchors.expand(_batch_size(regions), -1, -1), regions, size)
-        for part in parts:
+        for part in branch_losses(criterion).values():
             if hasattr(part, "bce"):
                 changed.enter_context(patch.object(part, "bce", _AnchorTerm(part.bce, ignored, regions)))
             else:

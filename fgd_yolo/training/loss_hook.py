@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.head import RTDETRDecoder
 
 from fgd_yolo.neck import FeatureHook, HeadHook, NeckHook
+from fgd_yolo.training.assignments import criterion_of
 from fgd_yolo.training.attachment import Attachment
 from fgd_yolo.training.encoder_outputs import encoder_outputs
 
@@ -80,9 +81,7 @@ class LossHook(Attachment):
     @property
     def criterion(self) -> Any:
         """Ultralytics' criterion of the student; built now if it has none yet, as its first step would."""
-        if getattr(self.student, "criterion", None) is None:
-            self.student.criterion = self.student.init_criterion()
-        return self.student.criterion
+        return criterion_of(self.student)
 
     def pop(self) -> tuple[list[Tensor], dict[str, Any] | None]:
         """Return the neck maps of the latest forward pass, and the output of the head if it is stored; clear both."""
