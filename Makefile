@@ -1,4 +1,7 @@
-# The checks of .ci/run, one by one, in the active environment.
+# The checks of .ci/run, one by one, in the active environment. Tests run in one process per core; those of a file stay
+# together, since they share what the first of them has trained.
+PYTEST = pytest -n auto --dist loadfile
+
 .PHONY: format check test test-fast test-long matrix docs docs-serve
 # The theme prints a notice about the future of MkDocs before every build.
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
@@ -14,10 +17,10 @@ check:
 	hadolint deploy/Dockerfile
 
 test:
-	pytest
+	$(PYTEST)
 
 test-fast:
-	pytest -m "not slow and not long"
+	$(PYTEST) -m "not slow and not long"
 
 # Further cases of long tests, and a training that is killed ten times, whose student is compared with uninterrupted ones.
 test-long:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not part of the package
 
 import families_table
+import few_labels_tables
 import task_features
 from matplotlib.figure import Figure
 
@@ -407,6 +408,22 @@ def families_refused() -> str:
     return markdown(["model", "head", "reason"], list(families_table.refused()), labels=3)
 
 
+def few_labels() -> str:
+    """Students that learnt from a part of the labels, with and without frames."""
+    return markdown(few_labels_tables.HEAD, few_labels_tables.few_labels(), labels=2)
+
+
+def few_labels_verdicts() -> str:
+    """What the pairs with a tenth of the labels say, one line each."""
+    return "\n".join(f"- {line}" for line in few_labels_tables.few_labels_verdicts())
+
+
+def no_labels() -> str:
+    """Students that learnt from frames alone, beside plain training on the true labels of the frames."""
+    rows = few_labels_tables.no_labels()
+    return markdown(few_labels_tables.HEAD_WITHOUT_LABELS, rows) if rows else "No student has been trained yet."
+
+
 def trials(folder: str, names: dict[str, str]) -> str:
     """The trials of one choice, beside plain training."""
     runs = {run.method: run for run in rows_of(folder)}
@@ -441,6 +458,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-bccd": partial(trials, "choosing-bccd-900-steps", CHOOSING_BCCD),
     "choosing-demo": partial(trials, "choosing-demo-40-epochs", CHOOSING_DEMO),
     "choosing-yolo26n": partial(trials, "choosing-bccd-yolo26n", CHOOSING_YOLO26N),
+    "few-labels": few_labels,
+    "few-labels-verdicts": few_labels_verdicts,
+    "no-labels": no_labels,
+    "no-labels-verdict": few_labels_tables.no_labels_verdict,
     "tasks": tasks,
     "families": families,
     "family-pairs": family_pairs,

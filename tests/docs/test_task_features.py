@@ -1,4 +1,4 @@
-"""Every mark in the table of the tasks stands for a test that exists and runs."""
+"""Every mark in the table of the tasks stands for a test that exists and runs, some of them by `make test-long`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Collector:
         hindering = {"skip", "skipif", "xfail"}
         found = {item.nodeid: [m.name for m in item.iter_markers() if m.name in hindering] for item in session.items}
         open(sys.argv[1], "w").write(json.dumps(found))
-sys.exit(pytest.main(["--collect-only", "-q", *sys.argv[2:]], plugins=[Collector()]))
+sys.exit(pytest.main(["--collect-only", "-q", "-m", "", *sys.argv[2:]], plugins=[Collector()]))
 """
 
 

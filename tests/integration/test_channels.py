@@ -16,13 +16,14 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.export import export_onnx
 from fgd_yolo.runtime import OnnxDetector
 from fixtures import IMAGE_PX, draw_dataset, narrow_yaml, save_checkpoint
+from long_cases import long
 from training import quick_config
 
 pytestmark = pytest.mark.slow
 NUMBERS = pytest.mark.parametrize("channels", [1, 4])
 
 
-@pytest.fixture(scope="module", params=[1, 4])
+@pytest.fixture(scope="module", params=[*long(1), 4])
 def checkpoint(request, tmp_path_factory) -> tuple[int, Path, Path]:
     """The number of channels, a data set of such images, and a checkpoint that detects on them."""
     folder = tmp_path_factory.mktemp("channels")

@@ -117,7 +117,7 @@ def test_methods_train_under_equal_conditions_and_a_killed_comparison_resumes(co
     ("method", "stop_signal", "prepare"),
     [
         pytest.param("ultralytics", signal.SIGKILL, default_signals, marks=pytest.mark.long),
-        (FGD, signal.SIGINT, default_signals),
+        pytest.param(FGD, signal.SIGINT, default_signals, marks=pytest.mark.long),
         pytest.param(FGD, signal.SIGTERM, ignoring(signal.SIGINT, signal.SIGHUP), marks=pytest.mark.long),
     ],
 )

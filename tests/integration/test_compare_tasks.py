@@ -11,6 +11,7 @@ from fgd_yolo.compare.results import TASK_MAP50_95, curve_file, read_curve, read
 from fgd_yolo.compare.run_process import make_run
 from fgd_yolo.task_table import TASKS
 from fixtures import task_files
+from long_cases import long
 
 METHODS = ["plain", "ultralytics", "fgd+heads:checks.min_teacher_map=0"]
 SMALL = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "nbs": 4, "warmup_epochs": 0}
@@ -23,7 +24,7 @@ LETTERS = {"segment": "M", "pose": "P", "obb": "B"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+@pytest.mark.parametrize("task", ["segment", *long("pose", "obb")])
 def test_methods_are_compared_by_the_accuracy_of_the_task(task, tmp_path):
     data, teacher, student = map(str, task_files(tmp_path / "files", task))
     out = tmp_path / "out"

@@ -23,6 +23,7 @@ def test_a_finished_run_is_resumed_without_harm(shell, first_run):
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
+@pytest.mark.long
 def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(shell, trained_teacher):
     process = shell.start(shell.job("--teacher", trained_teacher, "name=torn", epochs=4))
     weights = shell.folder / "runs/distill/torn/student/weights"
@@ -37,6 +38,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(s
     assert not list(weights.parent.rglob(".partial-*"))
 
 
+@pytest.mark.long
 def test_a_run_killed_during_fine_tuning_resumes_there(shell):
     process = shell.start(
         shell.job("--teacher", shell.wide, "--teacher-epochs", TEACHER_EPOCHS, "seed=1", "name=early")

@@ -156,6 +156,7 @@ assert "fg_loss" in model.trainer.loss_names
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.long
 def test_a_run_of_an_image_size_between_strides_ends_with_one_size_everywhere(shell):
     run = shell.run(shell.job("--recipe", "plain", "name=between", f"imgsz={IMAGE_PX - 20}", quick=QUICK[2:]))
     assert run.returncode == 0, run.stderr

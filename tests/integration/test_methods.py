@@ -8,12 +8,16 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.training.attention_plots import FOLDER
 from fixtures import draw_dataset, narrow_yaml, rename_classes, save_checkpoint
+from long_cases import long
 from training import STEADY, rows, train, weights
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", [*METHOD_OPTIONS, "fgd+cwd+heads", "fgd+bckd_cls+bckd_box"])
+TOGETHER = ("fgd+cwd+heads", "fgd+bckd_cls+bckd_box", "fitnet+mgd+pkd+score_l2+ld", "crosshead+dfine")
+
+
+@pytest.mark.parametrize("name", [*TOGETHER, *long(*METHOD_OPTIONS)])
 def test_a_method_trains_for_an_epoch(name, teacher_pt, student_yaml, tiny_data, tmp_path):
     """The preflight passes, every term is logged, the alignments learn, and the checkpoint is a plain student."""
     config = FGDConfig.from_dict({**STEADY, "method": name, "checks.min_teacher_map": 0.0, "pictures_every": 1})

@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from fgd_yolo.errors import FGDError
 from fgd_yolo.locking import FolderLock
 from fixtures import draw_dataset, save_checkpoint
+from long_cases import long
 from shell import TEACHER_EPOCHS, Shell, wait_for
 from training import train
 
@@ -155,7 +156,7 @@ def test_ultralytics_own_resume_is_refused_for_a_running_training_and_works_for_
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
 
 
-@pytest.mark.parametrize("removed", [".", "student", "student/weights"])
+@pytest.mark.parametrize("removed", [".", *long("student", "student/weights")])
 def test_a_folder_removed_during_training_ends_the_run_in_one_line(removed, own):
     process = own.start("removed", 60)
     run_dir = own.runs / "removed"
@@ -193,7 +194,7 @@ def test_temporary_files_of_a_killed_run_are_removed_by_the_next_start(own, fini
     assert not list(run_dir.rglob(".*"))
 
 
-@pytest.mark.parametrize("name", ["last.pt", "fgd_last.safetensors"])
+@pytest.mark.parametrize("name", ["last.pt", *long("fgd_last.safetensors")])
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_the_run_finishes(name, own, killed):
     run_dir = own.copied(killed, f"damaged-{name}")
     file = run_dir / "student/weights" / name
@@ -208,7 +209,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_the_run_finishes
         assert isinstance(torch.load(path, weights_only=False)["model"], torch.nn.Module)
 
 
-@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"student: .nan\n"])
+@pytest.mark.parametrize("content", [b"student: .nan\n", *long(b"", bytes(range(256)))])
 def test_damaged_options_are_one_line(content, own, killed):
     run_dir = own.copied(killed, f"options-{len(content)}")
     (run_dir / "distill.yaml").write_bytes(content)
@@ -263,7 +264,7 @@ def unchanged(own):
     kept.rename(own.folder)
 
 
-@pytest.mark.parametrize("stage", ["student", "evaluation", "finished"])
+@pytest.mark.parametrize("stage", ["student", *long("evaluation"), "finished"])
 @pytest.mark.parametrize("change", [Changes.teacher, Changes.labels, Changes.images, Changes.missing_teacher])
 @pytest.mark.usefixtures("unchanged")
 def test_a_resumed_run_refuses_changed_models_and_data_at_every_stage(change, stage, own, killed, finished):
@@ -294,6 +295,7 @@ def test_a_run_resumes_with_data_and_teacher_in_another_folder(own, killed):
     assert epochs(run_dir) == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.long
 def test_a_changed_checkpoint_in_the_teacher_cache_is_refused(tmp_path):
     """With a cache and data that no other test uses."""
     (tmp_path / "alone").mkdir()

@@ -9,6 +9,7 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.ultralytics import load_model
 from fixtures import CLASSES, KEYPOINTS, draw_dataset, narrow_yaml, save_checkpoint
+from long_cases import long
 from training import quick_config, rows
 
 POSE_SHAPE = {"data_kpt_shape": KEYPOINTS["kpt_shape"]}
@@ -35,7 +36,7 @@ def test_a_student_of_each_task_is_trained_by_the_trainer_of_its_task(task, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["yolo11n", "yolo26n"])
+@pytest.mark.parametrize("family", [*long("yolo11n"), "yolo26n"])
 @pytest.mark.parametrize("task", ["segment", "pose", "obb"])
 def test_every_term_of_a_task_teaches_in_other_families(task, family, tmp_path):
     suffix = {"segment": "seg"}.get(task, task)

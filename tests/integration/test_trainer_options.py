@@ -41,6 +41,7 @@ def test_ultralytics_train_arguments_work(arguments, configured, student_yaml, t
     assert weights(trainer.last)
 
 
+@pytest.mark.long
 def test_compile_keeps_measuring_the_gradient_ratio(configured, student_yaml, tiny_data, tmp_path):
     trainer = train(configured, student_yaml, tiny_data, tmp_path, compile=True, epochs=1)
     assert hasattr(trainer.model, "_orig_mod"), "the student was not compiled"

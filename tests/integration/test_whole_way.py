@@ -15,6 +15,7 @@ from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.task_table import TASKS, Accuracy
 from fgd_yolo.ultralytics import load_model
 from fixtures import KEYPOINTS, draw_dataset, file_names, narrow_yaml, save_checkpoint
+from long_cases import long
 from training import quick_config
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def interrupt_second_epoch(trainer):
     trainer.distiller.end_epoch()
 
 
-@pytest.mark.parametrize("task", FIELDS)
+@pytest.mark.parametrize("task", ["segment", *long("pose", "obb")])
 def test_a_student_of_each_task_is_distilled_resumed_measured_exported_and_run(task, tmp_path, monkeypatch, capsys):
     data = draw_dataset(tmp_path / "data", train=16, val=4, task=task)
     keypoints = KEYPOINTS if task == "pose" else {}

@@ -1,0 +1,147 @@
+"""The tables of students that learnt from few labels and from none, from the rows that are committed so far.
+
+The folders of `docs/results/few-labels` are comparisons, whose commands are in its README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
+from fgd_yolo.compare.results import RUNS, Run, read_context, read_runs
+from fgd_yolo.compare.tables import number
+
+ROWS = Path(__file__).parents[1] / "results/few-labels"
+PLAIN, PSEUDO, LABELLED, FRAMES, ALL = WAYS = (
+    "plain",
+    "pseudo-labels",
+    "fgd+heads",
+    "fgd+heads:frames=true",
+    "plain:labels=all",
+)
+HEAD = (
+    "data, labelled images",
+    "seed",
+    "teacher",
+    "plain, labelled part",
+    "pseudo labels",
+    "distilled, labelled part",
+    "distilled with frames",
+    "plain, all labels",
+    "closed",
+)
+HEAD_WITHOUT_LABELS = ("seed", "teacher", "plain, true labels", "frames alone", "points")
+
+
+class Part(NamedTuple):
+    """The comparison of one data set with a part of its labels.
+
+    Args:
+        folder: its name in `docs/results/few-labels`.
+        name: the data set.
+        fraction: the fraction of the labels, in percent.
+    """
+
+    folder: str
+    name: str
+    fraction: int
+
+
+TENTHS = (Part("bccd-tenth", "BCCD", 10), Part("scenes-tenth", "demo scenes", 10))
+QUARTERS = (Part("bccd-quarter", "BCCD", 25), Part("scenes-quarter", "demo scenes", 25))
+WITHOUT_LABELS = "none"
+STUDENTS = 3 * len(TENTHS) * len(WAYS) + len(QUARTERS) * (len(WAYS) - 1)
+STUDENTS_WITHOUT_LABELS = 3 * 2
+
+
+def few_labels() -> list[Sequence[str]]:
+    """Return the rows of the table: mAP50-95 of each way by data set, fraction and seed; ways not run are empty."""
+    return [_row(part, seed) for part in (*TENTHS, *QUARTERS) for seed in _seeds(_runs(part.folder))]
+
+
+def few_labels_verdicts() -> Iterator[str]:
+    """Yield what the pairs with a tenth of the labels say about each target, and the number of students."""
+    runs = [run for part in TENTHS for run in _runs(part.folder)]
+    if (share := _closed(runs)) is not None:
+        yield (
+            "the student with frames closes "
+            f"**{100 * share:.0f} %** of the gap between plain training on a tenth of the labels and on all of them "
+            "(target: at least 50 %)"
+        )
+    names = {LABELLED: "the distillation on the labelled part", PSEUDO: "pseudo labels alone"}
+    targets = {LABELLED: "at least +3", PSEUDO: "pseudo labels not shown to be better"}
+    for other, name in names.items():
+        if result := _gain(runs, FRAMES, other):
+            yield f"distilled with frames over {name}: {_points(result)} (target: {targets[other]})"
+    rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
+    yield f"{rows} of {STUDENTS} students have been trained"
+
+
+def no_labels() -> list[Sequence[str]]:
+    """Return the rows of the table: the student from frames alone beside plain training on their true labels."""
+    by_key = {(run.method, run.seed): run for run in _runs(WITHOUT_LABELS)}
+    rows = []
+    for seed in _seeds(list(by_key.values())):
+        plain, frames = by_key.get((ALL, seed)), by_key.get((FRAMES, seed))
+        points = "" if None in (plain, frames) else f"{100 * (frames.map50_95 - plain.map50_95):+.1f}"
+        rows.append([str(seed), _teacher(WITHOUT_LABELS, seed), _map(plain), _map(frames), points])
+    return rows
+
+
+def no_labels_verdict() -> str:
+    """Return what the pairs of runs without labels say about the target."""
+    runs = _runs(WITHOUT_LABELS)
+    result = _gain(runs, FRAMES, ALL)
+    made = f"{len(runs)} of {STUDENTS_WITHOUT_LABELS} students have been trained"
+    return made if result is None else f"frames alone over true labels: {_points(result)} (target: at least -3); {made}"
+
+
+def _runs(folder: str) -> list[Run]:
+    file = ROWS / folder / RUNS
+    return read_runs(file) if file.is_file() else []
+
+
+def _seeds(runs: Sequence[Run]) -> list[int]:
+    return sorted({run.seed for run in runs})
+
+
+def _row(part: Part, seed: int) -> Sequence[str]:
+    own = {run.method: run for run in _runs(part.folder) if run.seed == seed}
+    labelled = next(iter(own.values())).labelled_images
+    closed = _closed(list(own.values()))
+    share = "" if closed is None else f"{100 * closed:.0f} %"
+    name = f"{part.name}, {labelled} ({part.fraction} %)"
+    return [name, str(seed), _teacher(part.folder, seed), *(_map(own.get(way)) for way in WAYS), share]
+
+
+def _closed(runs: Sequence[Run]) -> float | None:
+    """Return the share of the gap between plain training on a part of the labels and on all that frames close.
+
+    Over several data sets and seeds it is the mean gain over the mean gap, of those that have all three students.
+    """
+    gains = {(pair.data, pair.seed): pair.points for pair in pairs(runs, FRAMES, PLAIN)}
+    gaps = {(pair.data, pair.seed): pair.points for pair in pairs(runs, ALL, PLAIN)}
+    both = gains.keys() & gaps.keys()
+    return sum(gains[key] for key in both) / sum(gaps[key] for key in both) if both else None
+
+
+def _gain(runs: Sequence[Run], method: str, other: str) -> Estimate | None:
+    return estimate([pair.points for pair in pairs(runs, method, other)])
+
+
+def _points(result: Estimate) -> str:
+    interval = "" if result.low is None else f", 95 % interval {result.low:+.2f} to {result.high:+.2f}"
+    return f"**{result.mean:+.2f} points**{interval}, n={result.n}: {verdict(result)}"
+
+
+def _map(run: Run | None) -> str:
+    return "" if run is None else number(run.map50_95, 3)
+
+
+def _teacher(folder: str, seed: int) -> str:
+    """Return the accuracy of the teacher of a seed on the same val images."""
+    (teachers,) = read_context(ROWS / folder)["teachers"].values()
+    own = [teacher for teacher in teachers if teacher["name"].endswith(f" of seed {seed}")] or teachers
+    return number(own[0]["map50_95"], 3)
