@@ -5,6 +5,7 @@ The folders of `docs/results/few-labels` are comparisons, whose commands are in 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,30 @@ def few_labels_verdicts() -> Iterator[str]:
             yield f"distilled with frames over {name}: {_points(result)} (target: {targets[other]})"
     rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
     yield f"{rows} of {STUDENTS} students have been trained"
+
+
+SCORE_RANGES = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
+HEAD_OF_SCORES = ("score of the teacher", *(f"{part.name}, {count}" for part in TENTHS for count in ("boxes", "right")))
+
+
+def teacher_scores() -> list[Sequence[str]]:
+    """Return the rows of the table: how many boxes of the teachers of a tenth are right on the frames, by score."""
+    counts = [_counts(part.folder) for part in TENTHS]
+    rows = []
+    for low, high in SCORE_RANGES:
+        cells = []
+        for own in counts:
+            inside = [row for row in own if low <= float(row["from"]) < high]
+            boxes, right = (sum(int(row[name]) for row in inside) for name in ("boxes", "right"))
+            cells += [str(boxes), f"{100 * right / boxes:.0f} %"]
+        rows.append([f"{low:g} to {high:g}", *cells])
+    return rows
+
+
+def _counts(folder: str) -> list[dict[str, str]]:
+    """Return the rows that `docs/results/few_labels_scores.py` has written."""
+    with (ROWS / folder / "teacher-scores.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def no_labels() -> list[Sequence[str]]:

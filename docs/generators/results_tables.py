@@ -418,6 +418,11 @@ def few_labels_verdicts() -> str:
     return "\n".join(f"- {line}" for line in few_labels_tables.few_labels_verdicts())
 
 
+def teacher_scores() -> str:
+    """How often the teachers of a tenth of the labels are right on frames, by their score."""
+    return markdown(few_labels_tables.HEAD_OF_SCORES, few_labels_tables.teacher_scores())
+
+
 def no_labels() -> str:
     """Students that learnt from frames alone, beside plain training on the true labels of the frames."""
     rows = few_labels_tables.no_labels()
@@ -460,6 +465,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-yolo26n": partial(trials, "choosing-bccd-yolo26n", CHOOSING_YOLO26N),
     "few-labels": few_labels,
     "few-labels-verdicts": few_labels_verdicts,
+    "teacher-scores": teacher_scores,
     "no-labels": no_labels,
     "no-labels-verdict": few_labels_tables.no_labels_verdict,
     "tasks": tasks,
