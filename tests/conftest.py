@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,22 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(here)
 
 
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory) -> Path:
-    """The YAML of 12 drawn train and 6 val images, 96 px, 3 classes, the last image of each split empty."""
+def tiny_data(tmp_path_factory) -> Iterator[Path]:
+    """The YAML of 12 drawn train and 6 val images, 96 px, 3 classes, the last image of each split empty.
+
+    A test that adds files to the images or changes one draws a data set of its own.
+    """
     from fixtures import draw_dataset
 
-    return draw_dataset(tmp_path_factory.mktemp("tiny_data"))
+    data = draw_dataset(tmp_path_factory.mktemp("tiny_data"))
+    drawn = _contents(data.parent / "images")
+    yield data
+    assert _contents(data.parent / "images") == drawn, "a test has changed the images that all share"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from fgd_yolo import FGDTrainer
 from fgd_yolo.console import guarded
 from fgd_yolo.distributed.world import current_world
+from fgd_yolo.training.mixed_dataset import UNLABELED
 from training import quick_config
 
 
@@ -42,7 +43,8 @@ def drop_last_image(batch: dict[str, Any]) -> None:
     for name in ("cls", "bboxes", "batch_idx"):
         batch[name] = batch[name][kept]
     batch["img"] = batch["img"][:count]
-    batch["im_file"] = batch["im_file"][:count]
+    for name in {"im_file", UNLABELED} & batch.keys():
+        batch[name] = batch[name][:count]
 
 
 CHANGES = {"remove_boxes": remove_boxes, "drop_last_image": drop_last_image}
@@ -113,13 +115,15 @@ def build(
     plan: dict[str, dict[str, Any]],
     hosts: bool = False,
     place: int | None = None,
+    unlabeled: str | None = None,
 ) -> KeepingTrainer:
     """Return the trainer of the arguments that a test has written.
 
     Args:
+        unlabeled: list file of frames without labels.
         hosts: whether each rank has a folder of its own for its runs, like machines without a shared disk.
     """
-    made = KeepingTrainer.with_teacher(teacher, quick_config(options))
+    made = KeepingTrainer.with_teacher(teacher, quick_config(options), unlabeled=unlabeled)
     made.folder, made.plan, made.place = folder, plan, place
     return made(overrides=on_host(overrides, current_world().rank) if hosts else overrides)
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(rank_training.__file__)
 IMAGES = 18  # for two ranks batches of 2, 2, 2, 2 and 1 images each, for three of 2, 2 and 2
 SMALL_STEPS = {"lr0": 1e-5}  # with larger ones, the order of a sum of three gradients decides about the first digits
+FOUND = {"pseudo_high": 0.35, "pseudo_low": 0.2}  # what an untrained teacher finds
 SMALL = {"imgsz": 64, "device": "cpu", "plots": False, "nbs": 4, "optimizer": "SGD", "name": "student"}
 
 
@@ -37,16 +38,19 @@ def files(tmp_path_factory) -> dict[str, str]:
     return {"teacher": str(teacher), "model": str(student), "data": str(data)}
 
 
-def arguments(files: dict[str, str], folder: Path, plan: dict | None = None, **changes: Any) -> dict[str, Any]:
+def arguments(
+    files: dict[str, str], folder: Path, plan: dict | None = None, unlabeled: str | None = None, **changes: Any
+) -> dict[str, Any]:
     """Return the arguments of a small training, and write them where its processes read them."""
     project = {"project": str(folder / ("HOST" if changes.pop("hosts", False) else "runs"))}
     names = {"model": files["model"], "data": files["data"]}
     content = {
         "teacher": files["teacher"],
-        "options": {**STEADY, "features.ratio": 1.0},  # so that the alignments move too
+        "options": {**STEADY, "features.ratio": 1.0, **(FOUND if unlabeled else {})},  # the alignments move too
         "overrides": {**names, **SMALL, "epochs": 2, "batch": 4, "warmup_epochs": 0, **project, **changes},
         "plan": plan or {},
         "hosts": "HOST" in project["project"],
+        "unlabeled": unlabeled,
     }
     folder.mkdir(exist_ok=True)
     (folder / "arguments.json").write_text(json.dumps(content))
@@ -124,11 +128,25 @@ def reference(content: dict[str, Any], kept: list[dict[str, Any]], monkeypatch) 
     return states
 
 
+def draw_frames(folder: Path) -> str:
+    """Draw a few images without labels and return their list file."""
+    draw_dataset(folder, train=14, val=1)
+    images = sorted((folder / "images/train").iterdir())
+    (folder / "frames.txt").write_text("".join(f"{image}\n" for image in images))
+    return str(folder / "frames.txt")
+
+
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # as in Ultralytics' own loop
-@pytest.mark.parametrize(("processes", "epochs"), [(2, 4), pytest.param(3, 7, marks=pytest.mark.long)])
-def test_several_ranks_equal_a_loop_that_averages_their_gradients(files, tmp_path, monkeypatch, processes, epochs):
+@pytest.mark.parametrize(
+    ("processes", "epochs", "with_frames"),
+    [(2, 4, False), pytest.param(3, 7, False, marks=pytest.mark.long), (2, 3, True)],
+)
+def test_several_ranks_equal_a_loop_that_averages_their_gradients(
+    files, tmp_path, monkeypatch, processes, epochs, with_frames
+):
     plan = {"1": {"changes": {"3": "remove_boxes", "7": "drop_last_image"}, "spoilt": [2, 5]}, "0": {"spoilt": [9]}}
-    content = arguments(files, tmp_path / "run", plan, epochs=epochs, batch=2 * processes, **SMALL_STEPS)
+    frames = draw_frames(tmp_path / "frames") if with_frames else None
+    content = arguments(files, tmp_path / "run", plan, frames, epochs=epochs, batch=2 * processes, **SMALL_STEPS)
     ended = torchrun(SCRIPT, processes, tmp_path / "run")
     assert ended.returncode == 0, ended.stderr[-2000:]
     kept = results(tmp_path / "run", processes)

@@ -179,6 +179,7 @@ def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_no_folder_and_sugges
     assert not (own.runs / "full").exists()
 
 
+@pytest.mark.long
 def test_temporary_files_of_a_killed_run_are_removed_by_the_next_start(own, finished):
     run_dir = own.copied(finished, "killed-at-the-export")
     for name in ("student.onnx", "result.json"):
@@ -264,7 +265,7 @@ def unchanged(own):
     kept.rename(own.folder)
 
 
-@pytest.mark.parametrize("stage", ["student", *long("evaluation"), "finished"])
+@pytest.mark.parametrize("stage", ["student", *long("evaluation", "finished")])
 @pytest.mark.parametrize("change", [Changes.teacher, Changes.labels, Changes.images, Changes.missing_teacher])
 @pytest.mark.usefixtures("unchanged")
 def test_a_resumed_run_refuses_changed_models_and_data_at_every_stage(change, stage, own, killed, finished):

@@ -64,10 +64,9 @@ def test_label_files_of_frames_change_nothing(distilling, student_yaml, tiny_dat
     ],
     ids=str,
 )
-def test_options_and_train_arguments_work(options, arguments, distilling, student_yaml, tiny_data, tmp_path):
-    trainer = train(
-        distilling(frames(tmp_path / "f"), **options), student_yaml, tiny_data, tmp_path, epochs=1, **arguments
-    )
+def test_options_and_train_arguments_work(options, arguments, distilling, student_yaml, tmp_path):
+    data = draw_dataset(tmp_path / "data")  # beside whose images cache=disk writes
+    trainer = train(distilling(frames(tmp_path / "f"), **options), student_yaml, data, tmp_path, epochs=1, **arguments)
     [*_, row] = rows(trainer)
     assert float(row["train/cls_loss"]) > 0 and np.isfinite(float(row["train/box_loss"]))
     assert load_model(trainer.last)

@@ -52,7 +52,8 @@ def test_the_text_block_is_dark_with_white_text_and_grows_with_the_lines():
 
 
 def test_an_id_is_drawn_at_the_lower_left_corner_and_a_missing_id_is_not():
-    with_id, without = (overlay(make_result(image=grey(), objects=(BOX,), tracker_id=[track])) for track in (7, -1))
+    at_once = {"image": grey(), "objects": (BOX,), "arrived": time.monotonic()}  # the frame's time is drawn too
+    with_id, without = (overlay(make_result(tracker_id=[track], **at_once)) for track in (7, -1))
     ys, xs = np.nonzero(changed(with_id, without))
     assert 150 <= xs.min() <= xs.max() < 190 and 180 <= ys.min() <= ys.max() <= 200
     untracked = overlay(make_result(image=grey(), objects=(BOX,)))
