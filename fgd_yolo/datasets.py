@@ -108,6 +108,19 @@ class Dataset:
         """`teacher` and `score` if the val labels are a teacher's objects above a score, None for true labels."""
         return self.info.get(LABELLED_BY)
 
+    def check_true_labels(self) -> None:
+        """Check that what is measured on the val images is accuracy.
+
+        Raises:
+            FGDError: their labels are a teacher's objects.
+        """
+        if self.labelled_by is not None:
+            teacher = self.labelled_by["teacher"]
+            raise FGDError(
+                f"the val labels of {self.source} are the objects of {teacher}, so nothing measured on them is "
+                "accuracy: compare on data with labelled val images"
+            )
+
     @property
     def has_train_labels(self) -> bool:
         """Whether the train images have labels."""

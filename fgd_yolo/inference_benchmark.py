@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fgd_yolo.datasets import moved_dataset, read_dataset
+from fgd_yolo.datasets import Dataset, moved_dataset, read_dataset
 from fgd_yolo.demo import cache_root, demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
@@ -61,7 +61,8 @@ def benchmark_inference(
             weights = random_weights(DEFAULT_MODEL, data, folder)
         model, checkpoint = load_model(weights)
         named = data or moved_dataset((checkpoint.get("train_args") or {}).get("data"), weights)
-        data = str(read_dataset(named, recorded=data is None).copy_to(folder / "data").file)
+        dataset = read_dataset(named, recorded=data is None).copy_to(folder / "data")
+        data = str(dataset.file)
         title = weights.name if trained else f"{DEFAULT_MODEL}, random weights"
         for size in sizes:
             files = export_variants(weights, data, size, folder)
@@ -71,8 +72,16 @@ def benchmark_inference(
             image = _camera_image(data, image_channels(model.yaml))
             stages = {count: time_stages(files["fp32"], image, count, rounds) for count in threads}
             yield f"{title}, {size} px, {machine_name()}, shortest of {rounds} rounds\n"
-            yield format_table(runs, accuracy, TASKS[model.task].map_name)
+            yield format_table(runs, accuracy, _map_name(dataset, model.task))
             yield from (format_stages(count, times) for count, times in stages.items())
+
+
+def _map_name(dataset: Dataset, task: str) -> str:
+    """Return the name of what is measured on the val images: without true labels it is no accuracy."""
+    name = TASKS[task].map_name
+    if dataset.labelled_by is None:
+        return name
+    return f"agreement with {dataset.labelled_by['teacher']}, not accuracy ({name})"
 
 
 def export_variants(weights: Path, data: str, imgsz: int, folder: Path) -> dict[str, Path]:

@@ -59,6 +59,7 @@ def _job(folder: Path, output: Path) -> Job:
     }
     method, student, teachers, teacher_digest = _origin(folder, arguments)
     dataset = scan_dataset(str(run_dataset(folder) or arguments["data"]), train, recorded=True)
+    dataset.check_true_labels()
     _check_inputs(folder, dataset, student, teachers)
     planned = Run(
         data=data_name(str(dataset.source)),

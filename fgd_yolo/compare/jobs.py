@@ -220,12 +220,17 @@ def plan_data(
         source: the images that keep their labels, or the YAML of all; None for the demo scenes.
         seed: seed of the teacher.
         arguments: train arguments of student and teacher; those of the teacher may be None.
+
+    Raises:
+        FGDError: the val labels are a teacher's.
     """
     teacher, (train, teacher_train) = options.teacher_of(data, seed), arguments
     yaml = str(source.repeated) if isinstance(source, LabelledPart) else source
     config = FGDConfig(map=options.class_map) if teacher else FGDConfig(method=PLAIN)
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
-    return make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
+    plan = make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
+    plan.dataset.check_true_labels()
+    return plan
 
 
 def _job(options: ComparisonOptions, data: PreparedData, method: Method, seed: int) -> Job:

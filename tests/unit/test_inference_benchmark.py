@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from fgd_yolo.inference_benchmark import ULTRALYTICS_INT8, StageTimes, format_stages, format_table
+from fgd_yolo.datasets import read_dataset
+from fgd_yolo.inference_benchmark import ULTRALYTICS_INT8, StageTimes, _map_name, format_stages, format_table
 from fgd_yolo.task_table import Accuracy
+from fixtures import draw_dataset
 
 RUNS = {
     1: {"fp32": 0.020, "int8": 0.010, ULTRALYTICS_INT8: 0.030, "int8, OpenVINO": 0.008},
@@ -45,3 +48,10 @@ def test_stages_are_compared_with_the_network_and_with_a_call():
     assert times.call_ratio == pytest.approx(1.02)
     sentence = format_stages(1, times)
     assert "0.60 ms" in sentence and "5.0%" in sentence and "1.020 times" in sentence
+
+
+def test_what_is_measured_against_a_teachers_objects_is_not_called_accuracy(tmp_path):
+    data = draw_dataset(tmp_path, train=1, val=1)
+    assert _map_name(read_dataset(str(data)), "detect") == "mAP50-95"
+    data.write_text(yaml.safe_dump(yaml.safe_load(data.read_text()) | {"labelled_by": {"teacher": "t", "score": 0.6}}))
+    assert _map_name(read_dataset(str(data)), "segment") == "agreement with t, not accuracy (mask mAP50-95)"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from ultralytics.data.utils import img2label_paths
 
 from fgd_yolo.compare import jobs as jobs_module
@@ -25,7 +26,7 @@ from fgd_yolo.compare.labelled_part import labelled_names
 from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, UsageError
-from fixtures import rename_classes
+from fixtures import draw_dataset, rename_classes
 from unit.compare.example_runs import example_run
 
 
@@ -34,6 +35,17 @@ def job(tmp_path) -> Job:
     folder = tmp_path / "run"
     planned = example_run("fgd", 0, teacher_digest="t")
     return Job(folder, folder, "cells.yaml", "s.yaml", ["t.pt"], parse_method("fgd"), {}, planned)
+
+
+def test_data_whose_val_labels_are_a_teachers_are_refused(teacher_pt, student_yaml, tmp_path):
+    data = draw_dataset(tmp_path / "data", train=4, val=2)
+    train = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"}
+    options = ComparisonOptions(tmp_path, [str(data)], [str(teacher_pt)], str(student_yaml), parse_methods(["fgd"]))
+    assert plan_data(options, str(data), str(data), 0, (train, None)).dataset.scan.val_images == 2
+    mark = {"labelled_by": {"teacher": "t.pt", "score": 0.6}}
+    data.write_text(yaml.safe_dump(yaml.safe_load(data.read_text()) | mark))
+    with pytest.raises(FGDError, match=r"are the objects of t\.pt, so nothing measured on them is accuracy"):
+        plan_data(options, str(data), str(data), 0, (train, None))
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"null", b'{"method": 3}', bytes(range(256))])
