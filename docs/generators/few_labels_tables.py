@@ -22,17 +22,7 @@ PLAIN, PSEUDO, LABELLED, FRAMES, ALL = WAYS = (
     "fgd+heads:frames=true",
     "plain:labels=all",
 )
-HEAD = (
-    "data, labelled images",
-    "seed",
-    "teacher",
-    "plain, labelled part",
-    "pseudo labels",
-    "distilled, labelled part",
-    "distilled with frames",
-    "plain, all labels",
-    "closed",
-)
+HEAD = ("labelled images, seed", "teacher", "plain", "pseudo labels", "distilled", "with frames", "all labels")
 HEAD_WITHOUT_LABELS = ("seed", "teacher", "plain, true labels", "frames alone", "points")
 
 
@@ -135,10 +125,8 @@ def _seeds(runs: Sequence[Run]) -> list[int]:
 def _row(part: Part, seed: int) -> Sequence[str]:
     own = {run.method: run for run in _runs(part.folder) if run.seed == seed}
     labelled = next(iter(own.values())).labelled_images
-    closed = _closed(list(own.values()))
-    share = "" if closed is None else f"{100 * closed:.0f} %"
-    name = f"{part.name}, {labelled} ({part.fraction} %)"
-    return [name, str(seed), _teacher(part.folder, seed), *(_map(own.get(way)) for way in WAYS), share]
+    name = f"{part.name}: {labelled} ({part.fraction} %), {seed}"
+    return [name, _teacher(part.folder, seed), *(_map(own.get(way)) for way in WAYS)]
 
 
 def _closed(runs: Sequence[Run]) -> float | None:

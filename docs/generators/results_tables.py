@@ -410,7 +410,7 @@ def families_refused() -> str:
 
 def few_labels() -> str:
     """Students that learnt from a part of the labels, with and without frames."""
-    return markdown(few_labels_tables.HEAD, few_labels_tables.few_labels(), labels=2)
+    return markdown(few_labels_tables.HEAD, few_labels_tables.few_labels())
 
 
 def few_labels_verdicts() -> str:
