@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
+from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict_line
 from fgd_yolo.compare.results import RUNS, Run, read_context, read_runs
 from fgd_yolo.compare.tables import number
 
@@ -65,7 +65,7 @@ def few_labels_verdicts() -> Iterator[str]:
     targets = {LABELLED: "at least +3", PSEUDO: "pseudo labels not shown to be better"}
     for other, name in names.items():
         if result := _gain(runs, FRAMES, other):
-            yield f"distilled with frames over {name}: {_points(result)} (target: {targets[other]})"
+            yield f"{verdict_line('distilled with frames', name, result)} (target: {targets[other]})"
     rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
     yield f"{rows} of {STUDENTS} students have been trained"
 
@@ -110,7 +110,9 @@ def no_labels_verdict() -> str:
     runs = _runs(WITHOUT_LABELS)
     result = _gain(runs, FRAMES, ALL)
     made = f"{len(runs)} of {STUDENTS_WITHOUT_LABELS} students have been trained"
-    return made if result is None else f"frames alone over true labels: {_points(result)} (target: at least -3); {made}"
+    if result is None:
+        return made
+    return f"{verdict_line('frames alone', 'true labels', result)} (target: at least -3); {made}"
 
 
 def _runs(folder: str) -> list[Run]:
@@ -142,11 +144,6 @@ def _closed(runs: Sequence[Run]) -> float | None:
 
 def _gain(runs: Sequence[Run], method: str, other: str) -> Estimate | None:
     return estimate([pair.points for pair in pairs(runs, method, other)])
-
-
-def _points(result: Estimate) -> str:
-    interval = "" if result.low is None else f", 95 % interval {result.low:+.2f} to {result.high:+.2f}"
-    return f"**{result.mean:+.2f} points**{interval}, n={result.n}: {verdict(result)}"
 
 
 def _map(run: Run | None) -> str:
