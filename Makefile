@@ -22,7 +22,7 @@ test:
 test-fast:
 	$(PYTEST) -m "not slow and not long"
 
-# Further cases of long tests, and a training that is killed ten times, whose student is compared with uninterrupted ones.
+# Further cases of long tests, a few contracts of their own, and a training that is killed ten times, whose student is compared with uninterrupted ones.
 test-long:
 	KILLS=10 pytest -s -m long
 
