@@ -178,19 +178,28 @@ def _parse_distill(name: str, words: list[str]) -> None:
     from fgd_yolo.cli.distill_command import parse_distill
     from fgd_yolo.config import load_recipe
 
-    text = " ".join(words)
-    if recipe := re.search(r"(?:--)?recipe[ =](\S+)", text):
-        if recipe[1].endswith((".yaml", ".yml")):  # a file of the user
-            words = [word.replace(recipe[1], "plain") for word in words]
-        else:
-            load_recipe(recipe[1])
+    recipe = _recipe(words)
+    if _is_file(recipe):
+        words = [word.replace(recipe, "plain") for word in words]
+    elif recipe:
+        load_recipe(recipe)
     parse_distill(words)
+
+
+def _recipe(words: list[str]) -> str:
+    found = re.search(r"(?:--)?recipe[ =](\S+)", " ".join(words))
+    return found[1] if found else ""
+
+
+def _is_file(recipe: str) -> bool:
+    """Return whether a recipe is a file of the user, or of a run."""
+    return recipe.endswith((".yaml", ".yml"))
 
 
 def _parse_compare(name: str, words: list[str]) -> None:
     from fgd_yolo.cli.compare_command import parse
 
-    if "--report" in words:
+    if "--report" in words or _is_file(_recipe(words)):
         _parse(name, words)
     else:
         parse(words)

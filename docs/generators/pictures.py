@@ -63,7 +63,7 @@ PICTURES = {
     "demo-curves": Picture(("demo",), lambda path, given: save_png(lambda: draw_training_curves(given.demo), path)),
     "attention": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, ATTENTION))),
     "masks": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, MASKS))),
-    "report": Picture((), lambda path, _: path.write_bytes(photograph_report(COMPARISON / "report.html", PAGE))),
+    "report": Picture((), lambda path, _: path.write_bytes(photograph_report(COMPARISON, PAGE))),
     "stream-page": Picture((), lambda path, given: path.write_bytes(photograph_streams(WIDE, given.stream_s))),
     "stream-page-phone": Picture((), lambda path, given: path.write_bytes(photograph_streams(PHONE, given.stream_s))),
 }

@@ -17,6 +17,7 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
+from fgd_yolo.compare.comparison import rewrite_report
 from fgd_yolo.errors import FGDError
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +39,18 @@ class Screen(NamedTuple):
     dark: bool = False
 
 
-def photograph_report(report: Path, screen: Screen) -> bytes:
-    """Return a PNG of a comparison's report page, from its title to its first plot."""
-    with _browser() as browser:
+def photograph_report(comparison: Path, screen: Screen) -> bytes:
+    """Return a PNG of the report page of a comparison, from its title to its first plot.
+
+    Args:
+        comparison: folder with the rows and curves of its runs; nothing is written there.
+        screen: screen of the browser.
+    """
+    with tempfile.TemporaryDirectory() as folder, _browser() as browser:
+        copy = shutil.copytree(comparison, Path(folder).resolve() / comparison.name)
+        rewrite_report(copy)
         _set_screen(browser, screen)
-        browser.get(report.absolute().as_uri())
+        browser.get((copy / "report.html").as_uri())
         return _screenshot(browser, down_to="figure")
 
 

@@ -11,14 +11,24 @@ from typing import Any
 
 from fgd_yolo.cfg import recipe_names
 from fgd_yolo.cli.assignment_parser import AssignmentParser
-from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ULTRALYTICS, ComparisonOptions, parse_methods
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig
+from fgd_yolo.compare.options import (
+    DEMO,
+    PRESETS,
+    PSEUDO_LABELS,
+    ULTRALYTICS,
+    ComparisonOptions,
+    Method,
+    parse_methods,
+    preset_methods,
+)
+from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig, Recipe, load_recipe
 from fgd_yolo.console import guarded_command, offer, positive_int
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.train_arguments import parse_value, ultralytics_defaults
 
 EXAMPLES = [
-    ("teacher=t.pt student=yolov8n data=d.yaml methods=plain,mgd", "three seeds of plain training and of MGD"),
+    ("preset=pays-off data=d.yaml teacher=t.pt student=yolov8n", "plain training and the default, three seeds"),
+    ("--preset pays-off --recipe runs/distill/yolov8n/distill.yaml", "the same for a run, as it was trained"),
     ("teacher=t.pt student=s.pt methods=mgd,mgd:features.ratio=0.2", "two values of an option, on the demo scenes"),
     ("teacher=t.pt student=s.pt label_fraction=.1 methods=plain,fgd", "a tenth of the labels, by the seed"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
@@ -47,6 +57,7 @@ With --label-fraction, there are also:
   fgd+heads:frames=true,unlabeled_ratio=0.7
                                 distillation that sees the others as frames
 """
+_PLACES = ("seed", "project", "name", "task")  # of a run; a comparison has its own
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 
 
@@ -96,22 +107,48 @@ def parse(argv: Sequence[str]) -> ComparisonOptions:
 
 def _options(args: Namespace) -> ComparisonOptions:
     own = ("data", "project", "name")  # train arguments in Ultralytics, options of the comparison here
-    train = {key: getattr(args, key) for key in ultralytics_defaults() if key not in own}
-    methods = _join_options(args.methods)
+    given = {key: getattr(args, key) for key in ultralytics_defaults() if key not in own}
+    train = {key: parse_value(value) for key, value in given.items() if value is not None}
+    recipe = _recipe(args.recipe)
+    student = args.student or recipe.student
+    methods = _methods(args, recipe)
     return ComparisonOptions(
-        output=Path(args.project, args.name or (Path(args.student).stem if args.student else "finished")),
-        data=args.data or [DEMO],
-        teachers=args.teacher or [],
-        student=args.student,
-        methods=parse_methods(methods),
+        output=Path(args.project, args.name or (Path(student).stem if student else "finished")),
+        data=args.data or [recipe.data or DEMO],
+        teachers=args.teacher or [",".join(recipe.teachers)] * bool(recipe.teachers),
+        student=student,
+        methods=methods,
         seeds=_seeds(args.seeds, args.first_seed) if methods else [],
-        train={key: parse_value(value) for key, value in train.items() if value is not None},
+        train={**recipe.train, **train},
         jobs=args.jobs,
         val_fraction=args.val_fraction,
         label_fraction=args.label_fraction,
         runs=args.runs,
         allow_download=args.allow_download,
     )
+
+
+def _recipe(name: str | None) -> Recipe:
+    """Return the recipe that a comparison takes models, data, train arguments and the distillation of its preset from.
+
+    Raises:
+        UsageError: it cannot be read, or trains on frames.
+    """
+    recipe = Recipe() if name is None else load_recipe(name)
+    if recipe.unlabeled:
+        raise UsageError(
+            f"recipe {name} trains on unlabelled frames, whose accuracy is not known: compare with --label-fraction on "
+            "labelled data"
+        )
+    return recipe.replace(train={key: value for key, value in recipe.train.items() if key not in _PLACES})
+
+
+def _methods(args: Namespace, recipe: Recipe) -> list[Method]:
+    if args.preset and args.methods:
+        raise UsageError(f"--preset {args.preset} chooses the methods: leave out it or --methods")
+    if args.preset:
+        return preset_methods(args.preset, recipe.config)
+    return parse_methods(_join_options(args.methods))
 
 
 def _join_options(words: Sequence[str]) -> list[str]:
@@ -170,11 +207,11 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
         prog: program name for the help; None takes the name of the running script.
     """
     elsewhere = {name: f"write it after a method, such as fgd+heads:{name}=..." for name in FGDConfig.option_names()}
-    elsewhere["recipe"] = "write the recipe as a method, such as --methods plain fgd+heads mine.yaml"
     elsewhere["teacher_epochs"] = "a teacher that does not know all classes of its data is fine-tuned for --epochs"
     parser = AssignmentParser(
         prog=prog,
-        usage="%(prog)s --student MODEL --methods METHOD [METHOD ...] [options]",
+        usage="%(prog)s --student MODEL --methods METHOD [METHOD ...] [options]\n"
+        "       %(prog)s --preset pays-off --recipe RUN/distill.yaml [options]",
         description="Train a student with several methods under equal conditions, and write a report of the paired "
         "differences.",
         examples=EXAMPLES,
@@ -194,10 +231,14 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
         **repeatable,
     )
     add("--student", metavar="MODEL", help="student: a name such as yolov8n, or a .pt or .yaml file")
+    help_text = "models, data and train arguments of a recipe, such as RUN/distill.yaml; other options replace its own"
+    offer(add("--recipe", metavar="RECIPE", help=help_text), recipe_names())
     add("--allow-download", action="store_true", help="let --data download missing images; the script is printed first")
     add = parser.add_argument_group("comparison").add_argument
     methods = add("--methods", metavar="METHOD", help="methods to compare, see below", **several)
     offer(methods, [ULTRALYTICS, PSEUDO_LABELS, DEFAULT_METHOD, *METHOD_OPTIONS, *recipe_names()])
+    help_text = "; ".join(f"{name}: {purpose}" for name, purpose in PRESETS.items())
+    offer(add("--preset", metavar="NAME", help=f"methods by name; {help_text}"), PRESETS)
     add("--seeds", metavar="N", help="number of seeds, or two or more seeds (default: 3 seeds)", **several)
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
     help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fgd_yolo.cfg import recipe_names
+from fgd_yolo.checked_options import unknown_choice
 from fgd_yolo.config import METHOD_OPTIONS, PLAIN, FGDConfig, Recipe, load_recipe, model_names
 from fgd_yolo.errors import UsageError, close_match
 from fgd_yolo.text import printable
@@ -24,6 +25,8 @@ ULTRALYTICS = "ultralytics"
 GAINS = ("box", "cls", "dfl")
 """Ultralytics' loss gains, which each method may set, since they do not change the budget."""
 ULTRALYTICS_OPTIONS = ("dis", *GAINS)
+PRESETS = {"pays-off": "plain training and the distillation, to see whether it pays off"}
+"""Purpose by the name of a choice of methods."""
 PSEUDO_LABELS = "pseudo-labels"
 """Plain training on the images that keep their labels, and on the others with those of the teacher."""
 PSEUDO_SCORE = 0.35
@@ -152,7 +155,9 @@ class ComparisonOptions:
         if self.methods and self.student is None:
             raise UsageError("missing --student: give a model, such as --student yolov8n")
         if not self.methods and not self.runs:
-            raise UsageError("missing --methods: give the methods, such as --methods plain ultralytics fitnet fgd")
+            raise UsageError(
+                "missing --methods: give them, such as --methods plain ultralytics fgd+heads, or --preset pays-off"
+            )
         if any(method.needs_teacher for method in self.methods) and len(self.teachers) not in {1, len(self.data)}:
             raise UsageError(
                 f"got {len(self.data)} data sets and {len(self.teachers)} teachers: give one --teacher for all data "
@@ -248,6 +253,25 @@ def parse_methods(words: Sequence[str]) -> list[Method]:
         if folder in folders[:index]:
             raise UsageError(f"method {methods[index].label} given more than once")
     return methods
+
+
+def preset_methods(preset: str, config: FGDConfig) -> list[Method]:
+    """Return the methods of a preset: plain training and a distillation.
+
+    Args:
+        preset: a name in `PRESETS`.
+        config: the distillation.
+
+    Raises:
+        UsageError: the preset is unknown, or nothing is distilled.
+    """
+    if preset not in PRESETS:
+        raise UsageError(unknown_choice("preset", preset, PRESETS))
+    if not config.active:
+        raise UsageError(
+            f"--preset {preset} compares a distillation with plain training, and the recipe distils nothing"
+        )
+    return [parse_method(PLAIN), replace(method_of(config), config=config)]  # the label leaves out the class map
 
 
 def parse_method(word: str) -> Method:

@@ -181,13 +181,13 @@ def conclude(result: Mapping[str, Any]) -> str:
 
 
 def next_commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return at most three commands that help next, each after what it is for.
+    """Return at most four commands that help next, each after what it is for.
 
     Args:
         result: content of `result.json`, with the present paths of its files.
     """
     run = Outcome(result)
-    return [step for make in _case(run).steps for step in make(run)][:3]
+    return [step for make in _case(run).steps for step in make(run)][:4]
 
 
 def _run_dir(run: Outcome) -> Path:
@@ -233,6 +233,21 @@ def _plain_run(run: Outcome) -> list[tuple[str, str]]:
         return []
     recipe = f"--recipe {_quoted(_run_dir(run) / PLAIN_RECIPE)}"
     return [("the same student without distillation, to see the gain", f"{command_name('distill')} {recipe}")]
+
+
+def _repeat(run: Outcome) -> list[tuple[str, str]]:
+    """Return the command that shows whether the gain holds; from a plain run, whose recipe has no teacher, one more."""
+    return _other_seed(run) if run.is_plain else _pays_off(run)
+
+
+def _pays_off(run: Outcome) -> list[tuple[str, str]]:
+    """Return the command that makes pairs of plain and distilled runs with the models, data and options of this one."""
+    if run.is_plain or run.result.get("unlabeled_images"):
+        return []
+    words = f"--preset pays-off --recipe {_quoted(_run_dir(run) / RECIPE)}"
+    teachers = run.result["files"].get("teachers", [])
+    named = f" --teacher {shlex.quote(','.join(display_path(Path(file)) for file in teachers))}" * bool(teachers)
+    return [("three pairs of such runs, to see whether it pays off", f"{command_name('compare')} {words}{named}")]
 
 
 def _other_seed(run: Outcome) -> list[tuple[str, str]]:
@@ -315,7 +330,7 @@ CASES = (
             f"Distillation gained {run.gain:.3f} {run.map_name} over plain training {_pair(run)} with this seed; one "
             "seed proves nothing, so repeat both runs with others."
         ),
-        (_export_int8, _look, _other_seed),
+        (_repeat, _export_int8, _look),
     ),
     Case(
         lambda run: run.gain is not None and run.is_teacher_no_better,
@@ -331,7 +346,7 @@ CASES = (
             f"Distillation {_loss(run)} plain training {_pair(run)} with this seed; one seed proves nothing, "
             "so repeat both runs with others."
         ),
-        (_other_seed, _export_int8, _look),
+        (_repeat, _export_int8, _look),
     ),
     Case(
         lambda run: run.is_teacher_no_better,
@@ -344,7 +359,7 @@ CASES = (
     Case(
         lambda run: run.teacher is not None,
         lambda run: f"The student reaches {_price(run)}; only the same run without distillation shows what it gained.",
-        (_plain_run, _export_int8, _look),
+        (_plain_run, _pays_off, _export_int8, _look),
     ),
     Case(
         lambda run: not run.is_plain,
@@ -352,7 +367,7 @@ CASES = (
             f"The student reaches {run.map_name} {run.student:.3f}; only the same run without distillation shows what "
             "it gained."
         ),
-        (_plain_run, _export_int8, _look),
+        (_plain_run, _pays_off, _export_int8, _look),
     ),
     Case(
         lambda run: True,

@@ -133,7 +133,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} features.fg-weight=1", "write it after a method, such as fgd\\+heads:features.fg_weight="),
         (f"{ASKED} heads.rato=1", r"did you mean 'heads.ratio'\? \(write it after a method"),
         (f"{ASKED} fg_weight=1", r"did you mean 'features.fg_weight'\? \(write it after a method"),
-        (f"{ASKED} recipe=mine.yaml", "write the recipe as a method"),
+        (f"{ASKED} recipe=mine.yaml", "recipe mine.yaml does not exist"),
         (f"{ASKED} --teacher-epochs 3", "is fine-tuned for --epochs"),
         (f"{ASKED} resume=runs/a", "run the same command again"),
         (f"{ASKED} cfg=mine.yaml", "recipes as methods"),
@@ -156,3 +156,49 @@ def test_report_accepts_no_other_option(capsys):
 def test_a_folder_without_runs_has_no_report(capsys):
     assert main(["--report", "nowhere"]) == 1
     assert "has no finished run" in capsys.readouterr().err
+
+
+def test_a_preset_chooses_the_methods():
+    options = parse(["--preset", "pays-off", "--data", "d.yaml", "--teacher", "t.pt", "--student", "yolov8n"])
+    assert [method.label for method in options.methods] == ["plain", "fgd+heads"]
+    assert (options.seeds, options.train) == ([0, 1, 2], {})
+    assert parse(["preset=pays-off", "teacher=t.pt", "student=s.yaml", "seeds=5"]).seeds == [0, 1, 2, 3, 4]
+
+
+def test_a_recipe_gives_what_the_command_line_leaves_out(tmp_path):
+    recipe = tmp_path / "distill.yaml"
+    recipe.write_text(
+        "{teacher: [a.pt, b.pt], student: s.yaml, data: d.yaml, method: pkd, map: {lorry: truck}, "
+        "train: {epochs: 7, imgsz: 96, seed: 2, project: runs, name: mine, task: detect}}"
+    )
+    options = parse(["--preset", "pays-off", "--recipe", str(recipe), "--epochs", "9", "--data", "other.yaml"])
+    assert [method.label for method in options.methods] == ["plain", "pkd"]
+    assert options.class_map == {"lorry": "truck"}
+    assert (options.data, options.teachers, options.student) == (["other.yaml"], ["a.pt,b.pt"], "s.yaml")
+    assert options.train == {"epochs": 9, "imgsz": 96}
+    assert options.output == Path("runs/compare/s")
+    own = parse(["--methods", "fitnet", "--recipe", str(recipe), "--student", "t.yaml"])
+    assert [method.label for method in own.methods] == ["fitnet"]
+    assert (own.data, own.student) == (["d.yaml"], "t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--preset pays-of --student s.yaml --teacher t.pt", "preset 'pays-of' is unknown, did you mean 'pays-off'"),
+        (f"{ASKED} --preset pays-off", "--preset pays-off chooses the methods: leave out it or --methods"),
+        ("--preset pays-off --recipe plain --student s.yaml", "the recipe distils nothing"),
+        (
+            "--preset pays-off --recipe FRAMES --student s.yaml",
+            "trains on unlabelled frames, whose accuracy is not known",
+        ),
+        ("--preset pays-off --recipe nowhere.yaml", "recipe nowhere.yaml does not exist"),
+        ("--preset pays-off --student s.yaml", "1 data sets and 0 teachers"),
+        ("--preset pays-off --teacher t.pt", "missing --student"),
+        ("--student s.yaml", "missing --methods: .* or --preset pays-off"),
+    ],
+)
+def test_a_preset_that_cannot_be_made_is_refused(words, message, tmp_path):
+    (tmp_path / "frames.yaml").write_text("{teacher: t.pt, unlabeled: frames}")
+    with pytest.raises(UsageError, match=message):
+        parse(words.replace("FRAMES", str(tmp_path / "frames.yaml")).split())

@@ -1,4 +1,4 @@
-"""A run ends with one sentence about its numbers, and at most three commands."""
+"""A run ends with one sentence about its numbers, and at most four commands."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import shlex
 import pytest
 from fgd_yolo.cfg import recipe_names
 
+from fgd_yolo.cli.compare_command import parse as parse_compare
 from fgd_yolo.cli.distill_command import parse_distill
 from fgd_yolo.cli.export_command import build_parser as export_parser
 from fgd_yolo.cli.predict_command import build_parser as predict_parser
-from fgd_yolo.config import METHOD_OPTIONS, load_recipe
+from fgd_yolo.config import METHOD_OPTIONS, Recipe, load_recipe
 from fgd_yolo.train_arguments import parse_assignments
 from fgd_yolo.workflow.conclusion import CASES, Outcome, conclude, next_commands, weaker_ratios
+from fgd_yolo.workflow.run_folder import save_recipe
 
 FILES = {"weights": "runs/distill/yolov8n/student.pt", "onnx": "runs/distill/yolov8n/student.onnx"}
 
@@ -161,10 +163,10 @@ def test_the_student_is_compared_with_its_best_teacher():
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_at_most_three_commands_follow_and_each_fits_a_line(name, monkeypatch):
+def test_at_most_four_commands_follow_and_each_fits_a_line(name, monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")  # beside which no fgd-yolo is installed
     commands = [command for _, command in next_commands(RESULTS[name])]
-    assert 1 <= len(commands) <= 3 and len({*commands}) == len(commands)
+    assert 1 <= len(commands) <= 4 and len({*commands}) == len(commands)
     assert all(len(command) <= 100 for command in commands)
     assert not re.search("--imgsz|--data", " ".join(commands)), "the checkpoint knows both"
 
@@ -182,13 +184,38 @@ def commands_of(result, monkeypatch) -> list[list[str]]:
     return [shlex.split(command)[1:] for _, command in next_commands(result)]
 
 
-def test_after_a_distilled_run_come_its_twin_int8_and_a_look(monkeypatch):
-    plain, export, look = commands_of(make_result(), monkeypatch)
+def test_after_a_distilled_run_come_its_twin_a_comparison_int8_and_a_look(monkeypatch):
+    plain, _, export, look = commands_of(make_result(), monkeypatch)
     assert plain == ["distill", "--recipe", "runs/distill/yolov8n/plain.yaml"]
     options = export_parser().parse_args(export[1:])
     assert (str(options.model), options.precision) == (FILES["weights"], "int8")
     options = predict_parser().parse_args(look[1:])
     assert (str(options.model), options.source) == (FILES["onnx"], ["images/val"])
+
+
+@pytest.mark.parametrize("twin", [None, 0.40, 0.47], ids=["no twin", "gain", "loss"])
+def test_whether_it_pays_off_is_said_by_pairs_of_such_runs(twin, tmp_path, monkeypatch):
+    """The command reads the run's own recipe, and distils from the file that the run distilled from."""
+    recipe = Recipe.from_dict(
+        {
+            **{"teacher": "large.yaml", "student": "small.yaml", "data": "cells.yaml", "heads.ratio": 0.25},
+            "train": {"epochs": 7, "lr0": 0.002, "seed": 3, "task": "detect", "project": "x", "name": "y"},
+        }
+    )
+    save_recipe(tmp_path, recipe)
+    files = {"weights": str(tmp_path / "student.pt"), "onnx": str(tmp_path / "student.onnx"), "teachers": ["a.pt"]}
+    commands = commands_of(make_result(twin=twin, files=files), monkeypatch)
+    (words,) = [words for words in commands if words[0] == "compare"]
+    options = parse_compare(words[1:])
+    assert [method.label for method in options.methods] == ["plain", "fgd+heads:heads.ratio=0.25"]
+    assert (options.teachers, options.student, options.data) == (["a.pt"], "small.yaml", ["cells.yaml"])
+    assert (options.train, options.seeds) == ({"epochs": 7, "lr0": 0.002}, [0, 1, 2])
+
+
+def test_no_comparison_is_suggested_where_none_is_possible(monkeypatch):
+    """A plain run names no teacher, and labels for the frames of a run are not known."""
+    for result in (make_result(method="plain"), make_result(method="plain", twin=0.4), make_result(unlabeled_images=9)):
+        assert not any(words[0] == "compare" for words in commands_of(result, monkeypatch))
 
 
 def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin(monkeypatch):
@@ -237,7 +264,8 @@ def test_the_weaker_distillation_of_the_default_weakens_both_groups():
 
 def test_paths_survive_a_shell(monkeypatch):
     files = {"weights": "/runs/my run/student.pt", "onnx": "/runs/my run/student.onnx"}
-    plain, export, _ = commands_of(make_result(files=files), monkeypatch)
+    plain, compare, export, _ = commands_of(make_result(files=files), monkeypatch)
+    assert compare[-1] == "/runs/my run/distill.yaml"
     assert plain[-1] == "/runs/my run/plain.yaml" and files["weights"] in export
 
 
