@@ -51,6 +51,8 @@ not distinguish uncompressed images, and reading all files would delay every run
 _SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
 LABELLED_BY = "labelled_by"
 """Key of a data YAML whose val labels are a teacher's objects, with its name and their lowest score."""
+AGREEMENT_YAML = "agreement.yaml"
+"""File name of such a data YAML."""
 TRAIN_LABELS = "train_labels"
 """Key of a data YAML that is False if its train images have no labels: label files of them are never opened."""
 # The other keys of a data YAML are descriptions, or `download`.

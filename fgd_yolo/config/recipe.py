@@ -66,10 +66,10 @@ def _read_epochs(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    """Return a list that may be written as text with commas as a tuple of texts."""
+    """Return a list that may be written as text with commas as a tuple of texts; an existing path is not split."""
     if value is None:
         return ()
-    if isinstance(value, Path):
+    if isinstance(value, Path) or (isinstance(value, str) and "," in value and Path(value).exists()):
         return (str(value),)
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())

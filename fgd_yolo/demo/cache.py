@@ -11,9 +11,9 @@ from fgd_yolo.files import partial_folder, remove_leftovers
 
 
 def cache_root() -> Path:
-    """Return the folder of all caches: `${FGD_YOLO_CACHE:-~/.cache/fgd_yolo}`."""
+    """Return the folder of all caches, `${FGD_YOLO_CACHE:-~/.cache/fgd_yolo}`, as an absolute path."""
     configured = os.environ.get("FGD_YOLO_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "fgd_yolo"
+    return Path(configured).expanduser().absolute() if configured else Path.home() / ".cache" / "fgd_yolo"
 
 
 def make_folder(target: Path, fill: Callable[[Path], None]) -> Path:

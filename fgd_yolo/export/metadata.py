@@ -12,7 +12,7 @@ import yaml
 
 from fgd_yolo import __version__
 from fgd_yolo.config import FGDConfig, model_names
-from fgd_yolo.datasets import moved_dataset, read_dataset
+from fgd_yolo.datasets import AGREEMENT_YAML, moved_dataset, read_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.precisions import ConversionReport
@@ -81,21 +81,36 @@ def _measured(weights: Path, checkpoint: Mapping[str, Any], task: YoloTask) -> d
     measured = recorded_accuracy(checkpoint.get("train_metrics") or {}, task)
     if measured is None:
         return {}
+    data = (checkpoint.get("train_args") or {}).get("data")
     try:
-        data = moved_dataset((checkpoint.get("train_args") or {}).get("data"), weights)
-        labelled_by = read_dataset(data, recorded=True).labelled_by
-    except FGDError:  # the data is no longer there
+        result = _result_beside(weights)
+        if "labelled_by" in result:
+            labelled_by = result["labelled_by"]
+        else:
+            labelled_by = read_dataset(moved_dataset(data, weights), recorded=True).labelled_by
+    except FGDError:  # the data is no longer there; by its name it had no labels but the teacher's
+        if Path(str(data)).name == AGREEMENT_YAML:
+            return {}
         labelled_by = None
     return measured._asdict() if labelled_by is None else {TEACHER_KEY: {**measured._asdict(), **labelled_by}}
+
+
+def _result_beside(weights: Path) -> dict[str, Any]:
+    """Return the `result.json` of the run whose student these weights are; empty for other weights."""
+    try:
+        result = json.loads((weights.parent / "result.json").read_text(encoding="utf-8"))
+        return result if Path(result["files"]["weights"]).name == weights.name else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _provenance(weights: Path) -> dict[str, Any]:
     """Return teacher and recipe from the run folder whose student these weights are; nothing for other weights."""
     try:
-        result = json.loads((weights.parent / "result.json").read_text(encoding="utf-8"))
-        recipe = yaml.safe_load((weights.parent / "distill.yaml").read_text(encoding="utf-8"))
-        if Path(result["files"]["weights"]).name != weights.name:
+        result = _result_beside(weights)
+        if not result:
             return {}
+        recipe = yaml.safe_load((weights.parent / "distill.yaml").read_text(encoding="utf-8"))
         # Names instead of paths: the file may leave this machine.
         names = {key: Path(recipe[key]).name for key in ("student", "data") if recipe.get(key)}
         teachers = [Path(teacher) for teacher in model_names(recipe.get("teacher"))]

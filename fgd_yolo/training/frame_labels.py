@@ -20,6 +20,11 @@ from fgd_yolo.training.ignored_anchors import IgnoredRegions
 from fgd_yolo.training.mixed_dataset import UNLABELED
 from fgd_yolo.training.teacher import Teacher
 
+NO_TEACHER_LABELS = (
+    "no teacher can label the unlabelled frames: give one of the student's task that knows a class of the data, or "
+    "leave out --unlabeled"
+)
+
 
 class FrameLabels:
     """Labels unlabelled frames of a batch by the teachers.
@@ -63,10 +68,7 @@ class FrameLabels:
             open_classes = [number for number in open_classes if number not in own]
         self.unknown = open_classes
         if not self.classes:
-            raise UsageError(
-                "no teacher can label the unlabelled frames: give one of the student's task that knows a class of the "
-                "data, or leave out --unlabeled"
-            )
+            raise UsageError(NO_TEACHER_LABELS)
 
     @property
     def teachers(self) -> list[Teacher]:

@@ -1,4 +1,5 @@
-"""Leave anchors out of the class term of Ultralytics' loss, where a frame may show an object that nobody has labelled.
+"""Leave anchors, and pixels, out of the class terms of Ultralytics' loss, where a frame may show an object that nobody
+has labelled.
 
 The one place in which the distillation changes the student's own loss.
 """
@@ -12,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fgd_yolo.training.assignments import branch_losses
 
@@ -40,8 +42,9 @@ def ignoring(criterion: Any, regions: IgnoredRegions, anchors: Tensor, size: tup
     """Let the class term of a criterion leave out anchors in some regions during a block.
 
     Convention:
-        An anchor inside an uncertain box counts only if it is assigned to another box. The scores of classes that no
-        teacher knows do not count on a frame. RT-DETR has queries in the place of anchors: those whose box has its
+        An anchor inside an uncertain box counts only if it is assigned to another box; a pixel there, in the semantic
+        term of YOLO26's segment models, only if it shows another object. The scores of classes that no teacher knows do
+        not count on a frame. RT-DETR has queries in the place of anchors: those whose box has its
         centre inside count only if they are matched.
 
     Args:
@@ -53,6 +56,8 @@ def ignoring(criterion: Any, regions: IgnoredRegions, anchors: Tensor, size: tup
     with ExitStack() as changed:
         ignored = _inside(anchors.expand(_batch_size(regions), -1, -1), regions, size)
         for part in branch_losses(criterion).values():
+            if hasattr(part, "bcedice_loss"):
+                changed.enter_context(patch.object(part, "bcedice_loss", _PixelTerm(part.bcedice_loss, regions, size)))
             if hasattr(part, "bce"):
                 changed.enter_context(patch.object(part, "bce", _AnchorTerm(part.bce, ignored, regions)))
             else:
@@ -80,6 +85,24 @@ class _AnchorTerm(nn.Module):
         counts[:images][self._ignored & background[:images]] = 0
         _forget(counts, self._regions, 0)
         return self._bce(scores, targets) * counts
+
+
+class _PixelTerm(nn.Module):
+    """Term of the class scores of pixels (B, classes, H, W), 0 where it does not count."""
+
+    def __init__(self, term: Callable[[Tensor, Tensor], Tensor], regions: IgnoredRegions, size: tuple[int, int]):
+        super().__init__()
+        self._term, self._regions, self._size = term, regions, size
+
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        height, width = scores.shape[-2:]
+        rows, columns = (torch.arange(side, device=scores.device).add(0.5) / side for side in (height, width))
+        pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=2).flatten(0, 1)
+        inside = _inside(pixels.expand(len(scores), -1, -1), self._regions, self._size).view(-1, 1, height, width)
+        shown = functional.interpolate(targets, (height, width), mode="nearest")
+        hidden = (inside & (shown.amax(dim=1, keepdim=True) == 0)).expand_as(scores).clone()
+        _forget(hidden.flatten(2).transpose(1, 2), self._regions, True)
+        return self._term(scores.masked_fill(hidden, _NO_OBJECT), targets)
 
 
 def _forget(values: Tensor, regions: IgnoredRegions, value: float) -> None:

@@ -104,6 +104,8 @@ class Outcome:
     def data(self) -> str:
         """What was trained on, in words."""
         epochs, images = self.result["epochs"], self.result["train_images"]
+        if not self.is_agreement:  # otherwise the frames are the train images
+            images += self.result.get("unlabeled_images") or 0
         return f"{epochs} epoch{'s' * (epochs != 1)} of {images} image{'s' * (images != 1)}"
 
     @property

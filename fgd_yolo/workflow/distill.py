@@ -155,6 +155,8 @@ def distill(
     if resume is not None:
         options |= {"recipe": recipe, "allow_download": allow_download or None, **train_args}
         return _resume_on_all_ranks(resume, options)
+    if unlabeled is not None and not unlabeled:
+        raise UsageError("unlabeled is empty: name frames, or leave it out")
     refuse_unsupported({"data": data})
     recipe = as_recipe(recipe).override(train=train_args, **options)
     start = partial(_start, recipe, allow_download)

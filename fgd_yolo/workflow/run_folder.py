@@ -263,7 +263,7 @@ def input_differences(recorded: Mapping[str, Input], current: Mapping[str, Input
 
 
 def _difference(name: str, then: Input, now: Input) -> str:
-    other = "other data" if name == DATA else f"another {name}"
+    other = f"other {name}" if name in (DATA, FRAMES) else f"another {name}"
     before, after = (shortened(entry.description, _INPUT_CHARACTERS) for entry in (then, now))
     if then.description == now.description:
         return f"{other} (the content of {after} has changed)"

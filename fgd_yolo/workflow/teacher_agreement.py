@@ -11,6 +11,8 @@ import numpy as np
 
 from fgd_yolo.disagreement.frame_scores import AGREED, INVENTED, MISSED, FrameScore, mean_agreement, score_frame
 from fgd_yolo.labelling import ImageLabels, label_images
+from fgd_yolo.task_table import task_of_model
+from fgd_yolo.ultralytics import load_model
 from fgd_yolo.workflow.unlabeled import label_by_teachers
 
 LOWEST_SCORE = 0.1
@@ -29,8 +31,8 @@ class Agreement(NamedTuple):
         agreement: sum of the lower scores over that of the higher ones, mean over the frames; None without objects.
         score_difference: mean of student's score - teacher's over the objects of which both are confident; None
             without any.
-        calibration_error: mean gap between the student's score and the share of its objects that the teacher confirms;
-            None without objects.
+        calibration_error: mean gap between the student's scores and the teacher's for the same objects, 0 where it sees
+            none, by score; None without objects.
     """
 
     frames: int
@@ -68,7 +70,8 @@ def measure_agreement(
     """
     settings = {"min_score": min(LOWEST_SCORE, score), "device": device}
     own = label_images(student, images, names=names, imgsz=imgsz, **settings)
-    others = label_by_teachers(teachers, images, names, class_map, imgsz=teacher_imgsz or imgsz, **settings)
+    task = task_of_model(load_model(student)[0]).name
+    others = label_by_teachers(teachers, images, names, class_map, task, imgsz=teacher_imgsz or imgsz, **settings)
     return compare_frames(own, others, score)
 
 
@@ -93,34 +96,23 @@ def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels
         invented=counts[INVENTED],
         agreement=mean_agreement(frames),
         score_difference=fmean(differences) if differences else None,
-        calibration_error=_calibration_error(
-            [score_frame(_confident(theirs, score), own, min(LOWEST_SCORE, score)) for theirs, own in pairs]
-        ),
+        calibration_error=_calibration_error([score_frame(*pair, min(LOWEST_SCORE, score)) for pair in pairs]),
     )
 
 
-def _confident(labels: ImageLabels, score: float) -> ImageLabels:
-    objects = tuple(entry for entry in labels.objects if entry.score >= score)
-    return ImageLabels(labels.image, labels.height, labels.width, objects)
-
-
 def _calibration_error(frames: Sequence[FrameScore]) -> float | None:
-    """Return the expected calibration error of the student's scores, whose truth is what the teacher confirms.
+    """Return the expected calibration error of the student's scores.
 
     Source:
-        Guo et al., arXiv:1706.04599, equation 3, with `BINS` bins of equal width.
+        Guo et al., arXiv:1706.04599, equation 3, with `BINS` bins of equal width. The truth is the teacher's score, not
+        whether an object is right, so that a student that scores as its teacher does has 0.
     """
-    seen = [
-        (entry.student.score, entry.kind == AGREED)
-        for frame in frames
-        for entry in frame.objects
-        if entry.student is not None
-    ]
+    seen = [entry.scores for frame in frames for entry in frame.objects if entry.student is not None]
     if not seen:
         return None
-    scores, confirmed = np.array(seen, float).T
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = [abs(scores[bins == number].sum() - confirmed[bins == number].sum()) for number in range(BINS)]
+    teacher, student = np.array(seen, float).T
+    bins = np.minimum((student * BINS).astype(int), BINS - 1)
+    gaps = [abs(student[bins == number].sum() - teacher[bins == number].sum()) for number in range(BINS)]
     return float(sum(gaps) / len(seen))
 
 

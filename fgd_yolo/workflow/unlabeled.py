@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, plain_name
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
-from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset
+from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, read_dataset
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
 from fgd_yolo.labelling import ImageLabels, LabelledObject, label_images, label_numbers, write_yolo
+from fgd_yolo.task_table import TASKS, task_of_model
 from fgd_yolo.train_arguments import ultralytics_defaults
+from fgd_yolo.training.frame_labels import NO_TEACHER_LABELS
+from fgd_yolo.training.other_tasks import Labels, shared_task
 from fgd_yolo.ultralytics import load_model
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import Input
@@ -74,6 +78,12 @@ def check_frame_options(recipe: Recipe) -> None:
         raise UsageError("--unlabeled needs a distillation, since a teacher labels the frames: leave out method=plain")
     if recipe.data is None and not recipe.pseudo:
         raise UsageError("pseudo=false leaves a run without labelled data no targets: leave it out, or give --data")
+    if recipe.data is None and recipe.train.get("fraction", 1) != 1:
+        raise UsageError("fraction is about labelled images: leave it out, or give fewer frames, such as --every 5s")
+    if recipe.train.get("single_cls"):
+        raise UsageError(
+            "single_cls is not available with --unlabeled, since classes are matched by name: leave it out"
+        )
     if recipe.data is not None and recipe.teacher_classes:
         raise UsageError("--teacher-classes chooses the classes where no data does: leave it out, or leave out --data")
     parse_interval(recipe.every)
@@ -109,6 +119,10 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
             f"teacher {untrained.file} has no weights, and there are no labels to train it on: give trained weights "
             "(--teacher path.pt), or labelled data (--data)"
         )
+    able = [file for file, _ in labelling_teachers([Path(teacher.file) for teacher in teachers], train["task"])]
+    teachers = [teacher for teacher in teachers if Path(teacher.file) in able]
+    if not teachers:
+        raise UsageError(NO_TEACHER_LABELS)
     names = chosen_names(teachers, recipe.teacher_classes, recipe.map)
     trained, held_out = hold_out(gather_frames(recipe.unlabeled, every=parse_interval(recipe.every)))
     imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
@@ -118,12 +132,11 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     places = [str(part.folder) for part in (trained, held_out)]
     digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest, *places]
     folder = cache_root() / "agreement" / sha256_of_json([digests, facts])[:20]
-    file = folder / "agreement.yaml"
+    file = folder / AGREEMENT_YAML
     if not file.is_file():
         remove_leftovers(folder.parent, recursive=True)
         settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
-        checkpoints = [Path(teacher.file) for teacher in teachers]
-        labels = label_by_teachers(checkpoints, held_out.files, names, recipe.map, **settings)
+        labels = label_by_teachers(able, held_out.files, names, recipe.map, train["task"], **settings)
         check_found(labels, names, score)
         labels = [_only(image, lambda entry: entry.score > score) for image in labels]
         labelled_by = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
@@ -203,7 +216,7 @@ def check_sample(
     sample = frames.files[:: -(-len(frames.files) // _SAMPLE)]
     imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
     settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
-    labels = label_by_teachers(checkpoints, sample, names, recipe.map, **settings)
+    labels = label_by_teachers(checkpoints, sample, names, recipe.map, train["task"], **settings)
     if labels:  # otherwise the training says that no teacher knows a class
         check_found(labels, names, recipe.pseudo_high if recipe.pseudo else recipe.pseudo_low)
 
@@ -227,20 +240,42 @@ def check_found(labels: Sequence[ImageLabels], names: Mapping[int, str], score: 
     print_status(f"the teacher finds {found}")
 
 
+def labelling_teachers(checkpoints: Sequence[Path], task: str) -> list[tuple[Path, nn.Module]]:
+    """Return the teachers that predict all that labels of a task hold, each with its model, in their order.
+
+    Keypoints are those of the first teacher that has any.
+
+    Args:
+        checkpoints: the teachers.
+        task: task of the student.
+    """
+    labels = None if task == "pose" else Labels(TASKS[task])
+    able = []
+    for file in checkpoints:
+        model, _ = load_model(file)
+        if labels is None and task_of_model(model).name == task:
+            labels = Labels.of_model(model)
+        if labels is not None and shared_task(labels, model) is labels.task:
+            able.append((file, model))
+    return able
+
+
 def label_by_teachers(
     checkpoints: Sequence[Path],
     images: Sequence[Path],
     names: Mapping[int, str],
     class_map: Mapping[str, str],
+    task: str,
     **settings: Any,
 ) -> list[ImageLabels]:
     """Return the labels of images by several teachers; a class is labelled by the first that knows it.
 
     Args:
-        checkpoints: the teachers; those that know no further class label nothing.
+        checkpoints: the teachers; those that cannot label the task, or know no further class, label nothing.
         images: the images.
         names: classes of the data.
         class_map: class of the data by class of a teacher.
+        task: task of the student.
         settings: further arguments of `label_images`.
 
     Returns:
@@ -248,10 +283,9 @@ def label_by_teachers(
     """
     labels: list[ImageLabels] = []
     taken: set[int] = set()
-    for file in checkpoints:
-        own = load_model(file)[0].names
-        entries = own_entries(own, class_map)
-        new = {*known_classes(choose_columns(own, names, entries))} - taken
+    for file, model in labelling_teachers(checkpoints, task):
+        entries = own_entries(model.names, class_map)
+        new = {*known_classes(choose_columns(model.names, names, entries))} - taken
         if new:
             found = label_images(file, images, names=names, class_map=entries, **settings)
             found = [_only(image, lambda entry, new=new: entry.class_id in new) for image in found]
@@ -266,6 +300,17 @@ def _only(image: ImageLabels, kept: Callable[[LabelledObject], bool]) -> ImageLa
 
 def _joined(image: ImageLabels, other: ImageLabels) -> ImageLabels:
     return replace(image, objects=image.objects + other.objects)
+
+
+def _flipped_keypoints(checkpoint: Mapping[str, Any]) -> list[int] | None:
+    """Return the numbers of the keypoints in a mirrored image, from the data of a teacher if it is still there.
+
+    Without them Ultralytics does not mirror images, since left would become right.
+    """
+    try:
+        return read_dataset((checkpoint.get("train_args") or {}).get("data"), recorded=True).info.get("flip_idx")
+    except FGDError:
+        return None
 
 
 def _write_dataset(
@@ -295,11 +340,14 @@ def _write_dataset(
         (folder / "images" / image.image.name).symlink_to(image.image)
     (folder / "train.txt").write_text("".join(f"{frame}\n" for frame in trained.files), encoding="utf-8")
     description |= {"path": str(final), "train": "train.txt", "val": "images"}
-    model, _ = load_model(teacher.file)
+    model, checkpoint = load_model(teacher.file)
     if hasattr(model.model[-1], "kpt_shape"):
         description["kpt_shape"] = list(model.model[-1].kpt_shape)
+        flipped = _flipped_keypoints(checkpoint)
+        if flipped is not None:
+            description["flip_idx"] = flipped
     if teacher.channels != 3:
         description["channels"] = teacher.channels
     description |= {TRAIN_LABELS: False, LABELLED_BY: dict(labelled_by)}
     written.unlink()
-    (folder / "agreement.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    (folder / AGREEMENT_YAML).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

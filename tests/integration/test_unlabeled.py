@@ -13,6 +13,7 @@ from fgd_yolo import FGDError, FGDTrainer, distill
 from fgd_yolo.errors import UsageError
 from fgd_yolo.ultralytics import load_model
 from fixtures import KEYPOINTS, draw_dataset, narrow_rtdetr, narrow_yaml, rename_classes, save_checkpoint
+from long_cases import long
 from training import quick_config, rows, same_weights, train
 
 pytestmark = pytest.mark.slow
@@ -72,16 +73,20 @@ def test_options_and_train_arguments_work(options, arguments, distilling, studen
     assert load_model(trainer.last)
 
 
-@pytest.mark.parametrize("case", ["segment", "segment-apart", "pose", "obb", "yolo26", "rtdetr"])
+@pytest.mark.parametrize("case", ["segment", "segment-apart", "pose", "obb", "yolo26", "rtdetr", *long("yolo26-seg")])
 def test_students_of_every_task_learn_from_frames(case, tmp_path):
-    task = case.partition("-")[0] if case not in ("yolo26", "rtdetr") else "detect"
+    task = {"yolo26": "detect", "rtdetr": "detect", "yolo26-seg": "segment"}.get(case, case.partition("-")[0])
     data = draw_dataset(tmp_path / "data", task=task)
     keypoints = KEYPOINTS if task == "pose" else {}
     teacher = save_checkpoint(
         tmp_path / "t.pt", narrow_yaml(tmp_path / "t.yaml", 0.125, task, **keypoints), data, task=task
     )
     narrow = narrow_yaml(tmp_path / "s.yaml", 0.0625, task, **keypoints)
-    student = {"yolo26": "yolo26n.yaml", "rtdetr": narrow_rtdetr(tmp_path / "r.yaml", 0.125)}.get(case, narrow)
+    student = {
+        "yolo26": "yolo26n.yaml",
+        "yolo26-seg": "yolo26n-seg.yaml",
+        "rtdetr": narrow_rtdetr(tmp_path / "r.yaml", 0.125),
+    }.get(case, narrow)
     unlabeled = frames(tmp_path / "frames", task=task)
     trainer_class = FGDTrainer.with_teacher(teacher, quick_config(FOUND), unlabeled=unlabeled)
     changes = {"segment": {"multi_scale": 0.5}, "segment-apart": {"overlap_mask": False}}.get(case, {})
@@ -132,11 +137,32 @@ def test_frames_alone_give_a_student_that_agrees_and_resumes(
     assert "the gain" not in out and result.onnx.is_file()
 
 
+@pytest.mark.parametrize("task", ["segment", *long("pose", "obb")])
+def test_frames_alone_are_labelled_by_the_teachers_of_the_task(task, camera, teacher_pt, tmp_path, monkeypatch):
+    """The first teacher knows all classes, but predicts boxes alone."""
+    monkeypatch.setenv("FGD_YOLO_CACHE", "cache")  # a relative path
+    keypoints = KEYPOINTS if task == "pose" else {}
+    data = draw_dataset(tmp_path / "data", task=task)
+    narrow = narrow_yaml(tmp_path / "t.yaml", 0.125, task, **keypoints)
+    able = save_checkpoint(tmp_path / "able.pt", narrow, data, task=task)
+    student = narrow_yaml(tmp_path / "s.yaml", 0.0625, task, **keypoints)
+    options = {"unlabeled": camera, "recipe": quick_config(FOUND), **SMALL, "epochs": 1}
+    result = distill([teacher_pt, able], student, **options)
+    assert result.metrics["labelled_by"] == {"teacher": "able", "score": 0.3}
+    assert result.metrics["task"] == task and result.metrics["agreement"]["frames"] == 3
+    with pytest.raises(UsageError, match="no teacher can label the unlabelled frames"):
+        distill(teacher_pt, student, **options)
+
+
 def test_frames_beside_labelled_data(camera, teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path / "cache"))
     config = quick_config({**FOUND, "unlabeled_ratio": 0.75})
-    result = distill(teacher_pt, student_yaml, tiny_data, unlabeled=camera, recipe=config, **SMALL)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="resume with"):
+        patch.setattr(FGDTrainer, "_end_epoch", interrupt_second_epoch)
+        distill(teacher_pt, student_yaml, tiny_data, unlabeled=camera, recipe=config, name="run", **SMALL)
+    result = distill(resume="runs/distill/run")
     out = capsys.readouterr().out
+    assert "student: resuming from" in out
     assert "the teacher finds objects with a score above 0.3 on" in out
     table = json.loads((result.run_dir / "result.json").read_text())
     assert table["labelled_by"] is None and table["unlabeled_images"] == 30 and table["train_images"] == 12
@@ -161,6 +187,9 @@ def test_bad_input_stops_before_anything_is_written(camera, teacher_pt, student_
         (others, tiny_data, {"teacher_epochs": 0}, UsageError, "no teacher can label"),
         (teacher_pt, tiny_data, {"recipe": blind}, FGDError, "finds next to nothing on the frames"),
         (teacher_pt, None, {"recipe": "plain"}, UsageError, "--unlabeled needs a distillation"),
+        (teacher_pt, None, {"fraction": 0.5}, UsageError, "fraction is about labelled images"),
+        (teacher_pt, tiny_data, {"single_cls": True}, UsageError, "single_cls is not available with --unlabeled"),
+        (teacher_pt, None, {"unlabeled": []}, UsageError, "unlabeled is empty"),
     ]
     for teacher, data, changes, kind, message in cases:
         options = {"unlabeled": camera, "recipe": quick_config(FOUND), **changes}

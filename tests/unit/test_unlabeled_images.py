@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fgd_yolo.errors import FGDError
+from opened_files import opened_files
 
 
 @pytest.fixture
@@ -33,13 +34,12 @@ def build(folder: Path, task: str = "detect", **changes):
 
 
 @pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
-def test_no_label_file_is_opened_and_no_cache_is_written(images, task, monkeypatch):
-    opened = []
-    real = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, *args, **kwargs: opened.append(path) or real(path, *args, **kwargs))
-    dataset = build(images, task)
+def test_no_label_file_is_opened_and_no_cache_is_written(images, task):
+    with opened_files() as opened:
+        dataset = build(images, task)
     assert [len(label["cls"]) for label in dataset.labels] == [0, 0, 0]
-    assert not [path for path in opened if path.suffix == ".txt"]
+    assert any(path.endswith("a.jpg") for path in opened)
+    assert not [path for path in opened if path.endswith(".txt")]
     assert sorted(path.name for path in images.parent.rglob("*") if path.is_file()) == [
         *("a.jpg", "a.txt", "b.jpg", "b.txt", "c.jpg", "c.txt")
     ]

@@ -47,7 +47,9 @@ class Collection:
             self._used = self._open()
         size = len(jpeg) + len(message)
         if self._used + size > self._limit:
-            raise LimitReachedError
+            self._used = self._bytes()  # frames may have been moved away
+            if self._used + size > self._limit:
+                raise LimitReachedError
         image = self._free_path(stream, "".join(letter for letter in time if letter.isalnum()))
         description = image.with_suffix(".json")
         # Both are complete before the first is renamed, and the JSON is renamed before the JPEG.
@@ -66,7 +68,15 @@ class Collection:
         """Create the folder, remove what killed processes left, and return the bytes of its files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder, recursive=True)
-        return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return self._bytes()
+
+    def _bytes(self) -> int:
+        """Return the bytes of all files in the folder; another process may remove some meanwhile."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                total += path.lstat().st_size if path.is_file() else 0
+        return total
 
     def _free_path(self, stream: str, name: str) -> Path:
         """Return a path that neither a JPEG nor a JSON has; two streams may share a folder."""

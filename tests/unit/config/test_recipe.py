@@ -104,6 +104,12 @@ def test_one_teacher_is_a_list_of_one_and_none_is_an_empty_list():
     assert Recipe(teacher="yolov8l").teachers == ("yolov8l",) and Recipe().teachers == ()
 
 
+def test_an_existing_folder_of_frames_is_not_split_at_its_commas(tmp_path):
+    (tmp_path / "door, day 1").mkdir()
+    assert Recipe(unlabeled=str(tmp_path / "door, day 1")).unlabeled == (str(tmp_path / "door, day 1"),)
+    assert Recipe(unlabeled="a, b").unlabeled == ("a", "b")
+
+
 def test_the_name_of_an_existing_file_is_not_split_at_its_commas(tmp_path):
     file = tmp_path / "a,b.pt"
     assert len(Recipe(teacher=str(file)).teachers) == 2

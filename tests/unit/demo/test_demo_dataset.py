@@ -206,6 +206,8 @@ def test_a_cache_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FGD_YOLO_CACHE", str(tmp_path))
     assert cache_root() == tmp_path
+    monkeypatch.setenv("FGD_YOLO_CACHE", "cache")  # data sets have links into it, from other folders
+    assert cache_root() == Path.cwd() / "cache"
     monkeypatch.delenv("FGD_YOLO_CACHE")
     assert cache_root() == Path.home() / ".cache" / "fgd_yolo"
 

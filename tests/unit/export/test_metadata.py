@@ -87,6 +87,21 @@ def test_accuracy_is_that_of_the_checkpoint(tmp_path):
     assert (entry["precision"], entry["map50_95"], entry["map50"]) == ("fp16", 0.485, 0.827)
 
 
+def test_agreement_is_not_written_as_accuracy_when_the_data_is_gone(run, tmp_path):
+    """A run says itself that its labels were a teacher's; of other checkpoints of it the name of the data does."""
+    gone = {**CHECKPOINT, "train_args": {"data": str(tmp_path / "cache/agreement.yaml")}}
+    labelled_by = {"teacher": "large", "score": 0.6}
+    result = {"method": "fgd", "files": {"weights": "student.pt"}, "labelled_by": labelled_by}
+    (run / "result.json").write_text(json.dumps(result))
+    entry = describe(ExportOptions(), run / "student.pt", gone, None)
+    assert entry["agreement_with_teacher"].items() >= {**labelled_by, "map50_95": 0.485}.items()
+    assert "map50_95" not in entry
+    other = describe(ExportOptions(), tmp_path / "student/weights/best.pt", gone, None)
+    assert not other.keys() & {"agreement_with_teacher", "map50_95", "map50", "box_map50_95", "box_map50"}
+    moved = {**CHECKPOINT, "train_args": {"data": str(tmp_path / "cells.yaml")}}
+    assert describe(ExportOptions(), tmp_path / "best.pt", moved, None)["map50_95"] == 0.485
+
+
 def test_the_accuracy_of_a_mask_model_is_that_of_its_masks_with_the_boxes_beside_it(tmp_path):
     names = ("mAP50-95(M)", "mAP50(M)", "mAP50-95(B)", "mAP50(B)")
     metrics = {f"metrics/{name}": value for name, value in zip(names, (0.3, 0.5, 0.4, 0.6), strict=True)}

@@ -19,6 +19,7 @@ from fgd_yolo.demo import demo_video
 from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.frames import FrameCounts, gather_frames, read_frames
+from opened_files import opened_files
 
 
 def origins(frames):
@@ -106,9 +107,8 @@ def test_no_label_file_is_opened_or_linked(tmp_path, save):
     labels.mkdir(parents=True)
     for file in (labels / "a.txt", images / "a.txt"):
         file.write_text("0 0.5 0.5 0.1 0.1")
-    opened = []
-    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-    frames = gather_frames([images])
+    with opened_files() as opened:
+        frames = gather_frames([images])
     assert str(images / "a.jpg") in opened  # the hook works
     assert not [name for name in opened if name.startswith(str(tmp_path / "data")) and name.endswith(".txt")]
     assert sorted(file.name for file in frames.folder.iterdir()) == ["0000000-a.jpg", "0000001-b.jpg", "frames.json"]

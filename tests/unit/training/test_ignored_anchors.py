@@ -5,7 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from ultralytics.cfg import get_cfg
+from ultralytics.utils.loss import BCEDiceLoss
+from ultralytics.utils.tal import make_anchors
 
+from fgd_yolo.task_table import TASKS
 from fgd_yolo.training.ignored_anchors import IgnoredRegions, ignoring
 
 SIZE = (64, 128)  # height, width
@@ -58,6 +62,60 @@ def test_the_class_term_is_that_of_plain_loops(boxes, images, unknown):
     with ignoring(criterion, regions, anchors(), SIZE):
         found = criterion.bce(scores, targets)
     torch.testing.assert_close(found, reference(scores, targets, boxes, images, [1, 2], unknown))
+
+
+@pytest.mark.parametrize("unknown", [[], [0, 2]])
+def test_the_term_of_pixels_leaves_out_those_of_plain_loops(unknown):
+    """What is left out has no gradient; the rest is as if the student had said that nothing is there."""
+    torch.manual_seed(0)
+    boxes, images, frames = [[0.3, 0.5, 0.4, 0.5], [0.8, 0.2, 0.3, 0.3]], [1, 0], [0, 1]
+    scores = torch.randn(3, 3, 16, 32, requires_grad=True)
+    targets = torch.zeros(3, 3, 32, 64)  # of twice the size, as Ultralytics has them for some image sizes
+    targets[1, 1, 8:16, 20:30] = 1
+    regions = IgnoredRegions(torch.tensor(boxes), torch.tensor(images), frames, unknown)
+    criterion = SimpleNamespace(bcedice_loss=BCEDiceLoss(), bce=nn.BCEWithLogitsLoss(reduction="none"))
+    with ignoring(criterion, regions, anchors(), SIZE):
+        found = criterion.bcedice_loss(scores, targets)
+    found.backward()
+    expected = scores.detach().clone()
+    for image in range(3):
+        for row in range(16):
+            for column in range(32):
+                point = ((column + 0.5) / 32, (row + 0.5) / 16)
+                hidden = any(own == image and inside(point, box) for box, own in zip(boxes, images, strict=True))
+                for number in range(3):
+                    nothing = not targets[image, :, 2 * row, 2 * column].any()
+                    if (hidden and nothing) or (image in frames and number in unknown):
+                        assert scores.grad[image, number, row, column] == 0
+                        expected[image, number, row, column] = -30
+                    else:
+                        assert scores.grad[image, number, row, column] != 0
+    torch.testing.assert_close(found, BCEDiceLoss()(expected, targets))
+
+
+@pytest.mark.parametrize(("task", "yaml"), [("detect", "yolo26n.yaml"), ("segment", "yolo26n-seg.yaml")])
+def test_no_branch_of_yolo26_takes_an_uncertain_object_for_background(task, yaml):
+    torch.manual_seed(0)
+    model = TASKS[task].model(yaml, nc=3, verbose=False)
+    model.args = get_cfg(overrides={"task": task})
+    criterion = model.init_criterion()
+    preds = model(torch.rand(2, 3, *SIZE))
+    outputs = [preds[branch]["scores"] for branch in ("one2many", "one2one")]
+    batch = {"batch_idx": torch.tensor([1.0]), "cls": torch.tensor([[1.0]]), "bboxes": torch.full((1, 4), 0.5)}
+    if task == "segment":
+        outputs.append(preds["one2many"]["proto"][1])
+        batch |= {"masks": torch.zeros(2, 16, 32), "sem_masks": torch.zeros(2, 16, 32)}
+        batch["masks"][1, 4:12, 8:24], batch["sem_masks"][1, 4:12, 8:24] = 1, 1
+    for output in outputs:
+        output.retain_grad()
+    regions = IgnoredRegions(torch.tensor([[0.5, 0.5, 1.0, 1.0]]), torch.tensor([0]), [0], [])
+    heads = preds["one2many"]["feats"]
+    points, strides = make_anchors(heads, model.stride, 0.5)
+    with ignoring(criterion, regions, points * strides / points.new_tensor([SIZE[1], SIZE[0]]), SIZE):
+        criterion(preds, batch)[0].sum().backward()
+    assert [(output.grad[0].any().item(), output.grad[1].any().item()) for output in outputs] == [
+        (False, True) for _ in outputs
+    ]
 
 
 def test_both_branches_of_a_criterion_are_changed_and_restored():

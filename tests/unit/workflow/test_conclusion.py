@@ -125,6 +125,11 @@ SENTENCES = {
         "The student agrees with its teacher by mAP50-95 0.450 on held-out frames; how accurate either of them is, "
         "only labels can show.",
     ),
+    "less than a tenth, few epochs with frames": (
+        make_result(student=0.05, epochs=5, batches=None, optimizer_steps=None, unlabeled_images=400, labelled_by=None),
+        "The student has less than a tenth of its teacher's mAP50-95; the likeliest cause is too few epochs: 5 epochs "
+        "of 2000 images.",
+    ),
     "less than a tenth, and the plain run is good": (
         make_result(student=0.05, twin=0.40, **SHORT),
         "The student has less than a tenth of its teacher's mAP50-95; the likeliest cause is the distillation, since "

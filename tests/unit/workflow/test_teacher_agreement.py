@@ -26,9 +26,16 @@ def test_objects_of_both_and_of_one_are_counted_with_their_scores():
 def test_the_calibration_error_is_that_of_a_table_by_hand():
     teacher = [frame((0.2, 0.9), (0.5, 0.8), (0.8, 0.3))]
     student = [frame((0.2, 0.75), (0.5, 0.72), (0.8, 0.15))]
-    # Bins: 0.7 to 0.8 has two objects, both confirmed; 0.1 to 0.2 has one, of which the teacher is not confident.
-    expected = (abs(0.75 + 0.72 - 2) + abs(0.15 - 0)) / 3
+    student.append(frame((0.5, 0.44)))
+    teacher.append(frame())
+    # Bins: 0.7 to 0.8 has two objects, 0.1 to 0.2 one, 0.4 to 0.5 one that the teacher does not see.
+    expected = (abs(0.75 + 0.72 - 0.9 - 0.8) + abs(0.15 - 0.3) + 0.44) / 4
     assert compare_frames(student, teacher, 0.5).calibration_error == pytest.approx(expected)
+
+
+def test_a_copy_of_the_teacher_has_no_calibration_error():
+    teacher = [frame((0.2, 0.9), (0.5, 0.4), (0.8, 0.15))]
+    assert compare_frames(teacher, teacher, 0.6).calibration_error == 0
 
 
 def test_without_objects_there_is_nothing_to_say():

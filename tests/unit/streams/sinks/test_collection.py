@@ -70,6 +70,18 @@ def test_the_limit_counts_what_is_in_the_folder_already_and_deletes_nothing(tmp_
         limited(tmp_path, 5).add("door", TIME, JPEG, JSON)
 
 
+def test_the_limit_is_about_the_folder_not_about_what_was_ever_written(tmp_path):
+    collection = limited(tmp_path / "kept", 2)
+    for number in range(6):
+        path = collection.add("door", f"{TIME}{number}", JPEG, JSON)
+        path.rename(tmp_path / f"fetched-{number}.jpg")
+        path.with_suffix(".json").unlink()
+    collection.add("door", TIME, JPEG, JSON)
+    collection.add("door", TIME, JPEG, JSON)
+    with pytest.raises(LimitReachedError):
+        collection.add("door", TIME, JPEG, JSON)
+
+
 def test_a_file_that_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "door").mkdir()
     abandoned = partial_path(tmp_path / "door" / "x.jpg")
