@@ -42,6 +42,14 @@ class Part(NamedTuple):
 
 TENTHS = (Part("bccd-tenth", "BCCD", 10), Part("scenes-tenth", "demo scenes", 10))
 QUARTERS = (Part("bccd-quarter", "BCCD", 25), Part("scenes-quarter", "demo scenes", 25))
+CHOOSING = (Part("choosing-bccd", "BCCD", 10), Part("choosing-scenes", "demo scenes", 10))
+CHOICES = {
+    FRAMES: "half of the images of an epoch are frames (the default)",
+    f"{FRAMES},unlabeled_ratio=0.75": "`unlabeled_ratio=0.75`",
+    f"{FRAMES},unlabeled_ratio=0.9": "`unlabeled_ratio=0.9`",
+    f"{FRAMES},pseudo=false": "`pseudo=false`",
+}
+"""What was tried on held-out train images, in words, by method."""
 WITHOUT_LABELS = "none"
 STUDENTS = 3 * len(TENTHS) * len(WAYS) + len(QUARTERS) * (len(WAYS) - 1)
 STUDENTS_WITHOUT_LABELS = 3 * 2
@@ -68,6 +76,16 @@ def few_labels_verdicts() -> Iterator[str]:
             yield f"{verdict_line('distilled with frames', name, result)} (target: {targets[other]})"
     rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
     yield f"{rows} of {STUDENTS} students have been trained"
+
+
+HEAD_OF_CHOICES = ("distilled with frames", *(part.name for part in CHOOSING))
+
+
+def choices() -> list[Sequence[str]]:
+    """Return the rows of the table: mAP50-95 on held-out train images of what was tried; not run is empty."""
+    found = [{run.method: run for run in _runs(part.folder)} for part in CHOOSING]
+    assert {*found[0], *found[1]} <= {*CHOICES}, "name all methods"
+    return [[name, *(_map(own.get(method)) for own in found)] for method, name in CHOICES.items()]
 
 
 SCORE_RANGES = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))

@@ -418,6 +418,11 @@ def few_labels_verdicts() -> str:
     return "\n".join(f"- {line}" for line in few_labels_tables.few_labels_verdicts())
 
 
+def few_labels_choices() -> str:
+    """What was tried on held-out train images before the students with frames were trained."""
+    return markdown(few_labels_tables.HEAD_OF_CHOICES, few_labels_tables.choices())
+
+
 def teacher_scores() -> str:
     """How often the teachers of a tenth of the labels are right on frames, by their score."""
     return markdown(few_labels_tables.HEAD_OF_SCORES, few_labels_tables.teacher_scores())
@@ -465,6 +470,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-yolo26n": partial(trials, "choosing-bccd-yolo26n", CHOOSING_YOLO26N),
     "few-labels": few_labels,
     "few-labels-verdicts": few_labels_verdicts,
+    "few-labels-choices": few_labels_choices,
     "teacher-scores": teacher_scores,
     "no-labels": no_labels,
     "no-labels-verdict": few_labels_tables.no_labels_verdict,
