@@ -23,6 +23,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
+from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.distributed.alone import alone
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
@@ -62,7 +63,6 @@ from fgd_yolo.ultralytics import (
     read_architecture,
     round_imgsz,
 )
-from fgd_yolo.unlabeled_images import without_labels
 
 _ON_EVENT = {  # what a trainer does on Ultralytics' events, besides its callbacks
     "on_train_epoch_start": methodcaller("_start_epoch"),

@@ -29,7 +29,7 @@ from ultralytics.utils import checks, downloads, torch_utils
 from ultralytics.utils.tal import TaskAlignedAssigner
 from ultralytics.utils.torch_utils import ModelEMA
 
-from fgd_yolo.datasets import _COPIED_KEYS
+from fgd_yolo.datasets.dataset import _COPIED_KEYS
 from fgd_yolo.task_table import task_of_yaml
 from fgd_yolo.ultralytics import read_architecture
 from training import batch

@@ -30,8 +30,8 @@ def mixed(tmp_path):
     from ultralytics.cfg import get_cfg
     from ultralytics.data import build_yolo_dataset
 
+    from fgd_yolo.datasets.unlabeled_images import without_labels
     from fgd_yolo.training.mixed_dataset import MixedDataset
-    from fgd_yolo.unlabeled_images import without_labels
 
     def build(labelled: int, frames: int, ratio: float = 0.5, rect: bool = False, sizes=((40, 40),), **changes):
         options = {"imgsz": 64, "hsv_v": 0.0, "hsv_s": 0.0, "scale": 0.0, "translate": 0.0, **changes}

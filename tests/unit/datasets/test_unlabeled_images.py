@@ -25,7 +25,7 @@ def build(folder: Path, task: str = "detect", **changes):
     from ultralytics.cfg import get_cfg
     from ultralytics.data import build_yolo_dataset
 
-    from fgd_yolo.unlabeled_images import without_labels
+    from fgd_yolo.datasets.unlabeled_images import without_labels
 
     arguments = get_cfg(overrides={"task": task, "imgsz": 64, **changes})
     data = {"names": {0: "a"}, "channels": 3, "nc": 1, "kpt_shape": [3, 3]}

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from fgd_yolo.datasets import scan_dataset
+from fgd_yolo.datasets.label_checks import corner_note
 from fgd_yolo.errors import FGDError
-from fgd_yolo.label_checks import corner_note
 from fixtures import draw_dataset
 
 UPRIGHT = np.array([[0.1, 0.1], [0.3, 0.1], [0.3, 0.2], [0.1, 0.2]], np.float32)
