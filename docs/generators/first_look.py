@@ -12,10 +12,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from committed_rows import DATA, FGD
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from results_tables import DATA, FGD
 from torchvision.ops import box_iou
 from ultralytics.data.utils import img2label_paths
 

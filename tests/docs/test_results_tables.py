@@ -29,7 +29,7 @@ def test_a_changed_figure_is_found_and_put_back(generator, tmp_path, monkeypatch
     page, right = tmp_path / "README.md", generator.with_tables("A\n<!-- table: gains -->\n<!-- end -->\nB\n")
     page.write_text(right.replace("+3.56", "+9.99"))
     monkeypatch.setattr(generator, "ROOT", tmp_path)
-    monkeypatch.setattr(generator, "draw_figures", lambda: None)
+    monkeypatch.setattr(generator.comparison_tables, "draw_figures", lambda: None)
     assert "+3.56" in right and generator.main(["--check"]) == 1
     assert "README.md is stale" in capsys.readouterr().err
     assert generator.main([]) == 0 and page.read_text() == right

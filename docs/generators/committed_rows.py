@@ -1,0 +1,66 @@
+"""The committed rows of comparisons, and the parts that their tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
+from fgd_yolo.compare.results import RUNS, Run, read_runs
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs/results"
+
+FGD = "fgd"  # label of these rows; the method is fgd+heads
+METHODS = {
+    "plain": "plain",
+    "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
+    "fitnet:features.ratio=0.1": "`fitnet`",
+    FGD: "fgd_yolo",
+}
+DATA = {"bccd": "BCCD", "pcb": "DeepPCB windows", "demo": "demo scenes"}
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> str:
+    """Return a Markdown table whose columns after the first `labels` are aligned to the right."""
+    rule = ["---" if column < labels else "---:" for column in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def rows_of(folder: str) -> list[Run]:
+    """Return the committed rows of a comparison."""
+    return read_runs(RESULTS / folder / RUNS)
+
+
+def bold(text: str) -> str:
+    return f"**{text}**"
+
+
+def interval(result: Estimate) -> str:
+    return f"{result.low:+.2f} to {result.high:+.2f}"
+
+
+def gain(runs: Sequence[Run], method: str, other: str, data: str | None = None) -> Estimate:
+    """Return the mean difference of two methods over all pairs, or over those of one data set."""
+    return estimate([pair.points for pair in pairs(runs, method, other) if data in (None, pair.data)])
+
+
+def conclusion(result: Estimate) -> str:
+    return f"**{result.mean:+.2f} points**, 95 % interval {interval(result)}, n={result.n}: {verdict(result)}"
+
+
+def by_seed(runs: Sequence[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: run.seed)
+
+
+def point_differences(runs: Sequence[Run], others: Sequence[Run], value: str) -> str:
+    """Return the differences of runs of the same seeds, in points."""
+    matched = zip(runs, others, strict=True)
+    return ", ".join(f"{100 * (getattr(run, value) - getattr(other, value)):+.1f}" for run, other in matched)
+
+
+def mean_and_interval(runs: Sequence[Run], others: Sequence[Run], value: str) -> str:
+    """Return the mean difference of runs of the same seeds and its 95 % interval, in points."""
+    both = zip(runs, others, strict=True)
+    result = estimate([100 * (getattr(run, value) - getattr(other, value)) for run, other in both])
+    return f"{result.mean:+.1f} ({result.low:+.1f} to {result.high:+.1f})"
