@@ -116,7 +116,7 @@ def describe(device: str, batch: int) -> dict[str, Any]:
         plural = "s" if NUM_THREADS > 1 else ""
         gil = "without a GIL" if not getattr(sys, "_is_gil_enabled", lambda: True)() else "with its GIL"
         threads = (
-            f"{NUM_THREADS} torch thread{plural}, as Ultralytics sets it, and as many in the thread beside, in which "
+            f"{NUM_THREADS} torch thread{plural}, as Ultralytics sets it, and as many in a second thread, in which "
             f"this package and the floor run the teacher; Python {gil}"
         )
     else:

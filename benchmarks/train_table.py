@@ -46,7 +46,7 @@ def heading(record: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in record["versions"])
     return (
         f"{record['machine']}; {record['threads']}; {record['precision']}. Batch {record['batch']}; in "
-        f"each round the arms take turns. {versions}."
+        f"each round the variants take turns. {versions}."
     )
 
 

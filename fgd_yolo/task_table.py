@@ -173,7 +173,7 @@ TASK_OF_HEAD = {head: task for task in RECORDS for head in task.heads}
 
 
 _NO_NECK, _NO_OBJECTS = "a classifier has no neck", "it predicts a map, not objects"
-_NEEDS_TEXT = "it needs a text model, which no package has"
+_NEEDS_TEXT = "it needs a text model, which is not supported"
 
 OTHER_HEADS = {
     "Classify": _NO_NECK,

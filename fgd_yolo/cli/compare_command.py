@@ -30,7 +30,7 @@ EXAMPLES = [
     ("preset=pays-off data=d.yaml teacher=t.pt student=yolov8n", "plain training and the default, three seeds"),
     ("--preset pays-off --recipe runs/distill/yolov8n/distill.yaml", "the same for a run, as it was trained"),
     ("teacher=t.pt student=s.pt methods=mgd,mgd:features.ratio=0.2", "two values of an option, on the demo scenes"),
-    ("teacher=t.pt student=s.pt label_fraction=.1 methods=plain,fgd", "a tenth of the labels, by the seed"),
+    ("teacher=t.pt student=s.pt label_fraction=.1 methods=plain,fgd", "labels on a tenth of the train images"),
     ("--report runs/compare/yolov8n", "write the report of a comparison again"),
 ]
 NOTES = """\
@@ -239,9 +239,9 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     offer(methods, [ULTRALYTICS, PSEUDO_LABELS, DEFAULT_METHOD, *METHOD_OPTIONS, *recipe_names()])
     help_text = "; ".join(f"{name}: {purpose}" for name, purpose in PRESETS.items())
     offer(add("--preset", metavar="NAME", help=f"methods by name; {help_text}"), PRESETS)
-    add("--seeds", metavar="N", help="number of seeds, or two or more seeds (default: 3 seeds)", **several)
+    add("--seeds", metavar="N", help="number of seeds, or two or more seeds themselves (default: 3 seeds)", **several)
     add("--first-seed", type=_seed, metavar="N", help="first seed, if --seeds is a number of seeds (default: 0)")
-    help_text = "fraction of the train images to measure on, not on val (default: %(default)g)"
+    help_text = "fraction of the train images to hold out and measure on in place of val (default: %(default)g)"
     add("--val-fraction", type=_fraction, default=0.0, metavar="F", help=help_text)
     help_text = "fraction of the train images that keep labels, chosen by the seed; 0: none (default: %(default)g)"
     add("--label-fraction", type=_fraction, default=1.0, metavar="F", help=help_text)

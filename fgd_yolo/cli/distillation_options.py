@@ -50,7 +50,7 @@ def _groups() -> list[tuple[str, str | None, dict[str, FieldInfo]]]:
             for option, entry in part.model_fields.items():
                 fields.setdefault(f"{name}.{option}", entry)
         groups.append((f"distillation: {name}", _text(field), fields))
-    return [("distillation: method, classes and pictures", None, ungrouped), *groups]
+    return [("distillation: method, teacher, frames and pictures", None, ungrouped), *groups]
 
 
 def _methods(model: type[Options]) -> tuple[str, ...]:

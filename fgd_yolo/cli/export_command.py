@@ -63,7 +63,7 @@ def build_parser(prog: str | None = None) -> Parser:
     offer(add("--precision", default=ExportOptions.precision, metavar="PRECISION", help=help_text), PRECISIONS)
     add("--imgsz", type=int, metavar="N", help="input size in pixels (default: as in training)")
     add("--batch", type=int, default=ExportOptions.batch, metavar="N", help="images per call (default: %(default)s)")
-    add("--dynamic", action="store_true", help="accept any batch size and any image size")
+    add("--dynamic", action="store_true", help="accept any batch size, and image sizes in multiples of the stride")
     add("--nms", action="store_true", help="include NMS in the graph")
     add("--uint8-input", action="store_true", help="take uint8 BGR images; for fgd_yolo's detector only")
     add("--opset", type=int, metavar="N", help="ONNX opset (default: Ultralytics' choice)")

@@ -109,10 +109,10 @@ class FGDConfig(Options):
     """Side of the images that the teachers see in the training, in pixels, such as 640 for a student at `imgsz=320`:
     the student gets the same images, shrunk. 0 is the student's size."""
     teacher_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision in which the teachers run: `auto` is that of AMP on a GPU and fp32 elsewhere."""
+    """Precision in which the teachers run: `auto` is that of AMP where AMP is on (`amp=bf16` on a CPU), else fp32."""
     inherit: bool = False
-    """Whether the student starts from the teacher's neck and head, where layers have the same shapes; means much
-    only between models of one width, such as yolo11l and yolo11m."""
+    """Whether the student starts from the teacher's neck and head, where layers have the same shapes; useful only
+    between models of one width, such as yolo11l and yolo11m."""
     unlabeled_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """With unlabelled frames beside labelled images: share of the frames in the images of an epoch, which has as many
     images as both together."""

@@ -131,7 +131,7 @@ class Recipe(FGDConfig):
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe: a shipped one by name (`plain`, `fitnet`, ...) or a YAML file by path.
+    """Read a recipe: a shipped one by name (`plain`, `paper-yolo`, ...) or a YAML file by path.
 
     Raises:
         UsageError: the recipe or file does not exist, the file is not a YAML mapping, or an option is unknown or wrong.

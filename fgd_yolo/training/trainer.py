@@ -79,9 +79,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     trainer of the student: that of its task, which Ultralytics names in `overrides` (without a name it is `detect`),
     or of RT-DETR if the model ends in its decoder.
 
-    Every argument, callback and logger of Ultralytics works; every checkpoint is a plain YOLO. `with_teacher` sets the
-    options as class attributes, so that they survive wherever Ultralytics builds a trainer. One process at a time
-    trains in a run folder.
+    Ultralytics' arguments, callbacks and loggers work, but for `distill_model`, `quantize=8` and lists of data sets;
+    every checkpoint is a plain YOLO. `with_teacher` sets the options as class attributes, so that they survive wherever
+    Ultralytics builds a trainer. One process at a time trains in a run folder.
 
     Examples:
         >>> trainer = FGDTrainer.with_teacher("teacher.pt", FGDConfig())
@@ -258,7 +258,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         LOGGER.info(f"{colorstr('FGD:')} the student inherits {inherited} from {file.name}")
         if inherited.is_little:
             LOGGER.warning(
-                f"{colorstr('FGD:')} inherit means little here: most of the teacher's neck and head has other "
+                f"{colorstr('FGD:')} inherit copies little here: most of the teacher's neck and head has other "
                 "shapes; it is for models of one width, such as yolo11l and yolo11m"
             )
 

@@ -132,7 +132,7 @@ def distill(
             and collections of `fgd-yolo stream`. Beside `data`, or alone.
         every: time between two frames of a video among them, such as "500ms"; None is the recipe's, 1s by default.
         teacher_classes: without `data`, the classes of the teachers that the student learns, by name; None for all.
-        recipe: a shipped recipe (`plain`, `fitnet`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
+        recipe: a shipped recipe (`plain`, `paper-yolo`, ...), a YAML file, a `Recipe` or an `FGDConfig`.
         teacher_epochs: epochs of the fine-tuning of a teacher that does not know all classes of the data; 0 to use it
             as it is, "auto" to decide by the classes that it knows. None is the recipe's, which is "auto" by default.
         resume: run folder to resume; no other option but `device` may then be given.

@@ -41,7 +41,7 @@ RECORD = {
 
 def test_the_table_has_the_ratios_of_the_shortest_times_and_the_median_of_each_rounds_ratio():
     lines = markdown(RECORD).split("\n")
-    assert lines[0] == "a machine; 1 thread; float32. Batch 8; in each round the arms take turns. torch 2.0."
+    assert lines[0] == "a machine; 1 thread; float32. Batch 8; in each round the variants take turns. torch 2.0."
     assert lines[2] == "**yolov8s to yolov8n, 320 px, 3 rounds**"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[6:]]
     assert cells[1] == ["Ultralytics", "800 ms", "1000 ms", "2.00", "1.00", "2.00", "1.00", "2048 MiB", "1.00"]
