@@ -26,7 +26,8 @@ from benchmarks.plain_loss import plain_terms
 from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.errors import FGDError
 from fgd_yolo.methods import FGDLoss
-from fgd_yolo.timing import best_times, format_number, machine_name, ratio
+from fgd_yolo.runtime.threads import machine_name
+from fgd_yolo.timing import best_times, format_number, ratio
 
 EXAMPLES = """\
 examples:

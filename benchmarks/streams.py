@@ -14,7 +14,8 @@ from benchmarks.stream_speed import CpuTimes, Rates, measure_cpu_ms, measure_rat
 from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.demo import cache_root, demo_dataset, demo_video
 from fgd_yolo.inference_benchmark import DEFAULT_MODEL, export_variants, random_weights
-from fgd_yolo.timing import format_number, machine_name, ratio
+from fgd_yolo.runtime.threads import machine_name
+from fgd_yolo.timing import format_number, ratio
 from tests.cameras.clips import read_frames, write_frames
 from tests.cameras.processes import MISSING
 

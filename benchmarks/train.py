@@ -35,7 +35,7 @@ from fgd_yolo.config import METHOD_OPTIONS
 from fgd_yolo.config.method_options import DEFAULT_METHOD, method_names
 from fgd_yolo.console import Parser, guarded_command, positive_int, progress
 from fgd_yolo.errors import FGDError
-from fgd_yolo.timing import machine_name
+from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.ultralytics import quiet_ultralytics
 
 WARM_UPS = 2

@@ -15,9 +15,8 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `frames`: images and videos without labels, gathered from folders, lists and recordings
 - `streams`: cameras and files through a detector
 - `runtime`: the detector
-- `datasets`: the door to data sets. `train_arguments`: train arguments of Ultralytics.
-  `label_checks`: labels that a task can be trained on. `unlabeled_images`: data sets without labels.
-- `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: the door to models.
+- `datasets`: data sets, read safely and checked. `train_arguments`: train arguments of Ultralytics.
+- `neck`: hooks on neck maps and heads. `class_columns`: classes by name. `ultralytics`: models, loaded safely.
   `ultralytics_log`: what it prints.
 - `distributed`: several processes that train together
 - `task_table`: detect, segment, pose and obb, and what differs between them

@@ -29,9 +29,10 @@ from fgd_yolo.export.precisions import PRECISIONS
 from fgd_yolo.export.sample_images import images_to_compare
 from fgd_yolo.runtime import OnnxDetector
 from fgd_yolo.runtime.session import Session, open_session
+from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, Accuracy, image_channels, task_of_yaml
-from fgd_yolo.timing import best_times, format_number, machine_name, ratio
+from fgd_yolo.timing import best_times, format_number, ratio
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
 DEFAULT_MODEL = "yolov8n.yaml"

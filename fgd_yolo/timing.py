@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -74,8 +73,3 @@ def processor_name() -> str:
         return platform.machine()
     match = re.search(r"model name\s*:\s*(.+)", text)
     return match[1].strip() if match else platform.machine()
-
-
-def machine_name() -> str:
-    """Return the processor that times are measured on, and its number of cores."""
-    return f"{processor_name()}, {os.cpu_count()} cores"

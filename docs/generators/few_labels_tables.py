@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict_line
+from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, share_closed, verdict_line
 from fgd_yolo.compare.results import RUNS, Run, read_context, read_runs
 from fgd_yolo.compare.tables import number
 
@@ -63,11 +63,10 @@ def few_labels() -> list[Sequence[str]]:
 def few_labels_verdicts() -> Iterator[str]:
     """Yield what the pairs with a tenth of the labels say about each target, and the number of students."""
     runs = [run for part in TENTHS for run in _runs(part.folder)]
-    if (share := _closed(runs)) is not None:
+    if share := share_closed(runs, FRAMES, ALL, PLAIN):
         yield (
-            "the student with frames closes "
-            f"**{100 * share:.0f} %** of the gap between plain training on a tenth of the labels and on all of them "
-            "(target: at least 50 %)"
+            f"the student with frames closes {100 * share.closed:.0f} % of the gap between plain training on a tenth "
+            f"of the labels and on all of them ({share.n} pairs; target: at least 50 %)"
         )
     names = {LABELLED: "the distillation on the labelled part", PSEUDO: "pseudo labels alone"}
     targets = {LABELLED: "at least +3", PSEUDO: "pseudo labels not shown to be better"}
@@ -101,7 +100,7 @@ def teacher_scores() -> list[Sequence[str]]:
         for own in counts:
             inside = [row for row in own if low <= float(row["from"]) < high]
             boxes, right = (sum(int(row[name]) for row in inside) for name in ("boxes", "right"))
-            cells += [str(boxes), f"{100 * right / boxes:.0f} %"]
+            cells += [str(boxes), f"{100 * right / boxes:.0f} %" if boxes else ""]
         rows.append([f"{low:g} to {high:g}", *cells])
     return rows
 
@@ -147,17 +146,6 @@ def _row(part: Part, seed: int) -> Sequence[str]:
     labelled = next(iter(own.values())).labelled_images
     name = f"{part.name}: {labelled} ({part.fraction} %), {seed}"
     return [name, _teacher(part.folder, seed), *(_map(own.get(way)) for way in WAYS)]
-
-
-def _closed(runs: Sequence[Run]) -> float | None:
-    """Return the share of the gap between plain training on a part of the labels and on all that frames close.
-
-    Over several data sets and seeds it is the mean gain over the mean gap, of those that have all three students.
-    """
-    gains = {(pair.data, pair.seed): pair.points for pair in pairs(runs, FRAMES, PLAIN)}
-    gaps = {(pair.data, pair.seed): pair.points for pair in pairs(runs, ALL, PLAIN)}
-    both = gains.keys() & gaps.keys()
-    return sum(gains[key] for key in both) / sum(gaps[key] for key in both) if both else None
 
 
 def _gain(runs: Sequence[Run], method: str, other: str) -> Estimate | None:

@@ -15,6 +15,7 @@ from fgd_yolo.compare.finished_runs import finished_run_jobs
 from fgd_yolo.compare.jobs import JOB, LOG, RESULT, Job, plan_jobs, prepare_data, read_job, read_result, teacher_columns
 from fgd_yolo.compare.object_sizes import measure_accuracy
 from fgd_yolo.compare.options import ComparisonOptions
+from fgd_yolo.compare.paired_differences import NO_PAIR, NOTHING_SHOWN, ONE_PAIR
 from fgd_yolo.compare.results import RUNS, Run, copy_curve, read_context, read_runs, write_context, write_runs
 from fgd_yolo.compare.run_process import EndedProcess, RunProcesses, failure_reason
 from fgd_yolo.compare.tables import accuracy_columns
@@ -23,9 +24,8 @@ from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
-from fgd_yolo.runtime.threads import available_cores
+from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.text import printable, shortened
-from fgd_yolo.timing import processor_name
 from fgd_yolo.training.other_tasks import Labels
 from fgd_yolo.training.preflight import check_teacher_map
 from fgd_yolo.ultralytics_log import readable_log
@@ -144,9 +144,7 @@ def _teacher_row(job: Job, file: str) -> dict[str, Any]:
 
 def describe_machine() -> str:
     """Return CPU, operating system and Python version of this machine."""
-    count = available_cores()
-    cores = f"{count} CPU core{'s' * (count != 1)} ({processor_name()})"
-    return f"{cores}, {platform.system()}, Python {platform.python_version()}"
+    return f"{machine_name()}, {platform.system()}, Python {platform.python_version()}"
 
 
 def without_folders(command: str) -> str:
@@ -181,8 +179,9 @@ def _started_run(job: Job) -> list[Run]:
 def _make_runs(jobs: Sequence[Job], parallel: int, lock: FolderLock) -> list[str]:
     """Make runs, save each as it finishes, and return the reasons of failures."""
     output = lock.folder
-    failures = [_save(job, output) for job in jobs if read_result(job)]  # stopped between writing run.json and runs.csv
-    jobs = [job for job in jobs if not read_result(job)]
+    measured = {id(job) for job in jobs if read_result(job)}  # stopped between writing run.json and runs.csv
+    failures = [_save(job, output) for job in jobs if id(job) in measured]
+    jobs = [job for job in jobs if id(job) not in measured]
     if not jobs:
         return [failure for failure in failures if failure]
     seconds: list[float] = []
@@ -226,9 +225,9 @@ def _save(job: Job, output: Path) -> str | None:
 
 # What to do about a conclusion; the first one that a verdict has is printed.
 _ADVICE = {
-    "no pair": "runs of both methods with the same data and seed are needed for a difference",
-    "no interval from one pair": "one seed proves nothing: the same command with --seeds 3 makes two further pairs",
-    "no gain shown": "more seeds narrow the interval: the same command with a larger --seeds adds the missing runs",
+    NO_PAIR: "runs of both methods with the same data and seed are needed for a difference",
+    ONE_PAIR: "one seed proves nothing: the same command with --seeds 3 makes two further pairs",
+    NOTHING_SHOWN: "more seeds narrow the interval: the same command with a larger --seeds adds the missing runs",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from scipy.stats import t as student_t
 
@@ -74,13 +75,37 @@ def estimate(points: Sequence[float]) -> Estimate | None:
     return Estimate(mean(points), mean(points) - half, mean(points) + half, n)
 
 
+class Share(NamedTuple):
+    """How much of the difference between two methods a third one closes, as a fraction, and from how many pairs."""
+
+    closed: float
+    n: int
+
+
+def share_closed(runs: Sequence[Run], method: str, full: str, base: str) -> Share | None:
+    """Return the share of the difference between `full` and `base` that a method closes.
+
+    Convention:
+        The mean gain of the method over the mean gain of `full`, over the data sets and seeds that have all three.
+        None if there are none, or if `full` is no better there.
+    """
+    gains, gaps = ({(pair.data, pair.seed): pair.points for pair in pairs(runs, own, base)} for own in (method, full))
+    shared = gains.keys() & gaps.keys()
+    gap = sum(gaps[key] for key in shared)
+    return Share(sum(gains[key] for key in shared) / gap, len(shared)) if gap > 0 else None
+
+
+NO_PAIR, ONE_PAIR, NOTHING_SHOWN = "no pair", "no interval from one pair", "no gain shown"
+"""Conclusions that more runs may change."""
+
+
 def verdict(result: Estimate) -> str:
     """Return the conclusion from an estimate, such as `a gain`."""
     if result.low is None:
-        return "no interval from one pair"
+        return ONE_PAIR
     if result.low > 0:
         return "a gain"
-    return "a loss" if result.high < 0 else "no gain shown"
+    return "a loss" if result.high < 0 else NOTHING_SHOWN
 
 
 def verdict_line(method: str, other: str, result: Estimate, map_name: str = "mAP50-95") -> str:

@@ -19,10 +19,12 @@ from fgd_yolo.compare import tables
 from fgd_yolo.compare.comparability import CHANGED_BY_OPTION
 from fgd_yolo.compare.options import PSEUDO_LABELS, ULTRALYTICS
 from fgd_yolo.compare.paired_differences import (
+    NO_PAIR,
     comparisons,
     estimate,
     main_method,
     pairs,
+    share_closed,
     sort_methods,
     verdict,
     verdict_line,
@@ -165,7 +167,7 @@ def _verdicts(runs: Sequence[Run], main: str, others: Sequence[str], map_name: s
     for other in others:
         result = estimate([pair.points for pair in pairs(runs, main, other)])
         if result is None:
-            lines.append((f"{main} over {other}: no pair of runs with the same data and seed yet", "no pair"))
+            lines.append((f"{main} over {other}: no pair of runs with the same data and seed yet", NO_PAIR))
         else:
             lines.append((verdict_line(main, other, result, map_name), verdict(result)))
     return lines
@@ -221,13 +223,10 @@ def _between(runs: Sequence[Run], full: str) -> list[str]:
 
 def _recovered(runs: Sequence[Run], method: str, full: str) -> str:
     """Return the share of the gap between few and all labels that a method closes, on the seeds that all three have."""
-    gaps = {(pair.data, pair.seed): pair.points for pair in pairs(runs, full, PLAIN)}
-    gains = {(pair.data, pair.seed): pair.points for pair in pairs(runs, method, PLAIN)}
-    shared = gaps.keys() & gains.keys()
-    if not shared:
-        return f"{method} has no run of the same seed"
-    share = sum(gains[key] for key in shared) / sum(gaps[key] for key in shared)
-    return f"{method} closes {share:.0%} of this (n={len(shared)})"
+    share = share_closed(runs, method, full, PLAIN)
+    if share is None:
+        return f"{method} has no runs on seeds where this is a gain"
+    return f"{method} closes {share.closed:.0%} of this (n={share.n})"
 
 
 def _differences(runs, main: str, others: Sequence[str], figures) -> Section | None:

@@ -140,7 +140,10 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise UsageError(f"recipe {path} does not exist")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"recipe {path} cannot be read: {one_line(error)}") from error
     elif str(name_or_path) in recipe_names():
         text = recipe_text(str(name_or_path))
     else:

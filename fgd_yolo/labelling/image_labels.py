@@ -92,13 +92,13 @@ class LabelNumbers(NamedTuple):
 
 
 def label_numbers(labels: Sequence[ImageLabels], above: float = 0.0) -> LabelNumbers:
-    """Return the numbers of the objects with a score above a threshold.
+    """Return the numbers of the objects with a score from a threshold on.
 
     Args:
         labels: labels of the images.
-        above: objects with a score that is not above this are not counted.
+        above: objects with a lower score are not counted.
     """
-    found = [[entry for entry in image.objects if entry.score > above] for image in labels]
+    found = [[entry for entry in image.objects if entry.score >= above] for image in labels]
     scores = [entry.score for objects in found for entry in objects]
     return LabelNumbers(
         images=len(found),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from fgd_yolo.config.method_options import DFineOptions
 from fgd_yolo.methods.box_terms import divergence, same_bins, same_frames, where_angles_agree
 from fgd_yolo.methods.ld import mean_of_chosen
 from fgd_yolo.methods.predictions import Predictions, Sums, Target, matched_anchors
 
-DFINE_TEMPERATURE = 5.0
+DFINE_TEMPERATURE = DFineOptions().dfine_temperature
 
 
 def dfine_term(student: Predictions, targets: Sequence[Target], temperature: float = DFINE_TEMPERATURE) -> Sums | None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fgd_yolo.config.method_options import LDOptions
 from fgd_yolo.methods.box_terms import divergence, same_bins, same_frames, where_angles_agree
 from fgd_yolo.methods.predictions import Predictions, Sums, Target, candidate_anchors, matched_anchors
 
-LD_TEMPERATURE = 10.0
+LD_TEMPERATURE = LDOptions().ld_temperature
 
 
 def ld_term(student: Predictions, targets: Sequence[Target], temperature: float = LD_TEMPERATURE) -> Sums | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fgd_yolo.timing import processor_name
+
 
 def available_cores() -> int:
     """Return the cores that this process may use: the smaller of its affinity and its cgroup's quota, at least 1.
@@ -18,6 +20,12 @@ def available_cores() -> int:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, affinity if quota is None else min(affinity, int(quota)))
+
+
+def machine_name() -> str:
+    """Return the processor that times are measured on, and the number of cores that this process may use."""
+    count = available_cores()
+    return f"{count} CPU core{'s' * (count != 1)} ({processor_name()})"
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

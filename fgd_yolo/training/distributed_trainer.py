@@ -139,7 +139,7 @@ class DistributedTrainer:
         return nn.ModuleList()
 
     def _setup_ddp(self) -> None:
-        """Choose the device of this process; the processes have met before, in `check_resume` (trainer.py:281)."""
+        """Choose the device of this process; the processes have met before, in `check_resume`."""
         if self.device.type == "cuda":
             index = int(self.args.device.split(",")[self.world.local_rank])
             self.device = torch.device("cuda", index)
@@ -147,7 +147,7 @@ class DistributedTrainer:
             self.accelerator.set_device(index)
 
     def _setup_train(self) -> None:
-        """Set up as Ultralytics does, also on CPUs; what is beside the model gets rank 0's values (trainer.py:445)."""
+        """Set up as Ultralytics does, also on CPUs; what is beside the model gets rank 0's values."""
         with _parallel_on_cpu(self.device.type):
             super()._setup_train()
         if self.world.several:
@@ -156,7 +156,7 @@ class DistributedTrainer:
     def _get_warmup_iterations(self, num_batches: int) -> int:
         """Return the length of the warm-up, after taking the number of epochs from rank 0.
 
-        With `time` each process estimates it by its own clock, and its learning rates depend on it (trainer.py:660).
+        With `time` each process estimates it by its own clock, and its learning rates depend on it.
         """
         if self.world.several and self.args.time:
             self.epochs = self.args.epochs = broadcast(self.epochs)
@@ -169,7 +169,7 @@ class DistributedTrainer:
         super().optimizer_step()
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Recover from rank 0's last checkpoint, which others need not have on their disk (trainer.py:1088)."""
+        """Recover from rank 0's last checkpoint, which others need not have on their disk."""
         if not self.world.several or epoch == self.start_epoch:
             return super()._handle_nan_recovery(epoch)
         numbers = [value for value in (self.loss, self.fitness) if value is not None]

@@ -12,12 +12,12 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import process_mask
 
+from fgd_yolo.labelling.found_objects import VISIBLE_FROM
+from fgd_yolo.runtime.nms import DEFAULT_IOU
 from fgd_yolo.training.head_outputs import BRANCHES, HeadOutputs
 
-NMS_IOU = 0.7  # Ultralytics' own in validation
 MAX_OBJECTS = 300  # per image, as in Ultralytics
 _NO_TIME_LIMIT = 1e6  # seconds per image: Ultralytics' NMS drops what it has not reached
-_VISIBLE = 0.5  # probability from which a keypoint counts as labelled
 
 
 class FrameObjects(NamedTuple):
@@ -125,7 +125,7 @@ def _decoded(
     rows = non_max_suppression(
         decoded,
         min_score,
-        NMS_IOU,
+        DEFAULT_IOU,
         nc=head.nc,
         max_det=MAX_OBJECTS,
         max_time_img=_NO_TIME_LIMIT,
@@ -168,7 +168,7 @@ def _keypoints(extra: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> 
     points[..., :2] /= points.new_tensor([size[1], size[0]])
     if shape[1] == 3:
         inside = ((points[..., :2] >= 0) & (points[..., :2] <= 1)).all(dim=2)
-        points[..., 2] = 2.0 * (inside & (points[..., 2] > _VISIBLE))
+        points[..., 2] = 2.0 * (inside & (points[..., 2] >= VISIBLE_FROM))
     return points
 
 

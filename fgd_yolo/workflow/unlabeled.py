@@ -18,9 +18,9 @@ from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, p
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
 from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, read_dataset
-from fgd_yolo.demo.cache import cache_root
+from fgd_yolo.demo.cache import cache_root, make_folder
 from fgd_yolo.errors import FGDError, UsageError, close_match
-from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers, sha256_of_json
+from fgd_yolo.files import atomic_path, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
 from fgd_yolo.labelling import ImageLabels, LabelledObject, label_images, label_numbers, write_yolo
 from fgd_yolo.task_table import TASKS, task_of_model
@@ -134,13 +134,12 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     folder = cache_root() / "agreement" / sha256_of_json([digests, facts])[:20]
     file = folder / AGREEMENT_YAML
     if not file.is_file():
-        remove_leftovers(folder.parent, recursive=True)
         settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
         labels = label_by_teachers(able, held_out.files, names, recipe.map, train["task"], **settings)
         check_found(labels, names, score)
-        labels = [_only(image, lambda entry: entry.score > score) for image in labels]
+        labels = [_only(image, lambda entry: entry.score >= score) for image in labels]
         labelled_by = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
-        _make_folder(
+        make_folder(
             folder, lambda partial: _write_dataset(partial, folder, trained, labels, names, teachers[0], labelled_by)
         )
     print_status(
@@ -148,21 +147,6 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
         f"teacher's objects above {score:g} are the labels ({format_classes(names)})"
     )
     return UnlabeledFrames(trained, file)
-
-
-def _make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder of the cache under another name and rename it; another run may have made it meanwhile."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with partial_folder(folder) as partial:
-            fill(partial)
-            if not folder.is_dir():
-                partial.rename(folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FGDError(
-            f"cannot write {folder}: {reason}; free space there or set FGD_YOLO_CACHE to another folder"
-        ) from error
 
 
 def chosen_names(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fgd_yolo import timing
-from fgd_yolo.timing import format_number, machine_name, rate, ratio
+from fgd_yolo.timing import format_number, rate, ratio
 
 
 def test_actions_take_turns_after_one_round_of_warm_up():
@@ -56,9 +56,3 @@ def test_a_ratio_that_is_not_finite_is_unknown(value, base, expected):
 )
 def test_an_unknown_number_is_a_dash(value, text):
     assert format_number(value, ".1f", " fps") == text
-
-
-def test_the_machine_is_named_with_its_number_of_cores(monkeypatch):
-    monkeypatch.setattr(timing.os, "cpu_count", lambda: 7)
-    name, cores = machine_name().rsplit(", ", 1)
-    assert name and cores == "7 cores"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fgd_yolo.streams.stream_options import RunOptions
 
 _FRAME_RATE = 30.0  # nominal; the actual time is passed with every frame
-_LOST_AFTER_S = 1.0  # an object that is not detected keeps its id for so long
+LOST_AFTER_S = 1.0
+"""An object that is not detected keeps its id and its last position for so long."""
 _MIN_STEP_S = 1e-6  # the library warns about two frames with the same time
 _NO_ID = -1
 
@@ -78,7 +79,7 @@ class _StreamTracker:
 
     def __init__(self, tracker_class: Any, min_confidence: float):
         self._tracker = tracker_class(
-            lost_track_buffer=round(_LOST_AFTER_S * _FRAME_RATE),  # in frames at the nominal rate
+            lost_track_buffer=round(LOST_AFTER_S * _FRAME_RATE),  # in frames at the nominal rate
             frame_rate=_FRAME_RATE,
             track_activation_threshold=min_confidence,
             high_conf_det_threshold=min_confidence,

@@ -12,13 +12,13 @@ import numpy as np
 
 from fgd_yolo.errors import UsageError
 from fgd_yolo.streams.source_clock import SourceClock
+from fgd_yolo.streams.steps.tracking import LOST_AFTER_S
 from fgd_yolo.text import printable
 
 if TYPE_CHECKING:
     from fgd_yolo.streams.frame import Result
     from fgd_yolo.streams.stream_options import RunOptions
 
-_LOST_AFTER_S = 1.0  # a track that was not detected for so long has no position any more
 _MAX_POINTS = 100
 Shape = np.ndarray
 
@@ -156,7 +156,7 @@ class StreamCounter:
         tracks = {track: row for row, track in enumerate(ids) if track >= 0}
         events: list[dict[str, Any]] = []
         zones, lines = {}, {}
-        overdue = {track for track, (_, seen_s) in self._positions.items() if now_s - seen_s > _LOST_AFTER_S}
+        overdue = {track for track, (_, seen_s) in self._positions.items() if now_s - seen_s > LOST_AFTER_S}
         lost = overdue.difference(tracks)
         for name, polygon in self.layout.zones.items():
             outline = to_pixels(polygon, shape)

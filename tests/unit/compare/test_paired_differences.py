@@ -11,6 +11,7 @@ from fgd_yolo.compare.paired_differences import (
     estimate,
     main_method,
     pairs,
+    share_closed,
     sort_methods,
     verdict,
     verdict_line,
@@ -112,3 +113,24 @@ def test_the_verdicts_of_a_comparison_with_few_labels_are_about_the_method_that_
     assert main_method([method for method in methods if method != ours]) == "fgd+heads"
     assert sort_methods(methods)[:3] == ["plain", "plain:labels=all", "pseudo-labels"]
     assert {(ours, "pseudo-labels"), (ours, "fgd+heads"), ("plain:labels=all", "plain")} <= set(comparisons(methods))
+
+
+def test_the_share_that_is_closed_is_of_the_seeds_that_all_three_have():
+    runs = [
+        *(example_run("plain", seed, 0.40) for seed in (0, 1, 2)),
+        example_run("all", 0, 0.50),
+        example_run("all", 1, 0.46),
+        example_run("fgd", 0, 0.43),
+        example_run("fgd", 1, 0.45),
+        example_run("fgd", 2, 0.99),  # there is no such run with all labels
+    ]
+    assert share_closed(runs, "fgd", "all", "plain") == (pytest.approx(8 / 16), 2)
+    assert share_closed(runs[:5], "fgd", "all", "plain") is None
+
+
+@pytest.mark.parametrize("full", [0.40, 0.35])
+def test_nothing_is_closed_where_there_is_no_gap(full):
+    """Even if there is one on other seeds."""
+    runs = [example_run("plain", seed, 0.40) for seed in (0, 1)]
+    runs += [example_run("all", 0, full), example_run("all", 1, 0.60), example_run("fgd", 0, 0.43)]
+    assert share_closed(runs, "fgd", "all", "plain") is None

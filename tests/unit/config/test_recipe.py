@@ -104,6 +104,12 @@ def test_one_teacher_is_a_list_of_one_and_none_is_an_empty_list():
     assert Recipe(teacher="yolov8l").teachers == ("yolov8l",) and Recipe().teachers == ()
 
 
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("# für Kameras\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"recipe .*latin\.yaml cannot be read: .*utf-8"):
+        load_recipe(tmp_path / "latin.yaml")
+
+
 def test_an_existing_folder_of_frames_is_not_split_at_its_commas(tmp_path):
     (tmp_path / "door, day 1").mkdir()
     assert Recipe(unlabeled=str(tmp_path / "door, day 1")).unlabeled == (str(tmp_path / "door, day 1"),)

@@ -17,9 +17,10 @@ def image(*objects: tuple[int, float]) -> ImageLabels:
 
 
 def test_numbers_count_images_objects_and_scores():
-    labels = [image((2, 0.9), (0, 0.5)), image(), image((2, 0.7)), image((1, 0.1))]
+    labels = [image((2, 0.9), (0, 0.5)), image(), image((2, 0.7)), image((1, 0.09))]
     numbers = label_numbers(labels, above=0.1)
     assert (numbers.images, numbers.with_objects, numbers.objects) == (4, 2, {0: 1, 2: 2})
+    assert label_numbers(labels, above=0.09).with_objects == 3, "the score itself counts"
     assert numbers.scores == pytest.approx((0.5, 0.6, 0.7, 0.8, 0.9))
     names = {0: "car", 1: "bus", 2: "person"}
     assert numbers.text(names) == "objects on 2 of 4 images: 2 person, 1 car; median score 0.70"

@@ -56,10 +56,8 @@ def test_ultralytics_reads_what_was_written(labelled, tmp_path, task):
         assert label["cls"].ravel().tolist() == [entry.class_id for entry in image.objects]
         for number, entry in enumerate(image.objects):
             if entry.outline is not None:
-                inside = entry.outline.min() >= 0 and entry.outline.max() <= 1
-                assert inside or task == "obb"
-                expected = entry.outline if inside else label["segments"][number]
-                np.testing.assert_allclose(label["segments"][number], expected, atol=1e-6)
+                assert task == "obb" or (entry.outline.min() >= 0 and entry.outline.max() <= 1)
+                np.testing.assert_allclose(label["segments"][number], entry.outline, atol=1e-6)
             else:
                 np.testing.assert_allclose(label["bboxes"][number], entry.box, atol=1e-6)
             if task == "pose":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.runtime import threads
-from fgd_yolo.runtime.threads import available_cores, cpu_quota
+from fgd_yolo.runtime.threads import available_cores, cpu_quota, machine_name
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -106,3 +106,10 @@ def test_a_process_bound_to_one_core_has_one():
         assert available_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_the_machine_is_named_with_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(threads, "available_cores", lambda: 3)
+    assert machine_name().startswith("3 CPU cores (") and machine_name().endswith(")")
+    monkeypatch.setattr(threads, "available_cores", lambda: 1)
+    assert machine_name().startswith("1 CPU core (")

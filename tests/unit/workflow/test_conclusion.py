@@ -259,7 +259,15 @@ def test_the_weaker_distillation_is_weaker_than_every_recipe(name):
     weaker = given.replace(**parse_assignments(weaker_ratios(given.method).split()))
     for method in given.methods:
         now, then = (getattr(recipe, METHOD_OPTIONS[method].group).ratio for recipe in (weaker, given))
-        assert then is None or now < then
+        assert now is not None and (then is None or now < then), "fixed weights get a ratio, others a smaller one"
+
+
+@pytest.mark.parametrize("method", METHOD_OPTIONS)
+def test_the_weaker_distillation_is_weaker_than_the_default_of_every_method(method):
+    given = Recipe(method=method)
+    weaker = given.replace(**parse_assignments(weaker_ratios(method).split()))
+    group = METHOD_OPTIONS[method].group
+    assert 0 < getattr(weaker, group).ratio < getattr(given, group).ratio
 
 
 def test_the_weaker_distillation_of_the_default_weakens_both_groups():
