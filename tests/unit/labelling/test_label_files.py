@@ -57,7 +57,10 @@ def test_ultralytics_reads_what_was_written(labelled, tmp_path, task):
         for number, entry in enumerate(image.objects):
             if entry.outline is not None:
                 assert task == "obb" or (entry.outline.min() >= 0 and entry.outline.max() <= 1)
-                np.testing.assert_allclose(label["segments"][number], entry.outline, atol=1e-6)
+                # Ultralytics refuses a rotated box whose upright box has its centre outside of the image.
+                centre = (entry.outline.min(axis=0) + entry.outline.max(axis=0)) / 2
+                kept = entry.outline if (abs(centre - 0.5) <= 0.5).all() else entry.outline.clip(0, 1)
+                np.testing.assert_allclose(label["segments"][number], kept, atol=1e-6)
             else:
                 np.testing.assert_allclose(label["bboxes"][number], entry.box, atol=1e-6)
             if task == "pose":
