@@ -11,8 +11,9 @@ from pathlib import Path
 from benchmarks import overload, stream_speed
 from benchmarks.overload import Overload, measure_overload
 from benchmarks.stream_speed import CpuTimes, Rates, measure_cpu_ms, measure_rates
+from fgd_yolo.cache import cache_root
 from fgd_yolo.console import Parser, guarded_command, positive_int
-from fgd_yolo.demo import cache_root, demo_dataset, demo_video
+from fgd_yolo.demo import demo_dataset, demo_video
 from fgd_yolo.inference_benchmark import DEFAULT_MODEL, export_variants, random_weights
 from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.timing import format_number, ratio

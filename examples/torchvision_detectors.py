@@ -36,8 +36,9 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import MultiScaleRoIAlign, box_convert
 
 from fgd_yolo import DistillationLoss
+from fgd_yolo.cache import cache_root
 from fgd_yolo.console import Parser, guarded_command, positive_int, progress
-from fgd_yolo.demo import cache_root, demo_dataset
+from fgd_yolo.demo import demo_dataset
 from fgd_yolo.demo.signs import NAMES
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import atomic_path

@@ -24,7 +24,7 @@ Packages and modules, from top to bottom; each imports only those below it:
 - `methods`: the distillation methods
 - `config`: options of a distillation, and recipes
 - `preprocessing`: the letterbox. `demo`: the demo scenes.
-- `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
+- `cache`, `console`, `locking`, `timing`, `files`, `stopping`, `strict_json`, `json_message`, `checked_options`,
   `completion`, `label_lines`, `page_template`, `errors`, `text`: basics.
   `near_duplicates`: whether an image shows a view again.
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.datasets import Dataset, moved_dataset, read_dataset
-from fgd_yolo.demo import cache_root, demo_dataset
+from fgd_yolo.demo import demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.export import export_onnx
 from fgd_yolo.export.cpu_session import open_cpu_session

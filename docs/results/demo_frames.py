@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import yaml
 
-from fgd_yolo.demo import cache_root, demo_dataset, demo_video
+from fgd_yolo.cache import cache_root
+from fgd_yolo.demo import demo_dataset, demo_video
 
 CLASSES = ("disc", "cross")
 SIDE, SECONDS, EMPTY_S = 320, 25, 1

@@ -18,10 +18,11 @@ from ultralytics.data.utils import check_det_dataset, convert_ndjson_to_yolo_if_
 from ultralytics.utils import ROOT, YAML
 from ultralytics.utils.checks import check_file
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets.dataset import SPLITS, YAML_SUFFIXES, Dataset
 from fgd_yolo.datasets.image_places import listed_places
-from fgd_yolo.demo import cache_root, demo_dataset
+from fgd_yolo.demo import demo_dataset
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading, user_settings
 from fgd_yolo.text import printable, printable_names

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import yaml
 
+from fgd_yolo.cache import make_folder
 from fgd_yolo.console import progress
-from fgd_yolo.demo.cache import make_folder
 from fgd_yolo.demo.label_formats import LABEL_FORMATS, LabelFormat
 from fgd_yolo.demo.rendering import Scene, render_scene
 from fgd_yolo.demo.signs import NAMES

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fgd_yolo.cache import make_folder
 from fgd_yolo.console import progress
-from fgd_yolo.demo.cache import make_folder
 from fgd_yolo.demo.rendering import (
     MAX_SIZE,
     MIN_SIZE,

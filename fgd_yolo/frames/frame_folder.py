@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fgd_yolo.demo.cache import make_folder
+from fgd_yolo.cache import make_folder
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.text import listed, printable

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.console import print_status, progress
-from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.frames.frame_files import FrameFile, find_frame_files

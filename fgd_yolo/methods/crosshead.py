@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fgd_yolo.methods.alignment import alignment
+from fgd_yolo.methods.alignment import alignment, check_same_cells
 from fgd_yolo.methods.box_terms import box_term
 from fgd_yolo.methods.class_term import class_term
 from fgd_yolo.methods.predictions import Predictions, Sums, Target
@@ -57,11 +57,7 @@ def crossed_maps(
     maps = [teacher_map.detach() for teacher_map in teacher_maps]
     for (student_index, teacher_index), level in zip(indices, levels, strict=True):
         own, other = student_maps[student_index], maps[teacher_index]
-        if own.shape[0] != other.shape[0] or own.shape[2:] != other.shape[2:]:
-            raise ValueError(
-                f"student map {tuple(own.shape)} and teacher map {tuple(other.shape)} must share batch size and grid "
-                "(B, ., H, W)"
-            )
+        check_same_cells(own, other)
         maps[teacher_index] = level(own)
     return maps
 

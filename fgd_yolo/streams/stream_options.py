@@ -57,7 +57,7 @@ _Name = Annotated[str, _checked(check_name)]  # of a stream
 _Path = Annotated[Path, _checked(_check_path)]
 
 
-class _Strict(BaseModel):
+class _NoUnknownNames(BaseModel):
     # The docstring below a field is its description in the reference.
     model_config = ConfigDict(
         extra="forbid",
@@ -68,7 +68,7 @@ class _Strict(BaseModel):
     )
 
 
-class StreamOptions(_Strict):
+class StreamOptions(_NoUnknownNames):
     """One stream."""
 
     source: _Address = Field(repr=False)
@@ -83,7 +83,7 @@ class StreamOptions(_Strict):
     """Counting lines by name: two points each, as for zones."""
 
 
-class RunOptions(_Strict):
+class RunOptions(_NoUnknownNames):
     """A run of streams."""
 
     model: _Path

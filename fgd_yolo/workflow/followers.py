@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
-from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.distributed.exchange import Fact, broadcast, compare_digests, leaders_first
 from fgd_yolo.distributed.heartbeat import reported
 from fgd_yolo.distributed.process_group import join, leave

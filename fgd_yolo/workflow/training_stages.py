@@ -14,11 +14,11 @@ from typing import Any
 
 from ultralytics import YOLO
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.class_columns import check_class_map, choose_columns, known_classes, same_classes
 from fgd_yolo.config import AUTO, PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import display_path, format_classes, print_status
 from fgd_yolo.datasets import Dataset
-from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
 from fgd_yolo.locking import remove_stale_lock

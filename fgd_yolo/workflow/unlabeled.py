@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 from torch import nn
 
+from fgd_yolo.cache import cache_root, make_folder
 from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, plain_name
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
 from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, read_dataset
-from fgd_yolo.demo.cache import cache_root, make_folder
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak

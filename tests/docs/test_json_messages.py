@@ -154,7 +154,7 @@ def web(folder: Path) -> list[dict]:
             client.get("/stats"),
             client.get("/readyz"),
         ]
-        control = StreamControl(pipeline, {}, allow_files=False)
+        control = StreamControl(pipeline, {})
         status = StatusReport(pipeline, frames, control, deadline_s=5).for_page()
         return [response.json() for response in responses] + [status, pipeline.stats()]
 

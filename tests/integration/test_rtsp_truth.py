@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.demo import cache_root, demo_video
+from fgd_yolo.cache import cache_root
+from fgd_yolo.demo import demo_video
 from tests.cameras.clips import read_frames, write_frames
 from tests.cameras.pytest_helpers import rtsp_server
 

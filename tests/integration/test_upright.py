@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.cli.stream_command import run_command
-from fgd_yolo.demo import cache_root, demo_video
+from fgd_yolo.demo import demo_video
 from fgd_yolo.runtime.detector import OnnxDetector
 from fgd_yolo.streams.frame import Frame, Result
 from fgd_yolo.streams.sources import open_source

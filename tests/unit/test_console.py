@@ -83,7 +83,7 @@ def test_an_installed_command_is_printed_with_its_folder_unless_it_is_on_the_pat
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_script_in_the_checkout(monkeypatch, name):
     monkeypatch.setattr("sys.argv", [str(ROOT / "tools/compare.py")])
-    monkeypatch.setattr("fgd_yolo.console._is_installed_from", lambda checkout: False)
+    monkeypatch.setattr("fgd_yolo.console.command_names._is_installed_from", lambda checkout: False)
     script = Path(shlex.split(command_name(name))[-1])
     assert script.is_file() and script.stem == name
     assert f"cli.{name}_command import main" in script.read_text()
@@ -119,7 +119,7 @@ def test_a_script_prints_fgd_yolo_if_it_is_installed_from_the_checkout_of_the_sc
     for place, printed in ((tmp_path, ".venv/bin/fgd-yolo"), (tmp_path / "other", ".venv/bin/python deploy/export.py")):
         record = json.dumps({"url": place.as_uri(), "dir_info": {"editable": True}})
         origin = SimpleNamespace(read_text=lambda name, record=record: record)
-        monkeypatch.setattr("fgd_yolo.console.distribution", lambda name, origin=origin: origin)
+        monkeypatch.setattr("fgd_yolo.console.command_names.distribution", lambda name, origin=origin: origin)
         assert command_name("export").startswith(printed)
 
 

@@ -58,7 +58,6 @@ def create_app(
     *,
     token: str | None = None,
     settings: Mapping[str, StreamSettings] | None = None,
-    allow_files: bool = False,
     deadline_s: float = 5.0,
 ) -> ASGIApp:
     """Return the ASGI application that shows and controls a pipeline.
@@ -68,12 +67,11 @@ def create_app(
         frames: an observer of that pipeline.
         token: required from every client; needed if others than this machine's users can connect.
         settings: how the pipeline's streams were added, by name; only these can be stopped and started.
-        allow_files: whether the page may open files and folders of this machine.
         deadline_s: a stream without a result for longer is not ready.
     Raises:
         UsageError: the token is invalid.
     """
-    control = StreamControl(pipeline, settings or {}, allow_files)
+    control = StreamControl(pipeline, settings or {})
     report = StatusReport(pipeline, frames, control, deadline_s)
     routes = [
         *[Route(path, _file(*file)) for path, file in _FILES.items()],

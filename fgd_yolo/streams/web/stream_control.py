@@ -28,14 +28,15 @@ class StreamSettings(NamedTuple):
 class StreamControl:
     """Carries out the page's requests on the pipeline. Calls may block, and may come from several threads.
 
+    No file or folder of this machine is opened for a user of the page.
+
     Args:
         pipeline: has `add`, `remove` and `stats`.
         settings: the settings of the streams that run already, by name; only these can be stopped and started again.
-        allow_files: whether a web user may open files and folders of this machine.
     """
 
-    def __init__(self, pipeline: Any, settings: Mapping[str, StreamSettings], allow_files: bool):
-        self._pipeline, self._allow_files = pipeline, allow_files
+    def __init__(self, pipeline: Any, settings: Mapping[str, StreamSettings]):
+        self._pipeline = pipeline
         self._settings = dict(settings)
         self._stopped: set[str] = set()
         self._lock = threading.Lock()  # one change at a time, so that the limit holds
@@ -111,7 +112,7 @@ class StreamControl:
     def _check(self, address: str) -> str | int:
         """Return the address in the form that the pipeline takes."""
         # Checked before anything accesses the disk, so that an error does not reveal which files exist.
-        if not self._allow_files and not is_live(address):
+        if not is_live(address):
             raise UsageError("files and folders cannot be opened from the page: give a camera's number or address")
         check_address(address, getattr(self._pipeline, "budget", None))
         return int(address) if address.isdecimal() else address

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fgd_yolo.demo import cache_root, demo_dataset
-from fgd_yolo.demo.cache import make_folder
+from fgd_yolo.cache import cache_root, make_folder
+from fgd_yolo.demo import demo_dataset
 from fgd_yolo.demo.rendering import background, lighting
 from fgd_yolo.errors import FGDError
 
@@ -159,7 +159,7 @@ def test_the_next_render_removes_what_a_killed_one_left_and_not_what_another_is_
     cache = tmp_path / "cache"
     cache.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from fgd_yolo.demo.cache import make_folder\n"
+        "import sys, time; from pathlib import Path; from fgd_yolo.cache import make_folder\n"
         "make_folder(Path(sys.argv[1]), lambda folder: (print(folder.name, flush=True), time.sleep(600)))"
     )
     command = [sys.executable, "-c", code]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.demo import demo_video
-from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.frames import FrameCounts, gather_frames, read_frames
 from opened_files import opened_files

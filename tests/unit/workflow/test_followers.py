@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fgd_yolo.cache import cache_root
 from fgd_yolo.config import Recipe
 from fgd_yolo.datasets import scan_dataset
-from fgd_yolo.demo.cache import cache_root
 from fgd_yolo.distributed.exchange import Fact
 from fgd_yolo.errors import FGDError
 from fgd_yolo.workflow import followers

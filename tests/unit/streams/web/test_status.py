@@ -145,7 +145,7 @@ def test_kept_frames_are_counted_by_stream_and_reason_for_the_page_and_as_metric
     ]
     text = client.get("/metrics").text
     assert 'fgd_frames_kept_total{reason="uncertain",stream="door"} 3.0' in text
-    status = StatusReport(pipeline, frames, StreamControl(pipeline, {}, allow_files=False), deadline_s=5)
+    status = StatusReport(pipeline, frames, StreamControl(pipeline, {}), deadline_s=5)
     assert status.for_page()["sinks"] == client.get("/stats").json()["sinks"] == pipeline.sinks
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import pytest
 
 from fgd_yolo.errors import UsageError
@@ -52,14 +50,6 @@ def test_unknown_schemes_are_refused(address):
     pipeline = FakePipeline()
     assert add(pipeline, {"address": address}).status_code == 400
     assert pipeline.streams == {}
-
-
-def test_a_folder_can_be_added_if_files_are_allowed(tmp_path):
-    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((8, 8, 3), np.uint8))
-    pipeline = FakePipeline()
-    assert add(pipeline, {"address": str(tmp_path)}, allow_files=True).status_code == 201
-    assert pipeline.added == [(str(tmp_path), tmp_path.name, None)]
-    assert add(pipeline, {"address": str(tmp_path / "none")}, allow_files=True).status_code == 400
 
 
 @pytest.mark.parametrize("address", ["test://", "rtsp://10.0.0.7/cam", "https://host/stream.mjpg"])
