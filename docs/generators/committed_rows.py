@@ -11,12 +11,12 @@ from fgd_yolo.compare.results import RUNS, Run, read_runs
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
 
-FGD = "fgd"  # label of these rows; the method is fgd+heads
+OURS = "fgd"  # label of these rows; the method is fgd+heads
 METHODS = {
     "plain": "plain",
     "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
     "fitnet:features.ratio=0.1": "`fitnet`",
-    FGD: "fgd_yolo",
+    OURS: "fgd_yolo",
 }
 DATA = {"bccd": "BCCD", "pcb": "DeepPCB windows", "demo": "demo scenes"}
 

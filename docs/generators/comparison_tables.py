@@ -6,8 +6,8 @@ from statistics import mean
 
 from committed_rows import (
     DATA,
-    FGD,
     METHODS,
+    OURS,
     RESULTS,
     ROOT,
     bold,
@@ -24,7 +24,7 @@ from fgd_yolo.compare.plots import new_figure, plan_plots, save_png
 from fgd_yolo.compare.results import RUNS, curve_file, read_context, read_curve, read_runs
 from fgd_yolo.compare.tables import classes_table, mean_and_range, number, select_runs
 
-PICTURES = ROOT / "docs/pictures"
+FIGURES = ROOT / "docs/pictures"
 
 
 def comparison() -> str:
@@ -35,9 +35,9 @@ def comparison() -> str:
         means = {method: mean(run.map50_95 for run in select_runs(runs, data, method)) for method in METHODS}
         best = max(means.values())
         cells = [bold(number(value, 3)) if value == best else number(value, 3) for value in means.values()]
-        seeds = len(select_runs(runs, data, FGD))
+        seeds = len(select_runs(runs, data, OURS))
         rows.append([name, str(seeds), number(teachers[data][0]["map50_95"], 3), *cells])
-    gains = [gain(runs, FGD, other) for other in METHODS if other != FGD]
+    gains = [gain(runs, OURS, other) for other in METHODS if other != OURS]
     rows.append(["gain of fgd_yolo, points", f"{gains[0].n} pairs", "", *(bold(f"{g.mean:+.2f}") for g in gains), ""])
     rows.append(["its 95 % interval", "", "", *map(interval, gains), ""])
     return markdown(["mAP50-95 after 100 epochs", "seeds", "teacher yolov8s", *METHODS.values()], rows)
@@ -47,9 +47,9 @@ def gains() -> str:
     """The gain of fgd_yolo over each other method, in total and by data set."""
     runs, rows = rows_of("comparison"), []
     for other, name in METHODS.items():
-        if other != FGD:
-            total = gain(runs, FGD, other)
-            parts = [gain(runs, FGD, other, data) for data in DATA]
+        if other != OURS:
+            total = gain(runs, OURS, other)
+            parts = [gain(runs, OURS, other, data) for data in DATA]
             cells = [f"{part.mean:+.2f} (n={part.n})" for part in parts]
             rows.append([name, bold(f"{total.mean:+.2f}"), interval(total), str(total.n), *cells])
     return markdown(["fgd_yolo over", "mean, points", "95 % interval", "pairs", *DATA.values()], rows)
@@ -61,11 +61,11 @@ def each_pair() -> str:
     by_key = {run.key: run for run in runs}
     rows = []
     for data, name in DATA.items():
-        for run in by_seed(select_runs(runs, data, FGD)):
-            others = [by_key[data, method, run.seed] for method in METHODS if method != FGD]
+        for run in by_seed(select_runs(runs, data, OURS)):
+            others = [by_key[data, method, run.seed] for method in METHODS if method != OURS]
             points = [f"{100 * (run.map50_95 - other.map50_95):+.1f}" for other in others]
             rows.append([name, str(run.seed), *(number(r.map50_95, 3) for r in (*others, run)), *points])
-    over = [f"over {name.split()[0]}" for method, name in METHODS.items() if method != FGD]
+    over = [f"over {name.split()[0]}" for method, name in METHODS.items() if method != OURS]
     return markdown(["data", "seed", *METHODS.values(), *over], rows)
 
 
@@ -90,7 +90,7 @@ def verdicts() -> str:
     """The conclusion over each other method, one line each."""
     runs = rows_of("comparison")
     return "\n".join(
-        f"- over {name}: {conclusion(gain(runs, FGD, other))}" for other, name in METHODS.items() if other != FGD
+        f"- over {name}: {conclusion(gain(runs, OURS, other))}" for other, name in METHODS.items() if other != OURS
     )
 
 
@@ -133,7 +133,7 @@ def draw_figures() -> None:
     folder = RESULTS / "comparison"
     runs = read_runs(folder / RUNS)
     plots = plan_plots(runs, {run.key: read_curve(curve_file(folder, run)) for run in runs})
-    PICTURES.mkdir(exist_ok=True)
+    FIGURES.mkdir(exist_ok=True)
     for name in ("differences", *(f"curves-{data}" for data in DATA)):
-        save_png(plots[name].draw, PICTURES / f"{name}.png")
-    save_png(draw_gradient_ratio, PICTURES / "gradient-ratio.png")
+        save_png(plots[name].draw, FIGURES / f"{name}.png")
+    save_png(draw_gradient_ratio, FIGURES / "gradient-ratio.png")

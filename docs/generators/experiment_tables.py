@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from committed_rows import FGD, RESULTS, bold, markdown, rows_of
+from committed_rows import OURS, RESULTS, bold, markdown, rows_of
 
 from fgd_yolo.compare.results import MAP50_95, read_curve
 from fgd_yolo.compare.tables import mean_and_range, number
@@ -33,11 +33,11 @@ CHOOSING_DEMO = {
     "scale-free:schedule.decay_start=0.3": "scale-free features alone, 0.25, decaying from 30 %",
     "ultralytics": "Ultralytics `distill_model=`, `dis=6`, its default",
     "fitnet": "`fitnet`, ratio 0.25",
-    FGD: "paper scale, ratio 0.25, no decay (the former default)",
+    OURS: "paper scale, ratio 0.25, no decay (the former default)",
 }
 CHOOSING_YOLO26N = {
     "plain": "plain",
-    FGD: "the default",
+    OURS: "the default",
     "heads": "heads alone",
     "fgd:heads.cls_weight=0": "without the class term (`heads.cls_weight=0`)",
     "scale-free": "features alone (`fgd`)",

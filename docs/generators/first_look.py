@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from committed_rows import DATA, FGD
+from committed_rows import DATA, OURS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -73,7 +73,7 @@ def draw_first_look(run: Path, plain: Path, comparison: Path) -> Figure:
     figure = Figure(figsize=(8, photo_in + 3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     above, below = figure.subfigures(2, 1, height_ratios=(1.75, photo_in + 1.25))
-    differences = pairs(read_runs(comparison / RUNS), FGD, PLAIN)
+    differences = pairs(read_runs(comparison / RUNS), OURS, PLAIN)
     gain = estimate([pair.points for pair in differences])
     interval = f"95 % interval {gain.low:+.2f} to {gain.high:+.2f}"
     above.suptitle(f"Gain of distillation: {gain.mean:+.2f} mAP50-95 points, {interval}", **_TITLE)

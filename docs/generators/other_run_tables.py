@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not part o
 
 from committed_rows import (
     DATA,
-    FGD,
+    OURS,
     RESULTS,
     by_seed,
     conclusion,
@@ -35,7 +35,7 @@ def other_budgets() -> str:
     for folder in OTHER_RUNS:
         runs = rows_of(folder)
         for data, name in DATA.items():
-            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in ("plain", FGD))
+            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in ("plain", OURS))
             if distilled:
                 run = distilled[0]
                 values = [", ".join(number(run.map50_95, 3) for run in seeds) for seeds in (plain, distilled)]
@@ -54,14 +54,14 @@ def other_tasks() -> str:
     rows = []
     for folder in TASK_RUNS:
         runs, (teacher,) = rows_of(folder), read_context(RESULTS / folder)["teachers"]["demo"]
-        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in ("plain", FGD)}
+        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in ("plain", OURS)}
         prefixes = {"": runs[0].measured, "box_": "boxes"}
         if runs[0].map50_95 == runs[0].box_map50_95:
             del prefixes["box_"]  # the task predicts boxes alone
         for prefix, measured in prefixes.items():
             strict, loose = f"{prefix}map50_95", f"{prefix}map50"
             values = [", ".join(number(getattr(run, strict), 3) for run in group) for group in seeds.values()]
-            gains = [mean_and_interval(seeds[FGD], seeds["plain"], column) for column in (strict, loose)]
+            gains = [mean_and_interval(seeds[OURS], seeds["plain"], column) for column in (strict, loose)]
             rows.append([runs[0].student, measured, number(teacher[strict], 3), *values, *gains])
     head = ["student", "mAP50-95 of", "teacher", "plain, seeds 0, 1, 2", "fgd_yolo", "points", "points of mAP50"]
     return markdown(head, rows, labels=2)
@@ -99,7 +99,7 @@ def teacher_sizes() -> str:
 def other_verdicts() -> str:
     """The conclusions from the shorter runs over seeds."""
     return "\n".join(
-        f"- {student}, 25 epochs: {conclusion(gain(rows_of(folder), FGD, 'plain'))}"
+        f"- {student}, 25 epochs: {conclusion(gain(rows_of(folder), OURS, 'plain'))}"
         for student, folder in (("yolov8n", "comparison-short"), ("yolo26n", "comparison-yolo26n"))
     )
 
@@ -107,8 +107,8 @@ def other_verdicts() -> str:
 DETECTORS = {"retinanet": "RetinaNet (one-stage)", "faster-rcnn": "Faster R-CNN (two-stage)"}
 DETECTOR_METHODS = {
     ("plain", None): "plain",
-    ("fgd", "paper"): "FGD, the paper's weights",
-    ("fgd", "free"): "FGD, scale-free at ratio 0.1",
+    ("fgd", "paper"): "OURS, the paper's weights",
+    ("fgd", "free"): "OURS, scale-free at ratio 0.1",
 }
 
 

@@ -18,7 +18,7 @@ BEFORE, AFTER = "before", "after"
 
 
 @dataclass(frozen=True)
-class ComparedModels:
+class AttentionModels:
     """A teacher and two states of one student.
 
     Args:
@@ -42,7 +42,7 @@ class ComparedModels:
         return image_channels(self.teacher.yaml)
 
 
-def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: torch.device) -> ComparedModels:
+def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: torch.device) -> AttentionModels:
     """Load the models in eval mode.
 
     Args:
@@ -75,7 +75,7 @@ def load_models(teacher: Path, before: Path | nn.Module, after: Path, device: to
     students = {BEFORE: before_model, AFTER: after_model}
     for model in (teacher_model, *students.values()):
         model.to(device).eval()
-    return ComparedModels(teacher_model, students, levels)
+    return AttentionModels(teacher_model, students, levels)
 
 
 def build_alignments(

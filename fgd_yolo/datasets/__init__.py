@@ -20,7 +20,7 @@ from fgd_yolo.datasets.dataset import (
 )
 from fgd_yolo.datasets.reading import demo_data, read_dataset
 from fgd_yolo.datasets.recorded_data import has_images, moved_dataset, run_dataset, same_images, split_images
-from fgd_yolo.datasets.scanning import first_batch, scan_dataset
+from fgd_yolo.datasets.scanning import scan_dataset
 
 __all__ = [
     "AGREEMENT_YAML",
@@ -31,7 +31,6 @@ __all__ = [
     "Dataset",
     "Scan",
     "demo_data",
-    "first_batch",
     "has_images",
     "moved_dataset",
     "read_dataset",

@@ -24,7 +24,6 @@ from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import clean_record, printable
-from fgd_yolo.ultralytics import quiet_ultralytics
 
 SAMPLED_IMAGES = 2000
 """Maximum number of images per split whose content is part of the digest of a data set, evenly spaced. File sizes do
@@ -82,20 +81,6 @@ def scan_dataset(
     if note and not recorded:
         print_status(f"data: {note}")
     return replace(dataset, scan=scan)
-
-
-def first_batch(dataset: Dataset, arguments: Any, count: int) -> dict[str, Any]:
-    """Return the first train images with their labels as a batch of Ultralytics, unchanged but for their size.
-
-    Args:
-        dataset: scanned data set.
-        arguments: Ultralytics' arguments; `task`, `imgsz`, `fraction` and `classes` are used.
-        count: number of images, at most all.
-    """
-    unlabeled = nullcontext() if dataset.has_train_labels else without_labels()
-    with quiet_ultralytics(), unlabeled:
-        images = build_yolo_dataset(arguments, dataset.info["train"], count, dataset.info, mode="val", rect=False)
-    return images.collate_fn([images[index] for index in range(min(count, len(images)))])
 
 
 def _check_printable(info: Mapping[str, Any], split: str) -> None:

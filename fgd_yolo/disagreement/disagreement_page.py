@@ -69,7 +69,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnFrame:
     """A frame on the page.
 
     Args:
@@ -89,7 +89,7 @@ class Picture:
     sides: list[Side]
 
 
-def draw_frame(frame: FrameScore, names: Mapping[int, str]) -> Picture:
+def draw_frame(frame: FrameScore, names: Mapping[int, str]) -> DrawnFrame:
     """Return a frame with what is drawn on it.
 
     Args:
@@ -106,7 +106,7 @@ def draw_frame(frame: FrameScore, names: Mapping[int, str]) -> Picture:
     _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     address = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     sides = [_side(name, frame.objects, names, (width, height)) for name in _SIDES]
-    return Picture(printable(origin(frame.teacher.image).name), address, width, height, frame, sides)
+    return DrawnFrame(printable(origin(frame.teacher.image).name), address, width, height, frame, sides)
 
 
 def _side(name: str, objects: Sequence[ComparedObject], names: Mapping[int, str], size: tuple[int, int]) -> Side:
@@ -148,7 +148,7 @@ def _caption(kind: str, seen: LabelledObject, names: Mapping[int, str]) -> Capti
     return Caption(kind, f"{printable(names[seen.class_id])} {seen.score:.2f}", f"{across};{along}")
 
 
-def page(summary: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
+def page(summary: Mapping[str, Any], pictures: Sequence[DrawnFrame]) -> str:
     """Return the page as HTML.
 
     Args:

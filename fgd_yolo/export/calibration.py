@@ -54,10 +54,10 @@ def calibration_images(data: Any, count: int = CALIBRATION_IMAGES, channels: int
         FGDError: the dataset does not exist, or has fewer images than calibration needs.
     """
     paths = split_images(data, "train", "to calibrate int8 on")
-    return readable_images(paths, f"train images of {data}", "data= (--data)", channels, count)
+    return calibration_files(paths, f"train images of {data}", "data= (--data)", channels, count)
 
 
-def readable_images(
+def calibration_files(
     paths: Sequence[Path], described: str, option: str, channels: int = 3, count: int = CALIBRATION_IMAGES
 ) -> CalibrationImages:
     """Return the readable ones of images, evenly spread over them.

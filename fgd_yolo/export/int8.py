@@ -15,7 +15,7 @@ from onnx import ModelProto, shape_inference
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError
 from fgd_yolo.export.agreement import label_with_detections
-from fgd_yolo.export.calibration import CalibrationImages, Ranges, calibration_images, measure_ranges, readable_images
+from fgd_yolo.export.calibration import CalibrationImages, Ranges, calibration_files, calibration_images, measure_ranges
 from fgd_yolo.export.decode_tail import transpose_softmax, without_decode_tail
 from fgd_yolo.export.file_metrics import seconds_per_run
 from fgd_yolo.export.int8_checks import AgreementCheck, Check, LabelCheck
@@ -143,7 +143,7 @@ def _convert(conversion: Conversion, model: ModelProto, check: Check) -> Int8Rep
 def _images_to_calibrate(conversion: Conversion, channels: int) -> CalibrationImages:
     if conversion.frames is None:
         return calibration_images(conversion.data, channels=channels)
-    return readable_images(
+    return calibration_files(
         conversion.frames.calibration, "frames to calibrate on", "calibrate= (--calibrate)", channels
     )
 

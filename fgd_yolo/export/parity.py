@@ -28,7 +28,7 @@ from fgd_yolo.export.sample_images import to_float_input
 from fgd_yolo.preprocessing import UINT8_INPUT
 from fgd_yolo.runtime.model_info import DETECTION_COLUMNS, RTDETR_HEAD
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
-from fgd_yolo.runtime.tasks import TASKS
+from fgd_yolo.runtime.tasks import DECODERS
 
 MIN_DETECTIONS = 10  # from this number of PyTorch's detections on, a file judged only by its mAP must have one of them
 
@@ -65,7 +65,7 @@ class _OutputKind(NamedTuple):
 
     @property
     def rotated(self) -> bool:
-        return TASKS[self.task].rotated
+        return DECODERS[self.task].rotated
 
 
 @torch.no_grad()
@@ -202,7 +202,7 @@ def _check_differences(kind: _OutputKind, differences: torch.Tensor) -> None:
     allowed = kind.precision.tolerance
     if box <= allowed.box_px and score <= allowed.score and extra <= allowed.extra:
         return
-    name = TASKS[kind.task].extras
+    name = DECODERS[kind.task].extras
     others = f", {name} by {extra:.4g} of the largest (allowed {allowed.extra})"
     raise FGDError(
         f"the exported file is wrong: boxes differ from PyTorch's by {box:.4g} px (allowed {allowed.box_px}), "

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from fgd_yolo.methods.box_terms import edge_distances, same_frames, where_angles_agree
 from fgd_yolo.methods.placement import columns_of
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, number_matched
 
 SMALLEST_AREA = 1e-7  # square cells
 
 
-def bckd_box_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def bckd_box_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the boxes of every anchor, with or without DFL on either side.
 
     Convention:

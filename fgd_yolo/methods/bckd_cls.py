@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from fgd_yolo.methods.class_term import joined_target
 from fgd_yolo.methods.placement import columns_of
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, number_matched
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, number_matched
 
 
-def bckd_cls_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def bckd_cls_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the scores of all classes that a teacher knows, at every anchor.
 
     Convention:

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, confident_sums
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, confident_sums
 
 BOX_TEMPERATURE = 10.0
 MIN_SIZE = 1.0  # cells; smaller boxes are taken for this large where a difference is related to their size
 
 
-def box_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def box_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the four edges of every anchor's box.
 
     Convention:
@@ -29,7 +29,7 @@ def box_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
         LD, arXiv:2102.12252, with the teacher's confidence in place of its regions.
     """
 
-    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+    def compare(target: HeadTarget) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
         if not same_frames(student, teacher):
             return None
@@ -39,7 +39,7 @@ def box_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
     return confident_sums(targets, compare)
 
 
-def angle_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def angle_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the angles of every anchor's rotated box.
 
     Convention:
@@ -47,7 +47,7 @@ def angle_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
         teacher's box is from square: 1 - shorter / longer side. A square has no angle to learn.
     """
 
-    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+    def compare(target: HeadTarget) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
         if student.angles is None or teacher.angles is None:
             return None

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgd_yolo.methods.placement import column_index, columns_of
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, cross_entropy_excess
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, cross_entropy_excess
 
 
-def class_term(student: Predictions, targets: Sequence[Target]) -> Sums:
+def class_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums:
     """Compare the scores of all classes that a teacher knows.
 
     Convention:
@@ -30,7 +30,7 @@ def class_term(student: Predictions, targets: Sequence[Target]) -> Sums:
     return Sums(cost, confidence.sum())
 
 
-def joined_target(targets: Sequence[Target]) -> tuple[list[int] | None, Tensor, Tensor, Tensor]:
+def joined_target(targets: Sequence[HeadTarget]) -> tuple[list[int] | None, Tensor, Tensor, Tensor]:
     """Return the classes that any teacher knows (None for all), and the target's logits, probability and confidence."""
     if len(targets) == 1:
         return targets[0][1:]

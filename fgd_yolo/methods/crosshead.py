@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fgd_yolo.methods.alignment import alignment, check_same_cells
 from fgd_yolo.methods.box_terms import box_term
 from fgd_yolo.methods.class_term import class_term
-from fgd_yolo.methods.predictions import Predictions, Sums, Target
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums
 
 
 class CrossHeadLevel(nn.Module):
@@ -62,7 +62,7 @@ def crossed_maps(
     return maps
 
 
-def crosshead_term(crossed: Predictions, targets: Sequence[Target]) -> Sums:
+def crosshead_term(crossed: Predictions, targets: Sequence[HeadTarget]) -> Sums:
     """Compare what the teacher's head makes of the student's maps with what it makes of the teacher's own.
 
     Convention:
@@ -78,5 +78,5 @@ def crosshead_term(crossed: Predictions, targets: Sequence[Target]) -> Sums:
         at the neck, through a 1x1 convolution where the widths differ. Its losses are replaced by the terms above.
     """
     terms = [sums for sums in (class_term(crossed, targets), box_term(crossed, targets)) if sums is not None]
-    cost = sum(sums.cost / sums.confidence.clamp(min=1) for sums in terms)
+    cost = sum(sums.cost / sums.divisor.clamp(min=1) for sums in terms)
     return Sums(cost, cost.new_ones(()))

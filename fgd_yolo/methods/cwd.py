@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import CWDOptions
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss, Target
+from fgd_yolo.methods.method import FeatureTarget, LabelledObjects, LevelLoss
 
 
 class CWDTerms(NamedTuple):
@@ -46,11 +46,11 @@ class CWDLoss(LevelLoss):
             student_channels, teacher_channels, temperature=options.channel_temperature, weight=options.channel_weight
         )
 
-    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Target:
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> FeatureTarget:
         """Return the logarithms of the teacher's distributions, in the shape of its map."""
-        return Target(self._distributions(teacher_map), objects)
+        return FeatureTarget(self._distributions(teacher_map), objects)
 
-    def compare(self, student_map: Tensor, target: Target) -> CWDTerms:
+    def compare(self, student_map: Tensor, target: FeatureTarget) -> CWDTerms:
         """Return the weighted term of a student's map."""
         student = self._distributions(student_map)
         divergence = nn.functional.kl_div(student, target.map, reduction="sum", log_target=True)

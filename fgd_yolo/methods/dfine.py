@@ -9,12 +9,14 @@ import torch
 from fgd_yolo.config.method_options import DFineOptions
 from fgd_yolo.methods.box_terms import divergence, same_bins, same_frames, where_angles_agree
 from fgd_yolo.methods.ld import mean_of_chosen
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, matched_anchors
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, matched_anchors
 
 DFINE_TEMPERATURE = DFineOptions().dfine_temperature
 
 
-def dfine_term(student: Predictions, targets: Sequence[Target], temperature: float = DFINE_TEMPERATURE) -> Sums | None:
+def dfine_term(
+    student: Predictions, targets: Sequence[HeadTarget], temperature: float = DFINE_TEMPERATURE
+) -> Sums | None:
     """Compare the edges' bins at every anchor; few anchors with an object count as much as many without.
 
     Convention:

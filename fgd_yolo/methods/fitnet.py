@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import FitNetOptions
-from fgd_yolo.methods.method import LevelLoss, Target
+from fgd_yolo.methods.method import FeatureTarget, LevelLoss
 
 
 class FitNetTerms(NamedTuple):
@@ -37,6 +37,6 @@ class FitNetLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.imitation_weight)
 
-    def compare(self, student_map: Tensor, target: Target) -> FitNetTerms:
+    def compare(self, student_map: Tensor, target: FeatureTarget) -> FitNetTerms:
         """Return the weighted term of a student's map."""
         return FitNetTerms(self.weights.imitation * nn.functional.mse_loss(student_map, target.map))

@@ -17,7 +17,7 @@ from fgd_yolo.methods.dfine import dfine_term
 from fgd_yolo.methods.keypoint_terms import keypoint_term, visibility_term
 from fgd_yolo.methods.ld import ld_term
 from fgd_yolo.methods.mask_term import mask_term
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, TeacherPredictions, in_float32, target_of
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, TeacherPredictions, in_float32, target_of
 
 HEAD_TERMS: dict[str, Callable[..., Sums | None]] = {
     "cls": class_term,
@@ -98,9 +98,9 @@ class HeadLoss(nn.Module):
             terms = {name: self._term(name, student, targets) for name in self.weights}
             return HeadTerms(terms, torch.stack([target.confidence.sum() for target in targets]))
 
-    def _term(self, name: str, student: Predictions, targets: Sequence[Target]) -> Tensor:
+    def _term(self, name: str, student: Predictions, targets: Sequence[HeadTarget]) -> Tensor:
         settings = self.settings.get(name, {})
         sums = HEAD_TERMS[name](student, targets, **settings) if self.weights[name] else None
         if sums is None:
             return student.scores.new_zeros(())
-        return self.weights[name] * sums.cost / sums.confidence.clamp(min=1)
+        return self.weights[name] * sums.cost / sums.divisor.clamp(min=1)

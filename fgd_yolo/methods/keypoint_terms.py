@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fgd_yolo.methods.box_terms import box_size
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, confident_sums, cross_entropy_excess
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, confident_sums, cross_entropy_excess
 
 
-def keypoint_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def keypoint_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the places of every anchor's keypoints.
 
     Convention:
@@ -20,7 +20,7 @@ def keypoint_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
         not compared.
     """
 
-    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+    def compare(target: HeadTarget) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
         if not _same_shape(student.keypoints, teacher.keypoints):
             return None
@@ -33,7 +33,7 @@ def keypoint_term(student: Predictions, targets: Sequence[Target]) -> Sums | Non
     return confident_sums(targets, compare)
 
 
-def visibility_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def visibility_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare the visibility of every anchor's keypoints.
 
     Convention:
@@ -41,7 +41,7 @@ def visibility_term(student: Predictions, targets: Sequence[Target]) -> Sums | N
         keypoints. A teacher with another number of keypoints is not compared.
     """
 
-    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+    def compare(target: HeadTarget) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
         if not _same_shape(student.visibility, teacher.visibility):
             return None

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from fgd_yolo.config.method_options import LDOptions
 from fgd_yolo.methods.box_terms import divergence, same_bins, same_frames, where_angles_agree
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, candidate_anchors, matched_anchors
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, candidate_anchors, matched_anchors
 
 LD_TEMPERATURE = LDOptions().ld_temperature
 
 
-def ld_term(student: Predictions, targets: Sequence[Target], temperature: float = LD_TEMPERATURE) -> Sums | None:
+def ld_term(student: Predictions, targets: Sequence[HeadTarget], temperature: float = LD_TEMPERATURE) -> Sums | None:
     """Compare the edges' bins in the main region and in the valuable localization region.
 
     Convention:

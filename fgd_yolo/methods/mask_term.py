@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fgd_yolo.methods.box_terms import edge_distances
-from fgd_yolo.methods.predictions import Predictions, Sums, Target, confident_sums, cross_entropy_excess
+from fgd_yolo.methods.predictions import HeadTarget, Predictions, Sums, confident_sums, cross_entropy_excess
 
 ANCHORS_PER_IMAGE = 16
 
 
-def mask_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
+def mask_term(student: Predictions, targets: Sequence[HeadTarget]) -> Sums | None:
     """Compare assembled masks at the 16 anchors of each image in which the teacher is most confident.
 
     Convention:
@@ -25,7 +25,7 @@ def mask_term(student: Predictions, targets: Sequence[Target]) -> Sums | None:
         over the pixels inside the teacher's box: those whose centre is in it, and the pixel that holds its centre.
     """
 
-    def compare(target: Target) -> tuple[Tensor, Tensor] | None:
+    def compare(target: HeadTarget) -> tuple[Tensor, Tensor] | None:
         teacher = target.outputs
         if student.coefficients is None or teacher.coefficients is None:
             return None

@@ -27,7 +27,7 @@ class LabelledObjects(NamedTuple):
     scores: Tensor | None = None
 
 
-class Target(NamedTuple):
+class FeatureTarget(NamedTuple):
     """What a method compares a student's map with: all that depends on the teacher and the labels alone.
 
     Args:
@@ -110,7 +110,7 @@ class LevelLoss(nn.Module):
             teacher_map = at_least_float32(teacher_map.detach())
             if teacher_map.device.type == "cpu":  # channels last is fast for convolutions, and slow for sums over cells
                 teacher_map = teacher_map.contiguous()
-            return self.target(teacher_map, objects) if any(self.weights) else Target(teacher_map, objects)
+            return self.target(teacher_map, objects) if any(self.weights) else FeatureTarget(teacher_map, objects)
 
     def terms(self, student_map: Tensor, target: Any) -> NamedTuple:
         """Compare a student's map with what `prepare` returned for the teacher's map of the same images.
@@ -139,7 +139,7 @@ class LevelLoss(nn.Module):
             teacher_map: (B, C, H, W), at least float32, without gradient.
             objects: labelled objects of the level.
         """
-        return Target(teacher_map, objects)
+        return FeatureTarget(teacher_map, objects)
 
     def compare(self, student_map: Tensor, target: Any) -> NamedTuple:
         """Return the weighted terms of a student's map; at least one weight is not 0.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import MGDOptions
-from fgd_yolo.methods.method import LevelLoss, Target
+from fgd_yolo.methods.method import FeatureTarget, LevelLoss
 from fgd_yolo.methods.placement import to_device
 
 
@@ -57,7 +57,7 @@ class MGDLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, mask_ratio=options.mask_ratio, weight=options.generation_weight)
 
-    def compare(self, student_map: Tensor, target: Target) -> MGDTerms:
+    def compare(self, student_map: Tensor, target: FeatureTarget) -> MGDTerms:
         """Return the weighted term of a student's map."""
         kept = kept_cells(len(student_map), student_map.shape[2:], self.mask_ratio, self.masks)
         generated = self.generation(student_map * to_device(kept, student_map.device))

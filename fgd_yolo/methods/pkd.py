@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fgd_yolo.config.method_options import PKDOptions
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss, Target
+from fgd_yolo.methods.method import FeatureTarget, LabelledObjects, LevelLoss
 from fgd_yolo.methods.standardisation import standardised
 
 
@@ -45,11 +45,11 @@ class PKDLoss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.correlation_weight)
 
-    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Target:
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> FeatureTarget:
         """Return the standardised map of the teacher."""
-        return Target(standardised(teacher_map), objects)
+        return FeatureTarget(standardised(teacher_map), objects)
 
-    def compare(self, student_map: Tensor, target: Target) -> PKDTerms:
+    def compare(self, student_map: Tensor, target: FeatureTarget) -> PKDTerms:
         """Return the weighted term of a student's map."""
         difference = nn.functional.mse_loss(standardised(student_map), target.map)
         return PKDTerms(self.weights.correlation * difference / 2)

@@ -56,7 +56,7 @@ class TeacherPredictions(NamedTuple):
     known: Sequence[int] | None = None
 
 
-class Target(NamedTuple):
+class HeadTarget(NamedTuple):
     """A teacher as the terms compare with it, in float32 and without gradient.
 
     Args:
@@ -82,7 +82,7 @@ class Sums(NamedTuple):
     """
 
     cost: Tensor
-    confidence: Tensor
+    divisor: Tensor
 
 
 def in_float32(outputs: Predictions) -> Predictions:
@@ -90,7 +90,7 @@ def in_float32(outputs: Predictions) -> Predictions:
     return Predictions(*(output if output is None else at_least_float32(output) for output in outputs))
 
 
-def target_of(teacher: TeacherPredictions) -> Target:
+def target_of(teacher: TeacherPredictions) -> HeadTarget:
     """Return a teacher as the terms compare with it.
 
     Raises:
@@ -102,7 +102,7 @@ def target_of(teacher: TeacherPredictions) -> Target:
         raise ValueError("a teacher of the heads must know at least one of the data's classes")
     logits = columns_of(outputs.scores, columns)
     probability = logits.sigmoid()
-    return Target(outputs, columns, logits, probability, probability.amax(dim=1))
+    return HeadTarget(outputs, columns, logits, probability, probability.amax(dim=1))
 
 
 def matched_anchors(student: Predictions, columns: Sequence[int] | None) -> Tensor:
@@ -134,7 +134,9 @@ def _largest(values: Tensor, columns: Sequence[int] | None) -> Tensor:
     return columns_of(values, columns).detach().amax(dim=1)
 
 
-def confident_sums(targets: Sequence[Target], compare: Callable[[Target], tuple[Tensor, Tensor] | None]) -> Sums | None:
+def confident_sums(
+    targets: Sequence[HeadTarget], compare: Callable[[HeadTarget], tuple[Tensor, Tensor] | None]
+) -> Sums | None:
     """Sum the cost of each teacher's anchors, weighted by its confidence in them, over all teachers.
 
     Args:

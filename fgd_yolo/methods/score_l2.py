@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fgd_yolo.config.method_options import ScoreL2Options
-from fgd_yolo.methods.method import LabelledObjects, LevelLoss, Target
+from fgd_yolo.methods.method import FeatureTarget, LabelledObjects, LevelLoss
 
 
 class ScoreL2Terms(NamedTuple):
@@ -46,7 +46,7 @@ class ScoreL2Loss(LevelLoss):
         """Build the module of one level with the options of its method."""
         return cls(student_channels, teacher_channels, weight=options.score_weight)
 
-    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> Target:
+    def target(self, teacher_map: Tensor, objects: LabelledObjects) -> FeatureTarget:
         """Return the teacher's map and scores.
 
         Raises:
@@ -57,9 +57,9 @@ class ScoreL2Loss(LevelLoss):
         if scores is None or scores.shape != (B, H, W):
             got = None if scores is None else tuple(scores.shape)
             raise ValueError(f"score_l2 needs the teacher's scores {(B, H, W)} on this level, got {got}")
-        return Target(teacher_map, objects._replace(scores=scores.detach().to(teacher_map)))
+        return FeatureTarget(teacher_map, objects._replace(scores=scores.detach().to(teacher_map)))
 
-    def compare(self, student_map: Tensor, target: Target) -> ScoreL2Terms:
+    def compare(self, student_map: Tensor, target: FeatureTarget) -> ScoreL2Terms:
         """Return the weighted term of a student's map."""
         scores = target.objects.scores
         cells = (student_map - target.map).square().sum(dim=1)

@@ -21,7 +21,7 @@ from fgd_yolo.runtime.model_info import read_model_info
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE, DEFAULT_IOU, suppress, suppress_rotated
 from fgd_yolo.runtime.pixel_budget import DEFAULT_MEGAPIXELS, ImageTooLargeError, PixelBudget
 from fgd_yolo.runtime.session import open_session
-from fgd_yolo.runtime.tasks import TASKS, OutputContext
+from fgd_yolo.runtime.tasks import DECODERS, OutputContext
 from fgd_yolo.text import printable
 
 MAX_BATCH = 8
@@ -197,7 +197,7 @@ class OnnxDetector:
         if self.info.decoded:
             rows = self._drop_non_finite(decode_rows(output, self.conf, self.max_detections))
             return rows._replace(boxes=fractions_to_corners(rows.boxes, placement.canvas)) if self.info.rtdetr else rows
-        rotated = TASKS[self.info.task].rotated
+        rotated = DECODERS[self.info.task].rotated
         candidates = self._drop_non_finite(decode_anchors(output, len(self.info.names), self.conf, rotated))
         boxes = np.concatenate([candidates.boxes, candidates.extras], axis=1) if rotated else candidates.boxes
         nms = suppress_rotated if rotated else suppress
@@ -225,7 +225,7 @@ class OnnxDetector:
         """Convert candidates to detections in image pixels, with the further fields of the task."""
         prototypes = outputs[1][index] if len(outputs) > 1 else None
         context = OutputContext(placement, prototypes, self.info.keypoint_shape)
-        boxes, fields = TASKS[self.info.task].to_fields(candidates, context)
+        boxes, fields = DECODERS[self.info.task].to_fields(candidates, context)
         detections = Detections(
             boxes, candidates.scores, candidates.classes, self.info.names, placement.image, **fields
         )

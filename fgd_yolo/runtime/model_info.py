@@ -19,7 +19,7 @@ import numpy as np
 from fgd_yolo.errors import FGDError
 from fgd_yolo.preprocessing import FLOAT_INPUT, UINT8_INPUT, InputFormat
 from fgd_yolo.runtime.onnx_session import TensorSpec
-from fgd_yolo.runtime.tasks import TASKS
+from fgd_yolo.runtime.tasks import DECODERS
 from fgd_yolo.text import printable
 
 FGD_YOLO_KEY = "fgd_yolo"
@@ -223,8 +223,8 @@ def _read_outputs(outputs: Sequence[TensorSpec], reader: _MetadataReader) -> _Ou
         the box, score, class, extras. Extras are 32 mask coefficients, the numbers of the keypoints, or 1 angle.
     """
     task = reader.metadata.get("task")
-    if task and task not in TASKS:
-        raise _unsupported(f"it is a {task} model; supported are {', '.join(TASKS)}")
+    if task and task not in DECODERS:
+        raise _unsupported(f"it is a {task} model; supported are {', '.join(DECODERS)}")
     described = ", ".join(_describe(spec) for spec in outputs)
     if tuple(len(spec.shape) for spec in outputs) not in ((3,), (3, 4)):
         raise _unsupported(f"its outputs are {described}")

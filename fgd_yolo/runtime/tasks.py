@@ -1,4 +1,4 @@
-"""The supported tasks: one row of `TASKS` each, with what the task adds to boxes, scores and classes.
+"""The supported tasks: one row of `DECODERS` each, with what the task adds to boxes, scores and classes.
 
 The columns of an object in a network's output are 4 of its box, its scores, and the extra columns of its task. A row
 defines what these contain and how they become fields of `Detections` in image pixels.
@@ -36,7 +36,7 @@ Fields = tuple[np.ndarray, dict[str, Any]]
 
 
 class Task(NamedTuple):
-    """One row of `TASKS`.
+    """One row of `DECODERS`.
 
     Args:
         to_fields: converts the candidates of one image, in canvas pixels, to `Fields`.
@@ -72,7 +72,7 @@ def _rotated_boxes(candidates: Candidates, context: OutputContext) -> Fields:
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), {"xywhr": rotated}
 
 
-TASKS = {
+DECODERS = {
     "detect": Task(_boxes),
     "segment": Task(_masks, extras="mask coefficients and prototypes"),
     "pose": Task(_keypoints, extras="keypoints"),

@@ -28,7 +28,7 @@ from fgd_yolo.training.head_outputs import HeadOutputs, paired_branches
 from fgd_yolo.training.host_labels import labels_of
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.teacher import Teacher, shared_strides
-from fgd_yolo.training.teacher_passes import Foreground, Foregrounds, TeacherPass, TeacherPasses
+from fgd_yolo.training.teacher_passes import BoundForeground, Foregrounds, TeacherPass, TeacherPasses
 from fgd_yolo.training.term_group import TermGroup
 
 HEADS_PREFIX = "heads."  # of the names of weights that belong to the heads' terms, in the side file
@@ -53,7 +53,7 @@ class Distiller:
         teachers: Sequence[Teacher],
         config: FGDConfig,
         sparse_terms: Sequence[str] = (),
-        foreground: Foreground | None = None,
+        foreground: BoundForeground | None = None,
         times_batch: bool = True,
         frame_labels: FrameLabels | None = None,
     ):

@@ -24,7 +24,7 @@ from fgd_yolo.training.image_sizes import TEACHER_IMAGES
 from fgd_yolo.training.teacher import Teacher, on_grid
 from fgd_yolo.training.term_group import TermGroup
 
-Foreground = Callable[[dict[str, Tensor], tuple[int, int]], Tensor]
+BoundForeground = Callable[[dict[str, Tensor], tuple[int, int]], Tensor]
 """Paints the objects of a batch on the grid (H, W) of a level, (B, H, W)."""
 
 
@@ -54,7 +54,7 @@ class Foregrounds:
         needs_boxes: whether a method of the features needs the boxes.
     """
 
-    def __init__(self, paint: Foreground | None, needs_boxes: bool):
+    def __init__(self, paint: BoundForeground | None, needs_boxes: bool):
         self._own = paint
         self._needs_boxes = needs_boxes
 

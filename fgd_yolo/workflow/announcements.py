@@ -16,7 +16,7 @@ from fgd_yolo.workflow.run_folder import DATA
 
 
 @dataclass(frozen=True)
-class Run:
+class AnnouncedRun:
     """A run that rank 0 has planned.
 
     Args:
@@ -59,7 +59,7 @@ class Training:
     unlabeled: str | None = None
 
 
-def announce_run(run: Run) -> None:
+def announce_run(run: AnnouncedRun) -> None:
     """Tell the other ranks of a run, and wait until each has found the same data on its host.
 
     Raises:

@@ -43,7 +43,7 @@ from fgd_yolo.training.preflight import model_cost
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics
 from fgd_yolo.ultralytics_log import readable_log
-from fgd_yolo.workflow.announcements import Run, announce_end, announce_run
+from fgd_yolo.workflow.announcements import AnnouncedRun, announce_end, announce_run
 from fgd_yolo.workflow.closing_table import find_twin, format_table, measure_run
 from fgd_yolo.workflow.conclusion import conclude, next_commands
 from fgd_yolo.workflow.elastic_restart import interrupted_run, record_launch
@@ -311,7 +311,7 @@ def _train_and_export(plan: Plan, lock: FolderLock) -> dict[str, Any]:
     prepared = None if plan.unlabeled is None else plan.unlabeled.data
     data = plan.recipe.data if prepared is None else str(prepared)
     found = Fact(*data_input(plan.dataset))
-    announce_run(Run(data, found, plan.student.task.name, plan.recipe.train, prepared=prepared is not None))
+    announce_run(AnnouncedRun(data, found, plan.student.task.name, plan.recipe.train, prepared=prepared is not None))
     estimate = estimate_run(plan, lock.folder)
     if estimate is not None:
         print_status(f"expected on this device: {estimate}")

@@ -23,7 +23,7 @@ from fgd_yolo.distributed.world import World, current_world
 from fgd_yolo.errors import FGDError
 from fgd_yolo.files import atomic_path, partial_folder, remove_leftovers
 from fgd_yolo.training.trainer import FGDTrainer
-from fgd_yolo.workflow.announcements import Run, Training, exchange_files
+from fgd_yolo.workflow.announcements import AnnouncedRun, Training, exchange_files
 from fgd_yolo.workflow.run_folder import DATA, data_input
 from fgd_yolo.workflow.training_stages import run_training
 
@@ -71,7 +71,7 @@ def follow(recipe: Recipe | None, *, allow_download: bool = False) -> None:
             _take_part(training, folder, copy)
 
 
-def _own_data(data: str | None, run: Run, allow_download: bool, recorded: bool) -> Dataset:
+def _own_data(data: str | None, run: AnnouncedRun, allow_download: bool, recorded: bool) -> Dataset:
     if run.prepared:
         data = run.data
     place = demo_data(run.task) if data is None else data
@@ -133,7 +133,7 @@ def _remember(dataset: Dataset) -> None:
         path.write_text(str(dataset.source), encoding="utf-8")
 
 
-def _remembered(run: Run) -> str | None:
+def _remembered(run: AnnouncedRun) -> str | None:
     """Return where this host has the data of a run, or where rank 0 has it."""
     with suppress(OSError):
         place = _note(run.found.digest).read_text(encoding="utf-8")

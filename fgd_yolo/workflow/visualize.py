@@ -30,7 +30,7 @@ from fgd_yolo.attention.labelled_images import (
     load_letterboxed,
 )
 from fgd_yolo.attention.level_attention import LevelAttention, compare_levels
-from fgd_yolo.attention.models import AFTER, BEFORE, ComparedModels, build_alignments, load_models, neck_maps
+from fgd_yolo.attention.models import AFTER, BEFORE, AttentionModels, build_alignments, load_models, neck_maps
 from fgd_yolo.config import FGDConfig, Recipe
 from fgd_yolo.config.method_options import Scale
 from fgd_yolo.console import display_path, print_status, progress, resume_command
@@ -171,7 +171,7 @@ def visualize(
 
 def compare_image(
     path: Path,
-    models: ComparedModels,
+    models: AttentionModels,
     aligns: Sequence[nn.Module | None],
     side_px: int,
     settings: AttentionSettings,
@@ -318,7 +318,7 @@ def _check_inputs(run_dir: Path, options: VisualizeOptions, recipe: Recipe, teac
         raise FGDError(f"{display_path(run_dir)} was started with {changed}: {advice}")
 
 
-def _input_side(options: VisualizeOptions, models: ComparedModels) -> int:
+def _input_side(options: VisualizeOptions, models: AttentionModels) -> int:
     imgsz = int(options.imgsz or models.students[AFTER].args["imgsz"])
     side_px = -(-imgsz // models.stride) * models.stride
     if side_px != imgsz:

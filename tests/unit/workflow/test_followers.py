@@ -14,7 +14,7 @@ from fgd_yolo.datasets import scan_dataset
 from fgd_yolo.distributed.exchange import Fact
 from fgd_yolo.errors import FGDError
 from fgd_yolo.workflow import followers
-from fgd_yolo.workflow.announcements import Run, Training
+from fgd_yolo.workflow.announcements import AnnouncedRun, Training
 from fgd_yolo.workflow.followers import follow
 from fgd_yolo.workflow.run_folder import data_input
 
@@ -28,7 +28,7 @@ def announced(monkeypatch, tiny_data):
 
     def announce(data: str | None, *trainings: Training) -> list[tuple[str, str, Path]]:
         found = Fact(*data_input(scan_dataset(tiny_data, {})))
-        messages = iter([Run(data, found, "detect", {}), *trainings, None])
+        messages = iter([AnnouncedRun(data, found, "detect", {}), *trainings, None])
         monkeypatch.setattr(followers, "broadcast", lambda value: next(messages))
         monkeypatch.setattr(
             followers, "run_training", lambda own, trainer, data, folder: followed.append((own.model, data, folder))
