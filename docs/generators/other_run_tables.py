@@ -107,8 +107,8 @@ def other_verdicts() -> str:
 DETECTORS = {"retinanet": "RetinaNet (one-stage)", "faster-rcnn": "Faster R-CNN (two-stage)"}
 DETECTOR_METHODS = {
     ("plain", None): "plain",
-    ("fgd", "paper"): "OURS, the paper's weights",
-    ("fgd", "free"): "OURS, scale-free at ratio 0.1",
+    ("fgd", "paper"): "FGD, the paper's weights",
+    ("fgd", "free"): "FGD, scale-free at ratio 0.1",
 }
 
 
