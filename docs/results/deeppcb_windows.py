@@ -59,4 +59,5 @@ def main(source: str, target: str, *counts: str) -> None:
     shutil.copy(next(Path(source).glob("*.yaml")), target)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -69,4 +69,5 @@ def main(folder: str, count: str) -> None:
     (target / "demo-frames.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -362,9 +362,8 @@ def _distillation(name: str) -> FGDConfig:
     if name not in known and Path(name).suffix not in {".yaml", ".yml"}:
         raise UsageError(f"unknown method '{name}'{close_match(name, known)} (known: {', '.join(known)}, YAML files)")
     recipe = load_recipe(name)
-    models = ("teacher", "student", "data", "teacher_epochs", "unlabeled", "every", "teacher_classes")
-    parts = ("train", "teacher_train", *models)
-    set_parts = [part for part in parts if getattr(recipe, part) != getattr(Recipe(), part)]
+    others = [name for name in Recipe.model_fields if name not in FGDConfig.model_fields]
+    set_parts = [name for name in others if getattr(recipe, name) != getattr(Recipe(), name)]
     if set_parts:
         raise UsageError(f"recipe {name} sets {', '.join(set_parts)}: set that on the command line, for all methods")
     return recipe.config
