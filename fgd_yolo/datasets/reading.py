@@ -77,9 +77,8 @@ def _find(data: Any, allow_download: bool, recorded: bool) -> Path:
     if _ADDRESS.match(name.strip()) or name.lower().endswith(".ndjson"):
         name = str(_fetch(name.strip(), allow_download, recorded))
     if not Path(name).exists() and Path(name).suffix.lower() not in YAML_SUFFIXES:  # coco8 for coco8.yaml
-        name = next(
-            (f"{name}{suffix}" for suffix in sorted(YAML_SUFFIXES) if check_file(f"{name}{suffix}", hard=False)), name
-        )
+        files = [f"{name}{suffix}" for suffix in sorted(YAML_SUFFIXES)]
+        name = next((file for file in files if check_file(file, hard=False)), name)
     file = Path(check_file(name)).absolute()
     return find_dataset_yaml(file) if file.is_dir() else file
 

@@ -77,7 +77,7 @@ def test_a_recipe_file_is_labelled_without_its_folder(tmp_path):
 
 def test_a_recipe_that_sets_more_than_the_distillation_is_refused():
     Path("mine.yaml").write_text("train: {epochs: 3}\nteacher: t.pt")
-    with pytest.raises(UsageError, match="sets train, teacher"):
+    with pytest.raises(UsageError, match="sets teacher, train"):
         parse_method("mine.yaml")
 
 
