@@ -72,7 +72,9 @@ def few_labels_verdicts() -> Iterator[str]:
     targets = {LABELLED: "at least +3", PSEUDO: "pseudo labels not shown to be better"}
     for other, name in names.items():
         if result := _gain(runs, FRAMES, other):
-            yield f"{verdict_line('distilled with frames', name, result)} (target: {targets[other]})"
+            own = {part.name: _gain(_runs(part.folder), FRAMES, other) for part in TENTHS}
+            means = ", ".join(f"{data} {gain.mean:+.2f}" for data, gain in own.items() if gain)
+            yield f"{verdict_line('distilled with frames', name, result)} ({means}; target: {targets[other]})"
     rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
     yield f"{rows} of {STUDENTS} students have been trained"
 
