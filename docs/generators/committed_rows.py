@@ -40,8 +40,8 @@ def interval(result: Estimate) -> str:
     return f"{result.low:+.2f} to {result.high:+.2f}"
 
 
-def gain(runs: Sequence[Run], method: str, other: str, data: str | None = None) -> Estimate:
-    """Return the mean difference of two methods over all pairs, or over those of one data set."""
+def gain(runs: Sequence[Run], method: str, other: str, data: str | None = None) -> Estimate | None:
+    """Return the mean difference of two methods over all pairs, or over those of one data set; None without any."""
     return estimate([pair.points for pair in pairs(runs, method, other) if data in (None, pair.data)])
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, share_closed, verdict_line
+from committed_rows import RESULTS, gain
+
+from fgd_yolo.compare.paired_differences import share_closed, verdict_line
 from fgd_yolo.compare.results import RUNS, Run, read_context, read_runs
 from fgd_yolo.compare.tables import number
 
-ROWS = Path(__file__).parents[1] / "results/few-labels"
+ROWS = RESULTS / "few-labels"
 PLAIN, PSEUDO, LABELLED, FRAMES, ALL = WAYS = (
     "plain",
     "pseudo-labels",
@@ -71,9 +72,9 @@ def few_labels_verdicts() -> Iterator[str]:
     names = {LABELLED: "the distillation on the labelled part", PSEUDO: "pseudo labels alone"}
     targets = {LABELLED: "at least +3", PSEUDO: "pseudo labels not shown to be better"}
     for other, name in names.items():
-        if result := _gain(runs, FRAMES, other):
-            own = {part.name: _gain(_runs(part.folder), FRAMES, other) for part in TENTHS}
-            means = ", ".join(f"{data} {gain.mean:+.2f}" for data, gain in own.items() if gain)
+        if result := gain(runs, FRAMES, other):
+            own = {part.name: gain(_runs(part.folder), FRAMES, other) for part in TENTHS}
+            means = ", ".join(f"{data} {one.mean:+.2f}" for data, one in own.items() if one)
             yield f"{verdict_line('distilled with frames', name, result)} ({means}; target: {targets[other]})"
     rows = sum(len(_runs(part.folder)) for part in (*TENTHS, *QUARTERS))
     yield f"{rows} of {STUDENTS} students have been trained"
@@ -127,7 +128,7 @@ def no_labels() -> list[Sequence[str]]:
 def no_labels_verdict() -> str:
     """Return what the pairs of runs without labels say about the target."""
     runs = _runs(WITHOUT_LABELS)
-    result = _gain(runs, FRAMES, ALL)
+    result = gain(runs, FRAMES, ALL)
     made = f"{len(runs)} of {STUDENTS_WITHOUT_LABELS} students have been trained"
     if result is None:
         return made
@@ -148,10 +149,6 @@ def _row(part: Part, seed: int) -> Sequence[str]:
     labelled = next(iter(own.values())).labelled_images
     name = f"{part.name}: {labelled} ({part.fraction} %), {seed}"
     return [name, _teacher(part.folder, seed), *(_map(own.get(way)) for way in WAYS)]
-
-
-def _gain(runs: Sequence[Run], method: str, other: str) -> Estimate | None:
-    return estimate([pair.points for pair in pairs(runs, method, other)])
 
 
 def _map(run: Run | None) -> str:

@@ -57,7 +57,7 @@ With --label-fraction, there are also:
   fgd+heads:frames=true,unlabeled_ratio=0.7
                                 distillation that sees the others as frames
 """
-_PLACES = ("seed", "project", "name", "task")  # of a run; a comparison has its own
+_OF_A_RUN = ("seed", "project", "name", "task")  # a comparison has its own
 _NEEDED = {"torch": "train", "ultralytics": "train", "pycocotools": "compare", "jinja2": "compare"}
 
 
@@ -140,7 +140,7 @@ def _recipe(name: str | None) -> Recipe:
             f"recipe {name} trains on unlabelled frames, whose accuracy is not known: compare with --label-fraction on "
             "labelled data"
         )
-    return recipe.replace(train={key: value for key, value in recipe.train.items() if key not in _PLACES})
+    return recipe.replace(train={key: value for key, value in recipe.train.items() if key not in _OF_A_RUN})
 
 
 def _methods(args: Namespace, recipe: Recipe) -> list[Method]:

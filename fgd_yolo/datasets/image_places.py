@@ -32,6 +32,7 @@ def image_files(places: list[str]) -> list[Path]:
 
 
 def images_in_lists(lists: list[str]) -> list[Path]:
+    """Return the absolute paths of the images in image lists; none if a list cannot be read or has no image."""
     try:
         return image_files(lists) if lists else []
     except FGDError:
@@ -46,4 +47,5 @@ def place_exists(place: str) -> bool:
 
 
 def lines_of(file: str) -> list[str]:
+    """Return the lines of an image list as text, with characters that are not UTF-8 replaced."""
     return Path(file).read_text(encoding="utf-8-sig", errors="replace").splitlines()
