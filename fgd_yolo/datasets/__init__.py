@@ -19,7 +19,14 @@ from fgd_yolo.datasets.dataset import (
     Scan,
 )
 from fgd_yolo.datasets.reading import demo_data, read_dataset
-from fgd_yolo.datasets.recorded_data import has_images, moved_dataset, run_dataset, same_images, split_images
+from fgd_yolo.datasets.recorded_data import (
+    count_trained_on,
+    has_images,
+    moved_dataset,
+    run_dataset,
+    same_images,
+    split_images,
+)
 from fgd_yolo.datasets.scanning import scan_dataset
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "TRAIN_LABELS",
     "Dataset",
     "Scan",
+    "count_trained_on",
     "demo_data",
     "has_images",
     "moved_dataset",

@@ -17,7 +17,7 @@ from ultralytics.data import YOLODataset, build_yolo_dataset
 from ultralytics.utils import LOGGER
 
 from fgd_yolo.console import print_status
-from fgd_yolo.datasets.dataset import TRAIN_LABELS, Dataset, Scan
+from fgd_yolo.datasets.dataset import LABELLED_BY, TRAIN_LABELS, Dataset, Scan
 from fgd_yolo.datasets.label_checks import check_keypoint_shape, corner_note, explain_labels, no_objects
 from fgd_yolo.datasets.reading import read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
@@ -105,7 +105,8 @@ def _read_split(info: dict[str, Any], split: str, arguments) -> YOLODataset:
             dataset = build_yolo_dataset(arguments, info[split], 1, info, mode=mode, rect=False)
     except ValueError as error:
         raise explain_labels(error, info, arguments.task, split) from error
-    if not unlabeled and not any(len(label["cls"]) for label in dataset.labels):
+    labelled = not unlabeled and LABELLED_BY not in info  # a teacher may find nothing
+    if labelled and not any(len(label["cls"]) for label in dataset.labels):
         reason = no_objects(info, arguments.task, split, len(dataset.label_files) - len(dataset.labels))
         if reason:
             raise FGDError(reason)

@@ -186,7 +186,10 @@ class GradientRatio:
         if self.ended:
             return f"{self.group} ended"
         schedule = f", schedule at {self.schedule:.0%}" if self.schedule < 1 else ""
-        return f"{self.group} {self.current:.3g} (gain {self.gain:.3g}{schedule})"
+        measured = f"{self.current:.3g}"
+        if isnan(self._latest.item()):  # there is no detection loss
+            measured = "not measured"
+        return f"{self.group} {measured} (gain {self.gain:.3g}{schedule})"
 
     def columns(self) -> dict[str, float]:
         """Return the gradient ratio and the gain by the names of their columns in results.csv."""

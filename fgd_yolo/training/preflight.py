@@ -19,7 +19,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.class_columns import predict_classes, same_classes
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.datasets import split_images
+from fgd_yolo.datasets import count_trained_on
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels, task_of_model
@@ -92,6 +92,19 @@ def check_teachers(
     for file, label in zip(files, labels, strict=True):
         named = label if len(files) > 1 else None
         check_teacher(file, student, starting_metrics, teachers_loader, args, names, config, label=named)
+
+
+def warn_of_seen_images(args, val_images: Iterable[str]) -> None:
+    """Log a warning if the student starts from weights that were trained on val images.
+
+    Args:
+        args: the trainer's arguments.
+        val_images: image files that the student is measured on.
+    """
+    start = _starting_checkpoint(args.model, args.pretrained)
+    recorded = None if start is None else (start[1].get("train_args") or {}).get("data")
+    for warning in val_image_warnings(recorded, val_images, "student"):
+        LOGGER.warning(f"{colorstr('FGD:')} {warning}")
 
 
 def check_teacher(
@@ -247,22 +260,19 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
     ]
 
 
-def val_image_warnings(recorded: Any, val_images: Iterable[str]) -> list[str]:
-    """Return a warning about a teacher that was trained on the images that it is measured on.
+def val_image_warnings(recorded: Any, val_images: Iterable[str], model: str = "teacher") -> list[str]:
+    """Return a warning about a model that was trained on the images that it is measured on.
 
     Args:
-        recorded: the data that its checkpoint records; only images on this disk are compared.
+        recorded: the data that its checkpoint records; only images on this disk are compared, by their content.
         val_images: image files that it is measured on.
+        model: what the model is, for the message.
     """
-    try:
-        seen = {path.resolve() for path in split_images(recorded, "train", "to look for the val images among")}
-    except FGDError:
-        return []
-    measured = [Path(file).resolve() for file in val_images]
-    known = sum(path in seen for path in measured)
+    measured = list(val_images)
+    known = count_trained_on(recorded, measured)
     if not known:
         return []
-    return [f"the teacher was trained on {known} of the {len(measured)} val images: its mAP above is too optimistic"]
+    return [f"the {model} was trained on {known} of the {len(measured)} val images: its mAP on them is too optimistic"]
 
 
 def start_warnings(teacher_map50_95: float, start_map50_95: float) -> list[str]:
@@ -283,13 +293,19 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
         pretrained: Ultralytics' train argument: another checkpoint, or whether weights are used.
         names: classes of the data.
     """
+    start = _starting_checkpoint(model, pretrained)
+    return start is not None and same_classes(start[0].names, names)
+
+
+def _starting_checkpoint(model: Any, pretrained: Any) -> tuple[nn.Module, dict[str, Any]] | None:
+    """Return the model that a student starts from, and its checkpoint; None without weights."""
     weights = pretrained if isinstance(pretrained, (str, Path)) else model if pretrained is not False else ""
     if not str(weights).endswith(".pt"):
-        return False
+        return None
     try:
-        return same_classes(load_model(weights)[0].names, names)
+        return load_model(weights)
     except FGDError:  # Ultralytics could read it, but its classes are unknown here
-        return False
+        return None
 
 
 def model_cost(model: nn.Module, imgsz: int) -> tuple[int, float]:

@@ -46,7 +46,7 @@ from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.mixed_dataset import MixedDataset, log_mixture
 from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
-from fgd_yolo.training.preflight import check_boxes, check_teachers
+from fgd_yolo.training.preflight import check_boxes, check_teachers, warn_of_seen_images
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.spare_core import has_spare_core
 from fgd_yolo.training.student_record import check_task, student_record
@@ -415,6 +415,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
             subject = student, loader, self.args, self.data["names"], self.config
             check_teachers(self.teachers, labels, *subject, teachers_loader)
+            warn_of_seen_images(self.args, loader.dataset.im_files)
 
     @contextmanager
     def _whole_loader(self) -> Iterator[Any]:

@@ -27,6 +27,7 @@ from fgd_yolo.ultralytics import load_model, round_imgsz
 from fgd_yolo.workflow.plan import Plan, count_steps
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 from fgd_yolo.workflow.teacher_agreement import agreement_note, measure_agreement
+from fgd_yolo.workflow.unlabeled import is_imitation
 
 _WARM_UPS, _ROUNDS = 2, 8
 _MAP_WIDTHS = {"map50_95": 10, "map50": 9}  # characters of the columns of accuracy, without their prefix
@@ -100,6 +101,7 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         "unlabeled_images": 0 if plan.unlabeled is None else len(plan.unlabeled.train.files),
         "labelled_by": dataset.labelled_by,
         "agreement": agreement,
+        "imitation": is_imitation(plan.recipe),
         "data": plan.recipe.data,
         "images": str(dataset.images(effective["split"])[0].parent),
         "cpu_threads": torch.get_num_threads(),

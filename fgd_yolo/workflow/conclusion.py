@@ -91,6 +91,11 @@ class Outcome:
         return self.result.get("labelled_by") is not None
 
     @property
+    def is_imitation(self) -> bool:
+        """Whether nothing but the imitation of a teacher taught the student."""
+        return bool(self.result.get("imitation"))
+
+    @property
     def is_unusable(self) -> bool:
         """Whether the student detects nothing, or next to nothing compared with its teacher."""
         return self.student < max(_EQUAL, USABLE * (self.teacher or 0))
@@ -220,6 +225,13 @@ def _disagree(run: Outcome) -> list[tuple[str, str]]:
     ]
 
 
+def _train_on_data(run: Outcome) -> list[tuple[str, str]]:
+    """Return the command that trains a student which has only imitated its teacher."""
+    files = run.result["files"]
+    models = f"--teacher {_quoted(files['teachers'][0])} --student {_quoted(files['weights'])}"
+    return [("train it on labelled data", f"{command_name('distill')} {models} --data data.yaml")]
+
+
 def _look(run: Outcome) -> list[tuple[str, str]]:
     model = f"--model {_quoted(run.result['files']['onnx'])}"
     if run.result["data"] is None and not run.is_agreement:
@@ -298,6 +310,14 @@ class Case(NamedTuple):
 
 
 CASES = (
+    Case(
+        lambda run: run.is_imitation,
+        lambda run: (
+            f"The student has imitated its teacher for {run.data} without labels; what that is worth, only its "
+            "training on labelled data shows."
+        ),
+        (_train_on_data, _look),
+    ),
     Case(
         lambda run: run.student is None,
         lambda run: (

@@ -25,7 +25,7 @@ from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve, stride_of
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
-from fgd_yolo.workflow.unlabeled import UnlabeledFrames, check_frame_options, frames_alone, frames_beside
+from fgd_yolo.workflow.unlabeled import UnlabeledFrames, check_frame_options, frames_alone, frames_beside, is_imitation
 
 # With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
 # from a loss into a gain (docs/experiments.md).
@@ -117,6 +117,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_options(recipe)
     check_frame_options(recipe)
     train, place = _without_place(recipe.train)
+    if is_imitation(recipe):
+        train.setdefault("val", False)  # the last checkpoint is the best: agreement of boxes says nothing about it
     device_type = find_device(train.get("device") if device is None else device).type
     demo = is_demo(recipe)
     student = resolve(recipe.student, "student", demo)

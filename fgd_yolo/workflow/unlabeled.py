@@ -76,8 +76,13 @@ def check_frame_options(recipe: Recipe) -> None:
         return
     if not recipe.active:
         raise UsageError("--unlabeled needs a distillation, since a teacher labels the frames: leave out method=plain")
-    if recipe.data is None and not recipe.pseudo:
-        raise UsageError("pseudo=false leaves a run without labelled data no targets: leave it out, or give --data")
+    groups = [group for group in (recipe.features, recipe.heads) if any(group.weights.values())]
+    related = [f"{group.group}.ratio" for group in groups if group.ratio is not None]
+    if is_imitation(recipe) and related:
+        raise UsageError(
+            "pseudo=false leaves a run without labelled data no detection loss to keep a ratio to: set "
+            f"{' and '.join(f'{name}=null' for name in related)}, as --recipe pretrain does, or give --data"
+        )
     if recipe.data is None and recipe.train.get("fraction", 1) != 1:
         raise UsageError("fraction is about labelled images: leave it out, or give fewer frames, such as --every 5s")
     if recipe.train.get("single_cls"):
@@ -87,6 +92,11 @@ def check_frame_options(recipe: Recipe) -> None:
     if recipe.data is not None and recipe.teacher_classes:
         raise UsageError("--teacher-classes chooses the classes where no data does: leave it out, or leave out --data")
     parse_interval(recipe.every)
+
+
+def is_imitation(recipe: Recipe) -> bool:
+    """Return whether nothing but the imitation teaches a student: it has frames alone, and no targets on them."""
+    return bool(recipe.unlabeled) and recipe.data is None and not recipe.pseudo
 
 
 def frames_beside(recipe: Recipe, dataset: Dataset, split: str) -> UnlabeledFrames:
@@ -111,7 +121,7 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
 
     Raises:
         UsageError: a teacher has no weights, or does not know a class that is asked for.
-        FGDError: no frame can be used, or the teachers find next to nothing.
+        FGDError: no frame can be used, or the teachers find next to nothing that the student could be trained on.
     """
     untrained = next((teacher for teacher in teachers if teacher.names is None), None)
     if untrained is not None:
@@ -136,7 +146,8 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     if not file.is_file():
         settings = {"min_score": recipe.pseudo_low, "imgsz": imgsz, "device": device}
         labels = label_by_teachers(able, held_out.files, names, recipe.map, train["task"], **settings)
-        check_found(labels, names, score)
+        if recipe.pseudo:
+            check_found(labels, names, score)
         labels = [_only(image, lambda entry: entry.score >= score) for image in labels]
         labelled_by = {"teacher": ", ".join(teacher.name for teacher in teachers), "score": score}
         make_folder(

@@ -29,7 +29,7 @@ def test_an_unknown_recipe_name_names_the_closest_one():
 
 def test_the_recipes_of_the_paper_and_the_baselines_are_shipped():
     paper = {f"paper-{name}" for name in ("fcos", "reppoints", "retinanet", "two-stage", "yolo", "yolox")}
-    assert set(recipe_names()) == {"plain"} | paper
+    assert set(recipe_names()) == {"plain", "pretrain"} | paper
 
 
 @pytest.mark.parametrize("name", recipe_names())

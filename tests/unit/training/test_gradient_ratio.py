@@ -129,6 +129,14 @@ def test_the_schedule_has_ended_at_decay_end_and_the_summary_reports_it():
     assert ratio.ended and ratio.current == 0 and ratio.summary() == "features ended"
 
 
+def test_without_a_detection_loss_the_summary_says_that_nothing_was_measured():
+    ratio = gradient_ratio(target=None)
+    ratio.update(1.0, 0.0)
+    assert ratio.summary() == "features not measured (gain 1)" and ratio.factor == 1
+    ratio.update(1.0, 2.0)
+    assert ratio.summary() == "features 0.5 (gain 1)"
+
+
 def test_a_measurement_is_due_at_the_interval_and_once_per_epoch():
     ratio = gradient_ratio(every=4)
     due = []

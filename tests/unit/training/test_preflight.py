@@ -90,6 +90,10 @@ def test_val_images_that_the_teacher_was_trained_on_are_counted(tmp_path):
     leaky.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), "train": trained}))
     (line,) = val_image_warnings(str(leaky), val[:4])
     assert "trained on 4 of the 4 val images" in line
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(val[0]).read_bytes())
+    (line,) = val_image_warnings(str(leaky), [str(copy), str(tmp_path / "gone.png")], "student")
+    assert "the student was trained on 1 of the 2 val images" in line
     for recorded in (None, "gone.yaml", "https://example.com/data.yaml", 3):
         assert val_image_warnings(recorded, val) == []
 
