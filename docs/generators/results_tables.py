@@ -1,5 +1,7 @@
 """Rewrite the tables of results in README.md and docs/ from the committed rows, and draw the figures beside them.
 
+The gain to expect, which a run prints, is written to the package.
+
 The table of the tasks is among them: what works for each is the result of tests, which `task_features` names. Those of
 the families are made from what `make matrix` records.
 
@@ -18,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import comparison_tables
+import expected_gain_rows
 import experiment_tables
 import families_table
 import few_labels_tables
@@ -102,6 +105,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "teacher-scores": teacher_scores,
     "no-labels": no_labels,
     "no-labels-verdict": few_labels_tables.no_labels_verdict,
+    "expected-gains": expected_gain_rows.expected_gains,
     "tasks": tasks,
     "families": families,
     "family-pairs": family_pairs,
@@ -136,7 +140,11 @@ def main(arguments: Sequence[str]) -> int:
     if "--check" in arguments:
         for page in stale:
             print(f"{page.relative_to(ROOT)} is stale: run python docs/generators/results_tables.py", file=sys.stderr)
-        return 1 if stale else 0
+        current = expected_gain_rows.is_current()
+        if not current:
+            print(f"{expected_gain_rows.FILE.name} is stale: run the same command", file=sys.stderr)
+        return 1 if stale or not current else 0
+    expected_gain_rows.FILE.write_text(expected_gain_rows.as_csv(), encoding="utf-8")
     for page in stale:
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
         print(f"{page.relative_to(ROOT)} rewritten")

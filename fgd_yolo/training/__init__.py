@@ -40,6 +40,7 @@
 - `validation_by_name.py`: the accuracy of a teacher with other classes than the data
 - `class_selection.py`: which classes are selected and taught
 - `preflight.py`: checks before the first epoch
+- `expected_gain.py`: what a distillation can be expected to gain, by the committed comparisons
 - `first_batch.py`: checks on the first batch with boxes
 - `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment
 - `run_lock.py`: the lock on the run folder

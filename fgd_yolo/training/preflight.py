@@ -73,7 +73,7 @@ def check_teachers(
     names: Mapping[int, str],
     config: FGDConfig,
     teachers_loader: Any = None,
-) -> None:
+) -> float | None:
     """Check each teacher as in `check_teacher`; the student is measured once, if at all.
 
     Args:
@@ -82,6 +82,9 @@ def check_teachers(
         student: as in `check_teacher`, and the following.
         loader: the trainer's validation loader.
         teachers_loader: loader of the same images at `teacher_imgsz`, if that is given; None for `loader`.
+
+    Returns:
+        mAP50-95 of the best teacher over the classes that it teaches; None if none was measured.
     """
     teachers_loader = teachers_loader or loader
 
@@ -89,9 +92,14 @@ def check_teachers(
     def starting_metrics() -> Any:
         return validate(deepcopy(student).eval(), vars(args), task=args.task, loader=loader).metrics
 
-    for file, label in zip(files, labels, strict=True):
-        named = label if len(files) > 1 else None
-        check_teacher(file, student, starting_metrics, teachers_loader, args, names, config, label=named)
+    measured = [
+        check_teacher(
+            *(file, student, starting_metrics, teachers_loader, args, names, config),
+            label=label if len(files) > 1 else None,
+        )
+        for file, label in zip(files, labels, strict=True)
+    ]
+    return max((value for value in measured if value is not None), default=None)
 
 
 def warn_of_seen_images(args, val_images: Iterable[str]) -> None:
@@ -117,7 +125,7 @@ def check_teacher(
     config: FGDConfig,
     *,
     label: str | None = None,
-) -> None:
+) -> float | None:
     """Measure a teacher on the student's validation images, and log the reasons why it may teach little.
 
     Its accuracy is the mean over the classes that it teaches; without any it is not measured. No random number is drawn
@@ -132,6 +140,9 @@ def check_teacher(
         names: classes of the data.
         config: options of the distillation, with the class map and the lowest mAP50-95 that is accepted.
         label: name of the teacher in warnings and errors if it is one of several.
+
+    Returns:
+        mAP50-95 over the classes that it teaches; None if it was not measured.
 
     Raises:
         FGDError: the teacher's mAP50-95 is too low.
@@ -159,6 +170,7 @@ def check_teacher(
             warnings += start_warnings(measured.map50_95, begins_at)
     for warning in warnings:
         LOGGER.warning(f"{colorstr('FGD:')} {f'{label}: ' if label else ''}{warning}")
+    return None if measured is None else measured.map50_95
 
 
 def _teacher_accuracy(
@@ -295,6 +307,15 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
     """
     start = _starting_checkpoint(model, pretrained)
     return start is not None and same_classes(start[0].names, names)
+
+
+def starts_from_weights(args) -> bool:
+    """Return whether a student starts from weights, of whatever classes.
+
+    Args:
+        args: the trainer's arguments.
+    """
+    return _starting_checkpoint(args.model, args.pretrained) is not None
 
 
 def _starting_checkpoint(model: Any, pretrained: Any) -> tuple[nn.Module, dict[str, Any]] | None:

@@ -38,6 +38,7 @@ from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
+from fgd_yolo.training.expected_gain import expected_gain
 from fgd_yolo.training.frame_labels import FrameLabels
 from fgd_yolo.training.host_labels import HOST_LABELS, HostLabels
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
@@ -46,7 +47,7 @@ from fgd_yolo.training.load_teachers import load_teachers
 from fgd_yolo.training.loss_hook import LossHook
 from fgd_yolo.training.mixed_dataset import MixedDataset, log_mixture
 from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
-from fgd_yolo.training.preflight import check_boxes, check_teachers, warn_of_seen_images
+from fgd_yolo.training.preflight import check_boxes, check_teachers, starts_from_weights, warn_of_seen_images
 from fgd_yolo.training.run_lock import LockedTrainer
 from fgd_yolo.training.spare_core import has_spare_core
 from fgd_yolo.training.student_record import check_task, student_record
@@ -414,8 +415,16 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         labels = [teacher.name for teacher in self.distiller.teachers]
         with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
             subject = student, loader, self.args, self.data["names"], self.config
-            check_teachers(self.teachers, labels, *subject, teachers_loader)
+            teacher_map = check_teachers(self.teachers, labels, *subject, teachers_loader)
             warn_of_seen_images(self.args, loader.dataset.im_files)
+        if teacher_map is not None and self.unlabeled is None and self.args.task == "detect":
+            LOGGER.info(f"{colorstr('FGD:')} {self._expected_gain(student, teacher_map)}")
+
+    def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:
+        batches = self.epochs * len(self.train_loader)  # each process has a part of every batch
+        rules = {"has_dfl": getattr(student.model[-1], "reg_max", 1) > 1, "pretrained": starts_from_weights(self.args)}
+        steps = batches // max(round(self.args.nbs / self.args.batch), 1)
+        return expected_gain(teacher_map, steps, self.args.imgsz, **rules)
 
     @contextmanager
     def _whole_loader(self) -> Iterator[Any]:

@@ -74,11 +74,15 @@ print(config.__file__, fgd_yolo.cfg.__file__, *fgd_yolo.cfg.recipe_names(), conf
     assert active == "False"
 
 
-def test_every_module_is_in_the_wheel(installed):
+def package_files(home: Path) -> set[str]:
+    return {str(path.relative_to(home)) for path in home.rglob("*.*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def test_every_module_and_every_file_that_it_reads_is_in_the_wheel(installed):
     home = Path(run(installed / "python", "-c", "import fgd_yolo; print(fgd_yolo.__file__)").strip()).parent
     assert home.is_relative_to(installed.parent)
-    packed = {str(path.relative_to(home)) for path in home.rglob("*.py")} - {"cfg/__init__.py"}
-    assert packed == {str(path.relative_to(ROOT / "fgd_yolo")) for path in (ROOT / "fgd_yolo").rglob("*.py")}
+    packed = {name for name in package_files(home) if Path(name).parts[0] != "cfg"}  # a folder beside in the source
+    assert packed == package_files(ROOT / "fgd_yolo")
 
 
 def test_benchmarks_and_simulators_are_not_in_the_wheel(wheel):

@@ -1,0 +1,125 @@
+"""What a distillation can be expected to gain, by the committed comparisons.
+
+`expected_gain.csv` has their pairs of runs, by kind of student and number of optimizer steps. It is written by
+`docs/generators/results_tables.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).with_name("expected_gain.csv")
+FIRST_STEPS = (0, 400, 1000)
+"""Optimizer steps from which runs are pooled, up to the next of these numbers."""
+KINDS = {True: "YOLOv8 and YOLO11", False: "YOLO26"}
+"""Name of each kind of student by whether its head predicts distributions of distances (DFL)."""
+
+
+@dataclass(frozen=True)
+class PooledPairs:
+    """Pairs of a plain and a distilled run, in points of mAP50-95.
+
+    Args:
+        student: kind of the student, of `KINDS`.
+        first_step: lowest number of optimizer steps of these runs, of `FIRST_STEPS`.
+        pairs: number of pairs.
+        data_sets: number of data sets.
+        mean: mean difference, distilled minus plain.
+        low: lower end of its 95 % interval; None for one pair.
+        high: upper end.
+        lowest_teacher: mAP50-95 of the weakest teacher.
+        smallest_px: smallest size of the images.
+        largest_px: largest size of the images.
+    """
+
+    student: str
+    first_step: int
+    pairs: int
+    data_sets: int
+    mean: float
+    low: float | None
+    high: float | None
+    lowest_teacher: float
+    smallest_px: int
+    largest_px: int
+
+    @property
+    def steps(self) -> str:
+        """The numbers of optimizer steps, in words."""
+        following = [step for step in FIRST_STEPS if step > self.first_step]
+        if not following:
+            return f"at least {self.first_step} optimizer steps"
+        return (
+            f"{self.first_step} to {following[0] - 1} optimizer steps"
+            if self.first_step
+            else (f"fewer than {following[0]} optimizer steps")
+        )
+
+    @property
+    def px(self) -> str:
+        """The sizes of the images, in words."""
+        return " to ".join(dict.fromkeys((str(self.smallest_px), str(self.largest_px))))
+
+    @property
+    def figures(self) -> str:
+        """The difference, its interval and the number of pairs, in words."""
+        interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
+        pairs = f"{self.pairs} pair{'s' * (self.pairs != 1)} on {self.data_sets} data set{'s' * (self.data_sets != 1)}"
+        return f"{self.mean:+.1f} points over plain training ({interval}{pairs})"
+
+
+@cache
+def pooled_pairs() -> tuple[PooledPairs, ...]:
+    """Return what was measured, one entry for each kind of student and number of steps."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return tuple(_read(row) for row in csv.DictReader(file))
+
+
+def _read(row: dict[str, str]) -> PooledPairs:
+    names = ("first_step", "pairs", "data_sets", "smallest_px", "largest_px")
+    numbers = {name: float(row[name]) if row[name] else None for name in ("mean", "low", "high", "lowest_teacher")}
+    return PooledPairs(row["student"], **{name: int(row[name]) for name in names}, **numbers)
+
+
+def expected_gain(
+    teacher_map: float,
+    steps: int,
+    imgsz: int,
+    *,
+    has_dfl: bool,
+    pretrained: bool,
+    measured: Sequence[PooledPairs] | None = None,
+) -> str:
+    """Return what a distillation can be expected to gain over plain training, with the figures behind it.
+
+    Args:
+        teacher_map: the best teacher's mAP50-95 on the val images.
+        steps: optimizer steps of the run.
+        imgsz: side of the student's images, in pixels.
+        has_dfl: whether the student's head predicts distributions of distances, as that of YOLO26 does not.
+        pretrained: whether the student starts from weights.
+        measured: what is known; None for the committed comparisons.
+    """
+    known = pooled_pairs() if measured is None else measured
+    first_step = max(step for step in FIRST_STEPS if step <= steps)
+    match = [entry for entry in known if (entry.student, entry.first_step) == (KINDS[has_dfl], first_step)]
+    if not match:
+        return f"it is not known what to expect: no comparison of {KINDS[has_dfl]} has about {steps} optimizer steps"
+    [entry] = match
+    where = f"distilled {entry.student} gained {entry.figures} in runs of {entry.steps}"
+    others = [] if entry.smallest_px <= imgsz <= entry.largest_px else [f"at {entry.px} px"]
+    others += ["from random weights"] * pretrained
+    where += f", {' and '.join(others)}, unlike this run" * bool(others)
+    weakest = min(other.lowest_teacher for other in known if other.student == entry.student)
+    if teacher_map < weakest:
+        return (
+            f"expect little: the teacher is weak on this data, mAP50-95 {teacher_map:.3f} (at least {weakest:.3f} in "
+            f"the comparisons); {where}"
+        )
+    if entry.low is None:
+        return f"it is hardly known what to expect: {where}"
+    return f"expect {'a gain' if entry.low > 0 else 'little'}: {where}"
