@@ -25,6 +25,7 @@ import experiment_tables
 import families_table
 import few_labels_tables
 import other_run_tables
+import strong_teachers_tables
 import task_features
 from committed_rows import DATA, RESULTS, ROOT, markdown
 
@@ -99,6 +100,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-bccd": partial(experiment_tables.trials, "choosing-bccd-900-steps", experiment_tables.CHOOSING_BCCD),
     "choosing-demo": partial(experiment_tables.trials, "choosing-demo-40-epochs", experiment_tables.CHOOSING_DEMO),
     "choosing-yolo26n": partial(experiment_tables.trials, "choosing-bccd-yolo26n", experiment_tables.CHOOSING_YOLO26N),
+    "search": strong_teachers_tables.search,
     "few-labels": few_labels,
     "few-labels-verdicts": few_labels_verdicts,
     "few-labels-choices": few_labels_choices,
