@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-import yaml
-from ultralytics.data.utils import img2label_paths
-
-from fgd_yolo.datasets import read_dataset
+from fgd_yolo.datasets import link_images, read_dataset, write_data_yaml
 from fgd_yolo.errors import FGDError
 
 
@@ -55,25 +52,8 @@ def make_holdout(data: str, fraction: float, folder: Path, *, allow_download: bo
         raise FGDError(f"--val-fraction {fraction:g} of {len(images)} train images leaves no {empty[0]} image")
     shutil.rmtree(folder, ignore_errors=True)
     for split, files in splits.items():
-        _link(files, folder, split)
-    description = {
-        "path": str(folder),
-        "train": "images/train",
-        "val": "images/val",
-        **source.options,
-    }
-    path = folder / f"{source.file.stem}.yaml"
-    path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-    return path
-
-
-def _link(images: Sequence[Path], folder: Path, split: str) -> None:
-    """Link images and labels; numbers as prefixes preserve the order and distinguish images of the same name."""
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True)
-    labels = img2label_paths([str(image) for image in images])
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        name = f"{number:06}-{image.name}"
-        (folder / "images" / split / name).symlink_to(image.absolute())
-        if Path(label).is_file():
-            (folder / "labels" / split / f"{Path(name).stem}.txt").symlink_to(Path(label).absolute())
+        # Numbers preserve the order and distinguish images of the same name.
+        links = [folder / "images" / split / f"{number:06}-{image.name}" for number, image in enumerate(files)]
+        link_images(files, links, labels=True)
+    places = {split: f"images/{split}" for split in splits}
+    return write_data_yaml(folder / f"{source.file.stem}.yaml", places, source.options)

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import yaml
 from ultralytics.data.utils import img2label_paths
 
-from fgd_yolo.datasets import SPLITS, TRAIN_LABELS, Dataset, read_dataset
+from fgd_yolo.datasets import SPLITS, TRAIN_LABELS, Dataset, link_images, read_dataset, write_data_yaml
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.files import atomic_path
 
@@ -97,7 +95,7 @@ def make_labelled_part(
         kept = links["labelled"]
         trained = {"once": kept, "repeated": [kept[number % len(kept)] for number in range(len(images))]}
     else:
-        trained = dict.fromkeys(("once", "repeated"), _link_images(images, folder, "frames", root))
+        trained = dict.fromkeys(("once", "repeated"), _link(images, folder, "frames", root, labels=False))
     files = {name: _write_list(folder / f"{name}.txt", paths) for name, paths in trained.items()}
     # The trainer takes this key as the sign that no train image has labels; those of val are true here.
     no_labels = {} if labelled else {TRAIN_LABELS: False}
@@ -105,7 +103,10 @@ def make_labelled_part(
     yamls["whole"] = {"train": str(folder / "images" / "train"), **splits}
     return LabelledPart(
         folder=folder,
-        **{name: _write_yaml(folder / name / f"{source.file.stem}.yaml", source, yamls[name]) for name in yamls},
+        **{
+            name: write_data_yaml(folder / name / f"{source.file.stem}.yaml", yamls[name], source.options)
+            for name in yamls
+        },
         labelled=tuple(labelled),
         unlabelled=tuple(unlabelled),
         digest=sha256("\n".join(sorted(_relative(image, root) for image in labelled)).encode()).hexdigest()[:16],
@@ -122,27 +123,13 @@ def _relative(image: Path, root: Path) -> str:
     return image.relative_to(root).as_posix()
 
 
-def _link(images: Sequence[Path], folder: Path, split: str, root: Path | None = None) -> list[Path]:
-    """Link images and labels, where Ultralytics looks for the labels of the linked images; return the links."""
-    links = _link_images(images, folder, split, _common(images) if root is None else root)
-    labels = (img2label_paths([str(image) for image in paths]) for paths in (images, links))
-    for label, label_link in zip(*labels, strict=True):
-        if Path(label).is_file():
-            _symlink(Path(label_link), Path(label))
+def _link(
+    images: Sequence[Path], folder: Path, split: str, root: Path | None = None, *, labels: bool = True
+) -> list[Path]:
+    """Link images, and labels unless they are to be left out, and return the links."""
+    links = [folder / "images" / split / _relative(image, root or _common(images)) for image in images]
+    link_images(images, links, labels=labels)
     return links
-
-
-def _link_images(images: Sequence[Path], folder: Path, split: str, root: Path) -> list[Path]:
-    """Link images alone, without labels; return the links."""
-    links = [folder / "images" / split / _relative(image, root) for image in images]
-    for image, link in zip(images, links, strict=True):
-        _symlink(link, image)
-    return links
-
-
-def _symlink(link: Path, target: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(target.absolute())
 
 
 def _link_other_splits(source: Dataset, folder: Path) -> dict[str, str]:
@@ -164,13 +151,6 @@ def _link_other_splits(source: Dataset, folder: Path) -> dict[str, str]:
 def _write_list(file: Path, images: Sequence[Path]) -> Path:
     with atomic_path(file) as path:
         path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
-    return file
-
-
-def _write_yaml(file: Path, source: Dataset, splits: Mapping[str, Any]) -> Path:
-    description = {"path": str(file.parent), **splits, **source.options}
-    with atomic_path(file) as path:
-        path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
     return file
 
 

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fgd_yolo.compare.labelled_part import LabelledPart
 from fgd_yolo.console import print_status
-from fgd_yolo.datasets import read_dataset
+from fgd_yolo.datasets import link_images, read_dataset, write_data_yaml
 from fgd_yolo.errors import FGDError
-from fgd_yolo.files import atomic_path, sha256_of_file, sha256_of_json
+from fgd_yolo.files import sha256_of_file, sha256_of_json
 from fgd_yolo.labelling import label_images, label_numbers, write_yolo
 from fgd_yolo.train_arguments import ultralytics_defaults
 
@@ -53,9 +51,7 @@ def make_pseudo_labels(
         return file
     shutil.rmtree(place, ignore_errors=True)
     links = [place / "images" / f"{number:06}-{image.name}" for number, image in enumerate(part.unlabelled)]
-    for link, image in zip(links, part.unlabelled, strict=True):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(image)
+    link_images(part.unlabelled, links)
     sizes = {"imgsz": arguments["imgsz"], "device": arguments["device"]}
     labels = label_images(teacher, links, names=source.names, class_map=class_map, min_score=score, **sizes)
     numbers = label_numbers(labels)
@@ -68,7 +64,4 @@ def make_pseudo_labels(
     write_yolo(labels, place, source.names)
     splits = {key: source.info[key] for key in ("val", "test") if source.info.get(key)}
     lists = [str(place / "images"), *([str(part.folder / "once.txt")] if part.labelled else [])]
-    description = {"path": str(place), "train": lists, **splits, **source.options}
-    with atomic_path(file) as path:
-        path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-    return file
+    return write_data_yaml(file, {"train": lists, **splits}, source.options)

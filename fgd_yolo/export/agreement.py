@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
+from fgd_yolo.datasets import link_images
 from fgd_yolo.errors import FGDError
 from fgd_yolo.labelling.exported_labeller import ExportedLabeller
 from fgd_yolo.labelling.yolo_files import write_yolo
@@ -50,10 +51,8 @@ def label_with_detections(source: Path, images: Sequence[Path], folder: Path, ch
     """
     with redirect_stderr(StringIO()):  # it prints its device
         labeller = ExportedLabeller(source, min_score=MIN_SCORE, device="cpu")
-    (folder / "images").mkdir()
     links = [folder / "images" / f"{number:06}{image.suffix}" for number, image in enumerate(images)]
-    for link, image in zip(links, images, strict=True):
-        link.symlink_to(image.absolute())
+    link_images(images, links)
     labels = labeller(links, "detecting with fp32")
     objects = sum(len(found.objects) for found in labels)
     if objects < MIN_OBJECTS:

@@ -18,7 +18,7 @@ from fgd_yolo.cache import cache_root, make_folder
 from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, plain_name
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
-from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, read_dataset
+from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, link_images, read_dataset
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
@@ -330,9 +330,7 @@ def _write_dataset(
     """
     written = write_yolo(labels, folder, names)
     description = yaml.safe_load(written.read_text(encoding="utf-8"))
-    (folder / "images").mkdir()
-    for image in labels:
-        (folder / "images" / image.image.name).symlink_to(image.image)
+    link_images([image.image for image in labels], [folder / "images" / image.image.name for image in labels])
     (folder / "train.txt").write_text("".join(f"{frame}\n" for frame in trained.files), encoding="utf-8")
     description |= {"path": str(final), "train": "train.txt", "val": "images"}
     model, checkpoint = load_model(teacher.file)
