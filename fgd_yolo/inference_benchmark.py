@@ -33,6 +33,7 @@ from fgd_yolo.runtime.session import Session, open_session
 from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, Accuracy, image_channels, task_of_yaml
+from fgd_yolo.text import counted
 from fgd_yolo.timing import best_times, format_number, ratio
 from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
@@ -236,7 +237,7 @@ def format_table(
         accuracy: accuracy of each exported file; empty for random weights.
         map_name: name of its mAP50-95.
     """
-    columns = (f"{count} thread{'s' * (count != 1)} | times fp32" for count in runs)
+    columns = (f"{counted(count, 'thread')} | times fp32" for count in runs)
     header = ["", *columns, *[map_name] * bool(accuracy)]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * (1 + 2 * len(runs) + bool(accuracy))]
     for variant in next(iter(runs.values())):

@@ -77,6 +77,21 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[:head].rstrip()}{_GAP}{text[-tail:].lstrip()}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words.
+
+    Args:
+        count: how many.
+        thing: name of one, whose plural ends in `s`, or in `es` after an `s`.
+
+    Examples:
+        >>> counted(1, "image"), counted(0, "image"), counted(3, "class")
+        ('1 image', '0 images', '3 classes')
+    """
+    ending = "" if count == 1 else "es" if thing.endswith("s") else "s"
+    return f"{count} {thing}{ending}"
+
+
 def listed(items: Iterable[object], most: int = 4, longest: int = 60) -> str:
     """Return the first items and the number of the others: `a.jpg, b.jpg and 2998 more`.
 

@@ -30,7 +30,7 @@ from fgd_yolo.errors import FGDError, UsageError, error_message, one_line
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import read_checkpoint, safe_loading
 from fgd_yolo.task_table import TASKS, class_counts, task_of_model, why_refused
-from fgd_yolo.text import printable_names, shortened
+from fgd_yolo.text import counted, printable_names, shortened
 
 ACTIVATIONS = {*nn.modules.activation.__all__, "Identity"} - {"MultiheadAttention"}
 _ACTIVATION_CHARACTERS = 200  # longer than any valid one; Python's parser has no limit
@@ -195,7 +195,7 @@ def check_names(model: nn.Module, path: str | Path) -> None:
     if widths == {len(names)} and numbers == set(range(len(names))):
         return
     raise FGDError(
-        f"{path} is inconsistent: it names {len(names)} class{'es' * (len(names) != 1)}, its head predicts "
+        f"{path} is inconsistent: it names {counted(len(names), 'class')}, its head predicts "
         f"{' or '.join(map(str, sorted(widths)))}; give a checkpoint with the names that it was trained with"
     )
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fgd_yolo.attention.level_attention import LevelAttention
 from fgd_yolo.files import atomic_path
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.text import counted
 
 CSV_NAME, JSON_NAME = "differences.csv", "differences.json"
 
@@ -58,7 +59,7 @@ def mean_differences(differences: Sequence[Difference]) -> list[Difference]:
 
 def format_table(means: Sequence[Difference], images: int) -> str:
     """Return the means as lines of text, with the change from before to after."""
-    head = f"attention difference from the teacher, mean of {images} image{'s' * (images != 1)} (0: equal attention)"
+    head = f"attention difference from the teacher, mean of {counted(images, 'image')} (0: equal attention)"
     names = "".join(f"{f'{kind} {state}':>17}" for kind in ("spatial", "channel") for state in ("before", "after"))
     lines = [head, f"{'stride':>8}{names}{'spatial change':>17}{'channel change':>17}"]
     for row in means:

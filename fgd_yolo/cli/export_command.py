@@ -10,7 +10,7 @@ from fgd_yolo.console import Parser, command_name, display_path, guarded_command
 from fgd_yolo.export.export_options import ExportOptions
 from fgd_yolo.export.exporter import ExportedModel, export_onnx
 from fgd_yolo.export.precisions import PRECISIONS
-from fgd_yolo.text import printable
+from fgd_yolo.text import counted, printable
 
 EXAMPLES = [
     ("--model best.pt", "best.onnx beside it, in float32"),
@@ -87,7 +87,7 @@ def _summary(exported: ExportedModel) -> str:
         _parity(exported),
     ]
     if exported.unreadable:
-        lines.append(f"{_images(exported.unreadable)} could not be read")
+        lines.append(f"{counted(exported.unreadable, 'image')} could not be read")
     if exported.report:
         lines += exported.report.summary()
         if exported.report.refusal:
@@ -100,14 +100,10 @@ def _summary(exported: ExportedModel) -> str:
 
 
 def _parity(exported: ExportedModel) -> str:
-    images = _images(exported.images)
+    images = counted(exported.images, "image")
     if not PRECISIONS[exported.precision].compare_outputs:
         common = exported.detections - exported.missing
         return f"has {common} of PyTorch's {exported.detections} detections on {images}, and {exported.extra} others"
     count = f"{exported.detections or 'no'} detection{'s' * (exported.detections != 1)}"
     within = f"boxes within {exported.box_difference_px:.2g} px, scores within {exported.score_difference:.2g}"
     return f"matches PyTorch on {images} ({count}; {within})"
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"

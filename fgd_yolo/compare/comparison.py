@@ -25,7 +25,7 @@ from fgd_yolo.errors import FGDError, UsageError, one_line
 from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.runtime.threads import machine_name
-from fgd_yolo.text import printable, shortened
+from fgd_yolo.text import counted, printable, shortened
 from fgd_yolo.training.other_tasks import Labels
 from fgd_yolo.training.preflight import check_teacher_map
 from fgd_yolo.ultralytics_log import readable_log
@@ -213,7 +213,7 @@ def _save(job: Job, output: Path) -> str | None:
         return problem
     copy_curve(output, run, job.run_folder / "results.csv")
     write_runs(output / RUNS, [*runs, run])
-    epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
+    epochs = counted(run.epochs, "epoch")
     accuracy = ", ".join(f"{name} {getattr(run, column):.3f}" for name, column in accuracy_columns(run.task).items())
     print_status(f"finished {run.name}: {accuracy}, {epochs}")
     try:

@@ -36,6 +36,7 @@ from fgd_yolo.config import METHOD_OPTIONS, PLAIN
 from fgd_yolo.files import atomic_path
 from fgd_yolo.page_template import fill_template
 from fgd_yolo.task_table import YoloTask
+from fgd_yolo.text import counted
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
@@ -128,7 +129,7 @@ def build_report(runs: Sequence[Run], context: dict[str, Any], figures: Callable
     others = [method for method in methods if method != main]
     val_fraction, task = runs[0].val_fraction, runs[0].task
     title = f"{main} compared with {', '.join(others)}" if others else f"{main} alone"
-    count = f"{len(methods)} method{'s' * (len(methods) != 1)}"
+    count = counted(len(methods), "method")
     few = runs[0].label_fraction < 1
     if few:
         title = f"{title}, {_labels_kept(runs[0])}"
@@ -268,7 +269,7 @@ def _setup(runs: Sequence[Run], context: dict[str, Any]) -> Table:
             rows.append([f"teacher for {data}", f"{teacher['name']}: {_teacher_accuracy(teacher, run)}"])
         extra = "".join(f", {key}={value}" for key, value in (run.arguments or {}).items())
         rate = f"{run.optimizer} at {run.lr0:g}" if run.optimizer and run.lr0 is not None else "chosen by Ultralytics"
-        budget = f"{run.epochs} epoch{'s' * (run.epochs != 1)}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
+        budget = f"{counted(run.epochs, 'epoch')}, batch {run.batch}, {run.imgsz} px, optimizer {rate}"
         rows.append([f"training on {data}", budget + extra])
     rows.append(["seeds", ", ".join(map(str, sorted({run.seed for run in runs})))])
     devices = sorted({run.device for run in runs if run.device})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from fgd_yolo.text import printable, shortened
+from fgd_yolo.text import counted, printable, shortened
 
 Item = TypeVar("Item")
 STAGES = 5
@@ -41,7 +41,7 @@ def format_classes(names: Mapping[int, str], most: int = 4) -> str:
         most: how many names to list.
     """
     first = ", ".join(shortened(printable(name), 40) for name in list(names.values())[:most])
-    return f"{len(names)} class{'es' * (len(names) != 1)} ({first}{', ...' if len(names) > most else ''})"
+    return f"{counted(len(names), 'class')} ({first}{', ...' if len(names) > most else ''})"
 
 
 def display_path(path: Path) -> str:

@@ -23,7 +23,7 @@ from fgd_yolo.datasets.reading import read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.text import clean_record, printable
+from fgd_yolo.text import clean_record, counted, printable
 
 SAMPLED_IMAGES = 2000
 """Maximum number of images per split whose content is part of the digest of a data set, evenly spaced. File sizes do
@@ -77,7 +77,7 @@ def scan_dataset(
     train_counts = f"{scan.train_images} {'train' if dataset.has_train_labels else 'unlabelled'}"
     counts = f"{train_counts} and {scan.val_images} {arguments.split} images"
     note = corner_note((label for split in splits for label in split.labels), arguments.task)
-    print_status(f"data: {counts}, {len(scan.names)} class{'es' * (len(scan.names) != 1)}{skipped}")
+    print_status(f"data: {counts}, {counted(len(scan.names), 'class')}{skipped}")
     if note and not recorded:
         print_status(f"data: {note}")
     return replace(dataset, scan=scan)

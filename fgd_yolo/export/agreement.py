@@ -15,6 +15,7 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.labelling.exported_labeller import ExportedLabeller
 from fgd_yolo.labelling.yolo_files import write_yolo
 from fgd_yolo.runtime.nms import DEFAULT_CONFIDENCE
+from fgd_yolo.text import counted
 
 MIN_SCORE = DEFAULT_CONFIDENCE
 """Detections above this score are labels: those that a detector returns where nothing else is asked for. A lower one
@@ -56,7 +57,7 @@ def label_with_detections(source: Path, images: Sequence[Path], folder: Path, ch
     labels = labeller(links, "detecting with fp32")
     objects = sum(len(found.objects) for found in labels)
     if objects < MIN_OBJECTS:
-        frames = f"{len(labels)} held-out frame{'s' * (len(labels) != 1)}"
+        frames = counted(len(labels), "held-out frame")
         raise FGDError(
             f"float32 itself finds only {objects} objects on {frames}, so the agreement of int8 with it cannot be "
             f"measured (at least {MIN_OBJECTS}): pass more frames, or such with objects, to calibrate= (--calibrate)"

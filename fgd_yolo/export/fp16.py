@@ -28,7 +28,7 @@ from fgd_yolo.export.decode_tail import LEARNED_OPERATORS, constants, decode_tai
 from fgd_yolo.export.precisions import Conversion
 from fgd_yolo.export.sample_images import input_batches, input_channels, read_images, spread
 from fgd_yolo.runtime.images import try_load_image
-from fgd_yolo.text import listed
+from fgd_yolo.text import counted, listed
 
 LARGEST = 65504.0  # largest finite float16 value
 SMALLEST = 2.0**-14  # smallest normal float16 value; smaller ones lose bits, and those below 2**-25 become 0
@@ -70,7 +70,7 @@ class Fp16Report:
 
     def summary(self) -> list[str]:
         """Return the largest magnitude, and the nodes that stay float32 because of it."""
-        images = f"{self.images} image{'s' * (self.images != 1)}"
+        images = counted(self.images, "image")
         measured = f"values and sums reach {self.largest:.4g} on {images}, the limit is {LARGEST:g}"
         count = len(self.float_nodes)
         if not count:

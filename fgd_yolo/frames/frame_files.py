@@ -13,7 +13,7 @@ from fgd_yolo.runtime.pixel_budget import PixelBudget
 from fgd_yolo.streams.sources.local_files import check, natural_order
 from fgd_yolo.text import printable, shortened
 
-IMAGE_SUFFIXES = {"avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"}
+TRAINED_SUFFIXES = {"avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"}
 """Suffixes of the images that Ultralytics trains on."""
 _VIDEO_SUFFIXES = set(VIDEO_SUFFIXES.split())
 _LIST_SUFFIX = ".txt"
@@ -97,7 +97,7 @@ def _in_list(file: Path) -> list[FrameFile]:
 def _by_suffix(path: Path) -> FrameFile | None:
     suffix = path.suffix[1:].lower()
     is_video = suffix in _VIDEO_SUFFIXES
-    return FrameFile(path, is_video) if is_video or suffix in IMAGE_SUFFIXES else None
+    return FrameFile(path, is_video) if is_video or suffix in TRAINED_SUFFIXES else None
 
 
 def _single(path: Path) -> FrameFile:

@@ -18,7 +18,7 @@ from fgd_yolo.frames.frame_folder import FORMAT_VERSION, Frame, FrameCounts, Fra
 from fgd_yolo.frames.pictures import Picture, Pictures, Problem
 from fgd_yolo.near_duplicates import NearDuplicates
 from fgd_yolo.streams.sinks.segments import safe_name
-from fgd_yolo.text import listed
+from fgd_yolo.text import counted, listed
 
 
 def gather_frames(paths: Sequence[str | Path], *, every: float = 1.0) -> Frames:
@@ -127,21 +127,17 @@ class _Gathering:
 
 def _reasons(problems: Sequence[Problem]) -> str:
     """Return how many files have each problem, the most frequent first, and their names."""
-    counted = Counter(problem.reason for problem in problems)
-    names = {reason: [problem.file.path.name for problem in problems if problem.reason == reason] for reason in counted}
-    parts = [f"{listed(names[reason], most=2)}: {reason}" for reason, _ in counted.most_common(3)]
-    others = f" and {len(counted) - 3} other reasons" if len(counted) > 3 else ""
-    return f"{_counted(len(problems), 'file')} ({'; '.join(parts)}{others})"
+    reasons = Counter(problem.reason for problem in problems)
+    names = {reason: [problem.file.path.name for problem in problems if problem.reason == reason] for reason in reasons}
+    parts = [f"{listed(names[reason], most=2)}: {reason}" for reason, _ in reasons.most_common(3)]
+    others = f" and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
+    return f"{counted(len(problems), 'file')} ({'; '.join(parts)}{others})"
 
 
 def _print_counts(counts: FrameCounts) -> None:
-    videos = f"; {_counted(counts.videos, 'video')}" if counts.videos else ""
+    videos = f"; {counted(counts.videos, 'video')}" if counts.videos else ""
     damaged = f", {counts.damaged_videos} of them damaged" if counts.damaged_videos else ""
     print_status(
-        f"frames: {counts.kept} of {counts.found} kept, {_counted(counts.duplicates, 'near-duplicate')} dropped, "
+        f"frames: {counts.kept} of {counts.found} kept, {counted(counts.duplicates, 'near-duplicate')} dropped, "
         f"{counts.unreadable} unreadable{videos}{damaged}"
     )
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'s' * (count != 1)}"

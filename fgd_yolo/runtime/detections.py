@@ -14,6 +14,7 @@ from fgd_yolo.json_message import json_message
 from fgd_yolo.runtime.drawing import draw_objects
 from fgd_yolo.runtime.images import as_bgr
 from fgd_yolo.strict_json import to_json
+from fgd_yolo.text import counted
 
 _COLUMNS = ("xyxy", "confidence", "class_id", "mask", "keypoints", "xywhr", "tracker_id")
 
@@ -100,7 +101,7 @@ class Detections:
             f"  {name:<{width}}  {confidence:.2f}  ({', '.join(f'{edge:.0f}' for edge in box)})"
             for name, confidence, box in zip(names, self.confidence, self.xyxy, strict=True)
         ]
-        return "\n".join([f"{len(self)} object{'s' * (len(self) > 1)}: {counts}", *rows])
+        return "\n".join([f"{counted(len(self), 'object')}: {counts}", *rows])
 
     @property
     def class_names(self) -> list[str]:

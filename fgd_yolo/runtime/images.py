@@ -12,6 +12,7 @@ import numpy as np
 from fgd_yolo.errors import FGDError
 from fgd_yolo.runtime.image_headers import read_header, tiff_pages
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, PixelBudget
+from fgd_yolo.text import counted
 
 _NO_DETAIL = "cannot be read"
 _READ_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
@@ -110,7 +111,7 @@ def decode_image(data: bytes, budget: PixelBudget, channels: int = 3) -> np.ndar
     if image.dtype != np.uint8:
         raise UnreadableImageError(f"its values are {image.dtype}, but must have 8 or 16 bits")
     if image.shape[2] != channels:
-        raise UnreadableImageError(f"it has {_counted(image.shape[2])}, but the model takes {channels}")
+        raise UnreadableImageError(f"it has {counted(image.shape[2], 'channel')}, but the model takes {channels}")
     return image
 
 
@@ -158,14 +159,12 @@ def _tiff_channels(data: bytes, budget: PixelBudget, channels: int) -> np.ndarra
     if pages[0].ndim == 3:
         return pages[0]
     if len(headers) > 1 and count == 1:
-        raise UnreadableImageError(f"it has {len(headers)} grey pages, but the model takes {_counted(channels)}")
+        raise UnreadableImageError(
+            f"it has {len(headers)} grey pages, but the model takes {counted(channels, 'channel')}"
+        )
     if len({page.shape for page in pages}) > 1:
         raise UnreadableImageError("its pages have different sizes, so they are not the channels of one image")
     return np.stack(pages, axis=2)
-
-
-def _counted(channels: int) -> str:
-    return f"{channels} channel{'s' * (channels != 1)}"
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
@@ -188,7 +187,7 @@ def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
     Raises:
         FGDError: the array has another type or shape, or no pixels.
     """
-    expected = f"(height, width, {_counted(channels)}{' BGR' if channels == 3 else ''})"
+    expected = f"(height, width, {counted(channels, 'channel')}{' BGR' if channels == 3 else ''})"
     image = _checked(image, expected)
     count = image.shape[2]
     if count == channels:

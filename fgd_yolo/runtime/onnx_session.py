@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 
 from fgd_yolo.errors import FGDError, error_message
+from fgd_yolo.text import counted
 
 _WARNING, _ERROR, _FATAL = 2, 3, 4  # onnxruntime's log levels
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -81,7 +82,7 @@ def open_onnx_session(path: Path, kind: str, index: int, threads: int, mode: str
     if kind != "cpu":
         return OnnxSession(_load_gpu(path, options, kind, index), f"{kind}:{index} (onnxruntime {version})", workers)
     session = _load(path, options, [_PROVIDERS["cpu"]], "cpu")
-    return OnnxSession(session, f"cpu (onnxruntime {version}, {threads} thread{'s' * (threads != 1)})", workers)
+    return OnnxSession(session, f"cpu (onnxruntime {version}, {counted(threads, 'thread')})", workers)
 
 
 def open_for_inspection(path: Path) -> OnnxSession:

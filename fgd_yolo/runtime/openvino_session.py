@@ -11,6 +11,7 @@ import numpy as np
 
 from fgd_yolo.errors import FGDError, error_message, not_installed
 from fgd_yolo.runtime.onnx_session import open_for_inspection
+from fgd_yolo.text import counted
 
 
 class OpenVinoSession:
@@ -45,7 +46,7 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise FGDError(f"openvino cannot open {path}: ...{error_message(error)[-150:]}") from error
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
-        self.device = f"openvino (cpu, {version}, {threads} thread{'s' * (threads != 1)})"
+        self.device = f"openvino (cpu, {version}, {counted(threads, 'thread')})"
         self._thread_request = threading.local()
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fgd_yolo.text import counted
 from fgd_yolo.timing import processor_name
 
 
@@ -25,7 +26,7 @@ def available_cores() -> int:
 def machine_name() -> str:
     """Return the processor that times are measured on, and the number of cores that this process may use."""
     count = available_cores()
-    return f"{count} CPU core{'s' * (count != 1)} ({processor_name()})"
+    return f"{counted(count, 'CPU core')} ({processor_name()})"
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

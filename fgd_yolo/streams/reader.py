@@ -24,7 +24,7 @@ from fgd_yolo.streams.sources import BadFrame, Source, SourceEnded, SourceFrame,
 from fgd_yolo.streams.stats import StreamStats
 from fgd_yolo.text import shortened, single_line
 
-_FIRST_FRAME_TIMEOUT_S = 20.0  # a camera may have to start, and its key frames may be far apart
+_FIRST_STALL_S = 20.0  # a camera may have to start, and its key frames may be far apart
 _STEADY_FRAMES = 25  # a connection with as many frames was stable: after its loss the backoff starts again
 _MAX_BAD_LIVE, _MAX_BAD_FILE = 10, 1000  # bad frames in a row
 _MAX_HANGING = 3  # connections that hang at a time
@@ -303,7 +303,7 @@ class Reader:
     def _timeout_s(self, connection: Connection) -> float:
         if not self._live:
             return math.inf
-        return self._stall_s if connection.frames else max(self._stall_s, _FIRST_FRAME_TIMEOUT_S)
+        return self._stall_s if connection.frames else max(self._stall_s, _FIRST_STALL_S)
 
     def _next_check_s(self, connection: Connection, silent_s: float) -> float:
         """Return the time until the next deadline: a frame moves the deadline, but does not wake the watcher."""

@@ -13,6 +13,7 @@ from torchvision.ops import box_convert
 from fgd_yolo.config import FGDConfig, load_recipe, method_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS, build_level_loss
+from fgd_yolo.text import counted
 from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
 
 Maps = Sequence[Tensor] | Mapping[str, Tensor]
@@ -183,7 +184,7 @@ class DistillationLoss(nn.Module):
         for whose, maps in (("student", students), ("teacher", teachers)):
             if len(maps) != len(self.levels):
                 raise UsageError(
-                    f"the {whose} has {len(maps)} map{'s' * (len(maps) != 1)} ({', '.join(maps)}), but the loss was "
+                    f"the {whose} has {counted(len(maps), 'map')} ({', '.join(maps)}), but the loss was "
                     f"built for {len(self.levels)} levels: give as many, or build it with levels={len(maps)}"
                 )
         for (name, student), teacher, channels in zip(students.items(), teachers.values(), self.channels, strict=True):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fgd_yolo.text import counted
+
 FILE = Path(__file__).with_name("expected_gain.csv")
 FIRST_STEPS = (0, 400, 1000)
 """Optimizer steps from which runs are pooled, up to the next of these numbers."""
@@ -68,7 +70,7 @@ class PooledPairs:
     def figures(self) -> str:
         """The difference, its interval and the number of pairs, in words."""
         interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
-        pairs = f"{self.pairs} pair{'s' * (self.pairs != 1)} on {self.data_sets} data set{'s' * (self.data_sets != 1)}"
+        pairs = f"{counted(self.pairs, 'pair')} on {counted(self.data_sets, 'data set')}"
         return f"{self.mean:+.1f} points over plain training ({interval}{pairs})"
 
 

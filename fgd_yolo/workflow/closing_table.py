@@ -18,7 +18,7 @@ from fgd_yolo.datasets import Dataset
 from fgd_yolo.files import sha256_of_json
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
-from fgd_yolo.text import printable
+from fgd_yolo.text import counted, printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
@@ -261,7 +261,7 @@ def _header(task: YoloTask, width: int, kind: str = "") -> list[str]:
 def _note(task: YoloTask, result: Mapping[str, Any]) -> str:
     """Return the line below the table: what the numbers were measured on."""
     of_words = "" if task.measured == "boxes" else f" of {' and '.join(task.accuracies)}"
-    threads = f"{result['cpu_threads']} thread{'s' * (result['cpu_threads'] != 1)}"
+    threads = counted(result["cpu_threads"], "thread")
     teacher_imgsz, several = result.get("teacher_imgsz"), len(result["teachers"]) > 1
     sizes = "" if teacher_imgsz in (None, result["imgsz"]) else f", of the teacher{'s' * several} at {teacher_imgsz} px"
     return (

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from fgd_yolo.config import METHOD_OPTIONS, PLAIN, method_names
 from fgd_yolo.console import command_name, display_path
 from fgd_yolo.task_table import TASKS
-from fgd_yolo.text import printable
+from fgd_yolo.text import counted, printable
 from fgd_yolo.workflow.plan import FEW_STEPS
 from fgd_yolo.workflow.run_folder import PLAIN_RECIPE, RECIPE
 
@@ -111,7 +111,7 @@ class Outcome:
         epochs, images = self.result["epochs"], self.result["train_images"]
         if not self.is_agreement:  # otherwise the frames are the train images
             images += self.result.get("unlabeled_images") or 0
-        return f"{epochs} epoch{'s' * (epochs != 1)} of {images} image{'s' * (images != 1)}"
+        return f"{counted(epochs, 'epoch')} of {counted(images, 'image')}"
 
     @property
     def has_few_steps(self) -> bool:

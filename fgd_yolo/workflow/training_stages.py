@@ -24,6 +24,7 @@ from fgd_yolo.files import partial_path, remove_leftovers, sha256_of_json
 from fgd_yolo.locking import remove_stale_lock
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS
+from fgd_yolo.text import counted
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, complete, is_finished, restore
 from fgd_yolo.training.class_selection import check_features, describe_classes
@@ -234,7 +235,7 @@ def prepare_teacher(
     classes = format_classes(dataset.names)
     print_status(f"the teacher {_state(teacher)}, the data has {classes}: it is fine-tuned first")
     epochs, imgsz = ({**ultralytics_defaults(), **train}[key] for key in ("epochs", "imgsz"))
-    print_status(f"teacher: {epochs} epoch{'s' * (epochs != 1)} at {imgsz} px")
+    print_status(f"teacher: {counted(epochs, 'epoch')} at {imgsz} px")
     # With all weights 0 this trainer is Ultralytics' own, except that its checkpoints survive a kill.
     plain = FGDTrainer.with_teacher(None, FGDConfig(method=PLAIN))
     best = train_stage(teacher.file, plain, str(dataset.file), folder, train, device)

@@ -52,6 +52,7 @@ from fgd_yolo.workflow.run_folder import (
     INPUTS,
     RECIPE,
     STUDENT,
+    STUDENT_PT,
     Input,
     checkpoint_input,
     data_input,
@@ -246,7 +247,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     if options.after is not None:
         raise UsageError("--after cannot be used with --run, which names the student after training: leave out one")
     result = read_result(run_dir)
-    if result is None or not (run_dir / "student.pt").is_file():
+    if result is None or not (run_dir / STUDENT_PT).is_file():
         raise FGDError(f"{run_dir} is not finished: resume it with {resume_command(run_dir)}")
     recipe = read_recipe(run_dir)
     teachers = result["files"]["teachers"]
@@ -258,7 +259,7 @@ def run_options(run_dir: Path, options: VisualizeOptions) -> VisualizeOptions:
     return VisualizeOptions(
         teacher=Path(teacher),
         before=options.before,
-        after=run_dir / "student.pt",
+        after=run_dir / STUDENT_PT,
         sources=options.sources or (_run_data(run_dir, recipe),),
         imgsz=options.imgsz or result["imgsz"],
         temperature=settings.temperature if options.temperature is None else options.temperature,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from fgd_yolo.text import clean_record, listed, printable, printable_names, shortened, single_line
+from fgd_yolo.text import clean_record, counted, listed, printable, printable_names, shortened, single_line
 
 HOSTILE = {
     "colour": "\x1b[31m",
@@ -74,3 +74,8 @@ def test_a_log_record_keeps_its_colours_and_line_breaks_and_no_other_control_cha
     hidden = logging.LogRecord("ultralytics", 20, "", 0, "a\x1b[8m50% b", (), None)
     clean_record(hidden)
     assert hidden.getMessage() == "a?[8m50% b"
+
+
+def test_a_number_of_things_is_in_the_plural_unless_it_is_one():
+    assert [counted(number, "frame") for number in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert [counted(number, "class") for number in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]

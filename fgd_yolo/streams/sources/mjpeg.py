@@ -11,9 +11,8 @@ from fgd_yolo.runtime.image_headers import MAX_SCANS, JpegHeader, jpeg_header, j
 from fgd_yolo.runtime.pixel_budget import ImageTooLargeError, StreamBudget
 from fgd_yolo.streams.sources.decoding import ffmpeg_reason, pyav
 from fgd_yolo.streams.sources.http import Response
-from fgd_yolo.streams.sources.source import BadFrame, SourceFrame, SourceLost
+from fgd_yolo.streams.sources.source import FIRST_FRAME_TIMEOUT_S, BadFrame, SourceFrame, SourceLost
 
-_FIRST_FRAME_TIMEOUT_S = 15.0
 _MAX_OTHER_BYTES = 1 << 20  # before a JPEG, and in front of its first scan
 _MAX_BYTES_PER_PIXEL = 3  # of a JPEG: no real one has more
 _START, _END = b"\xff\xd8", b"\xff\xd9"
@@ -38,7 +37,7 @@ class MjpegSource:
         self._response, self._share = response, share
         self._splitter = JpegSplitter(boundary_of(response.content_type), share.check)
         self._jpegs = self._read_jpegs()
-        self._limit_s, self._timeout_s = _FIRST_FRAME_TIMEOUT_S, timeout_s
+        self._limit_s, self._timeout_s = FIRST_FRAME_TIMEOUT_S, timeout_s
         self._decoder, self._pixels = None, 0
         self._since = time.monotonic()
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from fgd_yolo.runtime.pixel_budget import PixelBudget, StreamBudget
 from fgd_yolo.streams.sources.decoding import VideoDecoder, check_track_sizes, ffmpeg_reason, pixel_limit, pyav
-from fgd_yolo.streams.sources.source import BadFrame, Source, SourceEnded, SourceFrame, SourceLost
+from fgd_yolo.streams.sources.source import (
+    FIRST_FRAME_TIMEOUT_S,
+    BadFrame,
+    Source,
+    SourceEnded,
+    SourceFrame,
+    SourceLost,
+)
 from fgd_yolo.streams.url import parse_url
 
 if TYPE_CHECKING:
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
 _LOW_DELAY = {"flags": "low_delay", "probesize": "32", "analyzeduration": "0"}
 _RTSP = {"rtsp_transport": "tcp"}
 _CONNECT_TIMEOUT_S = 4.0
-_FIRST_FRAME_TIMEOUT_S = 15.0  # key frames may be far apart
 _MAX_FPS = 240  # above, it is the rate of the track's clock
 _SIGNATURE_BYTES, _MAX_PLAYLIST_BYTES = 16, 1 << 20
 _MJPEG = re.compile(rb"\s*(\xff\xd8\xff|--\S|content-(type|length)[ \t]*:)", re.IGNORECASE)
@@ -165,7 +171,7 @@ class NetworkSource:
 
     def _open(self, options: dict[str, str]) -> SourceFrame | None:
         """Open and return the first frame, None if these options yield none."""
-        deadline = time.monotonic() + _FIRST_FRAME_TIMEOUT_S
+        deadline = time.monotonic() + FIRST_FRAME_TIMEOUT_S
         try:
             # PyAV gives up after twice the given time.
             timeout = (_CONNECT_TIMEOUT_S / 2, self._timeout_s / 2)

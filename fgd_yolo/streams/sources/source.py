@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # optional: installed with the extra `stream`
     import av
 
 
+FIRST_FRAME_TIMEOUT_S = 15.0
+"""How long a stream may take until its first frame, since key frames may be far apart."""
+
+
 class SourceFrame(NamedTuple):
     """One frame as a source returns it.
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fgd_yolo.errors import UsageError
-from fgd_yolo.frames.frame_files import IMAGE_SUFFIXES, find_frame_files
+from fgd_yolo.frames.frame_files import TRAINED_SUFFIXES, find_frame_files
 
 
 def names(*paths, base=None):
@@ -16,7 +16,7 @@ def names(*paths, base=None):
 def test_the_images_are_those_that_ultralytics_trains_on():
     from ultralytics.data.utils import IMG_FORMATS
 
-    assert IMAGE_SUFFIXES == IMG_FORMATS
+    assert TRAINED_SUFFIXES == IMG_FORMATS
 
 
 def test_a_folder_is_searched_with_its_subfolders_by_suffix_in_the_order_of_numbers(tmp_path):

@@ -116,7 +116,7 @@ def test_an_unexpected_error_is_a_reason_and_does_not_end_the_stream(bench, hang
 
 
 def test_the_first_frame_may_take_longer_than_the_stall_deadline_but_not_forever(bench, hang, monkeypatch):
-    monkeypatch.setattr(reader_module, "_FIRST_FRAME_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(reader_module, "_FIRST_STALL_S", 0.5)
     one = bench(hang, [1, threading.Event()])
     assert until(lambda: one.stats.state == "UP")
     assert one.states == ["DOWN", "DOWN", "UP"]
