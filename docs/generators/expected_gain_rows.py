@@ -14,20 +14,11 @@ from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs
 from fgd_yolo.workflow.plan import count_steps
 
-COMPARISONS = {
-    **dict.fromkeys(
-        (
-            "comparison",
-            "comparison-short",
-            "comparison-yolo11n",
-            "comparison-yolo26n",
-            "comparison-yolo26n-100-epochs",
-        ),
-        OURS,
-    ),
-    "choosing-bccd-225-steps": "fgd-heads",
-}
-"""Label of the default in each comparison that it was part of."""
+COMPARISONS = dict.fromkeys(
+    ("comparison", "comparison-short", "comparison-yolo11n", "comparison-yolo26n", "comparison-yolo26n-100-epochs"),
+    OURS,
+)
+"""Label of the default in each comparison that it was part of, on val splits that chose nothing."""
 
 
 class _Pair(NamedTuple):

@@ -39,7 +39,7 @@ def search() -> str:
     """The accuracy of all trials on held-out train images; what was not run is empty."""
     found = [{run.method: run.map50_95 for run in _runs(folder)} for folder in SEARCH]
     assert all(own.keys() <= TRIALS.keys() for own in found), "name all methods"
-    best = [max(own.values(), default=None) for own in found]
+    best = [max(own.values()) if len(own) == len(TRIALS) else None for own in found]  # not before all are there
     rows = []
     for method, (family, name) in TRIALS.items():
         values = [own.get(method) for own in found]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from fgd_yolo.disagreement.frame_scores import AGREED, INVENTED, KINDS, MISSED, ComparedObject, FrameScore
+from fgd_yolo.disagreement.frame_scores import AGREED, EXTRA, KINDS, MISSED, ComparedObject, FrameScore
 from fgd_yolo.frames.frame_folder import origin
 from fgd_yolo.labelling import LabelledObject
 from fgd_yolo.page_template import fill_template
@@ -21,7 +21,7 @@ MAX_SIDE_PX = 800
 """Longer side of a frame on the page; a larger one is shrunk."""
 _QUALITY = 80  # of JPEG
 _MAX_CAPTIONS = 12  # per side of a frame; more would hide it
-_SIDES = {"teacher": (MISSED, AGREED), "student": (INVENTED, AGREED)}
+_SIDES = {"teacher": (MISSED, AGREED), "student": (EXTRA, AGREED)}
 """Which objects are drawn on the side of which model, the most interesting first."""
 _BELOW = 0.06  # a caption of a box that starts higher than this fraction of the frame is inside it
 _LEFT = 0.6  # a caption of a box that starts farther right than this ends with the box

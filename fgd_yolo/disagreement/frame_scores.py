@@ -15,8 +15,8 @@ from torchvision.ops import box_iou
 from fgd_yolo.export.matching import SIMILAR_OVERLAP
 from fgd_yolo.labelling import ImageLabels, LabelledObject
 
-MISSED, INVENTED, AGREED = "missed", "invented", "agreed"
-KINDS = (MISSED, INVENTED, AGREED)
+MISSED, EXTRA, AGREED = "missed", "extra", "agreed"
+KINDS = (MISSED, EXTRA, AGREED)
 """What an object is: only the teacher is confident of it, only the student is, or both are."""
 
 
@@ -112,7 +112,7 @@ def score_frame(teacher: ImageLabels, student: ImageLabels, confident: float) ->
 def _kind(teacher: LabelledObject | None, student: LabelledObject | None, confident: float) -> str | None:
     """Return the kind of an object, or None if no model is confident of it."""
     sees = tuple(seen is not None and seen.score >= confident for seen in (teacher, student))
-    return {(True, False): MISSED, (False, True): INVENTED, (True, True): AGREED}.get(sees)
+    return {(True, False): MISSED, (False, True): EXTRA, (True, True): AGREED}.get(sees)
 
 
 def _matches(
@@ -147,6 +147,6 @@ def mean_agreement(frames: Sequence[FrameScore]) -> float | None:
 
 
 def count_kinds(frames: Sequence[FrameScore]) -> dict[int, dict[str, int]]:
-    """Return the numbers of missed, invented and agreed objects by class, for the classes that were seen."""
+    """Return the numbers of missed, extra and agreed objects by class, for the classes that were seen."""
     counts = Counter((entry.class_id, entry.kind) for frame in frames for entry in frame.objects)
     return {number: {kind: counts[number, kind] for kind in KINDS} for number in sorted({key for key, _ in counts})}

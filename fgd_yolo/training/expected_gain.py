@@ -55,11 +55,8 @@ class PooledPairs:
         following = [step for step in FIRST_STEPS if step > self.first_step]
         if not following:
             return f"at least {self.first_step} optimizer steps"
-        return (
-            f"{self.first_step} to {following[0] - 1} optimizer steps"
-            if self.first_step
-            else (f"fewer than {following[0]} optimizer steps")
-        )
+        lowest = f"{self.first_step} to {following[0] - 1}" if self.first_step else f"fewer than {following[0]}"
+        return f"{lowest} optimizer steps"
 
     @property
     def px(self) -> str:
@@ -68,10 +65,12 @@ class PooledPairs:
 
     @property
     def figures(self) -> str:
-        """The difference, its interval and the number of pairs, in words."""
+        """The kind of student, the difference, its interval and the number of pairs, in words."""
+        side = "above" if self.mean >= 0 else "below"
         interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
         pairs = f"{counted(self.pairs, 'pair')} on {counted(self.data_sets, 'data set')}"
-        return f"{self.mean:+.1f} points over plain training ({interval}{pairs})"
+        difference = f"{abs(self.mean):.1f} mAP50-95 points {side} plain training ({interval}{pairs})"
+        return f"distilled {self.student} ended {difference} in runs of {self.steps}"
 
 
 @cache
@@ -96,7 +95,7 @@ def expected_gain(
     pretrained: bool,
     measured: Sequence[PooledPairs] | None = None,
 ) -> str:
-    """Return what a distillation can be expected to gain over plain training, with the figures behind it.
+    """Return what the default can be expected to gain over plain training, with the figures behind it.
 
     Args:
         teacher_map: the best teacher's mAP50-95 on the val images.
@@ -112,16 +111,25 @@ def expected_gain(
     if not match:
         return f"it is not known what to expect: no comparison of {KINDS[has_dfl]} has about {steps} optimizer steps"
     [entry] = match
-    where = f"distilled {entry.student} gained {entry.figures} in runs of {entry.steps}"
-    others = [] if entry.smallest_px <= imgsz <= entry.largest_px else [f"at {entry.px} px"]
-    others += ["from random weights"] * pretrained
-    where += f", {' and '.join(others)}, unlike this run" * bool(others)
-    weakest = min(other.lowest_teacher for other in known if other.student == entry.student)
+    weakest = min(other.lowest_teacher for other in known)
     if teacher_map < weakest:
         return (
-            f"expect little: the teacher is weak on this data, mAP50-95 {teacher_map:.3f} (at least {weakest:.3f} in "
-            f"the comparisons); {where}"
+            f"expect little: the teacher is weak on this data, mAP50-95 {teacher_map:.3f}, in the comparisons at least "
+            f"{weakest:.3f} on theirs; what counts is that it is better than the student trained without it"
+        )
+    unlike = [] if entry.smallest_px <= imgsz <= entry.largest_px else [f"{imgsz} px"]
+    unlike += ["a student that starts from weights"] * pretrained
+    if unlike:
+        return (
+            f"nothing was measured for a run like this ({', '.join(unlike)}): at {entry.px} px and from random weights "
+            f"{entry.figures}"
         )
     if entry.low is None:
-        return f"it is hardly known what to expect: {where}"
-    return f"expect {'a gain' if entry.low > 0 else 'little'}: {where}"
+        return f"it is hardly known what to expect: {entry.figures}"
+    return f"expect {_verdict(entry)}: {entry.figures}"
+
+
+def _verdict(entry: PooledPairs) -> str:
+    if entry.low > 0:
+        return "a gain"
+    return "little" if entry.mean >= 0 else "little, or a loss"

@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
+from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.distributed.alone import alone
@@ -417,7 +418,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             subject = student, loader, self.args, self.data["names"], self.config
             teacher_map = check_teachers(self.teachers, labels, *subject, teachers_loader)
             warn_of_seen_images(self.args, loader.dataset.im_files)
-        if teacher_map is not None and self.unlabeled is None and self.args.task == "detect":
+        compared = self.args.task == "detect" and not isinstance(student.model[-1], RTDETRDecoder)
+        compared &= self.unlabeled is None and self.config.method == DEFAULT_METHOD
+        if compared and teacher_map is not None:
             LOGGER.info(f"{colorstr('FGD:')} {self._expected_gain(student, teacher_map)}")
 
     def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:

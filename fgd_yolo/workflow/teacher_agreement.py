@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fgd_yolo.disagreement.frame_scores import AGREED, INVENTED, MISSED, FrameScore, mean_agreement, score_frame
+from fgd_yolo.disagreement.frame_scores import AGREED, EXTRA, MISSED, FrameScore, mean_agreement, score_frame
 from fgd_yolo.labelling import ImageLabels, label_images
 from fgd_yolo.task_table import task_of_model
 from fgd_yolo.ultralytics import load_model
@@ -27,7 +27,7 @@ class Agreement(NamedTuple):
         frames: number of frames.
         agreed: objects of which both are confident.
         missed: objects of which only the teacher is confident.
-        invented: objects of which only the student is confident.
+        extra: objects of which only the student is confident.
         agreement: sum of the lower scores over that of the higher ones, mean over the frames; None without objects.
         score_difference: mean of student's score - teacher's over the objects of which both are confident; None
             without any.
@@ -38,7 +38,7 @@ class Agreement(NamedTuple):
     frames: int
     agreed: int
     missed: int
-    invented: int
+    extra: int
     agreement: float | None
     score_difference: float | None
     calibration_error: float | None
@@ -88,12 +88,12 @@ def compare_frames(student: Sequence[ImageLabels], teacher: Sequence[ImageLabels
     differences = [
         entry.scores[1] - entry.scores[0] for frame in frames for entry in frame.objects if entry.kind == AGREED
     ]
-    counts = {kind: sum(frame.count(kind) for frame in frames) for kind in (AGREED, MISSED, INVENTED)}
+    counts = {kind: sum(frame.count(kind) for frame in frames) for kind in (AGREED, MISSED, EXTRA)}
     return Agreement(
         frames=len(frames),
         agreed=counts[AGREED],
         missed=counts[MISSED],
-        invented=counts[INVENTED],
+        extra=counts[EXTRA],
         agreement=mean_agreement(frames),
         score_difference=fmean(differences) if differences else None,
         calibration_error=_calibration_error([score_frame(*pair, min(LOWEST_SCORE, score)) for pair in pairs]),
@@ -129,7 +129,7 @@ def agreement_note(labelled_by: Mapping[str, Any], agreement: Mapping[str, Any] 
     ]
     if agreement is not None:
         counts = f"{agreement['agreed']} objects seen by both, {agreement['missed']} missed, "
-        counts += f"{agreement['invented']} only by the student"
+        counts += f"{agreement['extra']} only by the student"
         parts = {
             "agreement of the scores": agreement["agreement"],
             "student's score - teacher's": agreement["score_difference"],

@@ -49,7 +49,7 @@ def test_the_frames_that_differ_most_are_shown_and_written_as_a_data_set(models,
     rows = numbers["by_frame"]
     scores = [row["disagreement"] for row in rows]
     assert len(rows) == 7 and scores == sorted(scores, reverse=True) and scores[0] > 0
-    for kind in ("missed", "invented", "agreed"):
+    for kind in ("missed", "extra", "agreed"):
         assert numbers[kind] == sum(row[kind] for row in rows) == sum(c[kind] for c in numbers["by_class"].values())
     images = [row["image"] for row in rows if row["image"]]
     assert [name.split("-")[0] for name in images] == ["1", "2", "3"]
@@ -102,7 +102,7 @@ def test_every_task_is_compared_by_its_boxes(task, tmp_path, capsys):
     assert main(["disagree", *map(str, [*words, "--device", "cpu"])]) == 0
     numbers = json.loads(Path("out/disagree.json").read_text())
     assert numbers["task"] == task and numbers["agreed"] > 0
-    assert (numbers["missed"], numbers["invented"], numbers["agreement"]) == (0, 0, 1.0)
+    assert (numbers["missed"], numbers["extra"], numbers["agreement"]) == (0, 0, 1.0)
     assert "nothing to show" in capsys.readouterr().out
 
 

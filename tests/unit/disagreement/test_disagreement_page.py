@@ -22,11 +22,11 @@ SUMMARY = {
     "frames_with_objects": 2,
     "agreement": 0.5,
     "missed": 1,
-    "invented": 1,
+    "extra": 1,
     "agreed": 0,
     "confident": 0.5,
     "iou": 0.5,
-    "by_class": {"<b>car</b>": {"missed": 1, "invented": 1, "agreed": 0}},
+    "by_class": {"<b>car</b>": {"missed": 1, "extra": 1, "agreed": 0}},
 }
 
 
@@ -50,14 +50,14 @@ def test_a_large_frame_is_shrunk_and_boxes_are_in_its_pixels(frame):
     assert [(shape.kind, shape.points) for shape in teacher.shapes] == [
         ("missed", "120.0,90.0 280.0,90.0 280.0,210.0 120.0,210.0")
     ]
-    assert [shape.kind for shape in student.shapes] == ["invented"]
+    assert [shape.kind for shape in student.shapes] == ["extra"]
     assert [caption.text for caption in teacher.captions + student.captions] == ["<b>car</b> 0.90", "person 0.80"]
 
 
 def test_a_caption_has_the_score_of_the_model_on_its_side(frame):
     picture = draw_frame(frame(LabelledObject(0, 0.3, HERE), LabelledObject(0, 0.8, HERE)), NAMES)
     assert [[caption.text for caption in side.captions] for side in picture.sides] == [[], ["<b>car</b> 0.80"]]
-    assert picture.sides[1].shapes[0].title == "<b>car</b>: invented, teacher 0.30, student 0.80, IoU 1.00"
+    assert picture.sides[1].shapes[0].title == "<b>car</b>: extra, teacher 0.30, student 0.80, IoU 1.00"
 
 
 def test_outlines_and_keypoints_are_drawn(frame):

@@ -8,7 +8,7 @@ import pytest
 
 from fgd_yolo.disagreement.frame_scores import (
     AGREED,
-    INVENTED,
+    EXTRA,
     MISSED,
     count_kinds,
     mean_agreement,
@@ -40,7 +40,7 @@ def test_an_object_of_both_is_agreed_and_adds_the_difference_of_the_scores():
 
 def test_what_one_model_does_not_see_has_the_score_0_there():
     frame = score_frame(labels((0.9, HERE)), labels((0.7, AWAY)), confident=0.5)
-    assert kinds(frame) == [(INVENTED, 0.0, 0.7), (MISSED, 0.9, 0.0)]
+    assert kinds(frame) == [(EXTRA, 0.0, 0.7), (MISSED, 0.9, 0.0)]
     assert frame.disagreement == pytest.approx(1.6)
     assert frame.agreement == 0
 
@@ -53,9 +53,9 @@ def test_what_one_model_is_unsure_of_is_missed_and_adds_less():
 
 def test_another_class_or_another_place_does_not_match():
     frame = score_frame(labels((0.9, HERE, 0), (0.8, AWAY, 1)), labels((0.9, HERE, 1), (0.8, HERE, 0)), confident=0.5)
-    assert kinds(frame) == [(AGREED, 0.9, 0.8), (INVENTED, 0.0, 0.9), (MISSED, 0.8, 0.0)]
+    assert kinds(frame) == [(AGREED, 0.9, 0.8), (EXTRA, 0.0, 0.9), (MISSED, 0.8, 0.0)]
     other = score_frame(labels((0.9, HERE, 0)), labels((0.8, HERE, 1)), confident=0.5)
-    assert kinds(other) == [(INVENTED, 0.0, 0.8), (MISSED, 0.9, 0.0)]
+    assert kinds(other) == [(EXTRA, 0.0, 0.8), (MISSED, 0.9, 0.0)]
 
 
 def test_each_object_matches_once_and_first_those_of_which_both_are_confident():
@@ -63,7 +63,7 @@ def test_each_object_matches_once_and_first_those_of_which_both_are_confident():
     frame = score_frame(labels((0.9, HERE)), labels((0.8, BESIDE), (0.2, HERE)), confident=0.5)
     assert kinds(frame) == [(AGREED, 0.9, 0.8)]
     twice = score_frame(labels((0.9, HERE)), labels((0.8, HERE), (0.7, HERE)), confident=0.5)
-    assert sorted(entry.kind for entry in twice.objects) == [AGREED, INVENTED]
+    assert sorted(entry.kind for entry in twice.objects) == [AGREED, EXTRA]
 
 
 def test_what_no_model_is_confident_of_does_not_count():
@@ -84,6 +84,6 @@ def test_kinds_are_counted_by_class():
     one = score_frame(labels((0.9, HERE, 2), (0.9, AWAY, 1)), labels((0.9, HERE, 2)), confident=0.5)
     two = score_frame(labels(), labels((0.9, HERE, 2)), confident=0.5)
     assert count_kinds([one, two]) == {
-        1: {MISSED: 1, INVENTED: 0, AGREED: 0},
-        2: {MISSED: 0, INVENTED: 1, AGREED: 1},
+        1: {MISSED: 1, EXTRA: 0, AGREED: 0},
+        2: {MISSED: 0, EXTRA: 1, AGREED: 1},
     }

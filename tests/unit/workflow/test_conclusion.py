@@ -82,8 +82,8 @@ SENTENCES = {
     ),
     "teacher no better": (
         make_result(teacher=0.44),
-        "The teacher is no better than the student (0.440 against 0.450), so there is nothing to learn from it: give a "
-        "better teacher.",
+        "The student has reached its teacher (0.450 against 0.440); whether it learnt anything from it, only the same "
+        "run without distillation shows.",
     ),
     "distilled by a teacher of other classes": (
         make_result(teachers=[{**row(0.2), "known": ["a"], "unknown": ["b"]}]),
