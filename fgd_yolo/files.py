@@ -21,6 +21,7 @@ from fgd_yolo.errors import FGDError
 _OWNED = re.compile(r"\.partial-(?P<process>(?P<machine>[0-9a-f]{8})-\d+-\d+)-\d+-")
 _FOREIGN_AFTER_S = 24 * 3600.0  # for other machines, whose processes cannot be checked
 _LONGEST_NAME = 100  # bytes of the target's name; file systems allow 255 in total
+_MIDDLE_BYTES = 64 * 1024
 _numbers = count()
 
 
@@ -44,6 +45,21 @@ def numbered_folder(path: Path) -> Path:
 def sha256_of_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     return sha256(Path(path).read_bytes()).hexdigest()
+
+
+def middle_of_file(path: Path, size: int) -> bytes:
+    """Return the middle 64 KiB of a file, or all of a smaller one.
+
+    Args:
+        path: the file.
+        size: its size in bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(max(size - _MIDDLE_BYTES, 0) // 2)
+        return file.read(_MIDDLE_BYTES)
 
 
 def sha256_of_json(value: Any) -> str:

@@ -11,7 +11,7 @@ from committed_rows import OURS, RESULTS, markdown, rows_of
 
 from fgd_yolo.compare.paired_differences import estimate
 from fgd_yolo.compare.results import Run, read_context
-from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs
+from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs, kind_of
 from fgd_yolo.workflow.plan import count_steps
 
 COMPARISONS = dict.fromkeys(
@@ -43,13 +43,9 @@ def _pairs() -> Iterator[_Pair]:
 def pooled() -> list[PooledPairs]:
     """Return the pairs, pooled by kind of student and number of optimizer steps."""
     pairs, entries = list(_pairs()), []
-    for has_dfl, student in KINDS.items():
+    for student in dict.fromkeys(KINDS.values()):
         for first, after in zip(FIRST_STEPS, (*FIRST_STEPS[1:], float("inf")), strict=True):
-            own = [
-                pair
-                for pair in pairs
-                if first <= pair.steps < after and pair.run.student.startswith("yolo26") != has_dfl
-            ]
+            own = [pair for pair in pairs if first <= pair.steps < after and kind_of(pair.run.student) == student]
             if own:
                 result, sizes = estimate([pair.points for pair in own]), [pair.run.imgsz for pair in own]
                 teacher = min(pair.teacher_map for pair in own)

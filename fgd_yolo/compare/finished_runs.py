@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
-from fgd_yolo.compare.jobs import Job, shortened_digests, teacher_columns
+from fgd_yolo.compare.jobs import Job, check_unseen, shortened_digests, teacher_columns
 from fgd_yolo.compare.options import ULTRALYTICS, Method, data_name, method_of, parse_method, work_folder
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import PLAIN, FGDConfig
@@ -61,6 +61,7 @@ def _job(folder: Path, output: Path) -> Job:
     dataset = scan_dataset(str(run_dataset(folder) or arguments["data"]), train, recorded=True)
     dataset.check_true_labels()
     _check_inputs(folder, dataset, student, teachers)
+    check_unseen(student, train, dataset)
     planned = Run(
         data=data_name(str(dataset.source)),
         method=method.label,

@@ -17,12 +17,13 @@ from fgd_yolo.compare.pseudo_labels import make_pseudo_labels
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe
 from fgd_yolo.console import print_status
-from fgd_yolo.datasets import Dataset, count_trained_on, demo_data, scan_dataset
+from fgd_yolo.datasets import Dataset, count_seen, demo_data, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.ultralytics import find_device, load_model
+from fgd_yolo.training.preflight import starting_checkpoint
+from fgd_yolo.ultralytics import find_device
 from fgd_yolo.workflow.plan import Plan, check_teacher_size, demo_arguments, make_plan
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.training_stages import prepare_teacher
@@ -230,25 +231,32 @@ def plan_data(
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     plan = make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
     plan.dataset.check_true_labels()
-    _check_student_data(plan)
+    check_unseen(plan.student.file, plan.recipe.train, plan.dataset)
     return plan
 
 
-def _check_student_data(plan: Plan) -> None:
-    """Stop if the student starts from weights that were trained on val images, as no method's gain can be seen on them.
+def check_unseen(student: str | None, train: Mapping[str, Any], dataset: Dataset) -> None:
+    """Stop if a student starts from weights that were trained on the images that it is measured on.
+
+    Args:
+        student: model that is trained; None if it is not known.
+        train: its train arguments.
+        dataset: its data.
 
     Raises:
         FGDError: it does; the message has the numbers.
     """
-    if plan.student.names is None:
+    arguments = {**ultralytics_defaults(), **train}
+    start = starting_checkpoint(student, arguments["pretrained"])
+    if start is None:
         return
-    recorded = (load_model(plan.student.file)[1].get("train_args") or {}).get("data")
-    val = plan.dataset.images("val")
-    seen = count_trained_on(recorded, val)
+    split = arguments["split"]
+    images = dataset.images(split)
+    seen = count_seen(start.file, start.recorded, images)
     if seen:
         raise FGDError(
-            f"student {plan.student.name} was trained on {seen} of the {len(val)} val images, so its mAP on them says "
-            "nothing: give one that has not seen them, or other val images"
+            f"student {Path(start.file).name} was trained on {seen} of the {len(images)} {split} images, so its mAP on "
+            "them says nothing: give one that has not seen them, or other images to measure on"
         )
 
 

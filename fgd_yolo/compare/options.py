@@ -172,6 +172,12 @@ class ComparisonOptions:
 
     def _check_labels(self) -> None:
         """Raise if the fraction of labels is not possible, or something needs one that is not given."""
+        for method in self.methods:
+            if method.config is not None and not method.config.pseudo:
+                if not method.frames:
+                    raise UsageError(f"{method.label} has pseudo=false, which is about frames: add frames=true")
+                if self.label_fraction == 0:
+                    method.config.check_fixed_weights()
         if not 0 <= self.label_fraction <= 1:
             raise UsageError(
                 f"--label-fraction must be a fraction of the train images in [0, 1], got {self.label_fraction:g}"

@@ -189,6 +189,20 @@ class FGDConfig(Options):
         """The methods that have a term with a weight, joined with `+`, or `plain`."""
         return "+".join(self.weighted_methods) or PLAIN
 
+    def check_fixed_weights(self) -> None:
+        """Check that no ratio has nothing to refer to: without labels and `pseudo` there is no detection loss.
+
+        Raises:
+            UsageError: `pseudo` is false and a group has a ratio.
+        """
+        groups = [group for group in (self.features, self.heads) if any(group.weights.values())]
+        related = [f"{group.group}.ratio" for group in groups if group.ratio is not None]
+        if related and not self.pseudo:
+            raise UsageError(
+                "pseudo=false leaves a run without labelled data no detection loss to keep a ratio to: set "
+                f"{' and '.join(f'{name}=null' for name in related)}, as --recipe pretrain does, or give labelled data"
+            )
+
     def without_heads(self) -> FGDConfig:
         """Return the options without the methods that compare heads."""
         given = {name: value for name, value in self.given.items() if name != HeadOptions.group}

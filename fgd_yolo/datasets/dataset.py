@@ -19,6 +19,7 @@ SPLITS = ("train", "val", "test", "minival")
 LABELLED_BY = "labelled_by"
 """Key of a data YAML whose val labels are a teacher's objects, with its name and their lowest score."""
 AGREEMENT_YAML = "agreement.yaml"
+FRAMES_LIST = "unlabeled.txt"
 """File name of such a data YAML."""
 TRAIN_LABELS = "train_labels"
 """Key of a data YAML that is False if its train images have no labels: label files of them are never opened."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from fgd_yolo.datasets.dataset import DATA_FOLDER, SPLITS
 from fgd_yolo.datasets.image_places import listed_places, place_exists
 from fgd_yolo.datasets.reading import read_dataset
 from fgd_yolo.errors import FGDError, one_line
-from fgd_yolo.files import sha256_of_file
 
 
 def split_images(data: Any, split: str, purpose: str) -> list[Path]:
@@ -32,24 +30,6 @@ def split_images(data: Any, split: str, purpose: str) -> list[Path]:
         return read_dataset(data, split=split, recorded=True).images(split)
     except FGDError as error:
         raise FGDError(f"{problem}: {one_line(error)[:200]}; {advice}") from error
-
-
-def count_trained_on(recorded: Any, images: Iterable[str | Path]) -> int:
-    """Return how many of some images a checkpoint was trained on, by their content; 0 if its data is not on this disk.
-
-    Args:
-        recorded: the data that the checkpoint records.
-        images: image files; only train images of the same size as one of them are read.
-    """
-    try:
-        trained = [path for path in split_images(recorded, "train", "to look for others among") if path.is_file()]
-    except FGDError:
-        return 0
-    files = [path for path in map(Path, images) if path.is_file()]
-    sizes = [{path.stat().st_size for path in own} for own in (trained, files)]
-    both = sizes[0] & sizes[1]
-    known = {sha256_of_file(path) for path in trained if path.stat().st_size in both}
-    return sum(path.stat().st_size in both and sha256_of_file(path) in known for path in files)
 
 
 def run_dataset(run_dir: Path) -> Path | None:

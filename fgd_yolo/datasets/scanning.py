@@ -22,13 +22,13 @@ from fgd_yolo.datasets.label_checks import check_keypoint_shape, corner_note, ex
 from fgd_yolo.datasets.reading import read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.errors import FGDError, one_line
+from fgd_yolo.files import middle_of_file
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.text import clean_record, counted, printable
 
 SAMPLED_IMAGES = 2000
 """Maximum number of images per split whose content is part of the digest of a data set, evenly spaced. File sizes do
 not distinguish uncompressed images, and reading all files would delay every run, by 10 ms per file on a hard disk."""
-_SAMPLE_BYTES = 64 * 1024  # from the middle of an image file
 _KEYPOINT_KEYS = ("kpt_shape", "flip_idx", "kpt_oks_sigmas")  # they decide what a pose student learns
 
 
@@ -133,7 +133,7 @@ def _digest(info: dict[str, Any], splits: Sequence[YOLODataset], task: str) -> s
             digest.update(label["cls"].tobytes() + label["bboxes"].tobytes())
             digest.update(_further_labels(label, task))
             if number % every == 0:
-                digest.update(_middle(image, size))
+                digest.update(middle_of_file(image, size))
     return digest.hexdigest()
 
 
@@ -142,10 +142,3 @@ def _further_labels(label: Mapping[str, Any], task: str) -> bytes:
     if task in ("segment", "obb"):
         return b"".join(b"polygon" + polygon.tobytes() for polygon in label["segments"])
     return label["keypoints"].tobytes() if task == "pose" else b""
-
-
-def _middle(image: Path, size: int) -> bytes:
-    """Return the middle of a file, or all of a small file."""
-    with image.open("rb") as file:
-        file.seek(max(size - _SAMPLE_BYTES, 0) // 2)
-        return file.read(_SAMPLE_BYTES)

@@ -46,6 +46,7 @@ class Distiller:
         foreground: paints the objects of a batch on the grid (H, W) of a level, (B, H, W); None for their boxes.
         times_batch: whether the terms are multiplied by the number of images, as Ultralytics does with a YOLO's loss.
         frame_labels: labels unlabelled frames; None if the batches have none.
+        has_detection_loss: whether any batch has targets; if not, no gradient ratio can be measured.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Distiller:
         foreground: BoundForeground | None = None,
         times_batch: bool = True,
         frame_labels: FrameLabels | None = None,
+        has_detection_loss: bool = True,
     ):
         self.teachers = list(teachers)
         self.feature_teacher = self.teachers[config.features.teacher - 1]
@@ -65,6 +67,7 @@ class Distiller:
         sparse = {*sparse_terms, *SPARSE_TERMS}
         self.sparse_items = {f"head_{term}" for term in HEAD_TERMS if {term, COMPARED_OUTPUT.get(term)} & sparse}
         self.times_batch = times_batch
+        self.has_detection_loss = has_detection_loss
         self.config = config
         features, heads, schedule = config.features, config.heads, config.schedule
         measurement = {"every": schedule.measure_every, "maximum": config.checks.max_ratio}
@@ -307,7 +310,7 @@ class Distiller:
         """Check the first batch that is representative, and measure the gradient ratios that are due."""
         for group in self.groups:
             group.ratio.read(group.ratio.batches)
-        due = [group for group in self.groups if group.running and group.ratio.due]
+        due = [group for group in self.groups if group.running and group.ratio.due] if self.has_detection_loss else []
         if self.first_batch_checked and not due:
             return
         batch = self._labelled(batch, passed)

@@ -17,8 +17,8 @@ from fgd_yolo.text import counted
 FILE = Path(__file__).with_name("expected_gain.csv")
 FIRST_STEPS = (0, 400, 1000)
 """Optimizer steps from which runs are pooled, up to the next of these numbers."""
-KINDS = {True: "YOLOv8 and YOLO11", False: "YOLO26"}
-"""Name of each kind of student by whether its head predicts distributions of distances (DFL)."""
+KINDS = {"yolov8": "YOLOv8 and YOLO11", "yolo11": "YOLOv8 and YOLO11", "yolo26": "YOLO26"}
+"""The students that were compared, by the beginning of their names: those with one head are pooled."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def expected_gain(
     steps: int,
     imgsz: int,
     *,
-    has_dfl: bool,
+    student: str,
     pretrained: bool,
     measured: Sequence[PooledPairs] | None = None,
 ) -> str:
@@ -101,15 +101,17 @@ def expected_gain(
         teacher_map: the best teacher's mAP50-95 on the val images.
         steps: optimizer steps of the run.
         imgsz: side of the student's images, in pixels.
-        has_dfl: whether the student's head predicts distributions of distances, as that of YOLO26 does not.
+        student: name of the student's model YAML.
         pretrained: whether the student starts from weights.
         measured: what is known; None for the committed comparisons.
     """
     known = pooled_pairs() if measured is None else measured
     first_step = max(step for step in FIRST_STEPS if step <= steps)
-    match = [entry for entry in known if (entry.student, entry.first_step) == (KINDS[has_dfl], first_step)]
+    kind = kind_of(student)
+    match = [entry for entry in known if (entry.student, entry.first_step) == (kind, first_step)]
     if not match:
-        return f"it is not known what to expect: no comparison of {KINDS[has_dfl]} has about {steps} optimizer steps"
+        runs = "students of this family" if kind is None else f"{kind} with about {steps} optimizer steps"
+        return f"it is not known what to expect: there is no comparison of {runs}"
     [entry] = match
     weakest = min(other.lowest_teacher for other in known)
     if teacher_map < weakest:
@@ -127,6 +129,11 @@ def expected_gain(
     if entry.low is None:
         return f"it is hardly known what to expect: {entry.figures}"
     return f"expect {_verdict(entry)}: {entry.figures}"
+
+
+def kind_of(student: str) -> str | None:
+    """Return the kind of a student, one of `KINDS`, by the name of its model YAML; None for another family."""
+    return next((kind for start, kind in KINDS.items() if student.startswith(start)), None)
 
 
 def _verdict(entry: PooledPairs) -> str:

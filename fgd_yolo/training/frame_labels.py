@@ -24,6 +24,10 @@ NO_TEACHER_LABELS = (
     "no teacher can label the unlabelled frames: give one of the student's task that knows a class of the data, or "
     "leave out --unlabeled"
 )
+QUERIES_NEED_LABELS = (
+    "pseudo=false is not available for an RT-DETR student, whose queries need labels: leave it out, and with it "
+    "--recipe pretrain"
+)
 
 
 class FrameLabels:
@@ -49,9 +53,7 @@ class FrameLabels:
         self.config = config
         self.indexed_masks = bool(arguments.overlap_mask)
         if not config.pseudo and isinstance(self.head, RTDETRDecoder):
-            raise UsageError(
-                "pseudo=false is not available for an RT-DETR student, whose queries need labels: leave it out"
-            )
+            raise UsageError(QUERIES_NEED_LABELS)
         if not config.pseudo and any(config.heads.weights.values()) and config.heads.needs_boxes:
             raise UsageError(
                 f"pseudo=false is not available with method={config.method}, which needs what the student's own loss "

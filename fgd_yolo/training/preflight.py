@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from fgd_yolo.class_columns import predict_classes, same_classes
 from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
-from fgd_yolo.datasets import count_trained_on
+from fgd_yolo.datasets import count_seen
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels, task_of_model
@@ -109,10 +109,10 @@ def warn_of_seen_images(args, val_images: Iterable[str]) -> None:
         args: the trainer's arguments.
         val_images: image files that the student is measured on.
     """
-    start = _starting_checkpoint(args.model, args.pretrained)
-    recorded = None if start is None else (start[1].get("train_args") or {}).get("data")
-    for warning in val_image_warnings(recorded, val_images, "student"):
-        LOGGER.warning(f"{colorstr('FGD:')} {warning}")
+    start = starting_checkpoint(args.model, args.pretrained)
+    if start is not None:
+        for warning in val_image_warnings(start.file, start.recorded, val_images, "student"):
+            LOGGER.warning(f"{colorstr('FGD:')} {warning}")
 
 
 def check_teacher(
@@ -155,7 +155,7 @@ def check_teacher(
     with preserve_random_state():
         warnings = model_warnings(teacher, student, args.imgsz, imgsz)
     warnings += image_size_warnings(trained.get("imgsz"), imgsz)
-    warnings += val_image_warnings(trained.get("data"), loader.dataset.im_files)
+    warnings += val_image_warnings(path, trained.get("data"), loader.dataset.im_files)
     measured = None
     if classes != []:
         stretched = task_of_model(student).stretched
@@ -272,16 +272,19 @@ def image_size_warnings(trained: Any, imgsz: int) -> list[str]:
     ]
 
 
-def val_image_warnings(recorded: Any, val_images: Iterable[str], model: str = "teacher") -> list[str]:
+def val_image_warnings(
+    weights: str | Path, recorded: Any, val_images: Iterable[str], model: str = "teacher"
+) -> list[str]:
     """Return a warning about a model that was trained on the images that it is measured on.
 
     Args:
-        recorded: the data that its checkpoint records; only images on this disk are compared, by their content.
+        weights: its checkpoint.
+        recorded: the data that the checkpoint records.
         val_images: image files that it is measured on.
         model: what the model is, for the message.
     """
     measured = list(val_images)
-    known = count_trained_on(recorded, measured)
+    known = count_seen(weights, recorded, measured)
     if not known:
         return []
     return [f"the {model} was trained on {known} of the {len(measured)} val images: its mAP on them is too optimistic"]
@@ -305,8 +308,8 @@ def starts_with_classes(model: Any, pretrained: Any, names: Mapping[int, str]) -
         pretrained: Ultralytics' train argument: another checkpoint, or whether weights are used.
         names: classes of the data.
     """
-    start = _starting_checkpoint(model, pretrained)
-    return start is not None and same_classes(start[0].names, names)
+    start = starting_checkpoint(model, pretrained)
+    return start is not None and same_classes(start.names, names)
 
 
 def starts_from_weights(args) -> bool:
@@ -315,18 +318,38 @@ def starts_from_weights(args) -> bool:
     Args:
         args: the trainer's arguments.
     """
-    return _starting_checkpoint(args.model, args.pretrained) is not None
+    return starting_checkpoint(args.model, args.pretrained) is not None
 
 
-def _starting_checkpoint(model: Any, pretrained: Any) -> tuple[nn.Module, dict[str, Any]] | None:
-    """Return the model that a student starts from, and its checkpoint; None without weights."""
+class StartingCheckpoint(NamedTuple):
+    """The weights that a student starts from.
+
+    Args:
+        file: the checkpoint.
+        names: its classes.
+        recorded: the data that it records.
+    """
+
+    file: str
+    names: Mapping[int, str]
+    recorded: Any
+
+
+def starting_checkpoint(model: Any, pretrained: Any) -> StartingCheckpoint | None:
+    """Return the weights that a student starts from; None without, or if they cannot be read.
+
+    Args:
+        model: Ultralytics' train argument: a checkpoint or a model YAML.
+        pretrained: Ultralytics' train argument: another checkpoint, or whether weights are used.
+    """
     weights = pretrained if isinstance(pretrained, (str, Path)) else model if pretrained is not False else ""
     if not str(weights).endswith(".pt"):
         return None
     try:
-        return load_model(weights)
+        loaded, checkpoint = load_model(weights)
     except FGDError:  # Ultralytics could read it, but its classes are unknown here
         return None
+    return StartingCheckpoint(str(weights), loaded.names, (checkpoint.get("train_args") or {}).get("data"))
 
 
 def model_cost(model: nn.Module, imgsz: int) -> tuple[int, float]:

@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.distributed.alone import alone
@@ -71,6 +70,7 @@ _ON_EVENT = {  # what a trainer does on Ultralytics' events, besides its callbac
     "on_train_epoch_end": methodcaller("_end_epoch"),
     "on_model_save": lambda trainer: plot_if_due(trainer, trainer.config.pictures_every),
 }
+_OTHER_OPTIONS = {"checks", "map", "pictures_every", "teacher_precision"}  # they do not change what a comparison says
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
 
@@ -241,9 +241,12 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         frames = self.unlabeled is not None
         teachers, self.config = load_teachers(self.teachers, *subject, frames=frames)
         frame_labels = FrameLabels(teachers, student, self.config, self.args) if frames else None
+        if not self._has_labels:
+            self.config.check_fixed_weights()
         paint = None if self.task.foreground is None else partial(self.task.foreground, arguments=self.args)
         task = self.task
         rules = {"times_batch": task.loss_times_batch, "frame_labels": frame_labels}
+        rules["has_detection_loss"] = self._has_labels or self.config.pseudo
         distiller = Distiller(teachers, self.config, task.sparse_terms, paint, **rules)
         distiller.trained.to(self.device)
         if self.device.type == "cpu":
@@ -418,14 +421,20 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             subject = student, loader, self.args, self.data["names"], self.config
             teacher_map = check_teachers(self.teachers, labels, *subject, teachers_loader)
             warn_of_seen_images(self.args, loader.dataset.im_files)
-        compared = self.args.task == "detect" and not isinstance(student.model[-1], RTDETRDecoder)
-        compared &= self.unlabeled is None and self.config.method == DEFAULT_METHOD
-        if compared and teacher_map is not None:
+        if teacher_map is not None and self._is_like_the_comparisons:
             LOGGER.info(f"{colorstr('FGD:')} {self._expected_gain(student, teacher_map)}")
+
+    @property
+    def _is_like_the_comparisons(self) -> bool:
+        """Whether a detector is distilled with the default alone, on labelled images, for a known number of steps."""
+        own, default = self.config.flat(), FGDConfig().flat()
+        same = all(own[name] == default[name] for name in default if name.partition(".")[0] not in _OTHER_OPTIONS)
+        return same and self.unlabeled is None and self.args.task == "detect" and not self.args.time
 
     def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:
         batches = self.epochs * len(self.train_loader)  # each process has a part of every batch
-        rules = {"has_dfl": getattr(student.model[-1], "reg_max", 1) > 1, "pretrained": starts_from_weights(self.args)}
+        name = Path(str(student.yaml.get("yaml_file", ""))).stem
+        rules = {"student": name, "pretrained": starts_from_weights(self.args)}
         steps = batches // max(round(self.args.nbs / self.args.batch), 1)
         return expected_gain(teacher_map, steps, self.args.imgsz, **rules)
 

@@ -311,20 +311,20 @@ class Case(NamedTuple):
 
 CASES = (
     Case(
-        lambda run: run.is_imitation,
-        lambda run: (
-            f"The student has imitated its teacher for {run.data} without labels; what that is worth, only its "
-            "training on labelled data shows."
-        ),
-        (_train_on_data, _look),
-    ),
-    Case(
         lambda run: run.student is None,
         lambda run: (
             f"The student's {run.map_name} could not be measured, so these numbers say nothing about it: look for nan "
             "in student/results.csv."
         ),
         (_look,),
+    ),
+    Case(
+        lambda run: run.is_imitation,
+        lambda run: (
+            f"The student has imitated its teacher for {run.data} without labels; what that is worth, only its "
+            "training on labelled data shows."
+        ),
+        (_train_on_data, _look),
     ),
     Case(
         lambda run: run.is_unusable and run.student < _EQUAL,

@@ -25,7 +25,13 @@ from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.resolve import Model, resolve, stride_of
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
-from fgd_yolo.workflow.unlabeled import UnlabeledFrames, check_frame_options, frames_alone, frames_beside, is_imitation
+from fgd_yolo.workflow.unlabeled import (
+    UnlabeledFrames,
+    check_frame_options,
+    frames_alone,
+    frames_beside,
+    is_imitation,
+)
 
 # With fewer steps than about this, on BCCD at 128 px, plain training gains 7 points from nbs=16, and distillation turns
 # from a loss into a gain (docs/experiments.md).
@@ -115,13 +121,11 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     check_train_args(recipe.teacher_train or {})
     refuse_unsupported({"data": recipe.data, "device": device})
     _check_options(recipe)
-    check_frame_options(recipe)
     train, place = _without_place(recipe.train)
-    if is_imitation(recipe):
-        train.setdefault("val", False)  # the last checkpoint is the best: agreement of boxes says nothing about it
     device_type = find_device(train.get("device") if device is None else device).type
     demo = is_demo(recipe)
     student = resolve(recipe.student, "student", demo)
+    check_frame_options(recipe, student.task)
     train, teacher_train = _stage_arguments(recipe, train, device_type, student.task)
     for arguments in (train, teacher_train):
         check_bfloat16(arguments.get("amp"), device_type, recorded)
@@ -271,6 +275,8 @@ def _stage_arguments(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the checked train arguments of student and teacher, with `imgsz` rounded up to whole strides."""
     teacher_train = recipe.teacher_train
+    if is_imitation(recipe):  # the last checkpoint is the best: agreement of boxes says nothing about it
+        train = {"val": False, **train}
     if teacher_train is None:
         shared = train
         if is_demo(recipe):

@@ -18,20 +18,28 @@ from fgd_yolo.cache import cache_root, make_folder
 from fgd_yolo.class_columns import choose_columns, known_classes, own_entries, plain_name
 from fgd_yolo.config import Recipe
 from fgd_yolo.console import format_classes, print_status
-from fgd_yolo.datasets import AGREEMENT_YAML, DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, Dataset, link_images, read_dataset
+from fgd_yolo.datasets import (
+    AGREEMENT_YAML,
+    DATA_FOLDER,
+    FRAMES_LIST,
+    LABELLED_BY,
+    TRAIN_LABELS,
+    Dataset,
+    link_images,
+    read_dataset,
+)
 from fgd_yolo.errors import FGDError, UsageError, close_match
 from fgd_yolo.files import atomic_path, sha256_of_json
 from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, refuse_leak
 from fgd_yolo.labelling import ImageLabels, LabelledObject, label_images, label_numbers, write_yolo
-from fgd_yolo.task_table import TASKS, task_of_model
+from fgd_yolo.task_table import RTDETR, TASKS, YoloTask, task_of_model
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.frame_labels import NO_TEACHER_LABELS
+from fgd_yolo.training.frame_labels import NO_TEACHER_LABELS, QUERIES_NEED_LABELS
 from fgd_yolo.training.other_tasks import Labels, shared_task
 from fgd_yolo.ultralytics import load_model
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import Input
 
-FRAMES_LIST = "unlabeled.txt"
 FEWEST_WITH_OBJECTS = 1 / 50
 """Share of the frames on which a teacher must find an object; below it a run would learn that there is nothing."""
 _SAMPLE = 100  # frames on which that is checked
@@ -63,26 +71,24 @@ class UnlabeledFrames:
         return file
 
 
-def check_frame_options(recipe: Recipe) -> None:
+def check_frame_options(recipe: Recipe, student: YoloTask) -> None:
     """Check the options about frames of a recipe.
 
     Raises:
-        UsageError: one needs another, or they contradict each other.
+        UsageError: one needs another, they contradict each other, or the student needs targets on every image.
     """
     if not recipe.unlabeled:
-        for name in ("every", "teacher_classes"):
+        for name in ("every", "teacher_classes", "pseudo"):
             if getattr(recipe, name) != Recipe.model_fields[name].default:
-                raise UsageError(f"{name} is about unlabelled frames: give them (--unlabeled PATH), or leave it out")
+                given = "pseudo=false" if name == "pseudo" else name
+                raise UsageError(f"{given} is about unlabelled frames: give them (--unlabeled PATH), or leave it out")
         return
     if not recipe.active:
         raise UsageError("--unlabeled needs a distillation, since a teacher labels the frames: leave out method=plain")
-    groups = [group for group in (recipe.features, recipe.heads) if any(group.weights.values())]
-    related = [f"{group.group}.ratio" for group in groups if group.ratio is not None]
-    if is_imitation(recipe) and related:
-        raise UsageError(
-            "pseudo=false leaves a run without labelled data no detection loss to keep a ratio to: set "
-            f"{' and '.join(f'{name}=null' for name in related)}, as --recipe pretrain does, or give --data"
-        )
+    if is_imitation(recipe):
+        recipe.check_fixed_weights()
+    if not recipe.pseudo and student is RTDETR:
+        raise UsageError(QUERIES_NEED_LABELS)
     if recipe.data is None and recipe.train.get("fraction", 1) != 1:
         raise UsageError("fraction is about labelled images: leave it out, or give fewer frames, such as --every 5s")
     if recipe.train.get("single_cls"):
@@ -138,6 +144,7 @@ def frames_alone(recipe: Recipe, teachers: Sequence[Model], train: Mapping[str, 
     imgsz = recipe.teacher_imgsz or {**ultralytics_defaults(), **train}["imgsz"]
     score = recipe.pseudo_high
     facts = {"names": names, "map": recipe.map, "score": score, "imgsz": imgsz, "task": train["task"]}
+    facts["pseudo"] = recipe.pseudo  # without it the teachers may find nothing
     # With the folders, since the data set has links into them.
     places = [str(part.folder) for part in (trained, held_out)]
     digests = [*(teacher.digest for teacher in teachers), trained.digest, held_out.digest, *places]

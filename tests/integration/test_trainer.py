@@ -255,3 +255,12 @@ def test_what_the_preflight_has_loaded_is_gone_before_the_first_epoch(
     finally:
         gc.enable()
     assert loaded
+
+
+def test_what_to_expect_is_said_of_the_default_alone(teacher_pt, student_yaml, tiny_data, tmp_path, caplog):
+    for number, (options, said) in enumerate((({}, 1), ({"heads.ratio": 1}, 0))):
+        caplog.clear()
+        trainer_class = FGDTrainer.with_teacher(teacher_pt, quick_config(options))
+        train(trainer_class, student_yaml, tiny_data, tmp_path / str(number), epochs=1)
+        lines = [line for line in caplog.messages if "FGD:" in line and "there is no comparison of students" in line]
+        assert len(lines) == said

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from fgd_yolo.compare.labelled_part import labelled_names
 from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, UsageError
-from fixtures import draw_dataset, rename_classes
+from fixtures import draw_dataset, rename_classes, save_checkpoint
 from unit.compare.example_runs import example_run
 
 
@@ -223,3 +224,44 @@ def test_without_labels_the_teacher_must_know_the_classes(teacher_pt, student_ya
     teacher = rename_classes(teacher_pt, tmp_path / "other.pt", "one", "two", "three")
     with pytest.raises(UsageError, match=r"other does not know all classes of tiny\.yaml, and there are no labels"):
         prepare_data(replace(options, teachers=[str(teacher)]))
+
+
+def test_students_that_have_seen_the_images_that_they_are_measured_on_are_refused(student_yaml, tiny_data, tmp_path):
+    """By what the student starts from, on the split that is reported."""
+    seen = save_checkpoint(tmp_path / "seen.pt", student_yaml, tiny_data)
+    train, val = (sorted((tiny_data.parent / "images" / split).iterdir()) for split in ("train", "val"))
+    leaky = draw_dataset(tmp_path / "leaky")
+    shutil.copy(train[0], leaky.parent / "images/val/copy.png")  # another name, the same content
+    tested = tmp_path / "tested.yaml"
+    tested.write_text(
+        yaml.safe_dump({**yaml.safe_load(leaky.read_text()), "val": str(val[0].parent), "test": "images/val"})
+    )
+    plain = {"methods": parse_methods(["plain"]), "seeds": [0]}
+    start = {"student": str(seen)}
+    other = {"student": str(student_yaml), "pretrained": str(seen)}
+    cases = [
+        (start, tiny_data, {}, None),
+        (start, leaky, {}, "1 of the 7 val"),
+        (other, leaky, {}, "1 of the 7 val"),
+        ({**start, "pretrained": False}, leaky, {}, None),
+        (start, tested, {}, None),
+        (start, tested, {"split": "test"}, "1 of the 7 test"),
+        (start, tiny_data, {"val_fraction": 0.5}, "6 of the 6 val"),
+    ]
+    for student, data, changes, message in cases:
+        arguments = {
+            "imgsz": 64,
+            "epochs": 1,
+            "batch": 4,
+            "device": "cpu",
+            **{key: changes[key] for key in changes if key == "split"},
+        }
+        arguments |= {key: student[key] for key in student if key == "pretrained"}
+        held_out = {"val_fraction": changes.get("val_fraction", 0.0)}
+        names = {"student": student["student"], "train": arguments, **held_out, **plain}
+        options = ComparisonOptions(tmp_path / "out", [str(data)], **names)
+        if message is None:
+            assert prepare_data(options)
+        else:
+            with pytest.raises(FGDError, match=f"was trained on {message} images"):
+                prepare_data(options)

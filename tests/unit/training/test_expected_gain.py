@@ -48,22 +48,25 @@ LOSS = (
     ids=str,
 )
 def test_what_to_expect_is_said_with_the_figures_behind_it(run, expected):
-    assert expected_gain(*run, has_dfl=True, pretrained=False, measured=KNOWN) == expected
+    assert expected_gain(*run, student="yolov8n", pretrained=False, measured=KNOWN) == expected
 
 
 def test_a_run_unlike_all_others_is_told_so():
-    text = expected_gain(0.5, 2000, 64, has_dfl=True, pretrained=True, measured=KNOWN)
+    text = expected_gain(0.5, 2000, 64, student="yolov8n", pretrained=True, measured=KNOWN)
     assert text == (
         "nothing was measured for a run like this (64 px, a student that starts from weights): at 128 to 320 px and "
         f"from random weights {GAIN}"
     )
-    assert expected_gain(0.5, 2000, 128, has_dfl=False, pretrained=False, measured=KNOWN) == (
-        "it is not known what to expect: no comparison of YOLO26 has about 2000 optimizer steps"
+    assert expected_gain(0.5, 2000, 128, student="yolo26n", pretrained=False, measured=KNOWN) == (
+        "it is not known what to expect: there is no comparison of YOLO26 with about 2000 optimizer steps"
+    )
+    assert expected_gain(0.5, 2000, 128, student="yolov5nu", pretrained=False, measured=KNOWN) == (
+        "it is not known what to expect: there is no comparison of students of this family"
     )
 
 
 def test_a_kind_of_student_that_lost_is_told_so_and_its_teacher_is_judged_by_all_comparisons():
-    text = expected_gain(0.4, 500, 128, has_dfl=False, pretrained=False, measured=KNOWN)
+    text = expected_gain(0.4, 500, 128, student="yolo26n", pretrained=False, measured=KNOWN)
     assert text == f"expect little, or a loss: {LOSS}"
 
 

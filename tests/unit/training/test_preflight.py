@@ -81,21 +81,21 @@ def test_a_teacher_of_larger_images_is_offered_them():
 def test_val_images_that_the_teacher_was_trained_on_are_counted(tmp_path):
     data = draw_dataset(tmp_path / "data")
     val = sorted(str(path) for path in (data.parent / "images/val").iterdir())
-    assert val_image_warnings(str(data), val) == []
+    assert val_image_warnings("t.pt", str(data), val) == []
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "images").symlink_to(Path(val[0]).parent)
     leaky = data.with_name("leaky.yaml")
     trained = ["images/train", str(linked / "images")]
     leaky.write_text(yaml.safe_dump({**yaml.safe_load(data.read_text()), "train": trained}))
-    (line,) = val_image_warnings(str(leaky), val[:4])
+    (line,) = val_image_warnings("t.pt", str(leaky), val[:4])
     assert "trained on 4 of the 4 val images" in line
     copy = tmp_path / "copy.png"
     copy.write_bytes(Path(val[0]).read_bytes())
-    (line,) = val_image_warnings(str(leaky), [str(copy), str(tmp_path / "gone.png")], "student")
+    (line,) = val_image_warnings("t.pt", str(leaky), [str(copy), str(tmp_path / "gone.png")], "student")
     assert "the student was trained on 1 of the 2 val images" in line
     for recorded in (None, "gone.yaml", "https://example.com/data.yaml", 3):
-        assert val_image_warnings(recorded, val) == []
+        assert val_image_warnings("t.pt", recorded, val) == []
 
 
 def test_a_teacher_weaker_than_the_student_is_reported_with_both_maps():
