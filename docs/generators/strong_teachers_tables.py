@@ -21,7 +21,7 @@ TRIALS = {
     "fgd+heads:features.ratio=0.3,schedule.decay_start=0.6,schedule.decay_end=1": (_FEATURES, "0.3 until the end"),
     "score_l2+heads": (_MAPS, "score-weighted L2, throughout"),
     "score_l2+heads:schedule.decay_start=0.3,schedule.decay_end=0.6": (_MAPS, "score-weighted L2, until 0.6"),
-    "crosshead+heads": (_MAPS, "cross-head imitation, throughout"),
+    "heads+crosshead": (_MAPS, "cross-head imitation, throughout"),
     "heads+bckd_box:heads.box_weight=0": (_TERMS, "BCKD's boxes for those of the heads, no features"),
     "heads+dfine": (_TERMS, "D-FINE's decoupled DFL beside the heads, no features"),
     "fgd+heads:schedule.decay_start=0,schedule.decay_end=0.2": (_TERMS, "the default's features until 0.2"),
