@@ -32,6 +32,11 @@ def rows_of(folder: str) -> list[Run]:
     return read_runs(RESULTS / folder / RUNS)
 
 
+def rows_so_far(folder: str) -> list[Run]:
+    """Return the committed rows of a comparison that may not have begun; empty then."""
+    return rows_of(folder) if (RESULTS / folder / RUNS).is_file() else []
+
+
 def bold(text: str) -> str:
     return f"**{text}**"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from committed_rows import OURS, RESULTS, markdown, rows_of
 
-from fgd_yolo.compare.paired_differences import estimate
+from fgd_yolo.compare.paired_differences import estimate, pairs
 from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs, kind_of
 from fgd_yolo.workflow.plan import count_steps
@@ -31,21 +31,20 @@ class _Pair(NamedTuple):
 def _pairs() -> Iterator[_Pair]:
     for folder, method in COMPARISONS.items():
         runs, teachers = rows_of(folder), read_context(RESULTS / folder)["teachers"]
-        plain = {(run.data, run.seed): run for run in runs if run.method == "plain"}
-        for run in runs:
-            if run.method == method and (run.data, run.seed) in plain:
-                points = 100 * (run.map50_95 - plain[run.data, run.seed].map50_95)
-                settings = {"batch": run.batch, "epochs": run.epochs, **run.arguments}
-                teacher_map = max(row["map50_95"] for row in teachers[run.data])
-                yield _Pair(run, points, count_steps(settings, run.train_images)[1], teacher_map)
+        by_key = {run.key: run for run in runs}
+        for pair in pairs(runs, method, "plain"):
+            run = by_key[pair.data, method, pair.seed]
+            settings = {"batch": run.batch, "epochs": run.epochs, **run.arguments}
+            teacher_map = max(row["map50_95"] for row in teachers[run.data])
+            yield _Pair(run, pair.points, count_steps(settings, run.train_images)[1], teacher_map)
 
 
 def pooled() -> list[PooledPairs]:
     """Return the pairs, pooled by kind of student and number of optimizer steps."""
-    pairs, entries = list(_pairs()), []
+    every, entries = list(_pairs()), []
     for student in dict.fromkeys(KINDS.values()):
         for first, after in zip(FIRST_STEPS, (*FIRST_STEPS[1:], float("inf")), strict=True):
-            own = [pair for pair in pairs if first <= pair.steps < after and kind_of(pair.run.student) == student]
+            own = [pair for pair in every if first <= pair.steps < after and kind_of(pair.run.student) == student]
             if own:
                 result, sizes = estimate([pair.points for pair in own]), [pair.run.imgsz for pair in own]
                 teacher = min(pair.teacher_map for pair in own)

@@ -9,10 +9,10 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from committed_rows import RESULTS, gain
+from committed_rows import RESULTS, gain, rows_so_far
 
 from fgd_yolo.compare.paired_differences import share_closed, verdict_line
-from fgd_yolo.compare.results import RUNS, Run, read_context, read_runs
+from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.compare.tables import number
 
 ROWS = RESULTS / "few-labels"
@@ -136,8 +136,7 @@ def no_labels_verdict() -> str:
 
 
 def _runs(folder: str) -> list[Run]:
-    file = ROWS / folder / RUNS
-    return read_runs(file) if file.is_file() else []
+    return rows_so_far(f"few-labels/{folder}")
 
 
 def _seeds(runs: Sequence[Run]) -> list[int]:

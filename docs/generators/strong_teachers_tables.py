@@ -5,12 +5,10 @@ The folders of `docs/results/strong-teachers` are comparisons, whose commands ar
 
 from __future__ import annotations
 
-from committed_rows import RESULTS, bold, markdown
+from committed_rows import bold, markdown, rows_so_far
 
-from fgd_yolo.compare.results import RUNS, Run, read_runs
 from fgd_yolo.compare.tables import number
 
-ROWS = RESULTS / "strong-teachers"
 SEARCH = {"search-bccd": "BCCD", "search-raccoon": "raccoons"}
 """Name of the data by the folder of a search on held-out train images."""
 _FEATURES, _MAPS = "FGD's features beside the heads", "other maps beside the heads"
@@ -37,7 +35,7 @@ TRIALS = {
 
 def search() -> str:
     """The accuracy of all trials on held-out train images; what was not run is empty."""
-    found = [{run.method: run.map50_95 for run in _runs(folder)} for folder in SEARCH]
+    found = [{run.method: run.map50_95 for run in rows_so_far(f"strong-teachers/{folder}")} for folder in SEARCH]
     assert all(own.keys() <= TRIALS.keys() for own in found), "name all methods"
     best = [max(own.values()) if len(own) == len(TRIALS) else None for own in found]  # not before all are there
     rows = []
@@ -52,8 +50,3 @@ def _cell(value: float | None, best: bool) -> str:
     if value is None:
         return ""
     return bold(number(value, 3)) if best else number(value, 3)
-
-
-def _runs(folder: str) -> list[Run]:
-    file = ROWS / folder / RUNS
-    return read_runs(file) if file.is_file() else []
