@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,21 @@ def parse_value(text: str) -> Any:
         except ValueError:
             return value
     return value if isinstance(value, (bool, int, float, list, type(None))) else text
+
+
+def count_steps(train: Mapping[str, Any], train_images: int) -> tuple[int, int] | tuple[None, None]:
+    """Return the batches and the optimizer steps of a training; None if AutoBatch or `time` decides.
+
+    Ultralytics accumulates about `nbs` images for each step. It makes some more steps in its warm-up, and fewer if
+    it stops early.
+
+    Args:
+        train: train arguments.
+        train_images: number of train images.
+    """
+    arguments = {**ultralytics_defaults(), **train}
+    batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
+    if batch < 1 or arguments["time"]:
+        return None, None
+    batches = epochs * ceil(train_images / batch)
+    return batches, max(batches // max(round(nbs / batch), 1), 1)

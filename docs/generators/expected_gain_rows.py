@@ -11,8 +11,8 @@ from committed_rows import OURS, RESULTS, markdown, rows_of
 
 from fgd_yolo.compare.paired_differences import estimate, pairs
 from fgd_yolo.compare.results import Run, read_context
+from fgd_yolo.train_arguments import count_steps
 from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs, kind_of
-from fgd_yolo.workflow.plan import count_steps
 
 COMPARISONS = dict.fromkeys(
     ("comparison", "comparison-short", "comparison-yolo11n", "comparison-yolo26n", "comparison-yolo26n-100-epochs"),

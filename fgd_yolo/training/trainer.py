@@ -32,7 +32,7 @@ from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import YoloTask, task_of_trainer
 from fgd_yolo.text import clean_record
-from fgd_yolo.train_arguments import refuse_unsupported
+from fgd_yolo.train_arguments import count_steps, refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
@@ -432,10 +432,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         return same and self.unlabeled is None and self.args.task == "detect" and not self.args.time
 
     def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:
-        batches = self.epochs * len(self.train_loader)  # each process has a part of every batch
         name = Path(str(student.yaml.get("yaml_file", ""))).stem
         rules = {"student": name, "pretrained": starts_from_weights(self.args)}
-        steps = batches // max(round(self.args.nbs / self.args.batch), 1)
+        _, steps = count_steps(vars(self.args), len(self.train_loader.dataset))
         return expected_gain(teacher_map, steps, self.args.imgsz, **rules)
 
     @contextmanager

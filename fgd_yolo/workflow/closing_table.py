@@ -20,11 +20,11 @@ from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
 from fgd_yolo.text import counted, printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
-from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults, validation_arguments
+from fgd_yolo.train_arguments import count_steps, learning_arguments, ultralytics_defaults, validation_arguments
 from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
 from fgd_yolo.training.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
-from fgd_yolo.workflow.plan import Plan, count_steps
+from fgd_yolo.workflow.plan import Plan
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result
 from fgd_yolo.workflow.teacher_agreement import agreement_note, measure_agreement
 from fgd_yolo.workflow.unlabeled import is_imitation

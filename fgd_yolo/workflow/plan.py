@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
-from fgd_yolo.train_arguments import check_train_args, refuse_unsupported, ultralytics_defaults
+from fgd_yolo.train_arguments import check_train_args, count_steps, refuse_unsupported, ultralytics_defaults
 from fgd_yolo.training.class_selection import selected_classes
 from fgd_yolo.training.cpu_autocast import check_bfloat16, has_bfloat16
 from fgd_yolo.training.distributed_trainer import check_batch, process_count
@@ -338,24 +337,6 @@ def _check_frozen(freeze: int | list[int] | None, student: Model) -> None:
         raise UsageError(
             f"freeze={freeze}: {student.name} has {layers} layers, 0 to {layers - 1}, and some must be trained"
         )
-
-
-def count_steps(train: Mapping[str, Any], train_images: int) -> tuple[int, int] | tuple[None, None]:
-    """Return the batches and the optimizer steps of a training; None if AutoBatch or `time` decides.
-
-    Ultralytics accumulates about `nbs` images for each step. It makes some more steps in its warm-up, and fewer if
-    it stops early.
-
-    Args:
-        train: train arguments.
-        train_images: number of train images.
-    """
-    arguments = {**ultralytics_defaults(), **train}
-    batch, nbs, epochs = (arguments[key] for key in ("batch", "nbs", "epochs"))
-    if batch < 1 or arguments["time"]:
-        return None, None
-    batches = epochs * ceil(train_images / batch)
-    return batches, max(batches // max(round(nbs / batch), 1), 1)
 
 
 def _advise_on_steps(train: Mapping[str, Any], images: int) -> None:

@@ -12,7 +12,8 @@ from ultralytics.engine.trainer import BaseTrainer
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
-from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, count_steps, demo_arguments, make_plan
+from fgd_yolo.train_arguments import count_steps
+from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, demo_arguments, make_plan
 from fixtures import save_checkpoint
 
 
