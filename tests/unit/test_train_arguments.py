@@ -7,6 +7,7 @@ import pytest
 from fgd_yolo.errors import UsageError
 from fgd_yolo.train_arguments import (
     check_train_args,
+    count_steps,
     parse_assignments,
     parse_value,
     refuse_unsupported,
@@ -123,3 +124,19 @@ def test_unsupported_train_arguments_are_refused_in_one_line(arguments, named):
 def test_supported_train_arguments_are_accepted(arguments):
     refuse_unsupported(arguments)
     assert refuse_unsupported(arguments) is None
+
+
+@pytest.mark.parametrize(
+    ("train", "counted"),
+    [
+        ({"batch": 16, "epochs": 3}, (30, 7)),  # 10 batches of an epoch, 4 for a step of nbs=64 images
+        ({"batch": 16, "epochs": 3, "nbs": 16}, (30, 30)),
+        ({"batch": 128, "epochs": 2}, (4, 4)),
+        ({"batch": 16, "epochs": 1, "nbs": 640}, (10, 1)),
+        ({"batch": -1, "epochs": 3}, (None, None)),
+        ({"batch": 0.7, "epochs": 3}, (None, None)),
+        ({"batch": 16, "time": 0.5}, (None, None)),
+    ],
+)
+def test_batches_and_optimizer_steps_follow_from_the_train_arguments(train, counted):
+    assert count_steps(train, 160) == counted

@@ -12,7 +12,6 @@ from ultralytics.engine.trainer import BaseTrainer
 from fgd_yolo.config import FGDConfig, Recipe, load_recipe
 from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.task_table import TASKS
-from fgd_yolo.train_arguments import count_steps
 from fgd_yolo.workflow.plan import OPTIMIZERS, as_recipe, demo_arguments, make_plan
 from fixtures import save_checkpoint
 
@@ -176,22 +175,6 @@ def test_a_recipe_comes_from_a_name_a_file_a_config_or_the_default(tmp_path):
     assert as_recipe(None).config == FGDConfig()
     recipe = Recipe(student="yolo11n")
     assert as_recipe(recipe) is recipe
-
-
-@pytest.mark.parametrize(
-    ("train", "counted"),
-    [
-        ({"batch": 16, "epochs": 3}, (30, 7)),  # 10 batches of an epoch, 4 for a step of nbs=64 images
-        ({"batch": 16, "epochs": 3, "nbs": 16}, (30, 30)),
-        ({"batch": 128, "epochs": 2}, (4, 4)),
-        ({"batch": 16, "epochs": 1, "nbs": 640}, (10, 1)),
-        ({"batch": -1, "epochs": 3}, (None, None)),
-        ({"batch": 0.7, "epochs": 3}, (None, None)),
-        ({"batch": 16, "time": 0.5}, (None, None)),
-    ],
-)
-def test_batches_and_optimizer_steps_follow_from_the_train_arguments(train, counted):
-    assert count_steps(train, 160) == counted
 
 
 @pytest.mark.parametrize(("task", "flipped"), [("detect", 0.5), ("pose", 0.0)])
