@@ -78,7 +78,7 @@ def test_of_many_images_evenly_spaced_ones_are_sampled(tmp_path, monkeypatch):
     monkeypatch.setattr("fgd_yolo.datasets.scanning.SAMPLED_IMAGES", 5)
     data = draw_dataset(tmp_path / "one", train=12, val=12)
     opened = []
-    monkeypatch.setattr("fgd_yolo.datasets.scanning._middle", lambda path, _: opened.append(path.name) or b"")
+    monkeypatch.setattr("fgd_yolo.datasets.scanning.middle_of_file", lambda path, _: opened.append(path.name) or b"")
     digest_of(data)
     assert opened == ["00.png", "03.png", "06.png", "09.png"] * 3  # the val images have a digest of their own
 
