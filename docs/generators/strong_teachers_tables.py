@@ -5,8 +5,13 @@ The folders of `docs/results/strong-teachers` are comparisons, whose commands ar
 
 from __future__ import annotations
 
-from committed_rows import bold, markdown, rows_so_far
+from collections.abc import Mapping, Sequence
+from statistics import mean
 
+from committed_rows import RESULTS, bold, gain, markdown, rows_so_far
+
+from fgd_yolo.compare.paired_differences import Estimate, verdict_line
+from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.compare.tables import number
 
 SEARCH = {"search-bccd": "BCCD", "search-raccoon": "raccoons"}
@@ -32,6 +37,29 @@ TRIALS = {
 }
 """Family of each method of the search, and its name in it."""
 
+VERDICT = {
+    "verdict-bccd": "BCCD",
+    "verdict-pcb": "DeepPCB windows",
+    "verdict-raccoon": "raccoons",
+    "verdict-scenes": "demo scenes",
+    "verdict-deeppcb": "DeepPCB, 320 px",
+}
+"""Name of the data by the folder of a comparison on a val split that chose nothing."""
+RUNS_OF_VERDICT = 80
+OWN, HEADS, FEATURES = "ultralytics:dis=0.35", "heads+dfine", "fgd+heads+dfine"
+WAYS = {
+    "plain": "plain",
+    OWN: "Ultralytics `distill_model=`",
+    HEADS: "`heads+dfine`",
+    FEATURES: "`fgd+heads+dfine`",
+}
+TARGETS = {
+    (FEATURES, HEADS): ("mean at least +0.3, lower bound above -0.3", lambda g: g.mean >= 0.3 and g.low > -0.3),
+    (HEADS, "plain"): ("mean at least +3.0, interval above zero", lambda g: g.mean >= 3 and g.low > 0),
+    (HEADS, OWN): ("mean at least +1.5, interval above zero", lambda g: g.mean >= 1.5 and g.low > 0),
+}
+"""What a method is to gain over another, in points, and whether an estimate does."""
+
 
 def search() -> str:
     """The accuracy of all trials on held-out train images; what was not run is empty."""
@@ -44,6 +72,46 @@ def search() -> str:
         cells = [_cell(value, value == highest) for value, highest in zip(values, best, strict=True)]
         rows.append([family, name, *cells])
     return markdown(["family", "trial", *SEARCH.values()], rows, labels=2)
+
+
+def _runs_of_verdict() -> dict[str, list[Run]]:
+    """Return the rows so far by folder, of the data sets that have begun."""
+    every = {folder: rows_so_far(f"strong-teachers/{folder}") for folder in VERDICT}
+    return {folder: runs for folder, runs in every.items() if runs}
+
+
+def verdict() -> str:
+    """Mean accuracy by data set and method, over the seeds that have all methods; then the gains over all pairs."""
+    rows = []
+    for folder, runs in _runs_of_verdict().items():
+        seeds = complete_seeds(runs)
+        if seeds:
+            (teachers,) = read_context(RESULTS / "strong-teachers" / folder)["teachers"].values()
+            means = [mean(run.map50_95 for run in runs if run.method == way and run.seed in seeds) for way in WAYS]
+            cells = [_cell(value, value == max(means)) for value in means]
+            rows.append([VERDICT[folder], str(len(seeds)), number(teachers[0]["map50_95"], 3), *cells])
+    return markdown(["mAP50-95 of the last epoch", "seeds", "teacher yolov8s", *WAYS.values()], rows)
+
+
+def complete_seeds(runs: Sequence[Run]) -> set[int]:
+    """Return the seeds of one data set with a row of every method."""
+    return set.intersection(*({run.seed for run in runs if run.method == way} for way in WAYS))
+
+
+def verdict_gains() -> str:
+    """What the pairs so far say about each target: in total, and the mean of each data set."""
+    by_folder = _runs_of_verdict()
+    every = [run for runs in by_folder.values() for run in runs]
+    lines = [f"- {_gain_line(pair, gain(every, *pair), by_folder)}" for pair in TARGETS if gain(every, *pair)]
+    return "\n".join([*lines, f"- {len(every)} of {RUNS_OF_VERDICT} runs have been made"])
+
+
+def _gain_line(methods: tuple[str, str], total: Estimate, by_folder: Mapping[str, Sequence[Run]]) -> str:
+    parts = {VERDICT[folder]: gain(runs, *methods) for folder, runs in by_folder.items()}
+    means = ", ".join(f"{name} {part.mean:+.2f}" for name, part in parts.items() if part)
+    target, is_met = TARGETS[methods]
+    met = "" if total.low is None else f", {'met' if is_met(total) else 'missed'}"
+    return f"{verdict_line(*(WAYS[method] for method in methods), total)} ({means}; target: {target}{met})"
 
 
 def _cell(value: float | None, best: bool) -> str:
