@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
 from fgd_yolo.compare.results import RUNS, Run, read_runs
+from fgd_yolo.compare.tables import number
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -39,6 +40,11 @@ def rows_so_far(folder: str) -> list[Run]:
 
 def bold(text: str) -> str:
     return f"**{text}**"
+
+
+def accuracy_cells(values: Sequence[float | None], best: float | None) -> list[str]:
+    """Return cells of accuracies with three digits: the best ones bold, those that were not measured empty."""
+    return ["" if value is None else bold(number(value, 3)) if value == best else number(value, 3) for value in values]
 
 
 def interval(result: Estimate) -> str:

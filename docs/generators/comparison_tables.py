@@ -10,6 +10,7 @@ from committed_rows import (
     OURS,
     RESULTS,
     ROOT,
+    accuracy_cells,
     bold,
     by_seed,
     conclusion,
@@ -32,9 +33,8 @@ def comparison() -> str:
     runs, teachers = rows_of("comparison"), read_context(RESULTS / "comparison")["teachers"]
     rows = []
     for data, name in DATA.items():
-        means = {method: mean(run.map50_95 for run in select_runs(runs, data, method)) for method in METHODS}
-        best = max(means.values())
-        cells = [bold(number(value, 3)) if value == best else number(value, 3) for value in means.values()]
+        means = [mean(run.map50_95 for run in select_runs(runs, data, method)) for method in METHODS]
+        cells = accuracy_cells(means, max(means))
         seeds = len(select_runs(runs, data, OURS))
         rows.append([name, str(seeds), number(teachers[data][0]["map50_95"], 3), *cells])
     gains = [gain(runs, OURS, other) for other in METHODS if other != OURS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from committed_rows import OURS, RESULTS, bold, markdown, rows_of
+from committed_rows import OURS, RESULTS, accuracy_cells, markdown, rows_of
 
 from fgd_yolo.compare.results import MAP50_95, read_curve
 from fgd_yolo.compare.tables import mean_and_range, number
@@ -102,7 +102,7 @@ def trials(folder: str, names: dict[str, str]) -> str:
     rows = []
     for method, name in names.items():
         run = runs[method]
-        value = number(run.map50_95, 3)
+        (accuracy,) = accuracy_cells([run.map50_95], best)
         over = "" if method == "plain" else f"{100 * (run.map50_95 - plain):+.1f}"
-        rows.append([name, bold(value) if run.map50_95 == best else value, over, number(run.map50, 3)])
+        rows.append([name, accuracy, over, number(run.map50, 3)])
     return markdown(["method", "mAP50-95, last epoch", "over plain, points", "mAP50"], rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from committed_rows import RESULTS, bold, gain, markdown, rows_so_far
+from committed_rows import RESULTS, accuracy_cells, gain, markdown, rows_so_far
 
 from fgd_yolo.compare.paired_differences import Estimate, verdict_line
 from fgd_yolo.compare.results import Run, read_context
@@ -66,11 +66,11 @@ def search() -> str:
     found = [{run.method: run.map50_95 for run in rows_so_far(f"strong-teachers/{folder}")} for folder in SEARCH]
     assert all(own.keys() <= TRIALS.keys() for own in found), "name all methods"
     best = [max(own.values()) if len(own) == len(TRIALS) else None for own in found]  # not before all are there
-    rows = []
-    for method, (family, name) in TRIALS.items():
-        values = [own.get(method) for own in found]
-        cells = [_cell(value, value == highest) for value, highest in zip(values, best, strict=True)]
-        rows.append([family, name, *cells])
+    columns = [
+        accuracy_cells([own.get(method) for method in TRIALS], highest)
+        for own, highest in zip(found, best, strict=True)
+    ]
+    rows = [[*trial, *cells] for trial, *cells in zip(TRIALS.values(), *columns, strict=True)]
     return markdown(["family", "trial", *SEARCH.values()], rows, labels=2)
 
 
@@ -88,8 +88,8 @@ def verdict() -> str:
         if seeds:
             (teachers,) = read_context(RESULTS / "strong-teachers" / folder)["teachers"].values()
             means = [mean(run.map50_95 for run in runs if run.method == way and run.seed in seeds) for way in WAYS]
-            cells = [_cell(value, value == max(means)) for value in means]
-            rows.append([VERDICT[folder], str(len(seeds)), number(teachers[0]["map50_95"], 3), *cells])
+            teacher = number(teachers[0]["map50_95"], 3)
+            rows.append([VERDICT[folder], str(len(seeds)), teacher, *accuracy_cells(means, max(means))])
     return markdown(["mAP50-95 of the last epoch", "seeds", "teacher yolov8s", *WAYS.values()], rows)
 
 
@@ -112,9 +112,3 @@ def _gain_line(methods: tuple[str, str], total: Estimate, by_folder: Mapping[str
     target, is_met = TARGETS[methods]
     met = "" if total.low is None else f", {'met' if is_met(total) else 'missed'}"
     return f"{verdict_line(*(WAYS[method] for method in methods), total)} ({means}; target: {target}{met})"
-
-
-def _cell(value: float | None, best: bool) -> str:
-    if value is None:
-        return ""
-    return bold(number(value, 3)) if best else number(value, 3)
