@@ -101,6 +101,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-demo": partial(experiment_tables.trials, "choosing-demo-40-epochs", experiment_tables.CHOOSING_DEMO),
     "choosing-yolo26n": partial(experiment_tables.trials, "choosing-bccd-yolo26n", experiment_tables.CHOOSING_YOLO26N),
     "search": strong_teachers_tables.search,
+    "strong-teachers": strong_teachers_tables.verdict,
+    "strong-teachers-gains": strong_teachers_tables.verdict_gains,
     "few-labels": few_labels,
     "few-labels-verdicts": few_labels_verdicts,
     "few-labels-choices": few_labels_choices,

@@ -5,12 +5,12 @@ The folders of `docs/results/strong-teachers` are comparisons, whose commands ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean
 
 from committed_rows import RESULTS, accuracy_cells, gain, markdown, rows_so_far
 
-from fgd_yolo.compare.paired_differences import Estimate, verdict_line
+from fgd_yolo.compare.paired_differences import verdict_line
 from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.compare.tables import number
 
@@ -99,16 +99,18 @@ def complete_seeds(runs: Sequence[Run]) -> set[int]:
 
 
 def verdict_gains() -> str:
-    """What the pairs so far say about each target: in total, and the mean of each data set."""
+    """What the pairs so far say: in total, by data set, and about each target once all runs have been made."""
     by_folder = _runs_of_verdict()
     every = [run for runs in by_folder.values() for run in runs]
-    lines = [f"- {_gain_line(pair, gain(every, *pair), by_folder)}" for pair in TARGETS if gain(every, *pair)]
-    return "\n".join([*lines, f"- {len(every)} of {RUNS_OF_VERDICT} runs have been made"])
-
-
-def _gain_line(methods: tuple[str, str], total: Estimate, by_folder: Mapping[str, Sequence[Run]]) -> str:
-    parts = {VERDICT[folder]: gain(runs, *methods) for folder, runs in by_folder.items()}
-    means = ", ".join(f"{name} {part.mean:+.2f}" for name, part in parts.items() if part)
-    target, is_met = TARGETS[methods]
-    met = "" if total.low is None else f", {'met' if is_met(total) else 'missed'}"
-    return f"{verdict_line(*(WAYS[method] for method in methods), total)} ({means}; target: {target}{met})"
+    complete = len(every) == RUNS_OF_VERDICT
+    lines = []
+    for methods, (target, is_met) in TARGETS.items():
+        total = gain(every, *methods)
+        if total is None:
+            continue
+        parts = {VERDICT[folder]: gain(runs, *methods) for folder, runs in by_folder.items()}
+        means = ", ".join(f"{name} {part.mean:+.2f} (n={part.n})" for name, part in parts.items() if part)
+        outcome = f", {'met' if is_met(total) else 'missed'}" if complete else ""
+        names = (WAYS[method] for method in methods)
+        lines.append(f"- {verdict_line(*names, total)}. {means}. Target: {target}{outcome}.")
+    return "\n".join([*lines, f"- {len(every)} of {RUNS_OF_VERDICT} runs have been made."])
