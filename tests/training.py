@@ -11,9 +11,10 @@ import torch
 from fgd_yolo import FGDConfig
 
 
-# Accepts an untrained teacher and draws no plots, so that a test takes seconds.
+# FGD's features and the heads; accepts an untrained teacher and draws no plots, so that a test takes seconds.
 def quick_config(options: dict[str, Any] | None = None) -> FGDConfig:
-    return FGDConfig.from_dict({"checks.min_teacher_map": 0.0, "pictures_every": 0, **(options or {})})
+    quick = {"method": "fgd+heads", "checks.min_teacher_map": 0.0, "pictures_every": 0}
+    return FGDConfig.from_dict({**quick, **(options or {})})
 
 
 FEATURE_WEIGHTS = tuple(f"features.{term}_weight" for term in ("fg", "bg", "attn", "rel"))

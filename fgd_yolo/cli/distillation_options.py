@@ -13,17 +13,16 @@ from fgd_yolo.config import METHOD_OPTIONS, PLAIN, FGDConfig
 from fgd_yolo.config.method_options import GROUPS, methods_of_group
 from fgd_yolo.console import offer
 
-# Defaults depend on these: their values, and what the help says of each.
+# Options on which the defaults of others depend, by what the help says of them.
 _CONDITIONS = {
-    "method": {method: f"for {method}" for method in METHOD_OPTIONS},
-    "features.scale": {"paper": "with features.scale=paper"},
+    **{f"for {method}": {"method": method} for method in METHOD_OPTIONS},
+    "with features.scale=paper": {"method": "fgd", "features.scale": "paper"},
 }
 
 
 def add_distillation_options(parser: AssignmentParser) -> None:
     """Add all options of `FGDConfig` to a parser, in groups."""
-    conditions = {"": {}}
-    conditions |= {text: {name: value} for name, values in _CONDITIONS.items() for value, text in values.items()}
+    conditions = {"": {}, **_CONDITIONS}
     defaults = {text: FGDConfig.from_dict(options).flat() for text, options in conditions.items()}
     for title, description, fields in _groups():
         group = parser.add_argument_group(title, description)
@@ -69,7 +68,8 @@ def _help(name: str, field: FieldInfo, values: Mapping[str, Any]) -> str:
     elif "default" in text:
         return f"{prefix}{text}"
     default = values[""] if "" in values else next(iter(values.values()))
-    others = {} if name in _CONDITIONS else {when: value for when, value in values.items() if value != default}
+    is_condition = any(name in options for options in _CONDITIONS.values())
+    others = {} if is_condition else {when: value for when, value in values.items() if value != default}
     conditions = {value: [when for when, other in others.items() if other == value] for value in others.values()}
     listed = [f"{value} {_joined(when)}" for value, when in conditions.items()]
     return f"{prefix}{text} (default: {', '.join([str(default), *listed])})"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from fgd_yolo.checked_options import Options, unknown_choice
+from fgd_yolo.checked_options import Options, unknown_choice, unknown_option
 from fgd_yolo.errors import UsageError
 
 Scale = Literal["free", "paper"]
@@ -299,8 +299,10 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
     Raises:
         UsageError: an option is unknown, wrong, one of a method that is not named, or a ratio without any method.
     """
-    chosen = methods_of_group(methods, group)
+    chosen, known = methods_of_group(methods, group), _known_options(group)
     for name in options:
+        if name not in known:  # the closest may be an option of a method that is not named
+            raise UsageError(unknown_option(f"{group.group}.{name}", [f"{group.group}.{option}" for option in known]))
         owners = [method for method in methods_of_group(tuple(METHOD_OPTIONS), group) if _owns(method, name, group)]
         if owners and not set(owners) & set(chosen):
             used = "+".join(methods) or PLAIN
@@ -316,6 +318,12 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
             "leave it out, or add a method that does"
         )
     return composed(group, chosen)(**options)
+
+
+def _known_options(group: type[MethodOptions]) -> list[str]:
+    """Return the options of all methods of a group."""
+    models = [group, *(METHOD_OPTIONS[method] for method in methods_of_group(tuple(METHOD_OPTIONS), group))]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 
 def _owns(method: str, option: Any, group: type[MethodOptions]) -> bool:

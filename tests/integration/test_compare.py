@@ -181,7 +181,8 @@ def test_finished_runs_are_included_if_their_budgets_agree(comparison):
     plain, ultralytics = stock("plain"), stock("ultralytics", distill_model=str(comparison.teacher), dis=3.0)
     longer = stock("longer", seed=1, epochs=3)
     trainer = FGDTrainer.with_teacher(
-        comparison.teacher, FGDConfig.from_dict({"features.ratio": 0.2, "checks.min_teacher_map": 0})
+        comparison.teacher,
+        FGDConfig.from_dict({"method": "fgd+heads", "features.ratio": 0.2, "checks.min_teacher_map": 0}),
     )
     train(trainer, comparison.student, comparison.data, comparison.folder / "ours")
     runs = [plain, ultralytics, str(comparison.folder / "ours/student")]

@@ -80,7 +80,9 @@ def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_
     assert isinstance(recipe, Recipe) and recipe.method == "fitnet+heads"
     assert (recipe.features.imitation_weight, recipe.heads.cls_weight) == (2, 1)
     assert (recipe.features.ratio, recipe.heads.ratio) == (0.25, 0.5)
-    fixed = parse_distill(["--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"])["recipe"]
+    fixed = parse_distill(["method=fgd", "--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"])[
+        "recipe"
+    ]
     assert (fixed.features.ratio, fixed.pictures_every, fixed.schedule.warmup_epochs) == (None, 0, 0)
     assert parse_distill(["--recipe", "plain"]) == {"recipe": "plain"}
 
@@ -172,7 +174,7 @@ def test_an_option_given_more_than_once_is_refused(words):
         ("--teacher ''", "--teacher has no value"),
         ("allow_download=maybe", "must be True or False"),
         ("model=x", "use --student for the student"),
-        ("features.fg_weight=-1", "features.fg_weight must be at least 0"),
+        ("method=fgd features.fg_weight=-1", "features.fg_weight must be at least 0"),
         ("method=cwd features.fg_weight=1", "an option of method fgd, not of cwd"),
         ("--teach x", "unknown option '--teach'"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.compare.options import folder_name, method_of, parse_method, parse_methods
-from fgd_yolo.config import FGDConfig
+from fgd_yolo.config import DEFAULT_METHOD, FGDConfig
 from fgd_yolo.errors import UsageError
 
 
@@ -19,7 +19,7 @@ def test_the_four_standard_methods():
 def test_changes_after_a_colon_are_in_the_configuration_and_the_label():
     method = parse_method("fgd:features.ratio=0.1,features.rel_weight=0")
     assert (method.config.features.ratio, method.config.features.rel_weight) == (0.1, 0)
-    assert method.config.features.fg_weight == FGDConfig().features.fg_weight
+    assert method.config.features.fg_weight == FGDConfig(method="fgd").features.fg_weight
     assert method.label == "fgd:features.ratio=0.1,features.rel_weight=0"
     assert parse_method("fgd:features.ratio=None").config.features.ratio is None
 
@@ -42,7 +42,7 @@ def test_another_scale_changes_default_weights_but_no_given_ones():
 def test_methods_are_joined_with_a_plus_in_any_order_and_have_one_label():
     assert parse_method("heads+cwd:heads.ratio=1").label == "cwd+heads:heads.ratio=1"
     assert parse_method("cwd+heads").config == FGDConfig(method="cwd+heads")
-    assert method_of(FGDConfig()).label == "fgd+heads"
+    assert method_of(FGDConfig()).label == DEFAULT_METHOD
 
 
 def test_loss_gains_become_train_arguments_of_the_method():
@@ -69,7 +69,7 @@ def test_methods_say_what_they_make_of_images_without_labels():
 
 def test_a_recipe_file_is_labelled_without_its_folder(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("features: {ratio: 0.5}")
+    file.write_text("{method: fgd, features: {ratio: 0.5}}")
     method = parse_method(f"{file}:features.rel_weight=0")
     assert method.label == "mine.yaml:features.rel_weight=0"
     assert (method.config.features.ratio, method.config.features.rel_weight) == (0.5, 0)

@@ -26,7 +26,7 @@ PROMISED = {
 
 def test_the_options_are_in_groups():
     flat = {f"{group}.{option}" for group, options in PROMISED.items() for option in options}
-    assert set(FGDConfig().flat()) == flat | {
+    assert set(FGDConfig(method="fgd+heads").flat()) == flat | {
         "method",
         "map",
         "teacher_imgsz",
@@ -42,10 +42,12 @@ def test_the_options_are_in_groups():
 
 
 def test_a_group_is_a_mapping_an_object_or_dotted_options():
-    given = FGDConfig(features={"fg_weight": 1.0, "ratio": None}, heads={"ratio": 0.25})
-    assert given == FGDConfig(features=FGDOptions(fg_weight=1.0, ratio=None), heads={"ratio": 0.25})
-    assert given == FGDConfig.from_dict({"features.fg_weight": 1.0, "features.ratio": None, "heads.ratio": 0.25})
-    assert given == FGDConfig.from_dict({"features": {"fg_weight": 1.0}, "features.ratio": None, "heads.ratio": 0.25})
+    both = {"method": "fgd+heads"}
+    given = FGDConfig(**both, features={"fg_weight": 1.0, "ratio": None}, heads={"ratio": 0.25})
+    assert given == FGDConfig(**both, features=FGDOptions(fg_weight=1.0, ratio=None), heads={"ratio": 0.25})
+    dotted = {**both, "features.ratio": None, "heads.ratio": 0.25}
+    assert given == FGDConfig.from_dict({**dotted, "features.fg_weight": 1.0})
+    assert given == FGDConfig.from_dict({**dotted, "features": {"fg_weight": 1.0}})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_group_is_a_mapping_an_object_or_dotted_options():
         ({"fg_weight": 1.0}, r"unknown option 'fg_weight', did you mean 'features\.fg_weight'\?"),
         ({"hedas": {}}, r"unknown option 'hedas'"),
         ({"imitation_weight": 1.0}, r"did you mean 'features\.imitation_weight'"),
-        ({"features": {"scale": "fre"}}, r"features\.scale 'fre' is unknown, did you mean 'free'"),
+        ({"method": "fgd", "features": {"scale": "fre"}}, r"features\.scale 'fre' is unknown, did you mean 'free'"),
         ({"method": "fgd+fitnt"}, r"method 'fitnt' is unknown, did you mean 'fitnet'"),
         ({"heads.ratio": 1.0, "heads": False}, r"heads"),
         ({"heads": False}, r"heads must be a mapping of options, got False"),
@@ -79,12 +81,13 @@ def test_a_wrong_name_is_an_error_with_the_closest_one(options, message):
 
 
 def test_weights_that_are_not_given_fit_the_scale():
-    assert FGDConfig(features={"scale": "free", "rel_weight": 0.0}).weights["rel_loss"] == 0
-    assert FGDConfig(features={"scale": "paper"}).weights["fg_loss"] == 2e-4
+    assert FGDConfig(method="fgd", features={"scale": "free", "rel_weight": 0.0}).weights["rel_loss"] == 0
+    assert FGDConfig(method="fgd", features={"scale": "paper"}).weights["fg_loss"] == 2e-4
 
 
 def test_a_change_replaces_single_options_of_a_group():
-    config = FGDConfig(features={"scale": "paper", "fg_weight": 1.0}, heads={"ratio": 0.25})
+    features = {"scale": "paper", "fg_weight": 1.0}
+    config = FGDConfig(method="fgd+heads", features=features, heads={"ratio": 0.25})
     changed = config.replace(**{"features.scale": "free", "heads.cls_weight": 2.0, "pictures_every": 0})
     assert (changed.features.fg_weight, changed.features.bg_weight) == (1.0, 0.25), "given, and the default of free"
     assert (changed.heads.ratio, changed.heads.cls_weight, changed.pictures_every) == (0.25, 2.0, 0)
@@ -101,7 +104,7 @@ def test_a_change_of_the_method_brings_its_defaults():
 
 def test_an_option_of_another_method_is_refused_and_names_that_method():
     with pytest.raises(UsageError, match=r"features\.imitation_weight is an option of method fitnet, not of fgd"):
-        FGDConfig(features={"imitation_weight": 1.0})
+        FGDConfig(method="fgd", features={"imitation_weight": 1.0})
     with pytest.raises(UsageError, match=r"features\.temperature is an option of method fgd, not of fitnet: leave it"):
         FGDConfig(method="fitnet", features={"temperature": 1.0})
     with pytest.raises(UsageError, match=r"heads\.cls_weight .* not of fgd: .* add the method \(method=fgd\+heads\)"):
@@ -150,14 +153,15 @@ def test_methods_are_composed_in_the_order_of_the_table_with_the_options_of_each
 
 def test_methods_without_a_weight_are_not_active():
     off = {name: 0 for name in METHOD_OPTIONS["fgd"].model_fields if name.endswith("_weight")}
-    assert FGDConfig(features=off).active_methods == "heads" and FGDConfig(features=off).method == "fgd+heads"
+    config = FGDConfig(method="fgd+heads", features=off)
+    assert (config.active_methods, config.method) == ("heads", "fgd+heads")
     assert FGDConfig(method="fgd", features=off).active_methods == FGDConfig(method="plain").active_methods == "plain"
     assert not FGDConfig(method="plain").methods
 
 
 def test_heads_can_be_left_out_of_a_composition():
-    config = FGDConfig(features={"fg_weight": 2.0}, heads={"cls_weight": 3.0}, schedule={"warmup_epochs": 1.0})
-    alone = FGDConfig(method="fgd", features={"fg_weight": 2.0}, schedule={"warmup_epochs": 1.0})
+    kept = {"features": {"fg_weight": 2.0}, "schedule": {"warmup_epochs": 1.0}}
+    config, alone = FGDConfig(method="fgd+heads", heads={"cls_weight": 3.0}, **kept), FGDConfig(method="fgd", **kept)
     assert config.without_heads() == alone and config.without_heads().given == alone.given
 
 
@@ -173,8 +177,13 @@ def test_every_option_has_a_description_and_every_method_too(name):
 
 
 def test_given_options_are_in_the_order_of_the_fields():
-    given = FGDConfig(features={"rel_weight": 1.0, "bg_weight": 1.0, "fg_weight": 1.0, "scale": "free"}).features.given
-    assert [*given] == ["scale", "fg_weight", "bg_weight", "rel_weight"], "messages name the first"
+    given = {"rel_weight": 1.0, "bg_weight": 1.0, "fg_weight": 1.0, "scale": "free"}
+    assert [*FGDConfig(method="fgd", features=given).features.given] == [
+        "scale",
+        "fg_weight",
+        "bg_weight",
+        "rel_weight",
+    ], "messages name the first"
 
 
 def test_the_options_do_not_change():
@@ -197,25 +206,25 @@ def test_a_single_weight_makes_the_distillation_active():
 @pytest.mark.parametrize(
     "options",
     [
-        {"features.fg_weight": -1.0},
-        {"features.bg_weight": True},
-        {"features.temperature": 0},
-        {"features.ratio": 0},
-        {"features.ratio": float("nan")},
-        {"features.rel_weight": float("inf")},
+        {"features.fg_weight": -1.0, "method": "fgd"},
+        {"features.bg_weight": True, "method": "fgd"},
+        {"features.temperature": 0, "method": "fgd"},
+        {"features.ratio": 0, "method": "fgd"},
+        {"features.ratio": float("nan"), "method": "fgd"},
+        {"features.rel_weight": float("inf"), "method": "fgd"},
         {"schedule.measure_every": 0},
         {"pictures_every": -1},
         {"pictures_every": 2.5},
         {"method": "fgdd"},
         {"method": 3},
-        {"features.scale": "papper"},
+        {"features.scale": "papper", "method": "fgd"},
         {"heads.cls_weight": "1"},
         {"heads.ratio": 0.0},
         {"checks.max_ratio": 0},
         {"schedule.decay_end": 0.0},
         {"schedule.decay_end": 1.5},
         {"schedule.decay_start": 0.9, "schedule.decay_end": 0.5},
-        {"features.fg_weight": None},
+        {"features.fg_weight": None, "method": "fgd"},
         {"features.imitation_weight": -1.0, "method": "fitnet"},
         {"features.imitation_weight": True, "method": "fitnet"},
     ],

@@ -44,7 +44,7 @@ def test_a_paper_recipe_keeps_the_weights_of_its_file():
 
 
 def test_the_recipes_without_weights_have_the_defaults_of_their_scale():
-    assert list(Recipe().features.weights.values()) == [0.5, 0.25, 0.25, 1.0]
+    assert list(Recipe(method="fgd").features.weights.values()) == [0.5, 0.25, 0.25, 1.0]
     assert list(load_recipe("paper-yolo").features.weights.values()) == [2e-4, 1e-4, 2e-4, 1e-6]
 
 
@@ -53,7 +53,7 @@ def test_plain_is_inactive_and_every_other_recipe_is_active():
 
 
 def test_an_exponent_without_a_dot_is_refused_with_the_reason(tmp_path):
-    path = write(tmp_path / "recipe.yaml", "features:\n  fg_weight: 1e-4\n")
+    path = write(tmp_path / "recipe.yaml", "method: fgd\nfeatures:\n  fg_weight: 1e-4\n")
     assert yaml.safe_load(path.read_text())["features"]["fg_weight"] == "1e-4"  # the trap: YAML reads text here
     with pytest.raises(UsageError, match=r"fg_weight must be a number.*write 1\.0e-4"):
         load_recipe(path)
@@ -150,7 +150,8 @@ def test_a_zero_is_an_override_and_none_is_not():
 
 
 def test_a_recipe_survives_a_round_trip_through_yaml():
-    recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, features={"ratio": None, "fg_weight": 1e-3})
+    options = {"method": "fgd", "features": {"ratio": None, "fg_weight": 1e-3}}
+    recipe = Recipe(teacher="a.pt", data="d.yaml", train={"lr0": 0.01}, **options)
     for same in (recipe, recipe.override(teacher=["a.pt", "b.pt"])):
         assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(same.to_dict()))) == same
 

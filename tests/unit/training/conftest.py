@@ -29,7 +29,7 @@ def joined(teacher_pt, student_yaml):
 @pytest.fixture
 def heads_joined(teacher_pt, student_yaml):
     """The same with the heads imitated too, at five times the gradient ratio."""
-    return join(teacher_pt, student_yaml, **{"features.ratio": 0.1, "heads.ratio": 0.5})
+    return join(teacher_pt, student_yaml, **{"method": "fgd+heads", "features.ratio": 0.1, "heads.ratio": 0.5})
 
 
 def join(teacher_pt, student_yaml, known: list[int] | None = None, **options) -> SimpleNamespace:

@@ -116,7 +116,7 @@ def test_the_images_are_spread_over_those_with_boxes_in_any_order_of_the_labels(
 def test_another_plot_interval_does_not_prevent_a_resume():
     """A run must be resumed with the same options, but this one does not change what is learnt."""
     often, never = (
-        FGDTrainer._origin(SimpleNamespace(config=FGDConfig(pictures_every=every), teacher_digest="a"))
+        FGDTrainer._origin(SimpleNamespace(config=FGDConfig(method="fgd", pictures_every=every), teacher_digest="a"))
         for every in (1, 0)
     )
     assert often == never and often["options"]["features.temperature"] == 0.5

@@ -26,9 +26,14 @@ def load(teacher_pt, tmp_path):
     def run(*teachers, class_map=None, **options):
         files = [rename_classes(teacher_pt, tmp_path / f"{n}.pt", *own.split()) for n, own in enumerate(teachers)]
         student, _ = load_model(teacher_pt)
-        return load_teachers(files, student, DATA, FGDConfig(map=class_map, **options), ARGUMENTS, torch.device("cpu"))[
-            0
-        ]
+        return load_teachers(
+            files,
+            student,
+            DATA,
+            FGDConfig(map=class_map, **{"method": "fgd+heads", **options}),
+            ARGUMENTS,
+            torch.device("cpu"),
+        )[0]
 
     return run
 
@@ -69,7 +74,7 @@ def test_a_second_teacher_whose_head_cannot_be_imitated_is_idle(load, caplog):
     """As that of an RT-DETR, or of a teacher whose images are of a size without a shared grid."""
     first, second = load("disc block wedge", "disc block cat")
     second.terms = ()
-    _warn_of_idle([first, second], FGDConfig(), frames=False)
+    _warn_of_idle([first, second], FGDConfig(method="fgd+heads"), frames=False)
     (warning,) = idle(caplog)
     assert warning.endswith(
         "1.pt teaches nothing: its head cannot be imitated, and features are those of teacher 1; leave it out"

@@ -25,6 +25,7 @@ from fgd_yolo.training.preflight import (
 )
 from fgd_yolo.ultralytics import load_model
 from fixtures import draw_dataset
+from training import OFF
 
 
 def test_other_channels_stop():
@@ -140,9 +141,7 @@ def test_a_method_that_needs_boxes_stops_on_data_without_any():
     with pytest.raises(
         FGDError, match=r"method fgd needs labelled objects, and no train image of d\.yaml has one: .*pkd"
     ):
-        check_boxes(FGDConfig(), [empty, empty], "d.yaml")
-    check_boxes(FGDConfig(), [empty, labelled], "d.yaml")
+        check_boxes(FGDConfig(method="fgd"), [empty, empty], "d.yaml")
+    check_boxes(FGDConfig(method="fgd"), [empty, labelled], "d.yaml")
     check_boxes(FGDConfig(method="pkd+heads"), [empty], "d.yaml")
-    check_boxes(
-        FGDConfig(features={name: 0 for name in FGDConfig().features.model_fields if "_weight" in name}), [], "d"
-    )
+    check_boxes(FGDConfig.from_dict({**OFF, "method": "fgd+heads"}), [], "d")

@@ -20,7 +20,7 @@ def differences(one: Recipe | None, other: Recipe | None) -> list[str]:
     [
         ({"train": {"lr0": 0.02}}, "lr0", "lr0=0.02"),
         ({"train": {"lr0": 0.01, "batch": 8}}, "batch", "batch=8"),
-        ({"features.fg_weight": 0.25}, "features.fg_weight", "features.fg_weight=0.25"),
+        ({"heads.cls_weight": 0.25}, "heads.cls_weight", "heads.cls_weight=0.25"),
         ({"teacher_epochs": 3}, "teacher_epochs", "teacher_epochs=3"),
         ({"student": "yolov8s"}, "the student", "yolov8s"),
         ({"teacher": "yolov8m"}, "the teacher 1", "yolov8m"),

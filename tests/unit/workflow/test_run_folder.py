@@ -43,6 +43,7 @@ def test_options_read_back_as_they_were_written(tmp_path):
         teacher="/t.pt",
         student="yolov8n.yaml",
         train={"freeze": [0], "lr0": 0.1},
+        method="fgd",
         features={"ratio": None},
     )
     save_recipe(tmp_path, recipe)

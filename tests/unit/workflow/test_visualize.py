@@ -43,7 +43,7 @@ def run(tmp_path, teacher_pt, student_yaml):
     """The files of a finished run of distill that are read; returns its folder, teacher and data."""
     data, teacher = draw_dataset(tmp_path / "data"), Path(shutil.copy(teacher_pt, tmp_path / "teacher.pt"))
     run_dir = tmp_path / "run"
-    save_recipe(run_dir, Recipe(teacher=str(teacher), student=str(student_yaml), data=str(data)))
+    save_recipe(run_dir, Recipe(method="fgd", teacher=str(teacher), student=str(student_yaml), data=str(data)))
     key = sha256(teacher.read_bytes()).hexdigest()
     record_inputs(
         run_dir,
@@ -111,7 +111,7 @@ def side(tmp_path):
     teacher.write_bytes(b"teacher")
 
     def write(folder=tmp_path, levels=LEVELS, **changes):
-        config = FGDConfig.from_dict(changes.pop("config", {}))
+        config = FGDConfig.from_dict({"method": "fgd", **changes.pop("config", {})})
         losses = torch.nn.ModuleList(
             build_level_loss(level.student_channels, level.teacher_channels, config.feature_methods, config.features)
             for level in levels
