@@ -22,6 +22,7 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
+from fgd_yolo.training.cpu_autocast import on_cpu
 from fgd_yolo.training.preflight import starting_checkpoint
 from fgd_yolo.ultralytics import find_device
 from fgd_yolo.workflow.plan import Plan, check_teacher_size, demo_arguments, make_plan
@@ -122,14 +123,28 @@ def prepare_data(options: ComparisonOptions) -> list[PreparedData]:
     return [_prepare(options, *parts) for parts in planned]
 
 
+def _check_method(method: Method, plan: Plan) -> None:
+    """Check that a method can be trained with the arguments and teachers of a plan.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    train = plan.recipe.train
+    if method.config is not None:
+        check_teacher_size(method.config, train, plan.teachers)
+    elif on_cpu(train.get("amp"), plan.device_type):
+        raise UsageError(
+            f"{method.label}: Ultralytics' own distillation cannot be trained with amp=bf16 on a CPU: leave out one"
+        )
+
+
 def _prepare(
     options: ComparisonOptions, data: str, seeds: Sequence[int], plan: Plan, part: LabelledPart | None
 ) -> PreparedData:
     """Fine-tune the teachers of a plan that are not trained for its data."""
     folder = _data_folder(options, data, seeds[0])
     for method in options.methods:
-        if method.config is not None:
-            check_teacher_size(method.config, plan.recipe.train, plan.teachers)
+        _check_method(method, plan)
     plan = plan.with_data_copy(folder)
     teachers = [
         prepare_teacher(

@@ -49,6 +49,19 @@ def test_data_whose_val_labels_are_a_teachers_are_refused(teacher_pt, student_ya
         plan_data(options, str(data), str(data), 0, (train, None))
 
 
+def test_ultralytics_own_distillation_is_refused_in_bfloat16_on_a_cpu_before_anything_is_trained(
+    teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fgd_yolo.training.cpu_autocast.has_bfloat16", lambda: True)
+    train = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "amp": "bf16"}
+    given = tmp_path / "out", [str(tiny_data)], [str(teacher_pt)], str(student_yaml)
+    options = ComparisonOptions(*given, parse_methods(["fgd", "ultralytics:dis=3"]), [0], train=train)
+    with pytest.raises(UsageError, match=r"^ultralytics:dis=3: Ultralytics' own .* amp=bf16 on a CPU: leave out one$"):
+        prepare_data(options)
+    assert not (tmp_path / "out").exists()
+    assert prepare_data(replace(options, methods=parse_methods(["fgd"])))
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"null", b'{"method": 3}', bytes(range(256))])
 def test_damaged_files_of_a_run_are_measured_again_or_a_one_line_error(content, job, capsys):
     write_job(job)
