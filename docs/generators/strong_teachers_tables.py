@@ -53,7 +53,11 @@ WAYS = {
     HEADS: "`heads+dfine`",
     FEATURES: "`fgd+heads+dfine`",
 }
-TARGETS = {(FEATURES, HEADS): (0.3, -0.3), (HEADS, "plain"): (3.0, 0.0), (HEADS, OWN): (1.5, 0.0)}
+_AS_DEFAULT = {"plain": (3.0, 0.0), OWN: (1.5, 0.0)}
+TARGETS = {
+    (FEATURES, HEADS): (0.3, -0.3),
+    **{(method, other): target for method in (HEADS, FEATURES) for other, target in _AS_DEFAULT.items()},
+}
 """The least mean gain of a method over another, and what the lower bound of its interval must exceed, in points."""
 
 
