@@ -301,8 +301,9 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
     """
     chosen, known = methods_of_group(methods, group), _known_options(group)
     for name in options:
-        if name not in known:  # the closest may be an option of a method that is not named
-            raise UsageError(unknown_option(f"{group.group}.{name}", [f"{group.group}.{option}" for option in known]))
+        dotted = f"{group.group}.{name}"
+        if dotted not in known:  # the closest may be an option of a method that is not named
+            raise UsageError(unknown_option(dotted, known))
         owners = [method for method in methods_of_group(tuple(METHOD_OPTIONS), group) if _owns(method, name, group)]
         if owners and not set(owners) & set(chosen):
             used = "+".join(methods) or PLAIN
@@ -321,9 +322,9 @@ def build_options(group: type[MethodOptions], methods: tuple[str, ...], options:
 
 
 def _known_options(group: type[MethodOptions]) -> list[str]:
-    """Return the options of all methods of a group."""
+    """Return the options of all methods of a group, as they are named in messages."""
     models = [group, *(METHOD_OPTIONS[method] for method in methods_of_group(tuple(METHOD_OPTIONS), group))]
-    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+    return list(dict.fromkeys(name for model in models for name in model.option_names()))
 
 
 def _owns(method: str, option: Any, group: type[MethodOptions]) -> bool:

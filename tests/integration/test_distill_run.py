@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fgd_yolo.config import DEFAULT_METHOD, load_recipe
+from fgd_yolo.config import load_recipe
 from fgd_yolo.workflow.run_folder import read_recipe
 from fixtures import CLASSES, IMAGE_PX
 from metrics_page import documented
@@ -50,10 +50,9 @@ def test_the_run_folder_holds_student_onnx_options_and_table(shell, first_run):
 
 
 def test_the_table_has_teacher_and_student_with_every_column(shell, first_run):
-    names = rf"teacher wide|student narrow, {re.escape(DEFAULT_METHOD)}"
-    row = rf"^({names}) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
+    row = r"^(teacher wide|student narrow, fgd\+heads) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
     rows = re.findall(row, first_run.stdout, flags=re.MULTILINE)
-    assert [row[0] for row in rows] == ["teacher wide", f"student narrow, {DEFAULT_METHOD}"]
+    assert [row[0] for row in rows] == ["teacher wide", "student narrow, fgd+heads"]
     assert float(rows[0][3]) > 2 * float(rows[1][3]) > 0, "the teacher has more parameters"
     assert float(rows[0][4]) > float(rows[1][4]) > 0 and float(rows[1][5]) > 0
 
@@ -149,7 +148,7 @@ for weights in (result.weights, result.onnx):
 trainer = FGDTrainer.with_teacher({str(trained_teacher)!r}, FGDConfig(heads={{"ratio": 0.5}}))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
-assert "head_cls" in model.trainer.loss_names
+assert "fg_loss" in model.trainer.loss_names
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=shell.folder, env=shell.environment, capture_output=True, text=True

@@ -80,9 +80,8 @@ def test_options_of_the_distillation_go_before_the_recipe_and_the_recipe_before_
     assert isinstance(recipe, Recipe) and recipe.method == "fitnet+heads"
     assert (recipe.features.imitation_weight, recipe.heads.cls_weight) == (2, 1)
     assert (recipe.features.ratio, recipe.heads.ratio) == (0.25, 0.5)
-    fixed = parse_distill(["method=fgd", "--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"])[
-        "recipe"
-    ]
+    words = ["method=fgd", "--features.ratio=None", "pictures_every=0", "--schedule.warmup-epochs", "0"]
+    fixed = parse_distill(words)["recipe"]
     assert (fixed.features.ratio, fixed.pictures_every, fixed.schedule.warmup_epochs) == (None, 0, 0)
     assert parse_distill(["--recipe", "plain"]) == {"recipe": "plain"}
 

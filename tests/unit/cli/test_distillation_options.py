@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from fgd_yolo.cli.main import parsers
-from fgd_yolo.config import DEFAULT_METHOD, FGDConfig
+from fgd_yolo.config import FGDConfig
 
 DISTILL = parsers()["distill"].names
 
@@ -15,7 +15,7 @@ def test_the_options_of_distill_are_exactly_those_of_the_models():
 def test_the_help_has_description_and_defaults_of_the_models():
     assert DISTILL["heads.ratio"].help.endswith("None keeps the weights fixed (default: 0.5)")
     assert DISTILL["checks.min_teacher_map"].help.endswith("(default: 0.05)")
-    assert DISTILL["method"].help.endswith(f"(default: {DEFAULT_METHOD})")
+    assert DISTILL["method"].help.endswith("(default: fgd+heads)")
 
 
 def test_the_help_says_which_method_has_an_option_and_on_what_its_default_depends():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo.compare.options import folder_name, method_of, parse_method, parse_methods
-from fgd_yolo.config import DEFAULT_METHOD, FGDConfig
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.errors import UsageError
 
 
@@ -42,7 +42,7 @@ def test_another_scale_changes_default_weights_but_no_given_ones():
 def test_methods_are_joined_with_a_plus_in_any_order_and_have_one_label():
     assert parse_method("heads+cwd:heads.ratio=1").label == "cwd+heads:heads.ratio=1"
     assert parse_method("cwd+heads").config == FGDConfig(method="cwd+heads")
-    assert method_of(FGDConfig()).label == DEFAULT_METHOD
+    assert method_of(FGDConfig()).label == "fgd+heads"
 
 
 def test_loss_gains_become_train_arguments_of_the_method():

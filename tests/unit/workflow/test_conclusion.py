@@ -12,7 +12,7 @@ from fgd_yolo.cli.compare_command import parse as parse_compare
 from fgd_yolo.cli.distill_command import parse_distill
 from fgd_yolo.cli.export_command import build_parser as export_parser
 from fgd_yolo.cli.predict_command import build_parser as predict_parser
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_OPTIONS, Recipe, load_recipe
+from fgd_yolo.config import METHOD_OPTIONS, Recipe, load_recipe
 from fgd_yolo.train_arguments import parse_assignments
 from fgd_yolo.workflow.conclusion import CASES, Outcome, conclude, next_commands, weaker_ratios
 from fgd_yolo.workflow.run_folder import save_recipe
@@ -221,7 +221,7 @@ def test_whether_it_pays_off_is_said_by_pairs_of_such_runs(twin, tmp_path, monke
     commands = commands_of(make_result(twin=twin, files=files), monkeypatch)
     (words,) = [words for words in commands if words[0] == "compare"]
     options = parse_compare(words[1:])
-    assert [method.label for method in options.methods] == ["plain", f"{DEFAULT_METHOD}:heads.ratio=0.25"]
+    assert [method.label for method in options.methods] == ["plain", "fgd+heads:heads.ratio=0.25"]
     assert (options.teachers, options.student, options.data) == (["a.pt"], "small.yaml", ["cells.yaml"])
     assert (options.train, options.seeds) == ({"epochs": 7, "lr0": 0.002}, [0, 1, 2])
 
@@ -279,7 +279,7 @@ def test_the_weaker_distillation_is_weaker_than_the_default_of_every_method(meth
     assert 0 < getattr(weaker, group).ratio < getattr(given, group).ratio
 
 
-def test_the_weaker_distillation_weakens_both_groups():
+def test_the_weaker_distillation_of_the_default_weakens_both_groups():
     assert weaker_ratios("fgd+heads") == "features.ratio=0.01 heads.ratio=0.05"
     assert weaker_ratios("pkd") == "features.ratio=0.01"
 
