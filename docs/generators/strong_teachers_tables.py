@@ -42,7 +42,7 @@ VERDICT = {
     "verdict-pcb": "DeepPCB windows",
     "verdict-raccoon": "raccoons",
     "verdict-scenes": "demo scenes",
-    "verdict-deeppcb": "DeepPCB, 320 px",
+    "verdict-deeppcb-320": "DeepPCB, 320 px",
 }
 """Name of the data by the folder of a comparison on a val split that chose nothing."""
 RUNS_OF_VERDICT = 80

@@ -9,6 +9,7 @@ from fgd_yolo.config.fgd_config import FGDConfig
 from fgd_yolo.config.method_options import (
     DEFAULT_METHOD,
     METHOD_OPTIONS,
+    METHOD_WITHOUT_HEADS,
     PLAIN,
     FeatureOptions,
     HeadOptions,
@@ -20,6 +21,7 @@ __all__ = [
     "AUTO",
     "DEFAULT_METHOD",
     "METHOD_OPTIONS",
+    "METHOD_WITHOUT_HEADS",
     "PLAIN",
     "FGDConfig",
     "FeatureOptions",

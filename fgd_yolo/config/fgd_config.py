@@ -93,7 +93,7 @@ class FGDConfig(Options):
 
     method: Annotated[str, BeforeValidator(lambda method: "+".join(method_names(method)) or PLAIN)] = DEFAULT_METHOD
     """The methods, joined with `+`: how the neck maps are compared, and how the outputs of the heads; `plain` for
-    neither."""
+    neither. A run whose user names none leaves out of the default what no teacher can teach."""
     features: FeatureOptions = Field(default_factory=FeatureOptions)
     """Comparison of the neck maps. The options depend on the method."""
     heads: HeadOptions = Field(default_factory=HeadOptions)

@@ -256,6 +256,8 @@ METHOD_OPTIONS: dict[str, type[MethodOptions]] = {
 }
 """Options of each method by its name; `fgd_yolo.methods` has their loss modules and terms."""
 DEFAULT_METHOD = "fgd+heads"
+METHOD_WITHOUT_HEADS = "fgd"
+"""Method of a run whose user names none, where no head can be imitated and the default compares no neck maps."""
 PLAIN = "plain"
 """Name of training without distillation."""
 GROUPS: tuple[type[MethodOptions], ...] = (FeatureOptions, HeadOptions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
 
 from torch import nn
 
@@ -36,6 +37,17 @@ def edge_bins(head: nn.Module) -> int:
     return int(getattr(head, "reg_max", 1))
 
 
+def bins_in_student_units(teacher: nn.Module, scale: Fraction) -> int:
+    """Return the number of bins of each edge of a teacher's boxes; 0 if they are in other units than the student's.
+
+    Args:
+        teacher: Ultralytics model.
+        scale: side of the teacher's images over that of the student's.
+    """
+    bins = edge_bins(teacher.model[-1])
+    return bins if scale == 1 or bins == 1 else 0
+
+
 def missing_dfl(asked: Collection[str], student_bins: int, teacher_bins: Mapping[str, int]) -> str | None:
     """Return why terms that compare distributions of edges cannot be taught, or None if a teacher can teach them.
 
@@ -52,5 +64,5 @@ def missing_dfl(asked: Collection[str], student_bins: int, teacher_bins: Mapping
     found = ", ".join(f"{side} has {words.get(bins, f'{bins} bins')}" for side, bins in sides.items())
     return (
         f"{' and '.join(terms)} {'compares' if len(terms) == 1 else 'compare'} the distributions of box edges (DFL), "
-        f"which need as many bins on both sides: {found}; use bckd_box, which compares boxes without DFL"
+        f"which need as many bins on both sides: {found}"
     )

@@ -19,7 +19,7 @@ from fgd_yolo.methods import METHODS
 from fgd_yolo.neck import SAME_SIZE, Level, pair_levels, unpaired_levels
 from fgd_yolo.task_table import TASKS, task_of_model
 from fgd_yolo.training.class_selection import describe_classes, selected_classes, taught_classes, without_heads
-from fgd_yolo.training.head_methods import DFL_TERMS, edge_bins, missing_dfl, terms_of_methods
+from fgd_yolo.training.head_methods import DFL_TERMS, bins_in_student_units, edge_bins, missing_dfl, terms_of_methods
 from fgd_yolo.training.image_sizes import ImageSizes, check_teacher_imgsz
 from fgd_yolo.training.other_tasks import Labels, shared_task, teachable_terms, unused_weights
 from fgd_yolo.training.preflight import check_channels
@@ -91,11 +91,9 @@ def load_teachers(
 
 def _edge_bins(labels: Sequence[str], models: Sequence[nn.Module], sizes: ImageSizes | None) -> dict[str, int]:
     """Return the bins per edge of each teacher's boxes, by its name in messages."""
-    bins = {label: edge_bins(model.model[-1]) for label, model in zip(labels, models, strict=True)}
-    if sizes is None or sizes.scale == SAME_SIZE:
-        return bins
-    # A teacher's distances are in other units than its bins.
-    return {f"{label} at {sizes.teacher} px": int(count == 1) for label, count in bins.items()}
+    scale = SAME_SIZE if sizes is None else sizes.scale
+    size = "" if scale == SAME_SIZE else f" at {sizes.teacher} px"
+    return {f"{label}{size}": bins_in_student_units(model, scale) for label, model in zip(labels, models, strict=True)}
 
 
 def can_label(teacher: nn.Module, student: nn.Module) -> bool:
@@ -124,6 +122,7 @@ def _check_dfl(config: FGDConfig, student_bins: int, teacher_bins: dict[str, int
     problem = missing_dfl(asked, student_bins, teacher_bins)
     if problem is None or "bckd_box" not in taught:  # otherwise another reason comes first
         return
+    problem += "; use bckd_box, which compares boxes without DFL"
     if not asked & taught and not any(config.features.weights.values()):
         raise UsageError(problem)
     LOGGER.warning(f"{colorstr('FGD:')} {problem}")

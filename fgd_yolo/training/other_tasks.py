@@ -71,7 +71,7 @@ def teachable_terms(student: nn.Module, teacher: nn.Module) -> tuple[tuple[str, 
     """
     own, other = task_of_model(student), task_of_model(teacher)
     if not (own.head_terms and other.head_terms):
-        return (), _family_note(own, other)
+        return (), family_note(own, other)
     if own is not other:
         terms = _shared_terms(own, other)
         return terms, _task_note(own, other, terms)
@@ -98,7 +98,8 @@ def unused_weights(student: nn.Module, heads: HeadOptions) -> list[str]:
     ]
 
 
-def _family_note(student: YoloTask, teacher: YoloTask) -> str:
+def family_note(student: YoloTask, teacher: YoloTask) -> str:
+    """Return why the outputs of two models cannot be compared, of which one is an RT-DETR."""
     side = "teacher" if student.head_terms else "student"
     family = teacher.family if student.head_terms else student.family
     return f"the {side} is an {family}, whose decoder predicts queries, not cells: outputs are not compared"

@@ -3,6 +3,7 @@
 - `distill`: the stages of a run, in order; also resumes one
 - `plan`: checks and resolves options, models and data before anything is written
 - `resolve`: finds the checkpoint or the architecture that a model name stands for
+- `method_choice`: the method of a run whose user names none: the default, or what of it these models can teach
 - `unlabeled`: the frames of a run, and what is known without labels
 - `training_stages`: fine-tuning of the teacher, with its cache, and training of the student; both can be resumed
 - `announcements`: what rank 0 tells the other ranks of a run under torchrun, and the files that it sends them

@@ -21,9 +21,10 @@ from fgd_yolo.training.cpu_autocast import check_bfloat16, has_bfloat16
 from fgd_yolo.training.distributed_trainer import check_batch, process_count
 from fgd_yolo.training.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.trainer import check_feature_teacher
-from fgd_yolo.ultralytics import find_device, load_model, read_architecture, round_imgsz
-from fgd_yolo.workflow.resolve import Model, resolve, stride_of
-from fgd_yolo.workflow.training_stages import choose_fine_tuning, teacher_arguments
+from fgd_yolo.ultralytics import find_device, largest_stride, load_model, read_architecture, round_imgsz
+from fgd_yolo.workflow.method_choice import choose_method
+from fgd_yolo.workflow.resolve import Model, built, resolve
+from fgd_yolo.workflow.training_stages import choose_fine_tuning, known_classes_together, teacher_arguments
 from fgd_yolo.workflow.unlabeled import (
     UnlabeledFrames,
     check_frame_options,
@@ -152,6 +153,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))
+    classes_taught = any(fine_tuned) or bool(known_classes_together(teachers, dataset, recipe.map, selected))
     resolved = recipe.replace(
         teacher=_teacher_option(teachers),
         student=student.file,
@@ -160,6 +162,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         train=train,
         teacher_train=teacher_train,
     )
+    resolved = choose_method(resolved, student, teachers, classes_taught)
     return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, unlabeled=unlabeled, **place)
 
 
@@ -201,7 +204,7 @@ def check_teacher_size(config: FGDConfig, train: Mapping[str, Any], teachers: Se
         UsageError: it cannot be used with this student and these teachers.
     """
     if config.teacher_imgsz:
-        strides = {teacher.name: stride_of(teacher) for teacher in teachers}
+        strides = {teacher.name: largest_stride(built(teacher)) for teacher in teachers}
         check_teacher_imgsz(config.teacher_imgsz, {**ultralytics_defaults(), **train}["imgsz"], strides)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from torch import nn
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
@@ -20,7 +21,7 @@ from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
 from fgd_yolo.task_table import TASKS, YoloTask, image_channels, last_layer, task_of_model, task_of_yaml, why_refused
 from fgd_yolo.text import printable
-from fgd_yolo.ultralytics import largest_stride, load_model, quiet_ultralytics, read_architecture
+from fgd_yolo.ultralytics import load_model, quiet_ultralytics, read_architecture
 
 _SUGGEST = {
     "teacher": "give its file (--teacher path.pt) or train one from random weights (--teacher {stem}.yaml "
@@ -131,12 +132,12 @@ def _check_buildable(config: dict[str, Any], task: YoloTask, where: str) -> None
 
 
 @safe_loading()
-def stride_of(model: Model) -> int:
-    """Return the number of which the sides of a model's input must be multiples."""
+def built(model: Model) -> nn.Module:
+    """Return a model with its weights, or with random ones if it has none; it is read again by each call."""
     if model.file.endswith(".pt"):
-        return largest_stride(load_model(model.file)[0])
+        return load_model(model.file)[0]
     with preserve_random_state(), quiet_ultralytics(logging.ERROR):
-        return largest_stride(model.task.model(read_architecture(model.file), verbose=False))
+        return model.task.model(read_architecture(model.file), verbose=False)
 
 
 def _missing(path: Path, role: str) -> FGDError:

@@ -120,15 +120,15 @@ def choose_fine_tuning(
     Raises:
         UsageError: the class map names a class that does not exist.
         FGDError: a teacher must be trained and cannot or may not be; or the teachers know no class of the data, and
-            only their heads would teach.
+            only their heads would teach by the method that the user named.
     """
     named = [teacher.names for teacher in teachers if teacher.names is not None]
     if named:
         check_class_map(recipe.map, named, dataset.names)
     known = [_known(teacher, dataset, recipe.map) for teacher in teachers]
-    together = set().union(*known)
+    together = known_classes_together(teachers, dataset, recipe.map, selected)
     wanted = set(dataset.names if selected is None else selected)
-    worth_it = len(teachers) == 1 and worth_fine_tuning(len(together & wanted), len(wanted))
+    worth_it = len(teachers) == 1 and worth_fine_tuning(len(together), len(wanted))
     may_be = {AUTO: worth_it, 0: False}.get(recipe.teacher_epochs, True)
     fine_tuned = []
     for teacher, own in zip(teachers, known, strict=True):
@@ -137,7 +137,7 @@ def choose_fine_tuning(
         fine_tuned.append(must_be or (may_be and possible and not wanted <= own))
         if fine_tuned[-1]:
             _check_trainable(teacher, dataset, task, recipe.teacher_epochs)
-    if teachers and not any(fine_tuned) and not together & wanted:
+    if teachers and "method" in recipe.given and not any(fine_tuned) and not together:
         everything = dict(enumerate(name for own in named for name in own.values()))
         check_features(recipe, [teacher.name for teacher in teachers], everything, dataset.names)
     return tuple(fine_tuned)
@@ -155,6 +155,21 @@ def worth_fine_tuning(known: int, count: int) -> bool:
         count: number of all of them.
     """
     return known < count
+
+
+def known_classes_together(
+    teachers: Sequence[Model], dataset: Dataset, class_map: Mapping[str, str], selected: Sequence[int] | None = None
+) -> set[int]:
+    """Return the classes that a training selects and that some teacher knows before any fine-tuning.
+
+    Args:
+        teachers: models that the user named.
+        dataset: scanned data set.
+        class_map: class of the data by class of the teacher.
+        selected: classes that the training selects; None for all.
+    """
+    known = set().union(*(_known(teacher, dataset, class_map) for teacher in teachers))
+    return known & set(dataset.names if selected is None else selected)
 
 
 def _known(teacher: Model, dataset: Dataset, class_map: Mapping[str, str]) -> set[int]:

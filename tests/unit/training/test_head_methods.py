@@ -44,7 +44,7 @@ def test_missing_dfl_names_the_sides_and_the_remedy():
     problem = missing_dfl({"ld", "dfine", "cls"}, 1, {"a.pt": 16, "b.pt": 1})
     assert problem == (
         "ld and dfine compare the distributions of box edges (DFL), which need as many bins on both sides: the student "
-        "has no DFL, teacher a.pt has 16 bins, teacher b.pt has no DFL; use bckd_box, which compares boxes without DFL"
+        "has no DFL, teacher a.pt has 16 bins, teacher b.pt has no DFL"
     )
     assert missing_dfl({"ld"}, 16, {"a.pt": 8}).startswith("ld compares the distributions")
     assert "the student has 16 bins, teacher a.pt at 640 px has bins of another unit" in missing_dfl(
