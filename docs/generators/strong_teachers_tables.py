@@ -38,14 +38,14 @@ TRIALS = {
 """Family of each method of the search, and its name in it."""
 
 VERDICT = {
-    "verdict-bccd": "BCCD",
-    "verdict-pcb": "DeepPCB windows",
-    "verdict-raccoon": "raccoons",
-    "verdict-scenes": "demo scenes",
-    "verdict-deeppcb-320": "DeepPCB, 320 px",
+    "BCCD": ("verdict-bccd",),
+    "DeepPCB windows": ("verdict-pcb", "verdict-pcb-3-to-5"),
+    "raccoons": ("verdict-raccoon",),
+    "demo scenes": ("verdict-scenes", "verdict-scenes-1-and-2"),
+    "DeepPCB, 320 px": ("verdict-deeppcb-320",),
 }
-"""Name of the data by the folder of a comparison on a val split that chose nothing."""
-RUNS_OF_VERDICT = 80
+"""Folders of the comparisons on val splits that chose nothing, by data: one for each teacher."""
+RUNS_OF_VERDICT = 78
 OWN, HEADS, FEATURES = "ultralytics:dis=0.35", "heads+dfine", "fgd+heads+dfine"
 WAYS = {
     "plain": "plain",
@@ -75,21 +75,29 @@ def search() -> str:
 
 
 def _runs_of_verdict() -> dict[str, list[Run]]:
-    """Return the rows so far by folder, of the data sets that have begun."""
-    every = {folder: rows_so_far(f"strong-teachers/{folder}") for folder in VERDICT}
-    return {folder: runs for folder, runs in every.items() if runs}
+    """Return the rows so far by data set, of those that have begun."""
+    every = {
+        name: [run for folder in folders for run in rows_so_far(f"strong-teachers/{folder}")]
+        for name, folders in VERDICT.items()
+    }
+    return {name: runs for name, runs in every.items() if runs}
+
+
+def _teacher_maps(name: str) -> str:
+    """Return the mAP50-95 of the teachers of a data set, with commas."""
+    folders = [folder for folder in VERDICT[name] if rows_so_far(f"strong-teachers/{folder}")]
+    contexts = [read_context(RESULTS / "strong-teachers" / folder)["teachers"] for folder in folders]
+    return ", ".join(number(teachers[0]["map50_95"], 3) for context in contexts for teachers in context.values())
 
 
 def verdict() -> str:
     """Mean accuracy by data set and method, over the seeds that have a row of each method."""
     rows = []
-    for folder, runs in _runs_of_verdict().items():
+    for name, runs in _runs_of_verdict().items():
         seeds = _complete_seeds(runs)
         if seeds:
-            (teachers,) = read_context(RESULTS / "strong-teachers" / folder)["teachers"].values()
             means = [mean(run.map50_95 for run in runs if run.method == way and run.seed in seeds) for way in WAYS]
-            teacher = number(teachers[0]["map50_95"], 3)
-            rows.append([VERDICT[folder], str(len(seeds)), teacher, *accuracy_cells(means, max(means))])
+            rows.append([name, str(len(seeds)), _teacher_maps(name), *accuracy_cells(means, max(means))])
     return markdown(["mAP50-95 of the last epoch", "seeds", "teacher yolov8s", *WAYS.values()], rows)
 
 
@@ -100,15 +108,15 @@ def _complete_seeds(runs: Sequence[Run]) -> set[int]:
 
 def verdict_gains() -> str:
     """What the pairs so far say: in total, by data set, and about each target once all runs have been made."""
-    by_folder = _runs_of_verdict()
-    every = [run for runs in by_folder.values() for run in runs]
+    by_data = _runs_of_verdict()
+    every = [run for runs in by_data.values() for run in runs]
     complete = len(every) == RUNS_OF_VERDICT
     lines = []
     for methods, (least_mean, bound) in TARGETS.items():
         total = gain(every, *methods)
         if total is None:
             continue
-        parts = {VERDICT[folder]: gain(runs, *methods) for folder, runs in by_folder.items()}
+        parts = {name: gain(runs, *methods) for name, runs in by_data.items()}
         means = ", ".join(f"{name} {part.mean:+.2f} (n={part.n})" for name, part in parts.items() if part)
         target = f"mean at least {least_mean:+.1f}, lower bound above {bound:g}"
         met = complete and total.mean >= least_mean and total.low > bound
