@@ -12,14 +12,33 @@ from fgd_yolo.compare.tables import number
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
 
-OURS = "fgd"  # label of these rows; the method is fgd+heads
+PLAIN, OWN, HEADS, WITH_FEATURES = "plain", "ultralytics:dis=0.35", "heads+dfine", "fgd+heads+dfine"
 METHODS = {
-    "plain": "plain",
-    "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
-    "fitnet:features.ratio=0.1": "`fitnet`",
-    OURS: "fgd_yolo",
+    PLAIN: "plain",
+    OWN: "Ultralytics `distill_model=`",
+    HEADS: f"`{HEADS}`",
+    WITH_FEATURES: f"`{WITH_FEATURES}`",
 }
-DATA = {"bccd": "BCCD", "pcb": "DeepPCB windows", "demo": "demo scenes"}
+"""Names of the methods of the comparison on val splits that chose nothing."""
+DATA = {
+    "bccd": "BCCD",
+    "pcb": "DeepPCB windows",
+    "raccoon": "raccoons",
+    "demo": "demo scenes",
+    "deeppcb-320": "DeepPCB, 320 px",
+}
+"""Names of its data sets."""
+COMPARISON = {
+    "bccd": ("verdict-bccd",),
+    "pcb": ("verdict-pcb", "verdict-pcb-3-to-5"),
+    "raccoon": ("verdict-raccoon",),
+    "demo": ("verdict-scenes", "verdict-scenes-1-and-2"),
+    "deeppcb-320": ("verdict-deeppcb-320",),
+}
+"""Folders in `docs/results/strong-teachers` of the comparison on each data set: one for each teacher."""
+RANDOM_TEACHERS = "random-teachers"
+"""Folder of the comparison with teachers from random weights."""
+OURS = "fgd"  # label of its rows of the default; the method is fgd+heads
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> str:
@@ -36,6 +55,17 @@ def rows_of(folder: str) -> list[Run]:
 def rows_so_far(folder: str) -> list[Run]:
     """Return the committed rows of a comparison that may not have begun; empty then."""
     return rows_of(folder) if (RESULTS / folder / RUNS).is_file() else []
+
+
+def comparison_rows() -> list[Run]:
+    """Return the committed rows of the comparison so far, over all data sets."""
+    return [run for data in COMPARISON for folder in folders_of(data) for run in rows_of(folder)]
+
+
+def folders_of(data: str) -> list[str]:
+    """Return the folders of the comparison on a data set that have rows so far."""
+    folders = [f"strong-teachers/{folder}" for folder in COMPARISON[data]]
+    return [folder for folder in folders if rows_so_far(folder)]
 
 
 def bold(text: str) -> str:

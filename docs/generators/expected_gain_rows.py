@@ -7,18 +7,16 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from committed_rows import OURS, RESULTS, markdown, rows_of
+from committed_rows import OURS, RANDOM_TEACHERS, RESULTS, markdown, rows_of
+from random_teachers_tables import OTHER_RUNS
 
 from fgd_yolo.compare.paired_differences import estimate, pairs
 from fgd_yolo.compare.results import Run, read_context
 from fgd_yolo.train_arguments import count_steps
 from fgd_yolo.training.expected_gain import FILE, FIRST_STEPS, KINDS, PooledPairs, kind_of
 
-COMPARISONS = dict.fromkeys(
-    ("comparison", "comparison-short", "comparison-yolo11n", "comparison-yolo26n", "comparison-yolo26n-100-epochs"),
-    OURS,
-)
-"""Label of the default in each comparison that it was part of, on val splits that chose nothing."""
+COMPARISONS = (RANDOM_TEACHERS, *OTHER_RUNS)
+"""The comparisons of the default with plain training, on val splits that chose nothing."""
 
 
 class _Pair(NamedTuple):
@@ -29,11 +27,11 @@ class _Pair(NamedTuple):
 
 
 def _pairs() -> Iterator[_Pair]:
-    for folder, method in COMPARISONS.items():
+    for folder in COMPARISONS:
         runs, teachers = rows_of(folder), read_context(RESULTS / folder)["teachers"]
         by_key = {run.key: run for run in runs}
-        for pair in pairs(runs, method, "plain"):
-            run = by_key[pair.data, method, pair.seed]
+        for pair in pairs(runs, OURS, "plain"):
+            run = by_key[pair.data, OURS, pair.seed]
             settings = {"batch": run.batch, "epochs": run.epochs, **run.arguments}
             teacher_map = max(row["map50_95"] for row in teachers[run.data])
             yield _Pair(run, pair.points, count_steps(settings, run.train_images)[1], teacher_map)

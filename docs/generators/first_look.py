@@ -5,6 +5,7 @@ The image is chosen by a rule, see `typical_image`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median_low
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ultralytics.data.utils import img2label_paths
 
 from fgd_yolo.compare.paired_differences import Estimate, Pair, estimate, pairs
 from fgd_yolo.compare.plots import colours
-from fgd_yolo.compare.results import RUNS, read_runs
+from fgd_yolo.compare.results import Run
 from fgd_yolo.config import DEFAULT_METHOD, PLAIN
 from fgd_yolo.datasets import run_dataset, split_images
 from fgd_yolo.errors import FGDError
@@ -58,13 +59,13 @@ class Sight(NamedTuple):
         return 2 * len(self.found) / max(2 * len(self.found) + len(self.missed) + len(self.false), 1)
 
 
-def draw_first_look(run: Path, plain: Path, comparison: Path) -> Figure:
+def draw_first_look(run: Path, plain: Path, rows: Sequence[Run]) -> Figure:
     """Draw one val image with the detections of both students, and the gain of distillation over all pairs of runs.
 
     Args:
         run: run folder of the distilled student, with its exported file.
         plain: run folder of the same student without a teacher.
-        comparison: folder of a comparison of `fgd` with `plain`.
+        rows: rows of a comparison of the default with plain training.
     """
     path, sights = typical_image(run, plain)
     image = load_image(path)
@@ -73,7 +74,7 @@ def draw_first_look(run: Path, plain: Path, comparison: Path) -> Figure:
     figure = Figure(figsize=(8, photo_in + 3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     above, below = figure.subfigures(2, 1, height_ratios=(1.75, photo_in + 1.25))
-    differences = pairs(read_runs(comparison / RUNS), OURS, PLAIN)
+    differences = pairs(rows, OURS, PLAIN)
     gain = estimate([pair.points for pair in differences])
     interval = f"95 % interval {gain.low:+.2f} to {gain.high:+.2f}"
     above.suptitle(f"Gain of distillation: {gain.mean:+.2f} mAP50-95 points, {interval}", **_TITLE)

@@ -10,12 +10,10 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not part of the package
 
 from committed_rows import (
-    DATA,
     OURS,
+    PLAIN,
     RESULTS,
     by_seed,
-    conclusion,
-    gain,
     markdown,
     mean_and_interval,
     point_differences,
@@ -26,26 +24,6 @@ from benchmarks import train_table
 from fgd_yolo.compare.results import read_context
 from fgd_yolo.compare.tables import number, select_runs
 
-OTHER_RUNS = ("comparison-short", "comparison-yolo11n", "comparison-yolo26n", "comparison-yolo26n-100-epochs")
-
-
-def other_budgets() -> str:
-    """Plain and distilled students in the shorter runs, and with other students."""
-    rows = []
-    for folder in OTHER_RUNS:
-        runs = rows_of(folder)
-        for data, name in DATA.items():
-            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in ("plain", OURS))
-            if distilled:
-                run = distilled[0]
-                values = [", ".join(number(run.map50_95, 3) for run in seeds) for seeds in (plain, distilled)]
-                points = [point_differences(distilled, plain, value) for value in ("map50_95", "map50")]
-                seeds = ", ".join(str(run.seed) for run in distilled)
-                rows.append([name, run.student, str(run.epochs), seeds, *values, *points])
-    head = ["data", "student", "epochs", "seeds", "plain", "fgd_yolo", "points", "points of mAP50"]
-    return markdown(head, rows, labels=4)
-
-
 TASK_RUNS = ("demo-segment", "demo-pose", "demo-obb")
 
 
@@ -54,14 +32,14 @@ def other_tasks() -> str:
     rows = []
     for folder in TASK_RUNS:
         runs, (teacher,) = rows_of(folder), read_context(RESULTS / folder)["teachers"]["demo"]
-        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in ("plain", OURS)}
+        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in (PLAIN, OURS)}
         prefixes = {"": runs[0].measured, "box_": "boxes"}
         if runs[0].map50_95 == runs[0].box_map50_95:
             del prefixes["box_"]  # the task predicts boxes alone
         for prefix, measured in prefixes.items():
             strict, loose = f"{prefix}map50_95", f"{prefix}map50"
             values = [", ".join(number(getattr(run, strict), 3) for run in group) for group in seeds.values()]
-            gains = [mean_and_interval(seeds[OURS], seeds["plain"], column) for column in (strict, loose)]
+            gains = [mean_and_interval(seeds[OURS], seeds[PLAIN], column) for column in (strict, loose)]
             rows.append([runs[0].student, measured, number(teacher[strict], 3), *values, *gains])
     head = ["student", "mAP50-95 of", "teacher", "plain, seeds 0, 1, 2", "fgd_yolo", "points", "points of mAP50"]
     return markdown(head, rows, labels=2)
@@ -94,14 +72,6 @@ def teacher_sizes() -> str:
             rows.append([name, sees, teacher, ", ".join(str(run.seed) for run in own), values, *points])
     head = ["data", "the teacher sees", "teacher", "seeds", "student", "over plain, points", "points of mAP50"]
     return markdown(head, rows, labels=2)
-
-
-def other_verdicts() -> str:
-    """The conclusions from the shorter runs over seeds."""
-    return "\n".join(
-        f"- {student}, 25 epochs: {conclusion(gain(rows_of(folder), OURS, 'plain'))}"
-        for student, folder in (("yolov8n", "comparison-short"), ("yolo26n", "comparison-yolo26n"))
-    )
 
 
 DETECTORS = {"retinanet": "RetinaNet (one-stage)", "faster-rcnn": "Faster R-CNN (two-stage)"}

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from attention_figure import ATTENTION, MASKS, cut_attention
+from committed_rows import RANDOM_TEACHERS, folders_of, rows_of
 from first_look import draw_first_look
 from PIL import Image
 from training_curves import draw_training_curves
@@ -21,7 +22,7 @@ from fgd_yolo.compare.plots import save_png
 from fgd_yolo.console import Parser, guarded_command
 from fgd_yolo.errors import FGDError, UsageError
 
-COMPARISON = ROOT / "docs/results/comparison"
+REPORTED = ROOT / "docs/results" / folders_of("bccd")[0]
 PAGE, WIDE, PHONE = Screen(1000, 1.2), Screen(800, 1.25), Screen(390, 1.5, dark=True)
 MAX_BYTES = 400_000
 _EXAMPLES = (
@@ -57,13 +58,13 @@ class Picture(NamedTuple):
 PICTURES = {
     "first-look": Picture(
         ("run", "plain"),
-        lambda path, given: save_png(lambda: draw_first_look(given.run, given.plain, COMPARISON), path),
+        lambda path, given: save_png(lambda: draw_first_look(given.run, given.plain, rows_of(RANDOM_TEACHERS)), path),
     ),
     "training-curves": Picture(("run",), lambda path, given: save_png(lambda: draw_training_curves(given.run), path)),
     "demo-curves": Picture(("demo",), lambda path, given: save_png(lambda: draw_training_curves(given.demo), path)),
     "attention": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, ATTENTION))),
     "masks": Picture(("run",), lambda path, given: path.write_bytes(cut_attention(given.run, MASKS))),
-    "report": Picture((), lambda path, _: path.write_bytes(photograph_report(COMPARISON, PAGE))),
+    "report": Picture((), lambda path, _: path.write_bytes(photograph_report(REPORTED, PAGE))),
     "stream-page": Picture((), lambda path, given: path.write_bytes(photograph_streams(WIDE, given.stream_s))),
     "stream-page-phone": Picture((), lambda path, given: path.write_bytes(photograph_streams(PHONE, given.stream_s))),
 }

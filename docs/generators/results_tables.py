@@ -25,9 +25,10 @@ import experiment_tables
 import families_table
 import few_labels_tables
 import other_run_tables
-import strong_teachers_tables
+import random_teachers_tables
+import search_table
 import task_features
-from committed_rows import DATA, RESULTS, ROOT, markdown
+from committed_rows import RESULTS, ROOT, markdown
 
 PLACE = re.compile(r"(?<=<!-- table: )(?P<name>[\w-]+)(?P<start> -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -81,14 +82,17 @@ def no_labels() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "comparison": comparison_tables.comparison,
+    "comparison": random_teachers_tables.random_teachers,
+    "strong-teachers": comparison_tables.accuracy_by_data,
+    "targets": comparison_tables.targets,
     "gains": comparison_tables.gains,
-    "verdicts": comparison_tables.verdicts,
     "pairs": comparison_tables.each_pair,
     "accuracy": comparison_tables.accuracy,
-    **{f"classes-{data}": partial(comparison_tables.classes, data) for data in DATA},
-    "other-budgets": other_run_tables.other_budgets,
-    "other-verdicts": other_run_tables.other_verdicts,
+    "classes-bccd": partial(comparison_tables.classes, "bccd"),
+    "random-teachers-gains": random_teachers_tables.random_teachers_gains,
+    "random-teachers-accuracy": random_teachers_tables.random_teachers_accuracy,
+    "random-teachers-budgets": random_teachers_tables.random_teachers_budgets,
+    "random-teachers-verdicts": random_teachers_tables.random_teachers_verdicts,
     "other-tasks": other_run_tables.other_tasks,
     "teacher-imgsz": other_run_tables.teacher_sizes,
     "other-detectors": other_run_tables.other_detectors,
@@ -100,9 +104,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choosing-bccd": partial(experiment_tables.trials, "choosing-bccd-900-steps", experiment_tables.CHOOSING_BCCD),
     "choosing-demo": partial(experiment_tables.trials, "choosing-demo-40-epochs", experiment_tables.CHOOSING_DEMO),
     "choosing-yolo26n": partial(experiment_tables.trials, "choosing-bccd-yolo26n", experiment_tables.CHOOSING_YOLO26N),
-    "search": strong_teachers_tables.search,
-    "strong-teachers": strong_teachers_tables.verdict,
-    "strong-teachers-gains": strong_teachers_tables.verdict_gains,
+    "search": search_table.search,
     "few-labels": few_labels,
     "few-labels-verdicts": few_labels_verdicts,
     "few-labels-choices": few_labels_choices,

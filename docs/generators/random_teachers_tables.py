@@ -1,0 +1,102 @@
+"""The tables of the default with teachers from random weights: twelve pairs of runs of 100 epochs, and shorter ones."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from committed_rows import (
+    DATA,
+    OURS,
+    PLAIN,
+    RANDOM_TEACHERS,
+    RESULTS,
+    accuracy_cells,
+    bold,
+    by_seed,
+    conclusion,
+    gain,
+    interval,
+    markdown,
+    point_differences,
+    rows_of,
+)
+
+from fgd_yolo.compare.results import read_context
+from fgd_yolo.compare.tables import mean_and_range, number, select_runs
+
+METHODS = {
+    PLAIN: "plain",
+    "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
+    "fitnet:features.ratio=0.1": "`fitnet`",
+    OURS: "fgd_yolo",
+}
+DATA_SETS = {name: DATA[name] for name in ("bccd", "pcb", "demo")}
+OTHER_RUNS = {
+    f"{RANDOM_TEACHERS}-short": "yolov8n, 25 epochs",
+    f"{RANDOM_TEACHERS}-yolo11n": "yolo11n, 25 epochs",
+    f"{RANDOM_TEACHERS}-yolo26n": "yolo26n, 25 epochs",
+    f"{RANDOM_TEACHERS}-yolo26n-100-epochs": "yolo26n, 100 epochs",
+}
+"""Name of the student and its run by the folder of the comparison."""
+
+
+def random_teachers() -> str:
+    """Mean accuracy by data set and method, and the paired gains of fgd_yolo."""
+    runs, teachers = rows_of(RANDOM_TEACHERS), read_context(RESULTS / RANDOM_TEACHERS)["teachers"]
+    rows = []
+    for data, name in DATA_SETS.items():
+        means = [mean(run.map50_95 for run in select_runs(runs, data, method)) for method in METHODS]
+        cells = accuracy_cells(means, max(means))
+        seeds = len(select_runs(runs, data, OURS))
+        rows.append([name, str(seeds), number(teachers[data][0]["map50_95"], 3), *cells])
+    gains = [gain(runs, OURS, other) for other in METHODS if other != OURS]
+    rows.append(["gain of fgd_yolo, points", f"{gains[0].n} pairs", "", *(bold(f"{g.mean:+.2f}") for g in gains), ""])
+    rows.append(["its 95 % interval", "", "", *map(interval, gains), ""])
+    return markdown(["mAP50-95 after 100 epochs", "seeds", "teacher yolov8s", *METHODS.values()], rows)
+
+
+def random_teachers_gains() -> str:
+    """The gain of fgd_yolo over each other method, in total and by data set."""
+    runs, rows = rows_of(RANDOM_TEACHERS), []
+    for other, name in METHODS.items():
+        if other != OURS:
+            total = gain(runs, OURS, other)
+            parts = [gain(runs, OURS, other, data) for data in DATA_SETS]
+            cells = [f"{part.mean:+.2f} (n={part.n})" for part in parts]
+            rows.append([name, bold(f"{total.mean:+.2f}"), interval(total), str(total.n), *cells])
+    return markdown(["fgd_yolo over", "mean, points", "95 % interval", "pairs", *DATA_SETS.values()], rows)
+
+
+def random_teachers_accuracy() -> str:
+    """Mean and range over the seeds, and the mean of mAP50."""
+    runs, rows = rows_of(RANDOM_TEACHERS), []
+    for data, name in DATA_SETS.items():
+        for method in METHODS:
+            seeds = select_runs(runs, data, method)
+            values = mean_and_range([run.map50_95 for run in seeds], 3), number(mean(run.map50 for run in seeds), 3)
+            rows.append([name, f"`{method}`", str(len(seeds)), *values])
+    return markdown(["data", "method", "seeds", "mAP50-95, mean (range)", "mAP50"], rows, labels=2)
+
+
+def random_teachers_budgets() -> str:
+    """Plain and distilled students in shorter runs, and other students."""
+    rows = []
+    for folder, name in OTHER_RUNS.items():
+        runs = rows_of(folder)
+        for data, shown in DATA_SETS.items():
+            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in (PLAIN, OURS))
+            if distilled:
+                values = [", ".join(number(run.map50_95, 3) for run in seeds) for seeds in (plain, distilled)]
+                points = [point_differences(distilled, plain, value) for value in ("map50_95", "map50")]
+                rows.append([name, shown, ", ".join(str(run.seed) for run in distilled), *values, *points])
+    head = ["student and run", "data", "seeds", "plain", "fgd_yolo", "points", "points of mAP50"]
+    return markdown(head, rows, labels=3)
+
+
+def random_teachers_verdicts() -> str:
+    """The conclusions from the shorter runs over seeds."""
+    return "\n".join(
+        f"- {name}: {conclusion(found)}"
+        for folder, name in OTHER_RUNS.items()
+        if (found := gain(rows_of(folder), OURS, PLAIN)).low is not None
+    )
