@@ -55,7 +55,8 @@ def _part_of_default(
     imgsz = {**ultralytics_defaults(), **recipe.train}["imgsz"]
     scale = Fraction(recipe.teacher_imgsz or imgsz, imgsz)
     if scale.denominator != 1:
-        return without_heads, f"teacher_imgsz={recipe.teacher_imgsz} is not a whole multiple of the student's {imgsz} px"
+        reason = f"teacher_imgsz={recipe.teacher_imgsz} is not a whole multiple of the student's {imgsz} px"
+        return without_heads, reason
     own, others = built(student), {teacher.name: built(teacher) for teacher in teachers}
     found = [teachable_terms(own, other) for other in others.values()]
     if not any(terms for terms, _ in found):
