@@ -101,6 +101,19 @@ def test_a_teacher_of_other_channels_than_the_data_is_refused_and_a_student_of_o
     assert line in capsys.readouterr().out
 
 
+def test_a_plan_has_a_method_that_its_teachers_can_teach(plan, teacher_pt, student_yaml, tiny_data, tmp_path, capsys):
+    assert plan(teacher=teacher_pt).recipe.method == FGDConfig().method
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({**yaml.safe_load(tiny_data.read_text()), "names": ["cat", "dog", "emu"]}))
+    models = {"teacher": str(teacher_pt), "student": str(student_yaml), "data": str(other)}
+    for epochs, expected in ((0, "fgd"), (2, FGDConfig().method)):
+        assert make_plan(Recipe(**models, teacher_epochs=epochs, train={"device": "cpu"})).recipe.method == expected
+        said = "method fgd, not the default" in capsys.readouterr().out
+        assert said == (expected == "fgd"), "a teacher that is fine-tuned knows the classes then"
+    with pytest.raises(FGDError, match="none of the data's 3 classes"):
+        make_plan(Recipe(**models, method="heads", teacher_epochs=0))
+
+
 def test_a_run_of_few_steps_prints_how_to_make_more(plan, capsys):
     plan(batch=4, epochs=30)  # 12 images: 90 batches, 16 for each step
     output = capsys.readouterr().out
