@@ -16,7 +16,7 @@ from fgd_yolo.workflow.run_folder import STUDENT, STUDENT_STAGE, read_result
 
 _DETECTION = {"box_loss": "#0072B2", "cls_loss": "#D9822B", "dfl_loss": "#7A6FD0"}
 _FEATURES = {"fg_loss": "#009E73", "bg_loss": "#40B8CC", "attn_loss": "#B5A300", "rel_loss": "#A0724A"}
-_HEADS = {"head_cls": "#CC79A7", "head_box": "#D5452E"}
+_HEADS = {"head_cls": "#CC79A7", "head_box": "#D5452E", "head_dfine": "#E6A817"}
 _RATIOS = {"features/ratio": "#009E73", "heads/ratio": "#D5452E"}
 _FEW = 8  # epochs, that are drawn as dots too
 Rows = list[dict[str, float]]

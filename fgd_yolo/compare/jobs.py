@@ -15,7 +15,7 @@ from fgd_yolo.compare.labelled_part import LabelledPart, make_labelled_part
 from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ComparisonOptions, Method, data_name, work_folder
 from fgd_yolo.compare.pseudo_labels import make_pseudo_labels
 from fgd_yolo.compare.results import Run
-from fgd_yolo.config import METHOD_WITHOUT_HEADS, PLAIN, FGDConfig, Recipe
+from fgd_yolo.config import PLAIN, FGDConfig, Recipe, part_of_default
 from fgd_yolo.console import print_status
 from fgd_yolo.datasets import Dataset, count_seen, demo_data, scan_dataset
 from fgd_yolo.errors import FGDError, UsageError
@@ -242,7 +242,9 @@ def plan_data(
     """
     teacher, (train, teacher_train) = options.teacher_of(data, seed), arguments
     yaml = str(source.repeated) if isinstance(source, LabelledPart) else source
-    config = FGDConfig(method=METHOD_WITHOUT_HEADS if teacher else PLAIN, map=options.class_map if teacher else {})
+    # Each method has options of its own; the plan needs one that no teacher is refused for.
+    method = part_of_default(heads=False) if teacher else PLAIN
+    config = FGDConfig(method=method, map=options.class_map if teacher else {})
     recipe = Recipe.of(config, teacher=teacher, student=options.student, data=yaml, train=train)
     plan = make_plan(recipe.override(teacher_train=teacher_train), allow_download=options.allow_download)
     plan.dataset.check_true_labels()

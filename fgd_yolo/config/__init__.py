@@ -9,11 +9,11 @@ from fgd_yolo.config.fgd_config import FGDConfig
 from fgd_yolo.config.method_options import (
     DEFAULT_METHOD,
     METHOD_OPTIONS,
-    METHOD_WITHOUT_HEADS,
     PLAIN,
     FeatureOptions,
     HeadOptions,
     method_names,
+    part_of_default,
 )
 from fgd_yolo.config.recipe import AUTO, Recipe, load_recipe, model_names
 
@@ -21,7 +21,6 @@ __all__ = [
     "AUTO",
     "DEFAULT_METHOD",
     "METHOD_OPTIONS",
-    "METHOD_WITHOUT_HEADS",
     "PLAIN",
     "FGDConfig",
     "FeatureOptions",
@@ -30,4 +29,5 @@ __all__ = [
     "load_recipe",
     "method_names",
     "model_names",
+    "part_of_default",
 ]

@@ -35,6 +35,8 @@ class MethodOptions(Options):
     """Whether the method reads the labelled objects."""
     decays: ClassVar[bool] = False
     """Whether the terms decay to 0 by default."""
+    needs_dfl: ClassVar[bool] = False
+    """Whether the terms compare distributions of box edges (DFL), which both heads must predict."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -210,6 +212,7 @@ class LDOptions(HeadOptions):
     label = "LD"
     description = "Localization distillation: divergence of the edges' distributions (DFL) inside labelled boxes"
     needs_boxes = True
+    needs_dfl = True
 
     ld_temperature: Annotated[float, Field(gt=0)] = 10.0
     """T of the edges' distributions, 10 as published."""
@@ -223,6 +226,7 @@ class DFineOptions(HeadOptions):
     label = "D-FINE"
     description = "D-FINE's decoupled DFL: divergence of the edges' distributions, apart with and without an object"
     needs_boxes = True
+    needs_dfl = True
 
     dfine_temperature: Annotated[float, Field(gt=0)] = 5.0
     """T of the edges' distributions, 5 as published."""
@@ -283,6 +287,19 @@ def method_names(method: Any) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise UsageError(f"method {method} names {name} twice: leave out one")
     return tuple(name for name in METHOD_OPTIONS if name in names)
+
+
+def part_of_default(heads: bool = True, dfl: bool = True) -> str:
+    """Return the method of a run whose user names none: what of the default its models can teach.
+
+    Args:
+        heads: whether the student can imitate the head of a teacher.
+        dfl: whether student and a teacher predict distributions of box edges (DFL) with as many bins.
+    """
+    names = method_names(DEFAULT_METHOD)
+    if not heads:
+        return "+".join(methods_of_group(names, FeatureOptions)) or METHOD_WITHOUT_HEADS
+    return "+".join(name for name in names if dfl or not METHOD_OPTIONS[name].needs_dfl)
 
 
 def methods_of_group(methods: tuple[str, ...], group: type[MethodOptions]) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ from fractions import Fraction
 
 from torch import nn
 
+from fgd_yolo.config import METHOD_OPTIONS
 from fgd_yolo.methods.head_loss import COMPARED_OUTPUT
 from fgd_yolo.task_table import task_of_model
 
-DFL_TERMS = ("ld", "dfine")
+DFL_TERMS = tuple(name for name, options in METHOD_OPTIONS.items() if options.needs_dfl)
 
 
 def terms_of_methods(terms: Sequence[str], student: nn.Module, teacher: nn.Module) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig, part_of_default
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.distributed.alone import alone
@@ -427,8 +427,9 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
     @property
     def _is_like_the_comparisons(self) -> bool:
         """Whether a detector is distilled with the default alone, on labelled images, for a known number of steps."""
-        own, default = self.config.flat(), FGDConfig().flat()
+        own, default = self.config.flat(), FGDConfig(method=self.config.method).flat()
         same = all(own[name] == default[name] for name in default if name.partition(".")[0] not in _OTHER_OPTIONS)
+        same = same and self.config.method in (part_of_default(), part_of_default(dfl=False))
         return same and self.unlabeled is None and self.args.task == "detect" and not self.args.time
 
     def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from fgd_yolo.config import DEFAULT_METHOD, METHOD_WITHOUT_HEADS, FeatureOptions, Recipe, method_names
-from fgd_yolo.config.method_options import methods_of_group
+from fgd_yolo.config import Recipe, method_names, part_of_default
 from fgd_yolo.console import print_status
 from fgd_yolo.errors import UsageError
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.head_methods import DFL_TERMS, bins_in_student_units, edge_bins, missing_dfl
+from fgd_yolo.training.head_methods import bins_in_student_units, edge_bins, missing_dfl
 from fgd_yolo.training.other_tasks import teachable_terms
 from fgd_yolo.workflow.resolve import Model, built
 
@@ -21,7 +20,7 @@ def choose_method(recipe: Recipe, student: Model, teachers: Sequence[Model], cla
     Convention:
         A method that the user names is not changed. Of the default, methods that compare distributions of box edges
         are left out if no teacher has such a distribution to compare, and all that compare heads if no head can be
-        imitated; if nothing is left, the method is `METHOD_WITHOUT_HEADS`.
+        imitated.
 
     Args:
         recipe: recipe of a run, with `imgsz` in whole strides among its train arguments.
@@ -38,9 +37,9 @@ def choose_method(recipe: Recipe, student: Model, teachers: Sequence[Model], cla
     try:
         chosen = recipe.replace(method=method)
     except UsageError as error:
-        raise UsageError(f"{error}; the default method {DEFAULT_METHOD} cannot be used: {reason}") from error
+        raise UsageError(f"{error}; the default method {part_of_default()} cannot be used: {reason}") from error
     if reason is not None:
-        print_status(f"method {method}, not the default {DEFAULT_METHOD}: {reason}")
+        print_status(f"method {method}, not the default {part_of_default()}: {reason}")
     return chosen
 
 
@@ -48,8 +47,7 @@ def _part_of_default(
     recipe: Recipe, student: Model, teachers: Sequence[Model], classes_taught: bool
 ) -> tuple[str, str | None]:
     """Return the method, and why it is not the default; None if it is."""
-    default = method_names(DEFAULT_METHOD)
-    without_heads = "+".join(methods_of_group(default, FeatureOptions)) or METHOD_WITHOUT_HEADS
+    without_heads = part_of_default(heads=False)
     if not classes_taught:
         return without_heads, "no teacher knows a class of the data"
     imgsz = {**ultralytics_defaults(), **recipe.train}["imgsz"]
@@ -62,7 +60,5 @@ def _part_of_default(
     if not any(terms for terms, _ in found):
         return without_heads, next(note for _, note in found)
     bins = {name: bins_in_student_units(other, scale) for name, other in others.items()}
-    reason = missing_dfl(default, edge_bins(own.model[-1]), bins)
-    if reason is None:
-        return DEFAULT_METHOD, None
-    return "+".join(name for name in default if name not in DFL_TERMS) or without_heads, reason
+    reason = missing_dfl(method_names(part_of_default()), edge_bins(own.model[-1]), bins)
+    return part_of_default(dfl=reason is None), reason

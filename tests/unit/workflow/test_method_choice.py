@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fgd_yolo.config import Recipe
+from fgd_yolo.config import Recipe, method_options
 from fgd_yolo.errors import UsageError
-from fgd_yolo.workflow import method_choice
 from fgd_yolo.workflow.method_choice import choose_method
 from fgd_yolo.workflow.resolve import resolve
 
@@ -17,7 +16,7 @@ def choose(monkeypatch):
     """Return the method of a run at 64 px whose user names none, with another default than the package's."""
 
     def method(default, student, *teachers, classes_taught=True, **options):
-        monkeypatch.setattr(method_choice, "DEFAULT_METHOD", default)
+        monkeypatch.setattr(method_options, "DEFAULT_METHOD", default)
         recipe = Recipe.from_dict({"train": {"imgsz": 64}, **options})
         models = [resolve(teacher, "teacher") for teacher in teachers]
         return choose_method(recipe, resolve(student, "student"), models, classes_taught).method
