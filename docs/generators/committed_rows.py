@@ -20,6 +20,8 @@ METHODS = {
     WITH_FEATURES: f"`{WITH_FEATURES}`",
 }
 """Names of the methods of the comparison on val splits that chose nothing."""
+OURS = HEADS
+"""The default among them."""
 DATA = {
     "bccd": "BCCD",
     "pcb": "DeepPCB windows",
@@ -37,8 +39,8 @@ COMPARISON = {
 }
 """Folders in `docs/results/strong-teachers` of the comparison on each data set: one for each teacher."""
 RANDOM_TEACHERS = "random-teachers"
-"""Folder of the comparison with teachers from random weights."""
-OURS = "fgd"  # label of its rows of the default; the method is fgd+heads
+"""Folder of the comparison of the former default, with teachers from random weights."""
+FORMER = "fgd"  # label of its rows; the method is fgd+heads
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], labels: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from committed_rows import OURS, RESULTS, accuracy_cells, markdown, rows_of
+from committed_rows import FORMER, RESULTS, accuracy_cells, markdown, rows_of
 
 from fgd_yolo.compare.results import MAP50_95, read_curve
 from fgd_yolo.compare.tables import mean_and_range, number
@@ -15,7 +15,7 @@ CHOOSING_BCCD = {
     "fgd-heads:schedule.decay_start=1,features.ratio=0.1,heads.ratio=0.5": "scale-free features at 0.1 and heads at "
     "0.5, no decay (trial 2)",
     "fgd:schedule.decay_start=0.3,schedule.decay_end=0.6": "the same, features decaying from 30 % to 60 % of the run "
-    "(trial 3, **the default**)",
+    "(trial 3, **the default then**)",
     "ultralytics": "Ultralytics `distill_model=`, `dis=6`, its default",
     "ultralytics:dis=2": "the same, `dis=2`",
     "ultralytics:dis=0.7": "the same, `dis=0.7`",
@@ -33,11 +33,11 @@ CHOOSING_DEMO = {
     "scale-free:schedule.decay_start=0.3": "scale-free features alone, 0.25, decaying from 30 %",
     "ultralytics": "Ultralytics `distill_model=`, `dis=6`, its default",
     "fitnet": "`fitnet`, ratio 0.25",
-    OURS: "paper scale, ratio 0.25, no decay (the former default)",
+    FORMER: "paper scale, ratio 0.25, no decay (the default before that)",
 }
 CHOOSING_YOLO26N = {
     "plain": "plain",
-    OURS: "the default",
+    FORMER: "`fgd+heads`, the default then",
     "heads": "heads alone",
     "fgd:heads.cls_weight=0": "without the class term (`heads.cls_weight=0`)",
     "scale-free": "features alone (`fgd`)",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are not part of the package
 
 from committed_rows import (
-    OURS,
+    FORMER,
     PLAIN,
     RESULTS,
     by_seed,
@@ -32,16 +32,16 @@ def other_tasks() -> str:
     rows = []
     for folder in TASK_RUNS:
         runs, (teacher,) = rows_of(folder), read_context(RESULTS / folder)["teachers"]["demo"]
-        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in (PLAIN, OURS)}
+        seeds = {method: by_seed([run for run in runs if run.method == method]) for method in (PLAIN, FORMER)}
         prefixes = {"": runs[0].measured, "box_": "boxes"}
         if runs[0].map50_95 == runs[0].box_map50_95:
             del prefixes["box_"]  # the task predicts boxes alone
         for prefix, measured in prefixes.items():
             strict, loose = f"{prefix}map50_95", f"{prefix}map50"
             values = [", ".join(number(getattr(run, strict), 3) for run in group) for group in seeds.values()]
-            gains = [mean_and_interval(seeds[OURS], seeds[PLAIN], column) for column in (strict, loose)]
+            gains = [mean_and_interval(seeds[FORMER], seeds[PLAIN], column) for column in (strict, loose)]
             rows.append([runs[0].student, measured, number(teacher[strict], 3), *values, *gains])
-    head = ["student", "mAP50-95 of", "teacher", "plain, seeds 0, 1, 2", "fgd_yolo", "points", "points of mAP50"]
+    head = ["student", "mAP50-95 of", "teacher", "plain, seeds 0, 1, 2", "`fgd+heads`", "points", "points of mAP50"]
     return markdown(head, rows, labels=2)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from attention_figure import ATTENTION, MASKS, cut_attention
-from committed_rows import RANDOM_TEACHERS, folders_of, rows_of
+from committed_rows import comparison_rows, folders_of
 from first_look import draw_first_look
 from PIL import Image
 from training_curves import draw_training_curves
@@ -58,7 +58,7 @@ class Picture(NamedTuple):
 PICTURES = {
     "first-look": Picture(
         ("run", "plain"),
-        lambda path, given: save_png(lambda: draw_first_look(given.run, given.plain, rows_of(RANDOM_TEACHERS)), path),
+        lambda path, given: save_png(lambda: draw_first_look(given.run, given.plain, comparison_rows()), path),
     ),
     "training-curves": Picture(("run",), lambda path, given: save_png(lambda: draw_training_curves(given.run), path)),
     "demo-curves": Picture(("demo",), lambda path, given: save_png(lambda: draw_training_curves(given.demo), path)),

@@ -1,4 +1,4 @@
-"""The tables of the default with teachers from random weights: twelve pairs of runs of 100 epochs, and shorter ones."""
+"""The tables of the former default, with teachers from random weights: twelve pairs of runs, and shorter ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from statistics import mean
 
 from committed_rows import (
     DATA,
-    OURS,
+    FORMER,
     PLAIN,
     RANDOM_TEACHERS,
     RESULTS,
@@ -28,7 +28,7 @@ METHODS = {
     PLAIN: "plain",
     "ultralytics:dis=0.7": "Ultralytics `distill_model=`",
     "fitnet:features.ratio=0.1": "`fitnet`",
-    OURS: "fgd_yolo",
+    FORMER: "`fgd+heads`",
 }
 DATA_SETS = {name: DATA[name] for name in ("bccd", "pcb", "demo")}
 OTHER_RUNS = {
@@ -41,30 +41,32 @@ OTHER_RUNS = {
 
 
 def random_teachers() -> str:
-    """Mean accuracy by data set and method, and the paired gains of fgd_yolo."""
+    """Mean accuracy by data set and method, and the paired gains of the former default."""
     runs, teachers = rows_of(RANDOM_TEACHERS), read_context(RESULTS / RANDOM_TEACHERS)["teachers"]
     rows = []
     for data, name in DATA_SETS.items():
         means = [mean(run.map50_95 for run in select_runs(runs, data, method)) for method in METHODS]
         cells = accuracy_cells(means, max(means))
-        seeds = len(select_runs(runs, data, OURS))
+        seeds = len(select_runs(runs, data, FORMER))
         rows.append([name, str(seeds), number(teachers[data][0]["map50_95"], 3), *cells])
-    gains = [gain(runs, OURS, other) for other in METHODS if other != OURS]
-    rows.append(["gain of fgd_yolo, points", f"{gains[0].n} pairs", "", *(bold(f"{g.mean:+.2f}") for g in gains), ""])
+    gains = [gain(runs, FORMER, other) for other in METHODS if other != FORMER]
+    rows.append(
+        ["gain of `fgd+heads`, points", f"{gains[0].n} pairs", "", *(bold(f"{g.mean:+.2f}") for g in gains), ""]
+    )
     rows.append(["its 95 % interval", "", "", *map(interval, gains), ""])
     return markdown(["mAP50-95 after 100 epochs", "seeds", "teacher yolov8s", *METHODS.values()], rows)
 
 
 def random_teachers_gains() -> str:
-    """The gain of fgd_yolo over each other method, in total and by data set."""
+    """The gain of the former default over each other method, in total and by data set."""
     runs, rows = rows_of(RANDOM_TEACHERS), []
     for other, name in METHODS.items():
-        if other != OURS:
-            total = gain(runs, OURS, other)
-            parts = [gain(runs, OURS, other, data) for data in DATA_SETS]
+        if other != FORMER:
+            total = gain(runs, FORMER, other)
+            parts = [gain(runs, FORMER, other, data) for data in DATA_SETS]
             cells = [f"{part.mean:+.2f} (n={part.n})" for part in parts]
             rows.append([name, bold(f"{total.mean:+.2f}"), interval(total), str(total.n), *cells])
-    return markdown(["fgd_yolo over", "mean, points", "95 % interval", "pairs", *DATA_SETS.values()], rows)
+    return markdown(["`fgd+heads` over", "mean, points", "95 % interval", "pairs", *DATA_SETS.values()], rows)
 
 
 def random_teachers_accuracy() -> str:
@@ -84,12 +86,12 @@ def random_teachers_budgets() -> str:
     for folder, name in OTHER_RUNS.items():
         runs = rows_of(folder)
         for data, shown in DATA_SETS.items():
-            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in (PLAIN, OURS))
+            plain, distilled = (by_seed(select_runs(runs, data, method)) for method in (PLAIN, FORMER))
             if distilled:
                 values = [", ".join(number(run.map50_95, 3) for run in seeds) for seeds in (plain, distilled)]
                 points = [point_differences(distilled, plain, value) for value in ("map50_95", "map50")]
                 rows.append([name, shown, ", ".join(str(run.seed) for run in distilled), *values, *points])
-    head = ["student and run", "data", "seeds", "plain", "fgd_yolo", "points", "points of mAP50"]
+    head = ["student and run", "data", "seeds", "plain", "`fgd+heads`", "points", "points of mAP50"]
     return markdown(head, rows, labels=3)
 
 
@@ -98,5 +100,5 @@ def random_teachers_verdicts() -> str:
     return "\n".join(
         f"- {name}: {conclusion(found)}"
         for folder, name in OTHER_RUNS.items()
-        if (found := gain(rows_of(folder), OURS, PLAIN)).low is not None
+        if (found := gain(rows_of(folder), FORMER, PLAIN)).low is not None
     )

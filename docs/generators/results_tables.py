@@ -82,7 +82,8 @@ def no_labels() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "comparison": random_teachers_tables.random_teachers,
+    "comparison": comparison_tables.comparison,
+    "random-teachers": random_teachers_tables.random_teachers,
     "strong-teachers": comparison_tables.accuracy_by_data,
     "targets": comparison_tables.targets,
     "gains": comparison_tables.gains,

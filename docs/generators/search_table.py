@@ -9,15 +9,15 @@ SEARCH = {"search-bccd": "BCCD", "search-raccoon": "raccoons"}
 _FEATURES, _MAPS = "FGD's features beside the heads", "other maps beside the heads"
 _TERMS, _OWN, _HEADS = "other terms, or features at the start", "Ultralytics' own", "the heads alone"
 TRIALS = {
-    "fgd+heads": (_FEATURES, "`features.ratio` 0.1 until 0.6 of the run (the default)"),
+    "fgd+heads": (_FEATURES, "`features.ratio` 0.1 until 0.6 of the run (the default then)"),
     "fgd+heads:features.ratio=0.3": (_FEATURES, "0.3 until 0.6"),
     "fgd+heads:features.ratio=0.3,schedule.decay_start=0.6,schedule.decay_end=1": (_FEATURES, "0.3 until the end"),
     "score_l2+heads": (_MAPS, "score-weighted L2, throughout"),
     "score_l2+heads:schedule.decay_start=0.3,schedule.decay_end=0.6": (_MAPS, "score-weighted L2, until 0.6"),
     "heads+crosshead": (_MAPS, "cross-head imitation, throughout"),
     "heads+bckd_box:heads.box_weight=0": (_TERMS, "BCKD's boxes for those of the heads, no features"),
-    "heads+dfine": (_TERMS, "D-FINE's decoupled DFL beside the heads, no features"),
-    "fgd+heads:schedule.decay_start=0,schedule.decay_end=0.2": (_TERMS, "the default's features until 0.2"),
+    "heads+dfine": (_TERMS, "D-FINE's decoupled DFL beside the heads, no features (**the default**)"),
+    "fgd+heads:schedule.decay_start=0,schedule.decay_end=0.2": (_TERMS, "the default's features then, until 0.2"),
     "ultralytics:dis=0.35": (_OWN, "`dis` 0.35"),
     "ultralytics:dis=0.7": (_OWN, "`dis` 0.7"),
     "ultralytics:dis=1.5": (_OWN, "`dis` 1.5"),

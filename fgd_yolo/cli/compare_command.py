@@ -36,7 +36,7 @@ EXAMPLES = [
 NOTES = """\
 methods:
   plain                         no distillation
-  fgd+heads                     the default of distill --method
+  heads+dfine                   the default of distill --method
   fgd, mgd, heads, ld, ...      other methods, alone or joined with +
   paper-yolo, mine.yaml, ...    a recipe of distill --recipe, or a recipe file
   ultralytics                   Ultralytics' own distillation, distill_model=
@@ -44,7 +44,7 @@ Options of a method follow a colon: those of a distillation (see distill --help;
 dis for ultralytics), and the loss gains box, cls and dfl:
   fgd+heads:features.attn_weight=0
                                 without the attention term
-  fgd+heads:heads.ratio=1       a larger gradient from the heads
+  heads+dfine:heads.ratio=1     a larger gradient from the heads
   fgd:schedule.warmup_epochs=0  without warm-up
   fgd:schedule.decay_start=1,schedule.decay_end=1
                                 without decay
@@ -54,7 +54,7 @@ With --label-fraction, there are also:
   plain:labels=all              all labels, to see what the missing ones cost
   pseudo-labels:score=0.5       plain training, with what the teacher finds
                                 above a score (0.35) as labels of the others
-  fgd+heads:frames=true,unlabeled_ratio=0.7
+  heads+dfine:frames=true,unlabeled_ratio=0.7
                                 distillation that sees the others as frames
 """
 _OF_A_RUN = ("seed", "project", "name", "task")  # a comparison has its own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from fgd_yolo.compare.comparability import common_arguments, known_optimizer
 from fgd_yolo.compare.holdout import make_holdout
 from fgd_yolo.compare.labelled_part import LabelledPart, make_labelled_part
-from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ComparisonOptions, Method, data_name, work_folder
+from fgd_yolo.compare.options import DEMO, PSEUDO_LABELS, ComparisonOptions, Method, data_name, method_of, work_folder
 from fgd_yolo.compare.pseudo_labels import make_pseudo_labels
 from fgd_yolo.compare.results import Run
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe, part_of_default
@@ -25,6 +25,7 @@ from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.cpu_autocast import on_cpu
 from fgd_yolo.training.preflight import starting_checkpoint
 from fgd_yolo.ultralytics import find_device
+from fgd_yolo.workflow.method_choice import choose_method
 from fgd_yolo.workflow.plan import Plan, check_teacher_size, demo_arguments, make_plan
 from fgd_yolo.workflow.resolve import resolve
 from fgd_yolo.workflow.training_stages import prepare_teacher
@@ -74,6 +75,7 @@ class PreparedData:
         name: name of the data set.
         seeds: seeds of the runs on it; one if the seed chooses the images that keep their labels.
         plan: validated plan, as for a distillation.
+        methods: methods to train; the default is what of it the teachers can teach.
         teachers: checkpoints that are trained for the data; empty if no method needs one.
         part: the images that keep their labels; None if all do.
         datasets: data by the label of a method, of methods that do not train on the plan's.
@@ -82,6 +84,7 @@ class PreparedData:
     name: str
     seeds: Sequence[int]
     plan: Plan
+    methods: Sequence[Method]
     teachers: Sequence[Path]
     part: LabelledPart | None = None
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
@@ -138,12 +141,22 @@ def _check_method(method: Method, plan: Plan) -> None:
         )
 
 
+def _taught_method(method: Method, plan: Plan) -> Method:
+    """Return a method, or what of it the teachers can teach if it is the default that nobody named, as in a run."""
+    if not method.distils or "method" in method.config.given:
+        return method
+    recipe = Recipe.of(method.config, train=plan.recipe.train)
+    config = choose_method(recipe, plan.student, plan.teachers, classes_taught=True).config
+    return replace(method_of(config), config=config)
+
+
 def _prepare(
     options: ComparisonOptions, data: str, seeds: Sequence[int], plan: Plan, part: LabelledPart | None
 ) -> PreparedData:
     """Fine-tune the teachers of a plan that are not trained for its data."""
     folder = _data_folder(options, data, seeds[0])
-    for method in options.methods:
+    methods = [_taught_method(method, plan) for method in options.methods]
+    for method in methods:
         _check_method(method, plan)
     plan = plan.with_data_copy(folder)
     teachers = [
@@ -160,10 +173,10 @@ def _prepare(
     ]
     files = {}
     if part is not None:
-        makers = {method.label: _own_data(method, part, folder, plan, teachers) for method in options.methods}
+        makers = {method.label: _own_data(method, part, folder, plan, teachers) for method in methods}
         files = {label: file for label, file in makers.items() if file is not None}
     datasets = {label: scan_dataset(file, plan.recipe.train, recorded=True) for label, file in files.items()}
-    return PreparedData(data_name(data), seeds, plan, teachers, part, datasets)
+    return PreparedData(data_name(data), seeds, plan, methods, teachers, part, datasets)
 
 
 def _own_data(method: Method, part: LabelledPart, folder: Path, plan: Plan, teachers: Sequence[Path]) -> Path | None:
@@ -204,7 +217,7 @@ def plan_jobs(options: ComparisonOptions, prepared: Sequence[PreparedData]) -> l
         for seed in options.seeds
         for data in prepared
         if seed in data.seeds
-        for method in options.methods
+        for method in data.methods
     ]
 
 

@@ -259,7 +259,7 @@ METHOD_OPTIONS: dict[str, type[MethodOptions]] = {
     "crosshead": CrossHeadOptions,
 }
 """Options of each method by its name; `fgd_yolo.methods` has their loss modules and terms."""
-DEFAULT_METHOD = "fgd+heads"
+DEFAULT_METHOD = "heads+dfine"
 METHOD_WITHOUT_HEADS = "fgd"
 """Method of a run whose user names none, where no head can be imitated and the default compares no neck maps."""
 PLAIN = "plain"
@@ -289,17 +289,21 @@ def method_names(method: Any) -> tuple[str, ...]:
     return tuple(name for name in METHOD_OPTIONS if name in names)
 
 
-def part_of_default(heads: bool = True, dfl: bool = True) -> str:
+def part_of_default(heads: bool = True, dfl: bool = True, targets: bool = True) -> str:
     """Return the method of a run whose user names none: what of the default its models can teach.
 
     Args:
         heads: whether the student can imitate the head of a teacher.
         dfl: whether student and a teacher predict distributions of box edges (DFL) with as many bins.
+        targets: whether the student's own loss has targets on every image.
     """
     names = method_names(DEFAULT_METHOD)
     if not heads:
         return "+".join(methods_of_group(names, FeatureOptions)) or METHOD_WITHOUT_HEADS
-    return "+".join(name for name in names if dfl or not METHOD_OPTIONS[name].needs_dfl)
+    left_out = {name for name in names if METHOD_OPTIONS[name].needs_dfl} if not dfl else set()
+    if not targets:
+        left_out |= {name for name in methods_of_group(names, HeadOptions) if METHOD_OPTIONS[name].needs_boxes}
+    return "+".join(name for name in names if name not in left_out)
 
 
 def methods_of_group(methods: tuple[str, ...], group: type[MethodOptions]) -> tuple[str, ...]:

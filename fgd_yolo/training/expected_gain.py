@@ -1,6 +1,6 @@
 """What a distillation can be expected to gain, by the committed comparisons.
 
-`expected_gain.csv` has their pairs of runs, by kind of student and number of optimizer steps. It is written by
+`expected_gain.csv` has their pairs of runs, by method, kind of student and number of optimizer steps. It is written by
 `docs/generators/results_tables.py`.
 """
 
@@ -26,6 +26,7 @@ class PooledPairs:
     """Pairs of a plain and a distilled run, in points of mAP50-95.
 
     Args:
+        method: the distillation method, with its default options.
         student: kind of the student, of `KINDS`.
         first_step: lowest number of optimizer steps of these runs, of `FIRST_STEPS`.
         pairs: number of pairs.
@@ -38,6 +39,7 @@ class PooledPairs:
         largest_px: largest size of the images.
     """
 
+    method: str
     student: str
     first_step: int
     pairs: int
@@ -65,12 +67,12 @@ class PooledPairs:
 
     @property
     def figures(self) -> str:
-        """The kind of student, the difference, its interval and the number of pairs, in words."""
+        """The kind of student, the method, the difference, its interval and the number of pairs, in words."""
         side = "above" if self.mean >= 0 else "below"
         interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
         pairs = f"{counted(self.pairs, 'pair')} on {counted(self.data_sets, 'data set')}"
         difference = f"{abs(self.mean):.1f} mAP50-95 points {side} plain training ({interval}{pairs})"
-        return f"distilled {self.student} ended {difference} in runs of {self.steps}"
+        return f"{self.student} with {self.method} ended {difference} in runs of {self.steps}"
 
 
 @cache
@@ -83,7 +85,7 @@ def pooled_pairs() -> tuple[PooledPairs, ...]:
 def _read(row: dict[str, str]) -> PooledPairs:
     names = ("first_step", "pairs", "data_sets", "smallest_px", "largest_px")
     numbers = {name: float(row[name]) if row[name] else None for name in ("mean", "low", "high", "lowest_teacher")}
-    return PooledPairs(row["student"], **{name: int(row[name]) for name in names}, **numbers)
+    return PooledPairs(row["method"], row["student"], **{name: int(row[name]) for name in names}, **numbers)
 
 
 def expected_gain(
@@ -91,16 +93,18 @@ def expected_gain(
     steps: int,
     imgsz: int,
     *,
+    method: str,
     student: str,
     pretrained: bool,
     measured: Sequence[PooledPairs] | None = None,
 ) -> str:
-    """Return what the default can be expected to gain over plain training, with the figures behind it.
+    """Return what a method can be expected to gain over plain training, with the figures behind it.
 
     Args:
         teacher_map: the best teacher's mAP50-95 on the val images.
         steps: optimizer steps of the run.
         imgsz: side of the student's images, in pixels.
+        method: the method, with its default options.
         student: name of the student's model YAML.
         pretrained: whether the student starts from weights.
         measured: what is known; None for the committed comparisons.
@@ -108,9 +112,9 @@ def expected_gain(
     known = pooled_pairs() if measured is None else measured
     first_step = max(step for step in FIRST_STEPS if step <= steps)
     kind = kind_of(student)
-    match = [entry for entry in known if (entry.student, entry.first_step) == (kind, first_step)]
+    match = [entry for entry in known if (entry.method, entry.student, entry.first_step) == (method, kind, first_step)]
     if not match:
-        runs = "students of this family" if kind is None else f"{kind} with about {steps} optimizer steps"
+        runs = "students of this family" if kind is None else f"{kind} with {method} and about {steps} optimizer steps"
         return f"it is not known what to expect: there is no comparison of {runs}"
     [entry] = match
     weakest = min(other.lowest_teacher for other in known)

@@ -38,7 +38,7 @@ from fgd_yolo.training.attention_plots import plot_if_due
 from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
 from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
-from fgd_yolo.training.expected_gain import expected_gain
+from fgd_yolo.training.expected_gain import expected_gain, pooled_pairs
 from fgd_yolo.training.frame_labels import FrameLabels
 from fgd_yolo.training.host_labels import HOST_LABELS, HostLabels
 from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
@@ -426,15 +426,16 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
 
     @property
     def _is_like_the_comparisons(self) -> bool:
-        """Whether a detector is distilled with the default alone, on labelled images, for a known number of steps."""
+        """Whether a detector is distilled as in a comparison, or as by default, on labels and in a known time."""
         own, default = self.config.flat(), FGDConfig(method=self.config.method).flat()
         same = all(own[name] == default[name] for name in default if name.partition(".")[0] not in _OTHER_OPTIONS)
-        same = same and self.config.method in (part_of_default(), part_of_default(dfl=False))
+        compared = {part_of_default(), part_of_default(dfl=False), *(entry.method for entry in pooled_pairs())}
+        same = same and self.config.method in compared
         return same and self.unlabeled is None and self.args.task == "detect" and not self.args.time
 
     def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:
         name = Path(str(student.yaml.get("yaml_file", ""))).stem
-        rules = {"student": name, "pretrained": starts_from_weights(self.args)}
+        rules = {"method": self.config.method, "student": name, "pretrained": starts_from_weights(self.args)}
         _, steps = count_steps(vars(self.args), len(self.train_loader.dataset))
         return expected_gain(teacher_map, steps, self.args.imgsz, **rules)
 

@@ -19,8 +19,8 @@ def choose_method(recipe: Recipe, student: Model, teachers: Sequence[Model], cla
 
     Convention:
         A method that the user names is not changed. Of the default, methods that compare distributions of box edges
-        are left out if no teacher has such a distribution to compare, and all that compare heads if no head can be
-        imitated.
+        are left out if no teacher has such a distribution to compare, those that need the student's targets if frames
+        have none (`pseudo=false`), and all that compare heads if no head can be imitated.
 
     Args:
         recipe: recipe of a run, with `imgsz` in whole strides among its train arguments.
@@ -59,6 +59,8 @@ def _part_of_default(
     found = [teachable_terms(own, other) for other in others.values()]
     if not any(terms for terms, _ in found):
         return without_heads, next(note for _, note in found)
+    if not recipe.pseudo and part_of_default(targets=False) != part_of_default():
+        return part_of_default(targets=False), "pseudo=false leaves frames without the targets that it needs"
     bins = {name: bins_in_student_units(other, scale) for name, other in others.items()}
     reason = missing_dfl(method_names(part_of_default()), edge_bins(own.model[-1]), bins)
     return part_of_default(dfl=reason is None), reason

@@ -26,7 +26,7 @@ def test_every_table_stands_on_a_page(generator):
 
 
 def test_a_changed_figure_is_found_and_put_back(generator, tmp_path, monkeypatch, capsys):
-    page, right = tmp_path / "README.md", generator.with_tables("A\n<!-- table: comparison -->\n<!-- end -->\nB\n")
+    page, right = tmp_path / "README.md", generator.with_tables("A\n<!-- table: random-teachers -->\n<!-- end -->\nB\n")
     page.write_text(right.replace("+3.56", "+9.99"))
     monkeypatch.setattr(generator, "ROOT", tmp_path)
     monkeypatch.setattr(generator.comparison_tables, "draw_figures", lambda: None)

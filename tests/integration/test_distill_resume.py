@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_at_the_export_loses_nothing(shell, first_run):
     )
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1 and full.stderr.startswith("error: ")
-    assert re.search(r"^student narrow, fgd\+heads +[\d.]+ ", full.stdout, re.MULTILINE), "the table is shown"
+    assert re.search(r"^student narrow, heads\+dfine +[\d.]+ ", full.stdout, re.MULTILINE), "the table is shown"
     assert shell.result("first")["student"]["parameters"] > 0 and shell.result("first")["files"]["onnx"] is None
     assert student.read_bytes() == content and not onnx.exists()
     assert shell.run(["--resume", "runs/distill/first"]).returncode == 0

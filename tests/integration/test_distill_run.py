@@ -50,9 +50,9 @@ def test_the_run_folder_holds_student_onnx_options_and_table(shell, first_run):
 
 
 def test_the_table_has_teacher_and_student_with_every_column(shell, first_run):
-    row = r"^(teacher wide|student narrow, fgd\+heads) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
+    row = r"^(teacher wide|student narrow, heads\+dfine) +([\d.]+) +([\d.]+) +([\d.]+) M +([\d.]+) +([\d.]+)$"
     rows = re.findall(row, first_run.stdout, flags=re.MULTILINE)
-    assert [row[0] for row in rows] == ["teacher wide", "student narrow, fgd+heads"]
+    assert [row[0] for row in rows] == ["teacher wide", "student narrow, heads+dfine"]
     assert float(rows[0][3]) > 2 * float(rows[1][3]) > 0, "the teacher has more parameters"
     assert float(rows[0][4]) > float(rows[1][4]) > 0 and float(rows[1][5]) > 0
 
@@ -148,7 +148,7 @@ for weights in (result.weights, result.onnx):
 trainer = FGDTrainer.with_teacher({str(trained_teacher)!r}, FGDConfig(heads={{"ratio": 0.5}}))
 model = YOLO(result.weights)
 model.train(trainer=trainer, data={str(shell.data)!r}, project="alone", **small)
-assert "fg_loss" in model.trainer.loss_names
+assert "head_dfine" in model.trainer.loss_names
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=shell.folder, env=shell.environment, capture_output=True, text=True

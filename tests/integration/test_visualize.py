@@ -63,15 +63,27 @@ def test_an_image_that_cannot_be_used_is_reported_and_skipped(words, tiny_data, 
     assert file_names(Path("out")) == ["02-valid.png", "differences.csv", "differences.json"]
 
 
-def test_a_run_folder_supplies_all_options(shell, first_run, capsys, monkeypatch):
+def test_a_run_folder_supplies_all_options(shell, trained_teacher, capsys, monkeypatch):
+    job = shell.job("--teacher", trained_teacher, "--method", "fgd+heads", "--name", "features")
+    made = shell.run(job)
+    assert made.returncode == 0, made.stderr
+    monkeypatch.chdir(shell.folder)
+    assert main(["--run", "runs/distill/features", "--count", "1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "the alignment of epoch 1" in printed
+    content = json.loads(Path("runs/visualize/features/differences.json").read_text())
+    assert content["images"] == 1 and all(level["channel_after"] > 0 for level in content["levels"])
+    assert "runs/visualize/features" in printed
+    assert file_names(Path("runs/distill/features/student/attention")) == ["epoch001.png"]
+
+
+def test_channels_are_not_compared_in_a_run_without_features(shell, first_run, capsys, monkeypatch):
     assert first_run.returncode == 0, first_run.stderr
     monkeypatch.chdir(shell.folder)
     assert main(["--run", "runs/distill/first", "--count", "1", "--device", "cpu"]) == 0
-    printed = capsys.readouterr().out
-    assert "the alignment of epoch 1" in printed
-    content = json.loads(Path("runs/visualize/first/differences.json").read_text())
-    assert content["images"] == 1 and all(level["channel_after"] > 0 for level in content["levels"])
-    assert "runs/visualize/first" in printed
+    assert "compared no maps" in capsys.readouterr().out
+    levels = json.loads(Path("runs/visualize/first/differences.json").read_text())["levels"]
+    assert all(level["spatial_after"] > 0 and level["channel_after"] is None for level in levels)
     assert file_names(Path("runs/distill/first/student/attention")) == ["epoch001.png"]
 
 

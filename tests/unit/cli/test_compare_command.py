@@ -160,7 +160,7 @@ def test_a_folder_without_runs_has_no_report(capsys):
 
 def test_a_preset_chooses_the_methods():
     options = parse(["--preset", "pays-off", "--data", "d.yaml", "--teacher", "t.pt", "--student", "yolov8n"])
-    assert [method.label for method in options.methods] == ["plain", "fgd+heads"]
+    assert [method.label for method in options.methods] == ["plain", "heads+dfine"]
     assert (options.seeds, options.train) == ([0, 1, 2], {})
     assert parse(["preset=pays-off", "teacher=t.pt", "student=s.yaml", "seeds=5"]).seeds == [0, 1, 2, 3, 4]
 

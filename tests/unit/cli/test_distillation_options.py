@@ -15,7 +15,7 @@ def test_the_options_of_distill_are_exactly_those_of_the_models():
 def test_the_help_has_description_and_defaults_of_the_models():
     assert DISTILL["heads.ratio"].help.endswith("None keeps the weights fixed (default: 0.5)")
     assert DISTILL["checks.min_teacher_map"].help.endswith("(default: 0.05)")
-    assert DISTILL["method"].help.endswith("(default: fgd+heads)")
+    assert DISTILL["method"].help.endswith("(default: heads+dfine)")
 
 
 def test_the_help_says_which_method_has_an_option_and_on_what_its_default_depends():

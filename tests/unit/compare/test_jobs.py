@@ -24,7 +24,8 @@ from fgd_yolo.compare.jobs import (
     write_result,
 )
 from fgd_yolo.compare.labelled_part import labelled_names
-from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods
+from fgd_yolo.compare.options import ComparisonOptions, parse_method, parse_methods, preset_methods
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import FGDError, UsageError
 from fixtures import draw_dataset, rename_classes, save_checkpoint
@@ -97,6 +98,24 @@ def test_a_teacher_that_knows_the_classes_by_the_map_of_a_method_is_used_as_it_i
         )
         plan = plan_data(options, str(tiny_data), str(tiny_data), 0, (dict(options.train), None))
         assert plan.fine_tuned == (not as_it_is,)
+
+
+def test_the_default_of_a_preset_is_what_of_it_the_teachers_can_teach(teacher_pt, tiny_data, tmp_path, capsys):
+    methods = preset_methods("pays-off", FGDConfig(heads={"ratio": 0.25}))
+    train = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"}
+    for student, label in (("yolov8n.yaml", "heads+dfine"), ("yolo26n.yaml", "heads")):
+        options = ComparisonOptions(
+            tmp_path / student, [str(tiny_data)], [str(teacher_pt)], student, methods, seeds=[0], train=train
+        )
+        (plain, distilled) = plan_jobs(options, prepare_data(options))
+        assert (plain.planned.method, distilled.planned.method) == ("plain", f"{label}:heads.ratio=0.25")
+        assert (distilled.method.config.method, distilled.method.config.heads.ratio) == (label, 0.25)
+        assert ("method heads, not the default" in capsys.readouterr().out) == (label == "heads")
+    named = parse_methods(["heads+dfine"])
+    options = ComparisonOptions(
+        tmp_path / "named", [str(tiny_data)], [str(teacher_pt)], "yolo26n.yaml", named, seeds=[0], train=train
+    )
+    assert [job.planned.method for job in plan_jobs(options, prepare_data(options))] == ["heads+dfine"]
 
 
 def few_labels(teacher: str, student: Path, data: Path, output: Path, methods: list[str]) -> ComparisonOptions:

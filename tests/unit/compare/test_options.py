@@ -42,7 +42,7 @@ def test_another_scale_changes_default_weights_but_no_given_ones():
 def test_methods_are_joined_with_a_plus_in_any_order_and_have_one_label():
     assert parse_method("heads+cwd:heads.ratio=1").label == "cwd+heads:heads.ratio=1"
     assert parse_method("cwd+heads").config == FGDConfig(method="cwd+heads")
-    assert method_of(FGDConfig()).label == "fgd+heads"
+    assert method_of(FGDConfig()).label == "heads+dfine"
 
 
 def test_loss_gains_become_train_arguments_of_the_method():

@@ -74,7 +74,7 @@ def test_the_verdict_line_has_mean_interval_and_number_of_pairs():
 
 
 def test_methods_have_one_order_and_the_verdict_is_about_the_default():
-    default = "fgd+heads"
+    default = "heads+dfine"
     methods = [
         "fgd:features.ratio=0.1",
         default,
@@ -108,11 +108,11 @@ def test_cost_ratios_are_within_data_and_seed():
 
 def test_the_verdicts_of_a_comparison_with_few_labels_are_about_the_method_that_sees_the_frames():
     ours = "fgd+heads:frames=true,unlabeled_ratio=0.7"
-    methods = ["plain", "plain:labels=all", "pseudo-labels", "fgd+heads", ours]
+    methods = ["plain", "plain:labels=all", "pseudo-labels", "heads+dfine", ours]
     assert main_method(methods) == ours
-    assert main_method([method for method in methods if method != ours]) == "fgd+heads"
+    assert main_method([method for method in methods if method != ours]) == "heads+dfine"
     assert sort_methods(methods)[:3] == ["plain", "plain:labels=all", "pseudo-labels"]
-    assert {(ours, "pseudo-labels"), (ours, "fgd+heads"), ("plain:labels=all", "plain")} <= set(comparisons(methods))
+    assert {(ours, "pseudo-labels"), (ours, "heads+dfine"), ("plain:labels=all", "plain")} <= set(comparisons(methods))
 
 
 def test_the_share_that_is_closed_is_of_the_seeds_that_all_three_have():

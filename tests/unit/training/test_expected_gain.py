@@ -5,18 +5,18 @@ import pytest
 from fgd_yolo.training import expected_gain as module
 from fgd_yolo.training.expected_gain import FIRST_STEPS, KINDS, PooledPairs, expected_gain, pooled_pairs
 
-LONG = PooledPairs("YOLOv8 and YOLO11", 1000, 12, 3, 3.56, 2.16, 4.96, 0.354, 128, 320)
-MIDDLE = PooledPairs("YOLOv8 and YOLO11", 400, 6, 1, 0.4, -1.0, 1.8, 0.354, 128, 128)
-SHORT = PooledPairs("YOLOv8 and YOLO11", 0, 1, 1, -2.95, None, None, 0.472, 128, 128)
-END_TO_END = PooledPairs("YOLO26", 400, 3, 1, -1.9, -4.4, 0.6, 0.538, 128, 128)
+LONG = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 1000, 12, 3, 3.56, 2.16, 4.96, 0.354, 128, 320)
+MIDDLE = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 400, 6, 1, 0.4, -1.0, 1.8, 0.354, 128, 128)
+SHORT = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 0, 1, 1, -2.95, None, None, 0.472, 128, 128)
+END_TO_END = PooledPairs("fgd+heads", "YOLO26", 400, 3, 1, -1.9, -4.4, 0.6, 0.538, 128, 128)
 KNOWN = [LONG, MIDDLE, SHORT, END_TO_END]
 GAIN = (
-    "distilled YOLOv8 and YOLO11 ended 3.6 mAP50-95 points above plain training (95 % interval +2.2 to +5.0, 12 pairs "
-    "on 3 data sets) in runs of at least 1000 optimizer steps"
+    "YOLOv8 and YOLO11 with fgd+heads ended 3.6 mAP50-95 points above plain training (95 % interval +2.2 to +5.0, 12 "
+    "pairs on 3 data sets) in runs of at least 1000 optimizer steps"
 )
 LOSS = (
-    "distilled YOLO26 ended 1.9 mAP50-95 points below plain training (95 % interval -4.4 to +0.6, 3 pairs on 1 data "
-    "set) in runs of 400 to 999 optimizer steps"
+    "YOLO26 with fgd+heads ended 1.9 mAP50-95 points below plain training (95 % interval -4.4 to +0.6, 3 pairs on 1 "
+    "data set) in runs of 400 to 999 optimizer steps"
 )
 
 
@@ -36,37 +36,45 @@ LOSS = (
         ),
         (
             (0.5, 999, 128),
-            "expect little: distilled YOLOv8 and YOLO11 ended 0.4 mAP50-95 points above plain training (95 % interval "
-            "-1.0 to +1.8, 6 pairs on 1 data set) in runs of 400 to 999 optimizer steps",
+            "expect little: YOLOv8 and YOLO11 with fgd+heads ended 0.4 mAP50-95 points above plain training (95 % "
+            "interval -1.0 to +1.8, 6 pairs on 1 data set) in runs of 400 to 999 optimizer steps",
         ),
         (
             (0.5, 399, 128),
-            "it is hardly known what to expect: distilled YOLOv8 and YOLO11 ended 3.0 mAP50-95 points below plain "
+            "it is hardly known what to expect: YOLOv8 and YOLO11 with fgd+heads ended 3.0 mAP50-95 points below plain "
             "training (1 pair on 1 data set) in runs of fewer than 400 optimizer steps",
         ),
     ],
     ids=str,
 )
 def test_what_to_expect_is_said_with_the_figures_behind_it(run, expected):
-    assert expected_gain(*run, student="yolov8n", pretrained=False, measured=KNOWN) == expected
+    assert expected_gain(*run, method="fgd+heads", student="yolov8n", pretrained=False, measured=KNOWN) == expected
 
 
 def test_a_run_unlike_all_others_is_told_so():
-    text = expected_gain(0.5, 2000, 64, student="yolov8n", pretrained=True, measured=KNOWN)
+    text = expected_gain(0.5, 2000, 64, method="fgd+heads", student="yolov8n", pretrained=True, measured=KNOWN)
     assert text == (
         "nothing was measured for a run like this (64 px, a student that starts from weights): at 128 to 320 px and "
         f"from random weights {GAIN}"
     )
-    assert expected_gain(0.5, 2000, 128, student="yolo26n", pretrained=False, measured=KNOWN) == (
-        "it is not known what to expect: there is no comparison of YOLO26 with about 2000 optimizer steps"
+    assert expected_gain(0.5, 2000, 128, method="fgd+heads", student="yolo26n", pretrained=False, measured=KNOWN) == (
+        "it is not known what to expect: there is no comparison of YOLO26 with fgd+heads and about 2000 optimizer steps"
     )
-    assert expected_gain(0.5, 2000, 128, student="yolov5nu", pretrained=False, measured=KNOWN) == (
+    assert expected_gain(0.5, 2000, 128, method="fgd+heads", student="yolov5nu", pretrained=False, measured=KNOWN) == (
         "it is not known what to expect: there is no comparison of students of this family"
     )
 
 
+def test_each_method_is_judged_by_its_own_pairs():
+    other = PooledPairs("heads", "YOLOv8 and YOLO11", 1000, 5, 2, -1.0, -2.0, 0.1, 0.5, 128, 128)
+    rules = {"student": "yolov8n", "pretrained": False, "measured": [*KNOWN, other]}
+    assert expected_gain(0.5, 1000, 128, method="heads", **rules).startswith("expect little, or a loss: YOLOv8 and YO")
+    assert expected_gain(0.5, 1000, 128, method="fgd+heads", **rules) == f"expect a gain: {GAIN}"
+    assert "YOLOv8 and YOLO11 with mgd and" in expected_gain(0.5, 1000, 128, method="mgd", **rules)
+
+
 def test_a_kind_of_student_that_lost_is_told_so_and_its_teacher_is_judged_by_all_comparisons():
-    text = expected_gain(0.4, 500, 128, student="yolo26n", pretrained=False, measured=KNOWN)
+    text = expected_gain(0.4, 500, 128, method="fgd+heads", student="yolo26n", pretrained=False, measured=KNOWN)
     assert text == f"expect little, or a loss: {LOSS}"
 
 

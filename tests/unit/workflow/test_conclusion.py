@@ -221,7 +221,7 @@ def test_whether_it_pays_off_is_said_by_pairs_of_such_runs(twin, tmp_path, monke
     commands = commands_of(make_result(twin=twin, files=files), monkeypatch)
     (words,) = [words for words in commands if words[0] == "compare"]
     options = parse_compare(words[1:])
-    assert [method.label for method in options.methods] == ["plain", "fgd+heads:heads.ratio=0.25"]
+    assert [method.label for method in options.methods] == ["plain", "heads+dfine:heads.ratio=0.25"]
     assert (options.teachers, options.student, options.data) == (["a.pt"], "small.yaml", ["cells.yaml"])
     assert (options.train, options.seeds) == ({"epochs": 7, "lr0": 0.002}, [0, 1, 2])
 

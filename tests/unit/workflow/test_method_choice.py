@@ -9,6 +9,7 @@ from fgd_yolo.workflow.resolve import resolve
 
 YOLOV8, YOLO26, RTDETR, ROTATED = "yolov8n.yaml", "yolo26n.yaml", "rtdetr-resnet50.yaml", "yolov8n-obb.yaml"
 NO_CLASS, LARGER, TWICE = {"classes_taught": False}, {"teacher_imgsz": 96}, {"teacher_imgsz": 128}
+NO_TARGETS = {"unlabeled": ["frames"], "pseudo": False}
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def choose(monkeypatch):
         (YOLOV8, [YOLO26], {}, ["heads", "fgd+heads", "fgd+heads"]),
         (YOLOV8, [YOLO26, YOLOV8], {}, ["heads+dfine", "fgd+heads+dfine", "fgd+heads"]),
         (YOLOV8, [YOLOV8], TWICE, ["heads", "fgd+heads", "fgd+heads"]),
+        (YOLOV8, [YOLOV8], NO_TARGETS, ["heads", "fgd+heads", "fgd+heads"]),
         (YOLOV8, [YOLOV8], LARGER, ["fgd", "fgd", "fgd"]),
         (YOLOV8, [YOLOV8], NO_CLASS, ["fgd", "fgd", "fgd"]),
         (YOLOV8, [RTDETR], {}, ["fgd", "fgd", "fgd"]),
