@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from fgd_yolo.compare.paired_differences import Estimate, estimate, pairs, verdict
 from fgd_yolo.compare.results import RUNS, Run, read_runs
-from fgd_yolo.compare.tables import number
+from fgd_yolo.compare.tables import mean_and_range, number, select_runs
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -77,6 +78,27 @@ def bold(text: str) -> str:
 def accuracy_cells(values: Sequence[float | None], best: float | None) -> list[str]:
     """Return cells of accuracies with three digits: the best ones bold, those that were not measured empty."""
     return ["" if value is None else bold(number(value, 3)) if value == best else number(value, 3) for value in values]
+
+
+def accuracy_over_seeds(runs: Sequence[Run], data_sets: Mapping[str, str], methods: Iterable[str]) -> str:
+    """Return a table of the mean and range of mAP50-95 over the seeds, and the mean of mAP50; what was run so far.
+
+    Args:
+        runs: rows of a comparison.
+        data_sets: name of each data set in the table.
+        methods: labels of the methods, in the order of the table.
+    """
+    groups = [(name, method, select_runs(runs, data, method)) for data, name in data_sets.items() for method in methods]
+    rows = [
+        [name, f"`{method}`", str(len(seeds)), mean_and_range([run.map50_95 for run in seeds], 3), _mean_map50(seeds)]
+        for name, method, seeds in groups
+        if seeds
+    ]
+    return markdown(["data", "method", "seeds", "mAP50-95, mean (range)", "mAP50"], rows, labels=2)
+
+
+def _mean_map50(runs: Sequence[Run]) -> str:
+    return number(mean(run.map50 for run in runs), 3)
 
 
 def interval(result: Estimate) -> str:

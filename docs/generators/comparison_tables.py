@@ -17,6 +17,7 @@ from committed_rows import (
     ROOT,
     WITH_FEATURES,
     accuracy_cells,
+    accuracy_over_seeds,
     bold,
     comparison_rows,
     folders_of,
@@ -30,7 +31,7 @@ from matplotlib.figure import Figure
 from fgd_yolo.compare.paired_differences import Estimate
 from fgd_yolo.compare.plots import new_figure, plan_plots, save_png
 from fgd_yolo.compare.results import Run, curve_file, read_context, read_curve
-from fgd_yolo.compare.tables import classes_table, mean_and_range, number, select_runs
+from fgd_yolo.compare.tables import classes_table, number, select_runs
 
 FIGURES = ROOT / "docs/pictures"
 RUNS_PLANNED = 79
@@ -129,15 +130,7 @@ def each_pair() -> str:
 
 def accuracy() -> str:
     """Mean and range over the seeds, and the mean of mAP50."""
-    runs, rows = comparison_rows(), []
-    for data, name in DATA.items():
-        for method in METHODS:
-            seeds = select_runs(runs, data, method)
-            if seeds:
-                value = mean_and_range([run.map50_95 for run in seeds], 3)
-                loose = number(mean(run.map50 for run in seeds), 3)
-                rows.append([name, f"`{method}`", str(len(seeds)), value, loose])
-    return markdown(["data", "method", "seeds", "mAP50-95, mean (range)", "mAP50"], rows, labels=2)
+    return accuracy_over_seeds(comparison_rows(), DATA, METHODS)
 
 
 def classes(data: str) -> str:

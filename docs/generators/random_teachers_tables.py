@@ -11,6 +11,7 @@ from committed_rows import (
     RANDOM_TEACHERS,
     RESULTS,
     accuracy_cells,
+    accuracy_over_seeds,
     bold,
     by_seed,
     conclusion,
@@ -22,7 +23,7 @@ from committed_rows import (
 )
 
 from fgd_yolo.compare.results import read_context
-from fgd_yolo.compare.tables import mean_and_range, number, select_runs
+from fgd_yolo.compare.tables import number, select_runs
 
 METHODS = {
     PLAIN: "plain",
@@ -71,13 +72,7 @@ def random_teachers_gains() -> str:
 
 def random_teachers_accuracy() -> str:
     """Mean and range over the seeds, and the mean of mAP50."""
-    runs, rows = rows_of(RANDOM_TEACHERS), []
-    for data, name in DATA_SETS.items():
-        for method in METHODS:
-            seeds = select_runs(runs, data, method)
-            values = mean_and_range([run.map50_95 for run in seeds], 3), number(mean(run.map50 for run in seeds), 3)
-            rows.append([name, f"`{method}`", str(len(seeds)), *values])
-    return markdown(["data", "method", "seeds", "mAP50-95, mean (range)", "mAP50"], rows, labels=2)
+    return accuracy_over_seeds(rows_of(RANDOM_TEACHERS), DATA_SETS, METHODS)
 
 
 def random_teachers_budgets() -> str:
