@@ -35,7 +35,7 @@ COMPARISON = {
     "bccd": ("verdict-bccd",),
     "pcb": ("verdict-pcb", "verdict-pcb-3-to-5"),
     "raccoon": ("verdict-raccoon",),
-    "demo": ("verdict-scenes", "verdict-scenes-1-and-2"),
+    "demo": ("verdict-scenes", "verdict-scenes-0", "verdict-scenes-1-and-2"),
     "deeppcb-320": ("verdict-deeppcb-320",),
 }
 """Folders in `docs/results/strong-teachers` of the comparison on each data set: one for each teacher."""

@@ -18,7 +18,9 @@ from committed_rows import (
     folders_of,
     markdown,
     rows_of,
+    rows_so_far,
 )
+from other_setting_tables import DATA_SETS, SETTINGS, folder_of
 from random_teachers_tables import OTHER_RUNS
 
 from fgd_yolo.compare.paired_differences import estimate, pairs
@@ -39,6 +41,9 @@ def _comparisons() -> Iterator[tuple[str, str, str]]:
     """Return folder, label and name of each method that was compared with plain training with its default options."""
     for folder in (folder for data in COMPARISON for folder in folders_of(data)):
         yield from ((folder, method, method) for method in (OURS, WITH_FEATURES))
+    for setting, (_, method) in SETTINGS.items():
+        folders = (folder_of(setting, data) for data in DATA_SETS)
+        yield from ((folder, method, method) for folder in folders if rows_so_far(folder))
     yield from ((folder, FORMER, "fgd+heads") for folder in (RANDOM_TEACHERS, *OTHER_RUNS))
 
 

@@ -25,6 +25,7 @@ import experiment_tables
 import families_table
 import few_labels_tables
 import other_run_tables
+import other_setting_tables
 import random_teachers_tables
 import search_table
 import task_features
@@ -90,6 +91,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "pairs": comparison_tables.each_pair,
     "accuracy": comparison_tables.accuracy,
     "classes-bccd": partial(comparison_tables.classes, "bccd"),
+    "other-settings": other_setting_tables.other_settings,
+    "from-pretrained": other_setting_tables.from_pretrained,
+    "other-targets": other_setting_tables.targets,
     "random-teachers-gains": random_teachers_tables.random_teachers_gains,
     "random-teachers-accuracy": random_teachers_tables.random_teachers_accuracy,
     "random-teachers-budgets": random_teachers_tables.random_teachers_budgets,
