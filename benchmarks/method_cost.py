@@ -24,7 +24,7 @@ from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.methods import METHODS, LabelledObjects, LevelLoss
 from fgd_yolo.methods.alignment import align_student
 from fgd_yolo.timing import best_times
-from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
+from fgd_yolo.training.speed.pointwise import prefer_onednn_in_alignments
 
 BASE = "fitnet"
 STUDENT_CHANNELS, TEACHER_CHANNELS = (64, 128, 256), (128, 256, 512)

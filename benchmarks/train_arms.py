@@ -25,9 +25,9 @@ from ultralytics.utils.torch_utils import autocast, unwrap_model
 from fgd_yolo import FGDConfig, FGDTrainer
 from fgd_yolo.demo.demo_dataset import demo_dataset
 from fgd_yolo.neck import NeckEnd
-from fgd_yolo.training.batch_parts import join_parts
-from fgd_yolo.training.beside import Beside
-from fgd_yolo.training.pointwise import prefer_onednn
+from fgd_yolo.training.heads.batch_parts import join_parts
+from fgd_yolo.training.speed.beside import Beside
+from fgd_yolo.training.speed.pointwise import prefer_onednn
 from fgd_yolo.ultralytics import load_model
 
 STUDENT = "yolov8n"

@@ -18,7 +18,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from fgd_yolo import FGDTrainer
 from fgd_yolo.console import guarded
 from fgd_yolo.distributed.world import current_world
-from fgd_yolo.training.mixed_dataset import UNLABELED
+from fgd_yolo.training.unlabeled_frames.mixed_dataset import UNLABELED
 from training import quick_config
 
 

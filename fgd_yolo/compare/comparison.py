@@ -26,8 +26,8 @@ from fgd_yolo.files import remove_leftovers
 from fgd_yolo.locking import FolderLock
 from fgd_yolo.runtime.threads import machine_name
 from fgd_yolo.text import counted, printable, shortened
-from fgd_yolo.training.other_tasks import Labels
 from fgd_yolo.training.preflight import check_teacher_map
+from fgd_yolo.training.teachers.other_tasks import Labels
 from fgd_yolo.ultralytics_log import readable_log
 
 

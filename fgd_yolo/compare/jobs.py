@@ -22,8 +22,8 @@ from fgd_yolo.errors import FGDError, UsageError
 from fgd_yolo.files import atomic_path, sha256_of_file
 from fgd_yolo.strict_json import to_json
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.cpu_autocast import on_cpu
 from fgd_yolo.training.preflight import starting_checkpoint
+from fgd_yolo.training.speed.cpu_autocast import on_cpu
 from fgd_yolo.ultralytics import find_device
 from fgd_yolo.workflow.method_choice import choose_method
 from fgd_yolo.workflow.plan import Plan, check_teacher_size, demo_arguments, make_plan

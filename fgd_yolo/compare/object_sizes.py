@@ -21,8 +21,8 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.task_table import RECORDS, YoloTask, task_of_model
 from fgd_yolo.text import printable_names
 from fgd_yolo.train_arguments import validation_arguments
-from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
-from fgd_yolo.training.validation_by_name import validate_by_name
+from fgd_yolo.training.teachers.other_tasks import Labels, accuracy_in_table
+from fgd_yolo.training.teachers.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model
 
 

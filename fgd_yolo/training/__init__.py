@@ -1,48 +1,19 @@
 """Training: Ultralytics' trainers with a teacher, and the loss for the training loops of other detectors.
 
-- `trainer.py`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
-- `distributed_trainer.py`: what it needs beyond Ultralytics to train over several processes
-- `cpu_autocast.py`: bfloat16 on a CPU
-- `weight_gradients.py`: half of a plain training's backward pass in a second thread of a CPU
-- `step_times.py`: times a few steps of a training before it starts
-- `student_record.py`: which record of the task table a student has
-- `distiller.py`: `Distiller.step`, one training step from the detection loss to the appended terms
-- `teacher_passes.py`: what the teachers make of a batch, beside the student
-- `host_labels.py`: the labels of a batch on the CPU
-- `mixed_dataset.py`: labelled images and unlabelled frames as one data set
-- `frame_objects.py`, `frame_labels.py`: the objects that the teachers find on frames, in the place of labels
-- `frame_loss.py`: Ultralytics' own loss of a batch with frames
-- `ignored_anchors.py`: anchors that the class term of that loss leaves out
-- `term_group.py`: the terms of the features, and those of the heads
-- `beside.py`: runs the teachers beside the student, in a thread or on a stream
-- `batch_parts.py`: joins what the teachers make of the parts of a batch
-- `spare_core.py`: whether a CPU has cores left for a second thread
-- `half_precision.py`: from half precision back to float32
-- `teacher_precision.py`: the precision in which the teachers run
-- `finite_gate.py`, `dropped_batches.py`: terms that are not finite are left out and counted
-- `later_value.py`: values of a GPU that the host reads later, so that it never waits
-- `attachment.py`: what is attached to a live model, and detached while it is copied
-- `loss_hook.py`: attaches the step to a live model and detaches it
-- `gradient_ratio.py`: the strength of the terms relative to the detection loss, and the gain that controls it
-- `distillation_loss.py`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
-- `load_teachers.py`: loads the teachers and chooses what each teaches
-- `teacher.py`: a teacher, frozen and cut at its neck
-- `pointwise.py`: faster 1x1 convolutions on a CPU
-- `image_sizes.py`: teachers that see larger images than their student: the student's batch is shrunk from theirs
-- `inherit.py`: the inheriting strategy, a student that starts from its teacher's neck and head
-- `head_outputs.py`: outputs of the heads, paired by branch and level
-- `coarser_outputs.py`: outputs of teachers that see larger images, on the student's cells
-- `assignments.py`: which anchors the student's loss assigns to labelled boxes
-- `crossed_head.py`: the student's maps in the teacher's frozen head
-- `head_methods.py`: what the methods that compare heads need of both heads
-- `encoder_outputs.py`: what RT-DETR's encoder predicts for each cell
-- `other_tasks.py`: a teacher of another task than its student: what it teaches, how it is measured
-- `validation_by_name.py`: the accuracy of a teacher with other classes than the data
-- `class_selection.py`: which classes are selected and taught
-- `preflight.py`: checks before the first epoch
-- `expected_gain.py`: what a distillation can be expected to gain, by the committed comparisons
-- `first_batch.py`: checks on the first batch with boxes
-- `checkpoints.py`: checkpoints and their side file, written so that a resumable pair exists at every moment
-- `run_lock.py`: the lock on the run folder
-- `attention_plots.py`: attention plots during a training
+Modules import only modules above them in this list:
+
+- `attachment`: what is attached to a live model, and detached while it is copied
+- `speed`: bfloat16, a second thread on a CPU, and a host that does not wait for its device
+- `heads`: what heads put out, as the terms compare it
+- `teachers`: loads the teachers, freezes them and chooses what each teaches
+- `unlabeled_frames`: what the teachers find on frames, in the place of labels
+- `step`: one training step, from the detection loss to the appended terms
+- `distillation_loss`: `DistillationLoss`, for any detector with a pyramid; imports no Ultralytics
+- `preflight`: checks before the first epoch. `val_loaders`: the val images, as student and teachers see them
+- `expected_gain`: what a run can be expected to gain. `student_record`: which record of the task table a student has
+- `checkpoints`: checkpoints and their side file, written so that a resumable pair exists at every moment
+- `run_lock`: the lock on the run folder. `distributed_trainer`: what training over several processes needs
+- `attention_plots`: attention plots during a training
+- `trainer`: `FGDTrainer`, Ultralytics' trainer with the methods that a distillation overrides
+- `step_times`: times a few steps of a training before it starts
 """

@@ -18,8 +18,8 @@ from fgd_yolo.errors import FGDError, one_line
 from fgd_yolo.methods.attention_maps import AttentionSettings
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.task_table import YoloTask, image_channels, task_of_model
-from fgd_yolo.training.distiller import Distiller
-from fgd_yolo.training.teacher import on_grid
+from fgd_yolo.training.step.distiller import Distiller
+from fgd_yolo.training.teachers.teacher import on_grid
 
 IMAGES = 3
 FOLDER = "attention"

@@ -14,7 +14,7 @@ from fgd_yolo.config import FGDConfig, load_recipe, method_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.methods import METHODS, build_level_loss
 from fgd_yolo.text import counted
-from fgd_yolo.training.gradient_ratio import GradientRatio, gradient_square
+from fgd_yolo.training.step.gradient_ratio import GradientRatio, gradient_square
 
 Maps = Sequence[Tensor] | Mapping[str, Tensor]
 

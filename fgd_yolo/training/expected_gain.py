@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fgd_yolo.config import FGDConfig, part_of_default
 from fgd_yolo.text import counted
 
 FILE = Path(__file__).with_name("expected_gain.csv")
@@ -19,6 +20,7 @@ FIRST_STEPS = (0, 400, 1000)
 """Optimizer steps from which runs are pooled, up to the next of these numbers."""
 KINDS = {"yolov8": "YOLOv8 and YOLO11", "yolo11": "YOLOv8 and YOLO11", "yolo26": "YOLO26"}
 """The students that were compared, by the beginning of their names: those with one head are pooled."""
+_OTHER_OPTIONS = {"checks", "map", "pictures_every", "teacher_precision"}  # they do not change what a comparison says
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,14 @@ def expected_gain(
     if entry.low is None:
         return f"it is hardly known what to expect: {entry.figures}"
     return f"expect {_verdict(entry)}: {entry.figures}"
+
+
+def is_compared(config: FGDConfig) -> bool:
+    """Return whether a run has the options of a comparison, or those by default, in all that changes its result."""
+    compared = {part_of_default(), part_of_default(dfl=False), *(entry.method for entry in pooled_pairs())}
+    own, default = config.flat(), FGDConfig(method=config.method).flat()
+    same = all(own[name] == default[name] for name in default if name.partition(".")[0] not in _OTHER_OPTIONS)
+    return same and config.method in compared
 
 
 def kind_of(student: str) -> str | None:

@@ -22,9 +22,9 @@ from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import count_seen
 from fgd_yolo.errors import FGDError
 from fgd_yolo.random_state import preserve_random_state
-from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, image_channels, task_of_model
-from fgd_yolo.training.class_selection import selected_classes, taught_classes
-from fgd_yolo.training.other_tasks import Labels, shared_task, teacher_validator
+from fgd_yolo.task_table import TASKS, Accuracy, YoloTask, accuracy, task_of_model
+from fgd_yolo.training.teachers.class_selection import selected_classes, taught_classes
+from fgd_yolo.training.teachers.other_tasks import Labels, shared_task, teacher_validator
 from fgd_yolo.ultralytics import load_model, validate
 
 MAX_SIZE_FACTOR = 1.5  # between the teacher's own image size and that of the training, up or down
@@ -49,19 +49,6 @@ def check_boxes(config: FGDConfig, labels: Iterable[Mapping[str, Any]], data: st
         f"method {'+'.join(needing)} needs labelled objects, and no train image of {data} has one: label some, or "
         f"choose among the methods without (method={', '.join(others)})"
     )
-
-
-def check_channels(teacher: nn.Module, data_channels: int) -> None:
-    """Stop unless the teacher reads images with as many channels as the data has.
-
-    Raises:
-        FGDError: it does not.
-    """
-    channels = image_channels(teacher.yaml)
-    if channels != data_channels:
-        raise FGDError(
-            f"the teacher reads {channels}-channel images, the data has {data_channels}: train the teacher on this data"
-        )
 
 
 def check_teachers(

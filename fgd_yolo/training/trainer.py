@@ -7,8 +7,8 @@ checkpoints. A training step itself is `Distiller.step`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from math import lcm
 from operator import methodcaller
@@ -21,7 +21,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, colorstr
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from fgd_yolo.config import METHOD_OPTIONS, FGDConfig, part_of_default
+from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.datasets import DATA_FOLDER, LABELLED_BY, TRAIN_LABELS, read_dataset
 from fgd_yolo.datasets.unlabeled_images import without_labels
 from fgd_yolo.distributed.alone import alone
@@ -35,32 +35,32 @@ from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import count_steps, refuse_unsupported
 from fgd_yolo.training import checkpoints
 from fgd_yolo.training.attention_plots import plot_if_due
-from fgd_yolo.training.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
-from fgd_yolo.training.distiller import Distiller
 from fgd_yolo.training.distributed_trainer import DistributedTrainer
-from fgd_yolo.training.expected_gain import expected_gain, pooled_pairs
-from fgd_yolo.training.frame_labels import FrameLabels
-from fgd_yolo.training.host_labels import HOST_LABELS, HostLabels
-from fgd_yolo.training.image_sizes import TEACHER_IMAGES, ImageSizes
-from fgd_yolo.training.inherit import inherit_neck_and_head
-from fgd_yolo.training.load_teachers import load_teachers
-from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.mixed_dataset import MixedDataset, log_mixture
-from fgd_yolo.training.pointwise import prefer_onednn_in_alignments
+from fgd_yolo.training.expected_gain import expected_gain, is_compared
 from fgd_yolo.training.preflight import check_boxes, check_teachers, starts_from_weights, warn_of_seen_images
 from fgd_yolo.training.run_lock import LockedTrainer
-from fgd_yolo.training.spare_core import has_spare_core
+from fgd_yolo.training.speed.cpu_autocast import BF16, Bfloat16Forward, check_bfloat16, on_cpu
+from fgd_yolo.training.speed.host_labels import HOST_LABELS, HostLabels
+from fgd_yolo.training.speed.pointwise import prefer_onednn_in_alignments
+from fgd_yolo.training.speed.spare_core import has_spare_core
+from fgd_yolo.training.speed.weight_gradients import WeightGradients
+from fgd_yolo.training.step.distiller import Distiller
+from fgd_yolo.training.step.loss_hook import LossHook
 from fgd_yolo.training.student_record import check_task, student_record
-from fgd_yolo.training.teacher import SideBySide
-from fgd_yolo.training.teacher_precision import teacher_dtype
-from fgd_yolo.training.weight_gradients import WeightGradients
+from fgd_yolo.training.teachers.image_sizes import TEACHER_IMAGES, ImageSizes
+from fgd_yolo.training.teachers.inherit import inherit_neck_and_head
+from fgd_yolo.training.teachers.load_teachers import load_teachers
+from fgd_yolo.training.teachers.teacher import SideBySide
+from fgd_yolo.training.teachers.teacher_precision import teacher_dtype
+from fgd_yolo.training.unlabeled_frames.frame_labels import FrameLabels
+from fgd_yolo.training.unlabeled_frames.mixed_dataset import MixedDataset, log_mixture
+from fgd_yolo.training.val_loaders import teachers_loader, whole_loader
 from fgd_yolo.ultralytics import (
     check_architecture,
     clean_names,
     find_device,
     largest_stride,
     load_model,
-    quiet_ultralytics,
     read_architecture,
     round_imgsz,
 )
@@ -70,7 +70,6 @@ _ON_EVENT = {  # what a trainer does on Ultralytics' events, besides its callbac
     "on_train_epoch_end": methodcaller("_end_epoch"),
     "on_model_save": lambda trainer: plot_if_due(trainer, trainer.config.pictures_every),
 }
-_OTHER_OPTIONS = {"checks", "map", "pictures_every", "teacher_precision"}  # they do not change what a comparison says
 MAX_GRADIENT_NORM = 10.0  # Ultralytics' own bound for the student
 
 
@@ -417,63 +416,22 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
             LOGGER.info(f"{colorstr('FGD:')} the val labels are the teacher's, so it is not measured on them")
             return
         labels = [teacher.name for teacher in self.distiller.teachers]
-        with self._whole_loader() as loader, self._teachers_loader() as teachers_loader:
+        strides, sizes = [teacher.frozen.stride for teacher in self.distiller.teachers], self.image_sizes
+        with whole_loader(self) as loader, teachers_loader(self, lcm(*strides), sizes) as teachers_images:
             subject = student, loader, self.args, self.data["names"], self.config
-            teacher_map = check_teachers(self.teachers, labels, *subject, teachers_loader)
+            teacher_map = check_teachers(self.teachers, labels, *subject, teachers_images)
             warn_of_seen_images(self.args, loader.dataset.im_files)
-        if teacher_map is not None and self._is_like_the_comparisons:
-            LOGGER.info(f"{colorstr('FGD:')} {self._expected_gain(student, teacher_map)}")
+        if teacher_map is not None:
+            self._log_expected_gain(student, teacher_map)
 
-    @property
-    def _is_like_the_comparisons(self) -> bool:
-        """Whether a detector is distilled as in a comparison, or as by default, on labels and in a known time."""
-        own, default = self.config.flat(), FGDConfig(method=self.config.method).flat()
-        same = all(own[name] == default[name] for name in default if name.partition(".")[0] not in _OTHER_OPTIONS)
-        compared = {part_of_default(), part_of_default(dfl=False), *(entry.method for entry in pooled_pairs())}
-        same = same and self.config.method in compared
-        return same and self.unlabeled is None and self.args.task == "detect" and not self.args.time
-
-    def _expected_gain(self, student: nn.Module, teacher_map: float) -> str:
+    def _log_expected_gain(self, student: nn.Module, teacher_map: float) -> None:
+        """Log what was measured for such runs, if there are any: a detector, on labels and in a known time."""
+        if not is_compared(self.config) or self.unlabeled is not None or self.args.task != "detect" or self.args.time:
+            return
         name = Path(str(student.yaml.get("yaml_file", ""))).stem
         rules = {"method": self.config.method, "student": name, "pretrained": starts_from_weights(self.args)}
         _, steps = count_steps(vars(self.args), len(self.train_loader.dataset))
-        return expected_gain(teacher_map, steps, self.args.imgsz, **rules)
-
-    @contextmanager
-    def _whole_loader(self) -> Iterator[Any]:
-        """Yield a loader of all val images: among several processes, `test_loader` has a part of them."""
-        if not self.world.several:
-            yield self.test_loader
-            return
-        with self._new_loader({}) as loader:
-            yield loader
-
-    @contextmanager
-    def _teachers_loader(self) -> Iterator[Any]:
-        """Yield a loader of the val images at the size of the teachers' images, a multiple of their strides."""
-        stride = lcm(*(teacher.frozen.stride for teacher in self.distiller.teachers))
-        if self.image_sizes is None and self.stride % stride == 0:
-            with self._whole_loader() as loader:
-                yield loader
-            return
-        imgsz = self.args.imgsz if self.image_sizes is None else self.image_sizes.teacher
-        with self._new_loader({"imgsz": round_imgsz(imgsz, stride) if self.task.stretched else imgsz}) as loader:
-            if loader.dataset.rect:  # the borders fill the images to multiples of the student's stride alone
-                loader.dataset.batch_shapes = -(-loader.dataset.batch_shapes // stride) * stride
-            yield loader
-
-    @contextmanager
-    def _new_loader(self, changes: dict[str, Any]) -> Iterator[Any]:
-        """Yield another loader of all val images, with changes of the arguments, and close it."""
-        changes = {**changes, "cache": False}  # not in memory: they are read once
-        with preserve_random_state(), override_configs(self.args, changes), quiet_ultralytics():
-            size = self.test_loader.batch_size
-            loader = self.get_dataloader(self.data[self.args.split], batch_size=size, rank=-1, mode="val")
-        try:
-            yield loader
-        finally:
-            if hasattr(loader, "close"):
-                loader.close()
+        LOGGER.info(f"{colorstr('FGD:')} {expected_gain(teacher_map, steps, self.args.imgsz, **rules)}")
 
     def _start_epoch(self) -> None:
         self.distiller.start_epoch(self.epochs, len(self.train_loader))
@@ -530,7 +488,7 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         if not self.world.first:
             return
         vars(self.args).update(self._recorded_precision)
-        with alone(), self._whole_loader() as loader, checkpoints.staging(self.wdir) as folder:
+        with alone(), whole_loader(self) as loader, checkpoints.staging(self.wdir) as folder:
             self.validator.dataloader = loader
             checkpoints.copy_checkpoints(self.wdir, folder)
             with checkpoints.redirected(self, folder):

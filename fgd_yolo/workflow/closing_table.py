@@ -21,8 +21,8 @@ from fgd_yolo.task_table import TASKS, Accuracy, YoloTask
 from fgd_yolo.text import counted, printable
 from fgd_yolo.timing import UNKNOWN, best_time, format_number
 from fgd_yolo.train_arguments import count_steps, learning_arguments, ultralytics_defaults, validation_arguments
-from fgd_yolo.training.other_tasks import Labels, accuracy_in_table
-from fgd_yolo.training.validation_by_name import validate_by_name
+from fgd_yolo.training.teachers.other_tasks import Labels, accuracy_in_table
+from fgd_yolo.training.teachers.validation_by_name import validate_by_name
 from fgd_yolo.ultralytics import load_model, round_imgsz
 from fgd_yolo.workflow.plan import Plan
 from fgd_yolo.workflow.run_folder import RESULT, STUDENT_STAGE, read_result

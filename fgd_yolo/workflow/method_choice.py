@@ -9,8 +9,8 @@ from fgd_yolo.config import Recipe, method_names, part_of_default
 from fgd_yolo.console import print_status
 from fgd_yolo.errors import UsageError
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.head_methods import bins_in_student_units, edge_bins, missing_dfl
-from fgd_yolo.training.other_tasks import teachable_terms
+from fgd_yolo.training.heads.head_methods import bins_in_student_units, edge_bins, missing_dfl
+from fgd_yolo.training.teachers.other_tasks import teachable_terms
 from fgd_yolo.workflow.resolve import Model, built
 
 

@@ -16,10 +16,10 @@ from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
 from fgd_yolo.task_table import YoloTask
 from fgd_yolo.train_arguments import check_train_args, count_steps, refuse_unsupported, ultralytics_defaults
-from fgd_yolo.training.class_selection import selected_classes
-from fgd_yolo.training.cpu_autocast import check_bfloat16, has_bfloat16
 from fgd_yolo.training.distributed_trainer import check_batch, process_count
-from fgd_yolo.training.image_sizes import check_teacher_imgsz
+from fgd_yolo.training.speed.cpu_autocast import check_bfloat16, has_bfloat16
+from fgd_yolo.training.teachers.class_selection import selected_classes
+from fgd_yolo.training.teachers.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, largest_stride, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.method_choice import choose_method

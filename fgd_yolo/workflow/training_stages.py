@@ -27,8 +27,8 @@ from fgd_yolo.task_table import TASKS
 from fgd_yolo.text import counted
 from fgd_yolo.train_arguments import learning_arguments, ultralytics_defaults
 from fgd_yolo.training.checkpoints import BEST, LAST, complete, is_finished, restore
-from fgd_yolo.training.class_selection import check_features, describe_classes
-from fgd_yolo.training.other_tasks import can_be_fine_tuned
+from fgd_yolo.training.teachers.class_selection import check_features, describe_classes
+from fgd_yolo.training.teachers.other_tasks import can_be_fine_tuned
 from fgd_yolo.training.trainer import FGDTrainer
 from fgd_yolo.ultralytics import load_checkpoint_file, load_model
 from fgd_yolo.workflow.announcements import Training, announce_training

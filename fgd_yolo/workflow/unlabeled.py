@@ -34,8 +34,8 @@ from fgd_yolo.frames import Frames, gather_frames, hold_out, parse_interval, ref
 from fgd_yolo.labelling import ImageLabels, LabelledObject, label_images, label_numbers, write_yolo
 from fgd_yolo.task_table import RTDETR, TASKS, YoloTask, task_of_model
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.frame_labels import NO_TEACHER_LABELS, QUERIES_NEED_LABELS
-from fgd_yolo.training.other_tasks import Labels, shared_task
+from fgd_yolo.training.teachers.other_tasks import Labels, shared_task
+from fgd_yolo.training.unlabeled_frames.frame_labels import NO_TEACHER_LABELS, QUERIES_NEED_LABELS
 from fgd_yolo.ultralytics import load_model
 from fgd_yolo.workflow.resolve import Model
 from fgd_yolo.workflow.run_folder import Input

@@ -9,7 +9,8 @@ from ultralytics import YOLO
 
 from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import UsageError
-from fgd_yolo.training import checkpoints, cpu_autocast
+from fgd_yolo.training import checkpoints
+from fgd_yolo.training.speed import cpu_autocast
 from fixtures import narrow_rtdetr
 from training import OFF, STEADY, TERMS, quick_config, rows, same_weights, train
 

@@ -13,8 +13,8 @@ import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
 import rank_training
-from fgd_yolo.training import distiller
 from fgd_yolo.training.checkpoints import is_finished, read_side_file
+from fgd_yolo.training.step import distiller
 from fixtures import draw_dataset, narrow_yaml, save_checkpoint
 from rank_training import KeepingTrainer, build, state
 from ranks import SumOfThreads, in_threads, torchrun

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fgd_yolo import FGDError, distill
-from fgd_yolo.training.distiller import Distiller
+from fgd_yolo.training.step.distiller import Distiller
 from fixtures import narrow_yaml, rename_classes, save_checkpoint
 from training import STEADY, TERMS, quick_config
 

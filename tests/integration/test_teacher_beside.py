@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fgd_yolo import FGDTrainer
-from fgd_yolo.training import teacher_passes
 from fgd_yolo.training import trainer as trainer_module
-from fgd_yolo.training.beside import Beside
-from fgd_yolo.training.loss_hook import LossHook
-from fgd_yolo.training.teacher_passes import TeacherPasses
+from fgd_yolo.training.speed.beside import Beside
+from fgd_yolo.training.step import teacher_passes
+from fgd_yolo.training.step.loss_hook import LossHook
+from fgd_yolo.training.step.teacher_passes import TeacherPasses
 from training import STEADY, quick_config, rows, same_weights, train
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from fgd_yolo import FGDTrainer
 from fgd_yolo.errors import UsageError
 from fgd_yolo.task_table import TASKS
 from fgd_yolo.training import checkpoints
-from fgd_yolo.training.image_sizes import TEACHER_IMAGES
+from fgd_yolo.training.teachers.image_sizes import TEACHER_IMAGES
 from fixtures import narrow_rtdetr, narrow_yaml, save_checkpoint, task_files
 from training import STEADY, quick_config, rows, train
 

@@ -15,7 +15,7 @@ from fgd_yolo.config import load_recipe
 from fgd_yolo.datasets import read_dataset
 from fgd_yolo.errors import UsageError
 from fgd_yolo.files import sha256_of_file
-from fgd_yolo.training.gradient_ratio import GradientRatio
+from fgd_yolo.training.step.gradient_ratio import GradientRatio
 from fgd_yolo.ultralytics import load_model
 from fixtures import KEYPOINTS, draw_dataset, narrow_rtdetr, narrow_yaml, rename_classes, save_checkpoint
 from long_cases import long

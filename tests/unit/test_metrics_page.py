@@ -11,7 +11,7 @@ from fgd_yolo.config import METHOD_OPTIONS, FGDConfig
 from fgd_yolo.streams import summary
 from fgd_yolo.streams.stats import STAGES
 from fgd_yolo.streams.web.metrics import to_prometheus
-from fgd_yolo.training.gradient_ratio import GradientRatio
+from fgd_yolo.training.step.gradient_ratio import GradientRatio
 from fgd_yolo.workflow.closing_table import Row, format_table
 from metrics_page import PAGE, documented
 

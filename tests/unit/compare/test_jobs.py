@@ -53,7 +53,7 @@ def test_data_whose_val_labels_are_a_teachers_are_refused(teacher_pt, student_ya
 def test_ultralytics_own_distillation_is_refused_in_bfloat16_on_a_cpu_before_anything_is_trained(
     teacher_pt, student_yaml, tiny_data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fgd_yolo.training.cpu_autocast.has_bfloat16", lambda: True)
+    monkeypatch.setattr("fgd_yolo.training.speed.cpu_autocast.has_bfloat16", lambda: True)
     train = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu", "amp": "bf16"}
     given = tmp_path / "out", [str(tiny_data)], [str(teacher_pt)], str(student_yaml)
     options = ComparisonOptions(*given, parse_methods(["fgd", "ultralytics:dis=3"]), [0], train=train)

@@ -40,10 +40,10 @@ def join(teacher_pt, student_yaml, known: list[int] | None = None, **options) ->
 
     from fgd_yolo.config import FGDConfig
     from fgd_yolo.neck import pair_levels
-    from fgd_yolo.training.distiller import Distiller
-    from fgd_yolo.training.head_methods import terms_of_methods
-    from fgd_yolo.training.loss_hook import LossHook
-    from fgd_yolo.training.teacher import FrozenTeacher, Teacher
+    from fgd_yolo.training.heads.head_methods import terms_of_methods
+    from fgd_yolo.training.step.distiller import Distiller
+    from fgd_yolo.training.step.loss_hook import LossHook
+    from fgd_yolo.training.teachers.teacher import FrozenTeacher, Teacher
     from fgd_yolo.ultralytics import load_model
 
     torch.manual_seed(0)

@@ -2,8 +2,9 @@ import csv
 
 import pytest
 
+from fgd_yolo.config import FGDConfig
 from fgd_yolo.training import expected_gain as module
-from fgd_yolo.training.expected_gain import FIRST_STEPS, KINDS, PooledPairs, expected_gain, pooled_pairs
+from fgd_yolo.training.expected_gain import FIRST_STEPS, KINDS, PooledPairs, expected_gain, is_compared, pooled_pairs
 
 LONG = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 1000, 12, 3, 3.56, 2.16, 4.96, 0.354, 128, 320)
 MIDDLE = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 400, 6, 1, 0.4, -1.0, 1.8, 0.354, 128, 128)
@@ -86,3 +87,21 @@ def test_the_file_of_the_package_is_read_as_it_is():
         assert {name: "" if value is None else str(value) for name, value in vars(entry).items()} == row
         assert entry.student in KINDS.values() and entry.first_step in FIRST_STEPS
         assert entry.pairs > 1 or entry.low is None
+
+
+@pytest.mark.parametrize(
+    ("options", "compared"),
+    [
+        ({}, True),
+        ({"method": "fgd+heads"}, True),
+        ({"method": "heads"}, True),  # the default of a student without DFL
+        ({"pictures_every": 0}, True),
+        ({"map": "cell=RBC"}, True),
+        ({"method": "mgd"}, False),
+        ({"heads": {"ratio": 0.25}}, False),
+        ({"teacher_imgsz": 640}, False),
+        ({"inherit": True}, False),
+    ],
+)
+def test_a_run_is_compared_by_the_options_that_change_its_result(options, compared):
+    assert is_compared(FGDConfig(**options)) is compared

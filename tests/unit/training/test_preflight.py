@@ -16,7 +16,6 @@ from fgd_yolo.errors import FGDError
 from fgd_yolo.training import preflight
 from fgd_yolo.training.preflight import (
     check_boxes,
-    check_channels,
     image_size_warnings,
     model_warnings,
     start_warnings,
@@ -26,11 +25,6 @@ from fgd_yolo.training.preflight import (
 from fgd_yolo.ultralytics import load_model
 from fixtures import draw_dataset
 from training import OFF
-
-
-def test_other_channels_stop():
-    with pytest.raises(FGDError, match="1-channel images, the data has 3"):
-        check_channels(SimpleNamespace(yaml={"channels": 1}), 3)
 
 
 def model(name) -> DetectionModel:

@@ -208,7 +208,7 @@ def test_the_demo_learns_in_bfloat16_on_a_cpu_that_has_it_unless_the_user_says_o
 
 
 def test_bfloat16_is_refused_on_a_cpu_without_it_before_the_data_is_read(plan, monkeypatch):
-    monkeypatch.setattr("fgd_yolo.training.cpu_autocast.has_bfloat16", lambda: False)
+    monkeypatch.setattr("fgd_yolo.training.speed.cpu_autocast.has_bfloat16", lambda: False)
     with pytest.raises(UsageError, match="amp=bf16: this CPU has neither AVX512-BF16 nor AMX"):
         plan(data="none.yaml", amp="bf16")
     assert plan(amp=True).recipe.train["amp"] is True

@@ -86,7 +86,7 @@ def test_an_estimate_covers_every_stage_and_leaves_no_trace(
     amp, few_batches, student_yaml, tiny_data, tmp_path, monkeypatch, capfd, caplog
 ):
     """The teacher is untrained too, so that it is trained first; the student is distilled from it."""
-    monkeypatch.setattr("fgd_yolo.training.cpu_autocast.has_bfloat16", lambda: True)
+    monkeypatch.setattr("fgd_yolo.training.speed.cpu_autocast.has_bfloat16", lambda: True)
     logged = []
     loggers = "ultralytics.engine.trainer.callbacks.add_integration_callbacks"
     monkeypatch.setattr(loggers, lambda trainer: trainer.add_callback("on_pretrain_routine_start", logged.append))
