@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -80,17 +80,17 @@ def accuracy_cells(values: Sequence[float | None], best: float | None) -> list[s
     return ["" if value is None else bold(number(value, 3)) if value == best else number(value, 3) for value in values]
 
 
-def accuracy_over_seeds(runs: Sequence[Run], data_sets: Mapping[str, str], methods: Iterable[str]) -> str:
+def accuracy_over_seeds(runs: Sequence[Run], data_sets: Mapping[str, str], methods: Mapping[str, str]) -> str:
     """Return a table of the mean and range of mAP50-95 over the seeds, and the mean of mAP50; what was run so far.
 
     Args:
         runs: rows of a comparison.
         data_sets: name of each data set in the table.
-        methods: labels of the methods, in the order of the table.
+        methods: name of each method by its label, in the order of the table.
     """
     groups = [(name, method, select_runs(runs, data, method)) for data, name in data_sets.items() for method in methods]
     rows = [
-        [name, f"`{method}`", str(len(seeds)), mean_and_range([run.map50_95 for run in seeds], 3), _mean_map50(seeds)]
+        [name, methods[method], str(len(seeds)), mean_and_range([run.map50_95 for run in seeds], 3), _mean_map50(seeds)]
         for name, method, seeds in groups
         if seeds
     ]

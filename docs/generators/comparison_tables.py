@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean
 
 from committed_rows import (
-    COMPARISON,
     DATA,
     HEADS,
     METHODS,
@@ -29,7 +29,7 @@ from committed_rows import (
 from matplotlib.figure import Figure
 
 from fgd_yolo.compare.paired_differences import Estimate
-from fgd_yolo.compare.plots import new_figure, plan_plots, save_png
+from fgd_yolo.compare.plots import draw_differences, new_figure, plan_plots, save_png
 from fgd_yolo.compare.results import Run, curve_file, read_context, read_curve
 from fgd_yolo.compare.tables import classes_table, number, select_runs
 
@@ -50,9 +50,9 @@ def comparison() -> str:
     names = {PLAIN: METHODS[PLAIN], OWN: METHODS[OWN], OURS: "fgd_yolo", WITH_FEATURES: "with FGD's features"}
     runs, head = comparison_rows(), ["mAP50-95 of the last epoch", "seeds", "teacher yolov8s", *names.values()]
     found = {method: None if method == OURS else gain(runs, OURS, method) for method in names}
-    mean_cells = ["" if own is None else bold(f"{own.mean:+.2f}") for own in found.values()]
+    mean_cells = ["" if own is None else f"{bold(f'{own.mean:+.2f}')} (n={own.n})" for own in found.values()]
     bounds = ["" if own is None else interval(own) for own in found.values()]
-    over = ["gain of fgd_yolo, points", f"{found[PLAIN].n} pairs", "", *mean_cells]
+    over = ["gain of fgd_yolo, points, over n pairs", "", "", *mean_cells]
     return markdown(head, [*_accuracy_rows(list(names)), over, ["its 95 % interval", "", "", *bounds]])
 
 
@@ -172,16 +172,25 @@ def draw_gradient_ratio() -> Figure:
 
 
 def draw_figures() -> None:
-    """Draw the figures of the pages."""
-    runs = comparison_rows()
-    curves = {
-        run.key: read_curve(curve_file(RESULTS / folder, run))
-        for data in COMPARISON
-        for folder in folders_of(data)
-        for run in rows_of(folder)
-    }
-    plots = plan_plots(runs, curves)
+    """Draw the figures of the pages, with the names of the tables."""
+    runs, names = [_renamed(run) for run in comparison_rows()], {name: _plain_text(METHODS[name]) for name in METHODS}
+    questions = [(names[method], names[other]) for method, other in TARGETS]
     FIGURES.mkdir(exist_ok=True)
-    for name in ("differences", *(f"curves-{data}" for data in dict.fromkeys(run.data for run in runs))):
-        save_png(plots[name].draw, FIGURES / f"{name}.png")
+    save_png(lambda: draw_differences(runs, questions), FIGURES / "differences.png")
+    for data, shown in DATA.items():
+        if folders_of(data):
+            curves = {
+                _renamed(run).key: read_curve(curve_file(RESULTS / folder, run))
+                for folder in folders_of(data)
+                for run in rows_of(folder)
+            }
+            save_png(plan_plots(runs, curves)[f"curves-{shown.replace(' ', '-')}"].draw, FIGURES / f"curves-{data}.png")
     save_png(draw_gradient_ratio, FIGURES / "gradient-ratio.png")
+
+
+def _renamed(run: Run) -> Run:
+    return replace(run, data=DATA[run.data], method=_plain_text(METHODS[run.method]))
+
+
+def _plain_text(markdown_text: str) -> str:
+    return markdown_text.replace("`", "")

@@ -72,7 +72,8 @@ def _pool(method: str, student: str, first_step: int, own: list[_Pair]) -> Poole
     numbers = (result.mean, result.low, result.high, min(pair.teacher_map for pair in own))
     rounded = (None if number is None else round(number, 3) for number in numbers)
     data_sets = len({pair.run.data for pair in own})
-    return PooledPairs(method, student, first_step, result.n, data_sets, *rounded, min(sizes), max(sizes))
+    students = " and ".join(dict.fromkeys(pair.run.student for pair in own))
+    return PooledPairs(method, student, students, first_step, result.n, data_sets, *rounded, min(sizes), max(sizes))
 
 
 def as_csv() -> str:
@@ -95,6 +96,15 @@ def expected_gains() -> str:
     for entry in pooled():
         interval = "" if entry.low is None else f"{entry.low:+.1f} to {entry.high:+.1f}"
         counts = [str(entry.pairs), str(entry.data_sets), entry.px, f"{entry.lowest_teacher:.3f}"]
-        rows.append([f"`{entry.method}`", entry.student, entry.steps, *counts, f"{entry.mean:+.1f}", interval])
-    head = ["method", "student", "run", "pairs", "data sets", "px", "weakest teacher", "points", "95 % interval"]
-    return markdown(head, rows, labels=3)
+        rows.append(
+            [
+                f"`{entry.method}`",
+                entry.students,
+                entry.steps.removesuffix(" optimizer steps"),
+                *counts,
+                f"{entry.mean:+.1f}",
+                interval,
+            ]
+        )
+    counted = ["pairs", "data sets", "px", "lowest teacher mAP50-95"]
+    return markdown(["method", "student", "optimizer steps", *counted, "points", "95 % interval"], rows, labels=3)

@@ -42,7 +42,7 @@ methods:
   ultralytics                   Ultralytics' own distillation, distill_model=
 Options of a method follow a colon: those of a distillation (see distill --help;
 dis for ultralytics), and the loss gains box, cls and dfl:
-  fgd+heads:features.attn_weight=0
+  fgd+heads+dfine:features.attn_weight=0
                                 without the attention term
   heads+dfine:heads.ratio=1     a larger gradient from the heads
   fgd:schedule.warmup_epochs=0  without warm-up
@@ -206,7 +206,7 @@ def build_parser(prog: str | None = None) -> AssignmentParser:
     Args:
         prog: program name for the help; None takes the name of the running script.
     """
-    elsewhere = {name: f"write it after a method, such as fgd+heads:{name}=..." for name in FGDConfig.option_names()}
+    elsewhere = {name: f"write it after a method, such as heads+dfine:{name}=..." for name in FGDConfig.option_names()}
     elsewhere["teacher_epochs"] = "a teacher that does not know all classes of its data is fine-tuned for --epochs"
     parser = AssignmentParser(
         prog=prog,

@@ -92,7 +92,7 @@ def _help() -> str:
     return "\n".join(
         [
             "usage: fgd-yolo COMMAND [options]\n",
-            "Distil YOLO models with FGD, export them and run them on images and cameras.\n",
+            "Distil a large YOLO into a small one, export it and run it on images and cameras.\n",
             "commands:",
             *lines,
             "\noptions:",

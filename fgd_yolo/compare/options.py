@@ -1,7 +1,7 @@
 """The options of a comparison, checked before torch is loaded, and the methods to compare.
 
 A method is given as one word: `ultralytics`, `plain`, `pseudo-labels`, methods joined with `+`, a recipe or a recipe
-file, with options after a colon, such as `fgd+heads:heads.ratio=1` or `ultralytics:dis=3`.
+file, with options after a colon, such as `heads+dfine:heads.ratio=1` or `ultralytics:dis=3`.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class ComparisonOptions:
             raise UsageError("missing --student: give a model, such as --student yolov8n")
         if not self.methods and not self.runs:
             raise UsageError(
-                "missing --methods: give them, such as --methods plain ultralytics fgd+heads, or --preset pays-off"
+                "missing --methods: give them, such as --methods plain ultralytics heads+dfine, or --preset pays-off"
             )
         if any(method.needs_teacher for method in self.methods) and len(self.teachers) not in {1, len(self.data)}:
             raise UsageError(
@@ -284,7 +284,7 @@ def parse_method(word: str) -> Method:
     """Parse a method.
 
     Args:
-        word: a name and its options, such as `fgd+heads:heads.ratio=1,features.rel_weight=0`.
+        word: a name and its options, such as `fgd+heads+dfine:heads.ratio=1,features.rel_weight=0`.
 
     Raises:
         UsageError: an unknown name or option, an invalid value, or a recipe that sets more than the distillation.

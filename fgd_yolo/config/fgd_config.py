@@ -83,7 +83,7 @@ class FGDConfig(Options):
         be given as a mapping or as an object. It has the options of the named methods.
 
     Examples:
-        >>> FGDConfig(method="fgd+heads", features={"fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
+        >>> FGDConfig(method="fgd+heads+dfine", features={"fg_weight": 1.0}, heads={"ratio": 0.25}).heads.ratio
         0.25
 
     Raises:

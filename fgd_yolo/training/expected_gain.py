@@ -30,6 +30,7 @@ class PooledPairs:
     Args:
         method: the distillation method, with its default options.
         student: kind of the student, of `KINDS`.
+        students: names of the students that were trained.
         first_step: lowest number of optimizer steps of these runs, of `FIRST_STEPS`.
         pairs: number of pairs.
         data_sets: number of data sets.
@@ -43,6 +44,7 @@ class PooledPairs:
 
     method: str
     student: str
+    students: str
     first_step: int
     pairs: int
     data_sets: int
@@ -69,12 +71,12 @@ class PooledPairs:
 
     @property
     def figures(self) -> str:
-        """The kind of student, the method, the difference, its interval and the number of pairs, in words."""
+        """The students, the method, the difference, its interval and the number of pairs, in words."""
         side = "above" if self.mean >= 0 else "below"
         interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
         pairs = f"{counted(self.pairs, 'pair')} on {counted(self.data_sets, 'data set')}"
         difference = f"{abs(self.mean):.1f} mAP50-95 points {side} plain training ({interval}{pairs})"
-        return f"{self.student} with {self.method} ended {difference} in runs of {self.steps}"
+        return f"{self.students} with {self.method} ended {difference} in runs of {self.steps}"
 
 
 @cache
@@ -87,7 +89,8 @@ def pooled_pairs() -> tuple[PooledPairs, ...]:
 def _read(row: dict[str, str]) -> PooledPairs:
     names = ("first_step", "pairs", "data_sets", "smallest_px", "largest_px")
     numbers = {name: float(row[name]) if row[name] else None for name in ("mean", "low", "high", "lowest_teacher")}
-    return PooledPairs(row["method"], row["student"], **{name: int(row[name]) for name in names}, **numbers)
+    texts = (row[name] for name in ("method", "student", "students"))
+    return PooledPairs(*texts, **{name: int(row[name]) for name in names}, **numbers)
 
 
 def expected_gain(

@@ -101,7 +101,7 @@ def check_features(
         raise FGDError(
             f"{_nothing_shared(teachers, own, data_names)}, so {'their heads' if len(teachers) > 1 else 'its head'} "
             f"can teach nothing: name equal classes ({_example_map(own, data_names)}), train the teacher on this data, "
-            "or distil features too (method=fgd+heads)"
+            "or distil features too (method=fgd+heads+dfine)"
         )
 
 

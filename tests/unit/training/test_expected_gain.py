@@ -6,17 +6,19 @@ from fgd_yolo.config import FGDConfig
 from fgd_yolo.training import expected_gain as module
 from fgd_yolo.training.expected_gain import FIRST_STEPS, KINDS, PooledPairs, expected_gain, is_compared, pooled_pairs
 
-LONG = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 1000, 12, 3, 3.56, 2.16, 4.96, 0.354, 128, 320)
-MIDDLE = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 400, 6, 1, 0.4, -1.0, 1.8, 0.354, 128, 128)
-SHORT = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", 0, 1, 1, -2.95, None, None, 0.472, 128, 128)
-END_TO_END = PooledPairs("fgd+heads", "YOLO26", 400, 3, 1, -1.9, -4.4, 0.6, 0.538, 128, 128)
+LONG = PooledPairs(
+    "fgd+heads", "YOLOv8 and YOLO11", "yolov8n and yolo11n", 1000, 12, 3, 3.56, 2.16, 4.96, 0.354, 128, 320
+)
+MIDDLE = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", "yolov8n", 400, 6, 1, 0.4, -1.0, 1.8, 0.354, 128, 128)
+SHORT = PooledPairs("fgd+heads", "YOLOv8 and YOLO11", "yolov8n", 0, 1, 1, -2.95, None, None, 0.472, 128, 128)
+END_TO_END = PooledPairs("fgd+heads", "YOLO26", "yolo26n", 400, 3, 1, -1.9, -4.4, 0.6, 0.538, 128, 128)
 KNOWN = [LONG, MIDDLE, SHORT, END_TO_END]
 GAIN = (
-    "YOLOv8 and YOLO11 with fgd+heads ended 3.6 mAP50-95 points above plain training (95 % interval +2.2 to +5.0, 12 "
+    "yolov8n and yolo11n with fgd+heads ended 3.6 mAP50-95 points above plain training (95 % interval +2.2 to +5.0, 12 "
     "pairs on 3 data sets) in runs of at least 1000 optimizer steps"
 )
 LOSS = (
-    "YOLO26 with fgd+heads ended 1.9 mAP50-95 points below plain training (95 % interval -4.4 to +0.6, 3 pairs on 1 "
+    "yolo26n with fgd+heads ended 1.9 mAP50-95 points below plain training (95 % interval -4.4 to +0.6, 3 pairs on 1 "
     "data set) in runs of 400 to 999 optimizer steps"
 )
 
@@ -37,12 +39,12 @@ LOSS = (
         ),
         (
             (0.5, 999, 128),
-            "expect little: YOLOv8 and YOLO11 with fgd+heads ended 0.4 mAP50-95 points above plain training (95 % "
+            "expect little: yolov8n with fgd+heads ended 0.4 mAP50-95 points above plain training (95 % "
             "interval -1.0 to +1.8, 6 pairs on 1 data set) in runs of 400 to 999 optimizer steps",
         ),
         (
             (0.5, 399, 128),
-            "it is hardly known what to expect: YOLOv8 and YOLO11 with fgd+heads ended 3.0 mAP50-95 points below plain "
+            "it is hardly known what to expect: yolov8n with fgd+heads ended 3.0 mAP50-95 points below plain "
             "training (1 pair on 1 data set) in runs of fewer than 400 optimizer steps",
         ),
     ],
@@ -67,9 +69,9 @@ def test_a_run_unlike_all_others_is_told_so():
 
 
 def test_each_method_is_judged_by_its_own_pairs():
-    other = PooledPairs("heads", "YOLOv8 and YOLO11", 1000, 5, 2, -1.0, -2.0, 0.1, 0.5, 128, 128)
+    other = PooledPairs("heads", "YOLOv8 and YOLO11", "yolov8n", 1000, 5, 2, -1.0, -2.0, 0.1, 0.5, 128, 128)
     rules = {"student": "yolov8n", "pretrained": False, "measured": [*KNOWN, other]}
-    assert expected_gain(0.5, 1000, 128, method="heads", **rules).startswith("expect little, or a loss: YOLOv8 and YO")
+    assert expected_gain(0.5, 1000, 128, method="heads", **rules).startswith("expect little, or a loss: yolov8n with")
     assert expected_gain(0.5, 1000, 128, method="fgd+heads", **rules) == f"expect a gain: {GAIN}"
     assert "YOLOv8 and YOLO11 with mgd and" in expected_gain(0.5, 1000, 128, method="mgd", **rules)
 
