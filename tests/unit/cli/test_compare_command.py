@@ -130,7 +130,7 @@ def test_data_sets_and_teachers_are_paired_in_their_order():
         (f"{ASKED} --runs a --val-fraction 0.2", "--val-fraction cannot be used with --runs"),
         (f"{ASKED} --projcet x", "did you mean '--project'"),
         (f"{ASKED} heads.ratio=1", "write it after a method, such as heads\\+dfine:heads.ratio="),
-        (f"{ASKED} features.fg-weight=1", "write it after a method, such as fgd\\+heads:features.fg_weight="),
+        (f"{ASKED} features.fg-weight=1", "write it after a method, such as heads\\+dfine:features.fg_weight="),
         (f"{ASKED} heads.rato=1", r"did you mean 'heads.ratio'\? \(write it after a method"),
         (f"{ASKED} fg_weight=1", r"did you mean 'features.fg_weight'\? \(write it after a method"),
         (f"{ASKED} recipe=mine.yaml", "recipe mine.yaml does not exist"),
