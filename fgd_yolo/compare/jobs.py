@@ -146,8 +146,9 @@ def _taught_method(method: Method, plan: Plan) -> Method:
     if not method.distils or "method" in method.config.given:
         return method
     recipe = Recipe.of(method.config, train=plan.recipe.train)
-    config = choose_method(recipe, plan.student, plan.teachers, classes_taught=True).config
-    return replace(method_of(config), config=config)
+    config = choose_method(recipe, plan.student, plan.teachers, plan.classes_taught).config
+    is_preset = method.label == method_of(method.config).label  # otherwise the label is the user's own word
+    return replace(method, config=config, label=method_of(config).label if is_preset else method.label)
 
 
 def _prepare(

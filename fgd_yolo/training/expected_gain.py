@@ -130,10 +130,11 @@ def expected_gain(
         )
     unlike = [] if entry.smallest_px <= imgsz <= entry.largest_px else [f"{imgsz} px"]
     unlike += ["a student that starts from weights"] * pretrained
+    unlike += [f"a teacher with mAP50-95 {teacher_map:.3f}"] * (teacher_map < entry.lowest_teacher)
     if unlike:
         return (
-            f"nothing was measured for a run like this ({', '.join(unlike)}): at {entry.px} px and from random weights "
-            f"{entry.figures}"
+            f"nothing was measured for a run like this ({', '.join(unlike)}): at {entry.px} px, from random weights "
+            f"and with teachers of at least {entry.lowest_teacher:.3f}, {entry.figures}"
         )
     if entry.low is None:
         return f"it is hardly known what to expect: {entry.figures}"

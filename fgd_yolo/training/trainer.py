@@ -30,7 +30,7 @@ from fgd_yolo.files import sha256_of_file
 from fgd_yolo.neck import SAME_SIZE
 from fgd_yolo.random_state import preserve_random_state
 from fgd_yolo.safe_loading import safe_loading
-from fgd_yolo.task_table import YoloTask, task_of_trainer
+from fgd_yolo.task_table import TASKS, YoloTask, task_of_trainer
 from fgd_yolo.text import clean_record
 from fgd_yolo.train_arguments import count_steps, refuse_unsupported
 from fgd_yolo.training import checkpoints
@@ -424,9 +424,21 @@ class FGDTrainer(LockedTrainer, DistributedTrainer):
         if teacher_map is not None:
             self._log_expected_gain(student, teacher_map)
 
+    @property
+    def _distils_all(self) -> bool:
+        """Whether the teacher teaches every term of the methods that the student's task has."""
+        asked = {name for method in self.config.weighted_methods for name in METHOD_OPTIONS[method]().weights}
+        others = {
+            f"head_{term}" for task in TASKS.values() for term in task.head_terms if term not in self.task.head_terms
+        }
+        return asked - others <= {*self.distiller.names}
+
     def _log_expected_gain(self, student: nn.Module, teacher_map: float) -> None:
-        """Log what was measured for such runs, if there are any: a detector, on labels and in a known time."""
+        """Log what was measured for such runs, if there are any: detectors, on labels and in a known time, with one
+        teacher that teaches all that the method compares."""
         if not is_compared(self.config) or self.unlabeled is not None or self.args.task != "detect" or self.args.time:
+            return
+        if len(self.teachers) > 1 or self.distiller.teachers[0].known is not None or not self._distils_all:
             return
         name = Path(str(student.yaml.get("yaml_file", ""))).stem
         rules = {"method": self.config.method, "student": name, "pretrained": starts_from_weights(self.args)}

@@ -5,6 +5,7 @@ If it exists, the twin of the run is a further row: the same run without the dis
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -92,7 +93,8 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
         "task": plan.student.task.name,
         "method": plan.method,
         "fingerprint": fingerprint(plan.student.digest, _data_digest(plan, dataset), train, plan.device_type),
-        **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split")},
+        **{key: effective[key] for key in ("seed", "epochs", "batch", "nbs", "imgsz", "split", "fraction")},
+        "epochs_trained": _epochs_trained(run_dir / STUDENT_STAGE),
         "teacher_imgsz": teacher_imgsz,
         "batches": batches,
         "optimizer_steps": steps,
@@ -114,6 +116,15 @@ def measure_run(plan: Plan, dataset: Dataset, weights: Path, teachers: Sequence[
             "training": str(run_dir / STUDENT_STAGE),
         },
     }
+
+
+def _epochs_trained(folder: Path) -> int | None:
+    """Return the epochs that a training made, which may have stopped early; None if its table cannot be read."""
+    try:
+        with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+            return max(int(float(row[0])) for row in list(csv.reader(file))[1:])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _data_digest(plan: Plan, dataset: Dataset) -> str:

@@ -106,12 +106,22 @@ class Outcome:
         return self.teacher is not None and self.teacher <= self.student
 
     @property
+    def epochs(self) -> int:
+        """Epochs that were trained, as far as is known: a run may stop early."""
+        return self.result.get("epochs_trained") or self.result["epochs"]
+
+    @property
     def data(self) -> str:
         """What was trained on, in words."""
-        epochs, images = self.result["epochs"], self.result["train_images"]
+        epochs, images = self.epochs, self.result["train_images"]
         if not self.is_agreement:  # otherwise the frames are the train images
             images += self.result.get("unlabeled_images") or 0
         return f"{counted(epochs, 'epoch')} of {counted(images, 'image')}"
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether `compare` takes the run's train arguments: all of the data, and a fixed number of batches."""
+        return self.result["batches"] is not None and self.result.get("fraction", 1) == 1
 
     @property
     def has_few_steps(self) -> bool:
@@ -147,7 +157,7 @@ CAUSES: tuple[tuple[Callable[[Outcome], bool], Callable[[Outcome], str]], ...] =
         lambda run: run.has_few_steps,
         lambda run: f"too few optimizer steps: about {run.result['optimizer_steps']} in {run.data}",
     ),
-    (lambda run: run.result["epochs"] < FEW_EPOCHS, lambda run: f"too few epochs: {run.data}"),
+    (lambda run: run.epochs < FEW_EPOCHS, lambda run: f"too few epochs: {run.data}"),
     (
         lambda run: True,
         lambda run: f"the learning rate, or labels that do not fit the images, since {run.data} should be enough",
@@ -256,7 +266,7 @@ def _repeat(run: Outcome) -> list[tuple[str, str]]:
 
 def _pays_off(run: Outcome) -> list[tuple[str, str]]:
     """Return the command that makes pairs of plain and distilled runs with the models, data and options of this one."""
-    if run.is_plain or run.result.get("unlabeled_images"):
+    if run.is_plain or run.result.get("unlabeled_images") or not run.is_comparable:
         return []
     words = f"--preset pays-off --recipe {_quoted(_run_dir(run) / RECIPE)}"
     teachers = run.result["files"].get("teachers", [])

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from fgd_yolo.config import Recipe, method_names, part_of_default
-from fgd_yolo.console import print_status
+from fgd_yolo.console import print_status, short_names
 from fgd_yolo.errors import UsageError
 from fgd_yolo.train_arguments import ultralytics_defaults
-from fgd_yolo.training.heads.head_methods import bins_in_student_units, edge_bins, missing_dfl
+from fgd_yolo.training.heads.head_methods import (
+    DFL_TERMS,
+    bins_in_student_units,
+    edge_bins,
+    missing_dfl,
+    terms_of_methods,
+)
 from fgd_yolo.training.teachers.other_tasks import teachable_terms
 from fgd_yolo.workflow.resolve import Model, built
 
@@ -19,7 +26,7 @@ def choose_method(recipe: Recipe, student: Model, teachers: Sequence[Model], cla
 
     Convention:
         A method that the user names is not changed. Of the default, methods that compare distributions of box edges
-        are left out if no teacher has such a distribution to compare, those that need the student's targets if frames
+        are left out if no teacher has such distributions of such boxes, those that need the student's targets if frames
         have none (`pseudo=false`), and all that compare heads if no head can be imitated.
 
     Args:
@@ -55,12 +62,19 @@ def _part_of_default(
     if scale.denominator != 1:
         reason = f"teacher_imgsz={recipe.teacher_imgsz} is not a whole multiple of the student's {imgsz} px"
         return without_heads, reason
-    own, others = built(student), {teacher.name: built(teacher) for teacher in teachers}
-    found = [teachable_terms(own, other) for other in others.values()]
+    own, others = built(student), [built(teacher) for teacher in teachers]
+    found = [teachable_terms(own, other) for other in others]
     if not any(terms for terms, _ in found):
         return without_heads, next(note for _, note in found)
     if not recipe.pseudo and part_of_default(targets=False) != part_of_default():
         return part_of_default(targets=False), "pseudo=false leaves frames without the targets that it needs"
-    bins = {name: bins_in_student_units(other, scale) for name, other in others.items()}
-    reason = missing_dfl(method_names(part_of_default()), edge_bins(own.model[-1]), bins)
+    names = short_names([Path(teacher.file).with_suffix("") for teacher in teachers])
+    bins = {name: bins_in_student_units(other, scale) for name, other in zip(names, others, strict=True)}
+    asked = method_names(part_of_default())
+    reason = missing_dfl(asked, edge_bins(own.model[-1]), bins)
+    taught = {
+        term for (terms, _), other in zip(found, others, strict=True) for term in terms_of_methods(terms, own, other)
+    }
+    if reason is None and {*asked} & {*DFL_TERMS} - taught:  # upright boxes on one side, rotated ones on the other
+        reason = next(note for _, note in found if note is not None)
     return part_of_default(dfl=reason is None), reason

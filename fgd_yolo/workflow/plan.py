@@ -56,6 +56,7 @@ class Plan:
         project: requested parent folder of the run folder.
         name: requested name of the run.
         unlabeled: unlabelled frames; None without.
+        classes_taught: whether a teacher knows a class that is trained, or will after its fine-tuning.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class Plan:
     project: str | None = None
     name: str | None = None
     unlabeled: UnlabeledFrames | None = None
+    classes_taught: bool = True
 
     @property
     def epoch_images(self) -> int:
@@ -126,7 +128,7 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     demo = is_demo(recipe)
     student = resolve(recipe.student, "student", demo)
     check_frame_options(recipe, student.task)
-    train, teacher_train = _stage_arguments(recipe, train, device_type, student.task)
+    train, teacher_train = _stage_arguments(recipe, train, device_type, student)
     for arguments in (train, teacher_train):
         check_bfloat16(arguments.get("amp"), device_type, recorded)
     _check_task(train.get("task"), student)
@@ -163,7 +165,8 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         teacher_train=teacher_train,
     )
     resolved = choose_method(resolved, student, teachers, classes_taught)
-    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, unlabeled=unlabeled, **place)
+    found = {"unlabeled": unlabeled, "classes_taught": classes_taught}
+    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **found, **place)
 
 
 def is_demo(recipe: Recipe) -> bool:
@@ -204,7 +207,8 @@ def check_teacher_size(config: FGDConfig, train: Mapping[str, Any], teachers: Se
         UsageError: it cannot be used with this student and these teachers.
     """
     if config.teacher_imgsz:
-        strides = {teacher.name: largest_stride(built(teacher)) for teacher in teachers}
+        names = short_names([Path(teacher.file).with_suffix("") for teacher in teachers])
+        strides = dict(zip(names, (largest_stride(built(teacher)) for teacher in teachers), strict=True))
         check_teacher_imgsz(config.teacher_imgsz, {**ultralytics_defaults(), **train}["imgsz"], strides)
 
 
@@ -273,7 +277,7 @@ def _without_place(train: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def _stage_arguments(
-    recipe: Recipe, train: dict[str, Any], device_type: str, task: YoloTask
+    recipe: Recipe, train: dict[str, Any], device_type: str, student: Model
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the checked train arguments of student and teacher, with `imgsz` rounded up to whole strides."""
     teacher_train = recipe.teacher_train
@@ -282,15 +286,16 @@ def _stage_arguments(
     if teacher_train is None:
         shared = train
         if is_demo(recipe):
-            train, shared = demo_arguments(train, device_type, task)
+            train, shared = demo_arguments(train, device_type, student.task)
         if recipe.teacher_imgsz:
             shared = {**shared, "imgsz": recipe.teacher_imgsz}
         teacher_train = teacher_arguments(shared, recipe.teacher_epochs) if recipe.active else {}
     _check_values(train)
-    rounded = _round_imgsz(train)
+    stride = max(_STRIDE, largest_stride(built(student)))
+    rounded = _round_imgsz(train, stride)
     if rounded.get("imgsz") != train.get("imgsz"):
-        print_status(f"imgsz {train['imgsz']} is not a multiple of {_STRIDE}: using {rounded['imgsz']} throughout")
-    return rounded, _round_imgsz(teacher_train)
+        print_status(f"imgsz {train['imgsz']} is not a multiple of {stride}: using {rounded['imgsz']} throughout")
+    return rounded, _round_imgsz(teacher_train, _STRIDE)
 
 
 def _check_values(train: Mapping[str, Any]) -> None:
@@ -317,11 +322,11 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _round_imgsz(train: Mapping[str, Any]) -> dict[str, Any]:
+def _round_imgsz(train: Mapping[str, Any], stride: int) -> dict[str, Any]:
     """Round `imgsz` up as Ultralytics' trainer does, so that validation and export use the size of the training."""
     if train.get("imgsz") is None:
         return dict(train)
-    return {**train, "imgsz": round_imgsz(train["imgsz"], _STRIDE)}
+    return {**train, "imgsz": round_imgsz(train["imgsz"], stride)}
 
 
 def _check_task(task: str | None, student: Model) -> None:

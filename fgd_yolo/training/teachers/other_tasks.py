@@ -115,9 +115,11 @@ def _rotated(task: YoloTask) -> bool:
 
 
 def _task_note(student: YoloTask, teacher: YoloTask, terms: tuple[str, ...]) -> str:
-    taught = [_WORDS[term] for term in terms] + ["features"]
+    taught = [_WORDS[term] for term in terms]
     missing = [_WORDS[term] for term in student.head_terms if term not in terms]
-    note = f"the teacher is a model for {teacher.name}, the student for {student.name}: it teaches {_listed(taught)}"
+    note = (
+        f"the teacher is a model for {teacher.name}, the student for {student.name}: its head teaches {_listed(taught)}"
+    )
     if not missing:
         return note
     return f"{note}, not {_listed(missing)}; a teacher for {student.name} would teach those too"

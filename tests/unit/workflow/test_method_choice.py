@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
+from ultralytics.utils import ROOT
 
 from fgd_yolo.config import Recipe, method_options
 from fgd_yolo.errors import UsageError
@@ -37,7 +40,8 @@ def choose(monkeypatch):
         (YOLOV8, [YOLOV8], LARGER, ["fgd", "fgd", "fgd"]),
         (YOLOV8, [YOLOV8], NO_CLASS, ["fgd", "fgd", "fgd"]),
         (YOLOV8, [RTDETR], {}, ["fgd", "fgd", "fgd"]),
-        (YOLOV8, [ROTATED], {}, ["heads+dfine", "fgd+heads+dfine", "fgd+heads"]),
+        (YOLOV8, [ROTATED], {}, ["heads", "fgd+heads", "fgd+heads"]),
+        (YOLOV8, [ROTATED, YOLOV8], {}, ["heads+dfine", "fgd+heads+dfine", "fgd+heads"]),
         (RTDETR, [YOLOV8], {}, ["fgd", "fgd", "fgd"]),
         (YOLOV8, [RTDETR, YOLOV8], {}, ["heads+dfine", "fgd+heads+dfine", "fgd+heads"]),
     ],
@@ -56,6 +60,22 @@ def test_what_is_left_out_is_said_with_its_reason(choose, capsys):
     assert said.rstrip().endswith("the student has no DFL, teacher yolov8n has 16 bins")
     choose("heads+dfine", YOLOV8, RTDETR)
     assert "method fgd, not the default heads+dfine: the teacher is an RT-DETR, whose" in capsys.readouterr().out
+
+
+def test_boxes_of_another_kind_are_the_reason(choose, capsys):
+    choose("heads+dfine", YOLOV8, ROTATED)
+    said = capsys.readouterr().out
+    assert "method heads, not the default heads+dfine: the teacher is a model for obb, the student for detect" in said
+
+
+@pytest.mark.parametrize("order", [("v8/yolov8", "rt-detr/rtdetr-resnet50"), ("v8/yolov8", "26/yolo26")])
+def test_teachers_whose_files_have_one_name_are_both_asked(order, choose, tmp_path):
+    for models in (order, order[::-1]):
+        files = [tmp_path / models[0].replace("/", "-") / str(place) / "yolov8n.yaml" for place in range(2)]
+        for file, model in zip(files, models, strict=True):
+            file.parent.mkdir(parents=True)
+            shutil.copy(ROOT / f"cfg/models/{model}.yaml", file)
+        assert choose("heads+dfine", YOLOV8, *files) == "heads+dfine", models
 
 
 def test_a_method_that_the_user_names_stays(choose):

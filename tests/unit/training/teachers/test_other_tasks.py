@@ -48,26 +48,26 @@ def test_a_teacher_of_the_same_task_teaches_all_of_it_and_nothing_is_printed(tas
     [
         (
             *("segment", "detect", ("cls", "box")),
-            "the teacher is a model for detect, the student for segment: it teaches class scores, boxes and features, "
+            "the teacher is a model for detect, the student for segment: its head teaches class scores and boxes, "
             "not masks; a teacher for segment would teach those too",
         ),
         (
             *("pose", "segment", ("cls", "box")),
-            "the teacher is a model for segment, the student for pose: it teaches class scores, boxes and features, "
+            "the teacher is a model for segment, the student for pose: its head teaches class scores and boxes, "
             "not keypoints and visibility of keypoints; a teacher for pose would teach those too",
         ),
         (
             *("detect", "segment", ("cls", "box")),
-            "the teacher is a model for segment, the student for detect: it teaches class scores, boxes and features",
+            "the teacher is a model for segment, the student for detect: its head teaches class scores and boxes",
         ),
         (
             *("obb", "detect", ("cls",)),
-            "the teacher is a model for detect, the student for obb: it teaches class scores and features, not boxes "
+            "the teacher is a model for detect, the student for obb: its head teaches class scores, not boxes "
             "and angles; a teacher for obb would teach those too",
         ),
         (
             *("detect", "obb", ("cls",)),
-            "the teacher is a model for obb, the student for detect: it teaches class scores and features, not boxes; "
+            "the teacher is a model for obb, the student for detect: its head teaches class scores, not boxes; "
             "a teacher for detect would teach those too",
         ),
     ],
