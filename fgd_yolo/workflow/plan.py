@@ -146,16 +146,12 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
     _check_channels(teachers, student, dataset)
     selected = selected_classes(train.get("classes"), bool(train.get("single_cls")), len(dataset.names))
     fine_tuned = choose_fine_tuning(teachers, dataset, student.task.name, recipe, selected)
-    if any(fine_tuned) and not dataset.has_train_labels:
-        untrained = next(model for model, tuned in zip(teachers, fine_tuned, strict=True) if tuned)
-        raise UsageError(
-            f"teacher {untrained.name} does not know all classes of {dataset.source.name}, and there are no labels to "
-            "train it on: give a teacher that knows them (--teacher path.pt), or leave out --teacher-epochs"
-        )
+    _check_fine_tuning(teachers, fine_tuned, dataset)
     for name in () if recipe.active else recipe.teachers:
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))
-    classes_taught = any(fine_tuned) or bool(known_classes_together(teachers, dataset, recipe.map, selected))
+    taught = any(fine_tuned) or bool(known_classes_together(teachers, dataset, recipe.map, selected))
+    place |= {"unlabeled": unlabeled, "classes_taught": taught}
     resolved = recipe.replace(
         teacher=_teacher_option(teachers),
         student=student.file,
@@ -164,14 +160,23 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         train=train,
         teacher_train=teacher_train,
     )
-    resolved = choose_method(resolved, student, teachers, classes_taught)
-    found = {"unlabeled": unlabeled, "classes_taught": classes_taught}
-    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **found, **place)
+    resolved = choose_method(resolved, student, teachers, place["classes_taught"])
+    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **place)
 
 
 def is_demo(recipe: Recipe) -> bool:
     """Return whether a recipe is for the built-in scenes: it names neither data nor unlabelled frames."""
     return recipe.data is None and not recipe.unlabeled
+
+
+def _check_fine_tuning(teachers: Sequence[Model], fine_tuned: Sequence[bool], dataset: Dataset) -> None:
+    """Raise if a teacher is to be trained on data without labels."""
+    if any(fine_tuned) and not dataset.has_train_labels:
+        untrained = next(model for model, tuned in zip(teachers, fine_tuned, strict=True) if tuned)
+        raise UsageError(
+            f"teacher {untrained.name} does not know all classes of {dataset.source.name}, and there are no labels to "
+            "train it on: give a teacher that knows them (--teacher path.pt), or leave out --teacher-epochs"
+        )
 
 
 def _added_images(unlabeled: UnlabeledFrames | None) -> int:

@@ -118,6 +118,30 @@ def test_the_default_of_a_preset_is_what_of_it_the_teachers_can_teach(teacher_pt
     assert [job.planned.method for job in plan_jobs(options, prepare_data(options))] == ["heads+dfine"]
 
 
+def test_a_recipe_without_a_method_keeps_all_else_that_was_asked_of_it(teacher_pt, tiny_data, tmp_path):
+    (tmp_path / "mine.yaml").write_text("heads: {ratio: 0.25}")
+    recipe, student = tmp_path / "mine.yaml", "yolo26n.yaml"
+    words = [f"{recipe}:box=15", f"{recipe}:frames=true", f"{recipe}:labels=all", "heads:heads.ratio=0.25"]
+    options = few_labels(str(teacher_pt), student, tiny_data, tmp_path / "out", words)
+    jobs = plan_jobs(options, prepare_data(replace(options, seeds=[0])))
+    asked = [(job.method.gains, job.method.frames, job.method.labels) for job in jobs]
+    assert asked == [({"box": 15}, False, ""), ({}, True, ""), ({}, False, "all"), ({}, False, "")]
+    assert {job.method.config.method for job in jobs} == {"heads"}
+    assert len({job.planned.method for job in jobs}) == len({job.folder for job in jobs}) == 4
+
+
+def test_a_default_without_a_class_that_is_taught_is_fgd_as_in_a_run(teacher_pt, tiny_data, tmp_path):
+    foreign = [
+        str(rename_classes(teacher_pt, tmp_path / f"{name}.pt", *f"{name}a {name}b {name}c".split())) for name in "xy"
+    ]
+    methods = preset_methods("pays-off", FGDConfig())
+    train = {"imgsz": 64, "epochs": 1, "batch": 4, "device": "cpu"}
+    options = ComparisonOptions(
+        tmp_path / "out", [str(tiny_data)], [",".join(foreign)], "yolov8n.yaml", methods, seeds=[0], train=train
+    )
+    assert [job.planned.method for job in plan_jobs(options, prepare_data(options))] == ["plain", "fgd"]
+
+
 def few_labels(teacher: str, student: Path, data: Path, output: Path, methods: list[str]) -> ComparisonOptions:
     return ComparisonOptions(
         output,

@@ -228,8 +228,18 @@ def test_whether_it_pays_off_is_said_by_pairs_of_such_runs(twin, tmp_path, monke
 
 def test_no_comparison_is_suggested_where_none_is_possible(monkeypatch):
     """A plain run names no teacher, and labels for the frames of a run are not known."""
-    for result in (make_result(method="plain"), make_result(method="plain", twin=0.4), make_result(unlabeled_images=9)):
+    without_labels = make_result(unlabeled_images=9)
+    of_unknown_length = make_result(batches=None, optimizer_steps=None)  # `time`, or AutoBatch
+    of_a_part = make_result(fraction=0.5)
+    plain = make_result(method="plain"), make_result(method="plain", twin=0.4)
+    for result in (*plain, without_labels, of_unknown_length, of_a_part):
         assert not any(words[0] == "compare" for words in commands_of(result, monkeypatch))
+
+
+def test_the_epochs_of_a_run_that_stopped_early_are_those_that_were_trained():
+    stopped = make_result(student=0.0, epochs=100, epochs_trained=3, batches=None, optimizer_steps=None)
+    assert "too few epochs: 3 epochs of" in conclude(stopped)
+    assert "since 100 epochs of" in conclude({**stopped, "epochs_trained": None})
 
 
 def test_a_plain_run_is_not_suggested_after_one_or_beside_a_twin(monkeypatch):

@@ -71,7 +71,7 @@ def test_boxes_of_another_kind_are_the_reason(choose, capsys):
 @pytest.mark.parametrize("order", [("v8/yolov8", "rt-detr/rtdetr-resnet50"), ("v8/yolov8", "26/yolo26")])
 def test_teachers_whose_files_have_one_name_are_both_asked(order, choose, tmp_path):
     for models in (order, order[::-1]):
-        files = [tmp_path / models[0].replace("/", "-") / str(place) / "yolov8n.yaml" for place in range(2)]
+        files = [tmp_path / models[0].replace("/", "-") / str(place) / "best.yaml" for place in range(2)]
         for file, model in zip(files, models, strict=True):
             file.parent.mkdir(parents=True)
             shutil.copy(ROOT / f"cfg/models/{model}.yaml", file)

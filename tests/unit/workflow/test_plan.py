@@ -20,9 +20,9 @@ from fixtures import save_checkpoint
 def plan(tiny_data, student_yaml, teacher_pt):
     """Make the plan of a run with these train arguments."""
 
-    def make(teacher=None, data=tiny_data, features_from=None, teacher_imgsz=None, **train):
+    def make(teacher=None, data=tiny_data, features_from=None, teacher_imgsz=None, student=student_yaml, **train):
         recipe = Recipe() if teacher else load_recipe("plain")
-        options = {"teacher": teacher, "student": str(student_yaml), "features.teacher": features_from}
+        options = {"teacher": teacher, "student": str(student), "features.teacher": features_from}
         options |= {"teacher_imgsz": teacher_imgsz}
         return make_plan(recipe.override(train={"device": "cpu", **train}, data=str(data), **options))
 
@@ -34,6 +34,12 @@ def test_an_image_size_between_strides_is_rounded_up_for_student_and_teacher_wit
     assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 128)
     assert "imgsz 100 is not a multiple of 32: using 128 throughout" in capsys.readouterr().out
     assert plan(imgsz=1).recipe.train["imgsz"] == 32
+
+
+def test_the_image_size_is_a_multiple_of_the_largest_stride_of_the_student(plan, teacher_pt, capsys):
+    recipe = plan(teacher=teacher_pt, student="yolov8n-p6.yaml", imgsz=96).recipe
+    assert (recipe.train["imgsz"], recipe.teacher_train["imgsz"]) == (128, 96)
+    assert "imgsz 96 is not a multiple of 64: using 128 throughout" in capsys.readouterr().out
 
 
 def test_a_teacher_that_sees_larger_images_is_fine_tuned_at_their_size(plan, teacher_pt, student_yaml):
