@@ -31,8 +31,8 @@ HEADS = {
 # The task of the teacher, the terms of its head, and parts of the lines on what it teaches and how it is measured.
 OTHER = {
     "detect": ("segment", {"head_cls", "head_box"}, "its head teaches class scores and boxes", "of its boxes"),
-    "segment": ("detect", {"head_cls", "head_box"}, "boxes and features, not masks; a teacher for", "of its boxes"),
-    "pose": ("detect", {"head_cls", "head_box"}, "boxes and features, not keypoints and", "of its boxes"),
+    "segment": ("detect", {"head_cls", "head_box"}, "class scores and boxes, not masks; a teacher for", "of its boxes"),
+    "pose": ("detect", {"head_cls", "head_box"}, "class scores and boxes, not keypoints and", "of its boxes"),
     "obb": ("detect", {"head_cls"}, "its head teaches class scores, not boxes", "its mAP is not checked"),
 }
 
