@@ -96,15 +96,6 @@ def expected_gains() -> str:
     for entry in pooled():
         interval = "" if entry.low is None else f"{entry.low:+.1f} to {entry.high:+.1f}"
         counts = [str(entry.pairs), str(entry.data_sets), entry.px, f"{entry.lowest_teacher:.3f}"]
-        rows.append(
-            [
-                f"`{entry.method}`",
-                entry.students,
-                entry.steps.removesuffix(" optimizer steps"),
-                *counts,
-                f"{entry.mean:+.1f}",
-                interval,
-            ]
-        )
+        rows.append([f"`{entry.method}`", entry.students, entry.steps, *counts, f"{entry.mean:+.1f}", interval])
     counted = ["pairs", "data sets", "px", "lowest teacher mAP50-95"]
     return markdown(["method", "student", "optimizer steps", *counted, "points", "95 % interval"], rows, labels=3)

@@ -60,9 +60,8 @@ class PooledPairs:
         """The numbers of optimizer steps, in words."""
         following = [step for step in FIRST_STEPS if step > self.first_step]
         if not following:
-            return f"at least {self.first_step} optimizer steps"
-        lowest = f"{self.first_step} to {following[0] - 1}" if self.first_step else f"fewer than {following[0]}"
-        return f"{lowest} optimizer steps"
+            return f"at least {self.first_step}"
+        return f"{self.first_step} to {following[0] - 1}" if self.first_step else f"fewer than {following[0]}"
 
     @property
     def px(self) -> str:
@@ -76,7 +75,7 @@ class PooledPairs:
         interval = "" if self.low is None else f"95 % interval {self.low:+.1f} to {self.high:+.1f}, "
         pairs = f"{counted(self.pairs, 'pair')} on {counted(self.data_sets, 'data set')}"
         difference = f"{abs(self.mean):.1f} mAP50-95 points {side} plain training ({interval}{pairs})"
-        return f"{self.students} with {self.method} ended {difference} in runs of {self.steps}"
+        return f"{self.students} with {self.method} ended {difference} in runs of {self.steps} optimizer steps"
 
 
 @cache

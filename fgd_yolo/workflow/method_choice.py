@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 from fgd_yolo.config import Recipe, method_names, part_of_default
-from fgd_yolo.console import print_status, short_names
+from fgd_yolo.console import print_status
 from fgd_yolo.errors import UsageError
 from fgd_yolo.train_arguments import ultralytics_defaults
 from fgd_yolo.training.heads.head_methods import (
@@ -18,7 +17,7 @@ from fgd_yolo.training.heads.head_methods import (
     terms_of_methods,
 )
 from fgd_yolo.training.teachers.other_tasks import teachable_terms
-from fgd_yolo.workflow.resolve import Model, built
+from fgd_yolo.workflow.resolve import Model, built, teacher_names
 
 
 def choose_method(recipe: Recipe, student: Model, teachers: Sequence[Model], classes_taught: bool) -> Recipe:
@@ -68,7 +67,7 @@ def _part_of_default(
         return without_heads, next(note for _, note in found)
     if not recipe.pseudo and part_of_default(targets=False) != part_of_default():
         return part_of_default(targets=False), "pseudo=false leaves frames without the targets that it needs"
-    names = short_names([Path(teacher.file).with_suffix("") for teacher in teachers])
+    names = teacher_names(teachers)
     bins = {name: bins_in_student_units(other, scale) for name, other in zip(names, others, strict=True)}
     asked = method_names(part_of_default())
     reason = missing_dfl(asked, edge_bins(own.model[-1]), bins)

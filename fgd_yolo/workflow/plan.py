@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics.cfg import get_cfg
 
 from fgd_yolo.config import PLAIN, FGDConfig, Recipe, load_recipe
-from fgd_yolo.console import print_status, short_names
+from fgd_yolo.console import print_status
 from fgd_yolo.datasets import DATA_FOLDER, Dataset, demo_data, scan_dataset
 from fgd_yolo.demo import training_settings as demo_settings
 from fgd_yolo.errors import FGDError, UsageError, close_match, error_message
@@ -23,7 +23,7 @@ from fgd_yolo.training.teachers.image_sizes import check_teacher_imgsz
 from fgd_yolo.training.trainer import check_feature_teacher
 from fgd_yolo.ultralytics import find_device, largest_stride, load_model, read_architecture, round_imgsz
 from fgd_yolo.workflow.method_choice import choose_method
-from fgd_yolo.workflow.resolve import Model, built, resolve
+from fgd_yolo.workflow.resolve import Model, built, resolve, teacher_names
 from fgd_yolo.workflow.training_stages import choose_fine_tuning, known_classes_together, teacher_arguments
 from fgd_yolo.workflow.unlabeled import (
     UnlabeledFrames,
@@ -83,10 +83,8 @@ class Plan:
 
     @property
     def teacher_names(self) -> list[str]:
-        """Names of the teachers in tables and messages: without folders, unless two files have the same name."""
-        if len(self.teachers) < 2:
-            return [teacher.name for teacher in self.teachers]
-        return short_names([Path(teacher.file).with_suffix("") for teacher in self.teachers])
+        """Names of the teachers in tables and messages."""
+        return teacher_names(self.teachers)
 
     def with_data_copy(self, run_dir: Path) -> Plan:
         """Return the plan with a copy of its data YAML, written to a run folder."""
@@ -151,7 +149,6 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         print_status(f"teacher {name} is not used: all weights are 0")
     _advise_on_steps(train, dataset.scan.train_images + _added_images(unlabeled))
     taught = any(fine_tuned) or bool(known_classes_together(teachers, dataset, recipe.map, selected))
-    place |= {"unlabeled": unlabeled, "classes_taught": taught}
     resolved = recipe.replace(
         teacher=_teacher_option(teachers),
         student=student.file,
@@ -160,8 +157,9 @@ def make_plan(recipe: Recipe, device: Any = None, *, allow_download: bool = Fals
         train=train,
         teacher_train=teacher_train,
     )
-    resolved = choose_method(resolved, student, teachers, place["classes_taught"])
-    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **place)
+    resolved = choose_method(resolved, student, teachers, taught)
+    found = {"unlabeled": unlabeled, "classes_taught": taught}
+    return Plan(resolved, dataset, student, teachers, fine_tuned, device_type, device, **place, **found)
 
 
 def is_demo(recipe: Recipe) -> bool:
@@ -212,8 +210,8 @@ def check_teacher_size(config: FGDConfig, train: Mapping[str, Any], teachers: Se
         UsageError: it cannot be used with this student and these teachers.
     """
     if config.teacher_imgsz:
-        names = short_names([Path(teacher.file).with_suffix("") for teacher in teachers])
-        strides = dict(zip(names, (largest_stride(built(teacher)) for teacher in teachers), strict=True))
+        strides = [largest_stride(built(teacher)) for teacher in teachers]
+        strides = dict(zip(teacher_names(teachers), strides, strict=True))
         check_teacher_imgsz(config.teacher_imgsz, {**ultralytics_defaults(), **train}["imgsz"], strides)
 
 

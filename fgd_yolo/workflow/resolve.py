@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 from ultralytics.utils import ROOT, SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, GITHUB_ASSETS_STEMS, attempt_download_asset
 
-from fgd_yolo.console import print_status
+from fgd_yolo.console import print_status, short_names
 from fgd_yolo.errors import FGDError, UsageError, close_match, one_line
 from fgd_yolo.files import partial_folder, remove_leftovers, sha256_of_file, sha256_of_json
 from fgd_yolo.random_state import preserve_random_state
@@ -129,6 +130,13 @@ def _check_buildable(config: dict[str, Any], task: YoloTask, where: str) -> None
             task.model(deepcopy(config), verbose=False)
     except Exception as error:  # its type depends on the layer
         raise FGDError(f"{where} cannot be built ({type(error).__name__}: {one_line(error)})") from error
+
+
+def teacher_names(teachers: Sequence[Model]) -> list[str]:
+    """Return the names of teachers in tables and messages: without folders, unless two files have the same name."""
+    if len(teachers) < 2:
+        return [teacher.name for teacher in teachers]
+    return short_names([Path(teacher.file).with_suffix("") for teacher in teachers])
 
 
 @safe_loading()
