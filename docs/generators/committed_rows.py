@@ -114,6 +114,17 @@ def conclusion(result: Estimate) -> str:
     return f"**{result.mean:+.2f} points**, 95 % interval {interval(result)}, n={result.n}: {verdict(result)}"
 
 
+def with_progress(table: str, made: int, planned: int) -> str:
+    """Return a table, with a line below it while runs are missing."""
+    return table if made == planned else f"{table}\n\n{made} of {planned} runs have been made."
+
+
+def pair_cells(plain: Sequence[Run], distilled: Sequence[Run]) -> list[str]:
+    """Return the accuracies of runs of the same seeds, and their differences in mAP50-95 and mAP50."""
+    values = [", ".join(number(run.map50_95, 3) for run in group) for group in (plain, distilled)]
+    return [*values, *(point_differences(distilled, plain, value) for value in ("map50_95", "map50"))]
+
+
 def by_seed(runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.seed)
 

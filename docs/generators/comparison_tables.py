@@ -25,6 +25,7 @@ from committed_rows import (
     interval,
     markdown,
     rows_of,
+    with_progress,
 )
 from matplotlib.figure import Figure
 
@@ -99,8 +100,7 @@ def targets() -> str:
         name = f"{METHODS[method]} over {METHODS[other]}"
         rows.append([name, asked, bold(f"{found.mean:+.2f}"), interval(found), str(found.n), outcome])
     head = ["question", "asked: mean, lower bound", "mean, points", "95 % interval", "pairs", "outcome"]
-    table = markdown(head, rows, labels=2)
-    return table if len(runs) == RUNS_PLANNED else f"{table}\n\n{len(runs)} of {RUNS_PLANNED} runs have been made."
+    return with_progress(markdown(head, rows, labels=2), len(runs), RUNS_PLANNED)
 
 
 def gains() -> str:

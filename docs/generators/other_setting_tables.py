@@ -13,8 +13,9 @@ from committed_rows import (
     by_seed,
     interval,
     markdown,
-    point_differences,
+    pair_cells,
     rows_so_far,
+    with_progress,
 )
 
 from fgd_yolo.compare.paired_differences import estimate, pairs
@@ -84,10 +85,8 @@ def _cells(folder: str, method: str) -> list[str]:
     groups = [by_seed(select_runs(runs, runs[0].data, label)) for label in (PLAIN, method)]
     seeds = set.intersection(*({run.seed for run in group} for group in groups))
     plain, distilled = ([run for run in group if run.seed in seeds] for group in groups)
-    values = [", ".join(number(run.map50_95, 3) for run in group) for group in (plain, distilled)]
-    points = [point_differences(distilled, plain, value) for value in ("map50_95", "map50")]
     names = ", ".join(str(run.seed) for run in distilled)
-    return [f"`{method}`", names, number(teachers[0]["map50_95"], 3), *values, *points]
+    return [f"`{method}`", names, number(teachers[0]["map50_95"], 3), *pair_cells(plain, distilled)]
 
 
 def targets() -> str:
@@ -96,8 +95,7 @@ def targets() -> str:
     made = sum(len(rows_so_far(folder)) for folder in folders)
     rows = [_target(question, data, made == RUNS_PLANNED) for question in QUESTIONS for data in DATA_SETS]
     head = ["question", "data", "asked: upper bound", "mean, points", "95 % interval", "pairs", "outcome"]
-    table = markdown(head, rows, labels=3)
-    return table if made == RUNS_PLANNED else f"{table}\n\n{made} of {RUNS_PLANNED} runs have been made."
+    return with_progress(markdown(head, rows, labels=3), made, RUNS_PLANNED)
 
 
 def _target(question: str, data: str, all_made: bool) -> list[str]:

@@ -18,7 +18,7 @@ from committed_rows import (
     gain,
     interval,
     markdown,
-    point_differences,
+    pair_cells,
     rows_of,
 )
 
@@ -83,9 +83,8 @@ def random_teachers_budgets() -> str:
         for data, shown in DATA_SETS.items():
             plain, distilled = (by_seed(select_runs(runs, data, method)) for method in (PLAIN, FORMER))
             if distilled:
-                values = [", ".join(number(run.map50_95, 3) for run in seeds) for seeds in (plain, distilled)]
-                points = [point_differences(distilled, plain, value) for value in ("map50_95", "map50")]
-                rows.append([name, shown, ", ".join(str(run.seed) for run in distilled), *values, *points])
+                seeds = ", ".join(str(run.seed) for run in distilled)
+                rows.append([name, shown, seeds, *pair_cells(plain, distilled)])
     head = ["student and run", "data", "seeds", "plain", "`fgd+heads`", "points", "points of mAP50"]
     return markdown(head, rows, labels=3)
 
