@@ -14,7 +14,7 @@ def has_ranks() -> bool:
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes, in its own memory; unchanged if this is the only one.
 
-    A GPU does it while the host goes on.
+    A GPU does it while the CPU goes on.
     """
     if has_ranks():
         dist.all_reduce(values)

@@ -1,4 +1,4 @@
-"""Move small tensors to the device of a training without making the host wait for it."""
+"""Move small tensors to the device of a training without making the CPU wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the CPU on a device; from ordinary memory a GPU may make the host wait for its queue."""
+    """Return a tensor of the CPU on a device; from ordinary memory a GPU may make the CPU wait for its queue."""
     if device.type != "cuda" or values.is_cuda:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

@@ -47,7 +47,7 @@ class _Standardise(torch.autograd.Function):
 def channel_blocks(maps: Tensor) -> list[slice]:
     """Split the channels of (B, C, HW) into blocks of at most `BLOCK_VALUES`, but at least one channel.
 
-    On a GPU, where each block costs the host a launch of every operation, one block has them all.
+    On a GPU, where each block costs the CPU a launch of every operation, one block has them all.
     """
     step = max(1, BLOCK_VALUES // (maps.shape[0] * maps.shape[2])) if maps.device.type == "cpu" else maps.shape[1]
     return [slice(start, start + step) for start in range(0, maps.shape[1], step)]

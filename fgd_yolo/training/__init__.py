@@ -3,7 +3,7 @@
 Modules import only modules above them in this list:
 
 - `attachment`: what is attached to a live model, and detached while it is copied
-- `speed`: bfloat16, a second thread on a CPU, and a host that does not wait for its device
+- `speed`: bfloat16, a second thread on a CPU, and a CPU that does not wait for its GPU
 - `heads`: what heads put out, as the terms compare it
 - `teachers`: loads the teachers, freezes them and chooses what each teaches
 - `unlabeled_frames`: what the teachers find on frames, in the place of labels

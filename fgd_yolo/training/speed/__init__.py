@@ -7,5 +7,5 @@
 - `cpu_autocast.py`: bfloat16 on a CPU
 - `half_precision.py`: from half precision back to float32
 - `host_labels.py`: the labels of a batch on the CPU
-- `later_value.py`: values of a GPU that the host reads later
+- `later_value.py`: values of a GPU that the CPU reads later
 """
