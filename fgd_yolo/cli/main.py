@@ -51,11 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Each command guards its own work; this guard covers the seconds in which its modules are loaded.
         return guarded(run, debug=has_debug(words)) or code
     if words and words[0] in {"-h", "--help"}:
-        print(_help())
-        return 0
+        return guarded(lambda: print(_help()))
     if words and words[0] == "--version":
-        print(f"fgd-yolo {__version__}")
-        return 0
+        return guarded(lambda: print(f"fgd-yolo {__version__}"))
     problem = f"unknown command '{words[0]}'{close_match(words[0], COMMANDS)}" if words else "missing command"
     print(shortened(single_line(f"error: {problem} {_SEE_HELP}")), file=sys.stderr)
     return UsageError.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -67,6 +68,16 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
                     print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
                 print(_message(error), file=sys.stderr, flush=True)
             return getattr(error, "exit_code", FGDError.exit_code)
+        finally:
+            _flush_output()
+
+
+def _flush_output() -> None:
+    """Flush stdout. If its reader has gone, as in `| head`, the rest is dropped; Python would end with a traceback."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _message(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -135,3 +136,14 @@ def test_a_script_prints_fgd_yolo_if_it_is_installed_from_the_checkout_of_the_sc
 )
 def test_files_of_the_same_name_are_told_apart_by_their_folders(files, names):
     assert short_names([Path(file) for file in files]) == names
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "distill --help", "recipes"])
+def test_a_reader_that_has_gone_ends_a_command_without_a_traceback(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "import sys; from fgd_yolo.cli.main import main; sys.exit(main())", *words.split()]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # as in a shell: what is written last fails, when Python ends
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=buffered)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")
