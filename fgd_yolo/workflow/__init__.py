@@ -1,6 +1,7 @@
 """A distillation run from two model names to an exported student, and the figures of a finished run.
 
-- `distill`: the stages of a run, in order; also resumes one
+- `distill`: starts a run, or resumes one, and prints its result
+- `stages`: its stages after the plan: teacher, student, measuring and export
 - `plan`: checks and resolves options, models and data before anything is written
 - `resolve`: finds the checkpoint or the architecture that a model name stands for
 - `method_choice`: the method of a run whose user names none: the default, or what of it these models can teach

@@ -14,7 +14,7 @@ student.pt, student.onnx
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -209,6 +209,12 @@ def file_input(path: Path) -> Input:
         return Input(sha256_of_file(path), str(path))
     except OSError as error:
         raise FGDError(f"{path} cannot be read ({error.strerror}): put it back, or start a new run") from error
+
+
+def checkpoint_inputs(checkpoints: Sequence[str | Path], present: bool = False) -> dict[str, Input]:
+    """Return the teachers' checkpoints, or those that are present, as inputs of a run."""
+    files = {checkpoint_input(place): Path(file) for place, file in enumerate(checkpoints, start=1)}
+    return {name: file_input(file) for name, file in files.items() if not present or file.is_file()}
 
 
 def data_input(dataset: Dataset) -> Input:
