@@ -46,15 +46,21 @@ def plain_iou(first: list[float], second: list[float]) -> float:
     return overlap / (sum(areas) - overlap)
 
 
-@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
-def test_matches_and_candidates_equal_what_the_loss_assigns(name):
-    student, images = model(name), batch()
+def outputs_and_assignments(student, images):
+    """Return the head's outputs and what was recorded, both by branch."""
     head_hook = HeadHook(student)
     with record_assignments(student) as recorded:
         student.loss(images)
     outputs = head_hook.pop()
     outputs = outputs if "one2many" in outputs else {"one2many": outputs}
     assert recorded.keys() == outputs.keys()
+    return outputs, recorded
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml"])
+def test_matches_and_candidates_equal_what_the_loss_assigns(name):
+    student, images = model(name), batch()
+    outputs, recorded = outputs_and_assignments(student, images)
     for branch, own in outputs.items():
         criterion = getattr(student.criterion, branch, student.criterion)
         (assigned, number, target_boxes, anchors, strides), *_ = criterion.get_assigned_targets_and_loss(own, images)
@@ -81,12 +87,7 @@ def test_every_task_matches_candidates_of_its_labels(name):
         images["bboxes"] = torch.cat([images["bboxes"], torch.full((3, 1), 0.3)], dim=1)
     if "seg" in name:
         images["sem_masks"] = torch.zeros(3, 16, 16)
-    head_hook = HeadHook(student)
-    with record_assignments(student) as recorded:
-        student.loss(images)
-    outputs = head_hook.pop()
-    outputs = outputs if "one2many" in outputs else {"one2many": outputs}
-    assert recorded.keys() == outputs.keys()
+    outputs, recorded = outputs_and_assignments(student, images)
     for branch, own in outputs.items():
         read = read_outputs(student.model[-1], {**own, **recorded[branch]}, [0, 2])
         assert read.matched.shape == read.candidates.shape == read.scores.shape == (3, 3, 64 + 4)
