@@ -76,8 +76,8 @@ def _table(first: str, settings: dict[str, Setting]) -> str:
         for data in DATA_SETS
         if rows_so_far(folder_of(setting, data))
     ]
-    head = [first, "data", "method", "seeds", "teacher", "plain", "distilled", "points", "points of mAP50"]
-    return markdown(head, rows, labels=4) if rows else "No run has been made yet."
+    head = [first, "data", "teacher", "plain", "distilled", "points", "points of mAP50"]
+    return markdown(head, rows, labels=2) if rows else "No run has been made yet."
 
 
 def _cells(folder: str, method: str) -> list[str]:
@@ -85,8 +85,7 @@ def _cells(folder: str, method: str) -> list[str]:
     groups = [by_seed(select_runs(runs, runs[0].data, label)) for label in (PLAIN, method)]
     seeds = set.intersection(*({run.seed for run in group} for group in groups))
     plain, distilled = ([run for run in group if run.seed in seeds] for group in groups)
-    names = ", ".join(str(run.seed) for run in distilled)
-    return [f"`{method}`", names, number(teachers[0]["map50_95"], 3), *pair_cells(plain, distilled)]
+    return [number(teachers[0]["map50_95"], 3), *pair_cells(plain, distilled)]
 
 
 def targets() -> str:
