@@ -18,6 +18,8 @@ from fgd_yolo.text import counted
 FILE = Path(__file__).with_name("expected_gain.csv")
 FIRST_STEPS = (0, 400, 1000)
 """Optimizer steps from which runs are pooled, up to the next of these numbers."""
+FEWEST_PAIRS = 3
+"""Pairs from which a gain is expected of them, or none; the interval of two is too wide to say anything."""
 KINDS = {"yolov8": "YOLOv8 and YOLO11", "yolo11": "YOLOv8 and YOLO11", "yolo26": "YOLO26"}
 """The students that were compared, by the beginning of their names: those with one head are pooled."""
 _OTHER_OPTIONS = {"checks", "map", "pictures_every", "teacher_precision"}  # they do not change what a comparison says
@@ -135,7 +137,7 @@ def expected_gain(
             f"nothing was measured for a run like this ({', '.join(unlike)}): at {entry.px} px, from random weights "
             f"and with teachers of at least {entry.lowest_teacher:.3f}, {entry.figures}"
         )
-    if entry.low is None:
+    if entry.pairs < FEWEST_PAIRS:
         return f"it is hardly known what to expect: {entry.figures}"
     return f"expect {_verdict(entry)}: {entry.figures}"
 

@@ -116,3 +116,9 @@ def test_the_file_of_the_package_is_read_as_it_is():
 )
 def test_a_run_is_compared_by_the_options_that_change_its_result(options, compared):
     assert is_compared(FGDConfig(**options)) is compared
+
+
+def test_two_pairs_are_too_few_to_expect_anything():
+    two = PooledPairs("heads", "YOLO26", "yolo26n", 400, 2, 2, 0.8, -17.4, 18.9, 0.5, 128, 128)
+    text = expected_gain(0.5, 500, 128, method="heads", student="yolo26n", pretrained=False, measured=[two])
+    assert text.startswith("it is hardly known what to expect: yolo26n with heads ended 0.8 mAP50-95 points above")
