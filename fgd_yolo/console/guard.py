@@ -58,7 +58,10 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
 
     with on_stop_signals(stop):
         try:
-            action()
+            try:
+                action()
+            finally:
+                _flush_output()
             return 0
         except (KeyboardInterrupt, Exception) as error:
             if stopped and not isinstance(error, (KeyboardInterrupt, FGDError)):
@@ -68,16 +71,20 @@ def guarded(action: Callable[[], None], debug: bool = False) -> int:
                     print("\n".join(map(printable, traceback.format_exc().splitlines())), file=sys.stderr)
                 print(_message(error), file=sys.stderr, flush=True)
             return getattr(error, "exit_code", FGDError.exit_code)
-        finally:
-            _flush_output()
 
 
 def _flush_output() -> None:
-    """Flush stdout. If its reader has gone, as in `| head`, the rest is dropped; Python would end with a traceback."""
+    """Flush stdout. If its reader has gone, as in `| head`, the rest is dropped.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk.
+    """
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _message(error: BaseException) -> str:

@@ -138,12 +138,26 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(files, names):
     assert short_names([Path(file) for file in files]) == names
 
 
+def run_main(words: str, stdout) -> tuple[int, str]:
+    """Run `fgd-yolo` with its output into a file; return the exit code and what it wrote to stderr."""
+    command = [sys.executable, "-c", "import sys; from fgd_yolo.cli.main import main; sys.exit(main())", *words.split()]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # as in a shell: what is written last fails, when Python ends
+    ended = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered)
+    return ended.returncode, ended.stderr
+
+
 @pytest.mark.parametrize("words", ["--help", "--version", "distill --help", "recipes"])
 def test_a_reader_that_has_gone_ends_a_command_without_a_traceback(words):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-c", "import sys; from fgd_yolo.cli.main import main; sys.exit(main())", *words.split()]
-    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # as in a shell: what is written last fails, when Python ends
-    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=buffered)
+    ended = run_main(words, write)
     os.close(write)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["--help", "--version", "recipes"])
+def test_output_that_cannot_be_written_is_an_error_of_one_line(words):
+    with Path("/dev/full").open("w") as full:
+        code, error = run_main(words, full)
+    assert code == 1 and error.startswith("error: ") and error.count("\n") == 1
