@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import torch
 from torch import Tensor, nn
 
-from benchmarks.train_arms import OPTIONS
+from benchmarks.train_arms import OPTIONS, set_up
 from fgd_yolo import FGDConfig, FGDTrainer
 from fgd_yolo.config.method_options import DEFAULT_METHOD
 from fgd_yolo.console import Parser, guarded_command, positive_int
 from fgd_yolo.neck import NeckHook
+from fgd_yolo.training.step.gradient_ratio import gradient_square
 from fgd_yolo.ultralytics import quiet_ultralytics
 
 NECK, DETECTION, TERMS = "neck", "detection loss", "all terms"
@@ -73,10 +73,7 @@ def _trainer(args, folder: str) -> FGDTrainer:
     settings = {"model": args.student, "data": args.data, "imgsz": args.imgsz, "batch": args.batch}
     rest = {"device": "cpu", "workers": 0, "plots": False, "verbose": False, "project": folder, "name": "run"}
     trainer = FGDTrainer.with_teacher(Path(args.teacher), config)(overrides={**settings, **rest})
-    trainer._setup_train()
-    trainer.epoch = 0
-    trainer.run_callbacks("on_train_epoch_start")
-    trainer._model_train()
+    set_up(trainer)
     return trainer
 
 
@@ -115,17 +112,14 @@ def _branches(head: nn.Module) -> dict[str, list[Tensor]]:
     }
 
 
-def _fractions(losses: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> dict[str, float]:
+def _fractions(losses: Mapping[str, Tensor], inputs: list[Tensor]) -> dict[str, float]:
     norms = {name: gradient_norm(loss, inputs) for name, loss in losses.items()}
     return {name: norm if name == DETECTION else norm / norms[DETECTION] for name, norm in norms.items()}
 
 
-def gradient_norm(loss: Tensor, inputs: Sequence[Tensor]) -> float:
+def gradient_norm(loss: Tensor, inputs: list[Tensor]) -> float:
     """Return the L2 norm of a loss's gradient over all inputs together; 0 for those that it does not depend on."""
-    if not loss.requires_grad:
-        return 0.0
-    gradients = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-    return sum(float(gradient.square().sum()) for gradient in gradients if gradient is not None) ** 0.5
+    return gradient_square(loss, inputs).sqrt().item() if loss.requires_grad else 0.0
 
 
 def markdown(norms: Mapping[str, Mapping[str, float]]) -> str:

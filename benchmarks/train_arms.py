@@ -114,10 +114,7 @@ class Step:
         beside: Callable[[Tensor], Callable[[], object]] | None = None,
     ):
         self.trainer, self.threads, self.beside = trainer, threads, beside
-        trainer._setup_train()
-        trainer.epoch = 0
-        trainer.run_callbacks("on_train_epoch_start")
-        trainer._model_train()
+        set_up(trainer)
         trainer.optimizer.zero_grad()
         self.batch = torch.load(setting.batch_file, weights_only=True)
 
@@ -149,6 +146,14 @@ class Step:
                 wait()
         trainer.scaler.scale(loss.sum()).backward()
         trainer.optimizer_step()
+
+
+def set_up(trainer: BaseTrainer) -> None:
+    """Set a trainer up as a training does, up to its first batch."""
+    trainer._setup_train()
+    trainer.epoch = 0
+    trainer.run_callbacks("on_train_epoch_start")
+    trainer._model_train()
 
 
 def prepare(setting: Setting) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.term_gradients import gradient_norm, main, markdown
-from tests.fixtures import draw_dataset, save_checkpoint
+from fixtures import draw_dataset, save_checkpoint
 
 
 def test_the_norm_is_over_all_inputs_together_and_leaves_out_what_the_loss_does_not_depend_on():
@@ -28,7 +28,7 @@ def test_the_table_has_a_column_for_each_place():
     ]
 
 
-def table_of(capsys, folder: Path, teacher: str, student: str, method: str) -> dict[str, list[float]]:
+def table_of(capsys, folder: Path, teacher: str, student: str, method: str) -> dict[str, list[str]]:
     """Measure one batch of drawn images; return the cells of each row."""
     data = draw_dataset(folder / "data", train=4)
     checkpoint = save_checkpoint(folder / "teacher.pt", teacher, data)
