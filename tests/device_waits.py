@@ -1,10 +1,10 @@
-"""Record the operations that would make the host wait for a GPU, on a machine without one."""
+"""Record the operations that would make the CPU wait for a GPU, on a machine without one."""
 
 from __future__ import annotations
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_READS = {"_local_scalar_dense", "is_nonzero", "equal"}  # a value of the device decides on the host
+_READS = {"_local_scalar_dense", "is_nonzero", "equal"}  # a value of the device decides on the CPU
 _SIZES = {"nonzero", "masked_select", "unique", "_unique2", "repeat_interleave"}  # a value decides on a shape
 _INDEXED = {"index", "index_put", "index_put_"}  # with booleans they are nonzero
 

@@ -1,6 +1,6 @@
-"""Values of a device that the host reads some batches later, when they have long been computed, so that it never waits.
+"""Values of a GPU that the CPU reads some batches later, when they have long been computed, so that it never waits.
 
-Reading a value of a GPU at once would make the host wait for all work that it has queued there.
+Reading a value of a GPU at once would make the CPU wait for all work that it has queued there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LAG = 2
 
 
 class LaterValue:
-    """The copy of a value to the host, which runs while the device goes on.
+    """The copy of a value to the CPU, which runs while the device goes on.
 
     Args:
         value: tensor on any device.

@@ -190,7 +190,7 @@ class Distiller:
 
         Convention:
             Loss items are per image and summed over levels; the loss vector is multiplied by the batch size if
-            Ultralytics' own is. The terms of a group that has ended are 0 and not computed. The host does not wait for
+            Ultralytics' own is. The terms of a group that has ended are 0 and not computed. The CPU does not wait for
             the device, except in the check of the first batch and for the objects on unlabelled frames.
 
         Args:

@@ -16,7 +16,7 @@ MIN_DROPPED = 10  # batches; fewer never stop a run
 class DroppedBatches:
     """Counts batches of a run in which terms of a level or branch were left out, since they were not finite.
 
-    The count stays on the device; the host learns it some batches later. Each rank counts its own batches.
+    The count stays on the device; the CPU learns it some batches later. Each rank counts its own batches.
     """
 
     def __init__(self):

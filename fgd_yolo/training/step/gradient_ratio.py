@@ -160,7 +160,7 @@ class GradientRatio:
         return torch.where(first, on_target, on_target.clamp(factor / 2, factor * 2)), smoothed
 
     def read(self, batch: int | None = None) -> None:
-        """Read the measured ratios that have reached the host by a batch; None waits for all."""
+        """Read the measured ratios that have reached the CPU by a batch; None waits for all."""
         while self._measured and (batch is None or self._measured[0].is_due(batch)):
             ratio = self._measured.pop(0).read()
             if not isnan(ratio):
